@@ -1,0 +1,1 @@
+//! SIMD convolution and pooling kernels.
