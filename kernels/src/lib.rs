@@ -1,1 +1,64 @@
-//! SIMD convolution and pooling kernels.
+//! SIMD convolution and pooling kernels, each checked against one reference.
+//!
+//! The tour, in reading order:
+//!
+//! 1. [`problem`]: one convolution or pooling layer as data, with a text form;
+//! 2. [`reference`](mod@reference): what each operation means, in naive f64 loops;
+//! 3. [`plan`]: the contract: an [`Algorithm`] turns a problem into a [`Plan`] for one instruction
+//!    set, or says why it can't; a plan states memory and cost, packs weights once, runs many times;
+//! 4. [`algo`]: the algorithms, one file each, thin loops over
+//! 5. [`micro`]: the register tile and what feeds it, written once for every width;
+//! 6. [`registry`]: the one list of algorithms that everything loops over.
+//!
+//! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
+//! [`exec`] (threads), [`tensor`] (memory and layouts), [`blocking`] (block sizes from caches),
+//! [`cost`] (flops, bytes, tolerances), [`arch`] (what pulp can't say). [`instance`] gives a plan
+//! memory of its own, to be run and compared.
+//!
+//! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
+//! tests, `list`, `check`, `bench` and the report find it there.
+//!
+//! ```
+//! use convroof_kernels::blocking::Caches;
+//! use convroof_kernels::exec::Serial;
+//! use convroof_kernels::instance::{Deviation, Instance};
+//! use convroof_kernels::reference::{self, Operands};
+//! use convroof_kernels::{Isa, PlanCx, Problem, Registry};
+//!
+//! let problem: Problem = "mb1ic8ih10oc16oh10kh3ph1".parse()?;
+//! let (src, weights) = (vec![0.5; 800], vec![0.25; 1152]);
+//! let operands = Operands { src: &src, weights: &weights, ..Operands::default() };
+//!
+//! let direct = Registry::builtin().find(&"direct/scalar/st".parse()?)?;
+//! let caches = Caches::default();
+//! let plan = direct.algorithm.plan(&problem, &PlanCx::new(Isa::best(), &caches))?;
+//! let mut instance = Instance::new(plan)?;
+//! instance.load(operands, &Serial);
+//! instance.run(&Serial);
+//!
+//! let output = instance.output_nchw(&Serial)?;
+//! let expected = reference::compute(&problem, operands, &Serial);
+//! assert_eq!(Deviation::between(output.f32s(), &expected).max, 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod algo;
+pub mod arch;
+pub mod blocking;
+pub mod conformance;
+pub mod cost;
+pub mod data;
+pub mod exec;
+pub mod instance;
+pub mod isa;
+pub mod micro;
+pub mod plan;
+pub mod problem;
+pub mod reference;
+pub mod registry;
+pub mod tensor;
+
+pub use isa::{Isa, IsaToken, SimdTask};
+pub use plan::{Algorithm, Plan, PlanCx, Unsupported};
+pub use problem::Problem;
+pub use registry::{Registry, Variant, VariantId};

@@ -1,0 +1,7 @@
+//! One file an algorithm: a thin loop over what [`crate::micro`] computes.
+
+mod blocked;
+pub mod direct;
+pub mod direct_nchw;
+pub mod gemm_1x1;
+pub mod im2col;

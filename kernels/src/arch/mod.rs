@@ -1,0 +1,76 @@
+//! What pulp can't say: prefetch and streaming stores, straight from `core::arch`.
+#![allow(unsafe_code)]
+
+use pulp::Simd;
+
+/// pulp's `Simd` and the two memory hints that kernels need beside it.
+pub trait KernelSimd: Simd {
+    /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        prefetch(at);
+    }
+
+    /// Stores past the caches (non-temporal), where the instruction set has such a store; an
+    /// ordinary store otherwise. Follow a run of them with [`stream_fence`].
+    ///
+    /// # Safety
+    /// `to` is valid for a write of one vector, and aligned to the vector's size.
+    #[inline(always)]
+    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
+        // SAFETY: as the caller promises; `f32s` is plain data.
+        unsafe { to.cast::<Self::f32s>().write_unaligned(value) }
+    }
+}
+
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64's baseline, and a prefetch of any address is harmless.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a prefetch of any address is harmless; it changes neither memory nor flags.
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
+}
+
+/// Orders streaming stores before what follows: other threads read the data only after it.
+#[inline(always)]
+pub fn stream_fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64's baseline.
+    unsafe {
+        core::arch::x86_64::_mm_sfence();
+    }
+}
+
+impl KernelSimd for pulp::Scalar {}
+impl KernelSimd for pulp::Scalar128b {}
+impl KernelSimd for pulp::Scalar256b {}
+impl KernelSimd for pulp::Scalar512b {}
+#[cfg(target_arch = "aarch64")]
+impl KernelSimd for pulp::aarch64::Neon {}
+
+#[cfg(target_arch = "x86_64")]
+impl KernelSimd for pulp::x86::V3 {
+    #[inline(always)]
+    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
+        // SAFETY: the token proves AVX; the address is as the caller promises.
+        unsafe { core::arch::x86_64::_mm256_stream_ps(to, pulp::cast(value)) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl KernelSimd for pulp::x86::V4 {
+    #[inline(always)]
+    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        unsafe { core::arch::x86_64::_mm512_stream_ps(to, pulp::cast(value)) }
+    }
+}

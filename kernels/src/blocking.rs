@@ -1,0 +1,218 @@
+//! Block sizes, derived from the caches. Pure functions: the same problem gives the same blocks on
+//! the same machine, whatever runs beside it.
+//!
+//! # The loops around a register tile
+//!
+//! A convolution is a product of an indirect matrix (output pixels x taps and channels) with packed
+//! weights (taps and channels x output channels). Three loops surround the register tile of
+//! `P pixels x B channel blocks`:
+//!
+//! 1. *tasks*: blocks of `mc` pixels of one image (x groups of `nc` output channels when there are
+//!    fewer pixel blocks than threads, or when the weights outweigh the pixels);
+//! 2. *panels*: the weights of B channel blocks, `K = taps * c_in` rows of `16 B` floats;
+//! 3. *tiles*: the P-pixel tiles of the block, all against the same panel.
+//!
+//! A tile does `P * B` FMAs of 16 lanes for each `64 B` bytes of panel, so a panel may stream from L2
+//! (or even L3) without being felt; what must stay near is the block's input, which every panel
+//! reads again: `mc` is chosen so that it takes at most half of L2 (Goto and van de Geijn 2008,
+//! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
+//! split: accumulators stay in registers over all of K, and each output is written once.
+
+use crate::isa::Isa;
+
+/// Data cache sizes in bytes, of one core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caches {
+    /// Level 1, data.
+    pub l1d: usize,
+    /// Level 2.
+    pub l2: usize,
+    /// Level 3: this core's fair share of it; 0 where there is none.
+    pub l3: usize,
+}
+
+impl Default for Caches {
+    /// A small common denominator for when nothing is known: 32 KB, 512 KB, 2 MB.
+    fn default() -> Self {
+        Caches {
+            l1d: 32 << 10,
+            l2: 512 << 10,
+            l3: 2 << 20,
+        }
+    }
+}
+
+/// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
+/// multi-block paths on tiny shapes. Rounded as the kernel needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// Output pixels (or Winograd tiles) in a block.
+    pub mc: Option<usize>,
+    /// Output channels in a group.
+    pub nc: Option<usize>,
+}
+
+/// Channels in a block of the blocked layout, on every instruction set.
+pub const CHANNEL_BLOCK: usize = 16;
+
+/// The largest register tile: output pixels by channel blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterTile {
+    /// Pixels.
+    pub pixels: usize,
+    /// Blocks of 16 output channels.
+    pub blocks: usize,
+}
+
+impl RegisterTile {
+    /// The tile for an instruction set: as many accumulators as registers allow, leaving one or two
+    /// for the weights and the broadcast input.
+    ///
+    /// | | registers | accumulators |
+    /// |---|---|---|
+    /// | AVX-512 | 32 of 16 lanes | 14 x 2 |
+    /// | AVX2 | 16 of 8 lanes | 6 x 2 (one channel block) |
+    /// | NEON | 32 of 4 lanes | 6 x 4 (one channel block) |
+    /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats |
+    pub const fn of(isa: Isa) -> Self {
+        match isa.lanes() {
+            16 => RegisterTile {
+                pixels: 14,
+                blocks: 2,
+            },
+            8 | 4 => RegisterTile {
+                pixels: 6,
+                blocks: 1,
+            },
+            _ => RegisterTile {
+                pixels: 2,
+                blocks: 1,
+            },
+        }
+    }
+}
+
+/// What a GEMM-shaped kernel is to be cut into.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmShape {
+    /// Output pixels of one image.
+    pub pixels: usize,
+    /// Images.
+    pub images: usize,
+    /// Blocks of 16 output channels.
+    pub out_blocks: usize,
+    /// Bytes of input (or of its transformed or materialised form) that a pixel brings into the
+    /// cache.
+    pub bytes_per_pixel: usize,
+    /// Bytes of packed weights.
+    pub weight_bytes: usize,
+}
+
+/// Block sizes of the task loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    /// Output pixels in a task.
+    pub mc: usize,
+    /// Blocks of 16 output channels in a task.
+    pub out_blocks: usize,
+}
+
+impl Blocking {
+    /// Derives the blocks (see the module's text).
+    pub fn derive(
+        shape: &GemmShape,
+        tile: RegisterTile,
+        caches: &Caches,
+        threads: usize,
+        tuning: Tuning,
+    ) -> Self {
+        let GemmShape {
+            pixels,
+            images,
+            out_blocks,
+            bytes_per_pixel,
+            weight_bytes,
+        } = *shape;
+        let fits = caches.l2 / 2 / bytes_per_pixel.max(1);
+        // At least two tiles, or the panel's way through the caches is felt; at most 16, so that
+        // there is something to share out and a block's table of input offsets stays in L1.
+        let mc = fits.clamp(2 * tile.pixels, 16 * tile.pixels);
+        let whole = pixels.div_ceil(mc);
+
+        // With more threads than pixel blocks, or weights that outweigh the pixels, threads split
+        // the output channels: then each reads its own weights and all of the input.
+        let split_channels = threads > 1
+            && (images * whole < threads || weight_bytes > images * pixels * bytes_per_pixel);
+        let (blocks, mc) = if split_channels {
+            let groups = out_blocks.div_ceil(tile.blocks);
+            (
+                groups.div_ceil(threads) * tile.blocks,
+                pixels.div_ceil(whole),
+            )
+        } else {
+            // Equal blocks, a multiple of the threads, so that no thread waits for a last short one.
+            let tasks = (images * whole).next_multiple_of(threads);
+            (
+                out_blocks,
+                pixels.div_ceil(tasks.div_ceil(images).min(pixels)),
+            )
+        };
+        let nc = tuning.nc.map_or(blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
+        Blocking {
+            mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
+            out_blocks: nc.next_multiple_of(tile.blocks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn derive(
+        pixels: usize,
+        out_blocks: usize,
+        bytes: usize,
+        weights: usize,
+        threads: usize,
+    ) -> Blocking {
+        let shape = GemmShape {
+            pixels,
+            images: 1,
+            out_blocks,
+            bytes_per_pixel: bytes,
+            weight_bytes: weights,
+        };
+        let tile = RegisterTile::of(Isa::Avx512);
+        Blocking::derive(&shape, tile, &Caches::default(), threads, Tuning::default())
+    }
+
+    #[test]
+    fn a_blocks_input_stays_in_half_of_l2() {
+        let blocking = derive(3136, 4, 64 * 4 * 9, 64 * 64 * 9 * 4, 1);
+        assert!(
+            blocking.mc * 64 * 4 * 9 <= 256 << 10 && blocking.mc >= 28,
+            "{blocking:?}"
+        );
+        assert_eq!(blocking.out_blocks, 4);
+    }
+
+    #[test]
+    fn small_maps_with_many_weights_split_the_channels() {
+        let blocking = derive(49, 32, 512 * 4, 512 * 512 * 9 * 4, 2);
+        assert_eq!(
+            blocking,
+            Blocking {
+                mc: 49,
+                out_blocks: 16
+            }
+        );
+    }
+
+    #[test]
+    fn pixel_blocks_are_shared_out_evenly() {
+        let blocking = derive(3136, 4, 64 * 4, 64 * 64 * 4, 2);
+        let tasks = 3136usize.div_ceil(blocking.mc);
+        assert!(tasks.is_multiple_of(2), "{blocking:?} makes {tasks} tasks");
+    }
+}

@@ -1,0 +1,167 @@
+//! Shapes that straddle the edges of a kernel: 1, g - 1, g, g + 1 and 2 g + 1 of everything that its
+//! [`Granularity`] names, with strides, asymmetric padding, dilation, groups and epilogues.
+
+use crate::blocking::Tuning;
+use crate::data::Rng;
+use crate::plan::Granularity;
+use crate::problem::{
+    ConvShape, ConvSpec, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+};
+
+/// A problem, and block sizes that reach paths which its size alone would not.
+pub type Case = (Problem, Tuning);
+
+fn around(g: usize) -> Vec<usize> {
+    let mut sizes = vec![1, g.saturating_sub(1).max(1), g, g + 1, 2 * g + 1];
+    sizes.dedup();
+    sizes
+}
+
+/// Convolutions for a kernel with these edges: `count` of them, the same for the same seed.
+pub fn convolutions(g: &Granularity, kernels: &[[usize; 2]], count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    while cases.len() < count {
+        let kernel = rng.pick(kernels);
+        // Half are plain; the rest have something odd.
+        let plain = rng.below(2) == 0;
+        let stride = if plain {
+            [1, 1]
+        } else {
+            rng.pick(&[[1, 1], [2, 2], [3, 2], [1, 3]])
+        };
+        let dilation = if plain {
+            [1, 1]
+        } else {
+            rng.pick(&[[1, 1], [1, 1], [2, 2], [1, 3]])
+        };
+        let pad = if kernel == [1, 1] {
+            Pad::default()
+        } else {
+            let same = Pad::uniform(kernel[0] / 2);
+            let odd = Pad {
+                top: 1,
+                left: 0,
+                bottom: 2,
+                right: 1,
+            };
+            rng.pick(&[same, same, Pad::default(), odd])
+        };
+        let groups = if plain { 1 } else { rng.pick(&[1, 1, 2, 3]) };
+        let per_group = |rng: &mut Rng, g: usize| rng.pick(&around(g)).div_ceil(groups);
+        let (c_in, c_out) = (per_group(&mut rng, g.c_in), per_group(&mut rng, g.c_out));
+        // Maps whose pixels, rows or columns straddle an edge.
+        let (h_out, w_out) = match rng.below(3) {
+            0 => (1, rng.pick(&around(g.pixels))),
+            1 => (rng.pick(&around(g.h_out)), rng.pick(&around(g.w_out))),
+            _ => (1 + rng.below(9), 1 + rng.below(9)),
+        };
+        let input = |out: usize, axis: usize, pads: usize| {
+            ((out - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1)
+                .saturating_sub(pads)
+        };
+        let spec = ConvSpec {
+            n: 1 + rng.below(2),
+            c_in: c_in * groups,
+            h: input(h_out, 0, pad.top + pad.bottom).max(1),
+            w: input(w_out, 1, pad.left + pad.right).max(1) + rng.below(2),
+            c_out: c_out * groups,
+            kernel,
+            stride,
+            pad,
+            dilation,
+            groups,
+        };
+        let Ok(shape) = ConvShape::try_from(spec) else {
+            continue;
+        };
+        let epilogue = Epilogue {
+            bias: rng.below(2) == 0,
+            relu: rng.below(2) == 0,
+            residual: rng.below(3) == 0,
+        };
+        let problem = Problem {
+            epilogue,
+            ..Problem::from(shape)
+        };
+        cases.push((problem, tuning(&mut rng)));
+    }
+    cases
+}
+
+/// Poolings for a kernel with these edges: `count` of them, the same for the same seed.
+pub fn poolings(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    while cases.len() < count {
+        let kernel = rng.pick(&[[2, 2], [3, 3], [3, 3], [1, 4], [5, 2], [7, 7]]);
+        let stride = rng.pick(&[[1, 1], [2, 2], [2, 2], [3, 1]]);
+        let pad = rng.pick(&[
+            Pad::default(),
+            Pad::uniform(1),
+            Pad {
+                top: 1,
+                left: 0,
+                bottom: 0,
+                right: 1,
+            },
+        ]);
+        let global = rng.below(6) == 0;
+        let (h, w) = (
+            1 + rng.below(14),
+            rng.pick(&[around(g.w_out), vec![6, 7, 13]].concat()),
+        );
+        let spec = PoolSpec {
+            n: 1 + rng.below(2),
+            c: rng.pick(&around(g.c_in)),
+            h,
+            w,
+            kernel: if global { [h, w] } else { kernel },
+            stride: if global { [1, 1] } else { stride },
+            pad: if global { Pad::default() } else { pad },
+            dilation: if global {
+                [1, 1]
+            } else {
+                rng.pick(&[[1, 1], [1, 1], [2, 1]])
+            },
+            kind: rng.pick(&[
+                PoolKind::Max,
+                PoolKind::AvgIncludePad,
+                PoolKind::AvgExcludePad,
+            ]),
+            ceil: rng.below(2) == 0,
+        };
+        let Ok(shape) = PoolShape::try_from(spec) else {
+            continue;
+        };
+        cases.push((Problem::from(shape), tuning(&mut rng)));
+    }
+    cases
+}
+
+/// Derived blocks half of the time, tiny ones otherwise.
+fn tuning(rng: &mut Rng) -> Tuning {
+    if rng.below(2) == 0 {
+        return Tuning::default();
+    }
+    Tuning {
+        mc: rng.pick(&[None, Some(3), Some(17)]),
+        nc: rng.pick(&[None, Some(1), Some(40)]),
+    }
+}
+
+/// Kernel sizes for algorithms that take any.
+pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
+
+/// The cases for an operation and edges: what a variant's conformance test loops over.
+pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
+    match op {
+        Op::Conv(conv) => {
+            let kernel = [conv.kernel];
+            let mut cases = convolutions(g, &kernel, count / 2, 1);
+            cases.extend(convolutions(g, &ANY_KERNEL, count / 2, 2));
+            cases
+        }
+        Op::Pool(_) => poolings(g, count, 3),
+    }
+}

@@ -1,0 +1,365 @@
+//! Is a kernel right? The checks that every variant passes, here and in anyone's own crate.
+//!
+//! [`check`] runs one plan in memory of its own and demands all of this:
+//!
+//! * **exact tier**: on small integers, whose sums are exact in f32, the output is the reference bit
+//!   for bit (algorithms that only sum products; see [`Accuracy`]);
+//! * **bounded tier**: on random reals, max |error| is within [`Accuracy::tolerance`];
+//! * output, workspace and packed buffer start as NaN: what isn't written shows;
+//! * guard lines around every buffer are intact after;
+//! * channels that pad a block of the output are zeros;
+//! * a second run, with a stale workspace, and runs on other numbers of workers give the same bits;
+//! * the source and the packed weights are not changed.
+//!
+//! [`cases`](mod@cases) has the shapes.
+
+pub mod cases;
+
+use crate::blocking::{Caches, Tuning};
+use crate::cost::Accuracy;
+use crate::data::{Fill, Rng};
+use crate::exec::{Executor, Rayon, Serial};
+use crate::instance::Deviation;
+use crate::isa::{Isa, IsaToken};
+use crate::plan::{Algorithm, Params, Plan, PlanCx, RunArgs};
+use crate::problem::{Op, Problem};
+use crate::reference::{self, Operands};
+use crate::tensor::{
+    AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s, as_f32s_mut,
+    reorder,
+};
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All is as it should be; the deviation of the bounded tier and what it was allowed.
+    Passed {
+        /// On random reals.
+        deviation: Deviation,
+        /// The bound on `deviation.max`.
+        tolerance: f64,
+    },
+    /// The algorithm refuses the problem, with this reason.
+    Refused(String),
+}
+
+/// What is wrong with a kernel, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// Owned operands of a problem, in plain NCHW.
+#[derive(Clone, Debug)]
+pub struct Data {
+    src: Vec<f32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    residual: Vec<f32>,
+}
+
+impl Data {
+    /// Seeded operands.
+    pub fn new(problem: &Problem, fill: Fill, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let len = |dims: [usize; 4]| dims.iter().product::<usize>();
+        let dst = problem.dst_dims();
+        let epilogue = problem.epilogue;
+        Data {
+            src: rng.vec(fill, len(problem.src_dims())),
+            // Weights have both signs whatever the activations look like.
+            weights: match fill {
+                Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
+                _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
+            },
+            bias: rng.vec(fill, if epilogue.bias { dst[1] } else { 0 }),
+            residual: rng.vec(fill, if epilogue.residual { len(dst) } else { 0 }),
+        }
+    }
+
+    /// As the reference takes them.
+    pub fn operands(&self) -> Operands<'_> {
+        let Data {
+            src,
+            weights,
+            bias,
+            residual,
+        } = self;
+        Operands {
+            src,
+            weights,
+            bias,
+            residual,
+        }
+    }
+}
+
+/// The largest allowed max |error| / max |ref| for a problem on data up to 1 in magnitude.
+pub fn tolerance(accuracy: Accuracy, problem: &Problem, largest: f64) -> f64 {
+    let terms = match &problem.op {
+        Op::Conv(conv) => conv.reduction_len(),
+        Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
+    };
+    let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
+    // Means are of values up to 1; sums of products of such values.
+    let bound = accuracy.tolerance(terms + epilogue, 1.0, 1.0);
+    if largest == 0.0 {
+        bound
+    } else {
+        bound / largest
+    }
+}
+
+/// Checks one algorithm on one problem. `pools` are the numbers of workers to repeat it on.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(
+    algorithm: &dyn Algorithm,
+    isa: IsaToken,
+    problem: &Problem,
+    tuning: Tuning,
+    pools: &[&rayon::ThreadPool],
+) -> Result<Outcome, Failure> {
+    let caches = Caches::default();
+    let threads = pools
+        .iter()
+        .map(|p| p.current_num_threads())
+        .max()
+        .unwrap_or(1);
+    let cx = PlanCx {
+        isa,
+        caches: &caches,
+        threads,
+        tuning,
+    };
+    let plan = match algorithm.plan(problem, &cx) {
+        Ok(plan) => plan,
+        Err(refused) => return Ok(Outcome::Refused(refused.to_string())),
+    };
+    let fail = |what: String| {
+        Failure(format!(
+            "{problem} on {} with {tuning:?}: {what}",
+            isa.isa()
+        ))
+    };
+    let accuracy = algorithm.meta().accuracy;
+    let mut outcome = None;
+    for fill in [Fill::Integers, Fill::Uniform] {
+        let data = Data::new(problem, fill, 7);
+        let expected = reference::compute(problem, data.operands(), &Serial);
+        let mut bench = Guarded::new(plan.as_ref(), data.operands());
+        let first = bench.run(&Serial).map_err(fail)?;
+        let deviation = Deviation::between(&first, &expected);
+        let exact = match accuracy {
+            Accuracy::Exact => true,
+            // A mean divides, which rounds; sums of integers don't.
+            Accuracy::Sum => fill == Fill::Integers && matches!(problem.op, Op::Conv(_)),
+            Accuracy::Transformed { .. } => false,
+        };
+        let allowed = match (exact, fill) {
+            (true, _) => 0.0,
+            (false, Fill::Integers) => tolerance(accuracy, problem, deviation.largest) * 16.0,
+            (false, _) => tolerance(accuracy, problem, deviation.largest),
+        };
+        if deviation.max.is_nan() || deviation.max > allowed {
+            let at = worst(&first, &expected);
+            let (got, want) = (first[at], expected[at]);
+            return Err(fail(format!(
+                "max |error| / max |ref| is {:.3e} on {fill:?}, allowed {allowed:.3e}; worst at element {at}: {got} for {want}",
+                deviation.max
+            )));
+        }
+        let again = bench.run(&Serial).map_err(fail)?;
+        same_bits(&first, &again).map_err(|e| fail(format!("a second run differs {e}")))?;
+        for pool in pools {
+            let workers = pool.current_num_threads();
+            let other = pool.install(|| bench.run(&Rayon(pool))).map_err(fail)?;
+            same_bits(&first, &other)
+                .map_err(|e| fail(format!("{workers} workers differ from one {e}")))?;
+        }
+        outcome = Some(Outcome::Passed {
+            deviation,
+            tolerance: allowed,
+        });
+    }
+    Ok(outcome.expect("two tiers were run"))
+}
+
+fn worst(output: &[f32], reference: &[f64]) -> usize {
+    let error = |i: usize| {
+        let e = (f64::from(output[i]) - reference[i]).abs();
+        if e.is_nan() { f64::INFINITY } else { e }
+    };
+    (0..output.len())
+        .max_by(|&a, &b| error(a).total_cmp(&error(b)))
+        .unwrap_or(0)
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> Result<(), String> {
+    match a
+        .iter()
+        .zip(b)
+        .position(|(x, y)| x.to_bits() != y.to_bits())
+    {
+        Some(at) => Err(format!("at element {at}: {} then {}", a[at], b[at])),
+        None => Ok(()),
+    }
+}
+
+/// A buffer between two guard lines.
+struct Fenced {
+    lines: AlignedBuf,
+}
+
+const GUARD: f32 = 1.25e30;
+
+impl Fenced {
+    fn new(lines: usize) -> Self {
+        let mut lines = AlignedBuf::zeroed(lines + 2).expect("memory for a test");
+        as_f32s_mut(&mut lines).fill(f32::NAN);
+        let last = lines.len() - 1;
+        for guard in [0, last] {
+            as_f32s_mut(&mut lines[guard..=guard]).fill(GUARD);
+        }
+        Fenced { lines }
+    }
+
+    fn inner(&self) -> &[CacheLine] {
+        &self.lines[1..self.lines.len() - 1]
+    }
+
+    fn inner_mut(&mut self) -> &mut [CacheLine] {
+        let last = self.lines.len() - 1;
+        &mut self.lines[1..last]
+    }
+
+    fn intact(&self, name: &str) -> Result<(), String> {
+        let lines = [&self.lines[..1], &self.lines[self.lines.len() - 1..]];
+        let intact = lines
+            .iter()
+            .all(|line| as_f32s(line).iter().all(|&x| x == GUARD));
+        if intact {
+            Ok(())
+        } else {
+            Err(format!("it wrote beyond the {name}"))
+        }
+    }
+}
+
+/// A plan in fenced, poisoned memory.
+struct Guarded<'a> {
+    plan: &'a dyn Plan,
+    src: Fenced,
+    residual: Option<Fenced>,
+    dst: Fenced,
+    packed: Fenced,
+    workspace: Fenced,
+}
+
+impl<'a> Guarded<'a> {
+    fn new(plan: &'a dyn Plan, x: Operands<'_>) -> Self {
+        let spec = plan.spec();
+        let load = |desc: TensorDesc, from: &[f32]| {
+            let mut buffer = Fenced::new(desc.lines());
+            let plain = TensorRef::from_f32s(desc.with_layout(Layout::Nchw), from);
+            let mut to = TensorMut::from_f32s(desc, as_f32s_mut(buffer.inner_mut()));
+            reorder(plain, &mut to, &Serial);
+            buffer
+        };
+        let mut packed = Fenced::new(spec.packed_lines);
+        let params = Params {
+            weights: spec
+                .weights_desc()
+                .map(|d| TensorRef::from_f32s(d, x.weights)),
+            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
+        };
+        plan.prepare(params, packed.inner_mut(), &Serial);
+        Guarded {
+            src: load(spec.src_desc(), x.src),
+            residual: spec
+                .problem
+                .epilogue
+                .residual
+                .then(|| load(spec.dst_desc(), x.residual)),
+            dst: Fenced::new(spec.dst_desc().lines()),
+            packed,
+            workspace: Fenced::new(spec.workspace_lines()),
+            plan,
+        }
+    }
+
+    /// Runs on a poisoned output and returns it in plain NCHW. The workspace is poisoned once, in
+    /// `new`: later runs find what the one before left.
+    fn run(&mut self, exec: &dyn Executor) -> Result<Vec<f32>, String> {
+        let spec = self.plan.spec();
+        let before: Vec<CacheLine> = [self.src.inner(), self.packed.inner()].concat();
+        as_f32s_mut(self.dst.inner_mut()).fill(f32::NAN);
+        let (src, dst) = (spec.src_desc(), spec.dst_desc());
+        self.plan.run(RunArgs {
+            src: TensorRef::from_f32s(src, as_f32s(self.src.inner())),
+            residual: self
+                .residual
+                .as_ref()
+                .map(|r| TensorRef::from_f32s(dst, as_f32s(r.inner()))),
+            dst: TensorMut::from_f32s(dst, as_f32s_mut(self.dst.inner_mut())),
+            packed: self.packed.inner(),
+            workspace: self.workspace.inner_mut(),
+            exec,
+        });
+        self.dst.intact("output")?;
+        self.packed.intact("packed weights")?;
+        self.workspace.intact("workspace")?;
+        self.src.intact("source")?;
+        let after = [self.src.inner(), self.packed.inner()].concat();
+        if bytemuck::cast_slice::<_, u8>(&before) != bytemuck::cast_slice::<_, u8>(&after) {
+            return Err("it changed its source or its packed weights".into());
+        }
+        let stored = as_f32s(self.dst.inner());
+        padding_is_zero(dst, stored)?;
+        let mut plain = Tensor::zeros(dst.with_layout(Layout::Nchw)).expect("memory for a test");
+        reorder(
+            TensorRef::from_f32s(dst, stored),
+            &mut plain.view_mut(),
+            &Serial,
+        );
+        Ok(plain.f32s().to_vec())
+    }
+}
+
+fn padding_is_zero(desc: TensorDesc, stored: &[f32]) -> Result<(), String> {
+    let Layout::NchwC(block) = desc.layout else {
+        return Ok(());
+    };
+    let [n, c, h, w] = desc.dims;
+    let padded = TensorDesc {
+        dims: [n, c.next_multiple_of(usize::from(block)), h, w],
+        ..desc
+    };
+    for image in 0..n {
+        for channel in c..padded.dims[1] {
+            for pixel in 0..h * w {
+                let value = stored[padded.offset([image, channel, pixel / w, pixel % w])];
+                if value != 0.0 {
+                    return Err(format!(
+                        "channel {channel}, beyond the {c} there are, is {value}"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The instruction sets that must not be skipped: `CONVROOF_REQUIRE_ISA=avx2,avx512`.
+///
+/// # Errors
+/// When the variable names something unknown.
+pub fn required_isas() -> Result<Vec<Isa>, String> {
+    let names = std::env::var("CONVROOF_REQUIRE_ISA").unwrap_or_default();
+    names
+        .split(',')
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+        .map(str::parse)
+        .collect()
+}

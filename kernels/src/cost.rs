@@ -1,0 +1,160 @@
+//! What a run costs, and how exact its result must be.
+//!
+//! Two counts of floating-point operations are kept apart. *Nominal* flops are those of the direct
+//! definition, padding counted (2 per multiply-accumulate): what speeds are ranked by. *Executed*
+//! flops are those the algorithm really performs: what a roofline needs, or Winograd floats above
+//! the roof.
+//!
+//! *Compulsory* bytes are what any algorithm must move: each input element that some output depends
+//! on read once, each weight once, each output written once.
+
+use crate::problem::{ConvShape, Op, Pad, Problem};
+
+/// What one run of a plan costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Operations of the direct definition, padding counted; a pooling counts one per window element.
+    pub flops_nominal: u64,
+    /// Operations that the plan performs, in lanes that padded channels occupy too.
+    pub flops_executed: u64,
+    /// Compulsory bytes read: input elements in use, weights, bias, residual.
+    pub bytes_read: u64,
+    /// Compulsory bytes written: the output.
+    pub bytes_written: u64,
+}
+
+impl Cost {
+    /// The cost of `problem` by an algorithm that executes `flops_executed`.
+    pub fn new(problem: &Problem, flops_executed: u64) -> Self {
+        let dtypes = problem.dtypes;
+        let dst = elements(problem.dst_dims());
+        let (flops_nominal, src, parameters) = match &problem.op {
+            Op::Conv(conv) => {
+                let bias = if problem.epilogue.bias {
+                    conv.c_out as u64 * 4
+                } else {
+                    0
+                };
+                let weights = problem.weights_dims().map_or(0, elements);
+                let bytes = weights * dtypes.weights.size() as u64 + bias;
+                (2 * conv.macs(), conv_src_elements(conv), bytes)
+            }
+            Op::Pool(pool) => {
+                let window = (pool.kernel[0] * pool.kernel[1]) as u64;
+                let rows = used(
+                    pool.h,
+                    pool.h_out(),
+                    pool.kernel[0],
+                    pool.stride[0],
+                    pool.dilation[0],
+                    pool.pad.top,
+                );
+                let cols = used(
+                    pool.w,
+                    pool.w_out(),
+                    pool.kernel[1],
+                    pool.stride[1],
+                    pool.dilation[1],
+                    pool.pad.left,
+                );
+                (dst * window, (pool.n * pool.c * rows * cols) as u64, 0)
+            }
+        };
+        let residual = if problem.epilogue.residual {
+            dst * dtypes.dst.size() as u64
+        } else {
+            0
+        };
+        Cost {
+            flops_nominal,
+            flops_executed,
+            bytes_read: src * dtypes.src.size() as u64 + parameters + residual,
+            bytes_written: dst * dtypes.dst.size() as u64,
+        }
+    }
+
+    /// Compulsory bytes, both ways.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_read + self.bytes_written
+    }
+}
+
+fn elements(dims: [usize; 4]) -> u64 {
+    dims.iter().map(|&d| d as u64).product()
+}
+
+/// Input elements that some output depends on: a strided 1x1 reads a quarter of its map.
+fn conv_src_elements(conv: &ConvShape) -> u64 {
+    let Pad { top, left, .. } = conv.pad;
+    let rows = used(
+        conv.h,
+        conv.h_out(),
+        conv.kernel[0],
+        conv.stride[0],
+        conv.dilation[0],
+        top,
+    );
+    let cols = used(
+        conv.w,
+        conv.w_out(),
+        conv.kernel[1],
+        conv.stride[1],
+        conv.dilation[1],
+        left,
+    );
+    (conv.n * conv.c_in * rows * cols) as u64
+}
+
+/// How many of `size` positions along one axis are read by some tap of some output.
+fn used(
+    size: usize,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pad: usize,
+) -> usize {
+    let mut seen = vec![false; size];
+    for o in 0..out {
+        for k in 0..kernel {
+            if let Some(i) = (o * stride + k * dilation).checked_sub(pad)
+                && i < size
+            {
+                seen[i] = true;
+            }
+        }
+    }
+    seen.iter().filter(|&&s| s).count()
+}
+
+/// How rounding errors grow in an algorithm; [`Accuracy::tolerance`] turns it into a bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Accuracy {
+    /// No arithmetic that rounds: the result is the reference, bit for bit.
+    Exact,
+    /// Sums of products of the inputs themselves, in any order.
+    Sum,
+    /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
+    /// by about this factor over [`Accuracy::Sum`].
+    Transformed {
+        /// The amplification, at least 1.
+        amplification: f64,
+    },
+}
+
+impl Accuracy {
+    /// The largest absolute error allowed in a sum of `terms` products of inputs up to `max_x` and
+    /// weights up to `max_w`: `2 eps (terms + 1) max_x max_w`, times the amplification. This is the
+    /// form XNNPACK tests with (`ynnpack/kernels/dot/test.cc`): linear in the terms, so loose enough
+    /// for any order of summation on random data, and tight enough that a dropped term shows.
+    /// Divide by the largest output to compare with a relative figure: on ResNet's layers it comes
+    /// to about 1e-5 for direct sums.
+    pub fn tolerance(self, terms: usize, max_x: f64, max_w: f64) -> f64 {
+        let sum = 2.0 * f64::from(f32::EPSILON) * (terms as f64 + 1.0) * max_x * max_w;
+        match self {
+            Accuracy::Exact => 0.0,
+            Accuracy::Sum => sum,
+            Accuracy::Transformed { amplification } => sum * amplification,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Seeded data for tests and benches: the same seed gives the same values everywhere, for ever.
+
+/// What values look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Whole numbers from -4 to 4 without 0: sums of up to 2^20 products are exact in f32.
+    Integers,
+    /// Uniform in [-1, 1).
+    Uniform,
+    /// As after a ReLU: half zeros, half uniform in [0, 1).
+    PostRelu,
+}
+
+/// A generator of the splitmix64 family (Steele, Lea and Flood 2014): tiny, and never changing.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// A generator from a seed.
+    pub fn new(seed: u64) -> Self {
+        Rng(seed)
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    }
+
+    /// One of a list.
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+
+    /// Fills a slice.
+    pub fn fill(&mut self, fill: Fill, out: &mut [f32]) {
+        for x in out {
+            let bits = self.bits();
+            // 24 random bits as a fraction of one.
+            let unit = (bits >> 40) as f32 / (1u64 << 24) as f32;
+            *x = match fill {
+                Fill::Integers => {
+                    let magnitude = (bits >> 1 & 3) as f32 + 1.0;
+                    if bits & 1 == 0 { magnitude } else { -magnitude }
+                }
+                Fill::Uniform => 2.0 * unit - 1.0,
+                Fill::PostRelu => (2.0 * unit - 1.0).max(0.0),
+            };
+        }
+    }
+
+    /// A filled vector.
+    pub fn vec(&mut self, fill: Fill, len: usize) -> Vec<f32> {
+        let mut out = vec![0.0; len];
+        self.fill(fill, &mut out);
+        out
+    }
+}

@@ -1,0 +1,344 @@
+//! Threads: the only file that knows them.
+//!
+//! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. The
+//! partition is static and contiguous, so the same worker gets the same data in every run (its
+//! caches stay warm) and a reduction never depends on the number of threads.
+//!
+//! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
+//! task its own, with the worker's private scratch.
+#![allow(unsafe_code)]
+
+use crate::tensor::CacheLine;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Runs tasks on workers.
+///
+/// # Safety
+/// Within one `run`, each task index below `tasks` is called exactly once before `run` returns,
+/// `worker < width()`, and no two live calls share a worker. A task never calls `run`.
+pub unsafe trait Executor: Sync {
+    /// The number of workers.
+    fn width(&self) -> usize;
+    /// Calls `f(task, worker)` for every task.
+    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync));
+}
+
+/// The calling thread does everything, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Serial;
+
+// SAFETY: a plain loop on one thread.
+unsafe impl Executor for Serial {
+    fn width(&self) -> usize {
+        1
+    }
+    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+        for task in 0..tasks {
+            f(task, 0);
+        }
+    }
+}
+
+/// A rayon pool. Cheapest when the caller already runs inside it (`pool.install`).
+///
+/// Uses `broadcast` with a static partition, not `par_iter`: with work stealing, two short tasks
+/// often land on one worker while the other sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Rayon<'a>(pub &'a rayon::ThreadPool);
+
+// SAFETY: `broadcast` calls the closure once on each worker and waits for all; `share` splits
+// `0..tasks` into disjoint ranges that cover it.
+unsafe impl Executor for Rayon<'_> {
+    fn width(&self) -> usize {
+        self.0.current_num_threads()
+    }
+    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+        let width = self.width();
+        self.0.broadcast(|worker| {
+            for task in share(tasks, width, worker.index()) {
+                f(task, worker.index());
+            }
+        });
+    }
+}
+
+/// The `worker`-th of `width` contiguous, nearly equal shares of `0..tasks`.
+pub fn share(tasks: usize, width: usize, worker: usize) -> Range<usize> {
+    tasks * worker / width..tasks * (worker + 1) / width
+}
+
+/// A block of a matrix that one task owns: `rows` rows of `len` elements, `stride` apart.
+#[derive(Debug)]
+pub struct RowsMut<'a, T> {
+    ptr: *mut T,
+    rows: usize,
+    stride: usize,
+    len: usize,
+    _owns: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `RowsMut` is an exclusive borrow of its elements, like `&mut [T]`.
+unsafe impl<T: Send> Send for RowsMut<'_, T> {}
+
+impl<'a, T> RowsMut<'a, T> {
+    /// The whole of `data` as rows of `len` elements.
+    ///
+    /// # Panics
+    /// If `data` is not a whole number of rows.
+    pub fn new(data: &'a mut [T], len: usize) -> Self {
+        assert!(
+            len > 0 && data.len().is_multiple_of(len),
+            "{} elements in rows of {len}",
+            data.len()
+        );
+        let (rows, ptr) = (data.len() / len, data.as_mut_ptr());
+        RowsMut {
+            ptr,
+            rows,
+            stride: len,
+            len,
+            _owns: PhantomData,
+        }
+    }
+
+    /// Rows in the block.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements in a row of the block.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows);
+        // SAFETY: `row` is inside the block, whose rows of `len` elements it borrows exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(row * self.stride), self.len) }
+    }
+
+    /// A smaller block of this one.
+    #[inline(always)]
+    pub fn part(&mut self, rows: Range<usize>, cols: Range<usize>) -> RowsMut<'_, T> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        assert!(cols.start <= cols.end && cols.end <= self.len);
+        if rows.is_empty() || cols.is_empty() {
+            return RowsMut {
+                ptr: self.ptr,
+                rows: 0,
+                stride: 0,
+                len: 0,
+                _owns: PhantomData,
+            };
+        }
+        // SAFETY: the first element is inside this block.
+        let ptr = unsafe { self.ptr.add(rows.start * self.stride + cols.start) };
+        RowsMut {
+            ptr,
+            rows: rows.len(),
+            stride: self.stride,
+            len: cols.len(),
+            _owns: PhantomData,
+        }
+    }
+}
+
+/// How [`par_rows`] cuts a matrix of `rows` x `cols` into blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Elements in a row.
+    pub cols: usize,
+    /// Rows in a block (fewer in the last).
+    pub block_rows: usize,
+    /// Columns in a block (fewer in the last).
+    pub block_cols: usize,
+    /// No block crosses a multiple of this many rows: so that a block stays within one image of a
+    /// batch. `rows` where it doesn't matter.
+    pub band: usize,
+}
+
+/// Where a task's block lies in the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The block's first row.
+    pub row: usize,
+    /// The block's first column.
+    pub col: usize,
+    /// The worker that runs the task.
+    pub worker: usize,
+}
+
+impl Grid {
+    /// The number of blocks, so of tasks.
+    pub fn tasks(&self) -> usize {
+        let bands = self.rows.div_ceil(self.band);
+        bands * self.band.div_ceil(self.block_rows) * self.cols.div_ceil(self.block_cols)
+    }
+
+    /// The rows and columns of a task's block. Row blocks vary fastest, so neighbouring tasks share
+    /// columns (pixels); empty in a last, shorter band.
+    fn block(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let per_band = self.band.div_ceil(self.block_rows);
+        let col_blocks = self.cols.div_ceil(self.block_cols);
+        let (band, rest) = (
+            task / (per_band * col_blocks),
+            task % (per_band * col_blocks),
+        );
+        let (col, row) = (
+            rest / per_band * self.block_cols,
+            rest % per_band * self.block_rows,
+        );
+        let end = ((band + 1) * self.band).min(self.rows);
+        let row = (band * self.band + row).min(end);
+        (
+            row..(row + self.block_rows).min(end),
+            col..(col + self.block_cols).min(self.cols),
+        )
+    }
+}
+
+/// Cuts `dst` by `grid` and calls `f(block, its elements, the worker's scratch)` for each block.
+/// `scratch` is shared out in equal parts, one a worker.
+///
+/// # Panics
+/// If `dst` is smaller than the grid, or the grid has an empty step.
+pub fn par_rows<T: Send>(
+    exec: &dyn Executor,
+    dst: &mut [T],
+    grid: Grid,
+    scratch: &mut [CacheLine],
+    f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
+) {
+    assert!(
+        grid.rows * grid.cols <= dst.len(),
+        "{grid:?} in {} elements",
+        dst.len()
+    );
+    assert!(
+        grid.block_rows > 0 && grid.block_cols > 0 && grid.band > 0,
+        "{grid:?}"
+    );
+    let dst = Shared(dst.as_mut_ptr());
+    let per_worker = scratch.len() / exec.width();
+    let scratch = Shared(scratch.as_mut_ptr());
+    exec.run(grid.tasks(), &|task, worker| {
+        let (rows, cols) = grid.block(task);
+        if rows.is_empty() {
+            return;
+        }
+        // SAFETY: blocks of different tasks are disjoint and inside `dst`, whose exclusive borrow
+        // outlives `run`; each task is run once (the executor's contract).
+        let ptr = unsafe { dst.at(rows.start * grid.cols + cols.start) };
+        let block = RowsMut {
+            ptr,
+            rows: rows.len(),
+            stride: grid.cols,
+            len: cols.len(),
+            _owns: PhantomData,
+        };
+        // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
+        // (the executor's contract).
+        let own =
+            unsafe { std::slice::from_raw_parts_mut(scratch.at(worker * per_worker), per_worker) };
+        f(
+            Block {
+                row: rows.start,
+                col: cols.start,
+                worker,
+            },
+            block,
+            own,
+        );
+    });
+}
+
+/// A pointer that tasks share; who may touch what is argued where it is used.
+struct Shared<T>(*mut T);
+// SAFETY: only a base address; every access is argued where it is made.
+unsafe impl<T: Send> Sync for Shared<T> {}
+impl<T> Shared<T> {
+    /// # Safety
+    /// `index` is inside the allocation.
+    unsafe fn at(&self, index: usize) -> *mut T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(index) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_is_handed_out_once() {
+        for (rows, cols, block_rows, block_cols, band) in [
+            (6, 10, 2, 3, 6),
+            (7, 5, 2, 5, 7),
+            (8, 9, 3, 4, 4),
+            (9, 4, 2, 9, 3),
+            (1, 1, 5, 5, 1),
+        ] {
+            let grid = Grid {
+                rows,
+                cols,
+                block_rows,
+                block_cols,
+                band,
+            };
+            let mut seen = vec![0u32; rows * cols];
+            let mut scratch = vec![CacheLine::default(); 2];
+            par_rows(
+                &Serial,
+                &mut seen,
+                grid,
+                &mut scratch,
+                |at, mut block, _| {
+                    assert_eq!(
+                        at.row / band,
+                        (at.row + block.rows() - 1) / band,
+                        "crosses a band"
+                    );
+                    for r in 0..block.rows() {
+                        block.row(r).iter_mut().for_each(|x| *x += 1);
+                    }
+                },
+            );
+            assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
+        }
+    }
+
+    #[cfg(not(miri))] // rayon's deque trips Stacked Borrows
+    #[test]
+    fn a_pool_runs_each_task_once_on_its_share() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(3)
+            .build()
+            .expect("a pool");
+        let mut seen = vec![usize::MAX; 40];
+        let grid = Grid {
+            rows: 40,
+            cols: 1,
+            block_rows: 1,
+            block_cols: 1,
+            band: 40,
+        };
+        par_rows(
+            &Rayon(&pool),
+            &mut seen,
+            grid,
+            &mut [],
+            |at, mut block, _| {
+                block.row(0)[0] = at.worker;
+            },
+        );
+        for (task, &worker) in seen.iter().enumerate() {
+            assert!(share(40, 3, worker).contains(&task));
+        }
+    }
+}

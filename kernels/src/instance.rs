@@ -1,0 +1,165 @@
+//! A plan with memory of its own: what tests, suite and command line run. Operands go in and out in
+//! plain NCHW; the reorders to the plan's layouts are made here, outside of `run`.
+
+use crate::exec::Executor;
+use crate::plan::{Params, Plan, PlanSpec, RunArgs};
+use crate::reference::Operands;
+use crate::tensor::{
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef, reorder,
+};
+
+/// A plan and all the memory it needs.
+pub struct Instance {
+    plan: Box<dyn Plan>,
+    src: Tensor,
+    residual: Option<Tensor>,
+    dst: Tensor,
+    packed: AlignedBuf,
+    workspace: AlignedBuf,
+}
+
+impl Instance {
+    /// Memory for `plan`, zeroed. Fill it with [`Instance::load`].
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(plan: Box<dyn Plan>) -> Result<Self, OutOfMemory> {
+        let spec = plan.spec();
+        let residual = spec
+            .problem
+            .epilogue
+            .residual
+            .then(|| Tensor::zeros(spec.dst_desc()));
+        Ok(Instance {
+            src: Tensor::zeros(spec.src_desc())?,
+            residual: residual.transpose()?,
+            dst: Tensor::zeros(spec.dst_desc())?,
+            packed: AlignedBuf::zeroed(spec.packed_lines)?,
+            workspace: AlignedBuf::zeroed(spec.workspace_lines())?,
+            plan,
+        })
+    }
+
+    /// What the plan needs and costs.
+    pub fn spec(&self) -> &PlanSpec {
+        self.plan.spec()
+    }
+
+    /// Takes operands in plain NCHW: reorders the inputs, packs the parameters.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn load(&mut self, x: Operands<'_>, exec: &dyn Executor) {
+        self.load_inputs(x, exec);
+        let spec = self.plan.spec();
+        let params = Params {
+            weights: spec
+                .weights_desc()
+                .map(|d| TensorRef::from_f32s(d, x.weights)),
+            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
+        };
+        self.plan.prepare(params, &mut self.packed, exec);
+    }
+
+    /// Takes source and residual alone: the packed parameters stay.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    pub fn load_inputs(&mut self, x: Operands<'_>, exec: &dyn Executor) {
+        let plain = |tensor: &Tensor| tensor.desc().with_layout(Layout::Nchw);
+        let from = TensorRef::from_f32s(plain(&self.src), x.src);
+        reorder(from, &mut self.src.view_mut(), exec);
+        if let Some(residual) = &mut self.residual {
+            let from = TensorRef::from_f32s(plain(residual), x.residual);
+            reorder(from, &mut residual.view_mut(), exec);
+        }
+    }
+
+    /// Fills output and workspace with a value, NaN to find what a kernel doesn't write.
+    pub fn poison(&mut self, value: f32) {
+        self.dst.f32s_mut().fill(value);
+        crate::tensor::as_f32s_mut(&mut self.workspace).fill(value);
+    }
+
+    /// Runs the plan once.
+    pub fn run(&mut self, exec: &dyn Executor) {
+        self.plan.run(RunArgs {
+            src: self.src.view(),
+            residual: self.residual.as_ref().map(Tensor::view),
+            dst: self.dst.view_mut(),
+            packed: &self.packed,
+            workspace: &mut self.workspace,
+            exec,
+        });
+    }
+
+    /// The output as it lies in memory.
+    pub fn output(&self) -> &Tensor {
+        &self.dst
+    }
+
+    /// A copy of the output in plain NCHW.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn output_nchw(&self, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
+        self.dst.to_layout(Layout::Nchw, exec)
+    }
+
+    /// Bytes of source, residual, packed weights and destination: what a run touches.
+    pub fn working_set(&self) -> usize {
+        let tensors = [Some(&self.src), self.residual.as_ref(), Some(&self.dst)];
+        let bytes: usize = tensors
+            .into_iter()
+            .flatten()
+            .map(|t| t.desc().bytes())
+            .sum();
+        bytes + self.packed.len() * CacheLine::BYTES
+    }
+
+    /// Bytes of scratch.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace.len() * CacheLine::BYTES
+    }
+}
+
+/// How far an output is from the reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deviation {
+    /// max |y - ref| / max |ref|; infinite where an output is NaN and the reference is not.
+    pub max: f64,
+    /// L2 norm of y - ref over that of ref.
+    pub l2: f64,
+    /// max |ref|, to turn an absolute tolerance into a relative one.
+    pub largest: f64,
+}
+
+impl Deviation {
+    /// Compares an output with the reference, both in plain NCHW.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn between(output: &[f32], reference: &[f64]) -> Self {
+        assert_eq!(output.len(), reference.len());
+        let (mut max, mut largest, mut error2, mut norm2) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
+        for (&y, &r) in output.iter().zip(reference) {
+            let error = (f64::from(y) - r).abs();
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            max = max.max(error);
+            largest = largest.max(r.abs());
+            error2 += error * error;
+            norm2 += r * r;
+        }
+        let over = |x: f64, y: f64| if x == 0.0 { 0.0 } else { x / y };
+        Deviation {
+            max: over(max, largest),
+            l2: over(error2.sqrt(), norm2.sqrt()),
+            largest,
+        }
+    }
+}
+
+/// The desc of an operand in plain NCHW.
+pub fn plain(dims: [usize; 4]) -> TensorDesc {
+    TensorDesc::f32(Layout::Nchw, dims)
+}

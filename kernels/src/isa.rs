@@ -1,0 +1,259 @@
+//! Instruction sets: the only file that detects CPU features.
+//!
+//! An [`IsaToken`] can only be made where the CPU has the feature, so holding one is the proof that
+//! its code may run. Kernels are written once as a [`SimdTask`] over pulp's `Simd` and instantiated
+//! for each width by [`IsaToken::dispatch`].
+//!
+//! **Inlining.** `dispatch` enters a function compiled with the instruction set enabled; whatever is
+//! not inlined into it is compiled for the baseline CPU and runs some hundred times slower. So every
+//! helper below a task is `#[inline(always)]`, and threads stay outside: a closure handed to a
+//! thread pool inside `dispatch` would lose the features.
+
+use crate::arch::KernelSimd;
+use std::fmt;
+use std::str::FromStr;
+
+/// An instruction set that kernels are instantiated for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Isa {
+    /// No SIMD types, compiled for the target's baseline (on x86-64 LLVM may still use SSE2).
+    Scalar,
+    /// x86-64 AVX2 with FMA: 8 lanes of f32, 16 registers.
+    Avx2,
+    /// x86-64 AVX-512 (F, BW, DQ, VL, CD): 16 lanes of f32, 32 registers.
+    Avx512,
+    /// aarch64 Advanced SIMD: 4 lanes of f32, 32 registers.
+    Neon,
+    /// Four emulated lanes, for tests on any CPU.
+    Emu128,
+    /// Eight emulated lanes, for tests on any CPU.
+    Emu256,
+    /// Sixteen emulated lanes, for tests on any CPU.
+    Emu512,
+}
+
+impl Isa {
+    /// Every instruction set, real ones first.
+    pub const ALL: [Isa; 7] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::Avx512,
+        Isa::Neon,
+        Isa::Emu128,
+        Isa::Emu256,
+        Isa::Emu512,
+    ];
+
+    /// The instruction sets that real machines have: what `list` shows.
+    pub const REAL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon];
+
+    /// The name used in variant ids.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::Emu128 => "emu128",
+            Isa::Emu256 => "emu256",
+            Isa::Emu512 => "emu512",
+        }
+    }
+
+    /// Lanes of f32 in one register.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Isa::Scalar => 1,
+            Isa::Neon | Isa::Emu128 => 4,
+            Isa::Avx2 | Isa::Emu256 => 8,
+            Isa::Avx512 | Isa::Emu512 => 16,
+        }
+    }
+
+    /// Emulated widths run anywhere and say nothing about speed.
+    pub const fn is_emulated(self) -> bool {
+        matches!(self, Isa::Emu128 | Isa::Emu256 | Isa::Emu512)
+    }
+
+    /// The token, if this CPU has the instruction set.
+    pub fn detect(self) -> Option<IsaToken> {
+        let token = match self {
+            Isa::Scalar => Token::Scalar(pulp::Scalar::new()),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Token::Avx2(pulp::x86::V3::try_new()?),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Token::Avx512(pulp::x86::V4::try_new()?),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Token::Neon(pulp::aarch64::Neon::try_new()?),
+            Isa::Emu128 => Token::Emu128(pulp::Scalar128b),
+            Isa::Emu256 => Token::Emu256(pulp::Scalar256b),
+            Isa::Emu512 => Token::Emu512(pulp::Scalar512b),
+            #[allow(unreachable_patterns)]
+            _ => return None,
+        };
+        Some(IsaToken(token))
+    }
+
+    /// Why [`Isa::detect`] found nothing, for people.
+    pub fn missing_reason(self) -> String {
+        let built_for = std::env::consts::ARCH;
+        match self {
+            Isa::Avx2 | Isa::Avx512 if built_for != "x86_64" => {
+                format!(
+                    "{self} is an x86-64 instruction set; this program was built for {built_for}"
+                )
+            }
+            Isa::Neon if built_for != "aarch64" => {
+                format!(
+                    "{self} is an aarch64 instruction set; this program was built for {built_for}"
+                )
+            }
+            _ => format!("this CPU has no {self}"),
+        }
+    }
+
+    /// The widest real instruction set of this CPU.
+    pub fn best() -> IsaToken {
+        let best = Isa::REAL
+            .into_iter()
+            .filter_map(Isa::detect)
+            .max_by_key(|t| t.isa().lanes());
+        best.expect("scalar code runs everywhere")
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == s)
+            .ok_or_else(|| {
+                let names: Vec<_> = Isa::REAL.iter().map(|isa| isa.name()).collect();
+                format!(
+                    "unknown instruction set '{s}': expected one of {}",
+                    names.join(", ")
+                )
+            })
+    }
+}
+
+/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
+pub trait SimdTask {
+    /// What the task returns.
+    type Output;
+    /// The work, for one instruction set.
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
+
+/// Proof that this CPU has an instruction set.
+#[derive(Clone, Copy, Debug)]
+pub struct IsaToken(Token);
+
+#[derive(Clone, Copy, Debug)]
+enum Token {
+    Scalar(pulp::Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+    Emu128(pulp::Scalar128b),
+    Emu256(pulp::Scalar256b),
+    Emu512(pulp::Scalar512b),
+}
+
+/// Hands a task to pulp, which calls it with the instruction set enabled.
+struct Vectorized<T, S> {
+    task: T,
+    simd: S,
+}
+
+impl<T: SimdTask, S: KernelSimd> pulp::WithSimd for Vectorized<T, S> {
+    type Output = T::Output;
+    #[inline(always)]
+    fn with_simd<Wide: pulp::Simd>(self, _: Wide) -> T::Output {
+        self.task.run(self.simd)
+    }
+}
+
+#[inline(always)]
+fn vectorize<T: SimdTask, S: KernelSimd>(simd: S, task: T) -> T::Output {
+    simd.vectorize(Vectorized { task, simd })
+}
+
+impl IsaToken {
+    /// The instruction set this token proves.
+    pub fn isa(self) -> Isa {
+        match self.0 {
+            Token::Scalar(_) => Isa::Scalar,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => Isa::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => Isa::Neon,
+            Token::Emu128(_) => Isa::Emu128,
+            Token::Emu256(_) => Isa::Emu256,
+            Token::Emu512(_) => Isa::Emu512,
+        }
+    }
+
+    /// Runs `task` compiled for this instruction set. Call it once per coarse piece of work: it is a
+    /// function call that the compiler can't see through.
+    #[inline(always)]
+    pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
+        match self.0 {
+            Token::Scalar(simd) => vectorize(simd, task),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(simd) => vectorize(simd, task),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(simd) => vectorize(simd, task),
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(simd) => vectorize(simd, task),
+            Token::Emu128(simd) => vectorize(simd, task),
+            Token::Emu256(simd) => vectorize(simd, task),
+            Token::Emu512(simd) => vectorize(simd, task),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Lanes;
+    impl SimdTask for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: KernelSimd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    #[test]
+    fn a_token_runs_its_own_width() {
+        for isa in Isa::ALL {
+            if let Some(token) = isa.detect() {
+                assert_eq!(token.isa(), isa);
+                assert_eq!(token.dispatch(Lanes), isa.lanes(), "{isa}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_parse_back() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse(), Ok(isa));
+        }
+        assert!("sse9".parse::<Isa>().unwrap_err().contains("avx512"));
+    }
+}

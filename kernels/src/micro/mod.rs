@@ -1,0 +1,9 @@
+//! Register-tile kernels and what feeds them, written once for every width.
+//!
+//! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
+//! * [`indirection`]: where each output pixel's taps lie in the input;
+//! * [`pack`]: weights in the order that the tile reads them.
+
+pub mod gemm;
+pub mod indirection;
+pub mod pack;

@@ -1,0 +1,138 @@
+//! Weights in the order that the register tile reads them.
+//!
+//! A *panel* belongs to one or two blocks of 16 output channels. Its first row is the bias; then
+//! comes a row for each (tap, input channel), taps outermost. Rows have 16 floats a block; channels
+//! beyond c_out are zeros.
+//!
+//! With groups, a panel sums over the input channels of all the groups that its output channels
+//! belong to, with zeros where channel and output are of different groups: right for any group
+//! size, free when the groups are multiples of the panel, and a waste (counted in the executed
+//! flops) when they are small.
+
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::plan::Params;
+use crate::problem::ConvShape;
+use crate::tensor::{CacheLine, as_f32s_mut};
+use std::ops::Range;
+
+/// One panel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panel {
+    /// The first of its blocks of 16 output channels.
+    pub block: usize,
+    /// How many blocks.
+    pub blocks: usize,
+    /// The input channels that it sums over.
+    pub channels: Range<usize>,
+    /// Its floats in the packed buffer.
+    pub floats: Range<usize>,
+}
+
+/// All panels of a convolution, in the order of their output channels.
+#[derive(Clone, Debug)]
+pub struct Panels {
+    panels: Vec<Panel>,
+    tile_blocks: usize,
+    taps: usize,
+}
+
+impl Panels {
+    /// Panels as wide as the register tile.
+    pub fn new(conv: &ConvShape, tile: RegisterTile) -> Self {
+        let taps = conv.kernel[0] * conv.kernel[1];
+        let (per_in, per_out) = (conv.c_in / conv.groups, conv.c_out / conv.groups);
+        let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let mut panels = Vec::new();
+        let mut at = 0;
+        for block in (0..out_blocks).step_by(tile.blocks) {
+            let blocks = tile.blocks.min(out_blocks - block);
+            let last = ((block + blocks) * CHANNEL_BLOCK).min(conv.c_out) - 1;
+            let groups = block * CHANNEL_BLOCK / per_out..last / per_out + 1;
+            let channels = groups.start * per_in..groups.end * per_in;
+            let floats = (taps * channels.len() + 1) * blocks * CHANNEL_BLOCK;
+            panels.push(Panel {
+                block,
+                blocks,
+                channels,
+                floats: at..at + floats,
+            });
+            at += floats;
+        }
+        Panels {
+            panels,
+            tile_blocks: tile.blocks,
+            taps,
+        }
+    }
+
+    /// The same panels seen as a 1x1 convolution of taps * c_in channels (taps outermost): what a row
+    /// of an im2col matrix is multiplied with. Only without groups.
+    ///
+    /// # Panics
+    /// With groups, whose channels are not one run of such a row.
+    pub fn with_taps_as_channels(mut self) -> Self {
+        for panel in &mut self.panels {
+            assert_eq!(panel.channels.start, 0, "groups");
+            panel.channels.end *= self.taps;
+        }
+        self
+    }
+
+    /// Cache lines of all panels.
+    pub fn lines(&self) -> usize {
+        self.panels
+            .last()
+            .map_or(0, |p| CacheLine::for_f32s(p.floats.end))
+    }
+
+    /// The panels of the output blocks `blocks`, which start and end at a panel.
+    #[inline]
+    pub fn of_blocks(&self, blocks: Range<usize>) -> &[Panel] {
+        &self.panels[blocks.start / self.tile_blocks..blocks.end.div_ceil(self.tile_blocks)]
+    }
+
+    /// Every panel.
+    pub fn all(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// Flops of one output pixel when `taps` of its taps are computed: 2 for each lane of each row.
+    pub fn flops_per_tap(&self) -> u64 {
+        let rows = |p: &Panel| p.channels.len() * p.blocks * CHANNEL_BLOCK;
+        self.panels.iter().map(|p| 2 * rows(p) as u64).sum()
+    }
+
+    /// Packs OIHW weights and the bias.
+    ///
+    /// # Panics
+    /// If the parameters or the buffer don't fit.
+    pub fn pack(&self, conv: &ConvShape, params: Params<'_>, packed: &mut [CacheLine]) {
+        let weights = params.weights.expect("a convolution has weights").f32s();
+        let bias = params.bias.map(|b| b.f32s());
+        let (per_in, per_out) = (conv.c_in / conv.groups, conv.c_out / conv.groups);
+        assert_eq!(weights.len(), conv.c_out * per_in * self.taps, "weights");
+        let packed = as_f32s_mut(packed);
+        for panel in &self.panels {
+            let width = panel.blocks * CHANNEL_BLOCK;
+            let (head, rows) = packed[panel.floats.clone()].split_at_mut(width);
+            rows.fill(0.0);
+            head.fill(0.0);
+            let first = panel.block * CHANNEL_BLOCK;
+            for (lane, out) in (first..(first + width).min(conv.c_out)).enumerate() {
+                if let Some(bias) = bias {
+                    head[lane] = bias[out];
+                }
+                // Input channels of this output's group, as rows of the panel.
+                let (group, rows_per_tap) =
+                    (out / per_out, (panel.floats.len() / width - 1) / self.taps);
+                let skip = group * per_in - panel.channels.start;
+                let filters = &weights[out * per_in * self.taps..][..per_in * self.taps];
+                for (c, filter) in filters.chunks_exact(self.taps).enumerate() {
+                    for (tap, &w) in filter.iter().enumerate() {
+                        rows[(tap * rows_per_tap + skip + c) * width + lane] = w;
+                    }
+                }
+            }
+        }
+    }
+}

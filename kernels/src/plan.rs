@@ -1,0 +1,316 @@
+//! The contract between kernels and whoever runs them.
+//!
+//! An [`Algorithm`] turns a [`Problem`] into a [`Plan`] for one instruction set, or says why it
+//! can't. A plan states what memory it needs and what it will cost ([`PlanSpec`]), packs weights
+//! once ([`Plan::prepare`]) and runs many times without allocating ([`Plan::run`]). The caller owns
+//! all memory and all threads.
+
+use crate::blocking::{Caches, Tuning};
+use crate::cost::{Accuracy, Cost};
+use crate::exec::Executor;
+use crate::isa::{Isa, IsaToken};
+use crate::problem::{ConvShape, DType, Op, PoolShape, Problem};
+use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
+use std::borrow::Cow;
+
+/// What an algorithm is, whatever the problem.
+#[derive(Debug)]
+pub struct AlgorithmMeta {
+    /// The first part of its variants' ids. Permanent, never reused.
+    pub id: &'static str,
+    /// One line for `list`.
+    pub summary: &'static str,
+    /// The instruction sets it is written for.
+    pub isas: &'static [Isa],
+    /// How its errors grow.
+    pub accuracy: Accuracy,
+}
+
+/// A way to compute problems. Adding one to the suite is one file and one line in the registry.
+pub trait Algorithm: Sync {
+    /// What it is.
+    fn meta(&self) -> &'static AlgorithmMeta;
+
+    /// A plan for the problem, which is also the only way to ask whether the algorithm can do it.
+    ///
+    /// # Errors
+    /// The reason why it can't.
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported>;
+}
+
+/// Why an algorithm refuses a problem, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(Cow<'static, str>);
+
+impl Unsupported {
+    /// A refusal with its reason: a phrase that goes after "unsupported: ".
+    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Unsupported(reason.into())
+    }
+}
+
+/// What a plan is made for, beside the problem.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanCx<'a> {
+    /// The instruction set, proven present.
+    pub isa: IsaToken,
+    /// The caches to block for.
+    pub caches: &'a Caches,
+    /// The most workers that an executor handed to the plan may have.
+    pub threads: usize,
+    /// Block sizes to use in place of the derived ones.
+    pub tuning: Tuning,
+}
+
+impl<'a> PlanCx<'a> {
+    /// Derived block sizes, one thread.
+    pub fn new(isa: IsaToken, caches: &'a Caches) -> Self {
+        PlanCx {
+            isa,
+            caches,
+            threads: 1,
+            tuning: Tuning::default(),
+        }
+    }
+
+    /// For executors of up to `threads` workers.
+    pub fn with_threads(self, threads: usize) -> Self {
+        PlanCx { threads, ..self }
+    }
+}
+
+/// The convolution in an f32 problem, or the refusal of a kernel that does nothing else.
+///
+/// # Errors
+/// When the problem is something else.
+pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
+    f32_only(problem)?;
+    match &problem.op {
+        Op::Conv(conv) => Ok(conv),
+        _ => Err(Unsupported::new("computes convolutions only")),
+    }
+}
+
+/// The pooling in an f32 problem, or the refusal of a kernel that does nothing else.
+///
+/// # Errors
+/// When the problem is something else, or wants an epilogue, which poolings don't have.
+pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
+    f32_only(problem)?;
+    match &problem.op {
+        Op::Pool(_) if problem.epilogue != Default::default() => Err(Unsupported::new(
+            "a pooling takes no bias, ReLU or residual",
+        )),
+        Op::Pool(pool) => Ok(pool),
+        _ => Err(Unsupported::new("computes poolings only")),
+    }
+}
+
+fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
+    let types = problem.dtypes;
+    if [types.src, types.weights, types.dst]
+        .iter()
+        .any(|&t| t != DType::F32)
+    {
+        return Err(Unsupported::new("computes in f32 only"));
+    }
+    Ok(())
+}
+
+/// The layouts that a plan reads and writes. Weights are always given as plain OIHW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layouts {
+    /// Of the source.
+    pub src: Layout,
+    /// Of the destination, and of the residual that is added to it.
+    pub dst: Layout,
+}
+
+/// Sizes at whose multiples a plan's code paths change (register tiles, blocks), so that tests can
+/// straddle them. 1 where there is no such edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granularity {
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Output rows.
+    pub h_out: usize,
+    /// Output columns.
+    pub w_out: usize,
+    /// Output pixels of an image taken as one row.
+    pub pixels: usize,
+}
+
+impl Default for Granularity {
+    fn default() -> Self {
+        Granularity {
+            c_in: 1,
+            c_out: 1,
+            h_out: 1,
+            w_out: 1,
+            pixels: 1,
+        }
+    }
+}
+
+/// What a plan states about itself.
+#[derive(Clone, Debug)]
+pub struct PlanSpec {
+    /// What it computes.
+    pub problem: Problem,
+    /// The layouts it wants.
+    pub layouts: Layouts,
+    /// Cache lines of packed weights that `prepare` fills and `run` reads.
+    pub packed_lines: usize,
+    /// Cache lines of scratch for each worker; their content is nobody's business between runs.
+    pub workspace_lines_per_worker: usize,
+    /// The most workers.
+    pub threads: usize,
+    /// Where its code paths change.
+    pub granularity: Granularity,
+    /// What a run costs.
+    pub cost: Cost,
+}
+
+impl PlanSpec {
+    /// Cache lines of scratch for all workers.
+    pub fn workspace_lines(&self) -> usize {
+        self.workspace_lines_per_worker * self.threads
+    }
+
+    /// The source, as the plan wants it.
+    pub fn src_desc(&self) -> TensorDesc {
+        TensorDesc {
+            dtype: self.problem.dtypes.src,
+            layout: self.layouts.src,
+            dims: self.problem.src_dims(),
+        }
+    }
+
+    /// The destination, as the plan writes it.
+    pub fn dst_desc(&self) -> TensorDesc {
+        TensorDesc {
+            dtype: self.problem.dtypes.dst,
+            layout: self.layouts.dst,
+            dims: self.problem.dst_dims(),
+        }
+    }
+
+    /// The weights, as `prepare` takes them; none for a pooling.
+    pub fn weights_desc(&self) -> Option<TensorDesc> {
+        let dims = self.problem.weights_dims()?;
+        Some(TensorDesc {
+            dtype: self.problem.dtypes.weights,
+            layout: Layout::Nchw,
+            dims,
+        })
+    }
+
+    /// The bias, as `prepare` takes it: one f32 for each output channel.
+    pub fn bias_desc(&self) -> Option<TensorDesc> {
+        let [_, c, _, _] = self.problem.dst_dims();
+        self.problem
+            .epilogue
+            .bias
+            .then(|| TensorDesc::f32(Layout::Nchw, [1, c, 1, 1]))
+    }
+}
+
+/// Weights and bias, in the layouts of [`PlanSpec::weights_desc`] and [`PlanSpec::bias_desc`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<'a> {
+    /// None for a pooling.
+    pub weights: Option<TensorRef<'a>>,
+    /// None where the epilogue has no bias.
+    pub bias: Option<TensorRef<'a>>,
+}
+
+/// What one run reads and writes.
+pub struct RunArgs<'a> {
+    /// The source.
+    pub src: TensorRef<'a>,
+    /// What is added to the output, in its layout; none where the epilogue has no residual.
+    pub residual: Option<TensorRef<'a>>,
+    /// The destination; every element is written.
+    pub dst: TensorMut<'a>,
+    /// What `prepare` filled.
+    pub packed: &'a [CacheLine],
+    /// Scratch, at least [`PlanSpec::workspace_lines`].
+    pub workspace: &'a mut [CacheLine],
+    /// The threads.
+    pub exec: &'a dyn Executor,
+}
+
+/// The arguments of a run as f32 slices, found to fit the plan.
+pub struct CheckedArgs<'a> {
+    /// The source.
+    pub src: &'a [f32],
+    /// What is added to the output.
+    pub residual: Option<&'a [f32]>,
+    /// The destination.
+    pub dst: TensorMut<'a>,
+    /// Packed weights.
+    pub packed: &'a [f32],
+    /// Scratch for all workers.
+    pub workspace: &'a mut [CacheLine],
+    /// The threads.
+    pub exec: &'a dyn Executor,
+}
+
+impl<'a> RunArgs<'a> {
+    /// Checks the arguments against the plan, once per run.
+    ///
+    /// # Panics
+    /// If a tensor, a buffer or the executor doesn't fit: a mistake of the program, not of its user.
+    pub fn check(self, spec: &PlanSpec) -> CheckedArgs<'a> {
+        let RunArgs {
+            src,
+            residual,
+            dst,
+            packed,
+            workspace,
+            exec,
+        } = self;
+        assert_eq!(src.desc(), spec.src_desc(), "source");
+        assert_eq!(dst.desc(), spec.dst_desc(), "destination");
+        let wanted = spec.problem.epilogue.residual.then(|| spec.dst_desc());
+        assert_eq!(residual.map(|r| r.desc()), wanted, "residual");
+        assert!(packed.len() >= spec.packed_lines, "packed weights");
+        assert!(
+            exec.width() <= spec.threads,
+            "{} workers for {}",
+            exec.width(),
+            spec.threads
+        );
+        assert!(workspace.len() >= spec.workspace_lines(), "workspace");
+        CheckedArgs {
+            src: src.f32s(),
+            residual: residual.map(|r| r.f32s()),
+            dst,
+            packed: &as_f32s(packed)[..spec.packed_lines * CacheLine::F32S],
+            workspace: &mut workspace[..spec.workspace_lines()],
+            exec,
+        }
+    }
+}
+
+/// One problem, made ready for one instruction set.
+pub trait Plan: Send + Sync {
+    /// What it needs and what it costs.
+    fn spec(&self) -> &PlanSpec;
+
+    /// Packs the weights and the bias in the order that `run` reads them. Nothing to do for a
+    /// pooling.
+    ///
+    /// # Panics
+    /// If the parameters or `packed` don't fit the spec.
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor);
+
+    /// Computes the destination from the source. Allocates nothing, starts no thread.
+    ///
+    /// # Panics
+    /// If the arguments don't fit the spec ([`RunArgs::check`]).
+    fn run(&self, args: RunArgs<'_>);
+}

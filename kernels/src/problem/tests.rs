@@ -1,0 +1,246 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Problem {
+    text.parse().unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn error(text: &str) -> String {
+    match text.parse::<Problem>() {
+        Ok(problem) => panic!("'{text}' was read as {problem}"),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn layers_read_and_print_as_benchdnn_writes_them() {
+    for text in [
+        "mb1ic64ih56oc64oh56kh3ph1",
+        "mb1ic3ih224oc64oh112kh7sh2ph3",
+        "g2mb8ic96ih27oc256oh27kh5ph2",
+        "mb1ic256ih56oc512oh28kh1sh2ph0",
+        "mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0",
+        "mb1ic8ih32oc8oh28kh3ph0dh1",
+        "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic64ih56oc256oh56kh1ph0",
+        "--dt=u8:s8:s32 mb1ic64ih56oc64oh56kh3ph1",
+        "--pool --alg=max mb1ic64ih112oh56kh3sh2ph1",
+        "--pool --alg=avg_np mb1ic2048ih7oh1kh7ph0",
+        "--pool --alg=avg_p --overhang=1x1 mb1ic4ih6oh3kh3sh2ph0",
+    ] {
+        assert_eq!(parse(text).to_string(), text);
+    }
+}
+
+#[test]
+fn what_is_left_out_follows_benchdnn() {
+    assert_eq!(parse("ic3ih8oc4kh3ph1"), parse("mb2ic3ih8oc4oh8kh3ph1"));
+    assert_eq!(
+        parse("mb1ic8iw30oc4kw3"),
+        parse("mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0")
+    );
+    assert_eq!(
+        parse("mb1ic3ih8oc4kh3ph1n\"conv1\""),
+        parse("mb1ic3ih8oc4kh3ph1")
+    );
+    assert_eq!(
+        parse("mb1_ic3ih8_oc4kh3_ph1_nconv1"),
+        parse("mb1ic3ih8oc4kh3ph1")
+    );
+}
+
+#[test]
+fn output_size_decides_the_trailing_padding() {
+    let Op::Conv(conv) = parse("mb1ic3ih224oc64oh112kh7sh2ph3").op else {
+        panic!("a convolution")
+    };
+    assert_eq!((conv.pad.top, conv.pad.bottom), (3, 2));
+    let Op::Conv(conv) = parse("mb1ic1ih4oc1oh5kh3ph1").op else {
+        panic!("a convolution")
+    };
+    assert_eq!((conv.pad.top, conv.pad.bottom), (1, 2));
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (text, part) in [
+        ("", "no sizes"),
+        ("mb1", "ih is missing"),
+        ("mb1ic3ih8kh3", "oc is missing"),
+        ("mb1ic3ih8oc4kh3zz4", "unknown field 'zz'"),
+        ("mb1ic3ih8oc4khph1", "unknown field 'khph'"),
+        ("mb1ic3ic4ih8oc4kh3", "ic is given twice"),
+        ("mb1ic3ih8oc4kh", "kh has no number"),
+        ("mb1ic99999999999999999999ih8oc4kh3", "too large"),
+        ("mb0ic3ih8oc4kh3ph1", "batch is 0"),
+        ("mb1ic3ih8oc4oh2kh3ph1", "make it 7"),
+        (
+            "mb1ic3ih2oc4kh3",
+            "the kernel spans 3 in height, more than the padded input's 2",
+        ),
+        (
+            "g2mb1ic3ih8oc4kh3ph1",
+            "2 groups don't divide 3 input channels",
+        ),
+        ("mb1ic1000000ih1000000oc4kh3ph1", "must be below 2^48"),
+        ("--alg=min mb1ic3ih8kh3", "expected max, avg_p or avg_np"),
+        ("--pool --alg=max mb1ic3ih8kh3ph3", "wholly in the padding"),
+        ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
+        ("--overhang=1x1 mb1ic3ih8oc4kh3ph1", "for poolings"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(part), "{text}: {error}");
+        assert!(!error.contains('\n'));
+    }
+}
+
+#[test]
+fn ceil_mode_follows_caffe_and_pytorch() {
+    let pool = |h, kernel, stride, pad, ceil| {
+        let spec = PoolSpec {
+            n: 1,
+            c: 1,
+            h,
+            w: h,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            pad: Pad::uniform(pad),
+            dilation: [1, 1],
+            kind: PoolKind::AvgIncludePad,
+            ceil,
+        };
+        PoolShape::try_from(spec).expect("a valid pooling")
+    };
+    // NiN's 54 -> 27 -> 13 -> 6.
+    for (h, floor, ceil) in [(54, 26, 27), (27, 13, 13), (13, 6, 6)] {
+        assert_eq!(pool(h, 3, 2, 0, false).h_out(), floor);
+        assert_eq!(pool(h, 3, 2, 0, true).h_out(), ceil);
+    }
+    // The last window must start inside the input: 3 would start at 4, in the trailing padding.
+    assert_eq!(pool(3, 2, 2, 1, true).h_out(), 2);
+    assert_eq!(pool(54, 3, 2, 0, true).overhang(), [1, 1]);
+}
+
+fn conv_specs() -> impl Strategy<Value = ConvSpec> {
+    let pair = |max: usize| (1..=max, 1..=max).prop_map(|(a, b)| [a, b]);
+    let pad = (0..4usize, 0..4usize, 0..4usize, 0..4usize);
+    let pad = pad.prop_map(|(top, left, bottom, right)| Pad {
+        top,
+        left,
+        bottom,
+        right,
+    });
+    let channels = (1..5usize, 1..9usize, 1..9usize);
+    (
+        1..4usize,
+        channels,
+        pair(40),
+        pair(7),
+        pair(4),
+        pad,
+        pair(3),
+    )
+        .prop_map(
+            |(n, (groups, c_in, c_out), [h, w], kernel, stride, pad, dilation)| ConvSpec {
+                n,
+                c_in: c_in * groups,
+                h,
+                w,
+                c_out: c_out * groups,
+                kernel,
+                stride,
+                pad,
+                dilation,
+                groups,
+            },
+        )
+}
+
+fn problems() -> impl Strategy<Value = Problem> {
+    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
+    let kinds = [
+        PoolKind::Max,
+        PoolKind::AvgIncludePad,
+        PoolKind::AvgExcludePad,
+    ];
+    let kind = prop::sample::select(kinds.to_vec());
+    (conv_specs(), epilogue, any::<bool>(), kind, any::<bool>()).prop_filter_map(
+        "an impossible shape",
+        |(spec, (bias, relu, residual), is_pool, kind, ceil)| {
+            if !is_pool {
+                let conv = ConvShape::try_from(spec).ok()?;
+                let epilogue = Epilogue {
+                    bias,
+                    relu,
+                    residual,
+                };
+                return Some(Problem {
+                    epilogue,
+                    ..Problem::from(conv)
+                });
+            }
+            let ConvSpec {
+                n,
+                c_in: c,
+                h,
+                w,
+                kernel,
+                stride,
+                pad,
+                dilation,
+                ..
+            } = spec;
+            let spec = PoolSpec {
+                n,
+                c,
+                h,
+                w,
+                kernel,
+                stride,
+                pad,
+                dilation,
+                kind,
+                ceil,
+            };
+            Some(Problem::from(PoolShape::try_from(spec).ok()?))
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn parse_after_print_is_identity(problem in problems()) {
+        let text = problem.to_string();
+        prop_assert_eq!(text.parse::<Problem>(), Ok(problem), "{}", text);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+        let _ = text.parse::<Problem>();
+    }
+
+    #[test]
+    fn any_fields_are_read_or_refused(
+        fields in prop::collection::vec((prop::sample::select(vec!["g", "mb", "ic", "ih", "iw", "oc", "oh", "kh", "kw", "sh", "ph", "dh"]), any::<u64>()), 0..12),
+        pool in any::<bool>(),
+    ) {
+        let text: String = fields.iter().map(|(name, n)| format!("{name}{}", n >> (n % 64))).collect();
+        let text = if pool { format!("--pool --alg=avg_p {text}") } else { text };
+        let _ = text.parse::<Problem>();
+    }
+
+    #[test]
+    fn batch_changes_only_the_batch(problem in problems(), n in 1..9usize) {
+        let other = problem.with_batch(n).expect("a small batch");
+        prop_assert_eq!(other.with_batch(problem.src_dims()[0]).expect("as before"), problem);
+        prop_assert_eq!(&other.dst_dims()[1..], &problem.dst_dims()[1..]);
+    }
+
+    #[test]
+    fn output_size_is_how_often_the_kernel_fits(spec in conv_specs()) {
+        let Ok(conv) = ConvShape::try_from(spec) else { return Ok(()) };
+        let extent = (spec.kernel[0] - 1) * spec.dilation[0] + 1;
+        let padded = spec.h + spec.pad.top + spec.pad.bottom;
+        let fits = (0..padded).step_by(spec.stride[0]).filter(|y| y + extent <= padded).count();
+        prop_assert_eq!(conv.h_out(), fits);
+    }
+}

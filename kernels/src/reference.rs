@@ -1,0 +1,200 @@
+//! The definition of every operation: naive loops in f64, written to be obviously right. All kernels
+//! are held to what this file says.
+
+use crate::exec::{Executor, Grid, par_rows};
+use crate::problem::{ConvShape, Op, PoolKind, PoolShape, Problem};
+
+/// The operands of a problem in plain NCHW (weights OIHW).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Operands<'a> {
+    /// n x c x h x w.
+    pub src: &'a [f32],
+    /// c_out x c_in / groups x kh x kw; empty for a pooling.
+    pub weights: &'a [f32],
+    /// c_out; empty without a bias.
+    pub bias: &'a [f32],
+    /// Like the output; empty without a residual.
+    pub residual: &'a [f32],
+}
+
+/// The output of a problem in plain NCHW, in f64.
+///
+/// # Panics
+/// If an operand is too short.
+pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -> Vec<f64> {
+    let [n, c, h, w] = problem.dst_dims();
+    let mut out = vec![0.0; n * c * h * w];
+    // A task is one map.
+    let grid = Grid {
+        rows: n * c,
+        cols: h * w,
+        block_rows: 1,
+        block_cols: h * w,
+        band: n * c,
+    };
+    par_rows(exec, &mut out, grid, &mut [], |at, mut map, _| {
+        let (image, channel) = (at.row / c, at.row % c);
+        for (i, y) in map.row(0).iter_mut().enumerate() {
+            let pixel = [i / w, i % w];
+            *y = match &problem.op {
+                Op::Conv(conv) => conv_pixel(conv, operands, image, channel, pixel),
+                Op::Pool(pool) => pool_pixel(pool, operands.src, image, channel, pixel),
+            };
+            if problem.epilogue.bias {
+                *y += f64::from(operands.bias[channel]);
+            }
+            if problem.epilogue.residual {
+                *y += f64::from(operands.residual[at.row * h * w + i]);
+            }
+            if problem.epilogue.relu && *y < 0.0 {
+                *y = 0.0;
+            }
+        }
+    });
+    out
+}
+
+/// Where tap `k` of output `o` lies along one axis; none where it falls into padding.
+fn tap(
+    o: usize,
+    stride: usize,
+    k: usize,
+    dilation: usize,
+    pad: usize,
+    size: usize,
+) -> Option<usize> {
+    (o * stride + k * dilation)
+        .checked_sub(pad)
+        .filter(|&i| i < size)
+}
+
+/// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution.
+fn conv_pixel(
+    conv: &ConvShape,
+    x: Operands<'_>,
+    image: usize,
+    k: usize,
+    [oy, ox]: [usize; 2],
+) -> f64 {
+    let (per_in, per_out) = (conv.c_in / conv.groups, conv.c_out / conv.groups);
+    let [kh, kw] = conv.kernel;
+    let mut sum = 0.0;
+    for c in 0..per_in {
+        let map = (image * conv.c_in + k / per_out * per_in + c) * conv.h * conv.w;
+        let filter = (k * per_in + c) * kh * kw;
+        for r in 0..kh {
+            let iy = tap(
+                oy,
+                conv.stride[0],
+                r,
+                conv.dilation[0],
+                conv.pad.top,
+                conv.h,
+            );
+            let Some(iy) = iy else { continue };
+            for s in 0..kw {
+                let ix = tap(
+                    ox,
+                    conv.stride[1],
+                    s,
+                    conv.dilation[1],
+                    conv.pad.left,
+                    conv.w,
+                );
+                let Some(ix) = ix else { continue };
+                let (a, b) = (
+                    x.src[map + iy * conv.w + ix],
+                    x.weights[filter + r * kw + s],
+                );
+                sum += f64::from(a) * f64::from(b);
+            }
+        }
+    }
+    sum
+}
+
+/// The largest element of a window, or its mean. A NaN in a window makes its maximum NaN. The mean
+/// divides by the elements inside the input, or by those inside the input and its padding; what a
+/// ceil-mode window overhangs beyond the padding never counts (PyTorch's and Caffe's rule).
+fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [usize; 2]) -> f64 {
+    let map = (image * pool.c + c) * pool.h * pool.w;
+    let padded_h = pool.pad.top + pool.h + pool.pad.bottom - pool.overhang()[0];
+    let padded_w = pool.pad.left + pool.w + pool.pad.right - pool.overhang()[1];
+    let (mut sum, mut max, mut inside, mut padded) = (0.0, f64::NEG_INFINITY, 0, 0);
+    for r in 0..pool.kernel[0] {
+        for s in 0..pool.kernel[1] {
+            let (y, x) = (
+                oy * pool.stride[0] + r * pool.dilation[0],
+                ox * pool.stride[1] + s * pool.dilation[1],
+            );
+            if y < padded_h && x < padded_w {
+                padded += 1;
+            }
+            let iy = tap(
+                oy,
+                pool.stride[0],
+                r,
+                pool.dilation[0],
+                pool.pad.top,
+                pool.h,
+            );
+            let ix = tap(
+                ox,
+                pool.stride[1],
+                s,
+                pool.dilation[1],
+                pool.pad.left,
+                pool.w,
+            );
+            if let (Some(iy), Some(ix)) = (iy, ix) {
+                let value = f64::from(src[map + iy * pool.w + ix]);
+                inside += 1;
+                sum += value;
+                if value > max || value.is_nan() {
+                    max = if max.is_nan() { max } else { value };
+                }
+            }
+        }
+    }
+    match pool.kind {
+        PoolKind::Max => max,
+        PoolKind::AvgIncludePad => sum / f64::from(padded),
+        PoolKind::AvgExcludePad => sum / f64::from(inside),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Serial;
+
+    fn problem(text: &str) -> Problem {
+        text.parse().expect("a valid problem")
+    }
+
+    /// 3x3 over 3x3 with padding 1: sums that anyone can check by hand.
+    #[test]
+    fn a_box_filter_counts_its_neighbours() {
+        let p = problem("mb1ic1ih3oc1oh3kh3ph1");
+        let x = Operands {
+            src: &[1.0; 9],
+            weights: &[1.0; 9],
+            ..Operands::default()
+        };
+        assert_eq!(
+            compute(&p, x, &Serial),
+            [4., 6., 4., 6., 9., 6., 4., 6., 4.]
+        );
+    }
+
+    #[test]
+    fn it_is_a_cross_correlation() {
+        let p = problem("mb1ic1ih1iw3oc1oh1ow2kh1kw2ph0pw0");
+        let x = Operands {
+            src: &[1.0, 2.0, 4.0],
+            weights: &[10.0, 1.0],
+            ..Operands::default()
+        };
+        assert_eq!(compute(&p, x, &Serial), [12.0, 24.0]);
+    }
+}

@@ -1,0 +1,228 @@
+//! The one list of algorithms. Tests, benches, command line and reports all loop over it.
+
+use crate::algo;
+use crate::isa::Isa;
+use crate::plan::Algorithm;
+use std::fmt;
+use std::str::FromStr;
+
+/// Every algorithm of this crate: adding one is a file in `algo/` and a line here.
+static BUILTIN: &[&dyn Algorithm] = &[
+    &algo::direct_nchw::DirectNchw,
+    &algo::direct::Direct,
+    &algo::im2col::Im2col,
+    &algo::gemm_1x1::Gemm1x1,
+];
+
+/// One thread or a pool of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Threading {
+    /// Single-threaded: the calling thread.
+    St,
+    /// Multi-threaded: a pinned pool.
+    Mt,
+}
+
+impl Threading {
+    /// Both.
+    pub const ALL: [Threading; 2] = [Threading::St, Threading::Mt];
+
+    /// The name used in variant ids.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Threading::St => "st",
+            Threading::Mt => "mt",
+        }
+    }
+}
+
+/// The permanent name of a variant: `<algorithm>/<isa>/<st|mt>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VariantId {
+    /// The algorithm's id.
+    pub algorithm: String,
+    /// The instruction set.
+    pub isa: Isa,
+    /// One thread or more.
+    pub threading: Threading,
+}
+
+impl fmt::Display for VariantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!(
+            "{}/{}/{}",
+            self.algorithm,
+            self.isa,
+            self.threading.name()
+        ))
+    }
+}
+
+impl FromStr for VariantId {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wanted = || {
+            format!(
+                "'{s}' is not a variant: expected <algorithm>/<isa>/<st|mt>, such as direct/avx2/st"
+            )
+        };
+        let mut parts = s.split('/');
+        let (Some(algorithm), Some(isa), Some(threading), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wanted());
+        };
+        let threading = Threading::ALL.into_iter().find(|t| t.name() == threading);
+        Ok(VariantId {
+            algorithm: algorithm.to_string(),
+            isa: isa.parse()?,
+            threading: threading.ok_or_else(wanted)?,
+        })
+    }
+}
+
+/// One implementation that can be listed, checked and measured.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    /// The algorithm.
+    pub algorithm: &'static dyn Algorithm,
+    /// The instruction set.
+    pub isa: Isa,
+    /// One thread or more.
+    pub threading: Threading,
+}
+
+impl Variant {
+    /// Its permanent name.
+    pub fn id(&self) -> VariantId {
+        let algorithm = self.algorithm.meta().id.to_string();
+        VariantId {
+            algorithm,
+            isa: self.isa,
+            threading: self.threading,
+        }
+    }
+}
+
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id())
+    }
+}
+
+/// A list of algorithms.
+#[derive(Clone)]
+pub struct Registry {
+    algorithms: Vec<&'static dyn Algorithm>,
+}
+
+impl Registry {
+    /// This crate's algorithms.
+    pub fn builtin() -> Self {
+        Registry {
+            algorithms: BUILTIN.to_vec(),
+        }
+    }
+
+    /// And one more, from anywhere: the whole suite then runs on it.
+    ///
+    /// # Panics
+    /// If its id is taken.
+    pub fn with(mut self, algorithm: &'static dyn Algorithm) -> Self {
+        let id = algorithm.meta().id;
+        assert!(
+            self.algorithms.iter().all(|a| a.meta().id != id),
+            "two algorithms called {id}"
+        );
+        self.algorithms.push(algorithm);
+        self
+    }
+
+    /// The algorithms, in order.
+    pub fn algorithms(&self) -> &[&'static dyn Algorithm] {
+        &self.algorithms
+    }
+
+    /// Every algorithm on each of `isas` that it is written for, on one thread and on more.
+    pub fn variants(&self, isas: &[Isa]) -> Vec<Variant> {
+        let mut variants = Vec::new();
+        for &algorithm in &self.algorithms {
+            for &isa in isas
+                .iter()
+                .filter(|isa| algorithm.meta().isas.contains(isa))
+            {
+                for threading in Threading::ALL {
+                    variants.push(Variant {
+                        algorithm,
+                        isa,
+                        threading,
+                    });
+                }
+            }
+        }
+        variants
+    }
+
+    /// The variant of a name, emulated widths included.
+    ///
+    /// # Errors
+    /// A line that says what there is.
+    pub fn find(&self, id: &VariantId) -> Result<Variant, String> {
+        let known = || {
+            self.algorithms
+                .iter()
+                .map(|a| a.meta().id)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let algorithm = self.algorithms.iter().find(|a| a.meta().id == id.algorithm);
+        let &algorithm = algorithm.ok_or_else(|| {
+            format!(
+                "unknown algorithm '{}': there are {}",
+                id.algorithm,
+                known()
+            )
+        })?;
+        if !algorithm.meta().isas.contains(&id.isa) {
+            let isas: Vec<_> = algorithm.meta().isas.iter().map(|i| i.name()).collect();
+            return Err(format!(
+                "{} has no {} form: it has {}",
+                id.algorithm,
+                id.isa,
+                isas.join(", ")
+            ));
+        }
+        Ok(Variant {
+            algorithm,
+            isa: id.isa,
+            threading: id.threading,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_parse_back_and_are_unique() {
+        let registry = Registry::builtin();
+        let mut seen = std::collections::HashSet::new();
+        for variant in registry.variants(&Isa::ALL) {
+            let id = variant.id();
+            assert_eq!(id.to_string().parse(), Ok(id.clone()));
+            assert_eq!(registry.find(&id).expect("listed").id(), id);
+            assert!(seen.insert(id));
+        }
+    }
+
+    #[test]
+    fn wrong_names_say_what_is_right() {
+        let registry = Registry::builtin();
+        let find = |s: &str| s.parse().and_then(|id| registry.find(&id)).expect_err(s);
+        assert!(find("direct").contains("direct/avx2/st"));
+        assert!(find("direct/avx2/xx").contains("st|mt"));
+        assert!(find("nonsense/avx2/st").contains("im2col"));
+        assert!(find("direct-nchw/avx2/st").contains("it has scalar"));
+    }
+}

@@ -1,0 +1,496 @@
+//! Tensors: aligned memory, how a 4-d tensor lies in it, and reorders between layouts.
+#![allow(unsafe_code)]
+
+use crate::exec::{Executor, Grid, par_rows};
+use crate::problem::DType;
+use std::alloc;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// The unit of all buffers: 64 bytes on a 64-byte boundary, so that alignment is part of the type.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub struct CacheLine([u8; CacheLine::BYTES]);
+
+impl CacheLine {
+    /// A line of zeros.
+    pub const ZERO: CacheLine = CacheLine([0; Self::BYTES]);
+    /// Bytes in a line.
+    pub const BYTES: usize = 64;
+    /// f32 elements in a line.
+    pub const F32S: usize = 16;
+
+    /// Lines that hold `elements` f32s.
+    pub const fn for_f32s(elements: usize) -> usize {
+        elements.div_ceil(Self::F32S)
+    }
+}
+
+impl Default for CacheLine {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+/// The lines as f32 elements.
+#[inline(always)]
+pub fn as_f32s(lines: &[CacheLine]) -> &[f32] {
+    bytemuck::must_cast_slice(lines)
+}
+
+/// The lines as f32 elements.
+#[inline(always)]
+pub fn as_f32s_mut(lines: &mut [CacheLine]) -> &mut [f32] {
+    bytemuck::must_cast_slice_mut(lines)
+}
+
+/// There was no memory for a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory for a buffer of {bytes} bytes: choose a smaller problem or batch")]
+pub struct OutOfMemory {
+    /// The size asked for.
+    pub bytes: usize,
+}
+
+/// Zeroed memory in cache lines. Buffers of 2 MB and more are aligned to 2 MB and, on Linux, ask
+/// for huge pages: streams of weights otherwise spend a tenth of their time on TLB misses.
+pub struct AlignedBuf {
+    ptr: NonNull<CacheLine>,
+    lines: usize,
+}
+
+// SAFETY: the buffer owns its memory, which is plain data.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: shared access is only through `&[CacheLine]`.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    const HUGE_PAGE: usize = 2 << 20;
+
+    fn layout(lines: usize) -> Option<alloc::Layout> {
+        let bytes = lines.checked_mul(CacheLine::BYTES)?;
+        let align = if bytes >= Self::HUGE_PAGE {
+            Self::HUGE_PAGE
+        } else {
+            CacheLine::BYTES
+        };
+        alloc::Layout::from_size_align(bytes, align).ok()
+    }
+
+    /// Zeroed memory of `lines` cache lines.
+    ///
+    /// # Errors
+    /// When the system refuses the memory.
+    pub fn zeroed(lines: usize) -> Result<Self, OutOfMemory> {
+        if lines == 0 {
+            return Ok(AlignedBuf {
+                ptr: NonNull::dangling(),
+                lines,
+            });
+        }
+        let refused = OutOfMemory {
+            bytes: lines.saturating_mul(CacheLine::BYTES),
+        };
+        let layout = Self::layout(lines).ok_or(refused)?;
+        // SAFETY: the layout is not empty.
+        let ptr = unsafe { alloc::alloc(layout) };
+        let ptr = NonNull::new(ptr.cast::<CacheLine>()).ok_or(refused)?;
+        if layout.align() == Self::HUGE_PAGE {
+            advise_huge_pages(ptr.as_ptr().cast(), layout.size());
+        }
+        // SAFETY: freshly allocated for `lines` lines; all-zero bytes are valid lines.
+        unsafe { ptr.as_ptr().write_bytes(0, lines) };
+        Ok(AlignedBuf { ptr, lines })
+    }
+}
+
+/// Before the first touch, so that the kernel hands out huge pages at once.
+fn advise_huge_pages(ptr: *mut u8, bytes: usize) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    // SAFETY: advice on memory we own; a refusal (no huge pages) is harmless.
+    unsafe {
+        libc::madvise(ptr.cast(), bytes, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    let _ = (ptr, bytes);
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if self.lines > 0 {
+            let layout = Self::layout(self.lines).expect("it was allocated with this layout");
+            // SAFETY: allocated in `zeroed` with this layout.
+            unsafe { alloc::dealloc(self.ptr.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [CacheLine];
+    fn deref(&self) -> &[CacheLine] {
+        // SAFETY: `lines` initialised lines that we own (none, for the dangling pointer).
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.lines) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [CacheLine] {
+        // SAFETY: as in `deref`, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.lines) }
+    }
+}
+
+impl fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBuf({} bytes)", self.lines * CacheLine::BYTES)
+    }
+}
+
+/// How a tensor of dims (n, c, h, w) lies in memory, outermost dimension first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Channels outside, rows of pixels contiguous. Weights are (c_out, c_in / groups, kh, kw).
+    Nchw,
+    /// Pixels outside, channels contiguous.
+    Nhwc,
+    /// Channels in blocks of this many, a block's channels contiguous: (n, c / b, h, w, b). Channels
+    /// beyond c in the last block are stored as zeros, by whoever writes the tensor.
+    NchwC(u8),
+}
+
+impl Layout {
+    /// The blocked layout of all vector kernels: 16 channels, on every instruction set.
+    pub const NCHW16C: Layout = Layout::NchwC(16);
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Nchw => f.write_str("nchw"),
+            Layout::Nhwc => f.write_str("nhwc"),
+            Layout::NchwC(block) => write!(f, "nChw{block}c"),
+        }
+    }
+}
+
+/// What a tensor is: element type, layout, and dims (n, c, h, w).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorDesc {
+    /// Element type.
+    pub dtype: DType,
+    /// Order in memory.
+    pub layout: Layout,
+    /// n, c, h, w; for weights c_out, c_in / groups, kh, kw.
+    pub dims: [usize; 4],
+}
+
+impl TensorDesc {
+    /// An f32 tensor.
+    pub fn f32(layout: Layout, dims: [usize; 4]) -> Self {
+        TensorDesc {
+            dtype: DType::F32,
+            layout,
+            dims,
+        }
+    }
+
+    /// Elements stored, those that pad the last channel block included.
+    pub fn elements(&self) -> usize {
+        let [n, c, h, w] = self.dims;
+        let c = match self.layout {
+            Layout::NchwC(block) => c.next_multiple_of(usize::from(block)),
+            Layout::Nchw | Layout::Nhwc => c,
+        };
+        n * c * h * w
+    }
+
+    /// Bytes stored.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+
+    /// Cache lines that hold the tensor.
+    pub fn lines(&self) -> usize {
+        self.bytes().div_ceil(CacheLine::BYTES)
+    }
+
+    /// The same tensor in another layout.
+    pub fn with_layout(self, layout: Layout) -> Self {
+        TensorDesc { layout, ..self }
+    }
+
+    /// The position of element (n, c, h, w), in elements.
+    #[inline(always)]
+    pub fn offset(&self, [n, c, h, w]: [usize; 4]) -> usize {
+        let [_, dc, dh, dw] = self.dims;
+        match self.layout {
+            Layout::Nchw => ((n * dc + c) * dh + h) * dw + w,
+            Layout::Nhwc => ((n * dh + h) * dw + w) * dc + c,
+            Layout::NchwC(block) => {
+                let block = usize::from(block);
+                (((n * dc.div_ceil(block) + c / block) * dh + h) * dw + w) * block + c % block
+            }
+        }
+    }
+}
+
+impl fmt::Display for TensorDesc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [n, c, h, w] = self.dims;
+        write!(f, "{} {n}x{c}x{h}x{w} {}", self.dtype, self.layout)
+    }
+}
+
+/// A tensor in someone's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    desc: TensorDesc,
+    bytes: &'a [u8],
+}
+
+/// A tensor in someone's memory, to be written.
+#[derive(Debug)]
+pub struct TensorMut<'a> {
+    desc: TensorDesc,
+    bytes: &'a mut [u8],
+}
+
+impl<'a> TensorRef<'a> {
+    /// Sees `data` as the tensor `desc`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than the tensor, or its elements are not f32.
+    pub fn from_f32s(desc: TensorDesc, data: &'a [f32]) -> Self {
+        assert_eq!(desc.dtype, DType::F32);
+        assert!(
+            data.len() >= desc.elements(),
+            "{desc} in {} elements",
+            data.len()
+        );
+        TensorRef {
+            desc,
+            bytes: bytemuck::cast_slice(&data[..desc.elements()]),
+        }
+    }
+
+    /// What the tensor is.
+    pub fn desc(&self) -> TensorDesc {
+        self.desc
+    }
+
+    /// The elements, in memory order.
+    pub fn f32s(&self) -> &'a [f32] {
+        bytemuck::cast_slice(self.bytes)
+    }
+}
+
+impl<'a> TensorMut<'a> {
+    /// Sees `data` as the tensor `desc`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than the tensor, or its elements are not f32.
+    pub fn from_f32s(desc: TensorDesc, data: &'a mut [f32]) -> Self {
+        assert_eq!(desc.dtype, DType::F32);
+        assert!(
+            data.len() >= desc.elements(),
+            "{desc} in {} elements",
+            data.len()
+        );
+        TensorMut {
+            desc,
+            bytes: bytemuck::cast_slice_mut(&mut data[..desc.elements()]),
+        }
+    }
+
+    /// What the tensor is.
+    pub fn desc(&self) -> TensorDesc {
+        self.desc
+    }
+
+    /// The elements, in memory order.
+    pub fn f32s_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.bytes)
+    }
+}
+
+/// A tensor that owns its memory.
+#[derive(Debug)]
+pub struct Tensor {
+    desc: TensorDesc,
+    lines: AlignedBuf,
+}
+
+impl Tensor {
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn zeros(desc: TensorDesc) -> Result<Self, OutOfMemory> {
+        Ok(Tensor {
+            desc,
+            lines: AlignedBuf::zeroed(desc.lines())?,
+        })
+    }
+
+    /// What the tensor is.
+    pub fn desc(&self) -> TensorDesc {
+        self.desc
+    }
+
+    /// The elements, in memory order.
+    pub fn f32s(&self) -> &[f32] {
+        &as_f32s(&self.lines)[..self.desc.elements()]
+    }
+
+    /// The elements, in memory order.
+    pub fn f32s_mut(&mut self) -> &mut [f32] {
+        let elements = self.desc.elements();
+        &mut as_f32s_mut(&mut self.lines)[..elements]
+    }
+
+    /// A view to read.
+    pub fn view(&self) -> TensorRef<'_> {
+        TensorRef::from_f32s(self.desc, self.f32s())
+    }
+
+    /// A view to write.
+    pub fn view_mut(&mut self) -> TensorMut<'_> {
+        TensorMut::from_f32s(self.desc, self.f32s_mut())
+    }
+
+    /// A copy in another layout.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn to_layout(&self, layout: Layout, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
+        let mut out = Tensor::zeros(self.desc.with_layout(layout))?;
+        reorder(self.view(), &mut out.view_mut(), exec);
+        Ok(out)
+    }
+}
+
+/// Copies a tensor into another layout; channels that pad a block become zeros.
+///
+/// # Panics
+/// If the two differ in more than the layout.
+pub fn reorder(src: TensorRef<'_>, dst: &mut TensorMut<'_>, exec: &dyn Executor) {
+    let (from, to) = (src.desc(), dst.desc());
+    assert_eq!(
+        from,
+        to.with_layout(from.layout),
+        "a reorder changes the layout alone"
+    );
+    let src = src.f32s();
+    let [n, c, h, w] = to.dims;
+    if from.layout == to.layout {
+        dst.f32s_mut().copy_from_slice(src);
+        return;
+    }
+    // Rows of the destination that are contiguous and need one (n, h) and one block of channels.
+    let (rows, cols) = match to.layout {
+        Layout::Nchw => (n * c, h * w),
+        Layout::Nhwc => (n * h, w * c),
+        Layout::NchwC(block) => (
+            n * c.div_ceil(usize::from(block)),
+            h * w * usize::from(block),
+        ),
+    };
+    let grid = Grid {
+        rows,
+        cols,
+        block_rows: 1,
+        block_cols: cols,
+        band: rows,
+    };
+    par_rows(exec, dst.f32s_mut(), grid, &mut [], |at, mut out, _| {
+        let out = out.row(0);
+        match to.layout {
+            Layout::Nchw => {
+                let (n, c) = (at.row / c, at.row % c);
+                for (y, line) in out.chunks_exact_mut(w).enumerate() {
+                    for (x, v) in line.iter_mut().enumerate() {
+                        *v = src[from.offset([n, c, y, x])];
+                    }
+                }
+            }
+            Layout::Nhwc => {
+                let (n, y) = (at.row / h, at.row % h);
+                for (x, pixel) in out.chunks_exact_mut(c).enumerate() {
+                    for (ch, v) in pixel.iter_mut().enumerate() {
+                        *v = src[from.offset([n, ch, y, x])];
+                    }
+                }
+            }
+            Layout::NchwC(block) => {
+                let block = usize::from(block);
+                let blocks = c.div_ceil(block);
+                let (n, first) = (at.row / blocks, at.row % blocks * block);
+                for (i, pixel) in out.chunks_exact_mut(block).enumerate() {
+                    let (y, x) = (i / w, i % w);
+                    for (lane, v) in pixel.iter_mut().enumerate() {
+                        let ch = first + lane;
+                        *v = if ch < c {
+                            src[from.offset([n, ch, y, x])]
+                        } else {
+                            0.0
+                        };
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Serial;
+
+    #[test]
+    fn reorders_round_trip_and_pad_with_zeros() {
+        let plain = TensorDesc::f32(Layout::Nchw, [2, 19, 3, 5]);
+        let mut a = Tensor::zeros(plain).expect("memory");
+        for (i, x) in a.f32s_mut().iter_mut().enumerate() {
+            *x = i as f32 + 1.0;
+        }
+        let layouts = [
+            Layout::Nchw,
+            Layout::Nhwc,
+            Layout::NCHW16C,
+            Layout::NchwC(8),
+        ];
+        for via in layouts {
+            let b = a.to_layout(via, &Serial).expect("memory");
+            assert_eq!(
+                b.f32s()[b.desc().offset([1, 18, 2, 4])],
+                (2 * 19 * 15) as f32
+            );
+            let stored: f32 = b.f32s().iter().sum();
+            assert_eq!(
+                stored,
+                a.f32s().iter().sum::<f32>(),
+                "{via}: padding is zero"
+            );
+            for back in layouts {
+                let c = b.to_layout(back, &Serial).expect("memory");
+                let d = c.to_layout(Layout::Nchw, &Serial).expect("memory");
+                assert_eq!(d.f32s(), a.f32s(), "{via} -> {back}");
+            }
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        assert!(AlignedBuf::zeroed(usize::MAX / 8).is_err());
+        assert!(AlignedBuf::zeroed(1 << 50).is_err());
+        assert_eq!(AlignedBuf::zeroed(0).expect("nothing").len(), 0);
+    }
+
+    #[test]
+    fn big_buffers_are_aligned_to_huge_pages() {
+        let big = AlignedBuf::zeroed((4 << 20) / CacheLine::BYTES).expect("4 MB");
+        assert!(big.as_ptr().addr().is_multiple_of(2 << 20));
+    }
+}
