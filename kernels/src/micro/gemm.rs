@@ -314,8 +314,8 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
                     out.as_mut_ptr()
                         .add(at)
                         .cast::<S::f32s>()
-                        .write_unaligned(y)
-                };
+                        .write_unaligned(y);
+                }
             }
         }
     }
