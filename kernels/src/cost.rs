@@ -134,6 +134,8 @@ pub enum Accuracy {
     Exact,
     /// Sums of products of the inputs themselves, in any order.
     Sum,
+    /// Means: sums of the inputs, divided.
+    Mean,
     /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
     /// by about this factor over [`Accuracy::Sum`].
     Transformed {
@@ -154,6 +156,8 @@ impl Accuracy {
         match self {
             Accuracy::Exact => 0.0,
             Accuracy::Sum => sum,
+            // The errors of a sum of n terms, over n; like a random walk's they grow as its root.
+            Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
             Accuracy::Transformed { amplification } => sum * amplification,
         }
     }

@@ -11,6 +11,16 @@ pub enum Fill {
     PostRelu,
 }
 
+impl Fill {
+    /// The largest magnitude of the values.
+    pub fn magnitude(self) -> f64 {
+        match self {
+            Fill::Integers => 4.0,
+            Fill::Uniform | Fill::PostRelu => 1.0,
+        }
+    }
+}
+
 /// A generator of the splitmix64 family (Steele, Lea and Flood 2014): tiny, and never changing.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

@@ -12,6 +12,11 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::direct::Direct,
     &algo::im2col::Im2col,
     &algo::gemm_1x1::Gemm1x1,
+    &algo::winograd::WinogradF2x3,
+    &algo::winograd::WinogradF4x3,
+    &algo::pooling::MaxPool,
+    &algo::pooling::AvgPool,
+    &algo::pooling::GlobalAvgPool,
 ];
 
 /// One thread or a pool of them.

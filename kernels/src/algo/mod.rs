@@ -5,3 +5,5 @@ pub mod direct;
 pub mod direct_nchw;
 pub mod gemm_1x1;
 pub mod im2col;
+pub mod pooling;
+pub mod winograd;

@@ -89,8 +89,9 @@ pub fn convolutions(g: &Granularity, kernels: &[[usize; 2]], count: usize, seed:
     cases
 }
 
-/// Poolings for a kernel with these edges: `count` of them, the same for the same seed.
-pub fn poolings(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+/// Poolings for a kernel with these edges: `count` of them, the same for the same seed; of whole maps
+/// only, where that is all that the kernel does.
+pub fn poolings(g: &Granularity, only_global: bool, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
     while cases.len() < count {
@@ -106,7 +107,7 @@ pub fn poolings(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
                 right: 1,
             },
         ]);
-        let global = rng.below(6) == 0;
+        let global = only_global || rng.below(6) == 0;
         let (h, w) = (
             1 + rng.below(14),
             rng.pick(&[around(g.w_out), vec![6, 7, 13]].concat()),
@@ -162,6 +163,6 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             cases.extend(convolutions(g, &ANY_KERNEL, count / 2, 2));
             cases
         }
-        Op::Pool(_) => poolings(g, count, 3),
+        Op::Pool(pool) => poolings(g, pool.kernel == [pool.h, pool.w], count, 3),
     }
 }

@@ -93,15 +93,15 @@ impl Data {
     }
 }
 
-/// The largest allowed max |error| / max |ref| for a problem on data up to 1 in magnitude.
-pub fn tolerance(accuracy: Accuracy, problem: &Problem, largest: f64) -> f64 {
+/// The largest allowed max |error| / max |ref| for a problem on data up to `magnitude`, where `largest`
+/// is max |ref|.
+pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
-    // Means are of values up to 1; sums of products of such values.
-    let bound = accuracy.tolerance(terms + epilogue, 1.0, 1.0);
+    let bound = accuracy.tolerance(terms + epilogue, magnitude, magnitude);
     if largest == 0.0 {
         bound
     } else {
@@ -152,15 +152,12 @@ pub fn check(
         let deviation = Deviation::between(&first, &expected);
         let exact = match accuracy {
             Accuracy::Exact => true,
-            // A mean divides, which rounds; sums of integers don't.
-            Accuracy::Sum => fill == Fill::Integers && matches!(problem.op, Op::Conv(_)),
-            Accuracy::Transformed { .. } => false,
+            Accuracy::Sum => fill == Fill::Integers,
+            // A mean divides, which rounds; so do transforms.
+            Accuracy::Mean | Accuracy::Transformed { .. } => false,
         };
-        let allowed = match (exact, fill) {
-            (true, _) => 0.0,
-            (false, Fill::Integers) => tolerance(accuracy, problem, deviation.largest) * 16.0,
-            (false, _) => tolerance(accuracy, problem, deviation.largest),
-        };
+        let bound = tolerance(accuracy, problem, fill.magnitude(), deviation.largest);
+        let allowed = if exact { 0.0 } else { bound };
         if deviation.max.is_nan() || deviation.max > allowed {
             let at = worst(&first, &expected);
             let (got, want) = (first[at], expected[at]);

@@ -109,7 +109,7 @@ unsafe impl<const STEP: usize> Pixels for Strided<STEP> {
 }
 
 /// What a tap that falls into padding reads.
-static ZEROS: [CacheLine; 1] = [CacheLine::ZERO];
+pub(super) static ZEROS: [CacheLine; 1] = [CacheLine::ZERO];
 
 // SAFETY: offsets are at most `largest`, and `ZEROS` has 16 elements.
 unsafe impl Pixels for Indirection<'_> {
@@ -333,7 +333,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
 /// # Safety
 /// `to` is valid for a write of one vector.
 #[inline(always)]
-unsafe fn store<S: KernelSimd>(to: *mut f32, y: S::f32s) {
+pub(super) unsafe fn store<S: KernelSimd>(to: *mut f32, y: S::f32s) {
     // SAFETY: the caller's promise.
     unsafe { to.cast::<S::f32s>().write_unaligned(y) };
 }
@@ -343,7 +343,7 @@ unsafe fn store<S: KernelSimd>(to: *mut f32, y: S::f32s) {
 /// # Safety
 /// `at` is valid for a read of `V` vectors.
 #[inline(always)]
-unsafe fn load<S: KernelSimd, const V: usize>(at: *const f32) -> [S::f32s; V] {
+pub(super) unsafe fn load<S: KernelSimd, const V: usize>(at: *const f32) -> [S::f32s; V] {
     // SAFETY: the caller's promise; vectors are plain data.
     unsafe { at.cast::<[S::f32s; V]>().read_unaligned() }
 }

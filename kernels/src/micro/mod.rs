@@ -2,8 +2,12 @@
 //!
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
 //! * [`indirection`]: where each output pixel's taps lie in the input;
-//! * [`pack`]: weights in the order that the tile reads them.
+//! * [`pack`]: weights in the order that the tile reads them;
+//! * [`winograd`]: transforms of tiles;
+//! * [`mod@pool`], windows of rows of pixels.
 
 pub mod gemm;
 pub mod indirection;
 pub mod pack;
+pub mod pool;
+pub mod winograd;
