@@ -1,1 +1,17 @@
-//! The suite.
+//! convroof: a benchmark suite for SIMD convolution and pooling kernels.
+//!
+//! The kernels are in [`convroof_kernels`]; this crate measures them and says what bounds each layer.
+//! In reading order:
+//!
+//! * [`networks`]: the layers of interest, as data;
+//! * [`machine`]: what this machine is and can do; [`counters`]: what it can count;
+//! * [`measure`]: interleaved, verified samples;
+//! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
+//! * [`roofline`]: where a layer stands, and what bounds it;
+//! * [`report`]: terminal, Markdown, HTML; [`regress`]: one record against another;
+//! * [`cli`]: a file a subcommand.
+
+pub mod machine;
+pub mod networks;
+pub mod record;
+pub mod stats;

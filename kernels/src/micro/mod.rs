@@ -4,10 +4,12 @@
 //! * [`indirection`]: where each output pixel's taps lie in the input;
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`winograd`]: transforms of tiles;
-//! * [`mod@pool`], windows of rows of pixels.
+//! * [`mod@pool`], windows of rows of pixels;
+//! * [`probe`]: what the machine can do at most.
 
 pub mod gemm;
 pub mod indirection;
 pub mod pack;
 pub mod pool;
+pub mod probe;
 pub mod winograd;

@@ -1,0 +1,250 @@
+//! What this machine can do at most: arithmetic from registers, bytes from memory. The ceilings of the
+//! roofline are measured with these loops.
+#![allow(unsafe_code)]
+
+use super::gemm::{load, store};
+use crate::arch::{KernelSimd, stream_fence};
+use crate::isa::{IsaToken, SimdTask};
+use std::hint::black_box;
+
+/// Multiply-adds on registers alone.
+struct Fma {
+    rounds: usize,
+}
+
+/// Enough independent sums to hide the latency of an FMA: 4 to 5 cycles times 2 a cycle.
+const CHAINS: usize = 12;
+
+impl SimdTask for Fma {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> f32 {
+        if S::F32_LANES == 1 {
+            return scalar_fma(self.rounds);
+        }
+        let (x, y) = (
+            simd.splat_f32s(black_box(0.999)),
+            simd.splat_f32s(black_box(1e-3)),
+        );
+        let mut sums = [simd.splat_f32s(black_box(0.5)); CHAINS];
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, x, y);
+            }
+        }
+        sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
+    }
+}
+
+/// Plain code, as the scalar kernels are: LLVM may use what vectors the baseline has, and rounds the
+/// product before the sum.
+#[inline(always)]
+fn scalar_fma(rounds: usize) -> f32 {
+    let (x, y) = (black_box(0.999f32), black_box(1e-3f32));
+    let mut sums = [black_box(0.5f32); SCALAR_SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = *sum * x + y;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Twelve of SSE2's registers.
+const SCALAR_SUMS: usize = 48;
+
+/// Runs `rounds` rounds of independent multiply-adds and returns how many flops that was, a
+/// multiply-add counting two.
+pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
+    black_box(isa.dispatch(Fma { rounds }));
+    let lanes = isa.isa().lanes();
+    let sums = if lanes == 1 {
+        SCALAR_SUMS
+    } else {
+        CHAINS * lanes
+    };
+    2 * (rounds * sums) as u64
+}
+
+/// A loop over memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// x = sum of a: 4 bytes an element.
+    Read,
+    /// a = x: 4 bytes an element, and as many read for ownership that nobody asked for.
+    Write,
+    /// a = x past the caches.
+    WriteNonTemporal,
+    /// a = b: 8 bytes.
+    Copy,
+    /// a = b + x c: 12 bytes (McCalpin's STREAM).
+    Triad,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Stream; 5] = [
+        Stream::Read,
+        Stream::Write,
+        Stream::WriteNonTemporal,
+        Stream::Copy,
+        Stream::Triad,
+    ];
+
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Read => "read",
+            Stream::Write => "write",
+            Stream::WriteNonTemporal => "write-nt",
+            Stream::Copy => "copy",
+            Stream::Triad => "triad",
+        }
+    }
+
+    /// Arrays of the working set that it uses.
+    pub fn arrays(self) -> usize {
+        match self {
+            Stream::Read | Stream::Write | Stream::WriteNonTemporal => 1,
+            Stream::Copy => 2,
+            Stream::Triad => 3,
+        }
+    }
+}
+
+struct Streaming<'a> {
+    stream: Stream,
+    passes: usize,
+    a: &'a mut [f32],
+}
+
+/// Vectors of an unrolled step: long enough to hide latencies, short enough for any array.
+const STEP: usize = 8;
+
+impl SimdTask for Streaming<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> f32 {
+        let lanes = S::F32_LANES.max(4);
+        let part = self.a.len() / self.stream.arrays() / (STEP * lanes) * (STEP * lanes);
+        let (a, rest) = self.a.split_at_mut(part);
+        let x = simd.splat_f32s(black_box(0.5));
+        let mut sums = [simd.splat_f32s(0.0); STEP];
+        let step = STEP * S::F32_LANES;
+        for _ in 0..self.passes {
+            match self.stream {
+                Stream::Read => {
+                    for chunk in a.chunks_exact(step) {
+                        // SAFETY: a chunk is STEP vectors.
+                        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(chunk.as_ptr()) };
+                        for i in 0..STEP {
+                            sums[i] = simd.add_f32s(sums[i], v[i]);
+                        }
+                    }
+                }
+                Stream::Write => {
+                    for chunk in a.chunks_exact_mut(step) {
+                        for i in 0..STEP {
+                            // SAFETY: a chunk is STEP vectors.
+                            unsafe { store::<S>(chunk.as_mut_ptr().add(i * S::F32_LANES), x) };
+                        }
+                    }
+                }
+                Stream::WriteNonTemporal => {
+                    for chunk in a.chunks_exact_mut(step) {
+                        for i in 0..STEP {
+                            // SAFETY: a chunk is STEP vectors, aligned like the buffer (a caller's
+                            // duty that `stream` checks).
+                            unsafe {
+                                simd.stream_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x)
+                            };
+                        }
+                    }
+                    stream_fence();
+                }
+                Stream::Copy => {
+                    for (to, from) in a.chunks_exact_mut(step).zip(rest.chunks_exact(step)) {
+                        // SAFETY: a chunk is STEP vectors.
+                        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(from.as_ptr()) };
+                        for (i, v) in v.into_iter().enumerate() {
+                            // SAFETY: as above.
+                            unsafe { store::<S>(to.as_mut_ptr().add(i * S::F32_LANES), v) };
+                        }
+                    }
+                }
+                Stream::Triad => {
+                    let (b, c) = rest.split_at(part);
+                    let from = b.chunks_exact(step).zip(c.chunks_exact(step));
+                    for (to, (b, c)) in a.chunks_exact_mut(step).zip(from) {
+                        // SAFETY: chunks are STEP vectors.
+                        let b: [S::f32s; STEP] = unsafe { load::<S, STEP>(b.as_ptr()) };
+                        // SAFETY: as above.
+                        let c: [S::f32s; STEP] = unsafe { load::<S, STEP>(c.as_ptr()) };
+                        for i in 0..STEP {
+                            let v = simd.mul_add_e_f32s(x, c[i], b[i]);
+                            // SAFETY: as above.
+                            unsafe { store::<S>(to.as_mut_ptr().add(i * S::F32_LANES), v) };
+                        }
+                    }
+                }
+            }
+            black_box(&mut *a);
+        }
+        sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
+    }
+}
+
+/// Runs `stream` over `buffer` `passes` times and returns how many bytes the loop names.
+///
+/// # Panics
+/// If the buffer is not aligned to 64 bytes.
+pub fn stream(isa: IsaToken, stream: Stream, buffer: &mut [f32], passes: usize) -> u64 {
+    assert!(
+        buffer.as_ptr().addr().is_multiple_of(64),
+        "streaming stores need alignment"
+    );
+    let lanes = isa.isa().lanes().max(4);
+    let elements = buffer.len() / stream.arrays() / (STEP * lanes) * (STEP * lanes);
+    black_box(isa.dispatch(Streaming {
+        stream,
+        passes,
+        a: buffer,
+    }));
+    (elements * 4 * stream.arrays() * passes) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::tensor::{AlignedBuf, as_f32s_mut};
+
+    #[test]
+    fn streams_do_what_they_say() {
+        for isa in Isa::ALL {
+            let Some(token) = isa.detect() else { continue };
+            let mut lines = AlignedBuf::zeroed(96).expect("memory");
+            let buffer = as_f32s_mut(&mut lines);
+            buffer
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, x)| *x = i as f32);
+            assert_eq!(stream(token, Stream::Triad, buffer, 1), 96 * 64);
+            assert_eq!(buffer[5], 517.0 + 0.5 * 1029.0, "{isa}");
+            assert_eq!(stream(token, Stream::Copy, buffer, 1), 96 * 64);
+            assert_eq!(buffer[5], 773.0, "{isa}");
+            assert_eq!(
+                stream(token, Stream::WriteNonTemporal, buffer, 2),
+                2 * 96 * 64
+            );
+            assert!(buffer.iter().all(|&x| x == 0.5), "{isa}");
+            assert_eq!(stream(token, Stream::Read, buffer, 3), 3 * 96 * 64);
+        }
+    }
+
+    #[test]
+    fn flops_are_counted() {
+        let token = Isa::Scalar.detect().expect("scalar");
+        assert_eq!(fma(token, 10), 960);
+    }
+}

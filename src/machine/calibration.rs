@@ -1,0 +1,228 @@
+//! The machine's ceilings, measured: arithmetic for each instruction set, bandwidth for each level of
+//! the memory, on one thread and on more.
+
+use super::Topology;
+use super::pool::Workers;
+use crate::record::{Bandwidth, Calibration, Level, Peak};
+use convroof_kernels::micro::probe::{self, Stream};
+use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
+use convroof_kernels::{Isa, IsaToken};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// How long one sample of a ceiling takes.
+const SAMPLE: Duration = Duration::from_millis(8);
+/// Samples of each ceiling; the best counts, since nothing makes a machine faster than it is.
+const SAMPLES: usize = 7;
+
+/// Measures every ceiling for the instruction sets of this CPU on these pools. `progress` hears what
+/// is being measured.
+///
+/// # Errors
+/// When there is no memory for the working sets.
+pub fn calibrate(
+    topology: &Topology,
+    pools: &[&Workers],
+    mut progress: impl FnMut(&str),
+) -> anyhow::Result<Calibration> {
+    let tokens: Vec<IsaToken> = Isa::REAL.iter().filter_map(|i| i.detect()).collect();
+    let mut calibration = Calibration::default();
+    for workers in pools {
+        let threads = workers.threads();
+        for &token in &tokens {
+            progress(&format!("{} peak, {threads} threads", token.isa()));
+            let (gflops, spread) = best(|| peak_probe(workers, token, SAMPLE));
+            let isa = token.isa().to_string();
+            calibration.peaks.push(Peak {
+                isa,
+                threads,
+                gflops,
+                spread,
+            });
+        }
+        for (level, bytes) in working_sets(topology, threads) {
+            let mut buffers = workers.broadcast(|_| AlignedBuf::zeroed(bytes / 64));
+            let mut buffers: Vec<AlignedBuf> = buffers.drain(..).collect::<Result<_, _>>()?;
+            for stream in Stream::ALL {
+                // Streaming stores go to memory wherever the lines are.
+                if stream == Stream::WriteNonTemporal && level != Level::Dram {
+                    continue;
+                }
+                // Beyond L1 the widest vectors say what the memory can do.
+                for &token in &tokens {
+                    if level > Level::L2 && token.isa() != Isa::best().isa() {
+                        continue;
+                    }
+                    let isa = token.isa();
+                    progress(&format!(
+                        "{} {} with {isa}, {threads} threads",
+                        level.name(),
+                        stream.name()
+                    ));
+                    let (gbps, spread) =
+                        best(|| stream_probe(workers, token, stream, &mut buffers));
+                    calibration.bandwidths.push(Bandwidth {
+                        level,
+                        op: stream.name().into(),
+                        isa: isa.to_string(),
+                        threads,
+                        working_set_bytes: bytes,
+                        gbps,
+                        spread,
+                    });
+                }
+            }
+        }
+    }
+    calibration.notes = doubts(&calibration);
+    Ok(calibration)
+}
+
+/// The best of several samples, and how far the median is below it.
+fn best(mut sample: impl FnMut() -> f64) -> (f64, f64) {
+    let samples: Vec<f64> = (0..SAMPLES).map(|_| sample()).collect();
+    let best = samples.iter().copied().fold(0.0, f64::max);
+    let median = crate::stats::median(&samples).unwrap_or(best);
+    (
+        best,
+        if best > 0.0 {
+            (best - median) / best
+        } else {
+            0.0
+        },
+    )
+}
+
+/// The peak at this moment: all workers at once for about `time`. GFLOP/s of them together.
+pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
+    let barrier = Barrier::new(workers.threads());
+    let rates = workers.broadcast(|_| {
+        // One short run tells how many rounds fill the time, and brings the clock up.
+        let start = Instant::now();
+        probe::fma(token, 2_000);
+        let rounds = rounds_for(2_000, start.elapsed(), time);
+        barrier.wait();
+        let start = Instant::now();
+        let flops = probe::fma(token, rounds);
+        flops as f64 / start.elapsed().as_nanos().max(1) as f64
+    });
+    rates.iter().sum()
+}
+
+fn stream_probe(
+    workers: &Workers,
+    token: IsaToken,
+    stream: Stream,
+    buffers: &mut [AlignedBuf],
+) -> f64 {
+    let barrier = Barrier::new(workers.threads());
+    let buffers: Vec<_> = buffers.iter_mut().map(std::sync::Mutex::new).collect();
+    let rates = workers.broadcast(|worker| {
+        let mut buffer = buffers[worker].lock().expect("each worker has its own");
+        let buffer = as_f32s_mut(&mut buffer);
+        let start = Instant::now();
+        probe::stream(token, stream, buffer, 1);
+        let passes = rounds_for(1, start.elapsed(), SAMPLE);
+        barrier.wait();
+        let start = Instant::now();
+        let bytes = probe::stream(token, stream, buffer, passes);
+        bytes as f64 / start.elapsed().as_nanos().max(1) as f64
+    });
+    rates.iter().sum()
+}
+
+/// How many rounds fill `time`, when `rounds` took `took`.
+fn rounds_for(rounds: usize, took: Duration, time: Duration) -> usize {
+    let per_round = took.as_secs_f64().max(1e-9) / rounds as f64;
+    ((time.as_secs_f64() / per_round) as usize).clamp(1, 1 << 30)
+}
+
+/// Bytes for each thread to stay in a level: half of its cache (its share of one that is shared), and
+/// for memory four times the last cache, in all. A level without a cache is left out.
+fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
+    let mut sets = Vec::new();
+    let mut last = 0;
+    for (number, level) in [(1, Level::L1), (2, Level::L2), (3, Level::L3)] {
+        let share = topology.share(number, threads);
+        // An L3 whose share is hardly larger than L2 can't be told from it.
+        if share / 2 > last {
+            sets.push((level, share / 2 / 4096 * 4096));
+            last = share;
+        }
+    }
+    let largest = topology
+        .caches
+        .iter()
+        .map(|c| c.bytes)
+        .max()
+        .unwrap_or(8 << 20);
+    sets.push((
+        Level::Dram,
+        (4 * largest / threads).clamp(16 << 20, 512 << 20) / 4096 * 4096,
+    ));
+    sets
+}
+
+/// What can't be: a farther level faster than a nearer one, wide vectors slower than narrow ones.
+fn doubts(calibration: &Calibration) -> Vec<String> {
+    let mut notes = Vec::new();
+    let widest = Isa::best().isa().to_string();
+    for threads in [1, 2, 4, 8, 16, 32, 64] {
+        let reads: Vec<_> = calibration
+            .bandwidths
+            .iter()
+            .filter(|b| b.threads == threads && b.op == "read" && b.isa == widest)
+            .collect();
+        for pair in reads.windows(2).filter(|p| p[1].gbps > 1.05 * p[0].gbps) {
+            notes.push(format!(
+                "{} reads faster than {} on {threads} threads ({:.0} against {:.0} GB/s): the machine was disturbed",
+                pair[1].level.name(), pair[0].level.name(), pair[1].gbps, pair[0].gbps
+            ));
+        }
+        let peak = |isa: &str| {
+            calibration
+                .peaks
+                .iter()
+                .find(|p| p.isa == isa && p.threads == threads)
+                .map(|p| p.gflops)
+        };
+        if let (Some(avx2), Some(avx512)) = (peak("avx2"), peak("avx512"))
+            && avx512 < 0.9 * avx2
+        {
+            notes.push(format!(
+                "AVX-512's peak ({avx512:.0} GFLOP/s) is below AVX2's ({avx2:.0}) on {threads} threads: lower clocks, or a disturbed machine"
+            ));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn working_sets_grow() {
+        let topology = Topology::detect();
+        let sets = working_sets(&topology, 1);
+        assert!(sets.windows(2).all(|p| p[0].1 < p[1].1), "{sets:?}");
+    }
+
+    #[test]
+    fn impossible_ceilings_are_noted() {
+        let mut calibration = sample().calibration;
+        for bandwidth in &mut calibration.bandwidths {
+            bandwidth.isa = Isa::best().isa().to_string();
+        }
+        assert_eq!(doubts(&calibration), Vec::<String>::new());
+        calibration.bandwidths[2].gbps = 1000.0;
+        assert_eq!(doubts(&calibration).len(), 1);
+    }
+
+    #[test]
+    fn a_peak_is_measured() {
+        let workers = Workers::new(&Topology::detect(), 1).expect("a worker");
+        assert!(peak_probe(&workers, Isa::best(), Duration::from_millis(1)) > 0.1);
+    }
+}

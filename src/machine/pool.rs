@@ -1,0 +1,108 @@
+//! Threads: one pinned worker on each physical core.
+
+use super::Topology;
+use anyhow::{Context, Result, bail};
+use convroof_kernels::exec::{Executor, Rayon, Serial};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Some threads to measure with.
+pub struct Workers {
+    pool: ThreadPool,
+    threads: usize,
+    pinned: bool,
+}
+
+impl Workers {
+    /// A pool of `threads` workers, each pinned to a core of its own where the system lets us.
+    ///
+    /// # Errors
+    /// When there are fewer cores, or the system refuses the threads.
+    pub fn new(topology: &Topology, threads: usize) -> Result<Self> {
+        let cores = &topology.cores;
+        if threads == 0 {
+            bail!("0 threads can't compute anything: use 1 to {}", cores.len());
+        }
+        if threads > cores.len() {
+            bail!(
+                "{threads} threads are more than the {} physical cores there are: use 1 to {}",
+                cores.len(),
+                cores.len()
+            );
+        }
+        let pinned = std::sync::Arc::new(AtomicUsize::new(0));
+        let (count, cores) = (pinned.clone(), cores.clone());
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("worker-{i}"))
+            .start_handler(move |i| {
+                if core_affinity::set_for_current(core_affinity::CoreId { id: cores[i] }) {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+            .build()
+            .context("the system refuses the threads")?;
+        // Start handlers run on the workers: wait for each.
+        pool.broadcast(|_| ());
+        let pinned = pinned.load(Ordering::SeqCst) == threads;
+        Ok(Workers {
+            pool,
+            threads,
+            pinned,
+        })
+    }
+
+    /// How many.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Whether each is pinned to a core.
+    pub fn pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Calls `f` on a worker, with an executor over all of them: serial if there is one.
+    pub fn install<R: Send>(&self, f: impl FnOnce(&dyn Executor) -> R + Send) -> R {
+        self.pool.install(|| {
+            if self.threads == 1 {
+                f(&Serial)
+            } else {
+                f(&Rayon(&self.pool))
+            }
+        })
+    }
+
+    /// Calls `f(worker)` on every worker at once.
+    pub fn broadcast<R: Send>(&self, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+        self.pool.broadcast(|worker| f(worker.index()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_and_none_are_refused() {
+        let topology = Topology::detect();
+        for threads in [0, topology.cores.len() + 1] {
+            let error = Workers::new(&topology, threads)
+                .err()
+                .expect("refused")
+                .to_string();
+            assert!(error.contains("use 1 to"), "{error}");
+        }
+    }
+
+    #[test]
+    fn workers_stay_on_their_cores() {
+        let topology = Topology::detect();
+        let workers = Workers::new(&topology, topology.cores.len()).expect("a pool");
+        if cfg!(target_os = "linux") {
+            assert!(workers.pinned());
+        }
+        assert_eq!(workers.broadcast(|i| i).len(), topology.cores.len());
+        assert_eq!(workers.install(|exec| exec.width()), topology.cores.len());
+    }
+}

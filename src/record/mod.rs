@@ -1,0 +1,363 @@
+//! The record of a run: everything that was measured, raw, with the machine it was measured on.
+//!
+//! A versioned JSON document; `results/schema/run-v1.json` describes it. Times are in nanoseconds,
+//! sizes in bytes, rates in 10^9 a second. What couldn't be known is absent.
+
+mod file;
+
+pub use file::{RecordError, load, save, save_text};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the schema that this program writes, and the newest it reads.
+pub const SCHEMA: u32 = 1;
+
+/// What a document must call itself.
+pub const KIND: &str = "convroof-run";
+
+/// One run of the suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// `convroof-run`.
+    pub kind: String,
+    /// The version of the schema.
+    pub schema: u32,
+    /// When it started, RFC 3339, UTC.
+    pub started: String,
+    /// What measured.
+    pub tool: Tool,
+    /// What was measured on.
+    pub fingerprint: Fingerprint,
+    /// What that machine can do at most.
+    pub calibration: Calibration,
+    /// How was measured.
+    pub conditions: Conditions,
+    /// The layers of interest.
+    pub layers: Vec<LayerRef>,
+    /// What was measured, by problem, variant and threads.
+    pub measurements: Vec<Measurement>,
+    /// Which variants can't do which problems, and why.
+    pub refusals: Vec<Refusal>,
+    /// Which counters could be read, and why not.
+    pub counters: Vec<CounterStatus>,
+    /// False if the run was interrupted.
+    pub complete: bool,
+    /// Whatever else a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// The program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// Its version.
+    pub version: String,
+    /// The revision of its sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_revision: Option<String>,
+    /// Whether they were changed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_dirty: Option<bool>,
+    /// The compiler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rustc: Option<String>,
+    /// `release` or `debug`.
+    pub profile: String,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    /// Short and stable: machines with the same id may be compared.
+    pub id: String,
+    /// Target architecture.
+    pub arch: String,
+    /// Operating system.
+    pub os: String,
+    /// Instruction sets that kernels can use here.
+    pub isas: Vec<String>,
+    /// Logical CPUs that this process may run on.
+    pub online_cpus: usize,
+    /// Physical cores among them.
+    pub physical_cores: usize,
+    /// Caches of the first of them.
+    pub caches: Vec<CacheInfo>,
+    /// Brand string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_model: Option<String>,
+    /// Maker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// CPUID family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<u32>,
+    /// CPUID model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<u32>,
+    /// CPUID stepping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stepping: Option<u32>,
+    /// Microcode revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub microcode: Option<String>,
+    /// Sockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<usize>,
+    /// Whether cores have siblings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smt: Option<bool>,
+    /// Frequency governor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub governor: Option<String>,
+    /// Whether the clock may be boosted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boost: Option<bool>,
+    /// What virtualises the machine; absent on bare metal, or if it can't be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
+    /// Kernel release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Policy of transparent huge pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub huge_pages: Option<String>,
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Mean runnable processes of the last minute, when the run started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_average: Option<f64>,
+    /// Whether denormals are flushed to zero in this process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_to_zero: Option<bool>,
+}
+
+/// One cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheInfo {
+    /// 1, 2 or 3.
+    pub level: u32,
+    /// Its size.
+    pub bytes: usize,
+    /// Logical CPUs that share it.
+    pub shared_by: usize,
+    /// Where this is known from: `sysfs`, `cpuid` or `assumed`.
+    pub source: String,
+}
+
+/// What the machine can do at most, as measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Arithmetic.
+    pub peaks: Vec<Peak>,
+    /// Memory.
+    pub bandwidths: Vec<Bandwidth>,
+    /// What looked wrong.
+    pub notes: Vec<String>,
+}
+
+/// The most multiply-adds a second from registers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// Instruction set.
+    pub isa: String,
+    /// Threads.
+    pub threads: usize,
+    /// f32 GFLOP/s of all threads, the best of several samples.
+    pub gflops: f64,
+    /// (best - median) / best of the samples.
+    pub spread: f64,
+}
+
+/// Bytes a second from one level of the memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bandwidth {
+    /// The level.
+    pub level: Level,
+    /// `read`, `write`, `copy`, `triad`, or `write-nt` (non-temporal).
+    pub op: String,
+    /// Instruction set.
+    pub isa: String,
+    /// Threads.
+    pub threads: usize,
+    /// Of each thread.
+    pub working_set_bytes: usize,
+    /// 10^9 bytes a second that the loop names, of all threads, the best of several samples.
+    pub gbps: f64,
+    /// (best - median) / best of the samples.
+    pub spread: f64,
+}
+
+/// A level of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Level 1.
+    L1,
+    /// Level 2.
+    L2,
+    /// Level 3.
+    L3,
+    /// Main memory.
+    Dram,
+}
+
+impl Level {
+    /// Nearest first.
+    pub const ALL: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::Dram];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::L1 => "L1",
+            Level::L2 => "L2",
+            Level::L3 => "L3",
+            Level::Dram => "DRAM",
+        }
+    }
+}
+
+/// How a run was measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// The command line.
+    pub command: Vec<String>,
+    /// Numbers of threads.
+    pub threads: Vec<usize>,
+    /// Images.
+    pub batch: usize,
+    /// `warm`: everything resident from the run before.
+    pub cache: String,
+    /// Seconds that sampling was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<f64>,
+    /// Of data and order.
+    pub seed: u64,
+    /// Whether candidates took turns. Criterion's don't: its figures are not to be compared finely.
+    pub interleaved: bool,
+    /// Whether workers were pinned to cores.
+    pub pinned: bool,
+}
+
+/// A layer of interest; several may have the same problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerRef {
+    /// The network; `custom` for problems given on the command line.
+    pub network: String,
+    /// The layer.
+    pub layer: String,
+    /// `conv`, `pool` or `fc`.
+    pub kind: String,
+    /// How often the network has it.
+    pub count: usize,
+    /// The problem's text form.
+    pub problem: String,
+}
+
+/// One variant on one problem with one number of threads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// The problem's text form.
+    pub problem: String,
+    /// `<algorithm>/<isa>/<st|mt>`.
+    pub variant: String,
+    /// Threads.
+    pub threads: usize,
+    /// `warm`.
+    pub cache: String,
+    /// Runs that one sample is the mean of.
+    pub runs_per_sample: usize,
+    /// Time of one run, raw, in the order measured.
+    pub samples_ns: Vec<f64>,
+    /// The round of each sample.
+    pub rounds: Vec<u32>,
+    /// The peak of the same instruction set and threads, measured in the same rounds, GFLOP/s.
+    pub peak_gflops: Vec<f64>,
+    /// Operations of the definition.
+    pub flops_nominal: u64,
+    /// Operations executed.
+    pub flops_executed: u64,
+    /// Compulsory bytes read.
+    pub bytes_read: u64,
+    /// Compulsory bytes written.
+    pub bytes_written: u64,
+    /// Packed weights.
+    pub packed_bytes: u64,
+    /// Scratch of all workers.
+    pub workspace_bytes: u64,
+    /// Source, residual, packed weights and destination.
+    pub working_set_bytes: u64,
+    /// L2 norm of the error over that of the reference.
+    pub error_l2: f64,
+    /// max |error| / max |reference|.
+    pub error_max: f64,
+    /// What `error_max` may be.
+    pub tolerance: f64,
+    /// Whether the timed output was compared with the reference and found right.
+    pub verified: bool,
+    /// What the counters said of one run.
+    pub counters: Vec<CounterValue>,
+}
+
+/// A variant that can't do a problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The problem's text form.
+    pub problem: String,
+    /// The variant.
+    pub variant: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Whether a counter could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CounterStatus {
+    /// Its name.
+    pub event: String,
+    /// Where it comes from.
+    pub source: CounterSource,
+    /// Whether it is there.
+    pub available: bool,
+    /// Why not, or why it is distrusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where a count comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CounterSource {
+    /// The CPU's performance monitoring unit.
+    Pmu,
+    /// The operating system.
+    Software,
+}
+
+/// A count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CounterValue {
+    /// Its name.
+    pub event: String,
+    /// Where it comes from.
+    pub source: CounterSource,
+    /// Events of one run, all workers together.
+    pub per_run: f64,
+    /// time_running / time_enabled: below 1 the value is extrapolated.
+    pub running_fraction: f64,
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,171 @@
+use super::*;
+
+/// A small record with something in every list.
+pub(crate) fn sample() -> Run {
+    let measurement = Measurement {
+        problem: "mb1ic64ih56oc64oh56kh3ph1".into(),
+        variant: "direct/avx2/st".into(),
+        threads: 1,
+        cache: "warm".into(),
+        runs_per_sample: 1,
+        samples_ns: vec![2.0e6, 2.1e6, 2.05e6],
+        rounds: vec![0, 1, 2],
+        peak_gflops: vec![118.0, 117.5, 118.1],
+        flops_nominal: 231_211_008,
+        flops_executed: 228_000_000,
+        bytes_read: 950_272,
+        bytes_written: 802_816,
+        packed_bytes: 147_712,
+        workspace_bytes: 4096,
+        working_set_bytes: 1_753_344,
+        error_l2: 1e-7,
+        error_max: 2e-7,
+        tolerance: 1e-5,
+        verified: true,
+        counters: vec![CounterValue {
+            event: "page-faults".into(),
+            source: CounterSource::Software,
+            per_run: 0.0,
+            running_fraction: 1.0,
+        }],
+    };
+    let bandwidth = |level, gbps| Bandwidth {
+        level,
+        op: "read".into(),
+        isa: "avx2".into(),
+        threads: 1,
+        working_set_bytes: 16384,
+        gbps,
+        spread: 0.01,
+    };
+    Run {
+        kind: KIND.into(),
+        schema: SCHEMA,
+        started: "2026-11-23T20:00:00Z".into(),
+        tool: Tool {
+            version: "0.1.0".into(),
+            profile: "release".into(),
+            ..Tool::default()
+        },
+        fingerprint: Fingerprint {
+            id: "test".into(),
+            arch: "x86_64".into(),
+            os: "linux".into(),
+            isas: vec!["scalar".into(), "avx2".into()],
+            online_cpus: 2,
+            physical_cores: 2,
+            caches: [(1, 32 << 10), (2, 1 << 20), (3, 32 << 20)]
+                .map(|(level, bytes)| CacheInfo {
+                    level,
+                    bytes,
+                    shared_by: 1,
+                    source: "sysfs".into(),
+                })
+                .into(),
+            ..Fingerprint::default()
+        },
+        calibration: Calibration {
+            peaks: vec![Peak {
+                isa: "avx2".into(),
+                threads: 1,
+                gflops: 118.0,
+                spread: 0.01,
+            }],
+            bandwidths: vec![
+                bandwidth(Level::L1, 230.0),
+                bandwidth(Level::L2, 110.0),
+                bandwidth(Level::L3, 50.0),
+                bandwidth(Level::Dram, 20.0),
+            ],
+            notes: vec![],
+        },
+        conditions: Conditions {
+            threads: vec![1],
+            batch: 1,
+            cache: "warm".into(),
+            interleaved: true,
+            pinned: true,
+            ..Conditions::default()
+        },
+        layers: vec![LayerRef {
+            network: "resnet50".into(),
+            layer: "conv2_x.3x3".into(),
+            kind: "conv".into(),
+            count: 3,
+            problem: measurement.problem.clone(),
+        }],
+        refusals: vec![Refusal {
+            problem: measurement.problem.clone(),
+            variant: "gemm-1x1/avx2/st".into(),
+            reason: "the kernel is not 1x1".into(),
+        }],
+        measurements: vec![measurement],
+        counters: vec![CounterStatus {
+            event: "cycles".into(),
+            source: CounterSource::Pmu,
+            available: false,
+            reason: Some("not exposed by the hypervisor".into()),
+        }],
+        complete: true,
+        notes: vec![],
+    }
+}
+
+fn error(text: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.json");
+    std::fs::write(&path, text).expect("written");
+    load(&path).expect_err("not a record").to_string()
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep/er/run.json");
+    save(&sample(), &path).expect("saved");
+    assert_eq!(load(&path).expect("loaded"), sample());
+    let files = std::fs::read_dir(path.parent().expect("a folder"))
+        .expect("listed")
+        .count();
+    assert_eq!(files, 1, "no temporary file is left");
+}
+
+#[test]
+fn bad_records_are_refused_in_one_line() {
+    let text = serde_json::to_string(&sample()).expect("JSON");
+    let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let typo = text.replace("\"level\":\"l2\"", "\"level\":\"l9\"");
+    for (text, part) in [
+        ("", "damaged"),
+        ("{\"kind\":\"other\"}", "kind is not convroof-run"),
+        (&text[..text.len() / 2], "damaged"),
+        (&newer, "has schema 2, this program reads up to 1"),
+        (&typo, "unknown variant `l9`"),
+    ] {
+        let error = error(text);
+        assert!(error.contains(part) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn records_fit_the_committed_schema() {
+    let schema = include_str!("../../results/schema/run-v1.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let good = serde_json::to_value(sample()).expect("JSON");
+    let errors: Vec<String> = validator
+        .iter_errors(&good)
+        .map(|e| e.to_string())
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+    for (path, value) in [
+        ("/schema", serde_json::json!(2)),
+        ("/calibration/bandwidths/0/level", serde_json::json!("l9")),
+        ("/measurements/0/samples_ns/0", serde_json::json!("fast")),
+        ("/measurements/0/threads", serde_json::json!(0)),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(path).expect("there") = value;
+        assert!(!validator.is_valid(&bad), "{path}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Statistics of samples. Pure.
+
+use convroof_kernels::data::Rng;
+
+/// Order statistics of some samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// The middle sample, or the mean of the two in the middle.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// 95 % confidence interval of the median.
+    pub ci: (f64, f64),
+}
+
+impl Summary {
+    /// None of no samples, or if one is not a number.
+    pub fn of(samples: &[f64]) -> Option<Summary> {
+        let sorted = sorted(samples)?;
+        let median = median_of_sorted(&sorted);
+        let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
+        Some(Summary {
+            median,
+            min,
+            max,
+            ci: bootstrap_median(&sorted),
+        })
+    }
+}
+
+fn sorted(samples: &[f64]) -> Option<Vec<f64>> {
+    if samples.is_empty() || samples.iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    Some(sorted)
+}
+
+fn median_of_sorted(sorted: &[f64]) -> f64 {
+    let n = sorted.len();
+    (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
+}
+
+/// The median; none of no samples, or if one is not a number.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    sorted(samples).map(|s| median_of_sorted(&s))
+}
+
+/// 95 % confidence interval of the median by the percentile bootstrap (Efron 1979): 1000 resamples
+/// with a fixed seed, so that a report of the same record is the same.
+fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
+    const RESAMPLES: usize = 1000;
+    if sorted.len() < 2 {
+        return (sorted[0], sorted[0]);
+    }
+    let mut rng = Rng::new(sorted.len() as u64);
+    let mut medians = Vec::with_capacity(RESAMPLES);
+    let mut resample = vec![0usize; sorted.len()];
+    for _ in 0..RESAMPLES {
+        // Indices instead of values: sorting them sorts the resample.
+        resample.fill_with(|| rng.below(sorted.len()));
+        resample.sort_unstable();
+        let n = resample.len();
+        medians.push((sorted[resample[(n - 1) / 2]] + sorted[resample[n / 2]]) / 2.0);
+    }
+    medians.sort_by(f64::total_cmp);
+    (
+        medians[RESAMPLES * 25 / 1000],
+        medians[RESAMPLES * 975 / 1000 - 1],
+    )
+}
+
+/// The geometric mean: the only mean that ratios have. None of nothing, or of a ratio that is not
+/// positive.
+pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
+    if ratios.is_empty() || ratios.iter().any(|r| r.is_nan() || *r <= 0.0) {
+        return None;
+    }
+    let logs: f64 = ratios.iter().map(|r| r.ln()).sum();
+    Some((logs / ratios.len() as f64).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop, prop_assert, proptest};
+
+    #[test]
+    fn few_samples_are_summarised_as_they_are() {
+        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(Summary::of(&[1.0, f64::NAN]), None);
+        let one = Summary::of(&[3.0]).expect("one sample");
+        assert_eq!(
+            (one.median, one.min, one.max, one.ci),
+            (3.0, 3.0, 3.0, (3.0, 3.0))
+        );
+        assert_eq!(median(&[4.0, 2.0]), Some(3.0));
+    }
+
+    #[test]
+    fn the_interval_narrows_with_samples() {
+        let mut rng = Rng::new(1);
+        let mut width = |n: usize| {
+            let samples: Vec<f64> = (0..n).map(|_| rng.below(1000) as f64).collect();
+            let (lo, hi) = Summary::of(&samples).expect("samples").ci;
+            hi - lo
+        };
+        assert!(width(400) < width(20));
+    }
+
+    #[test]
+    fn ratios_average_geometrically() {
+        let mean = geometric_mean(&[2.0, 0.5]).expect("positive");
+        assert!((mean - 1.0).abs() < 1e-12);
+        assert_eq!(geometric_mean(&[1.0, 0.0]), None);
+        assert_eq!(geometric_mean(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_summary_is_in_order(samples in prop::collection::vec(0.0..1e9f64, 1..60)) {
+            let s = Summary::of(&samples).expect("samples");
+            prop_assert!(s.min <= s.ci.0 && s.ci.0 <= s.median && s.median <= s.ci.1 && s.ci.1 <= s.max);
+        }
+    }
+}
