@@ -11,6 +11,7 @@
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: one record against another;
 //! * [`cli`]: a file a subcommand.
 
+pub mod counters;
 pub mod machine;
 pub mod networks;
 pub mod record;

@@ -1,0 +1,336 @@
+//! Which events a CPU has, and how they are encoded.
+//!
+//! Raw codes are `umask << 8 | event`. Sources: intel/perfmon, Linux's tools/perf/pmu-events, AMD's
+//! Processor Programming References, LIKWID's groups. A microarchitecture that isn't listed gets the
+//! generic events alone.
+
+use crate::record::{CounterSource, CounterStatus};
+
+/// What names of flop counters begin with.
+pub const FLOPS: &str = "fp-";
+
+/// One thing that can be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name in records.
+    pub name: &'static str,
+    /// How the kernel is asked for it.
+    pub code: Code,
+    /// Events of one group are counted at the same time; groups take turns if there are too few
+    /// counters.
+    pub group: &'static str,
+}
+
+/// How the kernel is asked for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// One of perf's generic hardware events, by its number.
+    Hardware(u64),
+    /// One of perf's software events, by its number.
+    Software(u64),
+    /// The core's PMU, raw.
+    Raw(u64),
+    /// Every PMU whose name in sysfs starts with this (memory controllers), raw.
+    Uncore(&'static str, u64),
+}
+
+impl Event {
+    /// Where its counts come from.
+    pub fn source(&self) -> CounterSource {
+        match self.code {
+            Code::Software(_) => CounterSource::Software,
+            _ => CounterSource::Pmu,
+        }
+    }
+
+    /// Its line in the record.
+    pub fn status(&self, opened: Result<(), String>) -> CounterStatus {
+        let available = opened.is_ok();
+        CounterStatus {
+            event: self.name.into(),
+            source: self.source(),
+            available,
+            reason: opened.err(),
+        }
+    }
+}
+
+const fn event(name: &'static str, group: &'static str, code: Code) -> Event {
+    Event { name, code, group }
+}
+
+/// perf's own, on every CPU with a PMU.
+const GENERIC: [Event; 6] = [
+    event("cycles", "core", Code::Hardware(0)),
+    event("instructions", "core", Code::Hardware(1)),
+    event("cache-references", "core", Code::Hardware(2)),
+    event("cache-misses", "core", Code::Hardware(3)),
+    event("branches", "core", Code::Hardware(4)),
+    event("branch-misses", "core", Code::Hardware(5)),
+];
+
+/// The operating system's, without a PMU.
+const SOFTWARE: [Event; 4] = [
+    event("task-clock-ns", "software", Code::Software(1)),
+    event("page-faults", "software", Code::Software(2)),
+    event("context-switches", "software", Code::Software(3)),
+    event("migrations", "software", Code::Software(4)),
+];
+
+/// `FP_ARITH_INST_RETIRED`, single precision: an FMA already counts twice.
+const INTEL_FLOPS: [Event; 4] = [
+    event("fp-scalar", "flops", Code::Raw(0x02c7)),
+    event("fp-128", "flops", Code::Raw(0x08c7)),
+    event("fp-256", "flops", Code::Raw(0x20c7)),
+    event("fp-512", "flops", Code::Raw(0x80c7)),
+];
+
+/// How many f32 operations one event stands for.
+pub fn flops_per_event(name: &str) -> Option<f64> {
+    match name {
+        "fp-scalar" => Some(1.0),
+        "fp-128" => Some(4.0),
+        "fp-256" => Some(8.0),
+        "fp-512" => Some(16.0),
+        // AMD counts operations, Arm's speculative ones are added up alike.
+        "fp-ops" | "fp-fixed-ops" => Some(1.0),
+        // 128 bits' worth of scalable vectors.
+        "fp-scale-ops" => Some(1.0),
+        _ => None,
+    }
+}
+
+/// Bytes that one event of a memory counter stands for: a cache line.
+pub const LINE_BYTES: f64 = 64.0;
+
+/// A CPU as its maker numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuModel<'a> {
+    /// `GenuineIntel`, `AuthenticAMD`, or an Arm implementer (`0x41`).
+    pub vendor: &'a str,
+    /// CPUID family; for Arm 0.
+    pub family: u32,
+    /// CPUID model; for Arm the part number.
+    pub model: u32,
+}
+
+/// The events of a CPU, software events included.
+pub fn for_cpu(cpu: CpuModel<'_>) -> Vec<Event> {
+    let mut events: Vec<Event> = [&GENERIC[..], &SOFTWARE].concat();
+    events.extend(specific(cpu));
+    events
+}
+
+fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
+    let mut events = Vec::new();
+    let dram = |read, write| {
+        [
+            event("dram-read-lines", "dram", Code::Uncore("uncore_imc", read)),
+            event(
+                "dram-write-lines",
+                "dram",
+                Code::Uncore("uncore_imc", write),
+            ),
+        ]
+    };
+    let raw = |name, code| event(name, "cache", Code::Raw(code));
+    match (cpu.vendor, cpu.family, cpu.model) {
+        // Skylake-X, Cascade Lake, Cooper Lake.
+        ("GenuineIntel", 6, 85) => {
+            events.extend(INTEL_FLOPS);
+            events.push(raw("l1d-replacement", 0x0151));
+            events.push(raw("l2-lines-in", 0x1ff1));
+            events.extend(dram(0x0304, 0x0c04));
+        }
+        // Ice Lake server.
+        ("GenuineIntel", 6, 106 | 108) => {
+            events.extend(INTEL_FLOPS);
+            events.push(raw("l1d-replacement", 0x0151));
+            events.push(raw("l2-lines-in", 0x1ff1));
+            events.push(raw("l2-lines-out-dirty", 0x02f2));
+            events.extend(dram(0x0f04, 0x3004));
+        }
+        // Sapphire and Emerald Rapids.
+        ("GenuineIntel", 6, 143 | 207) => {
+            events.extend(INTEL_FLOPS);
+            events.push(raw("l1d-replacement", 0x0151));
+            events.push(raw("l2-lines-in", 0x1f25));
+            events.push(raw("l2-lines-out-dirty", 0x0226));
+            events.extend(dram(0xcf05, 0xf005));
+        }
+        // Granite Rapids: two sub-channels.
+        ("GenuineIntel", 6, 173 | 174) => {
+            events.extend(INTEL_FLOPS);
+            events.push(raw("l1d-replacement", 0x0151));
+            events.push(raw("l2-lines-in", 0x1f25));
+            events.push(raw("l2-lines-out-dirty", 0x0226));
+            events.extend(dram(0xcf05, 0xf005));
+            events.push(event(
+                "dram-read-lines-1",
+                "dram",
+                Code::Uncore("uncore_imc", 0xcf06),
+            ));
+            events.push(event(
+                "dram-write-lines-1",
+                "dram",
+                Code::Uncore("uncore_imc", 0xf006),
+            ));
+        }
+        // Zen 2 and 3: all operations, no precision split.
+        ("AuthenticAMD", 0x17, 0x30..) | ("AuthenticAMD", 0x19, 0x00..=0x0f | 0x20..=0x5f) => {
+            events.push(event("fp-ops", "flops", Code::Raw(0xff03)));
+        }
+        // Zen 4 (family 19h) and 5 (1Ah).
+        ("AuthenticAMD", 0x19, _) | ("AuthenticAMD", 0x1a, _) => {
+            events.push(event("fp-ops", "flops", Code::Raw(0xff03)));
+            events.push(event(
+                "dram-read-lines",
+                "dram",
+                Code::Uncore("amd_umc", 0x010a),
+            ));
+            events.push(event(
+                "dram-write-lines",
+                "dram",
+                Code::Uncore("amd_umc", 0x020a),
+            ));
+        }
+        // Neoverse N1: no count of operations.
+        ("0x41", _, 0xd0c) => {
+            events.push(raw("l2d-refill", 0x17));
+            events.push(raw("l2d-writeback", 0x18));
+        }
+        // Neoverse N2, V1, V2: speculative operations, fixed width and scalable.
+        ("0x41", _, 0xd49 | 0xd40 | 0xd4f) => {
+            events.push(event("fp-scale-ops", "flops", Code::Raw(0x80c0)));
+            events.push(event("fp-fixed-ops", "flops", Code::Raw(0x80c1)));
+            events.push(raw("l3d-refill", 0x2a));
+            events.push(raw("ll-cache-miss-read", 0x37));
+        }
+        _ => {}
+    }
+    events
+}
+
+/// The events of the CPU that this runs on.
+pub fn for_this_cpu() -> Vec<Event> {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |key: &str| {
+        let line = cpuinfo
+            .lines()
+            .find(|l| l.split(':').next().map(str::trim) == Some(key))?;
+        Some(line.split_once(':')?.1.trim().to_string())
+    };
+    let number = |key: &str| -> u32 {
+        let text = field(key).unwrap_or_default();
+        match text.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).unwrap_or(0),
+            None => text.parse().unwrap_or(0),
+        }
+    };
+    match (field("vendor_id"), field("CPU implementer")) {
+        (Some(vendor), _) => {
+            let (family, model) = (number("cpu family"), number("model"));
+            for_cpu(CpuModel {
+                vendor: &vendor,
+                family,
+                model,
+            })
+        }
+        (None, Some(vendor)) => for_cpu(CpuModel {
+            vendor: &vendor,
+            family: 0,
+            model: number("CPU part"),
+        }),
+        (None, None) => for_cpu(CpuModel {
+            vendor: "",
+            family: 0,
+            model: 0,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(vendor: &str, family: u32, model: u32, name: &str) -> Option<Code> {
+        let events = for_cpu(CpuModel {
+            vendor,
+            family,
+            model,
+        });
+        events.into_iter().find(|e| e.name == name).map(|e| e.code)
+    }
+
+    #[test]
+    fn each_microarchitecture_has_its_events() {
+        let intel = |model, name| code("GenuineIntel", 6, model, name);
+        for model in [85, 106, 143, 207, 173] {
+            assert_eq!(intel(model, "fp-512"), Some(Code::Raw(0x80c7)));
+        }
+        assert_eq!(intel(85, "l2-lines-in"), Some(Code::Raw(0x1ff1)));
+        assert_eq!(
+            intel(85, "dram-read-lines"),
+            Some(Code::Uncore("uncore_imc", 0x0304))
+        );
+        assert_eq!(
+            intel(106, "dram-write-lines"),
+            Some(Code::Uncore("uncore_imc", 0x3004))
+        );
+        assert_eq!(intel(207, "l2-lines-in"), Some(Code::Raw(0x1f25)));
+        assert_eq!(
+            intel(207, "dram-read-lines"),
+            Some(Code::Uncore("uncore_imc", 0xcf05))
+        );
+        assert_eq!(
+            intel(173, "dram-read-lines-1"),
+            Some(Code::Uncore("uncore_imc", 0xcf06))
+        );
+        let amd = |family, model, name| code("AuthenticAMD", family, model, name);
+        assert_eq!(amd(0x17, 0x31, "fp-ops"), Some(Code::Raw(0xff03)));
+        assert_eq!(amd(0x19, 0x01, "dram-read-lines"), None);
+        assert_eq!(
+            amd(0x19, 0x11, "dram-read-lines"),
+            Some(Code::Uncore("amd_umc", 0x010a))
+        );
+        assert_eq!(amd(0x1a, 0x02, "fp-ops"), Some(Code::Raw(0xff03)));
+        assert_eq!(code("0x41", 0, 0xd0c, "l2d-refill"), Some(Code::Raw(0x17)));
+        assert_eq!(code("0x41", 0, 0xd0c, "fp-fixed-ops"), None);
+        assert_eq!(
+            code("0x41", 0, 0xd4f, "fp-fixed-ops"),
+            Some(Code::Raw(0x80c1))
+        );
+    }
+
+    #[test]
+    fn an_unknown_cpu_has_the_generic_events() {
+        let events = for_cpu(CpuModel {
+            vendor: "Nobody",
+            family: 1,
+            model: 1,
+        });
+        assert_eq!(events.len(), GENERIC.len() + SOFTWARE.len());
+    }
+
+    #[test]
+    fn every_flop_counter_has_a_weight() {
+        for (vendor, family, model) in [
+            ("GenuineIntel", 6, 85),
+            ("AuthenticAMD", 0x19, 0x11),
+            ("0x41", 0, 0xd4f),
+        ] {
+            for event in for_cpu(CpuModel {
+                vendor,
+                family,
+                model,
+            }) {
+                assert_eq!(
+                    event.name.starts_with(FLOPS),
+                    flops_per_event(event.name).is_some(),
+                    "{}",
+                    event.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Hardware and software counters around a region of code, per pinned worker, added up.
+//!
+//! What can't be counted is reported with its reason, and never as 0: most cloud machines show no
+//! performance monitoring unit at all, and everything else works without one.
+
+pub mod events;
+#[cfg(target_os = "linux")]
+mod perf;
+
+use crate::machine::pool::Workers;
+use crate::record::{CounterStatus, CounterValue};
+use events::Event;
+
+/// Counters opened on every worker of a pool.
+pub struct Counters {
+    #[cfg(target_os = "linux")]
+    groups: perf::Groups,
+    status: Vec<CounterStatus>,
+}
+
+impl Counters {
+    /// Opens what can be opened of the events that this CPU has.
+    pub fn open(workers: &Workers) -> Self {
+        let events = events::for_this_cpu();
+        Self::open_events(workers, &events)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_events(workers: &Workers, events: &[Event]) -> Self {
+        let (groups, status) = perf::Groups::open(workers, events);
+        let mut counters = Counters { groups, status };
+        counters.self_test(workers);
+        counters
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_events(_: &Workers, events: &[Event]) -> Self {
+        let reason = format!(
+            "counters are read through Linux's perf; this is {}",
+            std::env::consts::OS
+        );
+        let status = events
+            .iter()
+            .map(|e| e.status(Err(reason.clone())))
+            .collect();
+        Counters { status }
+    }
+
+    /// Which events there are, and why not.
+    pub fn status(&self) -> &[CounterStatus] {
+        &self.status
+    }
+
+    /// Calls `region` once and returns what was counted, divided by `runs`.
+    #[cfg(target_os = "linux")]
+    pub fn count(
+        &mut self,
+        workers: &Workers,
+        runs: usize,
+        region: impl FnOnce(),
+    ) -> Vec<CounterValue> {
+        self.groups.count(workers, runs, region)
+    }
+
+    /// Calls `region` once; there is nothing to count with.
+    #[cfg(not(target_os = "linux"))]
+    pub fn count(&mut self, _: &Workers, _: usize, region: impl FnOnce()) -> Vec<CounterValue> {
+        region();
+        Vec::new()
+    }
+
+    /// Counts a loop whose flops are known. A flop counter that misses them by more than 5 % is
+    /// marked as distrusted.
+    #[cfg(target_os = "linux")]
+    fn self_test(&mut self, workers: &Workers) {
+        use convroof_kernels::Isa;
+        let flop_events = |s: &CounterStatus| s.available && s.event.starts_with(events::FLOPS);
+        if !self.status.iter().any(flop_events) {
+            return;
+        }
+        let isa = Isa::best();
+        let rounds = 1 << 20;
+        let expected = std::sync::atomic::AtomicU64::new(0);
+        let values = self.count(workers, 1, || {
+            workers.broadcast(|_| {
+                let flops = convroof_kernels::micro::probe::fma(isa, rounds);
+                expected.fetch_add(flops, std::sync::atomic::Ordering::SeqCst);
+            });
+        });
+        let counted = flops(&values).unwrap_or(0.0);
+        let expected = expected.into_inner() as f64;
+        if (counted / expected - 1.0).abs() > 0.05 {
+            for status in self.status.iter_mut().filter(|s| flop_events(s)) {
+                status.reason = Some(format!(
+                    "distrusted: a loop of {expected:.3e} flops was counted as {counted:.3e}"
+                ));
+            }
+        }
+    }
+}
+
+/// f32 operations that the counters of all widths add up to; none without such counters.
+pub fn flops(values: &[CounterValue]) -> Option<f64> {
+    let per_event = |v: &CounterValue| events::flops_per_event(&v.event).map(|n| n * v.per_run);
+    let counts: Vec<f64> = values.iter().filter_map(per_event).collect();
+    (!counts.is_empty()).then(|| counts.iter().sum())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::machine::Topology;
+    use crate::record::CounterSource;
+
+    #[test]
+    fn every_event_is_counted_or_excused() {
+        let workers = Workers::new(&Topology::detect(), 1).expect("a worker");
+        let mut counters = Counters::open(&workers);
+        assert!(
+            counters
+                .status()
+                .iter()
+                .all(|s| s.available || s.reason.is_some())
+        );
+        let available = counters.status().iter().filter(|s| s.available).count();
+        let values = counters.count(&workers, 1, || {
+            workers.broadcast(|_| std::hint::black_box(vec![1u8; 8 << 20]).len());
+        });
+        assert_eq!(values.len(), available);
+        let faults = values.iter().find(|v| v.event == "page-faults");
+        if let Some(faults) = faults {
+            assert_eq!(faults.source, CounterSource::Software);
+            assert!(faults.per_run >= 1.0, "{faults:?}");
+        }
+    }
+}
