@@ -13,6 +13,8 @@
 
 pub mod counters;
 pub mod machine;
+pub mod measure;
 pub mod networks;
 pub mod record;
+pub mod roofline;
 pub mod stats;

@@ -75,10 +75,9 @@ impl Instance {
         }
     }
 
-    /// Fills output and workspace with a value, NaN to find what a kernel doesn't write.
-    pub fn poison(&mut self, value: f32) {
+    /// Fills the output with a value, NaN to find what a kernel doesn't write.
+    pub fn poison_output(&mut self, value: f32) {
         self.dst.f32s_mut().fill(value);
-        crate::tensor::as_f32s_mut(&mut self.workspace).fill(value);
     }
 
     /// Runs the plan once.

@@ -76,6 +76,16 @@ impl Data {
         }
     }
 
+    /// Other inputs for the same weights and bias.
+    pub fn with_other_inputs(&self, fill: Fill, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        Data {
+            src: rng.vec(fill, self.src.len()),
+            residual: rng.vec(fill, self.residual.len()),
+            ..self.clone()
+        }
+    }
+
     /// As the reference takes them.
     pub fn operands(&self) -> Operands<'_> {
         let Data {

@@ -1,0 +1,411 @@
+//! One sitting of measurements on one machine.
+
+use super::Candidate;
+use crate::counters::Counters;
+use crate::machine::Topology;
+use crate::machine::calibration::peak_probe;
+use crate::machine::pool::Workers;
+use crate::record::{CounterStatus, Measurement, Refusal};
+use anyhow::{Result, bail};
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::data::{Fill, Rng};
+use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::{Isa, PlanCx, Problem, reference};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How thoroughly to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A sample repeats runs until it takes this long.
+    pub sample: Duration,
+    /// Rounds that every candidate takes part in.
+    pub rounds_for_all: usize,
+    /// How many of the fastest, for each number of threads, go on beyond those rounds.
+    pub best_few: usize,
+    /// Rounds that the fastest take part in, if time allows.
+    pub rounds_for_best: usize,
+    /// Of data and order.
+    pub seed: u64,
+}
+
+/// Hears how far a session is.
+pub trait Progress {
+    /// A candidate is about to be measured for the first time.
+    fn candidate(&mut self, problem: &Problem, variant: &str);
+}
+
+/// What came of a problem.
+#[derive(Default)]
+pub struct Outcome {
+    /// One for each candidate that can do it.
+    pub measurements: Vec<Measurement>,
+    /// One for each that can't.
+    pub refusals: Vec<Refusal>,
+    /// Whether it was cut short by the stop flag.
+    pub stopped: bool,
+}
+
+/// Pools, counters and the stop flag.
+pub struct Session<'a> {
+    topology: &'a Topology,
+    pools: BTreeMap<usize, (Workers, Counters)>,
+    settings: Settings,
+    stop: &'a AtomicBool,
+}
+
+/// Memory that the candidates of one problem may take together: beyond it they are measured in
+/// groups, which take turns among themselves.
+const GROUP_BYTES: usize = 6 << 30;
+
+/// A problem larger than this is refused before memory is asked for.
+const LARGEST_BYTES: u128 = 16 << 30;
+
+impl<'a> Session<'a> {
+    /// A session with a pool for each number of threads.
+    ///
+    /// # Errors
+    /// When there are fewer cores than threads.
+    pub fn new(
+        topology: &'a Topology,
+        threads: &[usize],
+        settings: Settings,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let mut pools = BTreeMap::new();
+        for &n in threads {
+            let workers = Workers::new(topology, n)?;
+            let counters = Counters::open(&workers);
+            pools.insert(n, (workers, counters));
+        }
+        Ok(Session {
+            topology,
+            pools,
+            settings,
+            stop,
+        })
+    }
+
+    /// The pools.
+    pub fn pools(&self) -> Vec<&Workers> {
+        self.pools.values().map(|(workers, _)| workers).collect()
+    }
+
+    /// Whether every worker is pinned.
+    pub fn pinned(&self) -> bool {
+        self.pools.values().all(|(workers, _)| workers.pinned())
+    }
+
+    /// Which counters there are.
+    pub fn counters(&self) -> Vec<CounterStatus> {
+        self.pools
+            .values()
+            .next()
+            .map_or(Vec::new(), |(_, counters)| counters.status().to_vec())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Measures the candidates on a problem. All take part in the first rounds; then the fastest go
+    /// on until `deadline`.
+    ///
+    /// # Errors
+    /// When there is no memory, or a candidate's output is wrong.
+    pub fn measure(
+        &mut self,
+        problem: &Problem,
+        candidates: &[Candidate],
+        deadline: Option<Instant>,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome> {
+        refuse_huge(problem)?;
+        let mut outcome = Outcome::default();
+        let mut ready = Vec::new();
+        let mut bytes = 0;
+        let mut groups = vec![Vec::new()];
+        for &candidate in candidates {
+            match self.plan(problem, candidate) {
+                Ok(plan) => {
+                    let spec = plan.spec();
+                    bytes += spec.src_desc().bytes() + 2 * spec.dst_desc().bytes();
+                    bytes += (spec.packed_lines + spec.workspace_lines()) * 64;
+                    if bytes > GROUP_BYTES && !ready.is_empty() {
+                        groups.push(Vec::new());
+                        bytes = 0;
+                    }
+                    ready.push(());
+                    groups
+                        .last_mut()
+                        .expect("one group at least")
+                        .push((candidate, plan));
+                }
+                Err(refused) => outcome.refusals.push(Refusal {
+                    problem: problem.to_string(),
+                    variant: candidate.variant.id().to_string(),
+                    reason: refused.to_string(),
+                }),
+            }
+        }
+        if ready.is_empty() {
+            return Ok(outcome);
+        }
+        let expected = Expected::new(problem, self.settings.seed, self.widest());
+        for group in groups {
+            self.measure_group(problem, group, &expected, deadline, progress, &mut outcome)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The pool with the most workers, for everything that isn't timed.
+    fn widest(&self) -> &Workers {
+        &self.pools.last_key_value().expect("a pool").1.0
+    }
+
+    fn plan(
+        &self,
+        problem: &Problem,
+        candidate: Candidate,
+    ) -> Result<Box<dyn convroof_kernels::Plan>, convroof_kernels::Unsupported> {
+        let Candidate { variant, threads } = candidate;
+        let missing = || convroof_kernels::Unsupported::new(variant.isa.missing_reason());
+        let isa = variant.isa.detect().ok_or_else(missing)?;
+        let caches = self.topology.caches(threads);
+        let cx = PlanCx {
+            isa,
+            caches: &caches,
+            threads,
+            tuning: Tuning::default(),
+        };
+        variant.algorithm.plan(problem, &cx)
+    }
+
+    fn measure_group(
+        &mut self,
+        problem: &Problem,
+        group: Vec<(Candidate, Box<dyn convroof_kernels::Plan>)>,
+        expected: &Expected,
+        deadline: Option<Instant>,
+        progress: &mut dyn Progress,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let mut runners = Vec::new();
+        for (candidate, plan) in group {
+            if self.stopped() {
+                outcome.stopped = true;
+                return Ok(());
+            }
+            progress.candidate(problem, &candidate.variant.id().to_string());
+            let mut instance = Instance::new(plan)?;
+            let (workers, _) = &self.pools[&candidate.threads];
+            let runs = workers.install(|exec| {
+                // Warm up on other inputs than those that are verified.
+                instance.load(expected.warm_up.operands(), exec);
+                let start = Instant::now();
+                instance.run(exec);
+                let took = start.elapsed().max(Duration::from_nanos(100));
+                instance.load_inputs(expected.data.operands(), exec);
+                self.settings.sample.div_duration_f64(took) as usize
+            });
+            runners.push(Runner {
+                candidate,
+                instance,
+                runs: runs.clamp(1, 10_000),
+                samples_ns: Vec::new(),
+                rounds: Vec::new(),
+                peaks: Vec::new(),
+            });
+        }
+
+        let mut rng = Rng::new(self.settings.seed);
+        let mut order: Vec<usize> = (0..runners.len()).collect();
+        for round in 0..self
+            .settings
+            .rounds_for_best
+            .max(self.settings.rounds_for_all)
+        {
+            let late = deadline.is_some_and(|d| Instant::now() >= d);
+            if round > 0 && self.stopped() || round >= self.settings.rounds_for_all && late {
+                break;
+            }
+            if round == self.settings.rounds_for_all {
+                order = fastest(&runners, self.settings.best_few);
+            }
+            shuffle(&mut rng, &mut order);
+            self.round(round as u32, &mut runners, &order);
+        }
+
+        let stopped = self.stopped();
+        for runner in runners {
+            // A stop leaves candidates that had no turn: they have nothing to say.
+            if !runner.samples_ns.is_empty() {
+                outcome
+                    .measurements
+                    .push(self.finish(problem, runner, expected)?);
+            }
+        }
+        outcome.stopped |= stopped;
+        Ok(())
+    }
+
+    /// One turn for each candidate, and for each peak.
+    fn round(&self, round: u32, runners: &mut [Runner], order: &[usize]) {
+        let mut peaks: BTreeMap<(Isa, usize), f64> = BTreeMap::new();
+        for &index in order {
+            let runner = &mut runners[index];
+            let Candidate { variant, threads } = runner.candidate;
+            let (workers, _) = &self.pools[&threads];
+            let peak = *peaks.entry((variant.isa, threads)).or_insert_with(|| {
+                let token = variant.isa.detect().expect("planned for this CPU");
+                peak_probe(workers, token, Duration::from_micros(500))
+            });
+            let runs = runner.runs;
+            let instance = &mut runner.instance;
+            let ns = workers.install(|exec| {
+                instance.run(exec);
+                instance.poison_output(f32::NAN);
+                let start = Instant::now();
+                for _ in 0..runs {
+                    instance.run(exec);
+                }
+                start.elapsed().as_nanos() as f64 / runs as f64
+            });
+            runner.samples_ns.push(ns);
+            runner.rounds.push(round);
+            runner.peaks.push(peak);
+            if round == 0 && self.stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Verifies what was timed, counts events apart from it, and makes the record.
+    fn finish(
+        &mut self,
+        problem: &Problem,
+        mut runner: Runner,
+        expected: &Expected,
+    ) -> Result<Measurement> {
+        let Candidate { variant, threads } = runner.candidate;
+        let output = self
+            .widest()
+            .install(|exec| runner.instance.output_nchw(exec))?;
+        let deviation = Deviation::between(output.f32s(), &expected.output);
+        let accuracy = variant.algorithm.meta().accuracy;
+        let magnitude = Fill::Uniform.magnitude();
+        let tolerance = tolerance(accuracy, problem, magnitude, deviation.largest);
+        if deviation.max.is_nan() || deviation.max > tolerance {
+            bail!(
+                "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
+                variant.id(),
+                deviation.max
+            );
+        }
+        let (workers, counters) = self
+            .pools
+            .get_mut(&threads)
+            .expect("a pool for each number");
+        let (runs, instance) = (runner.runs, &mut runner.instance);
+        let counts = counters.count(workers, runs, || {
+            workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
+        });
+        let spec = runner.instance.spec();
+        Ok(Measurement {
+            problem: problem.to_string(),
+            variant: variant.id().to_string(),
+            threads,
+            cache: "warm".into(),
+            runs_per_sample: runs,
+            samples_ns: runner.samples_ns,
+            rounds: runner.rounds,
+            peak_gflops: runner.peaks,
+            flops_nominal: spec.cost.flops_nominal,
+            flops_executed: spec.cost.flops_executed,
+            bytes_read: spec.cost.bytes_read,
+            bytes_written: spec.cost.bytes_written,
+            packed_bytes: spec.packed_lines as u64 * 64,
+            workspace_bytes: runner.instance.workspace_bytes() as u64,
+            working_set_bytes: runner.instance.working_set() as u64,
+            error_l2: deviation.l2,
+            error_max: deviation.max,
+            tolerance,
+            verified: true,
+            counters: counts,
+        })
+    }
+}
+
+/// A candidate with its memory and its samples.
+struct Runner {
+    candidate: Candidate,
+    instance: Instance,
+    runs: usize,
+    samples_ns: Vec<f64>,
+    rounds: Vec<u32>,
+    peaks: Vec<f64>,
+}
+
+/// Two sets of inputs with the same weights, and what should come out of the second.
+struct Expected {
+    warm_up: Data,
+    data: Data,
+    output: Vec<f64>,
+}
+
+impl Expected {
+    fn new(problem: &Problem, seed: u64, workers: &Workers) -> Self {
+        let warm_up = Data::new(problem, Fill::Uniform, seed);
+        let data = warm_up.with_other_inputs(Fill::Uniform, seed + 1);
+        let output = workers.install(|exec| reference::compute(problem, data.operands(), exec));
+        Expected {
+            warm_up,
+            data,
+            output,
+        }
+    }
+}
+
+/// The `few` fastest for each number of threads, by their best sample.
+fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
+    let best = |i: usize| {
+        runners[i]
+            .samples_ns
+            .iter()
+            .copied()
+            .fold(f64::INFINITY, f64::min)
+    };
+    let mut by_speed: Vec<usize> = (0..runners.len()).collect();
+    by_speed.sort_by(|&a, &b| best(a).total_cmp(&best(b)));
+    let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
+    by_speed.retain(|&i| {
+        let n = taken.entry(runners[i].candidate.threads).or_default();
+        *n += 1;
+        *n <= few
+    });
+    by_speed
+}
+
+/// Fisher and Yates.
+fn shuffle(rng: &mut Rng, order: &mut [usize]) {
+    for i in (1..order.len()).rev() {
+        order.swap(i, rng.below(i + 1));
+    }
+}
+
+/// Says no before the system does.
+fn refuse_huge(problem: &Problem) -> Result<()> {
+    let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
+    let weights = problem.weights_dims().map_or(0, elements);
+    let bytes = 4 * (elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights);
+    if bytes > LARGEST_BYTES {
+        bail!(
+            "'{problem}' needs about {} GB: the limit is {} GB; choose a smaller layer or batch",
+            bytes >> 30,
+            LARGEST_BYTES >> 30
+        );
+    }
+    Ok(())
+}

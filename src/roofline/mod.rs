@@ -1,0 +1,467 @@
+//! The roofline (Williams, Waterman and Patterson 2009), hierarchical: where a measurement stands
+//! under this machine's measured ceilings, and what bounds it. Pure.
+//!
+//! # The verdict
+//!
+//! Two lower bounds of the time are compared with the time measured:
+//!
+//! * *arithmetic*: executed flops over the FMA peak measured in the same rounds;
+//! * *data*: the bytes that must be streamed, over the measured bandwidth of the nearest level of the
+//!   memory that holds them all. Streamed are the compulsory bytes, and what packing adds to the
+//!   weights (a Winograd filter is 1.8 to 4 times its original).
+//!
+//! The larger bound names the verdict if it explains at least half of the time. If neither does, the
+//! layer is bound by overheads (dispatch, synchronisation, latency) when it takes less than
+//! [`OVERHEAD_NS`], and undecided otherwise: a kernel that reaches neither roof says nothing about
+//! its layer.
+
+use crate::record::{Calibration, Fingerprint, Level, Measurement};
+use crate::stats::Summary;
+use convroof_kernels::Problem;
+use serde::Serialize;
+use std::fmt;
+
+/// What bounds a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Arithmetic.
+    Compute,
+    /// Bytes from the first level.
+    L1,
+    /// Bytes from the second level.
+    L2,
+    /// Bytes from the third level.
+    L3,
+    /// Bytes from main memory.
+    Dram,
+    /// Too little work to matter: calls, synchronisation, latency.
+    Overhead,
+    /// Nothing that is measured here.
+    Undecided,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Verdict; 7] = [
+        Verdict::Compute,
+        Verdict::L1,
+        Verdict::L2,
+        Verdict::L3,
+        Verdict::Dram,
+        Verdict::Overhead,
+        Verdict::Undecided,
+    ];
+
+    /// The name in JSON and in class attributes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Compute => "compute",
+            Verdict::L1 => "l1",
+            Verdict::L2 => "l2",
+            Verdict::L3 => "l3",
+            Verdict::Dram => "dram",
+            Verdict::Overhead => "overhead",
+            Verdict::Undecided => "undecided",
+        }
+    }
+
+    /// For people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Verdict::Compute => "compute bound",
+            Verdict::L1 => "L1 bound",
+            Verdict::L2 => "L2 bound",
+            Verdict::L3 => "L3 bound",
+            Verdict::Dram => "DRAM bound",
+            Verdict::Overhead => "overhead bound",
+            Verdict::Undecided => "undecided",
+        }
+    }
+
+    /// What it means, for someone who asks.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Verdict::Compute => {
+                "the arithmetic units are busy most of the time: only fewer operations would help"
+            }
+            Verdict::L1 => "moving data between registers and L1 takes most of the time",
+            Verdict::L2 => {
+                "its data live in L2, and reading them from there takes most of the time"
+            }
+            Verdict::L3 => {
+                "its data live in the last-level cache, and reading them from there takes most of the time"
+            }
+            Verdict::Dram => {
+                "its data come from main memory, and reading them takes most of the time"
+            }
+            Verdict::Overhead => {
+                "so little work that calls, thread synchronisation and latency weigh more"
+            }
+            Verdict::Undecided => {
+                "it reaches neither roof: the kernel, not the machine, is what is slow here"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
+    }
+}
+
+impl From<Level> for Verdict {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::L1 => Verdict::L1,
+            Level::L2 => Verdict::L2,
+            Level::L3 => Verdict::L3,
+            Level::Dram => Verdict::Dram,
+        }
+    }
+}
+
+/// Below this a layer that reaches no roof is called overhead bound.
+pub const OVERHEAD_NS: f64 = 30_000.0;
+
+/// A bound must explain this much of the time to be the verdict.
+pub const EXPLAINS: f64 = 0.5;
+
+/// One level's bandwidth, GB/s.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Roof {
+    /// The level.
+    pub level: Level,
+    /// Reading.
+    pub read: f64,
+    /// Writing.
+    pub write: f64,
+    /// Bytes that it holds for these threads; none for main memory.
+    pub capacity: Option<usize>,
+}
+
+/// The ceilings for an instruction set and a number of threads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ceilings {
+    /// Instruction set.
+    pub isa: String,
+    /// Threads.
+    pub threads: usize,
+    /// FMA peak, GFLOP/s, as calibrated.
+    pub peak: f64,
+    /// Nearest level first.
+    pub roofs: Vec<Roof>,
+}
+
+impl Ceilings {
+    /// From a calibration; none if it lacks this instruction set or number of threads. Where a level
+    /// was measured with the widest vectors alone, those count.
+    pub fn of(
+        calibration: &Calibration,
+        machine: &Fingerprint,
+        isa: &str,
+        threads: usize,
+    ) -> Option<Self> {
+        let peak = calibration
+            .peaks
+            .iter()
+            .find(|p| p.isa == isa && p.threads == threads)?
+            .gflops;
+        let find = |level: Level, op: &str| {
+            let all = || {
+                let same = move |b: &&crate::record::Bandwidth| {
+                    b.level == level && b.op == op && b.threads == threads
+                };
+                calibration.bandwidths.iter().filter(same)
+            };
+            all()
+                .find(|b| b.isa == isa)
+                .or_else(|| all().max_by(|a, b| a.gbps.total_cmp(&b.gbps)))
+        };
+        let roofs = Level::ALL.into_iter().filter_map(|level| {
+            let read = find(level, "read")?.gbps;
+            let write = find(level, "write").map_or(read, |b| b.gbps);
+            Some(Roof {
+                level,
+                read,
+                write,
+                capacity: capacity(machine, level, threads),
+            })
+        });
+        Some(Ceilings {
+            isa: isa.into(),
+            threads,
+            peak,
+            roofs: roofs.collect(),
+        })
+    }
+
+    /// The nearest level that holds `bytes`.
+    pub fn home(&self, bytes: u64) -> Option<&Roof> {
+        self.roofs
+            .iter()
+            .find(|r| r.capacity.is_none_or(|c| bytes <= c as u64))
+    }
+}
+
+/// What a level holds for some threads: private caches add up, shared ones don't.
+fn capacity(machine: &Fingerprint, level: Level, threads: usize) -> Option<usize> {
+    let number = match level {
+        Level::L1 => 1,
+        Level::L2 => 2,
+        Level::L3 => 3,
+        Level::Dram => return None,
+    };
+    let cache = machine.caches.iter().find(|c| c.level == number)?;
+    Some(cache.bytes * threads.div_ceil(cache.shared_by.max(1)).max(1))
+}
+
+/// What was seen of a layer, or of any loop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// Time of a run.
+    pub time_ns: f64,
+    /// FMA peak at the same moment, GFLOP/s.
+    pub peak_gflops: f64,
+    /// Operations executed.
+    pub flops: f64,
+    /// Bytes read.
+    pub bytes_read: f64,
+    /// Bytes written.
+    pub bytes_written: f64,
+    /// Bytes touched, which decide the level that they come from.
+    pub working_set: u64,
+}
+
+/// A verdict with its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// What bounds it.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The arithmetic's share of the time at the peak.
+    pub compute_share: f64,
+    /// The data's share of the time at the bandwidth of its level.
+    pub data_share: f64,
+    /// The level that holds the working set.
+    pub home: Option<Level>,
+}
+
+/// Judges a loop by its evidence.
+pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
+    let Evidence {
+        time_ns,
+        peak_gflops,
+        flops,
+        bytes_read,
+        bytes_written,
+        working_set,
+    } = *evidence;
+    let compute_ns = flops / peak_gflops;
+    let home = ceilings.home(working_set);
+    let data_ns = home.map_or(0.0, |r| bytes_read / r.read + bytes_written / r.write);
+    let level = home.map(|r| r.level);
+    let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
+    let arithmetic = format!(
+        "its {} flops take {} at this machine's {peak_gflops:.0} GFLOP/s, {:.0} % of the {} it needs",
+        count(flops),
+        time(compute_ns),
+        100.0 * compute_share,
+        time(time_ns)
+    );
+    let data = format!(
+        "its {} take {} from {} at the measured bandwidth, {:.0} % of the time",
+        bytes(bytes_read + bytes_written),
+        time(data_ns),
+        level.map_or("memory", Level::name),
+        100.0 * data_share
+    );
+    let (verdict, reason) = if compute_share.max(data_share) < EXPLAINS {
+        let verdict = if time_ns < OVERHEAD_NS {
+            Verdict::Overhead
+        } else {
+            Verdict::Undecided
+        };
+        (
+            verdict,
+            format!("neither roof is near: {arithmetic}; {data}"),
+        )
+    } else if compute_share >= data_share {
+        (Verdict::Compute, format!("{arithmetic}; {data}"))
+    } else {
+        (
+            level.map_or(Verdict::Undecided, Verdict::from),
+            format!("{data}; {arithmetic}"),
+        )
+    };
+    Judgement {
+        verdict,
+        reason,
+        compute_share,
+        data_share,
+        home: level,
+    }
+}
+
+/// A measurement under its roofs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The times of a run.
+    pub time: Summary,
+    /// FMA peak of the same rounds, GFLOP/s.
+    pub peak: f64,
+    /// Nominal operations a second, 10^9.
+    pub gflops_nominal: f64,
+    /// Executed operations a second, 10^9.
+    pub gflops_executed: f64,
+    /// Compulsory bytes.
+    pub bytes: u64,
+    /// Compulsory bytes a second, 10^9.
+    pub gbps: f64,
+    /// Executed flops for each compulsory byte.
+    pub intensity: f64,
+    /// Nominal flops for each compulsory byte.
+    pub intensity_nominal: f64,
+    /// What is attained of the lower of the peak and the roof of the level that holds the data.
+    pub roof_fraction: f64,
+    /// The verdict; none without ceilings for this instruction set and number of threads.
+    pub judgement: Option<Judgement>,
+}
+
+/// Places a measurement; none if it has no samples.
+pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
+    let time = Summary::of(&m.samples_ns).filter(|t| t.median > 0.0)?;
+    let peak = crate::stats::median(&m.peak_gflops)
+        .or(ceilings.map(|c| c.peak))
+        .unwrap_or(f64::NAN);
+    let bytes = m.bytes_read + m.bytes_written;
+    let evidence = Evidence {
+        time_ns: time.median,
+        peak_gflops: peak,
+        flops: m.flops_executed as f64,
+        bytes_read: (m.bytes_read + packing_excess(m)) as f64,
+        bytes_written: m.bytes_written as f64,
+        working_set: m.working_set_bytes,
+    };
+    let judgement = ceilings.map(|c| judge(&evidence, c));
+    let roof_fraction = judgement
+        .as_ref()
+        .map_or(f64::NAN, |j| j.compute_share.max(j.data_share));
+    Some(Placed {
+        peak,
+        gflops_nominal: m.flops_nominal as f64 / time.median,
+        gflops_executed: m.flops_executed as f64 / time.median,
+        bytes,
+        gbps: bytes as f64 / time.median,
+        intensity: m.flops_executed as f64 / bytes as f64,
+        intensity_nominal: m.flops_nominal as f64 / bytes as f64,
+        roof_fraction,
+        judgement,
+        time,
+    })
+}
+
+/// Bytes by which the packed weights are larger than the weights.
+fn packing_excess(m: &Measurement) -> u64 {
+    let weights = m
+        .problem
+        .parse::<Problem>()
+        .ok()
+        .and_then(|p| p.weights_dims());
+    let plain = weights.map_or(0, |dims| dims.iter().product::<usize>() as u64 * 4);
+    m.packed_bytes.saturating_sub(plain)
+}
+
+/// A time for people.
+pub fn time(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.0} ns"),
+        ns if ns < 1e5 => format!("{:.1} us", ns / 1e3),
+        ns if ns < 1e6 => format!("{:.0} us", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+/// A size for people.
+pub fn bytes(bytes: f64) -> String {
+    match bytes {
+        b if b < 1e3 => format!("{b:.0} B"),
+        b if b < 1e6 => format!("{:.1} KB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+/// A count for people.
+fn count(n: f64) -> String {
+    match n {
+        n if n < 1e6 => format!("{:.0} thousand", n / 1e3),
+        n if n < 1e9 => format!("{:.0} million", n / 1e6),
+        n => format!("{:.2} billion", n / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    fn ceilings() -> Ceilings {
+        let run = sample();
+        Ceilings::of(&run.calibration, &run.fingerprint, "avx2", 1).expect("calibrated")
+    }
+
+    fn evidence(time_ns: f64, flops: f64, bytes: f64, working_set: u64) -> Evidence {
+        let (bytes_read, bytes_written) = (bytes, 0.0);
+        Evidence {
+            time_ns,
+            peak_gflops: 118.0,
+            flops,
+            bytes_read,
+            bytes_written,
+            working_set,
+        }
+    }
+
+    #[test]
+    fn the_larger_bound_is_the_verdict() {
+        let ceilings = ceilings();
+        let judge =
+            |time, flops, bytes, set| judge(&evidence(time, flops, bytes, set), &ceilings).verdict;
+        assert_eq!(judge(1e6, 1.1e8, 1e5, 1 << 20), Verdict::Compute);
+        assert_eq!(judge(1e6, 1e6, 1e8, 900 << 10), Verdict::L2);
+        assert_eq!(judge(1e6, 1e6, 4e7, 8 << 20), Verdict::L3);
+        assert_eq!(judge(1e7, 1e6, 1.6e8, 200 << 20), Verdict::Dram);
+        assert_eq!(judge(2e4, 1e5, 1e3, 1 << 10), Verdict::Overhead);
+        assert_eq!(judge(1e7, 1e8, 1e5, 1 << 10), Verdict::Undecided);
+    }
+
+    #[test]
+    fn a_fully_connected_layer_is_bound_by_its_weights() {
+        let mut m = sample().measurements.remove(0);
+        m.problem = "mb1ic2048ih1oc1000oh1kh1ph0".into();
+        m.samples_ns = vec![1.8e5; 5];
+        (m.flops_nominal, m.flops_executed) = (4_096_000, 4_096_000);
+        (m.bytes_read, m.bytes_written) = (8_204_192, 4_000);
+        (m.packed_bytes, m.working_set_bytes) = (8_200_000, 8_300_000);
+        let placed = place(&m, Some(&ceilings())).expect("samples");
+        let judgement = placed.judgement.expect("ceilings");
+        assert_eq!(judgement.verdict, Verdict::L3);
+        assert!(judgement.reason.contains("from L3"), "{}", judgement.reason);
+        assert!(placed.intensity < 0.51);
+    }
+
+    #[test]
+    fn a_direct_3x3_is_bound_by_arithmetic() {
+        let m = &sample().measurements[0];
+        let placed = place(m, Some(&ceilings())).expect("samples");
+        assert_eq!(
+            placed.judgement.expect("ceilings").verdict,
+            Verdict::Compute
+        );
+        assert!(placed.roof_fraction > 0.9 && placed.roof_fraction < 1.0);
+    }
+}
