@@ -11,10 +11,13 @@
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: one record against another;
 //! * [`cli`]: a file a subcommand.
 
+pub mod cli;
 pub mod counters;
 pub mod machine;
 pub mod measure;
 pub mod networks;
 pub mod record;
+pub mod regress;
+pub mod report;
 pub mod roofline;
 pub mod stats;

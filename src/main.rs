@@ -1,2 +1,8 @@
-//! The command line.
-fn main() {}
+//! `convroof`: the command line, on this project's kernels.
+
+use convroof_kernels::Registry;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    convroof::cli::main(&Registry::builtin(), std::env::args_os())
+}

@@ -1,0 +1,88 @@
+//! `convroof calibrate`
+
+use super::output::{print, print_json};
+use super::progress::Bar;
+use super::select;
+use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
+use crate::record::Calibration;
+use crate::report::terminal::{right, table};
+use crate::roofline::bytes;
+use anyhow::Result;
+use comfy_table::Cell;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Numbers of threads [default: 1 and all physical cores]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let topology = Topology::detect();
+    let threads = select::threads(&args.threads, &topology)?;
+    let pools: Vec<Workers> = threads
+        .iter()
+        .map(|&n| Workers::new(&topology, n))
+        .collect::<Result<_>>()?;
+    let calibration = measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    if args.json {
+        print_json(&calibration.peaks)?;
+        return print_json(&calibration.bandwidths);
+    }
+    let machine = fingerprint::fingerprint(&topology);
+    let name = machine.cpu_model.as_deref().unwrap_or(&machine.arch);
+    print(&format!(
+        "{name}, {} physical cores\n\n{}",
+        machine.physical_cores,
+        show(&calibration)
+    ))
+}
+
+/// Measures the ceilings behind a bar.
+pub(super) fn measure(topology: &Topology, pools: &[&Workers]) -> Result<Calibration> {
+    let bar = Bar::new(0, "calibrate");
+    let result = calibration::calibrate(topology, pools, |what| bar.say(what));
+    bar.finish();
+    result
+}
+
+fn show(calibration: &Calibration) -> String {
+    let mut peaks = table(&["isa", "threads", "peak GFLOP/s", "spread"]);
+    for p in &calibration.peaks {
+        peaks.add_row(vec![
+            Cell::new(&p.isa),
+            right(p.threads.to_string()),
+            right(format!("{:.1}", p.gflops)),
+            right(format!("{:.1} %", 100.0 * p.spread)),
+        ]);
+    }
+    let mut memory = table(&[
+        "level",
+        "loop",
+        "isa",
+        "threads",
+        "set a thread",
+        "GB/s",
+        "spread",
+    ]);
+    for b in &calibration.bandwidths {
+        memory.add_row(vec![
+            Cell::new(b.level.name()),
+            Cell::new(&b.op),
+            Cell::new(&b.isa),
+            right(b.threads.to_string()),
+            right(bytes(b.working_set_bytes as f64)),
+            right(format!("{:.1}", b.gbps)),
+            right(format!("{:.1} %", 100.0 * b.spread)),
+        ]);
+    }
+    let notes: String = calibration
+        .notes
+        .iter()
+        .map(|n| format!("Note: {n}.\n"))
+        .collect();
+    format!("{peaks}\n\n{memory}\n{notes}")
+}

@@ -1,0 +1,220 @@
+//! `convroof check`
+
+use super::Failed;
+use super::output::{print, print_json};
+use super::progress::Bar;
+use super::select::{self, Layers, Variants, problems};
+use crate::machine::{Topology, pool::Workers};
+use crate::report::terminal::{right, table};
+use anyhow::Result;
+use comfy_table::Cell;
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::{self, Data, cases};
+use convroof_kernels::data::Fill;
+use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{PlanCx, Problem, Registry, Variant, reference};
+use serde::Serialize;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(flatten)]
+    variants: Variants,
+    /// Threads of multi-threaded variants [default: all physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Only the small shapes that straddle each kernel's edges, not the layers
+    #[arg(long)]
+    small: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of one variant.
+#[derive(Serialize)]
+pub(super) struct Line {
+    variant: String,
+    /// Small shapes and layers that came out right.
+    passed: usize,
+    /// Layers that it refuses.
+    refused: usize,
+    /// The largest share of its tolerance that an error took, among the layers.
+    worst: f64,
+    failures: Vec<String>,
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let variants = args.variants.choose(registry)?;
+    let topology = Topology::detect();
+    let threads = match args.threads {
+        Some(n) => select::threads(&[n], &topology)?[0],
+        None => topology.cores.len(),
+    };
+    let workers = Workers::new(&topology, threads)?;
+    let problems = if args.small {
+        Vec::new()
+    } else {
+        problems(&args.layers.choose("*")?)
+    };
+    let lines = check(&variants, &problems, &workers, &topology)?;
+    if args.json {
+        print_json(&lines)?;
+    } else {
+        let mut out = table(&["variant", "right", "refused", "worst error / tolerance"]);
+        for line in &lines {
+            let worst = right(format!("{:.0} %", 100.0 * line.worst));
+            let (passed, refused) = (
+                right(line.passed.to_string()),
+                right(line.refused.to_string()),
+            );
+            out.add_row(vec![Cell::new(&line.variant), passed, refused, worst]);
+        }
+        print(&format!("{out}\n"))?;
+    }
+    verdict(&lines)
+}
+
+/// An error if anything failed, naming the first.
+pub(super) fn verdict(lines: &[Line]) -> Result<()> {
+    let failures: Vec<_> = lines
+        .iter()
+        .flat_map(|l| l.failures.iter().map(move |f| (l, f)))
+        .collect();
+    match failures.first() {
+        None => Ok(()),
+        Some((line, first)) => {
+            let more = match failures.len() {
+                1 => String::new(),
+                n => format!(" ({} failures more)", n - 1),
+            };
+            Err(Failed(format!("{} is wrong: {first}{more}", line.variant)).into())
+        }
+    }
+}
+
+/// Problems for which a plan says where its edges are.
+const PROBES: [&str; 4] = [
+    "mb1ic16ih14oc32oh14kh3ph1",
+    "mb1ic16ih14oc32oh14kh1ph0",
+    "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=avg_np mb1ic16ih7oh1kh7ph0",
+];
+
+/// Checks variants on small shapes and on problems. Variants of instruction sets that this CPU lacks
+/// are left out.
+pub(super) fn check(
+    variants: &[Variant],
+    problems: &[Problem],
+    workers: &Workers,
+    topology: &Topology,
+) -> Result<Vec<Line>> {
+    let here: Vec<&Variant> = variants
+        .iter()
+        .filter(|v| v.isa.detect().is_some())
+        .collect();
+    let bar = Bar::new(here.len() + problems.len(), "check");
+    let mut lines: Vec<Line> = Vec::new();
+    for variant in &here {
+        bar.say(&variant.id().to_string());
+        lines.push(small_shapes(variant)?);
+        bar.step();
+    }
+    for problem in problems {
+        bar.say(&problem.to_string());
+        let data = Data::new(problem, Fill::Uniform, 1);
+        let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
+        for (variant, line) in here.iter().zip(&mut lines) {
+            layer(variant, problem, &data, &expected, workers, topology, line)?;
+        }
+        bar.step();
+    }
+    bar.finish();
+    Ok(lines)
+}
+
+fn small_shapes(variant: &Variant) -> Result<Line> {
+    let isa = variant.isa.detect().expect("filtered by the caller");
+    let mut line = Line {
+        variant: variant.id().to_string(),
+        passed: 0,
+        refused: 0,
+        worst: 0.0,
+        failures: Vec::new(),
+    };
+    let caches = Default::default();
+    for probe in PROBES {
+        let problem: Problem = probe.parse()?;
+        let Ok(plan) = variant.algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
+            continue;
+        };
+        for (problem, tuning) in cases::for_op(&problem.op, &plan.spec().granularity, 16) {
+            match conformance::check(variant.algorithm, isa, &problem, tuning, &[]) {
+                Ok(conformance::Outcome::Passed { .. }) => line.passed += 1,
+                Ok(conformance::Outcome::Refused(_)) => {}
+                Err(failure) => line.failures.push(failure.to_string()),
+            }
+        }
+    }
+    Ok(line)
+}
+
+fn layer(
+    variant: &Variant,
+    problem: &Problem,
+    data: &Data,
+    expected: &[f64],
+    workers: &Workers,
+    topology: &Topology,
+    line: &mut Line,
+) -> Result<()> {
+    let isa = variant.isa.detect().expect("filtered by the caller");
+    let threads = if variant.threading == Threading::St {
+        1
+    } else {
+        workers.threads()
+    };
+    let caches = topology.caches(threads);
+    let cx = PlanCx {
+        isa,
+        caches: &caches,
+        threads,
+        tuning: Tuning::default(),
+    };
+    let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
+        line.refused += 1;
+        return Ok(());
+    };
+    let mut instance = Instance::new(plan)?;
+    instance.poison_output(f32::NAN);
+    let serial = &convroof_kernels::exec::Serial;
+    let output = workers.install(|exec| {
+        instance.load(data.operands(), serial);
+        instance.run(if threads == 1 { serial } else { exec });
+        instance.output_nchw(serial)
+    })?;
+    let deviation = Deviation::between(output.f32s(), expected);
+    let accuracy = variant.algorithm.meta().accuracy;
+    let allowed = conformance::tolerance(
+        accuracy,
+        problem,
+        Fill::Uniform.magnitude(),
+        deviation.largest,
+    );
+    if deviation.max <= allowed {
+        line.passed += 1;
+        line.worst = line.worst.max(if allowed > 0.0 {
+            deviation.max / allowed
+        } else {
+            0.0
+        });
+    } else {
+        line.failures.push(format!(
+            "{problem}: max |error| / max |reference| is {:.2e}, allowed {allowed:.2e}",
+            deviation.max
+        ));
+    }
+    Ok(())
+}

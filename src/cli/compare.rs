@@ -1,0 +1,94 @@
+//! `convroof compare`
+
+use super::Failed;
+use super::output::{print, print_json};
+use crate::record;
+use crate::regress::compare;
+use crate::report::terminal::{right, table};
+use crate::roofline::time;
+use anyhow::{Result, bail};
+use comfy_table::Cell;
+use std::path::PathBuf;
+
+/// Ratios are A's time over B's, each normalised by the peak of its own moment: above 1, B is faster.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The record to compare with
+    a: PathBuf,
+    /// The record of interest
+    b: PathBuf,
+    /// The least slow-down that counts, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    threshold: f64,
+    /// Compare records of different machines
+    #[arg(long)]
+    force: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    if !(args.threshold > 0.0 && args.threshold < 1000.0) {
+        bail!(
+            "--threshold {}: expected percent, more than 0 and less than 1000",
+            args.threshold
+        );
+    }
+    let (a, b) = (record::load(&args.a)?, record::load(&args.b)?);
+    let result = compare(&a, &b, args.threshold / 100.0, args.force)?;
+    if args.json {
+        print_json(&result.rows)?;
+    } else {
+        let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
+        for row in &result.rows {
+            out.add_row(vec![
+                Cell::new(&row.problem),
+                Cell::new(&row.variant),
+                right(row.threads.to_string()),
+                right(time(row.a_ns)),
+                right(time(row.b_ns)),
+                right(format!("{:.3}", row.ratio)),
+                Cell::new(if row.slower { "slower" } else { "" }),
+            ]);
+        }
+        let mut text = format!(
+            "A/B is time over time, normalised by the peak measured beside it: above 1, B is faster.\n{out}\n"
+        );
+        for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
+            list.iter()
+                .for_each(|name| text += &format!("only in {which}: {name}\n"));
+        }
+        if let Some(mean) = result.geometric_mean {
+            text += &format!(
+                "geometric mean of {} ratios: {mean:.3}\n",
+                result.rows.len()
+            );
+        }
+        if a.fingerprint.id != b.fingerprint.id {
+            text += "The records are of different machines: the ratios compare machines, not kernels.\n";
+        }
+        print(&text)?;
+    }
+    if result.rows.is_empty() {
+        bail!("the records have nothing in common");
+    }
+    let slower = result.rows.iter().filter(|r| r.slower).count();
+    if slower > 0 {
+        let worst = result
+            .rows
+            .iter()
+            .min_by(|x, y| x.ratio.total_cmp(&y.ratio))
+            .expect("not empty");
+        return Err(Failed(format!(
+            "{slower} of {} are slower by more than {} %; worst is {} on {} with {:.3}",
+            result.rows.len(),
+            args.threshold,
+            worst.variant,
+            worst.problem,
+            worst.ratio
+        ))
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! `convroof exec`: one variant on arrays of NumPy's.
+
+use super::output::print;
+use crate::machine::{Topology, pool::Workers};
+use crate::record::RecordError;
+use crate::roofline::time;
+use anyhow::{Context, Result, anyhow, bail};
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::reference::Operands;
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{PlanCx, Problem, Registry, VariantId};
+use npyz::WriterBuilder;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Arrays are f32: activations n x c x h x w, weights c_out x c_in/groups x kh x kw, bias c_out.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The variant: <algorithm>/<isa>/<st|mt>
+    #[arg(long, value_name = "ID")]
+    variant: String,
+    /// The layer, as benchdnn writes it; --bias and --residual add to its epilogue
+    #[arg(long, value_name = "TEXT")]
+    problem: String,
+    /// The source
+    #[arg(long, value_name = "FILE")]
+    src: PathBuf,
+    /// The weights, for a convolution
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The bias
+    #[arg(long, value_name = "FILE")]
+    bias: Option<PathBuf>,
+    /// What is added to the output
+    #[arg(long, value_name = "FILE")]
+    residual: Option<PathBuf>,
+    /// Where the output goes
+    #[arg(long, value_name = "FILE")]
+    dst: PathBuf,
+    /// Threads of a multi-threaded variant [default: all physical cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let id: VariantId = args.variant.parse().map_err(|e| anyhow!("{e}"))?;
+    let variant = registry.find(&id).map_err(|e| anyhow!("{e}"))?;
+    let mut problem: Problem = args.problem.parse()?;
+    problem.epilogue.bias |= args.bias.is_some();
+    problem.epilogue.residual |= args.residual.is_some();
+    let isa = variant
+        .isa
+        .detect()
+        .ok_or_else(|| anyhow!("{id}: {}", variant.isa.missing_reason()))?;
+    let topology = Topology::detect();
+    let threads = match (variant.threading, args.threads) {
+        (Threading::St, None | Some(1)) => 1,
+        (Threading::St, Some(n)) => {
+            bail!("--threads {n}: {id} is single-threaded; use its mt form")
+        }
+        (Threading::Mt, None) => topology.cores.len(),
+        (Threading::Mt, Some(n)) => n,
+    };
+    let workers = Workers::new(&topology, threads)?;
+    let caches = topology.caches(threads);
+    let cx = PlanCx {
+        isa,
+        caches: &caches,
+        threads,
+        tuning: Tuning::default(),
+    };
+    let plan = variant
+        .algorithm
+        .plan(&problem, &cx)
+        .map_err(|e| anyhow!("{id} can't do '{problem}': {e}"))?;
+
+    let dst = problem.dst_dims();
+    let src = read("--src", Some(&args.src), Some(&problem.src_dims()))?;
+    let weights = read(
+        "--weights",
+        args.weights.as_deref(),
+        problem.weights_dims().as_ref().map(|d| &d[..]),
+    )?;
+    let bias = read(
+        "--bias",
+        args.bias.as_deref(),
+        problem.epilogue.bias.then_some(&dst[1..2]),
+    )?;
+    let residual = read(
+        "--residual",
+        args.residual.as_deref(),
+        problem.epilogue.residual.then_some(&dst[..]),
+    )?;
+    let operands = Operands {
+        src: &src,
+        weights: &weights,
+        bias: &bias,
+        residual: &residual,
+    };
+
+    let mut instance = Instance::new(plan)?;
+    let (output, took) = workers.install(|exec| {
+        instance.load(operands, exec);
+        let start = std::time::Instant::now();
+        instance.run(exec);
+        (instance.output_nchw(exec), start.elapsed())
+    });
+    write(&args.dst, output?.f32s(), &dst)?;
+    let shape = dst.map(|d| d.to_string()).join(" x ");
+    print(&format!(
+        "{}: {shape}, by {id} in {} (one cold run)\n",
+        args.dst.display(),
+        time(took.as_nanos() as f64)
+    ))
+}
+
+/// Reads an array of a shape; what isn't wanted must not be given, what is wanted must be.
+fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
+    let (path, shape) = match (path, shape) {
+        (None, None) => return Ok(Vec::new()),
+        (Some(_), None) => bail!("{flag} is given, but the problem has none"),
+        (None, Some(_)) => bail!("{flag} is missing: the problem needs it"),
+        (Some(path), Some(shape)) => (path, shape),
+    };
+    let file = File::open(path).with_context(|| format!("can't read {flag} {}", path.display()))?;
+    let array = npyz::NpyFile::new(BufReader::new(file))
+        .map_err(|e| anyhow!("{flag} {} is not a .npy file: {e}", path.display()))?;
+    let found: Vec<usize> = array.shape().iter().map(|&d| d as usize).collect();
+    let text = |shape: &[usize]| {
+        shape
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" x ")
+    };
+    if found != shape {
+        bail!(
+            "{flag} {} has the shape {}, the problem wants {}",
+            path.display(),
+            text(&found),
+            text(shape)
+        );
+    }
+    if array.order() == npyz::Order::Fortran {
+        bail!(
+            "{flag} {} is in Fortran order: save np.ascontiguousarray(x)",
+            path.display()
+        );
+    }
+    let dtype = array.dtype().descr();
+    array
+        .into_vec::<f32>()
+        .map_err(|_| anyhow!("{flag} {} has the type {dtype}, or is cut short: expected float32; save x.astype(np.float32)", path.display()))
+}
+
+/// Writes whole or not at all.
+fn write(path: &Path, values: &[f32], shape: &[usize; 4]) -> Result<()> {
+    let wrong = |error| RecordError::Write {
+        path: path.to_path_buf(),
+        error,
+    };
+    let folder = path
+        .parent()
+        .filter(|p| *p != Path::new(""))
+        .unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
+    let mut buffer = BufWriter::new(file);
+    let shape = shape.map(|d| d as u64);
+    let mut writer = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(&mut buffer)
+        .begin_nd()
+        .map_err(wrong)?;
+    writer.extend(values.iter().copied()).map_err(wrong)?;
+    writer.finish().map_err(wrong)?;
+    buffer.flush().map_err(wrong)?;
+    let file = buffer.into_inner().map_err(|e| wrong(e.into_error()))?;
+    file.persist(path).map_err(|e| wrong(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! `convroof list`
+
+use super::output::{print, print_json};
+use super::select::{Layers, Variants, problems};
+use crate::machine::Topology;
+use crate::report::terminal::{right, table};
+use anyhow::Result;
+use comfy_table::Cell;
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{PlanCx, Registry, Variant};
+use serde::Serialize;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(flatten)]
+    variants: Variants,
+    /// List layers in place of variants
+    #[arg(long = "layers")]
+    list_layers: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A variant, and what it refuses.
+#[derive(Serialize)]
+struct Line {
+    variant: String,
+    summary: &'static str,
+    /// Whether this CPU runs it.
+    available: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+    /// Problems, of those chosen, that it can do.
+    supported: usize,
+    problems: usize,
+    refusals: Vec<Refusals>,
+}
+
+/// One reason for which problems are refused.
+#[derive(Serialize)]
+struct Refusals {
+    reason: String,
+    problems: Vec<String>,
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let chosen = args.layers.choose("*")?;
+    if args.list_layers {
+        let layers: Vec<_> = chosen.iter().map(|c| &c.layer).collect();
+        if args.json {
+            return print_json(&layers);
+        }
+        let mut out = table(&["network", "layer", "x", "kind", "problem"]);
+        for l in layers {
+            let count = right(l.count.to_string());
+            out.add_row(vec![
+                Cell::new(&l.network),
+                Cell::new(&l.layer),
+                count,
+                Cell::new(&l.kind),
+                Cell::new(&l.problem),
+            ]);
+        }
+        return print(&format!("{out}\n"));
+    }
+    let problems = problems(&chosen);
+    let lines: Vec<Line> = args
+        .variants
+        .choose(registry)?
+        .iter()
+        .map(|v| line(v, &problems))
+        .collect();
+    if args.json {
+        return print_json(&lines);
+    }
+    let mut out = table(&[
+        "variant",
+        "here",
+        "layers",
+        "what it is, and what it refuses",
+    ]);
+    let mut last = "";
+    for line in &lines {
+        // The summary once for each algorithm.
+        let text = if line.summary == last {
+            String::new()
+        } else {
+            line.summary.to_string()
+        };
+        last = line.summary;
+        let here = if line.available { "yes" } else { "no" };
+        let layers = right(format!("{}/{}", line.supported, line.problems));
+        out.add_row(vec![
+            Cell::new(&line.variant),
+            Cell::new(here),
+            layers,
+            Cell::new(text),
+        ]);
+        if let Some(missing) = &line.missing {
+            out.add_row(vec![
+                Cell::new(""),
+                Cell::new(""),
+                Cell::new(""),
+                Cell::new(format!("  {missing}")),
+            ]);
+        }
+        for refusal in &line.refusals {
+            let text = format!(
+                "  refuses {} layers: {}",
+                refusal.problems.len(),
+                refusal.reason
+            );
+            out.add_row(vec![
+                Cell::new(""),
+                Cell::new(""),
+                Cell::new(""),
+                Cell::new(text),
+            ]);
+        }
+    }
+    print(&format!("{out}\n"))
+}
+
+fn line(variant: &Variant, problems: &[convroof_kernels::Problem]) -> Line {
+    let topology = Topology::detect();
+    let caches = topology.caches(1);
+    // What a kernel can do doesn't depend on the width: a CPU without it still gets the reasons.
+    let detected = variant.isa.detect();
+    let isa = detected.unwrap_or_else(convroof_kernels::Isa::best);
+    let threads = if variant.threading == Threading::St {
+        1
+    } else {
+        topology.cores.len()
+    };
+    let mut refusals: Vec<Refusals> = Vec::new();
+    let mut supported = 0;
+    for problem in problems {
+        let cx = PlanCx::new(isa, &caches).with_threads(threads);
+        match variant.algorithm.plan(problem, &cx) {
+            Ok(_) => supported += 1,
+            Err(refused) => {
+                let reason = refused.to_string();
+                match refusals.iter_mut().find(|r| r.reason == reason) {
+                    Some(r) => r.problems.push(problem.to_string()),
+                    None => refusals.push(Refusals {
+                        reason,
+                        problems: vec![problem.to_string()],
+                    }),
+                }
+            }
+        }
+    }
+    Line {
+        variant: variant.id().to_string(),
+        summary: variant.algorithm.meta().summary,
+        available: detected.is_some(),
+        missing: detected.is_none().then(|| variant.isa.missing_reason()),
+        supported,
+        problems: problems.len(),
+        refusals,
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line: a file a subcommand.
+
+mod bench;
+mod calibrate;
+mod check;
+mod compare;
+mod exec;
+mod list;
+mod output;
+mod progress;
+mod report;
+mod run;
+mod select;
+
+use clap::{Parser, Subcommand};
+use convroof_kernels::Registry;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Which layers of a CNN are compute bound on this CPU, and which bandwidth bound, for each kernel.
+///
+/// Without a subcommand: run.
+#[derive(Parser)]
+#[command(name = "convroof", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Args,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Calibrate, check, bench and report: the whole tour (the default)
+    Run(run::Args),
+    /// Measure this machine's ceilings: arithmetic and the bandwidth of each memory level
+    Calibrate(calibrate::Args),
+    /// List variants, and why some can't do some layers
+    List(list::Args),
+    /// Check variants against the reference
+    Check(check::Args),
+    /// Measure variants on layers, interleaved and verified
+    Bench(bench::Args),
+    /// Make tables, Markdown and HTML of a record
+    Report(report::Args),
+    /// Compare two records of one machine
+    Compare(compare::Args),
+    /// Run one variant on .npy arrays
+    Exec(exec::Args),
+}
+
+/// Something was tested and found wanting: exit code 1, where bad input has 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(pub String);
+
+/// Runs the command line on some kernels: those of this project, or someone's own besides
+/// (`Registry::builtin().with(&MY_KERNEL)`).
+pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(registry, &args),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::List(args) => list::run(registry, &args),
+        Command::Check(args) => check::run(registry, &args),
+        Command::Bench(args) => bench::run(registry, &args),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Exec(args) => exec::run(registry, &args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever the causes were.
+            let text = format!("{error:#}").replace('\n', " ");
+            eprintln!("convroof: {text}");
+            ExitCode::from(if error.downcast_ref::<Failed>().is_some() {
+                1
+            } else {
+                2
+            })
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `convroof report`
+
+use super::output::{colour, print, print_json};
+use crate::record::{self, Run, save_text};
+use crate::report::{best_rows, html, markdown, rows, terminal};
+use anyhow::{Result, anyhow, bail};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The record [default: the newest in RESULTS/runs]
+    record: Option<PathBuf>,
+    /// Folder of records and reports
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+    /// Write the HTML report here [default: RESULTS/report.html]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print Markdown in place of the table
+    #[arg(long)]
+    markdown: bool,
+    /// Write the roofline of one network and number of threads as a picture: FILE
+    #[arg(long, value_name = "FILE", requires_all = ["network", "threads"])]
+    svg: Option<PathBuf>,
+    /// The network of the picture
+    #[arg(long)]
+    network: Option<String>,
+    /// The number of threads of the picture
+    #[arg(long)]
+    threads: Option<usize>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let path = match &args.record {
+        Some(path) => path.clone(),
+        None => newest(&args.results.join("runs"))?,
+    };
+    let run = record::load(&path)?;
+    if let (Some(file), Some(network), Some(threads)) = (&args.svg, &args.network, args.threads) {
+        let rows = rows(&run);
+        let best = best_rows(&rows, network, threads);
+        let picture = html::picture(&run, &best, threads, true);
+        let picture = picture.filter(|_| !best.is_empty()).ok_or_else(|| {
+            anyhow!(
+                "{} has no layer of {network} on {threads} threads",
+                path.display()
+            )
+        })?;
+        return Ok(save_text(&picture, file)?);
+    }
+    let target = args
+        .html
+        .clone()
+        .unwrap_or_else(|| args.results.join("report.html"));
+    let text = if args.markdown {
+        Some(markdown::markdown(&run, &rows(&run)))
+    } else {
+        None
+    };
+    if args.json {
+        save_text(&html::html(&run), &target)?;
+        return print_json(&rows(&run));
+    }
+    match text {
+        Some(text) => {
+            save_text(&html::html(&run), &target)?;
+            print(&text)
+        }
+        None => show(&run, &target),
+    }
+}
+
+/// Prints the verdicts, writes the report and names it.
+pub(super) fn show(run: &Run, target: &Path) -> Result<()> {
+    save_text(&html::html(run), target)?;
+    print(&terminal::verdicts(run, &rows(run), colour()))?;
+    print(&format!("Report: {}\n", target.display()))
+}
+
+fn newest(folder: &Path) -> Result<PathBuf> {
+    let files = std::fs::read_dir(folder).map_err(|_| {
+        anyhow!(
+            "there is no record in {}: make one with convroof bench",
+            folder.display()
+        )
+    })?;
+    let records = files
+        .flatten()
+        .map(|f| f.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "json"));
+    match records.max() {
+        Some(newest) => Ok(newest),
+        None => bail!(
+            "there is no record in {}: make one with convroof bench",
+            folder.display()
+        ),
+    }
+}

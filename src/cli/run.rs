@@ -1,0 +1,74 @@
+//! `convroof run`: calibrate, check, bench, report.
+
+use super::bench::{Job, check_budget, measure, record_path};
+use super::check::{check, verdict};
+use super::report::show;
+use super::select::{Layers, Variants, threads};
+use crate::machine::{Topology, pool::Workers};
+use anyhow::Result;
+use convroof_kernels::Registry;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(flatten)]
+    variants: Variants,
+    /// Numbers of threads [default: 1 and all physical cores]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// How thorough: quick takes some two minutes, full some twenty
+    #[arg(long, value_enum, default_value_t = Profile::Quick)]
+    profile: Profile,
+    /// Seconds for all rounds, in place of the profile's
+    #[arg(long, value_name = "SECONDS")]
+    budget: Option<f64>,
+    /// Folder for records and reports
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    /// Every variant once, then rounds for each layer's fastest.
+    Quick,
+    /// Five rounds for every variant, more for the fastest.
+    Full,
+}
+
+impl Profile {
+    fn budget(self) -> f64 {
+        match self {
+            Profile::Quick => 80.0,
+            Profile::Full => 1000.0,
+        }
+    }
+
+    fn rounds_for_all(self) -> usize {
+        match self {
+            Profile::Quick => 1,
+            Profile::Full => 5,
+        }
+    }
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    check_budget(args.budget)?;
+    let topology = Topology::detect();
+    let job = Job {
+        chosen: args.layers.choose("nin,resnet50")?,
+        variants: args.variants.choose(registry)?,
+        threads: threads(&args.threads, &topology)?,
+        batch: args.layers.batch,
+        budget: Some(args.budget.unwrap_or(args.profile.budget())),
+        rounds_for_all: args.profile.rounds_for_all(),
+        path: record_path(&args.results),
+    };
+    let workers = Workers::new(&topology, job.threads[job.threads.len() - 1])?;
+    let checked = check(&job.variants, &[], &workers, &topology)?;
+    drop(workers);
+    verdict(&checked)?;
+    let run = measure(&topology, &job, None)?;
+    show(&run, &args.results.join("report.html"))
+}

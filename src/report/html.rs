@@ -1,0 +1,290 @@
+//! One HTML file that needs nothing else.
+
+use super::svg::{family, roofline};
+use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
+use crate::record::{Level, Run};
+use crate::roofline::{Ceilings, Verdict, bytes, time};
+use minijinja::{Environment, Value};
+use serde::Serialize;
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// All that the template shows.
+#[derive(Serialize)]
+struct Page<'a> {
+    run: &'a Run,
+    sections: Vec<Section>,
+    verdicts: Vec<Meaning>,
+    machine: String,
+    missing: Option<String>,
+    ceilings: Vec<CeilingLine>,
+    few: usize,
+}
+
+/// One network on one number of threads.
+#[derive(Serialize)]
+struct Section {
+    id: String,
+    network: String,
+    threads: usize,
+    time: String,
+    gflops: String,
+    layers: (usize, usize),
+    shares: Vec<Share>,
+    svg: String,
+    families: Vec<&'static str>,
+    rows: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Share {
+    verdict: &'static str,
+    label: &'static str,
+    percent: f64,
+}
+
+/// A layer's best row, as shown.
+#[derive(Serialize)]
+struct Shown {
+    row: Row,
+    time: String,
+    total_ns: f64,
+    share: f64,
+    bar: f64,
+    bytes: String,
+    verdict: &'static str,
+    label: &'static str,
+    family: &'static str,
+    few: bool,
+    variants: Vec<Other>,
+}
+
+/// One of a layer's other variants.
+#[derive(Serialize)]
+struct Other {
+    variant: String,
+    family: &'static str,
+    time: String,
+    bar: f64,
+    gflops: f64,
+    percent: f64,
+    error: String,
+    samples: usize,
+}
+
+#[derive(Serialize)]
+struct Meaning {
+    verdict: &'static str,
+    label: &'static str,
+    meaning: &'static str,
+}
+
+/// The report of a run.
+///
+/// # Panics
+/// Never: the template is part of the program, and a test renders it.
+pub fn html(run: &Run) -> String {
+    let all = rows(run);
+    let sections: Vec<Section> = totals(run, &all)
+        .into_iter()
+        .filter_map(|t| section(run, &all, t))
+        .collect();
+    let verdicts: Vec<Meaning> = Verdict::ALL
+        .into_iter()
+        .map(|v| Meaning {
+            verdict: v.name(),
+            label: v.label(),
+            meaning: v.meaning(),
+        })
+        .collect();
+    let mut environment = Environment::new();
+    environment
+        .add_template("report.html", TEMPLATE)
+        .expect("the template parses");
+    let template = environment.get_template("report.html").expect("just added");
+    let page = Page {
+        run,
+        sections,
+        verdicts,
+        machine: machine_line(run),
+        missing: missing_counters(run),
+        ceilings: ceiling_table(run),
+        few: Row::FEW,
+    };
+    template
+        .render(Value::from(minijinja::value::Serde(&page)))
+        .expect("the template renders")
+}
+
+fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section> {
+    let best = best_rows(all, &total.network, total.threads);
+    let svg = picture(run, &best, total.threads, false)?;
+    let slowest = best
+        .iter()
+        .map(|r| r.count as f64 * r.median_ns)
+        .fold(0.0, f64::max);
+    let shown = best.iter().map(|row| {
+        let total_ns = row.count as f64 * row.median_ns;
+        let own: Vec<&Row> = all
+            .iter()
+            .filter(|r| {
+                r.network == row.network && r.layer == row.layer && r.threads == row.threads
+            })
+            .collect();
+        let longest = own.iter().map(|r| r.median_ns).fold(0.0, f64::max);
+        let other = |r: &&Row| Other {
+            variant: r.variant.clone(),
+            family: family(r.algorithm()),
+            time: time(r.median_ns),
+            bar: 100.0 * r.median_ns / longest,
+            gflops: r.gflops_nominal,
+            percent: 100.0 * r.fraction_of_peak,
+            error: format!("{:.0e}", r.error_max),
+            samples: r.samples,
+        };
+        Shown {
+            time: time(row.median_ns),
+            total_ns,
+            share: 100.0 * total_ns / total.time_ns,
+            bar: 100.0 * total_ns / slowest,
+            bytes: bytes(row.bytes_compulsory as f64),
+            verdict: row.verdict.name(),
+            label: row.verdict.label(),
+            family: family(row.algorithm()),
+            few: row.few_samples(),
+            variants: own.iter().map(other).collect(),
+            row: (*row).clone(),
+        }
+    });
+    let rows: Vec<Shown> = shown.collect();
+    let mut families: Vec<&str> = rows.iter().map(|r| r.family).collect();
+    families.sort_unstable();
+    families.dedup();
+    let share = |(v, s): &(Verdict, f64)| Share {
+        verdict: v.name(),
+        label: v.label(),
+        percent: 100.0 * s,
+    };
+    Some(Section {
+        id: format!("{}-{}", total.network, total.threads),
+        time: time(total.time_ns),
+        gflops: format!("{:.0}", total.gflops_nominal),
+        layers: total.layers,
+        shares: total.shares.iter().map(share).collect(),
+        network: total.network,
+        threads: total.threads,
+        svg,
+        families,
+        rows,
+    })
+}
+
+/// The roofline of some rows, under the ceilings of the widest instruction set among them.
+pub fn picture(run: &Run, rows: &[&Row], threads: usize, standalone: bool) -> Option<String> {
+    let peaks: Vec<_> = run
+        .calibration
+        .peaks
+        .iter()
+        .filter(|p| p.threads == threads)
+        .collect();
+    let used = |isa: &str| rows.iter().any(|r| r.isa == isa);
+    let highest = peaks
+        .iter()
+        .filter(|p| used(&p.isa))
+        .max_by(|a, b| a.gflops.total_cmp(&b.gflops))?;
+    let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, &highest.isa, threads)?;
+    let others: Vec<_> = peaks
+        .iter()
+        .filter(|p| p.isa != highest.isa)
+        .map(|p| (p.isa.clone(), p.gflops))
+        .collect();
+    Some(roofline(rows, &ceilings, &others, standalone))
+}
+
+/// One line of the ceilings' table.
+#[derive(Serialize)]
+struct CeilingLine {
+    threads: usize,
+    what: String,
+    values: Vec<String>,
+}
+
+/// Head and lines: peaks by instruction set, bandwidths by level.
+fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
+    let mut lines = Vec::new();
+    for &threads in &run.conditions.threads {
+        let peaks = run
+            .calibration
+            .peaks
+            .iter()
+            .filter(|p| p.threads == threads);
+        let peaks: Vec<String> = peaks
+            .map(|p| format!("{} {:.0}", p.isa, p.gflops))
+            .collect();
+        lines.push(CeilingLine {
+            threads,
+            what: "FMA peak, GFLOP/s".into(),
+            values: vec![peaks.join(", ")],
+        });
+        for level in Level::ALL {
+            let own: Vec<_> = run
+                .calibration
+                .bandwidths
+                .iter()
+                .filter(|b| b.threads == threads && b.level == level)
+                .collect();
+            let best = |op: &str| {
+                own.iter()
+                    .filter(|b| b.op == op)
+                    .map(|b| b.gbps)
+                    .fold(0.0, f64::max)
+            };
+            let values: Vec<String> = ["read", "write", "write-nt", "copy", "triad"]
+                .iter()
+                .filter(|op| best(op) > 0.0)
+                .map(|op| format!("{op} {:.0}", best(op)))
+                .collect();
+            if let Some(first) = own.first() {
+                let set = bytes(first.working_set_bytes as f64);
+                let what = format!("{} bandwidth, GB/s ({set} a thread)", level.name());
+                lines.push(CeilingLine {
+                    threads,
+                    what,
+                    values: vec![values.join(", ")],
+                });
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn a_report_is_one_file_that_asks_for_nothing() {
+        let html = html(&sample());
+        for text in [
+            "conv2_x.3x3",
+            "direct/avx2/st",
+            "compute bound",
+            "<svg",
+            "not exposed by the hypervisor",
+        ] {
+            assert!(html.contains(text), "{text}");
+        }
+        for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let mut run = sample();
+        run.layers[0].layer = "<b>&".into();
+        let html = html(&run);
+        assert!(!html.contains("<b>&") && html.contains("&lt;b&gt;&amp;"));
+    }
+}

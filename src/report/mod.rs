@@ -1,0 +1,54 @@
+//! What people see of a run: rows, and from them tables in the terminal, Markdown, and HTML.
+
+pub mod html;
+pub mod markdown;
+mod rows;
+pub mod svg;
+pub mod terminal;
+
+pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
+
+use crate::record::{CounterSource, Run};
+
+/// Which hardware counters are missing and why, in a sentence; none if all are there.
+pub fn missing_counters(run: &Run) -> Option<String> {
+    let missing: Vec<_> = run
+        .counters
+        .iter()
+        .filter(|c| !c.available && c.source == CounterSource::Pmu)
+        .collect();
+    let first = missing.first()?;
+    let reason = first.reason.as_deref().unwrap_or("unknown");
+    let names: Vec<&str> = missing.iter().map(|c| c.event.as_str()).collect();
+    Some(format!(
+        "Hardware counters missing ({reason}): {}",
+        names.join(", ")
+    ))
+}
+
+/// The machine in a line.
+pub fn machine_line(run: &Run) -> String {
+    let f = &run.fingerprint;
+    let caches: Vec<String> = f
+        .caches
+        .iter()
+        .map(|c| format!("L{} {}", c.level, binary_size(c.bytes)))
+        .collect();
+    format!(
+        "{}, {} cores, {}{}",
+        f.cpu_model.as_deref().unwrap_or(&f.arch),
+        f.physical_cores,
+        caches.join(", "),
+        f.hypervisor
+            .as_ref()
+            .map_or(String::new(), |h| format!(", virtual ({h})"))
+    )
+}
+
+fn binary_size(bytes: usize) -> String {
+    if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) {
+        format!("{} MB", bytes >> 20)
+    } else {
+        format!("{} KB", bytes >> 10)
+    }
+}

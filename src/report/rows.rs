@@ -1,0 +1,290 @@
+//! A run flattened: one row for each layer, variant and number of threads.
+
+use crate::record::{LayerRef, Measurement, Run};
+use crate::roofline::{Ceilings, Placed, Verdict, place};
+use serde::Serialize;
+
+/// One layer by one variant. The keys are kept by later versions; times in nanoseconds, rates in 10^9
+/// a second.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The network, or `custom`.
+    pub network: String,
+    /// The layer.
+    pub layer: String,
+    /// `conv`, `pool` or `fc`.
+    pub kind: String,
+    /// How often the network has it.
+    pub count: usize,
+    /// The problem's text form.
+    pub problem: String,
+    /// `<algorithm>/<isa>/<st|mt>`.
+    pub variant: String,
+    /// Instruction set.
+    pub isa: String,
+    /// Threads.
+    pub threads: usize,
+    /// State of the caches.
+    pub cache: String,
+    /// How many samples.
+    pub samples: usize,
+    /// Median time of a run.
+    pub median_ns: f64,
+    /// Best time of a run.
+    pub min_ns: f64,
+    /// 95 % confidence interval of the median.
+    pub ci_low_ns: f64,
+    /// 95 % confidence interval of the median.
+    pub ci_high_ns: f64,
+    /// By the operations of the definition.
+    pub gflops_nominal: f64,
+    /// By the operations executed.
+    pub gflops_executed: f64,
+    /// FMA peak of the same rounds.
+    pub peak_gflops: f64,
+    /// `gflops_nominal / peak_gflops`: above 1 where an algorithm needs fewer operations.
+    pub fraction_of_peak: f64,
+    /// What is attained of the roof that bounds it.
+    pub roof_fraction: Option<f64>,
+    /// Executed flops for each compulsory byte.
+    pub intensity: f64,
+    /// Nominal flops for each compulsory byte.
+    pub intensity_nominal: f64,
+    /// Compulsory bytes.
+    pub bytes_compulsory: u64,
+    /// Compulsory bytes a second.
+    pub bandwidth_gbps: f64,
+    /// L2 norm of the error over that of the reference.
+    pub error_l2: f64,
+    /// max |error| / max |reference|.
+    pub error_max: f64,
+    /// Whether the timed output was compared with the reference and found right.
+    pub verified: bool,
+    /// What bounds it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+}
+
+impl Row {
+    /// With fewer samples a median says little.
+    pub const FEW: usize = 5;
+
+    /// Whether the row rests on few samples.
+    pub fn few_samples(&self) -> bool {
+        self.samples < Self::FEW
+    }
+
+    /// The algorithm's id.
+    pub fn algorithm(&self) -> &str {
+        self.variant.split('/').next().unwrap_or(&self.variant)
+    }
+
+    fn new(layer: &LayerRef, m: &Measurement, placed: &Placed) -> Self {
+        let (verdict, reason) = match &placed.judgement {
+            Some(j) => (j.verdict, j.reason.clone()),
+            None => (
+                Verdict::Undecided,
+                "the machine was not calibrated for these threads".into(),
+            ),
+        };
+        Row {
+            network: layer.network.clone(),
+            layer: layer.layer.clone(),
+            kind: layer.kind.clone(),
+            count: layer.count,
+            problem: m.problem.clone(),
+            variant: m.variant.clone(),
+            isa: isa_of(&m.variant).into(),
+            threads: m.threads,
+            cache: m.cache.clone(),
+            samples: m.samples_ns.len(),
+            median_ns: placed.time.median,
+            min_ns: placed.time.min,
+            ci_low_ns: placed.time.ci.0,
+            ci_high_ns: placed.time.ci.1,
+            gflops_nominal: placed.gflops_nominal,
+            gflops_executed: placed.gflops_executed,
+            peak_gflops: placed.peak,
+            fraction_of_peak: placed.gflops_nominal / placed.peak,
+            roof_fraction: Some(placed.roof_fraction).filter(|f| f.is_finite()),
+            intensity: placed.intensity,
+            intensity_nominal: placed.intensity_nominal,
+            bytes_compulsory: placed.bytes,
+            bandwidth_gbps: placed.gbps,
+            error_l2: m.error_l2,
+            error_max: m.error_max,
+            verified: m.verified,
+            verdict,
+            reason,
+        }
+    }
+}
+
+fn isa_of(variant: &str) -> &str {
+    variant.split('/').nth(1).unwrap_or("")
+}
+
+/// Every row, in the order of the layers; a layer's rows by threads, then by time.
+pub fn rows(run: &Run) -> Vec<Row> {
+    let mut placed: Vec<(&Measurement, Placed)> = run
+        .measurements
+        .iter()
+        .filter_map(|m| {
+            let isa = isa_of(&m.variant);
+            let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads);
+            Some((m, place(m, ceilings.as_ref())?))
+        })
+        .collect();
+    placed.sort_by(|(a, x), (b, y)| {
+        a.threads
+            .cmp(&b.threads)
+            .then(x.time.median.total_cmp(&y.time.median))
+    });
+    let mut rows = Vec::new();
+    for layer in &run.layers {
+        let own = placed.iter().filter(|(m, _)| m.problem == layer.problem);
+        rows.extend(own.map(|(m, p)| Row::new(layer, m, p)));
+    }
+    rows
+}
+
+/// The fastest row of each layer for a number of threads, in the order of the layers. Rows with
+/// enough samples go before rows with few.
+pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
+    let mut best: Vec<&Row> = Vec::new();
+    for row in rows
+        .iter()
+        .filter(|r| r.network == network && r.threads == threads)
+    {
+        match best.iter_mut().find(|b| b.layer == row.layer) {
+            None => best.push(row),
+            Some(b) => {
+                let rank = |r: &Row| (r.few_samples(), r.median_ns);
+                if rank(row) < rank(b) {
+                    *b = row;
+                }
+            }
+        }
+    }
+    best
+}
+
+/// A network's layers by their best variants, added up with their multiplicities.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NetworkTotal {
+    /// The network.
+    pub network: String,
+    /// Threads.
+    pub threads: usize,
+    /// Layers measured, and layers there are.
+    pub layers: (usize, usize),
+    /// Time of all layers.
+    pub time_ns: f64,
+    /// Nominal operations a second, 10^9.
+    pub gflops_nominal: f64,
+    /// Share of the time under each verdict, largest first.
+    pub shares: Vec<(Verdict, f64)>,
+}
+
+/// The totals of every network and number of threads.
+pub fn totals(run: &Run, rows: &[Row]) -> Vec<NetworkTotal> {
+    let mut networks: Vec<&str> = Vec::new();
+    for layer in &run.layers {
+        if !networks.contains(&layer.network.as_str()) {
+            networks.push(&layer.network);
+        }
+    }
+    let mut totals = Vec::new();
+    for network in networks {
+        for &threads in &run.conditions.threads {
+            let best = best_rows(rows, network, threads);
+            if best.is_empty() {
+                continue;
+            }
+            let time = |r: &Row| r.count as f64 * r.median_ns;
+            let time_ns: f64 = best.iter().map(|r| time(r)).sum();
+            let flops: f64 = best.iter().map(|r| time(r) * r.gflops_nominal).sum();
+            let share = |v: Verdict| {
+                let own: f64 = best
+                    .iter()
+                    .filter(|r| r.verdict == v)
+                    .map(|r| time(r))
+                    .sum();
+                (v, own / time_ns)
+            };
+            let mut shares: Vec<_> = Verdict::ALL
+                .into_iter()
+                .map(share)
+                .filter(|(_, s)| *s > 0.0)
+                .collect();
+            shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let all = run.layers.iter().filter(|l| l.network == network).count();
+            totals.push(NetworkTotal {
+                network: network.into(),
+                threads,
+                layers: (best.len(), all),
+                time_ns,
+                gflops_nominal: flops / time_ns,
+                shares,
+            });
+        }
+    }
+    totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn a_row_has_the_promised_keys() {
+        let rows = rows(&sample());
+        let json = serde_json::to_value(&rows[0]).expect("JSON");
+        for key in [
+            "network",
+            "layer",
+            "problem",
+            "variant",
+            "threads",
+            "cache",
+            "samples",
+            "median_ns",
+            "min_ns",
+            "gflops_nominal",
+            "gflops_executed",
+            "peak_gflops",
+            "bytes_compulsory",
+            "bandwidth_gbps",
+            "error_l2",
+            "error_max",
+            "verified",
+            "verdict",
+        ] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        assert_eq!(json["verdict"], "compute");
+    }
+
+    #[test]
+    fn totals_count_each_layer_as_often_as_it_occurs() {
+        let run = sample();
+        let totals = totals(&run, &rows(&run));
+        assert_eq!(totals.len(), 1);
+        assert!((totals[0].time_ns - 3.0 * 2.05e6).abs() < 1.0);
+        assert_eq!(totals[0].shares, [(Verdict::Compute, 1.0)]);
+    }
+
+    #[test]
+    fn few_samples_come_after_enough() {
+        let mut run = sample();
+        let mut lucky = run.measurements[0].clone();
+        run.measurements[0].samples_ns = vec![2e6; 9];
+        lucky.variant = "im2col/avx2/st".into();
+        lucky.samples_ns = vec![1e6];
+        run.measurements.push(lucky);
+        let rows = rows(&run);
+        assert_eq!(best_rows(&rows, "resnet50", 1)[0].variant, "direct/avx2/st");
+    }
+}

@@ -1,0 +1,147 @@
+//! Tables in the terminal.
+
+use super::{Row, best_rows, machine_line, missing_counters, totals};
+use crate::record::Run;
+use crate::roofline::{Verdict, time};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+
+/// The verdicts of a run: a table for each network and number of threads, the best variant a layer.
+pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
+    let mut out = format!("{}\n", machine_line(run));
+    for total in totals(run, rows) {
+        let best = best_rows(rows, &total.network, total.threads);
+        let threads = if total.threads == 1 {
+            "1 thread".into()
+        } else {
+            format!("{} threads", total.threads)
+        };
+        out += &format!(
+            "\n{}, {threads}, batch {}: best variant for each layer\n",
+            total.network, run.conditions.batch
+        );
+        let mut table = table(&[
+            "layer",
+            "x",
+            "best variant",
+            "time",
+            "GFLOP/s",
+            "of peak",
+            "flop/byte",
+            "of roof",
+            "bound by",
+        ]);
+        for row in &best {
+            table.add_row(cells(row, colour));
+        }
+        out += &format!("{table}\n");
+        let shares: Vec<String> = total
+            .shares
+            .iter()
+            .map(|(v, s)| format!("{} {:.0} %", v.label(), 100.0 * s))
+            .collect();
+        out += &format!(
+            "all layers: {}, {:.0} GFLOP/s; of the time {}\n",
+            time(total.time_ns),
+            total.gflops_nominal,
+            shares.join(", ")
+        );
+        if total.layers.0 < total.layers.1 {
+            out += &format!(
+                "{} of {} layers were measured\n",
+                total.layers.0, total.layers.1
+            );
+        }
+        if best.iter().any(|r| r.few_samples()) {
+            out += &format!("* fewer than {} samples\n", Row::FEW);
+        }
+    }
+    out += "\nGFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
+    if let Some(line) = missing_counters(run) {
+        out += &format!("{line}.\n");
+    }
+    for note in run.notes.iter().chain(&run.calibration.notes) {
+        out += &format!("Note: {note}.\n");
+    }
+    out
+}
+
+/// Every variant of every layer: what `bench` prints.
+pub fn variants(rows: &[Row], colour: bool) -> String {
+    let mut table = table(&[
+        "layer", "variant", "threads", "time", "GFLOP/s", "of peak", "of roof", "error", "bound by",
+    ]);
+    let mut last = String::new();
+    for row in rows {
+        let name = format!("{}/{}", row.network, row.layer);
+        let shown = if name == last {
+            String::new()
+        } else {
+            name.clone()
+        };
+        last = name;
+        let few = if row.few_samples() { "*" } else { "" };
+        table.add_row(vec![
+            Cell::new(shown),
+            Cell::new(&row.variant),
+            right(row.threads.to_string()),
+            right(format!("{}{few}", time(row.median_ns))),
+            right(format!("{:.1}", row.gflops_nominal)),
+            right(percent(row.fraction_of_peak)),
+            right(row.roof_fraction.map_or("-".into(), percent)),
+            right(format!("{:.0e}", row.error_max)),
+            verdict(row.verdict, colour),
+        ]);
+    }
+    let note = if rows.iter().any(Row::few_samples) {
+        format!("* fewer than {} samples\n", Row::FEW)
+    } else {
+        String::new()
+    };
+    format!("{table}\n{note}")
+}
+
+fn cells(row: &Row, colour: bool) -> Vec<Cell> {
+    let few = if row.few_samples() { "*" } else { "" };
+    vec![
+        Cell::new(&row.layer),
+        right(row.count.to_string()),
+        Cell::new(&row.variant),
+        right(format!("{}{few}", time(row.median_ns))),
+        right(format!("{:.1}", row.gflops_nominal)),
+        right(percent(row.fraction_of_peak)),
+        right(format!("{:.1}", row.intensity)),
+        right(row.roof_fraction.map_or("-".into(), percent)),
+        verdict(row.verdict, colour),
+    ]
+}
+
+/// A table without lines between rows, so that it can be read and cut with ordinary tools.
+pub fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().map(|h| Cell::new(h)));
+    table
+}
+
+/// A cell for a number.
+pub fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.0} %", 100.0 * fraction)
+}
+
+fn verdict(verdict: Verdict, colour: bool) -> Cell {
+    let cell = Cell::new(verdict.label().trim_end_matches(" bound"));
+    if !colour {
+        return cell;
+    }
+    cell.fg(match verdict {
+        Verdict::Compute => Color::Green,
+        Verdict::L1 | Verdict::L2 | Verdict::L3 | Verdict::Dram => Color::Yellow,
+        Verdict::Overhead | Verdict::Undecided => Color::Grey,
+    })
+}
