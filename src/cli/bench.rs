@@ -6,7 +6,7 @@ use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Layers, Variants, problems};
 use super::{calibrate, select::threads};
 use crate::machine::{Topology, fingerprint};
-use crate::measure::{Session, Settings, candidates};
+use crate::measure::{Session, Settings, candidates, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
 use crate::report::{rows, terminal};
 use anyhow::{Context, Result, bail};
@@ -136,6 +136,14 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
 /// Calibrates and measures. The record is saved after each problem: an interruption loses at most the
 /// one at hand.
 pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Result<Run> {
+    let problems = problems(&job.chosen);
+    problems.iter().try_for_each(refuse_huge)?;
+    let candidates = candidates(&job.variants, &job.threads);
+    if candidates.is_empty() {
+        bail!(
+            "no variant fits these threads: st variants run on 1 thread, mt variants on 2 or more"
+        );
+    }
     let settings = Settings {
         sample: Duration::from_micros(1500),
         rounds_for_all: job.rounds_for_all,
@@ -159,13 +167,6 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         record::save(&run, &job.path)?;
     }
 
-    let candidates = candidates(&job.variants, &job.threads);
-    if candidates.is_empty() {
-        bail!(
-            "no variant fits these threads: st variants run on 1 thread, mt variants on 2 or more"
-        );
-    }
-    let problems = problems(&job.chosen);
     let done = |run: &Run, p: &Problem| {
         let text = p.to_string();
         run.measurements.iter().any(|m| m.problem == text)

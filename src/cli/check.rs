@@ -59,6 +59,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     } else {
         problems(&args.layers.choose("*")?)
     };
+    problems.iter().try_for_each(crate::measure::refuse_huge)?;
     let lines = check(&variants, &problems, &workers, &topology)?;
     if args.json {
         print_json(&lines)?;

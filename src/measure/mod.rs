@@ -15,7 +15,7 @@
 
 mod session;
 
-pub use session::{Outcome, Progress, Session, Settings};
+pub use session::{Outcome, Progress, Session, Settings, refuse_huge};
 
 use convroof_kernels::Variant;
 use convroof_kernels::registry::Threading;

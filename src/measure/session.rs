@@ -122,7 +122,6 @@ impl<'a> Session<'a> {
         deadline: Option<Instant>,
         progress: &mut dyn Progress,
     ) -> Result<Outcome> {
-        refuse_huge(problem)?;
         let mut outcome = Outcome::default();
         let mut ready = Vec::new();
         let mut bytes = 0;
@@ -395,8 +394,11 @@ fn shuffle(rng: &mut Rng, order: &mut [usize]) {
     }
 }
 
-/// Says no before the system does.
-fn refuse_huge(problem: &Problem) -> Result<()> {
+/// Says no to what would not fit into memory, before the system does.
+///
+/// # Errors
+/// When the problem's operands, in the forms that kernels want them, are too large.
+pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
     let weights = problem.weights_dims().map_or(0, elements);
     let bytes = 4 * (elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights);

@@ -4,7 +4,7 @@
 //! alone brings the same styles with it.
 
 use super::Row;
-use crate::roofline::{Ceilings, time};
+use crate::roofline::{Ceilings, Roof, time};
 use std::fmt::Write;
 
 const WIDTH: f64 = 920.0;
@@ -101,18 +101,24 @@ pub fn roofline(
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
     };
-    let ridge = ceilings
-        .roofs
-        .last()
-        .map_or(1.0, |r| ceilings.peak / r.read);
+    // Every corner is in the picture.
+    let corner = |roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
+    let (first, last) = (
+        corner(ceilings.roofs.first()),
+        corner(ceilings.roofs.last()),
+    );
     let x = Axis {
-        lo: fold(&|r| r.intensity.min(r.intensity_nominal), ridge, f64::min) / 2.0,
-        hi: fold(&|r| r.intensity.max(r.intensity_nominal), ridge, f64::max) * 2.5,
+        lo: fold(
+            &|r| r.intensity.min(r.intensity_nominal),
+            first / 2.0,
+            f64::min,
+        ) / 2.0,
+        hi: fold(&|r| r.intensity.max(r.intensity_nominal), last, f64::max) * 2.5,
         from: LEFT,
         to: WIDTH - RIGHT,
     };
     let y = Axis {
-        lo: fold(&|r| r.gflops_executed, ceilings.peak, f64::min) / 2.0,
+        lo: fold(&|r| r.gflops_executed, ceilings.peak / 4.0, f64::min) / 2.0,
         hi: fold(&|r| r.gflops_nominal, ceilings.peak, f64::max) * 1.5,
         from: HEIGHT - BOTTOM,
         to: TOP,

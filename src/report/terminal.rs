@@ -121,7 +121,7 @@ pub fn table(head: &[&str]) -> Table {
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.iter().map(|h| Cell::new(h)));
+    table.set_header(head.iter().map(Cell::new));
     table
 }
 

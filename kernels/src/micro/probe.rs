@@ -156,7 +156,7 @@ impl SimdTask for Streaming<'_> {
                             // SAFETY: a chunk is STEP vectors, aligned like the buffer (a caller's
                             // duty that `stream` checks).
                             unsafe {
-                                simd.stream_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x)
+                                simd.stream_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x);
                             };
                         }
                     }

@@ -1,0 +1,193 @@
+//! Kernels broken on purpose: the conformance checks must reject each. A check that lets a mutant pass
+//! checks nothing.
+
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::{Outcome, check};
+use convroof_kernels::exec::Executor;
+use convroof_kernels::plan::{AlgorithmMeta, Params, PlanSpec, RunArgs};
+use convroof_kernels::problem::Problem;
+use convroof_kernels::registry::Registry;
+use convroof_kernels::tensor::{CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
+use convroof_kernels::{Algorithm, Isa, Plan, PlanCx, Unsupported};
+
+/// What is wrong with a mutant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// None: the control, which must pass.
+    Nothing,
+    /// The last element of the output keeps what was there.
+    DroppedLast,
+    /// The last row of each map is that of the row above.
+    RepeatedRow,
+    /// One product of the sum is missing from one output.
+    LostTerm,
+    /// One element of the input counts twice.
+    WrongInput,
+    /// No bias.
+    NoBias,
+    /// No ReLU.
+    NoRelu,
+    /// No residual.
+    NoResidual,
+    /// Something of the run before is added.
+    StaleWorkspace,
+    /// Channels that pad the last block of the output are not zeros.
+    DirtyChannels,
+    /// The order of the sum depends on the number of threads.
+    ThreadDependent,
+    /// An error of a few units in the last place, everywhere: right for Winograd, wrong for a sum of
+    /// integers.
+    Rounding,
+}
+
+const FAULTS: [Fault; 11] = [
+    Fault::DroppedLast,
+    Fault::RepeatedRow,
+    Fault::LostTerm,
+    Fault::WrongInput,
+    Fault::NoBias,
+    Fault::NoRelu,
+    Fault::NoResidual,
+    Fault::StaleWorkspace,
+    Fault::DirtyChannels,
+    Fault::ThreadDependent,
+    Fault::Rounding,
+];
+
+/// The kernel `direct`, and then the fault.
+struct Mutant(Fault);
+
+struct MutantPlan {
+    fault: Fault,
+    inner: Box<dyn Plan>,
+    spec: PlanSpec,
+}
+
+fn direct() -> &'static dyn Algorithm {
+    let id = "direct/scalar/st".parse().expect("an id");
+    Registry::builtin().find(&id).expect("listed").algorithm
+}
+
+impl Algorithm for Mutant {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        direct().meta()
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let mut altered = *problem;
+        match self.0 {
+            Fault::NoBias => altered.epilogue.bias = false,
+            Fault::NoRelu => altered.epilogue.relu = false,
+            Fault::NoResidual => altered.epilogue.residual = false,
+            _ => {}
+        }
+        let inner = direct().plan(&altered, cx)?;
+        let mut spec = inner.spec().clone();
+        spec.problem = *problem;
+        spec.workspace_lines_per_worker += 1;
+        Ok(Box::new(MutantPlan {
+            fault: self.0,
+            inner,
+            spec,
+        }))
+    }
+}
+
+impl Plan for MutantPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor) {
+        let bias = params
+            .bias
+            .filter(|_| self.inner.spec().problem.epilogue.bias);
+        self.inner.prepare(Params { bias, ..params }, packed, exec);
+        if self.fault == Fault::LostTerm {
+            // The first weight behind the first panel's bias.
+            as_f32s_mut(packed)[32] = 0.0;
+        }
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let width = args.exec.width();
+        let lines = self.inner.spec().workspace_lines();
+        let (own, mine) = args.workspace.split_at_mut(lines);
+        let mut source = args.src.f32s().to_vec();
+        if self.fault == Fault::WrongInput {
+            source[0] *= 2.0;
+        }
+        let mut dst = args.dst;
+        let desc = dst.desc();
+        let out = dst.f32s_mut();
+        let kept = *out.last().expect("an element");
+        self.inner.run(RunArgs {
+            src: TensorRef::from_f32s(args.src.desc(), &source),
+            residual: args
+                .residual
+                .filter(|_| self.inner.spec().problem.epilogue.residual),
+            dst: TensorMut::from_f32s(desc, out),
+            packed: args.packed,
+            workspace: own,
+            exec: args.exec,
+        });
+        let [_, c, h, w] = desc.dims;
+        match self.fault {
+            Fault::DroppedLast => *out.last_mut().expect("an element") = kept,
+            Fault::RepeatedRow if h > 1 => {
+                let row = w * 16;
+                out.copy_within((h - 2) * row..(h - 1) * row, (h - 1) * row);
+            }
+            Fault::StaleWorkspace => {
+                let stale = as_f32s(mine)[0];
+                if !stale.is_nan() {
+                    out[0] += stale;
+                }
+                as_f32s_mut(mine)[0] = 1.0;
+            }
+            Fault::DirtyChannels if !c.is_multiple_of(16) => {
+                *out.last_mut().expect("an element") = 1.0;
+            }
+            Fault::ThreadDependent => out[0] += (width - 1) as f32 * 1e-3,
+            Fault::Rounding => out.iter_mut().for_each(|x| *x *= 1.0 + 2.0 * f32::EPSILON),
+            _ => {}
+        }
+    }
+}
+
+/// Shapes small enough to run them all for each mutant.
+const PROBLEMS: [&str; 4] = [
+    "mb1ic3ih6oc16oh6kh3ph1",
+    "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb2ic17ih5oc20oh5kh3ph1",
+    "--dir=FWD_B --attr-post-ops=relu mb1ic16ih7oc33oh4kh3sh2ph1",
+    "mb1ic5ih9oc7oh9kh1ph0",
+];
+
+fn caught(fault: Fault) -> Option<String> {
+    let isa = Isa::Scalar.detect().expect("scalar");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .build()
+        .expect("a pool");
+    PROBLEMS.iter().find_map(|text| {
+        let problem: Problem = text.parse().expect("a problem");
+        match check(&Mutant(fault), isa, &problem, Tuning::default(), &[&pool]) {
+            Ok(Outcome::Passed { .. }) => None,
+            Ok(Outcome::Refused(reason)) => panic!("{fault:?} was refused: {reason}"),
+            Err(failure) => Some(failure.to_string()),
+        }
+    })
+}
+
+#[test]
+fn the_control_passes() {
+    assert_eq!(caught(Fault::Nothing), None);
+}
+
+#[test]
+fn every_mutant_is_caught() {
+    for fault in FAULTS {
+        let failure = caught(fault);
+        assert!(failure.is_some(), "{fault:?} passed");
+    }
+}
