@@ -19,7 +19,8 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "mb1ic3ih224oc64oh112kh7sh2ph3",
         "g2mb8ic96ih27oc256oh27kh5ph2",
         "mb1ic256ih56oc512oh28kh1sh2ph0",
-        "mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0",
+        "mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0pw0",
+        "mb1ic8ih10iw20oc4oh5ow20kh3kw3sh2sw1ph1pw1",
         "mb1ic8ih32oc8oh28kh3ph0dh1",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic64ih56oc256oh56kh1ph0",
         "--dt=u8:s8:s32 mb1ic64ih56oc64oh56kh3ph1",
@@ -36,7 +37,7 @@ fn what_is_left_out_follows_benchdnn() {
     assert_eq!(parse("ic3ih8oc4kh3ph1"), parse("mb2ic3ih8oc4oh8kh3ph1"));
     assert_eq!(
         parse("mb1ic8iw30oc4kw3"),
-        parse("mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0")
+        parse("mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0pw0")
     );
     assert_eq!(
         parse("mb1ic3ih8oc4kh3ph1n\"conv1\""),
@@ -45,6 +46,21 @@ fn what_is_left_out_follows_benchdnn() {
     assert_eq!(
         parse("mb1_ic3ih8_oc4kh3_ph1_nconv1"),
         parse("mb1ic3ih8oc4kh3ph1")
+    );
+    // An axis that is given at all is given whole: sw is 1 here, not sh.
+    assert_eq!(
+        parse("mb1ic8ih10iw20oc4kh3kw3sh2ph1pw1"),
+        parse("mb1ic8ih10iw20oc4oh5ow20kh3kw3sh2sw1ph1pw1")
+    );
+    // The padding that a given output size needs, halved.
+    assert_eq!(
+        parse("mb1ic64ih56oc64oh56kh3"),
+        parse("mb1ic64ih56oc64oh56kh3ph1")
+    );
+    assert_eq!(parse("ic3ih8oc4kh3"), parse("mb2ic3ih8oc4oh6kh3ph0"));
+    assert_eq!(
+        parse("--pool --alg=AVG_NP mb1ic8ih8kh2sh2"),
+        parse("--alg=pooling_avg_exclude_padding mb1ic8ih8oh4kh2sh2ph0")
     );
 }
 
@@ -86,6 +102,16 @@ fn errors_say_what_is_wrong() {
         ("--pool --alg=max mb1ic3ih8kh3ph3", "wholly in the padding"),
         ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
         ("--overhang=1x1 mb1ic3ih8oc4kh3ph1", "for poolings"),
+        ("--alg=max --conv mb1ic3ih8oc4kh3ph1", "not for --conv"),
+        ("--pool --alg=direct mb1ic3ih8kh3ph1", "not for --pool"),
+        ("mb1ic8ih10iw20oc4kh3", "kw is missing"),
+        ("mb1ic8iw30oc4kw3kh5", "ih is missing"),
+        ("mb1ic8iw30oc4kw3oh7", "ih is missing"),
+        // The middle one of three windows would see nothing of the input.
+        (
+            "--pool --alg=avg_np mb1ic1ih1oh3kh2ph2dh1",
+            "a dilation of 2 steps over the whole height of 1",
+        ),
     ] {
         let error = error(text);
         assert!(error.contains(part), "{text}: {error}");
@@ -206,7 +232,73 @@ fn problems() -> impl Strategy<Value = Problem> {
     )
 }
 
+/// Input, output, kernel, stride, padding and dilation - 1 of both axes, as benchdnn reads them:
+/// `str2desc` and `sanitize_desc` of its sources, for two spatial dimensions.
+fn as_benchdnn_reads(descriptor: &str) -> [[i64; 6]; 2] {
+    let field = |name: &str| {
+        let at = descriptor.find(name)? + name.len();
+        let digits = descriptor[at..]
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?;
+        digits.parse::<i64>().ok()
+    };
+    let axis = |a: &str| {
+        let read = |kind: &str, default| field(&format!("{kind}{a}")).unwrap_or(default);
+        let (size, kernel, stride, holes) =
+            (read("i", 0), read("k", 0), read("s", 1), read("d", 0));
+        let (mut out, mut pad) = (read("o", 0), read("p", -1));
+        if (size | kernel | out | holes) != 0 || stride != 1 || pad >= 1 {
+            assert!(size != 0 && kernel != 0, "{descriptor}: refused");
+            let extent = (kernel - 1) * (holes + 1) + 1;
+            if out == 0 {
+                pad = pad.max(0);
+                out = (size - extent + 2 * pad) / stride + 1;
+            } else if pad < 0 {
+                pad = ((out - 1) * stride - size + extent) / 2;
+            }
+        }
+        [size, out, kernel, stride, pad, holes]
+    };
+    let (h, w) = (axis("h"), axis("w"));
+    if w[1] == 0 { [h, h] } else { [h, w] }
+}
+
+fn as_we_mean(problem: &Problem) -> [[i64; 6]; 2] {
+    let [_, _, h, w] = problem.src_dims();
+    let [_, _, h_out, w_out] = problem.dst_dims();
+    let (kernel, stride, pad, dilation) = match problem.op {
+        Op::Conv(c) => (c.kernel, c.stride, c.pad, c.dilation),
+        Op::Pool(p) => (p.kernel, p.stride, p.pad, p.dilation),
+    };
+    let axis = |i: usize, size, out, pad| {
+        [size, out, kernel[i], stride[i], pad, dilation[i] - 1].map(|n| n as i64)
+    };
+    [axis(0, h, h_out, pad.top), axis(1, w, w_out, pad.left)]
+}
+
 proptest! {
+    #[test]
+    fn benchdnn_reads_what_we_print(problem in problems()) {
+        let text = problem.to_string();
+        let descriptor = text.rsplit(' ').next().expect("one word at least");
+        prop_assert_eq!(as_benchdnn_reads(descriptor), as_we_mean(&problem), "{}", text);
+    }
+
+    #[test]
+    fn every_pooling_window_sees_the_input(problem in problems()) {
+        let Op::Pool(pool) = problem.op else { return Ok(()) };
+        let axes = [
+            (pool.h, pool.h_out(), pool.pad.top),
+            (pool.w, pool.w_out(), pool.pad.left),
+        ];
+        for (i, (size, out, before)) in axes.into_iter().enumerate() {
+            for o in 0..out {
+                let mut taps = (0..pool.kernel[i]).map(|k| o * pool.stride[i] + k * pool.dilation[i]);
+                prop_assert!(taps.any(|t| (before..before + size).contains(&t)), "{}", problem);
+            }
+        }
+    }
+
     #[test]
     fn parse_after_print_is_identity(problem in problems()) {
         let text = problem.to_string();

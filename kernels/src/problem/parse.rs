@@ -1,0 +1,385 @@
+//! Reads the text form that `text.rs` describes.
+
+use super::text::pool_names;
+use super::{
+    ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
+};
+use std::str::FromStr;
+
+/// Why a text is not a problem.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// It can't be read.
+    #[error("'{text}' is not a problem: {why} (expected something like mb1ic64ih56oc64oh56kh3ph1)")]
+    Text {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It can be read, but the shape is impossible.
+    #[error("'{text}' is impossible: {why}")]
+    Shape {
+        /// What was given.
+        text: String,
+        /// Why it can't be.
+        why: ShapeError,
+    },
+}
+
+impl FromStr for Problem {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = |why: String| ParseError::Text {
+            text: text.to_string(),
+            why,
+        };
+        let impossible = |why| ParseError::Shape {
+            text: text.to_string(),
+            why,
+        };
+        let mut flags = Flags::default();
+        let mut words = text.split_whitespace().peekable();
+        while let Some(flag) = words.next_if(|word| word.starts_with("--")) {
+            flags.read(flag).map_err(wrong)?;
+        }
+        let descriptor = words
+            .next()
+            .ok_or_else(|| wrong("no sizes follow".into()))?;
+        if let Some(more) = words.next() {
+            return Err(wrong(format!("'{more}' follows the sizes")));
+        }
+        let fields = Fields::read(descriptor).map_err(wrong)?;
+        let Flags {
+            dtypes,
+            epilogue,
+            driver,
+            alg,
+            overhang,
+        } = flags;
+        let [vertical, horizontal] = fields.axes().map_err(wrong)?;
+        let pooling = match (driver, alg) {
+            (Some(Driver::Pool), None) => Some(PoolKind::Max),
+            (Some(Driver::Pool) | None, Some(Alg::Pool(kind))) => Some(kind),
+            (Some(Driver::Conv) | None, None | Some(Alg::Conv)) => None,
+            (Some(Driver::Conv), Some(Alg::Pool(_))) => {
+                return Err(wrong("that --alg is for --pool, not for --conv".into()));
+            }
+            (Some(Driver::Pool), Some(Alg::Conv)) => {
+                return Err(wrong("that --alg is for --conv, not for --pool".into()));
+            }
+        };
+        let op = match pooling {
+            None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
+            None => {
+                let spec = fields.conv(vertical, horizontal).map_err(wrong)?;
+                Op::Conv(spec.try_into().map_err(impossible)?)
+            }
+            Some(kind) => {
+                let spec = fields.pool(vertical, horizontal, kind).map_err(wrong)?;
+                let shape = PoolShape::try_from(spec)
+                    .and_then(|shape| shape.with_overhang(overhang.unwrap_or_default()));
+                Op::Pool(shape.map_err(impossible)?)
+            }
+        };
+        let problem = Problem {
+            op,
+            dtypes,
+            epilogue,
+        };
+        let [_, _, h, w] = problem.dst_dims();
+        for (name, given, derived) in [("oh", vertical.out, h), ("ow", horizontal.out, w)] {
+            if let Some(given) = given.filter(|&given| given != derived) {
+                return Err(wrong(format!(
+                    "{name} is {given}, but the other sizes make it {derived}"
+                )));
+            }
+        }
+        Ok(problem)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Driver {
+    Conv,
+    Pool,
+}
+
+/// What `--alg` says; how a convolution is computed is no part of the problem.
+#[derive(Clone, Copy)]
+enum Alg {
+    Conv,
+    Pool(PoolKind),
+}
+
+#[derive(Default)]
+struct Flags {
+    dtypes: DTypes,
+    epilogue: Epilogue,
+    driver: Option<Driver>,
+    alg: Option<Alg>,
+    overhang: Option<[usize; 2]>,
+}
+
+impl Flags {
+    fn read(&mut self, flag: &str) -> Result<(), String> {
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        match name {
+            "--conv" if value.is_empty() => self.driver = Some(Driver::Conv),
+            "--pool" if value.is_empty() => self.driver = Some(Driver::Pool),
+            "--alg" => {
+                let word = value.to_ascii_lowercase();
+                let is = |name: &str| word.strip_prefix("convolution_").unwrap_or(&word) == name;
+                let pool = [
+                    PoolKind::Max,
+                    PoolKind::AvgIncludePad,
+                    PoolKind::AvgExcludePad,
+                ]
+                .into_iter()
+                .find(|kind| pool_names(*kind).contains(&word.as_str()));
+                self.alg = Some(match pool {
+                    Some(kind) => Alg::Pool(kind),
+                    None if is("direct") || is("auto") => Alg::Conv,
+                    None => {
+                        return Err(format!(
+                            "unknown --alg={value}: expected max, avg_p or avg_np"
+                        ));
+                    }
+                });
+            }
+            "--dir" => match value {
+                "FWD_B" => self.epilogue.bias = true,
+                "FWD_D" | "FWD_I" => self.epilogue.bias = false,
+                _ => {
+                    return Err(format!(
+                        "unknown --dir={value}: expected FWD_B, FWD_D or FWD_I"
+                    ));
+                }
+            },
+            "--dt" => {
+                let types: Vec<&str> = value.split(':').collect();
+                let parse =
+                    |s: &str| {
+                        DType::ALL.into_iter().find(|t| t.name() == s).ok_or_else(|| {
+                        format!("unknown type '{s}' in {flag}: expected f32, bf16, s8, u8 or s32")
+                    })
+                    };
+                let [src, weights, dst] = match types[..] {
+                    [all] => [all; 3],
+                    [src, weights, dst] => [src, weights, dst],
+                    _ => return Err(format!("{flag} should be --dt=all or --dt=src:weights:dst")),
+                };
+                self.dtypes = DTypes {
+                    src: parse(src)?,
+                    weights: parse(weights)?,
+                    dst: parse(dst)?,
+                };
+            }
+            "--attr-post-ops" => {
+                let mut ops = value.split('+').peekable();
+                if let Some(op) = ops.next_if(|op| op.starts_with("add:")) {
+                    if !["add:f32", "add:f32:per_tensor"].contains(&op) {
+                        return Err(format!(
+                            "unknown post-op '{op}': expected add:f32:per_tensor"
+                        ));
+                    }
+                    self.epilogue.residual = true;
+                }
+                self.epilogue.relu = ops.next_if_eq(&"relu").is_some();
+                if let Some(op) = ops.next() {
+                    return Err(format!(
+                        "unknown post-op '{op}': expected add:f32:per_tensor, relu, or both in this order"
+                    ));
+                }
+            }
+            "--overhang" => {
+                let parsed = value
+                    .split_once('x')
+                    .and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+                self.overhang =
+                    Some(parsed.ok_or_else(|| format!("{flag} should be --overhang=HxW"))?);
+            }
+            _ => return Err(format!("unknown flag '{flag}'")),
+        }
+        Ok(())
+    }
+}
+
+/// Field names, in the order in which benchdnn writes them.
+const NAMES: [&str; 16] = [
+    "g", "mb", "ic", "ih", "iw", "oc", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw",
+];
+
+/// The sizes as given.
+struct Fields([Option<usize>; NAMES.len()]);
+
+impl Fields {
+    fn read(descriptor: &str) -> Result<Self, String> {
+        let mut values = [None; NAMES.len()];
+        let mut rest = descriptor;
+        while !rest.is_empty() {
+            // A name ends the sizes.
+            if rest.starts_with('n') || rest.starts_with("_n") {
+                break;
+            }
+            let digits = rest
+                .find(|c: char| c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            let (name, tail) = rest.split_at(digits);
+            let end = tail
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(tail.len());
+            let (number, tail) = tail.split_at(end);
+            let name = name.trim_start_matches('_');
+            let index = NAMES.iter().position(|n| *n == name).ok_or_else(|| {
+                format!(
+                    "unknown field '{name}': the fields are {}",
+                    NAMES.join(", ")
+                )
+            })?;
+            let value = number.parse().map_err(|_| match number {
+                "" => format!("{name} has no number"),
+                _ => format!("{name}{number} is too large"),
+            })?;
+            if values[index].replace(value).is_some() {
+                return Err(format!("{name} is given twice"));
+            }
+            rest = tail;
+        }
+        Ok(Fields(values))
+    }
+
+    fn get(&self, name: &str) -> Option<usize> {
+        NAMES
+            .iter()
+            .position(|n| *n == name)
+            .and_then(|i| self.0[i])
+    }
+
+    fn need(&self, name: &str) -> Result<usize, String> {
+        self.get(name).ok_or_else(|| format!("{name} is missing"))
+    }
+
+    /// Height and width. Widths wholly left out are the heights, as in benchdnn; heights left out are
+    /// those of a one-dimensional problem.
+    fn axes(&self) -> Result<[AxisFields; 2], String> {
+        match (self.axis('h')?, self.axis('w')?) {
+            (Some(h), Some(w)) => Ok([h, w]),
+            (Some(h), None) => Ok([h, h]),
+            (None, Some(w)) => Ok([AxisFields::FLAT, w]),
+            (None, None) => Err("ih is missing".into()),
+        }
+    }
+
+    /// The axis `name`; none if none of its fields is given.
+    fn axis(&self, name: char) -> Result<Option<AxisFields>, String> {
+        let field = |kind: char| format!("{kind}{name}");
+        if "iokspd"
+            .chars()
+            .all(|kind| self.get(&field(kind)).is_none())
+        {
+            return Ok(None);
+        }
+        let size = self.need(&field('i'))?;
+        let kernel = self.need(&field('k'))?;
+        let stride = self.get(&field('s')).unwrap_or(1);
+        let dilation = self.get(&field('d')).unwrap_or(0).saturating_add(1);
+        let out = self.get(&field('o'));
+        let reach = |out: usize| {
+            let extent = kernel.saturating_sub(1).saturating_mul(dilation);
+            let last = out.saturating_sub(1).saturating_mul(stride);
+            last.saturating_add(extent).saturating_add(1)
+        };
+        // Left out, the padding is what the output size needs, halved.
+        let needed = |out| reach(out).saturating_sub(size) / 2;
+        let before = self
+            .get(&field('p'))
+            .unwrap_or_else(|| out.map_or(0, needed));
+        let after = out.map_or(before, |out| {
+            reach(out).saturating_sub(size.saturating_add(before))
+        });
+        Ok(Some(AxisFields {
+            size,
+            kernel,
+            stride,
+            dilation,
+            before,
+            after,
+            out,
+        }))
+    }
+
+    fn conv(&self, v: AxisFields, h: AxisFields) -> Result<ConvSpec, String> {
+        Ok(ConvSpec {
+            n: self.get("mb").unwrap_or(2),
+            c_in: self.need("ic")?,
+            h: v.size,
+            w: h.size,
+            c_out: self.need("oc")?,
+            kernel: [v.kernel, h.kernel],
+            stride: [v.stride, h.stride],
+            pad: pad(v, h),
+            dilation: [v.dilation, h.dilation],
+            groups: self.get("g").unwrap_or(1),
+        })
+    }
+
+    fn pool(&self, v: AxisFields, h: AxisFields, kind: PoolKind) -> Result<PoolSpec, String> {
+        let c = self.need("ic")?;
+        if let Some(oc) = self.get("oc").filter(|&oc| oc != c) {
+            return Err(format!(
+                "oc is {oc} and ic is {c}: a pooling keeps the channels"
+            ));
+        }
+        if self.get("g").is_some() {
+            return Err("a pooling has no groups".into());
+        }
+        Ok(PoolSpec {
+            n: self.get("mb").unwrap_or(2),
+            c,
+            h: v.size,
+            w: h.size,
+            kernel: [v.kernel, h.kernel],
+            stride: [v.stride, h.stride],
+            pad: pad(v, h),
+            dilation: [v.dilation, h.dilation],
+            kind,
+            ceil: false,
+        })
+    }
+}
+
+/// What is said of one axis, with what is left out filled in.
+#[derive(Clone, Copy)]
+struct AxisFields {
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    before: usize,
+    after: usize,
+    out: Option<usize>,
+}
+
+impl AxisFields {
+    /// The height of a one-dimensional problem.
+    const FLAT: AxisFields = AxisFields {
+        size: 1,
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        before: 0,
+        after: 0,
+        out: None,
+    };
+}
+
+fn pad(vertical: AxisFields, horizontal: AxisFields) -> Pad {
+    Pad {
+        top: vertical.before,
+        left: horizontal.before,
+        bottom: vertical.after,
+        right: horizontal.after,
+    }
+}

@@ -1,0 +1,168 @@
+//! Poolings.
+
+use super::Pad;
+use super::axis::{Axis, ShapeError, check, check_product, check_sizes};
+use std::ops::Deref;
+
+/// What a pooling makes of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PoolKind {
+    /// The largest element; padding never wins.
+    Max,
+    /// The sum over the number of elements, those in the padding counted (as zeros).
+    AvgIncludePad,
+    /// The sum over the number of elements inside the input.
+    AvgExcludePad,
+}
+
+/// A pooling as someone asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSpec {
+    /// Images.
+    pub n: usize,
+    /// Channels.
+    pub c: usize,
+    /// Input rows.
+    pub h: usize,
+    /// Input columns.
+    pub w: usize,
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Steps from a window to the next, down and right.
+    pub stride: [usize; 2],
+    /// Padding around the input.
+    pub pad: Pad,
+    /// Steps from an element of the window to the next; 1 is dense.
+    pub dilation: [usize; 2],
+    /// What is made of a window.
+    pub kind: PoolKind,
+    /// Round the output size up: a last window may overhang the padding, if it starts inside the
+    /// input or its leading padding (Caffe, PyTorch).
+    pub ceil: bool,
+}
+
+/// A valid pooling. `pad` is what the windows really reach into, ceil mode's overhang included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    spec: PoolSpec,
+    out: [usize; 2],
+    overhang: [usize; 2],
+}
+
+impl TryFrom<PoolSpec> for PoolShape {
+    type Error = ShapeError;
+
+    fn try_from(mut spec: PoolSpec) -> Result<Self, ShapeError> {
+        check_sizes(&[
+            ("batch", spec.n),
+            ("channels", spec.c),
+            ("height", spec.h),
+            ("width", spec.w),
+            ("window height", spec.kernel[0]),
+            ("window width", spec.kernel[1]),
+            ("vertical stride", spec.stride[0]),
+            ("horizontal stride", spec.stride[1]),
+            ("vertical dilation", spec.dilation[0]),
+            ("horizontal dilation", spec.dilation[1]),
+        ])?;
+        // The axes are those of a convolution.
+        let Pad {
+            top,
+            left,
+            bottom,
+            right,
+        } = spec.pad;
+        let axis = |name, i: usize, size, before, after| Axis {
+            name,
+            size,
+            kernel: spec.kernel[i],
+            stride: spec.stride[i],
+            dilation: spec.dilation[i],
+            before,
+            after,
+        };
+        let axes = [
+            axis("height", 0, spec.h, top, bottom),
+            axis("width", 1, spec.w, left, right),
+        ];
+        let (mut out, mut overhang) = ([0; 2], [0; 2]);
+        for (i, axis) in axes.into_iter().enumerate() {
+            axis.validate()?;
+            out[i] = axis.floor();
+            if spec.ceil && axis.ceil() > out[i] && out[i] * axis.stride < axis.size + axis.before {
+                out[i] += 1;
+            }
+            let reached = axis.used_after(out[i]);
+            // Only the mean over padding tells overhang from padding.
+            if spec.kind == PoolKind::AvgIncludePad {
+                overhang[i] = reached.saturating_sub(axis.after);
+            }
+            *[&mut spec.pad.bottom, &mut spec.pad.right][i] = reached;
+            axis.check_windows(out[i])?;
+        }
+        spec.ceil = false;
+        let channels = spec.c.saturating_add(15);
+        check_product("input's elements", &[spec.n, channels, spec.h, spec.w])?;
+        check_product("output's elements", &[spec.n, channels, out[0], out[1]])?;
+        let [kh, kw] = spec.kernel;
+        check_product(
+            "number of operations",
+            &[spec.n, spec.c, out[0], out[1], kh, kw],
+        )?;
+        Ok(PoolShape {
+            spec,
+            out,
+            overhang,
+        })
+    }
+}
+
+impl Deref for PoolShape {
+    type Target = PoolSpec;
+    fn deref(&self) -> &PoolSpec {
+        &self.spec
+    }
+}
+
+impl PoolShape {
+    /// The canonical spec: effective padding, floor mode.
+    pub fn spec(&self) -> &PoolSpec {
+        &self.spec
+    }
+
+    /// Output rows.
+    pub fn h_out(&self) -> usize {
+        self.out[0]
+    }
+
+    /// Output columns.
+    pub fn w_out(&self) -> usize {
+        self.out[1]
+    }
+
+    /// Rows and columns of trailing padding that come from ceil mode and don't count in the divisor
+    /// of [`PoolKind::AvgIncludePad`] (PyTorch's rule); zeros for other kinds.
+    pub fn overhang(&self) -> [usize; 2] {
+        self.overhang
+    }
+
+    /// The same pooling with this much of its trailing padding called overhang.
+    pub(super) fn with_overhang(self, overhang: [usize; 2]) -> Result<Self, ShapeError> {
+        let [rows, columns] = overhang;
+        let fits = rows <= self.spec.pad.bottom && columns <= self.spec.pad.right;
+        let fine = overhang == [0, 0] || (self.spec.kind == PoolKind::AvgIncludePad && fits);
+        check(fine, || {
+            format!(
+                "an overhang of {rows}x{columns} needs --alg=avg_p and as much trailing padding"
+            )
+        })?;
+        Ok(PoolShape { overhang, ..self })
+    }
+
+    /// The same pooling on another number of images.
+    pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
+        // The spec alone doesn't know which of its padding is overhang.
+        PoolShape::try_from(PoolSpec { n, ..self.spec })?.with_overhang(self.overhang)
+    }
+}
