@@ -65,6 +65,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 result.rows.len()
             );
         }
+        let bare = result.rows.iter().filter(|r| !r.normalised).count();
+        if bare > 0 {
+            text += &format!(
+                "{bare} of {} ratios are of bare times: a record has no peak beside its samples.\n",
+                result.rows.len()
+            );
+        }
         if a.fingerprint.id != b.fingerprint.id {
             text += "The records are of different machines: the ratios compare machines, not kernels.\n";
         }

@@ -42,7 +42,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let (Some(file), Some(network), Some(threads)) = (&args.svg, &args.network, args.threads) {
         let rows = rows(&run);
         let best = best_rows(&rows, network, threads);
-        let picture = html::picture(&run, &best, threads, true);
+        let cpu = run.fingerprint.cpu_model.as_deref();
+        let title = format!(
+            "{network} on {}, {threads} thread{}: best variant of each layer",
+            cpu.unwrap_or(&run.fingerprint.arch),
+            if threads == 1 { "" } else { "s" }
+        );
+        let picture = html::picture(&run, &best, threads, Some(&title));
         let picture = picture.filter(|_| !best.is_empty()).ok_or_else(|| {
             anyhow!(
                 "{} has no layer of {network} on {threads} threads",

@@ -23,6 +23,8 @@ pub struct Comparison {
     pub b_ns: f64,
     /// Normalised time in A over that in B: above 1 B is faster.
     pub ratio: f64,
+    /// Whether the times were normalised: false where a record has no peak beside its samples.
+    pub normalised: bool,
     /// B is slower by more than the threshold.
     pub slower: bool,
 }
@@ -94,17 +96,17 @@ fn name(m: &Measurement) -> String {
 }
 
 fn compare_one(x: &Measurement, y: &Measurement, threshold: f64) -> Option<Comparison> {
-    // Time in units of what the peak would have done meanwhile.
-    let normalised = |m: &Measurement| {
-        let products: Vec<f64> = m
-            .samples_ns
-            .iter()
-            .zip(&m.peak_gflops)
-            .map(|(t, peak)| t * peak)
-            .collect();
-        median(&products).or_else(|| median(&m.samples_ns))
+    // Time in units of what the peak would have done meanwhile; bare where one record has no peak
+    // beside its samples, as a criterion run: a normalised and a bare time don't compare.
+    let bare = x.peak_gflops.is_empty() || y.peak_gflops.is_empty();
+    let cost = |m: &Measurement| {
+        if bare {
+            return median(&m.samples_ns);
+        }
+        let products = m.samples_ns.iter().zip(&m.peak_gflops);
+        median(&products.map(|(t, peak)| t * peak).collect::<Vec<_>>())
     };
-    let ratio = normalised(x)? / normalised(y)?;
+    let ratio = cost(x)? / cost(y)?;
     Some(Comparison {
         problem: x.problem.clone(),
         variant: x.variant.clone(),
@@ -112,6 +114,7 @@ fn compare_one(x: &Measurement, y: &Measurement, threshold: f64) -> Option<Compa
         a_ns: median(&x.samples_ns)?,
         b_ns: median(&y.samples_ns)?,
         ratio,
+        normalised: !bare,
         slower: ratio < 1.0 / (1.0 + threshold),
     })
 }
@@ -142,6 +145,14 @@ mod tests {
         let result = compare(&a, &b, 0.05, false).expect("alike");
         assert!(result.rows[0].slower);
         assert!((result.geometric_mean.expect("a ratio") - 1.0 / 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_peak_on_both_sides_bare_times_are_compared() {
+        let (a, mut b) = (sample(), sample());
+        b.measurements[0].peak_gflops.clear();
+        let row = &compare(&a, &b, 0.05, false).expect("alike").rows[0];
+        assert!((row.ratio - 1.0).abs() < 1e-9 && !row.normalised);
     }
 
     #[test]

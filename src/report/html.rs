@@ -1,6 +1,6 @@
 //! One HTML file that needs nothing else.
 
-use super::svg::{family, roofline};
+use super::svg::{FAMILIES, Family, legend_mark, roofline, style};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::record::{Level, Run};
 use crate::roofline::{Ceilings, Verdict, bytes, time};
@@ -19,6 +19,15 @@ struct Page<'a> {
     missing: Option<String>,
     ceilings: Vec<CeilingLine>,
     few: usize,
+    style: Style,
+}
+
+/// The styles that the page shares with pictures that stand alone.
+#[derive(Serialize)]
+struct Style {
+    light: &'static str,
+    dark: &'static str,
+    picture: &'static str,
 }
 
 /// One network on one number of threads.
@@ -32,8 +41,15 @@ struct Section {
     layers: (usize, usize),
     shares: Vec<Share>,
     svg: String,
-    families: Vec<&'static str>,
+    families: Vec<Legend>,
     rows: Vec<Shown>,
+}
+
+/// A family of algorithms in the legend.
+#[derive(Serialize)]
+struct Legend {
+    name: &'static str,
+    mark: String,
 }
 
 #[derive(Serialize)]
@@ -41,6 +57,7 @@ struct Share {
     verdict: &'static str,
     label: &'static str,
     percent: f64,
+    layers: usize,
 }
 
 /// A layer's best row, as shown.
@@ -48,8 +65,11 @@ struct Share {
 struct Shown {
     row: Row,
     time: String,
+    interval: String,
     total_ns: f64,
     share: f64,
+    /// Whether its part of the bar has room for its name.
+    named: bool,
     bar: f64,
     bytes: String,
     verdict: &'static str,
@@ -110,6 +130,11 @@ pub fn html(run: &Run) -> String {
         missing: missing_counters(run),
         ceilings: ceiling_table(run),
         few: Row::FEW,
+        style: Style {
+            light: style::LIGHT,
+            dark: style::DARK,
+            picture: style::PICTURE,
+        },
     };
     template
         .render(Value::from(minijinja::value::Serde(&page)))
@@ -118,7 +143,7 @@ pub fn html(run: &Run) -> String {
 
 fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section> {
     let best = best_rows(all, &total.network, total.threads);
-    let svg = picture(run, &best, total.threads, false)?;
+    let svg = picture(run, &best, total.threads, None)?;
     let slowest = best
         .iter()
         .map(|r| r.count as f64 * r.median_ns)
@@ -134,7 +159,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         let longest = own.iter().map(|r| r.median_ns).fold(0.0, f64::max);
         let other = |r: &&Row| Other {
             variant: r.variant.clone(),
-            family: family(r.algorithm()),
+            family: Family::of(r.algorithm()).class,
             time: time(r.median_ns),
             bar: 100.0 * r.median_ns / longest,
             gflops: r.gflops_nominal,
@@ -145,25 +170,32 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         Shown {
             time: time(row.median_ns),
             total_ns,
+            interval: format!("{} to {}", time(row.ci_low_ns), time(row.ci_high_ns)),
             share: 100.0 * total_ns / total.time_ns,
+            // A character is about 0.7 % of the bar's width.
+            named: 100.0 * total_ns / total.time_ns > 0.72 * row.layer.chars().count() as f64,
             bar: 100.0 * total_ns / slowest,
             bytes: bytes(row.bytes_compulsory as f64),
             verdict: row.verdict.name(),
             label: row.verdict.label(),
-            family: family(row.algorithm()),
+            family: Family::of(row.algorithm()).class,
             few: row.few_samples(),
             variants: own.iter().map(other).collect(),
             row: (*row).clone(),
         }
     });
     let rows: Vec<Shown> = shown.collect();
-    let mut families: Vec<&str> = rows.iter().map(|r| r.family).collect();
-    families.sort_unstable();
-    families.dedup();
+    let used = |f: &&Family| rows.iter().any(|r| r.family == f.class);
+    let families = FAMILIES.iter().filter(used).map(|f| Legend {
+        name: f.name,
+        mark: legend_mark(f),
+    });
+    let families: Vec<Legend> = families.collect();
     let share = |(v, s): &(Verdict, f64)| Share {
         verdict: v.name(),
         label: v.label(),
         percent: 100.0 * s,
+        layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
     Some(Section {
         id: format!("{}-{}", total.network, total.threads),
@@ -179,8 +211,9 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
     })
 }
 
-/// The roofline of some rows, under the ceilings of the widest instruction set among them.
-pub fn picture(run: &Run, rows: &[&Row], threads: usize, standalone: bool) -> Option<String> {
+/// The roofline of some rows, under the ceilings of the widest instruction set among them; with a
+/// title it stands alone.
+pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) -> Option<String> {
     let peaks: Vec<_> = run
         .calibration
         .peaks
@@ -198,7 +231,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, standalone: bool) -> Op
         .filter(|p| p.isa != highest.isa)
         .map(|p| (p.isa.clone(), p.gflops))
         .collect();
-    Some(roofline(rows, &ceilings, &others, standalone))
+    Some(roofline(rows, &ceilings, &others, title))
 }
 
 /// One line of the ceilings' table.

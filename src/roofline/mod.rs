@@ -128,6 +128,12 @@ pub const OVERHEAD_NS: f64 = 30_000.0;
 /// A bound must explain this much of the time to be the verdict.
 pub const EXPLAINS: f64 = 0.5;
 
+/// A bound of more than this much of the time contradicts its ceiling: the reason says so.
+pub const BEYOND: f64 = 1.1;
+
+/// With bounds as near to each other as this, the reason says so.
+pub const CLOSE: f64 = 0.75;
+
 /// One level's bandwidth, GB/s.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Roof {
@@ -278,7 +284,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         level.map_or("memory", Level::name),
         100.0 * data_share
     );
-    let (verdict, reason) = if compute_share.max(data_share) < EXPLAINS {
+    let (verdict, mut reason) = if compute_share.max(data_share) < EXPLAINS {
         let verdict = if time_ns < OVERHEAD_NS {
             Verdict::Overhead
         } else {
@@ -296,6 +302,18 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
             format!("{data}; {arithmetic}"),
         )
     };
+    if compute_share.max(data_share) > BEYOND {
+        reason += match verdict {
+            Verdict::Compute => {
+                "; more than all of it: the ceiling was measured too low, or in a slower moment"
+            }
+            _ => "; more than all of it: part of the data came from nearer, or in a faster moment",
+        };
+    } else if compute_share.min(data_share) > CLOSE * compute_share.max(data_share)
+        && compute_share.max(data_share) >= EXPLAINS
+    {
+        reason += "; the two are close: it is near the corner of the roofline";
+    }
     Judgement {
         verdict,
         reason,
@@ -437,6 +455,19 @@ mod tests {
         assert_eq!(judge(1e7, 1e6, 1.6e8, 200 << 20), Verdict::Dram);
         assert_eq!(judge(2e4, 1e5, 1e3, 1 << 10), Verdict::Overhead);
         assert_eq!(judge(1e7, 1e8, 1e5, 1 << 10), Verdict::Undecided);
+    }
+
+    #[test]
+    fn doubt_is_said() {
+        let ceilings = ceilings();
+        let reason =
+            |time, flops, bytes| judge(&evidence(time, flops, bytes, 8 << 20), &ceilings).reason;
+        assert!(reason(1e6, 3e8, 1e5).contains("ceiling was measured too low"));
+        assert!(reason(1e6, 1e6, 9e7).contains("came from nearer"));
+        assert!(reason(1e6, 9e7, 4e7).contains("the two are close"));
+        assert!(
+            !reason(1e6, 1.1e8, 1e5).contains("; more") && !reason(1e7, 1e8, 1e5).contains("close")
+        );
     }
 
     #[test]

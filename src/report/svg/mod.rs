@@ -3,101 +3,36 @@
 //! Colours are CSS classes, which the HTML report styles for light and dark; a picture that stands
 //! alone brings the same styles with it.
 
+mod layout;
+mod points;
+pub(crate) mod style;
+
+pub(crate) use points::{FAMILIES, Family, legend_mark};
+
 use super::Row;
-use crate::roofline::{Ceilings, Roof, time};
+use crate::roofline::{Ceilings, Roof};
+use layout::{Axis, Taken};
 use std::fmt::Write;
 
-const WIDTH: f64 = 920.0;
-const HEIGHT: f64 = 540.0;
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 580.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 52.0;
 
-/// Families of algorithms, with the class that colours them.
-const FAMILIES: [(&str, &str); 5] = [
-    ("direct", "direct"),
-    ("im2col", "im2col"),
-    ("gemm-1x1", "gemm"),
-    ("winograd", "winograd"),
-    ("pool", "pool"),
-];
-
-/// The class of an algorithm's family; `other` for one that is not from here.
-pub fn family(algorithm: &str) -> &'static str {
-    let found = FAMILIES.iter().find(|(name, _)| algorithm.contains(name));
-    found.map_or("other", |(_, class)| class)
-}
-
-/// Styles of a picture that stands alone.
-const STANDALONE: &str = "<style>
-svg{--ink:#1c2430;--soft:#5c6773;--grid:#e3e7ec;--paper:#ffffff;--direct:#0072b2;--im2col:#cc79a7;--gemm:#009e73;--winograd:#d55e00;--pool:#b8860b;--other:#777;font-family:system-ui,sans-serif}
-@media(prefers-color-scheme:dark){svg{--ink:#e6eaf0;--soft:#9aa6b2;--grid:#2a323c;--paper:#14181d;--direct:#56b4e9;--im2col:#e39cc4;--gemm:#2fcf9f;--winograd:#ff9248;--pool:#f0c44c;--other:#aaa}}
-.paper{fill:var(--paper)}.grid{stroke:var(--grid);fill:none}.tick,.axis,.roof-label,.label{fill:var(--soft);font-size:12px}.label{fill:var(--ink)}.axis{font-size:13px}.roof{stroke:var(--ink);fill:none;stroke-width:1.6}.roof.minor{stroke:var(--soft);stroke-dasharray:4 4;stroke-width:1}
-.direct{--c:var(--direct)}.im2col{--c:var(--im2col)}.gemm{--c:var(--gemm)}.winograd{--c:var(--winograd)}.pool{--c:var(--pool)}.other{--c:var(--other)}.dot{fill:var(--c);fill-opacity:.75;stroke:var(--paper);stroke-width:1}.ghost{fill:none;stroke:var(--c);stroke-width:1.6}.link{stroke:var(--c);stroke-opacity:.5}
-</style>";
-
-/// A logarithmic axis.
-struct Axis {
-    lo: f64,
-    hi: f64,
-    from: f64,
-    to: f64,
-}
-
-impl Axis {
-    fn at(&self, value: f64) -> f64 {
-        let t = (value.ln() - self.lo.ln()) / (self.hi.ln() - self.lo.ln());
-        self.from + t * (self.to - self.from)
-    }
-
-    /// 1, 2, 5, 10, ... inside the axis; `labelled` are the powers of ten, or all if there are few.
-    fn ticks(&self) -> Vec<(f64, bool)> {
-        let mut ticks = Vec::new();
-        for exponent in -4..8 {
-            for digit in 1..10 {
-                let value = f64::from(digit) * 10f64.powi(exponent);
-                if (self.lo..=self.hi).contains(&value) {
-                    ticks.push((value, digit == 1 || digit == 2 || digit == 5));
-                }
-            }
-        }
-        let wide = self.hi / self.lo > 3e3;
-        ticks
-            .iter()
-            .map(|&(v, l)| (v, l && (!wide || v.log10().fract().abs() < 1e-9)))
-            .collect()
-    }
-}
-
-/// Rectangles that are taken, so that labels don't overlap.
-#[derive(Default)]
-struct Taken(Vec<[f64; 4]>);
-
-impl Taken {
-    /// Takes a rectangle (x, y, width, height) unless it meets another or leaves the picture.
-    fn take(&mut self, rect: [f64; 4]) -> bool {
-        let [x, y, w, h] = rect;
-        let inside = x >= LEFT && x + w <= WIDTH - 4.0 && y >= 4.0 && y + h <= HEIGHT - BOTTOM;
-        let meets =
-            |o: &[f64; 4]| x < o[0] + o[2] && o[0] < x + w && y < o[1] + o[3] && o[1] < y + h;
-        let free = inside && !self.0.iter().any(meets);
-        if free {
-            self.0.push(rect);
-        }
-        free
-    }
-}
+/// Height of the title and the legend above a picture that stands alone.
+const HEAD: f64 = 64.0;
 
 /// The picture: `rows` (one a layer) under `ceilings`; `others` are the peaks of narrower
-/// instruction sets, drawn dashed.
+/// instruction sets, drawn dashed. With a title it stands alone: it brings its styles and a legend.
 pub fn roofline(
     rows: &[&Row],
     ceilings: &Ceilings,
     others: &[(String, f64)],
-    standalone: bool,
+    title: Option<&str>,
 ) -> String {
-    let points: Vec<&&Row> = rows.iter().filter(|r| r.intensity > 0.0).collect();
+    let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
     };
@@ -124,26 +59,62 @@ pub fn roofline(
         to: TOP,
     };
 
+    let head = if title.is_some() { HEAD } else { 0.0 };
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">"
+        "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
+        -head,
+        HEIGHT + head
     );
-    if standalone {
-        svg += STANDALONE;
-        let _ = write!(
-            svg,
-            "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>"
-        );
+    if let Some(title) = title {
+        svg += &style::standalone();
+        header(&mut svg, title, &points);
     }
     axes(&mut svg, &x, &y);
     let mut taken = Taken::default();
-    for row in &points {
-        let (cx, cy) = (x.at(row.intensity), y.at(row.gflops_executed));
-        taken.0.push([cx - 6.0, cy - 6.0, 12.0, 12.0]);
-    }
     roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
-    dots(&mut svg, &x, &y, &points, &mut taken);
+    points::points(&mut svg, &x, &y, &points, &mut taken);
     svg += "</svg>";
     svg
+}
+
+/// Paper, title and legend.
+fn header(svg: &mut String, title: &str, points: &[&Row]) {
+    let _ = write!(
+        svg,
+        "<rect class=\"paper\" y=\"{}\" width=\"{WIDTH}\" height=\"{}\" rx=\"10\"/><text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text>",
+        -HEAD,
+        HEIGHT + HEAD,
+        30.0 - HEAD,
+        escape(title)
+    );
+    let y = 56.0 - HEAD;
+    let mut x = LEFT + 6.0;
+    let mut entry = |svg: &mut String, family: &Family, class: &str, text: &str| {
+        let _ = write!(
+            svg,
+            "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{text}</text></g>",
+            family.class,
+            family.mark(class, x, y - 4.0, 5.5),
+            x + 11.0,
+            y
+        );
+        x += 34.0 + 7.6 * text.chars().count() as f64;
+    };
+    for family in &FAMILIES {
+        if points
+            .iter()
+            .any(|r| Family::of(r.algorithm()).class == family.class)
+        {
+            entry(svg, family, "dot", family.name);
+        }
+    }
+    let other = &FAMILIES[FAMILIES.len() - 1];
+    entry(
+        svg,
+        other,
+        "ghost",
+        "by the definition's operations; filled: executed",
+    );
 }
 
 fn axes(svg: &mut String, x: &Axis, y: &Axis) {
@@ -265,66 +236,6 @@ fn roofs(
     }
 }
 
-fn dots(svg: &mut String, x: &Axis, y: &Axis, points: &[&&Row], taken: &mut Taken) {
-    let weight = |r: &Row| r.count as f64 * r.median_ns;
-    let total: f64 = points.iter().map(|r| weight(r)).sum();
-    let mut by_weight: Vec<&&&Row> = points.iter().collect();
-    by_weight.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-    let mut labels = 0;
-    for row in by_weight {
-        let share = weight(row) / total;
-        let radius = 4.0 + 18.0 * share.sqrt();
-        let (cx, cy) = (x.at(row.intensity), y.at(row.gflops_executed));
-        let _ = write!(
-            svg,
-            "<g class=\"point {}\" tabindex=\"0\"><title>{}/{}\n{}\n{}, {:.0} GFLOP/s nominal, {:.0} executed\n{:.0} % of the network's time; {}</title>",
-            family(row.algorithm()),
-            escape(&row.network),
-            escape(&row.layer),
-            escape(&row.variant),
-            time(row.median_ns),
-            row.gflops_nominal,
-            row.gflops_executed,
-            100.0 * share,
-            row.verdict.label()
-        );
-        if row.gflops_nominal > 1.03 * row.gflops_executed {
-            let (nx, ny) = (x.at(row.intensity_nominal), y.at(row.gflops_nominal));
-            let _ = write!(
-                svg,
-                "<path class=\"link\" d=\"M{cx:.1} {cy:.1}L{nx:.1} {ny:.1}\"/><circle class=\"ghost\" cx=\"{nx:.1}\" cy=\"{ny:.1}\" r=\"4\"/>"
-            );
-        }
-        let _ = write!(
-            svg,
-            "<circle class=\"dot\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{radius:.1}\"/></g>"
-        );
-        // The layers that matter get a name, where there is room for one.
-        let width = 7.0 * row.layer.chars().count() as f64;
-        if labels < 9 {
-            let spots = [
-                (cx + radius + 4.0, cy + 4.0, "start", 0.0),
-                (cx - radius - 4.0, cy + 4.0, "end", -width),
-                (cx, cy - radius - 6.0, "middle", -width / 2.0),
-                (cx, cy + radius + 14.0, "middle", -width / 2.0),
-                (cx + radius + 4.0, cy + 24.0, "start", 0.0),
-                (cx + radius + 4.0, cy + 42.0, "start", 0.0),
-            ];
-            let free = spots
-                .iter()
-                .find(|(sx, sy, _, dx)| taken.take([sx + dx, sy - 11.0, width, 14.0]));
-            if let Some((sx, sy, anchor, _)) = free {
-                labels += 1;
-                let _ = write!(
-                    svg,
-                    "<text class=\"label\" x=\"{sx:.1}\" y=\"{sy:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                    escape(&row.layer)
-                );
-            }
-        }
-    }
-}
-
 /// Text inside XML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -349,7 +260,7 @@ mod tests {
             &rows.iter().collect::<Vec<_>>(),
             &ceilings,
             &[("scalar".into(), 30.0)],
-            true,
+            Some("resnet50, 1 thread"),
         );
         for text in [
             "L1 230 GB/s",
@@ -357,6 +268,7 @@ mod tests {
             "avx2 FMA peak 118",
             "conv2_x.3x3",
             "scalar peak 30",
+            "resnet50, 1 thread",
         ] {
             assert!(svg.contains(text), "{text}");
         }

@@ -1,0 +1,55 @@
+//! Where things go: axes, and room for labels.
+
+use super::{BOTTOM, HEIGHT, LEFT, WIDTH};
+
+/// A logarithmic axis.
+pub(super) struct Axis {
+    pub(super) lo: f64,
+    pub(super) hi: f64,
+    pub(super) from: f64,
+    pub(super) to: f64,
+}
+
+impl Axis {
+    pub(super) fn at(&self, value: f64) -> f64 {
+        let t = (value.ln() - self.lo.ln()) / (self.hi.ln() - self.lo.ln());
+        self.from + t * (self.to - self.from)
+    }
+
+    /// 1, 2, 5, 10, ... inside the axis; `labelled` are the powers of ten, or all if there are few.
+    pub(super) fn ticks(&self) -> Vec<(f64, bool)> {
+        let mut ticks = Vec::new();
+        for exponent in -4..8 {
+            for digit in 1..10 {
+                let value = f64::from(digit) * 10f64.powi(exponent);
+                if (self.lo..=self.hi).contains(&value) {
+                    ticks.push((value, digit == 1 || digit == 2 || digit == 5));
+                }
+            }
+        }
+        let wide = self.hi / self.lo > 3e3;
+        ticks
+            .iter()
+            .map(|&(v, l)| (v, l && (!wide || v.log10().fract().abs() < 1e-9)))
+            .collect()
+    }
+}
+
+/// Rectangles that are taken, so that labels don't overlap.
+#[derive(Default)]
+pub(super) struct Taken(pub(super) Vec<[f64; 4]>);
+
+impl Taken {
+    /// Takes a rectangle (x, y, width, height) unless it meets another or leaves the picture.
+    pub(super) fn take(&mut self, rect: [f64; 4]) -> bool {
+        let [x, y, w, h] = rect;
+        let inside = x >= LEFT && x + w <= WIDTH - 4.0 && y >= 4.0 && y + h <= HEIGHT - BOTTOM;
+        let meets =
+            |o: &[f64; 4]| x < o[0] + o[2] && o[0] < x + w && y < o[1] + o[3] && o[1] < y + h;
+        let free = inside && !self.0.iter().any(meets);
+        if free {
+            self.0.push(rect);
+        }
+        free
+    }
+}

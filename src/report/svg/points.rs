@@ -1,0 +1,258 @@
+//! The layers in the picture: a mark for each, its shape and colour by the family of the algorithm,
+//! its area by the share of the network's time; names for those that matter.
+
+use super::escape;
+use super::layout::{Axis, Taken};
+use crate::report::Row;
+use crate::roofline::{Verdict, time};
+use std::f64::consts::{FRAC_PI_2, TAU};
+use std::fmt::Write;
+
+/// Names in the picture at most: more would hide each other.
+const NAMES: usize = 12;
+
+/// A family of algorithms: shape and colour both tell it, for those who don't see all colours.
+pub(crate) struct Family {
+    /// What an algorithm's id contains.
+    part: &'static str,
+    /// The class that colours it.
+    pub(crate) class: &'static str,
+    /// For people.
+    pub(crate) name: &'static str,
+    /// Corners of its mark; none for a circle.
+    corners: Option<usize>,
+    /// Where the first corner points, in turns from upwards.
+    turn: f64,
+}
+
+/// Every family; the last is for what is not from here.
+pub(crate) const FAMILIES: [Family; 6] = [
+    Family::new("direct", "direct", "direct", None, 0.0),
+    Family::new("im2col", "im2col", "im2col", Some(3), 0.5),
+    Family::new("gemm-1x1", "gemm", "gemm-1x1", Some(4), 0.125),
+    Family::new("winograd", "winograd", "winograd", Some(3), 0.0),
+    Family::new("pool", "pool", "pooling", Some(4), 0.0),
+    Family::new("", "other", "other", Some(6), 0.0),
+];
+
+impl Family {
+    const fn new(
+        part: &'static str,
+        class: &'static str,
+        name: &'static str,
+        corners: Option<usize>,
+        turn: f64,
+    ) -> Self {
+        Family {
+            part,
+            class,
+            name,
+            corners,
+            turn,
+        }
+    }
+
+    /// The family of an algorithm.
+    pub(crate) fn of(algorithm: &str) -> &'static Family {
+        FAMILIES
+            .iter()
+            .find(|f| algorithm.contains(f.part))
+            .unwrap_or(&FAMILIES[FAMILIES.len() - 1])
+    }
+
+    /// Its mark, with the area of a circle of this radius.
+    pub(crate) fn mark(&self, class: &str, cx: f64, cy: f64, radius: f64) -> String {
+        let Some(corners) = self.corners else {
+            return format!(
+                "<circle class=\"{class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{radius:.1}\"/>"
+            );
+        };
+        // A regular n-gon with circumradius c has the area n c^2 sin(2 pi / n) / 2.
+        let n = corners as f64;
+        let reach = radius * (TAU / (n * (TAU / n).sin())).sqrt();
+        let corner = |i: usize| {
+            let angle = TAU * (i as f64 / n + self.turn) - FRAC_PI_2;
+            format!(
+                "{:.1} {:.1}",
+                cx + reach * angle.cos(),
+                cy + reach * angle.sin()
+            )
+        };
+        let corners: Vec<String> = (0..corners).map(corner).collect();
+        format!("<path class=\"{class}\" d=\"M{}Z\"/>", corners.join("L"))
+    }
+}
+
+/// The family's mark as a picture of its own, for legends.
+pub(crate) fn legend_mark(family: &Family) -> String {
+    format!(
+        "<svg class=\"mark {}\" viewBox=\"0 0 16 16\" width=\"14\" height=\"14\" aria-hidden=\"true\">{}</svg>",
+        family.class,
+        family.mark("dot", 8.0, 8.0, 5.0)
+    )
+}
+
+/// What a reader wants to know of a point, a line each.
+fn details(row: &Row, share: f64) -> String {
+    let few = if row.few_samples() {
+        format!(", {} sample{}", row.samples, plural(row.samples))
+    } else {
+        format!(
+            " ({} to {}, {} samples)",
+            time(row.ci_low_ns),
+            time(row.ci_high_ns),
+            row.samples
+        )
+    };
+    format!(
+        "{}\n{}\n{}{few}\n{:.0} GFLOP/s nominal, {:.0} executed\n{:.0} % of the FMA peak, {:.1} flop/byte, {:.0} GB/s\n{:.1} % of the network's time\n{}",
+        escape(&row.layer),
+        escape(&row.variant),
+        time(row.median_ns),
+        row.gflops_nominal,
+        row.gflops_executed,
+        100.0 * row.fraction_of_peak,
+        row.intensity,
+        row.bandwidth_gbps,
+        100.0 * share,
+        row.verdict.label()
+    )
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// A point with its place.
+struct Point<'a> {
+    row: &'a Row,
+    share: f64,
+    cx: f64,
+    cy: f64,
+    radius: f64,
+}
+
+impl Point<'_> {
+    /// Whether the definition has so many more operations than are executed that it has a mark too.
+    fn hollow(&self) -> bool {
+        self.row.gflops_nominal > 1.05 * self.row.gflops_executed
+    }
+
+    /// Where that mark is.
+    fn nominal(&self, x: &Axis, y: &Axis) -> (f64, f64) {
+        (
+            x.at(self.row.intensity_nominal),
+            y.at(self.row.gflops_nominal),
+        )
+    }
+}
+
+/// Draws every row, and the names of those that matter.
+pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken: &mut Taken) {
+    let weight = |r: &Row| r.count as f64 * r.median_ns;
+    let total: f64 = rows.iter().map(|r| weight(r)).sum();
+    let place = |row: &&'_ Row| {
+        let share = weight(row) / total;
+        (share, x.at(row.intensity), y.at(row.gflops_executed))
+    };
+    let mut points: Vec<Point<'_>> = rows
+        .iter()
+        .map(|row| {
+            let (share, cx, cy) = place(row);
+            let radius = 4.5 + 18.0 * share.sqrt();
+            Point {
+                row,
+                share,
+                cx,
+                cy,
+                radius,
+            }
+        })
+        .collect();
+    // Large ones first, so that small ones lie on top.
+    points.sort_by(|a, b| b.share.total_cmp(&a.share));
+    for p in &points {
+        let square = |x: f64, y: f64, r: f64| [x - r, y - r, 2.0 * r, 2.0 * r];
+        taken.0.push(square(p.cx, p.cy, p.radius));
+        if p.hollow() {
+            let (nx, ny) = p.nominal(x, y);
+            taken.0.push(square(nx, ny, 6.0));
+        }
+    }
+    points.iter().for_each(|p| draw(svg, x, y, p));
+    // What isn't bound by arithmetic is what a reader looks for; then by time.
+    let unusual = |p: &&Point<'_>| p.row.verdict != Verdict::Compute;
+    let mut named: Vec<&Point<'_>> = points.iter().filter(unusual).collect();
+    named.extend(points.iter().filter(|p| !unusual(p)));
+    let mut names = 0;
+    for point in named {
+        if names < NAMES && name(svg, point, taken) {
+            names += 1;
+        }
+    }
+}
+
+fn draw(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
+    let family = Family::of(p.row.algorithm());
+    let _ = write!(
+        svg,
+        "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
+        family.class,
+        escape(&p.row.layer),
+        details(p.row, p.share)
+    );
+    if p.hollow() {
+        let (nx, ny) = p.nominal(x, y);
+        let _ = write!(
+            svg,
+            "<path class=\"link\" d=\"M{:.1} {:.1}L{nx:.1} {ny:.1}\"/>{}",
+            p.cx,
+            p.cy,
+            family.mark("ghost", nx, ny, 4.5)
+        );
+    }
+    svg.push_str(&family.mark("dot", p.cx, p.cy, p.radius));
+    svg.push_str("</g>");
+}
+
+/// Writes a name beside its point, or further off with a line to it; false if there is no room.
+fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
+    let width = 6.9 * p.row.layer.chars().count() as f64 + 4.0;
+    let near = p.radius + 5.0;
+    let right = (near, 4.0);
+    let left = (-near - width, 4.0);
+    let above = (-width / 2.0, -near - 2.0);
+    let below = (-width / 2.0, near + 11.0);
+    let mut spots = vec![right, left, above, below];
+    // Rings of places further off, downwards first: above is the peak's own name.
+    for reach in [30.0, 48.0, 66.0, 88.0, 110.0, 132.0] {
+        for dx in [0.0, 34.0, -34.0, 70.0, -70.0] {
+            spots.push((dx - width / 2.0, reach));
+            spots.push((dx - width / 2.0, -reach));
+        }
+    }
+    for (i, (dx, dy)) in spots.into_iter().enumerate() {
+        let (lx, ly) = (p.cx + dx, p.cy + dy);
+        if !taken.take([lx, ly - 12.0, width, 16.0]) {
+            continue;
+        }
+        if i >= 4 {
+            let end = if dy > 0.0 { ly - 12.0 } else { ly + 3.0 };
+            let _ = write!(
+                svg,
+                "<path class=\"lead\" d=\"M{:.1} {:.1}L{:.1} {end:.1}\"/>",
+                p.cx,
+                p.cy + p.radius.copysign(dy),
+                lx + width / 2.0
+            );
+        }
+        let _ = write!(
+            svg,
+            "<text class=\"label\" x=\"{:.1}\" y=\"{ly:.1}\">{}</text>",
+            lx + 2.0,
+            escape(&p.row.layer)
+        );
+        return true;
+    }
+    false
+}
