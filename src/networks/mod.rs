@@ -7,6 +7,12 @@
 //! name, how often it occurs, what it is, and the problem that is computed
 //! ```
 //!
+//! Where branches meet, a line names the layers whose channels are joined, in their order:
+//!
+//! ```text
+//! inception_3a  concat inception_3a.1x1 inception_3a.3x3 inception_3a.5x5 inception_3a.pool_proj
+//! ```
+//!
 //! Problems are as they are at inference: batch normalisation is folded into weights and bias
 //! (`conv+bn` says that it was there, since published parameter counts include its scale and shift),
 //! ReLU and residual add are in the epilogue. A fully connected layer is a convolution whose kernel is
@@ -95,27 +101,62 @@ pub struct Network {
     pub input: [usize; 3],
     /// In the order in which they are first computed.
     pub layers: Vec<Layer>,
+    /// Where branches meet.
+    pub concats: Vec<Concat>,
 }
 
-const TABLES: [(&str, &str); 9] = [
-    ("nin", include_str!("tables/nin.txt")),
-    ("nin-cifar10", include_str!("tables/nin-cifar10.txt")),
-    ("nin-d2l", include_str!("tables/nin-d2l.txt")),
-    ("resnet18", include_str!("tables/resnet18.txt")),
-    ("resnet34", include_str!("tables/resnet34.txt")),
-    ("resnet50", include_str!("tables/resnet50.txt")),
-    ("resnet101", include_str!("tables/resnet101.txt")),
-    ("resnet152", include_str!("tables/resnet152.txt")),
-    ("vgg16", include_str!("tables/vgg16.txt")),
-];
+/// A tensor made of other layers' outputs, one after the other along the channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concat {
+    /// Unique in its network.
+    pub name: String,
+    /// Names of the layers.
+    pub parts: Vec<String>,
+}
+
+/// Names, and the tables of these names.
+macro_rules! tables {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("tables/", $name, ".txt")))),*]
+    };
+}
+
+const TABLES: [(&str, &str); 18] = tables! {
+    "nin" "nin-cifar10" "nin-d2l"
+    "resnet18" "resnet34" "resnet50" "resnet101" "resnet152"
+    "vgg11" "vgg13" "vgg16" "vgg19"
+    "googlenet" "googlenet-tv"
+    "alexnet" "alexnet-original"
+    "lenet5" "lenet-d2l"
+};
+
+/// There is no network of this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown network '{0}': there are {known}", known = names().join(", "))]
+pub struct UnknownNetwork(String);
+
+/// The network `name`.
+///
+/// # Errors
+/// When there is none; the error lists the names.
+pub fn find(name: &str) -> Result<Network, UnknownNetwork> {
+    let (name, text) = TABLES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| UnknownNetwork(name.to_string()))?;
+    Ok(read(name, text))
+}
+
+fn read(name: &str, text: &str) -> Network {
+    parse(name, text).unwrap_or_else(|e| panic!("table {name}: {e}"))
+}
 
 /// Every network.
 ///
 /// # Panics
 /// Never: the tables are part of the program, and tests read them all.
 pub fn all() -> Vec<Network> {
-    let read = |(name, text)| parse(name, text).unwrap_or_else(|e| panic!("table {name}: {e}"));
-    TABLES.into_iter().map(read).collect()
+    TABLES.iter().map(|(name, text)| read(name, text)).collect()
 }
 
 /// The names of all networks.
@@ -124,7 +165,8 @@ pub fn names() -> Vec<&'static str> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Network, String> {
-    let (mut title, mut input, mut layers) = (None, None, Vec::new());
+    let (mut title, mut input) = (None, None);
+    let (mut layers, mut concats) = (Vec::new(), Vec::new());
     for line in text
         .lines()
         .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
@@ -139,6 +181,9 @@ fn parse(name: &str, text: &str) -> Result<Network, String> {
                     .try_into()
                     .map_err(|_| format!("'{line}': expected c x h x w"))?,
             );
+        } else if let Some((name, parts)) = line.split_once(" concat") {
+            let concat = parse_concat(name.trim_end(), parts, &layers);
+            concats.push(concat.map_err(|e| format!("'{line}': {e}"))?);
         } else {
             layers.push(parse_layer(line).map_err(|e| format!("'{line}': {e}"))?);
         }
@@ -148,6 +193,25 @@ fn parse(name: &str, text: &str) -> Result<Network, String> {
         title: title.ok_or("no title")?,
         input: input.ok_or("no input")?,
         layers,
+        concats,
+    })
+}
+
+/// `layers` are those of the lines before.
+fn parse_concat(name: &str, parts: &str, layers: &[Layer]) -> Result<Concat, String> {
+    let mut maps = None;
+    for part in parts.split_whitespace() {
+        let layer = layers.iter().find(|l| l.name == part);
+        let layer = layer.ok_or_else(|| format!("no layer '{part}' before"))?;
+        let [n, _, h, w] = layer.problem.dst_dims();
+        if *maps.get_or_insert([n, h, w]) != [n, h, w] {
+            return Err(format!("'{part}' has maps of another size"));
+        }
+    }
+    maps.ok_or("nothing to join")?;
+    Ok(Concat {
+        name: name.to_string(),
+        parts: parts.split_whitespace().map(str::to_string).collect(),
     })
 }
 
@@ -193,6 +257,21 @@ impl Network {
         Ok(self)
     }
 
+    /// The layer `name`.
+    pub fn layer(&self, name: &str) -> Option<&Layer> {
+        self.layers.iter().find(|l| l.name == name)
+    }
+
+    /// n, c, h, w of what `concat`, one of this network's, makes.
+    pub fn concat_dims(&self, concat: &Concat) -> [usize; 4] {
+        let mut joined = [0; 4];
+        for part in concat.parts.iter().filter_map(|part| self.layer(part)) {
+            let [n, c, h, w] = part.problem.dst_dims();
+            joined = [n, joined[1] + c, h, w];
+        }
+        joined
+    }
+
     /// Parameters of all layers.
     pub fn parameters(&self) -> u64 {
         self.layers
@@ -208,67 +287,4 @@ impl Network {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    /// Parameters, and multiply-accumulates in millionths of 10^9, as published (torchvision) or
-    /// recomputed from the layers' definitions.
-    const TOTALS: [(&str, u64, u64); 9] = [
-        ("nin", 7_595_176, 1_100_189),
-        ("nin-cifar10", 966_986, 222_487),
-        ("nin-d2l", 1_992_166, 762_297),
-        ("resnet18", 11_689_512, 1_814_073),
-        ("resnet34", 21_797_672, 3_663_761),
-        ("resnet50", 25_557_032, 4_089_184),
-        ("resnet101", 44_549_160, 7_801_405),
-        ("resnet152", 60_192_808, 11_513_627),
-        ("vgg16", 138_357_544, 15_470_264),
-    ];
-
-    #[test]
-    fn totals_are_the_published_ones() {
-        let networks = all();
-        assert_eq!(networks.len(), TOTALS.len());
-        for (network, (name, parameters, macs)) in networks.iter().zip(TOTALS) {
-            assert_eq!(network.name, name);
-            assert_eq!(network.parameters(), parameters, "{name}");
-            assert_eq!((network.macs() as f64 / 1e3).round() as u64, macs, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_layers_input_is_made_by_one_before() {
-        for network in all() {
-            let [c, h, w] = network.input;
-            let mut made = HashSet::from([[1, c, h, w]]);
-            for layer in &network.layers {
-                let src = layer.problem.src_dims();
-                assert!(
-                    made.contains(&src),
-                    "{}/{}: nothing makes {src:?}",
-                    network.name,
-                    layer.name
-                );
-                made.insert(layer.problem.dst_dims());
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_unique() {
-        for network in all() {
-            let names: HashSet<_> = network.layers.iter().map(|l| &l.name).collect();
-            assert_eq!(names.len(), network.layers.len(), "{}", network.name);
-        }
-    }
-
-    #[test]
-    fn batch_multiplies_the_work() {
-        for network in all() {
-            let (macs, parameters) = (network.macs(), network.parameters());
-            let eight = network.with_batch(8).expect("a small batch");
-            assert_eq!((eight.macs(), eight.parameters()), (8 * macs, parameters));
-        }
-    }
-}
+mod tests;
