@@ -72,6 +72,7 @@ struct Shown {
     named: bool,
     bar: f64,
     bytes: String,
+    error: String,
     verdict: &'static str,
     label: &'static str,
     family: &'static str,
@@ -164,7 +165,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
             bar: 100.0 * r.median_ns / longest,
             gflops: r.gflops_nominal,
             percent: 100.0 * r.fraction_of_peak,
-            error: format!("{:.0e}", r.error_max),
+            error: error(r.error_max),
             samples: r.samples,
         };
         Shown {
@@ -176,6 +177,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
             named: 100.0 * total_ns / total.time_ns > 0.72 * row.layer.chars().count() as f64,
             bar: 100.0 * total_ns / slowest,
             bytes: bytes(row.bytes_compulsory as f64),
+            error: error(row.error_max),
             verdict: row.verdict.name(),
             label: row.verdict.label(),
             family: Family::of(row.algorithm()).class,
@@ -209,6 +211,15 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         families,
         rows,
     })
+}
+
+/// An error for people.
+fn error(error: f64) -> String {
+    if error == 0.0 {
+        "none".into()
+    } else {
+        format!("{error:.0e}")
+    }
 }
 
 /// The roofline of some rows, under the ceilings of the widest instruction set among them; with a

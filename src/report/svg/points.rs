@@ -256,3 +256,89 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::report::rows;
+
+    /// Area of a closed path of straight lines (the shoelace formula).
+    fn area(mark: &str) -> f64 {
+        let path = mark.split(" d=\"M").nth(1).expect("a path");
+        let path = path.split('Z').next().expect("closed");
+        let corners: Vec<(f64, f64)> = path
+            .split('L')
+            .map(|c| {
+                let (x, y) = c.split_once(' ').expect("two numbers");
+                (x.parse().expect("x"), y.parse().expect("y"))
+            })
+            .collect();
+        let next = corners.iter().cycle().skip(1);
+        let twice: f64 = corners
+            .iter()
+            .zip(next)
+            .map(|(a, b)| a.0 * b.1 - b.0 * a.1)
+            .sum();
+        twice.abs() / 2.0
+    }
+
+    #[test]
+    fn equal_shares_have_equal_areas_whatever_the_shape() {
+        let circle = std::f64::consts::PI * 30.0 * 30.0;
+        for family in FAMILIES.iter().filter(|f| f.corners.is_some()) {
+            let area = area(&family.mark("dot", 200.0, 200.0, 30.0));
+            assert!(
+                (area / circle - 1.0).abs() < 0.01,
+                "{}: {area}",
+                family.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_algorithm_has_its_family() {
+        for (algorithm, name) in [
+            ("direct-nchw", "direct"),
+            ("winograd-f4x3", "winograd"),
+            ("global-avgpool", "pooling"),
+            ("gemm-1x1-nhwc", "gemm-1x1"),
+            ("peer-some-nchw", "other"),
+        ] {
+            assert_eq!(Family::of(algorithm).name, name);
+        }
+    }
+
+    #[test]
+    fn names_do_not_hide_each_other() {
+        let run = sample();
+        let row = rows(&run).remove(0);
+        let crowd: Vec<Row> = (0..30)
+            .map(|i| Row {
+                layer: format!("layer-{i}"),
+                ..row.clone()
+            })
+            .collect();
+        let axis = |from, to| Axis {
+            lo: 0.1,
+            hi: 1000.0,
+            from,
+            to,
+        };
+        let (x, y) = (axis(64.0, 900.0), axis(500.0, 20.0));
+        let (mut svg, mut taken) = (String::new(), Taken::default());
+        let crowd: Vec<&Row> = crowd.iter().collect();
+        points(&mut svg, &x, &y, &crowd, &mut taken);
+        let names = &taken.0[crowd.len()..];
+        assert!(names.len() > 3 && names.len() <= NAMES);
+        for (i, a) in names.iter().enumerate() {
+            for b in &names[..i] {
+                let apart = a[0] >= b[0] + b[2]
+                    || b[0] >= a[0] + a[2]
+                    || a[1] >= b[1] + b[3]
+                    || b[1] >= a[1] + a[3];
+                assert!(apart, "{a:?} {b:?}");
+            }
+        }
+    }
+}
