@@ -316,6 +316,7 @@ mod tests {
             "compute bound",
             "<svg",
             "not exposed by the hypervisor",
+            "Moving data between registers and L1",
         ] {
             assert!(html.contains(text), "{text}");
         }

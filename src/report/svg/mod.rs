@@ -98,7 +98,7 @@ fn header(svg: &mut String, title: &str, points: &[&Row]) {
             x + 11.0,
             y
         );
-        x += 34.0 + 7.6 * text.chars().count() as f64;
+        x += 34.0 + 8.2 * text.chars().count() as f64;
     };
     for family in &FAMILIES {
         if points
@@ -204,10 +204,10 @@ fn roofs(
             at - 6.0
         );
     }
-    let slope = (y.at(2.0) - y.at(1.0))
-        .atan2(x.at(2.0) - x.at(1.0))
-        .to_degrees();
-    for roof in &ceilings.roofs {
+    let angle = (y.at(2.0) - y.at(1.0)).atan2(x.at(2.0) - x.at(1.0));
+    // How far apart, in the picture, the lines of two bandwidths are.
+    let apart = |a: f64, b: f64| (y.at(a) - y.at(b)).abs() * angle.cos();
+    for (i, roof) in ceilings.roofs.iter().enumerate() {
         // From the left or the lower edge up to the peak.
         let start = x.lo.max(y.lo / roof.read);
         let end = (ceilings.peak / roof.read).min(x.hi);
@@ -220,18 +220,23 @@ fn roofs(
             svg,
             "<path class=\"roof\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
         );
+        // The name lies along its line: above it, or below where the line above is too near.
+        let crowded = i > 0 && apart(ceilings.roofs[i - 1].read, roof.read) < 20.0;
+        let off = if crowded { 15.0 } else { -5.0 };
         let text = format!("{} {:.0} GB/s", roof.level.name(), roof.read);
         let (lx, ly) = (x0 + 0.08 * (x1 - x0), y0 + 0.08 * (y1 - y0));
         let _ = write!(
             svg,
-            "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({slope:.1} {lx:.1} {ly:.1})\">{text}</text>",
-            ly - 5.0
+            "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{text}</text>",
+            ly + off,
+            angle.to_degrees()
         );
-        // The label lies along the line: keep the squares under it free.
+        // Keep the squares under it free.
         for step in 0..6 {
-            let d = f64::from(step) * 16.0;
-            let (dx, dy) = (d * slope.to_radians().cos(), d * slope.to_radians().sin());
-            taken.0.push([lx + dx - 4.0, ly + dy - 16.0, 18.0, 16.0]);
+            let along = f64::from(step) * 16.0;
+            let (dx, dy) = (along * angle.cos(), along * angle.sin());
+            let top = if crowded { 0.0 } else { -16.0 };
+            taken.0.push([lx + dx - 4.0, ly + dy + top, 18.0, 16.0]);
         }
     }
 }
