@@ -88,10 +88,7 @@ fn filter_given() -> bool {
     false
 }
 
-fn benches<M: Quantity<Value = T>, T: 'static>(mut criterion: Criterion<M>)
-where
-    M: quantity::FromDuration,
-{
+fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     let testing = std::env::args().any(|a| a == "--test");
     let listing = std::env::args().any(|a| a == "--list");
     let everything = filter_given();
