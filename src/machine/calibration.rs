@@ -167,7 +167,9 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
 fn doubts(calibration: &Calibration) -> Vec<String> {
     let mut notes = Vec::new();
     let widest = Isa::best().isa().to_string();
-    for threads in [1, 2, 4, 8, 16, 32, 64] {
+    let mut numbers: Vec<usize> = calibration.peaks.iter().map(|p| p.threads).collect();
+    numbers.dedup();
+    for &threads in &numbers {
         let reads: Vec<_> = calibration
             .bandwidths
             .iter()
@@ -178,6 +180,23 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
                 "{} reads faster than {} on {threads} threads ({:.0} against {:.0} GB/s): the machine was disturbed",
                 pair[1].level.name(), pair[0].level.name(), pair[1].gbps, pair[0].gbps
             ));
+        }
+        // Cores share power and clocks, but not to this point.
+        for all in calibration
+            .peaks
+            .iter()
+            .filter(|p| p.threads == threads && threads > 1)
+        {
+            let one = calibration
+                .peaks
+                .iter()
+                .find(|p| p.threads == 1 && p.isa == all.isa);
+            if let Some(one) = one.filter(|one| all.gflops < 0.7 * threads as f64 * one.gflops) {
+                notes.push(format!(
+                    "{threads} threads have an {} peak of {:.0} GFLOP/s, one has {:.0}: something else was running",
+                    all.isa, all.gflops, one.gflops
+                ));
+            }
         }
         let peak = |isa: &str| {
             calibration

@@ -47,6 +47,14 @@ impl Window {
         lo..hi
     }
 
+    /// The windows all of whose elements lie inside the input.
+    pub fn whole(&self) -> Range<usize> {
+        let is_whole = |o: &usize| self.inside(*o).len() == self.kernel;
+        let start = (0..self.out).find(is_whole).unwrap_or(self.out);
+        let end = (start..self.out).find(|o| !is_whole(o)).unwrap_or(self.out);
+        start..end
+    }
+
     /// The input position of element `k` of window `o`.
     #[inline(always)]
     pub fn at(&self, o: usize, k: usize) -> usize {
@@ -86,38 +94,75 @@ impl SimdTask for PoolRows<'_> {
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         match self.reduce {
-            Reduce::Max => self.rows(
-                simd,
-                |acc, x| max(simd, acc, x),
-                |acc, _| acc,
-                f32::NEG_INFINITY,
-            ),
-            Reduce::Mean => self.rows(
-                simd,
-                |acc, x| simd.add_f32s(acc, x),
-                |acc, count| simd.div_f32s(acc, simd.splat_f32s(count as f32)),
-                0.0,
-            ),
+            Reduce::Max => self.rows::<S, Max>(simd),
+            Reduce::Mean => self.rows::<S, Mean>(simd),
         }
     }
 }
 
-/// The larger of each lane; NaN if either is, on every instruction set (hardware's differ).
-#[inline(always)]
-fn max<S: KernelSimd>(simd: S, acc: S::f32s, x: S::f32s) -> S::f32s {
-    let larger = simd.select_f32s(simd.greater_than_f32s(x, acc), x, acc);
-    simd.select_f32s(simd.equal_f32s(x, x), larger, x)
+/// What is kept of a window while it is read.
+trait Fold {
+    type State<S: KernelSimd>: Copy;
+    fn start<S: KernelSimd>(simd: S) -> Self::State<S>;
+    fn add<S: KernelSimd>(simd: S, state: Self::State<S>, x: S::f32s) -> Self::State<S>;
+    fn finish<S: KernelSimd>(simd: S, state: Self::State<S>, count: usize) -> S::f32s;
 }
+
+/// The largest element, and which lanes had numbers alone: hardware's maxima differ in what they make
+/// of a NaN, so it is put back at the end.
+struct Max;
+
+impl Fold for Max {
+    type State<S: KernelSimd> = (S::f32s, S::m32s);
+
+    #[inline(always)]
+    fn start<S: KernelSimd>(simd: S) -> Self::State<S> {
+        let lowest = simd.splat_f32s(f32::NEG_INFINITY);
+        (lowest, simd.equal_f32s(lowest, lowest))
+    }
+
+    #[inline(always)]
+    fn add<S: KernelSimd>(simd: S, (max, numbers): Self::State<S>, x: S::f32s) -> Self::State<S> {
+        (
+            simd.max_f32s(max, x),
+            simd.and_m32s(numbers, simd.equal_f32s(x, x)),
+        )
+    }
+
+    #[inline(always)]
+    fn finish<S: KernelSimd>(simd: S, (max, numbers): Self::State<S>, _: usize) -> S::f32s {
+        simd.select_f32s(numbers, max, simd.splat_f32s(f32::NAN))
+    }
+}
+
+/// The sum.
+struct Mean;
+
+impl Fold for Mean {
+    type State<S: KernelSimd> = S::f32s;
+
+    #[inline(always)]
+    fn start<S: KernelSimd>(simd: S) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn add<S: KernelSimd>(simd: S, sum: S::f32s, x: S::f32s) -> S::f32s {
+        simd.add_f32s(sum, x)
+    }
+
+    #[inline(always)]
+    fn finish<S: KernelSimd>(simd: S, sum: S::f32s, count: usize) -> S::f32s {
+        simd.div_f32s(sum, simd.splat_f32s(count as f32))
+    }
+}
+
+/// Windows that are reduced side by side, so that one's operations don't wait for each other.
+const SIDE_BY_SIDE: usize = 4;
 
 impl PoolRows<'_> {
     #[inline(always)]
-    fn rows<S: KernelSimd>(
-        self,
-        simd: S,
-        combine: impl Fn(S::f32s, S::f32s) -> S::f32s,
-        finish: impl Fn(S::f32s, usize) -> S::f32s,
-        start: f32,
-    ) {
+    fn rows<S: KernelSimd, F: Fold>(self, simd: S) {
         let PoolRows {
             map,
             vertical,
@@ -126,31 +171,77 @@ impl PoolRows<'_> {
             out,
             ..
         } = self;
-        let row = horizontal.out * CHANNEL_BLOCK;
         assert!(map.len() >= vertical.size * horizontal.size * CHANNEL_BLOCK);
-        for (i, out) in out.chunks_exact_mut(row).enumerate() {
-            let y = first + i;
-            let rows = vertical.inside(y);
-            for (x, out) in out.chunks_exact_mut(CHANNEL_BLOCK).enumerate() {
-                let columns = horizontal.inside(x);
-                let count = vertical.count(y) * horizontal.count(x);
-                for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
-                    let mut acc = simd.splat_f32s(start);
-                    for r in rows.clone() {
-                        let at = vertical.at(y, r) * horizontal.size;
-                        for s in columns.clone() {
-                            let at = (at + horizontal.at(x, s)) * CHANNEL_BLOCK + lane;
-                            debug_assert!(at + S::F32_LANES <= map.len());
-                            // SAFETY: `inside` keeps rows and columns inside the input, whose map
-                            // has 16 floats a pixel (asserted above).
-                            let [v] = unsafe { load::<S, 1>(map.as_ptr().add(at)) };
-                            acc = combine(acc, v);
-                        }
-                    }
-                    let out = &mut out[lane..lane + S::F32_LANES];
-                    // SAFETY: a slice of as many lanes.
-                    unsafe { store::<S>(out.as_mut_ptr(), finish(acc, count)) };
+        let whole = horizontal.whole();
+        for (i, out) in out
+            .chunks_exact_mut(horizontal.out * CHANNEL_BLOCK)
+            .enumerate()
+        {
+            let row = Row {
+                map,
+                vertical,
+                horizontal,
+                y: first + i,
+            };
+            let mut x = 0;
+            while x < horizontal.out {
+                let side_by_side = x >= whole.start && x + SIDE_BY_SIDE <= whole.end;
+                if side_by_side {
+                    row.windows::<S, F, SIDE_BY_SIDE>(simd, x, out);
+                    x += SIDE_BY_SIDE;
+                } else {
+                    row.windows::<S, F, 1>(simd, x, out);
+                    x += 1;
                 }
+            }
+        }
+    }
+}
+
+/// One row of outputs.
+struct Row<'a> {
+    map: &'a [f32],
+    vertical: Window,
+    horizontal: Window,
+    y: usize,
+}
+
+impl Row<'_> {
+    /// `N` windows from `x` on; more than one only where all are whole.
+    #[inline(always)]
+    fn windows<S: KernelSimd, F: Fold, const N: usize>(&self, simd: S, x: usize, out: &mut [f32]) {
+        let Row {
+            map,
+            vertical,
+            horizontal,
+            y,
+        } = *self;
+        let (rows, columns) = (vertical.inside(y), horizontal.inside(x));
+        let count = vertical.count(y) * horizontal.count(x);
+        let step = horizontal.stride * CHANNEL_BLOCK;
+        let out = &mut out[x * CHANNEL_BLOCK..][..N * CHANNEL_BLOCK];
+        // The last element read: rows and columns are increasing.
+        if let (Some(r), Some(s)) = (rows.clone().last(), columns.clone().last()) {
+            let last = vertical.at(y, r) * horizontal.size + horizontal.at(x + N - 1, s);
+            assert!((last + 1) * CHANNEL_BLOCK <= map.len());
+        }
+        for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
+            let mut states = [F::start(simd); N];
+            for r in rows.clone() {
+                let line = vertical.at(y, r) * horizontal.size;
+                for s in columns.clone() {
+                    let at = (line + horizontal.at(x, s)) * CHANNEL_BLOCK + lane;
+                    for (n, state) in states.iter_mut().enumerate() {
+                        // SAFETY: at most the last element, asserted above to be in the map.
+                        let [v] = unsafe { load::<S, 1>(map.as_ptr().add(at + n * step)) };
+                        *state = F::add(simd, *state, v);
+                    }
+                }
+            }
+            for (n, state) in states.into_iter().enumerate() {
+                let out = &mut out[n * CHANNEL_BLOCK + lane..][..S::F32_LANES];
+                // SAFETY: a slice of as many lanes.
+                unsafe { store::<S>(out.as_mut_ptr(), F::finish(simd, state, count)) };
             }
         }
     }

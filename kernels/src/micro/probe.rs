@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::{load, store};
-use crate::arch::{KernelSimd, stream_fence};
+use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::isa::{IsaToken, SimdTask};
 use std::hint::black_box;
 
@@ -36,34 +36,30 @@ impl SimdTask for Fma {
     }
 }
 
-/// Plain code, as the scalar kernels are: LLVM may use what vectors the baseline has, and rounds the
-/// product before the sum.
+/// Products rounded before the sums, on the vectors of the target's baseline: what plain code can come
+/// to. (Plain code itself is no probe: whether LLVM finds the vectors changes from build to build.)
 #[inline(always)]
 fn scalar_fma(rounds: usize) -> f32 {
-    let (x, y) = (black_box(0.999f32), black_box(1e-3f32));
-    let mut sums = [black_box(0.5f32); SCALAR_SUMS];
+    let (x, y) = (
+        Baseline::splat(black_box(0.999)),
+        Baseline::splat(black_box(1e-3)),
+    );
+    let mut sums = [Baseline::splat(black_box(0.5)); CHAINS];
     for _ in 0..rounds {
         for sum in &mut sums {
-            *sum = *sum * x + y;
+            *sum = sum.mul_then_add(x, y);
         }
     }
-    sums.iter().sum()
+    sums.into_iter().map(Baseline::first).sum()
 }
-
-/// Twelve of SSE2's registers.
-const SCALAR_SUMS: usize = 48;
 
 /// Runs `rounds` rounds of independent multiply-adds and returns how many flops that was, a
 /// multiply-add counting two.
 pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
     black_box(isa.dispatch(Fma { rounds }));
     let lanes = isa.isa().lanes();
-    let sums = if lanes == 1 {
-        SCALAR_SUMS
-    } else {
-        CHAINS * lanes
-    };
-    2 * (rounds * sums) as u64
+    let lanes = if lanes == 1 { Baseline::LANES } else { lanes };
+    2 * (rounds * CHAINS * lanes) as u64
 }
 
 /// A loop over memory.
@@ -245,6 +241,6 @@ mod tests {
     #[test]
     fn flops_are_counted() {
         let token = Isa::Scalar.detect().expect("scalar");
-        assert_eq!(fma(token, 10), 960);
+        assert_eq!(fma(token, 10), 2 * 10 * (CHAINS * Baseline::LANES) as u64);
     }
 }

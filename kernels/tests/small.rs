@@ -1,0 +1,38 @@
+//! Every algorithm on scalar and emulated widths, on shapes so small that Miri can run them
+//! (`scripts/miri`): the unsafe code of tiles, transforms and executors, held to the same checks as in
+//! `conformance.rs`.
+
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::{Outcome, check};
+use convroof_kernels::{Isa, Problem, Registry};
+
+const PROBLEMS: [&str; 5] = [
+    "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic3ih4iw3oc17oh4ow3kh3kw3sh1sw1ph1pw1dh0dw0",
+    "g2mb1ic4ih3oc4oh2kh2sh2ph1",
+    "mb1ic2ih3oc3oh3kh1ph0",
+    "--pool --alg=max mb1ic2ih5oh3kh3sh2ph1",
+    "--pool --alg=avg_np mb1ic17ih3oh1kh3ph0",
+];
+
+#[test]
+fn small_shapes_on_every_emulated_width() {
+    let mut ran = 0;
+    for algorithm in Registry::builtin().algorithms() {
+        for isa in [Isa::Scalar, Isa::Emu128, Isa::Emu256, Isa::Emu512] {
+            let token = isa.detect().expect("runs anywhere");
+            for text in PROBLEMS {
+                let problem: Problem = text.parse().expect("a problem");
+                let tuning = Tuning {
+                    mc: Some(5),
+                    nc: None,
+                };
+                match check(*algorithm, token, &problem, tuning, &[]) {
+                    Ok(Outcome::Passed { .. }) => ran += 1,
+                    Ok(Outcome::Refused(_)) => {}
+                    Err(failure) => panic!("{}: {failure}", algorithm.meta().id),
+                }
+            }
+        }
+    }
+    assert!(ran > 50, "{ran}");
+}
