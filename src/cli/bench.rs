@@ -8,7 +8,7 @@ use super::{calibrate, select::threads};
 use crate::machine::{Topology, fingerprint};
 use crate::measure::{Session, Settings, candidates, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
-use crate::report::{rows, terminal};
+use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::{Problem, Registry, Variant};
 use std::path::{Path, PathBuf};
@@ -148,6 +148,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         sample: Duration::from_micros(1500),
         rounds_for_all: job.rounds_for_all,
         best_few: 3,
+        rounds_at_least: Row::FEW,
         rounds_for_best: if job.budget.is_some() { 200 } else { 15 },
         seed: 1,
     };

@@ -2,9 +2,12 @@
 
 use super::bench::{Job, check_budget, measure, record_path};
 use super::check::{check, verdict};
+use super::output::print_json;
 use super::report::show;
 use super::select::{Layers, Variants, threads};
 use crate::machine::{Topology, pool::Workers};
+use crate::record::save_text;
+use crate::report::{html, rows};
 use anyhow::Result;
 use convroof_kernels::Registry;
 use std::path::PathBuf;
@@ -27,6 +30,9 @@ pub(super) struct Args {
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
+    /// One JSON object a line in place of the tables
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -70,5 +76,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     drop(workers);
     verdict(&checked)?;
     let run = measure(&topology, &job, None)?;
-    show(&run, &args.results.join("report.html"))
+    let report = args.results.join("report.html");
+    if args.json {
+        save_text(&html::html(&run), &report)?;
+        return print_json(&rows(&run));
+    }
+    show(&run, &report)
 }

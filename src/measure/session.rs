@@ -25,6 +25,8 @@ pub struct Settings {
     pub rounds_for_all: usize,
     /// How many of the fastest, for each number of threads, go on beyond those rounds.
     pub best_few: usize,
+    /// Rounds that the fastest take part in whatever the time: fewer say little.
+    pub rounds_at_least: usize,
     /// Rounds that the fastest take part in, if time allows.
     pub rounds_for_best: usize,
     /// Of data and order.
@@ -227,7 +229,11 @@ impl<'a> Session<'a> {
             .max(self.settings.rounds_for_all)
         {
             let late = deadline.is_some_and(|d| Instant::now() >= d);
-            if round > 0 && self.stopped() || round >= self.settings.rounds_for_all && late {
+            let enough = self
+                .settings
+                .rounds_for_all
+                .max(self.settings.rounds_at_least);
+            if round > 0 && self.stopped() || round >= enough && late {
                 break;
             }
             if round == self.settings.rounds_for_all {
