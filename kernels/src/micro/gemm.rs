@@ -244,6 +244,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// The tile of `P` pixels from `first` on, by `V` vectors of output channels.
     #[inline(always)]
     fn tile<S: KernelSimd, const P: usize, const V: usize>(&mut self, simd: S, first: usize) {
+        self.prefetch_outputs(simd, first, P);
         let mut acc = [[simd.splat_f32s(0.0); V]; P];
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
@@ -291,6 +292,26 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             }
         }
         self.finish(simd, first, acc);
+    }
+
+    /// Asks for the lines that `finish` will add and write: they arrive during the reduction, where
+    /// otherwise a tile would end in waiting for L3 or memory.
+    #[inline(always)]
+    fn prefetch_outputs<S: KernelSimd>(&mut self, simd: S, first: usize, pixels: usize) {
+        for block in 0..self.out.rows() {
+            let out = self.out.row(block)[first * CHANNEL_BLOCK..].as_ptr();
+            for p in 0..pixels {
+                simd.prefetch(out.wrapping_add(p * CHANNEL_BLOCK));
+            }
+            if let Some(Residual { data, row_stride }) = self.residual {
+                let at = data
+                    .as_ptr()
+                    .wrapping_add(block * row_stride + first * CHANNEL_BLOCK);
+                for p in 0..pixels {
+                    simd.prefetch(at.wrapping_add(p * CHANNEL_BLOCK));
+                }
+            }
+        }
     }
 
     /// Bias, residual, ReLU, and the one store of each output.
