@@ -1,4 +1,4 @@
-//! What the GEMM-shaped convolutions on NCHW16c share: panels of weights, blocks of pixels spread
+//! What the GEMM-shaped convolutions that write NCHW16c share: panels of weights, blocks of pixels spread
 //! over tasks, and the loop of a block over its panels.
 
 use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
@@ -12,7 +12,7 @@ use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 use std::ops::Range;
 
-/// A convolution from NCHW16c to NCHW16c, cut into blocks.
+/// A convolution from NCHW16c (or what a plan makes of it) to NCHW16c, cut into blocks.
 pub(super) struct BlockedConv {
     pub(super) conv: ConvShape,
     pub(super) tile: RegisterTile,
@@ -116,7 +116,7 @@ impl BlockedConv {
         let mut io = args.check(spec);
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let row = self.pixels() * CHANNEL_BLOCK;
-        let image = self.conv.c_in.div_ceil(CHANNEL_BLOCK) * self.src_plane();
+        let image = io.src.len() / self.conv.n;
         let grid = Grid {
             rows: self.conv.n * out_blocks,
             cols: row,

@@ -4,9 +4,11 @@
 //!
 //! Pixels of consecutive rows are joined to fill register tiles. A block of pixels first writes
 //! down where its taps lie ([`Indirection`]); then each panel of weights passes over it. Taps outside
-//! the input read zeros, or are skipped where a whole tile falls outside.
+//! the input read zeros, or are skipped where a whole tile falls outside. Images of up to four channels
+//! are taken as plain NCHW ([`super::image`]).
 
 use super::blocked::BlockedConv;
+use super::image::ImagePlan;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
@@ -25,7 +27,7 @@ pub struct Direct;
 
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "direct",
-    summary: "direct convolution on NCHW16c, any kernel, stride, padding, dilation and groups",
+    summary: "direct convolution on NCHW16c (images of up to 4 channels from NCHW), any kernel, stride, padding, dilation and groups",
     isas: &Isa::ALL,
     accuracy: Accuracy::Sum,
 };
@@ -42,6 +44,9 @@ impl Algorithm for Direct {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let conv = f32_conv(problem)?;
+        if ImagePlan::suits(conv) {
+            return Ok(Box::new(ImagePlan::new(problem, conv, cx)?));
+        }
         let bytes_per_pixel = conv.c_in * conv.stride[0] * conv.stride[1] * 4;
         let blocked = BlockedConv::new(problem, conv, bytes_per_pixel, cx)?;
         let entries = blocked.taps() * blocked.blocking.mc;

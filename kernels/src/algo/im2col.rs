@@ -70,7 +70,9 @@ impl Algorithm for Im2col {
         let row = k.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
         let mut blocked = BlockedConv::new(problem, conv, row * 4, cx)?;
         if conv.groups == 1 {
-            blocked.panels = blocked.panels.with_taps_as_channels();
+            blocked.panels = blocked
+                .panels
+                .with_joined_taps(conv.kernel[0] * conv.kernel[1]);
         }
         let spec = blocked.spec(0, 0);
         let mut plan = Im2colPlan { spec, blocked, row };

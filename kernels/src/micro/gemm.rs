@@ -62,7 +62,7 @@ macro_rules! each_pixel {
 /// Where the inputs of a run of output pixels are.
 ///
 /// # Safety
-/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to 16 zeros.
+/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
 pub unsafe trait Pixels: Copy {
     /// Taps of the filter.
     fn taps(&self) -> usize;
@@ -108,10 +108,13 @@ unsafe impl<const STEP: usize> Pixels for Strided<STEP> {
     }
 }
 
-/// What a tap that falls into padding reads.
-pub(super) static ZEROS: [CacheLine; 1] = [CacheLine::ZERO];
+/// The most consecutive channels of a tap that are read from one set of pointers.
+const ZERO_RUN: usize = 64;
 
-// SAFETY: offsets are at most `largest`, and `ZEROS` has 16 elements.
+/// What a tap that falls into padding reads.
+pub(super) static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
+
+// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements.
 unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
     fn taps(&self) -> usize {
@@ -266,14 +269,14 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             }
             let (mut block_at, mut lane, mut left) = (start_block, start_lane, end - start);
             while left > 0 {
-                let run = left.min(block - lane).min(CHANNEL_BLOCK);
+                let run = left.min(block - lane).min(ZERO_RUN);
                 let base = data.as_ptr().wrapping_add(block_at + lane);
                 let x: [*const f32; P] = self.pixels.tile(tap, first, base);
                 for k in 0..run {
                     // SAFETY: the panel has a row of V vectors for each tap and channel (`check`).
                     let w: [S::f32s; V] = unsafe { load::<S, V>(weights.add(k * row)) };
                     each_pixel!(P, |p| {
-                        // SAFETY: either among 16 zeros, of which `run` reads no more; or inside
+                        // SAFETY: either among zeros, of which `run` reads no more; or inside
                         // `data`: the offset is at most `largest`, for which `check` found the last
                         // channel there, and `run` leaves neither the channels nor their block.
                         let x = simd.splat_f32s(unsafe { *x[p].add(k) });

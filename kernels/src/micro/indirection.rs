@@ -19,6 +19,19 @@ pub struct Indirection<'a> {
     largest: Option<u32>,
 }
 
+/// The output rows of a run of pixels (rows joined): each row's index and the part of its columns.
+pub fn output_rows(
+    conv: &ConvShape,
+    pixels: Range<usize>,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let w_out = conv.w_out();
+    let rows = pixels.start / w_out..pixels.end.div_ceil(w_out);
+    rows.map(move |y| {
+        let (start, end) = (pixels.start.max(y * w_out), pixels.end.min((y + 1) * w_out));
+        (y, start - y * w_out..end - y * w_out)
+    })
+}
+
 impl<'a> Indirection<'a> {
     /// A table made by hand: tap by tap, the offset of each of `pixels` pixels or [`PADDING`].
     ///
@@ -47,17 +60,14 @@ impl<'a> Indirection<'a> {
         pixel_stride: usize,
     ) -> Self {
         let ([kh, kw], [sh, sw], [dh, dw]) = (conv.kernel, conv.stride, conv.dilation);
-        let (w_out, n) = (conv.w_out(), pixels.len());
+        let n = pixels.len();
         let table = &mut table[..kh * kw * n];
         for (tap, offsets) in table.chunks_exact_mut(n).enumerate() {
             let (r, s) = (tap / kw, tap % kw);
-            let mut pixel = pixels.start;
             let mut rest = offsets;
-            while !rest.is_empty() {
-                // The part of one output row: its columns from x0 on.
-                let (y, x0) = (pixel / w_out, pixel % w_out);
-                let (row, tail) = rest.split_at_mut((w_out - x0).min(rest.len()));
-                pixel += row.len();
+            for (y, xs) in output_rows(conv, pixels.clone()) {
+                let (row, tail) = rest.split_at_mut(xs.len());
+                let x0 = xs.start;
                 rest = tail;
                 let iy = (y * sh + r * dh).wrapping_sub(conv.pad.top);
                 if iy >= conv.h {

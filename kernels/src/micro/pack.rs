@@ -65,15 +65,16 @@ impl Panels {
         }
     }
 
-    /// The same panels seen as a 1x1 convolution of taps * c_in channels (taps outermost): what a row
-    /// of an im2col matrix is multiplied with. Only without groups.
+    /// The same panels with each `run` consecutive taps seen as one tap of `run * c_in` channels: all
+    /// the taps of a row of an im2col matrix, or those of a filter row where the input's channels are
+    /// innermost. Only without groups.
     ///
     /// # Panics
-    /// With groups, whose channels are not one run of such a row.
-    pub fn with_taps_as_channels(mut self) -> Self {
+    /// With groups, whose channels are not one run.
+    pub fn with_joined_taps(mut self, run: usize) -> Self {
         for panel in &mut self.panels {
             assert_eq!(panel.channels.start, 0, "groups");
-            panel.channels.end *= self.taps;
+            panel.channels.end *= run;
         }
         self
     }

@@ -1,0 +1,178 @@
+//! Direct convolution of an image, plain NCHW with up to four channels: the first layer of a network.
+//!
+//! NCHW16c would hold 3 channels in blocks of 16, move five times the bytes and offer a tap 3 steps
+//! of reduction. Here a task copies the input rows that it needs into its scratch, channels innermost
+//! and with the padding at their ends, so that the taps of a filter row are one run of `kw * c_in`
+//! floats:
+//!
+//! ```text
+//! strip[iy][(x sw + s) c_in + c] = in[n, c, iy, x sw + s - left]      or 0
+//! out[k][y][x] = sum over r, j of strip[y sh + r dh - top][x sw c_in + j] * w[k][r][j]
+//! ```
+//!
+//! Rows above and below the image are not stored: their taps are skipped, or read zeros.
+
+use super::blocked::BlockedConv;
+use crate::exec::Executor;
+use crate::micro::gemm::Source;
+use crate::micro::indirection::{Indirection, PADDING, output_rows};
+use crate::plan::{Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported};
+use crate::problem::{ConvShape, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use std::ops::Range;
+
+/// The most channels that an image has: red, green, blue and something.
+const MOST_CHANNELS: usize = 4;
+
+/// Plans the direct convolution of an image.
+pub(super) struct ImagePlan {
+    spec: PlanSpec,
+    blocked: BlockedConv,
+    strip: Strip,
+}
+
+/// The input rows of a block of output pixels.
+#[derive(Clone, Copy)]
+struct Strip {
+    conv: ConvShape,
+    /// Floats in a row.
+    row: usize,
+}
+
+impl ImagePlan {
+    /// Whether the convolution is one of these.
+    pub(super) fn suits(conv: &ConvShape) -> bool {
+        let one_run = conv.dilation[1] == 1 && conv.kernel[1] > 1;
+        conv.c_in <= MOST_CHANNELS && conv.groups == 1 && one_run
+    }
+
+    pub(super) fn new(
+        problem: &Problem,
+        conv: &ConvShape,
+        cx: &PlanCx<'_>,
+    ) -> Result<Self, Unsupported> {
+        let [_, sw] = conv.stride;
+        let strip = Strip {
+            conv: *conv,
+            row: ((conv.w_out() - 1) * sw + conv.kernel[1]) * conv.c_in,
+        };
+        let bytes_per_pixel = conv.c_in * conv.stride[0] * sw * 4;
+        let mut blocked = BlockedConv::new(problem, conv, bytes_per_pixel, cx)?;
+        blocked.panels = blocked.panels.with_joined_taps(conv.kernel[1]);
+
+        let mut table = vec![0; conv.kernel[0] * blocked.blocking.mc];
+        let (mut computed, mut rows) = (0, 0);
+        for block in blocked.pixel_blocks() {
+            rows = rows.max(strip.rows(&block).len());
+            computed += strip
+                .offsets(&mut table, block)
+                .computed(blocked.tile.pixels);
+        }
+        let lines = CacheLine::for_f32s(table.len()) + CacheLine::for_f32s(rows * strip.row);
+        let mut spec = blocked.spec(computed, lines);
+        spec.layouts.src = Layout::Nchw;
+        spec.granularity.c_in = MOST_CHANNELS;
+        Ok(ImagePlan {
+            spec,
+            blocked,
+            strip,
+        })
+    }
+}
+
+impl Plan for ImagePlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        self.blocked.prepare(params, packed);
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let strip = &self.strip;
+        let [kh, kw] = strip.conv.kernel;
+        let table_lines = CacheLine::for_f32s(kh * self.blocked.blocking.mc);
+        self.blocked.each_block(&self.spec, args, |task, scratch| {
+            let (table, rows) = scratch.split_at_mut(table_lines);
+            let table = bytemuck::must_cast_slice_mut(table);
+            let pixels = strip.offsets(table, task.pixels.clone());
+            let data = strip.copy(task.image, &task.pixels, as_f32s_mut(rows));
+            let src = Source {
+                data,
+                block: kw * strip.conv.c_in,
+                block_stride: 0,
+            };
+            task.multiply(src, pixels);
+        });
+    }
+}
+
+impl Strip {
+    /// The image's rows that the output pixels `pixels` (rows joined) read.
+    fn rows(&self, pixels: &Range<usize>) -> Range<usize> {
+        let conv = &self.conv;
+        let ([kh, _], [sh, _], [dh, _]) = (conv.kernel, conv.stride, conv.dilation);
+        let (first, last) = (pixels.start / conv.w_out(), (pixels.end - 1) / conv.w_out());
+        let start = (first * sh).saturating_sub(conv.pad.top).min(conv.h);
+        let end = (last * sh + (kh - 1) * dh + 1)
+            .saturating_sub(conv.pad.top)
+            .min(conv.h);
+        start..end.max(start)
+    }
+
+    /// Where each pixel's filter rows lie in the strip.
+    fn offsets<'t>(&self, table: &'t mut [u32], pixels: Range<usize>) -> Indirection<'t> {
+        let conv = &self.conv;
+        let ([kh, _], [sh, sw], [dh, _]) = (conv.kernel, conv.stride, conv.dilation);
+        let (rows, n) = (self.rows(&pixels), pixels.len());
+        let table = &mut table[..kh * n];
+        for (r, offsets) in table.chunks_exact_mut(n).enumerate() {
+            let mut rest = offsets;
+            for (y, xs) in output_rows(conv, pixels.clone()) {
+                let (row, tail) = rest.split_at_mut(xs.len());
+                rest = tail;
+                let iy = (y * sh + r * dh).wrapping_sub(conv.pad.top);
+                if iy >= conv.h {
+                    row.fill(PADDING);
+                    continue;
+                }
+                let (first, step) = ((iy - rows.start) * self.row, sw * conv.c_in);
+                for (x, offset) in (xs.start as u32..).zip(row) {
+                    *offset = first as u32 + x * step as u32;
+                }
+            }
+        }
+        Indirection::new(table, n)
+    }
+
+    /// Copies the rows of `pixels` from the image into `strip`.
+    fn copy<'s>(&self, image: &[f32], pixels: &Range<usize>, strip: &'s mut [f32]) -> &'s [f32] {
+        let (conv, rows) = (&self.conv, self.rows(pixels));
+        let strip = &mut strip[..rows.len() * self.row];
+        for (iy, row) in rows.zip(strip.chunks_exact_mut(self.row)) {
+            let left = (conv.pad.left * conv.c_in).min(row.len());
+            let (before, rest) = row.split_at_mut(left);
+            let (inside, after) = rest.split_at_mut((conv.w * conv.c_in).min(rest.len()));
+            before.fill(0.0);
+            after.fill(0.0);
+            match conv.c_in {
+                1 => interleave::<1>(image, conv, iy, inside),
+                2 => interleave::<2>(image, conv, iy, inside),
+                3 => interleave::<3>(image, conv, iy, inside),
+                _ => interleave::<4>(image, conv, iy, inside),
+            }
+        }
+        strip
+    }
+}
+
+/// One row of an image of `C` channels, channels innermost.
+fn interleave<const C: usize>(image: &[f32], conv: &ConvShape, iy: usize, row: &mut [f32]) {
+    let (pixels, _) = row.as_chunks_mut::<C>();
+    let planes: [&[f32]; C] =
+        std::array::from_fn(|c| &image[(c * conv.h + iy) * conv.w..][..pixels.len()]);
+    for (x, pixel) in pixels.iter_mut().enumerate() {
+        *pixel = std::array::from_fn(|c| planes[c][x]);
+    }
+}
