@@ -27,6 +27,8 @@ fn small_shapes_on_every_emulated_width() {
                     mc: Some(5),
                     nc: None,
                 };
+                // Under Miri this takes minutes: say where it is (`--nocapture`).
+                eprintln!("{}/{isa}: {text}", algorithm.meta().id);
                 match check(*algorithm, token, &problem, tuning, &[]) {
                     Ok(Outcome::Passed { .. }) => ran += 1,
                     Ok(Outcome::Refused(_)) => {}

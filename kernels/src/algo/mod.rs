@@ -5,6 +5,6 @@ pub mod direct;
 pub mod direct_nchw;
 pub mod gemm_1x1;
 pub mod im2col;
-mod image;
+pub mod image;
 pub mod pooling;
 pub mod winograd;

@@ -109,7 +109,7 @@ unsafe impl<const STEP: usize> Pixels for Strided<STEP> {
 }
 
 /// The most consecutive channels of a tap that are read from one set of pointers.
-const ZERO_RUN: usize = 64;
+pub const ZERO_RUN: usize = 64;
 
 /// What a tap that falls into padding reads.
 pub(super) static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
