@@ -108,7 +108,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
         .into_iter()
         .filter(|v| v.isa.detect().is_some())
         .collect();
-    let candidates = measure::candidates(&variants, &threads);
+    let candidates = measure::kernels(&variants, &threads);
     let mut run = new_run(&topology, &threads);
 
     for network in networks::all() {
@@ -174,6 +174,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 run.measurements.push(Measurement {
                     problem: layer.problem.to_string(),
                     variant: id,
+                    implementation: None,
                     threads: candidate.threads,
                     cache: "warm".into(),
                     runs_per_sample: 1,
@@ -251,6 +252,7 @@ fn new_run(topology: &Topology, threads: &[usize]) -> Run {
         measurements: Vec::new(),
         refusals: Vec::new(),
         counters: Vec::new(),
+        peers: Vec::new(),
         complete: true,
         notes: vec!["measured by criterion, one variant after another: not interleaved".into()],
     }

@@ -6,6 +6,7 @@
 //! * [`networks`]: the layers of interest, as data;
 //! * [`machine`]: what this machine is and can do; [`counters`]: what it can count;
 //! * [`measure`]: interleaved, verified samples;
+//! * `peers` (feature): other people's libraries beside our kernels;
 //! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: one record against another;
@@ -16,6 +17,8 @@ pub mod counters;
 pub mod machine;
 pub mod measure;
 pub mod networks;
+#[cfg(feature = "peers")]
+pub mod peers;
 pub mod record;
 pub mod regress;
 pub mod report;

@@ -2,16 +2,18 @@
 
 use super::Failed;
 use super::output::{colour, print, print_json};
+use super::peers::PeerArgs;
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Layers, Variants, problems};
 use super::{calibrate, select::threads};
 use crate::machine::{Topology, fingerprint};
-use crate::measure::{Session, Settings, candidates, refuse_huge};
+use crate::measure::{Candidate, Session, Settings, kernels, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
 use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::{Problem, Registry, Variant};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 #[derive(clap::Args)]
@@ -35,6 +37,8 @@ pub(super) struct Args {
     /// Go on with an interrupted record: its layers, its conditions, what it lacks
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -44,6 +48,8 @@ pub(super) struct Args {
 pub(super) struct Job {
     pub(super) chosen: Vec<Chosen>,
     pub(super) variants: Vec<Variant>,
+    /// Where other people's libraries are, if they are to take part.
+    pub(super) peers: Option<PathBuf>,
     pub(super) threads: Vec<usize>,
     pub(super) batch: usize,
     pub(super) budget: Option<f64>,
@@ -60,10 +66,16 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             let job = Job {
                 chosen: args.layers.choose("nin,resnet50")?,
                 variants: args.variants.choose(registry)?,
+                peers: args.peers.folder()?,
                 threads: threads(&args.threads, &topology)?,
                 batch: args.layers.batch,
                 budget: args.budget,
-                rounds_for_all: if args.budget.is_some() { 1 } else { 5 },
+                rounds_for_all: match (args.budget, args.peers.wanted()) {
+                    (None, _) => 5,
+                    // One sample would let a disturbance choose who goes on.
+                    (Some(_), true) => 3,
+                    (Some(_), false) => 1,
+                },
                 path: args
                     .out
                     .clone()
@@ -124,6 +136,7 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
     let job = Job {
         chosen,
         variants: args.variants.choose(registry)?,
+        peers: args.peers.folder()?,
         threads: select::threads(&old.conditions.threads, topology)?,
         batch: old.conditions.batch,
         budget: args.budget.or(old.conditions.budget_s),
@@ -138,7 +151,8 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
 pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Result<Run> {
     let problems = problems(&job.chosen);
     problems.iter().try_for_each(refuse_huge)?;
-    let candidates = candidates(&job.variants, &job.threads);
+    let kernels = kernels(&job.variants, &job.threads).into_iter();
+    let mut candidates: Vec<Rc<dyn Candidate>> = kernels.map(|k| Rc::new(k) as _).collect();
     if candidates.is_empty() {
         bail!(
             "no variant fits these threads: st variants run on 1 thread, mt variants on 2 or more"
@@ -152,6 +166,12 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         rounds_for_best: if job.budget.is_some() { 200 } else { 15 },
         seed: 1,
     };
+    let mut peers = Vec::new();
+    if let Some(folder) = &job.peers {
+        let invited = super::peers::invite(folder, topology, &job.threads)?;
+        candidates.extend(invited.candidates);
+        peers = invited.libraries;
+    }
     let stop = stop_flag();
     let mut session = Session::new(topology, &job.threads, settings, stop)?;
     let mut run = match old {
@@ -161,6 +181,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         },
         None => new_run(topology, job, &session),
     };
+    run.peers = peers;
     // Before any work: a folder that can't be written to is best known now.
     record::save(&run, &job.path)?;
     if run.calibration == Calibration::default() {
@@ -248,6 +269,7 @@ fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
         measurements: Vec::new(),
         refusals: Vec::new(),
         counters: session.counters(),
+        peers: Vec::new(),
         complete: false,
         notes,
     }

@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID")]
     variant: String,
     /// The layer, as benchdnn writes it; --bias and --residual add to its epilogue
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     problem: String,
     /// The source
     #[arg(long, value_name = "FILE")]

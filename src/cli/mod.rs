@@ -7,6 +7,7 @@ mod compare;
 mod exec;
 mod list;
 mod output;
+mod peers;
 mod progress;
 mod report;
 mod run;
@@ -47,6 +48,10 @@ enum Command {
     Compare(compare::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
+    /// Hold somebody else's library and answer questions on standard input (`bench --peers` does this)
+    #[cfg(feature = "peers")]
+    #[command(hide = true)]
+    PeerHost(peers::HostArgs),
 }
 
 /// Something was tested and found wanting: exit code 1, where bad input has 2.
@@ -73,6 +78,8 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Exec(args) => exec::run(registry, &args),
+        #[cfg(feature = "peers")]
+        Command::PeerHost(args) => peers::host(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

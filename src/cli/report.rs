@@ -2,7 +2,7 @@
 
 use super::output::{colour, print, print_json};
 use crate::record::{self, Run, save_text};
-use crate::report::{best_rows, html, markdown, rows, terminal};
+use crate::report::{best_rows, html, markdown, rows, terminal, versus};
 use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
             cpu.unwrap_or(&run.fingerprint.arch),
             if threads == 1 { "" } else { "s" }
         );
-        let picture = html::picture(&run, &best, threads, Some(&title));
+        let duels = versus::duels(&run, &rows, network, threads);
+        let shown = html::with_peers(&rows, &best, &duels);
+        let picture = html::picture(&run, &shown, threads, Some(&title));
         let picture = picture.filter(|_| !best.is_empty()).ok_or_else(|| {
             anyhow!(
                 "{} has no layer of {network} on {threads} threads",

@@ -3,6 +3,7 @@
 use super::bench::{Job, check_budget, measure, record_path};
 use super::check::{check, verdict};
 use super::output::print_json;
+use super::peers::PeerArgs;
 use super::report::show;
 use super::select::{Layers, Variants, threads};
 use crate::machine::{Topology, pool::Workers};
@@ -30,6 +31,8 @@ pub(super) struct Args {
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
+    #[command(flatten)]
+    peers: PeerArgs,
     /// One JSON object a line in place of the tables
     #[arg(long)]
     json: bool,
@@ -65,6 +68,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let job = Job {
         chosen: args.layers.choose("nin,resnet50")?,
         variants: args.variants.choose(registry)?,
+        peers: args.peers.folder()?,
         threads: threads(&args.threads, &topology)?,
         batch: args.layers.batch,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),

@@ -19,7 +19,7 @@ pub(super) struct Layers {
     #[arg(long, value_name = "GLOBS", default_value = "*")]
     pub(super) layer: String,
     /// A layer of your own, as benchdnn writes it: mb1ic64ih56oc64oh56kh3ph1 (repeatable)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) problem: Vec<String>,
     /// Images at a time, for the networks' layers
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -13,32 +13,8 @@
 //!
 //! Times are `warm`: a candidate's data stay wherever its previous run left them.
 
+mod candidate;
 mod session;
 
+pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub use session::{Outcome, Progress, Session, Settings, refuse_huge};
-
-use convroof_kernels::Variant;
-use convroof_kernels::registry::Threading;
-
-/// A variant with a number of threads.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate {
-    /// The variant.
-    pub variant: Variant,
-    /// 1 for single-threaded variants, more for the others.
-    pub threads: usize,
-}
-
-/// The candidates that some variants make with some numbers of threads: single-threaded variants with
-/// one, the others with each number above one.
-pub fn candidates(variants: &[Variant], threads: &[usize]) -> Vec<Candidate> {
-    let mut all = Vec::new();
-    for &variant in variants {
-        for &threads in threads {
-            if (variant.threading == Threading::St) == (threads == 1) {
-                all.push(Candidate { variant, threads });
-            }
-        }
-    }
-    all
-}

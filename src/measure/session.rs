@@ -1,18 +1,18 @@
 //! One sitting of measurements on one machine.
 
-use super::Candidate;
+use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::record::{CounterStatus, Measurement, Refusal};
 use anyhow::{Result, bail};
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Data, tolerance};
 use convroof_kernels::data::{Fill, Rng};
-use convroof_kernels::instance::{Deviation, Instance};
-use convroof_kernels::{Isa, PlanCx, Problem, reference};
+use convroof_kernels::instance::Deviation;
+use convroof_kernels::{Isa, Problem, reference};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -116,42 +116,36 @@ impl<'a> Session<'a> {
     /// on until `deadline`.
     ///
     /// # Errors
-    /// When there is no memory, or a candidate's output is wrong.
+    /// When there is no memory, or a kernel's output is wrong. What goes wrong with somebody else's
+    /// library is among the refusals.
     pub fn measure(
         &mut self,
         problem: &Problem,
-        candidates: &[Candidate],
+        candidates: &[Rc<dyn Candidate>],
         deadline: Option<Instant>,
         progress: &mut dyn Progress,
     ) -> Result<Outcome> {
         let mut outcome = Outcome::default();
-        let mut ready = Vec::new();
         let mut bytes = 0;
         let mut groups = vec![Vec::new()];
-        for &candidate in candidates {
-            match self.plan(problem, candidate) {
-                Ok(plan) => {
-                    let spec = plan.spec();
-                    bytes += spec.src_desc().bytes() + 2 * spec.dst_desc().bytes();
-                    bytes += (spec.packed_lines + spec.workspace_lines()) * 64;
-                    if bytes > GROUP_BYTES && !ready.is_empty() {
+        for candidate in candidates {
+            match candidate.plan(problem, self.topology) {
+                Ok(contestant) => {
+                    let facts = contestant.facts();
+                    let takes = facts.working_set_bytes + facts.workspace_bytes;
+                    let group = groups.last_mut().expect("one group at least");
+                    if bytes + takes > GROUP_BYTES && !group.is_empty() {
                         groups.push(Vec::new());
                         bytes = 0;
                     }
-                    ready.push(());
-                    groups
-                        .last_mut()
-                        .expect("one group at least")
-                        .push((candidate, plan));
+                    bytes += takes;
+                    let group = groups.last_mut().expect("one group at least");
+                    group.push((candidate.clone(), contestant));
                 }
-                Err(refused) => outcome.refusals.push(Refusal {
-                    problem: problem.to_string(),
-                    variant: candidate.variant.id().to_string(),
-                    reason: refused.to_string(),
-                }),
+                Err(reason) => outcome.refuse(problem, candidate.as_ref(), reason),
             }
         }
-        if ready.is_empty() {
+        if groups[0].is_empty() {
             return Ok(outcome);
         }
         let expected = Expected::new(problem, self.settings.seed, self.widest());
@@ -166,59 +160,45 @@ impl<'a> Session<'a> {
         &self.pools.last_key_value().expect("a pool").1.0
     }
 
-    fn plan(
-        &self,
-        problem: &Problem,
-        candidate: Candidate,
-    ) -> Result<Box<dyn convroof_kernels::Plan>, convroof_kernels::Unsupported> {
-        let Candidate { variant, threads } = candidate;
-        let missing = || convroof_kernels::Unsupported::new(variant.isa.missing_reason());
-        let isa = variant.isa.detect().ok_or_else(missing)?;
-        let caches = self.topology.caches(threads);
-        let cx = PlanCx {
-            isa,
-            caches: &caches,
-            threads,
-            tuning: Tuning::default(),
-        };
-        variant.algorithm.plan(problem, &cx)
-    }
-
     fn measure_group(
         &mut self,
         problem: &Problem,
-        group: Vec<(Candidate, Box<dyn convroof_kernels::Plan>)>,
+        group: Vec<(Rc<dyn Candidate>, Box<dyn Contestant>)>,
         expected: &Expected,
         deadline: Option<Instant>,
         progress: &mut dyn Progress,
         outcome: &mut Outcome,
     ) -> Result<()> {
         let mut runners = Vec::new();
-        for (candidate, plan) in group {
+        for (candidate, mut contestant) in group {
             if self.stopped() {
                 outcome.stopped = true;
                 return Ok(());
             }
-            progress.candidate(problem, &candidate.variant.id().to_string());
-            let mut instance = Instance::new(plan)?;
-            let (workers, _) = &self.pools[&candidate.threads];
-            let runs = workers.install(|exec| {
-                // Warm up on other inputs than those that are verified.
-                instance.load(expected.warm_up.operands(), exec);
-                let start = Instant::now();
-                instance.run(exec);
-                let took = start.elapsed().max(Duration::from_nanos(100));
-                instance.load_inputs(expected.data.operands(), exec);
-                self.settings.sample.div_duration_f64(took) as usize
-            });
-            runners.push(Runner {
-                candidate,
-                instance,
-                runs: runs.clamp(1, 10_000),
-                samples_ns: Vec::new(),
-                rounds: Vec::new(),
-                peaks: Vec::new(),
-            });
+            progress.candidate(problem, &candidate.id());
+            let (workers, _) = &self.pools[&candidate.threads()];
+            // Warm up on other inputs than those that are verified.
+            let mut warm_up = || {
+                contestant.load(expected.warm_up.operands(), false, workers)?;
+                let took = contestant.sample(1, workers)?;
+                contestant.load(expected.data.operands(), true, workers)?;
+                Ok(took)
+            };
+            match warm_up() {
+                Ok(took) => {
+                    let runs = self.settings.sample.as_nanos() as f64 / took.max(100.0);
+                    runners.push(Runner {
+                        candidate,
+                        contestant,
+                        runs: (runs as usize).clamp(1, 10_000),
+                        samples_ns: Vec::new(),
+                        rounds: Vec::new(),
+                        peaks: Vec::new(),
+                        trouble: None,
+                    });
+                }
+                Err(error) => outcome.trouble(problem, candidate.as_ref(), error)?,
+            }
         }
 
         let mut rng = Rng::new(self.settings.seed);
@@ -244,12 +224,17 @@ impl<'a> Session<'a> {
         }
 
         let stopped = self.stopped();
-        for runner in runners {
-            // A stop leaves candidates that had no turn: they have nothing to say.
-            if !runner.samples_ns.is_empty() {
-                outcome
-                    .measurements
-                    .push(self.finish(problem, runner, expected)?);
+        for mut runner in runners {
+            let candidate = runner.candidate.clone();
+            let finished = match runner.trouble.take() {
+                Some(error) => Err(error),
+                // A stop leaves candidates that had no turn: they have nothing to say.
+                None if runner.samples_ns.is_empty() => continue,
+                None => self.finish(problem, runner, expected),
+            };
+            match finished {
+                Ok(measurement) => outcome.measurements.push(measurement),
+                Err(error) => outcome.trouble(problem, candidate.as_ref(), error)?,
             }
         }
         outcome.stopped |= stopped;
@@ -261,26 +246,23 @@ impl<'a> Session<'a> {
         let mut peaks: BTreeMap<(Isa, usize), f64> = BTreeMap::new();
         for &index in order {
             let runner = &mut runners[index];
-            let Candidate { variant, threads } = runner.candidate;
+            if runner.trouble.is_some() {
+                continue;
+            }
+            let (isa, threads) = (runner.candidate.isa(), runner.candidate.threads());
             let (workers, _) = &self.pools[&threads];
-            let peak = *peaks.entry((variant.isa, threads)).or_insert_with(|| {
-                let token = variant.isa.detect().expect("planned for this CPU");
+            let peak = *peaks.entry((isa, threads)).or_insert_with(|| {
+                let token = isa.detect().expect("planned for this CPU");
                 peak_probe(workers, token, Duration::from_micros(500))
             });
-            let runs = runner.runs;
-            let instance = &mut runner.instance;
-            let ns = workers.install(|exec| {
-                instance.run(exec);
-                instance.poison_output(f32::NAN);
-                let start = Instant::now();
-                for _ in 0..runs {
-                    instance.run(exec);
+            match runner.contestant.sample(runner.runs, workers) {
+                Ok(ns) => {
+                    runner.samples_ns.push(ns);
+                    runner.rounds.push(round);
+                    runner.peaks.push(peak);
                 }
-                start.elapsed().as_nanos() as f64 / runs as f64
-            });
-            runner.samples_ns.push(ns);
-            runner.rounds.push(round);
-            runner.peaks.push(peak);
+                Err(error) => runner.trouble = Some(error),
+            }
             if round == 0 && self.stopped() {
                 return;
             }
@@ -294,18 +276,23 @@ impl<'a> Session<'a> {
         mut runner: Runner,
         expected: &Expected,
     ) -> Result<Measurement> {
-        let Candidate { variant, threads } = runner.candidate;
-        let output = self
-            .widest()
-            .install(|exec| runner.instance.output_nchw(exec))?;
-        let deviation = Deviation::between(output.f32s(), &expected.output);
-        let accuracy = variant.algorithm.meta().accuracy;
+        let (candidate, threads) = (&runner.candidate, runner.candidate.threads());
+        let output = runner.contestant.output(self.widest())?;
+        if output.len() != expected.output.len() {
+            bail!(
+                "{} is wrong on {problem}: {} outputs for {}",
+                candidate.id(),
+                output.len(),
+                expected.output.len()
+            );
+        }
+        let deviation = Deviation::between(&output, &expected.output);
         let magnitude = Fill::Uniform.magnitude();
-        let tolerance = tolerance(accuracy, problem, magnitude, deviation.largest);
+        let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
         if deviation.max.is_nan() || deviation.max > tolerance {
             bail!(
                 "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-                variant.id(),
+                candidate.id(),
                 deviation.max
             );
         }
@@ -313,44 +300,71 @@ impl<'a> Session<'a> {
             .pools
             .get_mut(&threads)
             .expect("a pool for each number");
-        let (runs, instance) = (runner.runs, &mut runner.instance);
-        let counts = counters.count(workers, runs, || {
-            workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
-        });
-        let spec = runner.instance.spec();
+        let (runs, contestant) = (runner.runs, &mut runner.contestant);
+        let mut here = false;
+        let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
+        let facts = contestant.facts();
         Ok(Measurement {
             problem: problem.to_string(),
-            variant: variant.id().to_string(),
+            variant: candidate.id(),
+            implementation: facts.implementation,
             threads,
             cache: "warm".into(),
             runs_per_sample: runs,
             samples_ns: runner.samples_ns,
             rounds: runner.rounds,
             peak_gflops: runner.peaks,
-            flops_nominal: spec.cost.flops_nominal,
-            flops_executed: spec.cost.flops_executed,
-            bytes_read: spec.cost.bytes_read,
-            bytes_written: spec.cost.bytes_written,
-            packed_bytes: spec.packed_lines as u64 * 64,
-            workspace_bytes: runner.instance.workspace_bytes() as u64,
-            working_set_bytes: runner.instance.working_set() as u64,
+            flops_nominal: facts.cost.flops_nominal,
+            flops_executed: facts.cost.flops_executed,
+            bytes_read: facts.cost.bytes_read,
+            bytes_written: facts.cost.bytes_written,
+            packed_bytes: facts.packed_bytes as u64,
+            workspace_bytes: facts.workspace_bytes as u64,
+            working_set_bytes: facts.working_set_bytes as u64,
             error_l2: deviation.l2,
             error_max: deviation.max,
             tolerance,
             verified: true,
-            counters: counts,
+            // Another process's events are not ours to count.
+            counters: if here { counts } else { Vec::new() },
         })
+    }
+}
+
+impl Outcome {
+    fn refuse(&mut self, problem: &Problem, candidate: &dyn Candidate, reason: String) {
+        self.refusals.push(Refusal {
+            problem: problem.to_string(),
+            variant: candidate.id(),
+            reason,
+        });
+    }
+
+    /// What went wrong: with a kernel of ours it ends the run, with somebody else's only its part.
+    fn trouble(
+        &mut self,
+        problem: &Problem,
+        candidate: &dyn Candidate,
+        error: anyhow::Error,
+    ) -> Result<()> {
+        if !candidate.foreign() {
+            return Err(error);
+        }
+        self.refuse(problem, candidate, format!("{error:#}"));
+        Ok(())
     }
 }
 
 /// A candidate with its memory and its samples.
 struct Runner {
-    candidate: Candidate,
-    instance: Instance,
+    candidate: Rc<dyn Candidate>,
+    contestant: Box<dyn Contestant>,
     runs: usize,
     samples_ns: Vec<f64>,
     rounds: Vec<u32>,
     peaks: Vec<f64>,
+    /// What ended its part.
+    trouble: Option<anyhow::Error>,
 }
 
 /// Two sets of inputs with the same weights, and what should come out of the second.
@@ -373,7 +387,7 @@ impl Expected {
     }
 }
 
-/// The `few` fastest for each number of threads, by their best sample.
+/// The `few` fastest for each number of threads, of ours and of others, by their best sample.
 fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
     let best = |i: usize| {
         runners[i]
@@ -384,9 +398,11 @@ fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
     };
     let mut by_speed: Vec<usize> = (0..runners.len()).collect();
     by_speed.sort_by(|&a, &b| best(a).total_cmp(&best(b)));
-    let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut taken: BTreeMap<(usize, bool), usize> = BTreeMap::new();
     by_speed.retain(|&i| {
-        let n = taken.entry(runners[i].candidate.threads).or_default();
+        let candidate = &runners[i].candidate;
+        let kind = (candidate.threads(), candidate.foreign());
+        let n = taken.entry(kind).or_default();
         *n += 1;
         *n <= few
     });

@@ -41,6 +41,9 @@ pub struct Run {
     pub refusals: Vec<Refusal>,
     /// Which counters could be read, and why not.
     pub counters: Vec<CounterStatus>,
+    /// Other people's libraries that took part, with their versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
     /// False if the run was interrupted.
     pub complete: bool,
     /// Whatever else a reader should know.
@@ -270,6 +273,9 @@ pub struct Measurement {
     pub problem: String,
     /// `<algorithm>/<isa>/<st|mt>`.
     pub variant: String,
+    /// The name that a peer library has for what it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub implementation: Option<String>,
     /// Threads.
     pub threads: usize,
     /// `warm`.

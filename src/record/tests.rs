@@ -5,6 +5,7 @@ pub(crate) fn sample() -> Run {
     let measurement = Measurement {
         problem: "mb1ic64ih56oc64oh56kh3ph1".into(),
         variant: "direct/avx2/st".into(),
+        implementation: None,
         threads: 1,
         cache: "warm".into(),
         runs_per_sample: 1,
@@ -100,6 +101,7 @@ pub(crate) fn sample() -> Run {
             reason: "the kernel is not 1x1".into(),
         }],
         measurements: vec![measurement],
+        peers: vec!["oneDNN 3.2.0".into()],
         counters: vec![CounterStatus {
             event: "cycles".into(),
             source: CounterSource::Pmu,

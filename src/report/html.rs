@@ -1,6 +1,7 @@
 //! One HTML file that needs nothing else.
 
 use super::svg::{FAMILIES, Family, legend_mark, roofline, style};
+use super::versus::{Duel, Mean, duels, lost, means};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::record::{Level, Run};
 use crate::roofline::{Ceilings, Verdict, bytes, time};
@@ -43,6 +44,9 @@ struct Section {
     svg: String,
     families: Vec<Legend>,
     rows: Vec<Shown>,
+    duels: Vec<ShownDuel>,
+    means: Vec<Mean>,
+    lost: Vec<String>,
 }
 
 /// A family of algorithms in the legend.
@@ -144,7 +148,8 @@ pub fn html(run: &Run) -> String {
 
 fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section> {
     let best = best_rows(all, &total.network, total.threads);
-    let svg = picture(run, &best, total.threads, None)?;
+    let duels = duels(run, all, &total.network, total.threads);
+    let svg = picture(run, &with_peers(all, &best, &duels), total.threads, None)?;
     let slowest = best
         .iter()
         .map(|r| r.count as f64 * r.median_ns)
@@ -187,7 +192,10 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         }
     });
     let rows: Vec<Shown> = shown.collect();
-    let used = |f: &&Family| rows.iter().any(|r| r.family == f.class);
+    let peers = Family::of("peer-").class;
+    let used = |f: &&Family| {
+        rows.iter().any(|r| r.family == f.class) || f.class == peers && !duels.is_empty()
+    };
     let families = FAMILIES.iter().filter(used).map(|f| Legend {
         name: f.name,
         mark: legend_mark(f),
@@ -210,7 +218,41 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         svg,
         families,
         rows,
+        lost: lost(&duels).iter().map(|d| d.layer.clone()).collect(),
+        means: means(&duels),
+        duels: duels.into_iter().map(ShownDuel::from).collect(),
     })
+}
+
+/// The rows of a picture: the best of ours, and the peers that they met.
+pub fn with_peers<'a>(all: &'a [Row], best: &[&'a Row], duels: &[Duel]) -> Vec<&'a Row> {
+    let met = |r: &&Row| {
+        duels.iter().any(|d| {
+            (&r.network, &r.layer, &r.variant, r.threads)
+                == (&d.network, &d.layer, &d.peer, d.threads)
+        })
+    };
+    best.iter().copied().chain(all.iter().filter(met)).collect()
+}
+
+/// A duel, as shown.
+#[derive(Serialize)]
+struct ShownDuel {
+    ours: String,
+    peer: String,
+    interval: String,
+    duel: Duel,
+}
+
+impl From<Duel> for ShownDuel {
+    fn from(duel: Duel) -> Self {
+        ShownDuel {
+            ours: time(duel.ours_ns),
+            peer: time(duel.peer_ns),
+            interval: format!("{:.2} to {:.2}", duel.ci.0, duel.ci.1),
+            duel,
+        }
+    }
 }
 
 /// An error for people.

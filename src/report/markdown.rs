@@ -1,6 +1,7 @@
 //! Markdown, for the summary of a CI job.
 
-use super::{Row, best_rows, machine_line, missing_counters, totals};
+use super::versus::{Duel, duels, means};
+use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
 use crate::record::Run;
 use crate::roofline::time;
 use std::fmt::Write;
@@ -9,11 +10,7 @@ use std::fmt::Write;
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
     let mut out = format!("# What bounds each layer\n\n{}\n", machine_line(run));
     for total in totals(run, rows) {
-        let threads = if total.threads == 1 {
-            "1 thread".into()
-        } else {
-            format!("{} threads", total.threads)
-        };
+        let threads = super::threads(total.threads);
         let _ = write!(
             out,
             "\n## {}, {threads}, batch {}\n\nAll layers: {}, {:.0} GFLOP/s.",
@@ -50,8 +47,47 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
             );
         }
     }
+    for total in totals(run, rows) {
+        out += &versus(&total, &duels(run, rows, &total.network, total.threads));
+    }
     if let Some(line) = missing_counters(run) {
         let _ = write!(out, "\n{line}.\n");
+    }
+    out
+}
+
+/// A network's layers against the best peer; nothing if no peer took part.
+fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
+    if duels.is_empty() {
+        return String::new();
+    }
+    let mut out = format!(
+        "\n## {}, {}: other people's libraries\n\nThe peer's time over ours, in the same rounds: above 1 ours are faster.\n\n",
+        total.network,
+        super::threads(total.threads)
+    );
+    out += "| layer | best of ours | time | best peer | time | peer / ours | 95 % |\n";
+    out += "|---|---|--:|---|--:|--:|--:|\n";
+    for d in duels {
+        let _ = writeln!(
+            out,
+            "| {} | `{}` | {} | `{}` | {} | {:.2} | {:.2} to {:.2} |",
+            d.layer,
+            d.ours,
+            time(d.ours_ns),
+            d.peer,
+            time(d.peer_ns),
+            d.ratio,
+            d.ci.0,
+            d.ci.1
+        );
+    }
+    for m in means(duels) {
+        let _ = writeln!(
+            out,
+            "| {}, geometric mean of {} | | | | | {:.2} | |",
+            m.over, m.layers, m.ratio
+        );
     }
     out
 }

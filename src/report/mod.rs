@@ -5,6 +5,7 @@ pub mod markdown;
 mod rows;
 pub mod svg;
 pub mod terminal;
+pub mod versus;
 
 pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
 
@@ -24,6 +25,14 @@ pub fn missing_counters(run: &Run) -> Option<String> {
         "Hardware counters missing ({reason}): {}",
         names.join(", ")
     ))
+}
+
+/// "1 thread", "2 threads".
+fn threads(threads: usize) -> String {
+    match threads {
+        1 => "1 thread".into(),
+        n => format!("{n} threads"),
+    }
 }
 
 /// The machine in a line.

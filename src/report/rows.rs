@@ -75,6 +75,11 @@ impl Row {
         self.samples < Self::FEW
     }
 
+    /// Whether it is somebody else's library.
+    pub fn is_peer(&self) -> bool {
+        self.variant.starts_with("peer-")
+    }
+
     /// The algorithm's id.
     pub fn algorithm(&self) -> &str {
         self.variant.split('/').next().unwrap_or(&self.variant)
@@ -149,13 +154,23 @@ pub fn rows(run: &Run) -> Vec<Row> {
     rows
 }
 
-/// The fastest row of each layer for a number of threads, in the order of the layers. Rows with
+/// The fastest row of ours of each layer for a number of threads, in the order of the layers. Rows with
 /// enough samples go before rows with few.
 pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
+    best_of(rows, network, threads, |r| !r.is_peer())
+}
+
+/// The same among rows of some kind.
+pub(super) fn best_of<'a>(
+    rows: &'a [Row],
+    network: &str,
+    threads: usize,
+    kind: impl Fn(&Row) -> bool,
+) -> Vec<&'a Row> {
     let mut best: Vec<&Row> = Vec::new();
     for row in rows
         .iter()
-        .filter(|r| r.network == network && r.threads == threads)
+        .filter(|r| r.network == network && r.threads == threads && kind(r))
     {
         match best.iter_mut().find(|b| b.layer == row.layer) {
             None => best.push(row),

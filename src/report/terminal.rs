@@ -1,6 +1,7 @@
 //! Tables in the terminal.
 
-use super::{Row, best_rows, machine_line, missing_counters, totals};
+use super::versus::{Duel, duels, lost, means};
+use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
 use crate::record::Run;
 use crate::roofline::{Verdict, time};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
@@ -10,11 +11,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     let mut out = format!("{}\n", machine_line(run));
     for total in totals(run, rows) {
         let best = best_rows(rows, &total.network, total.threads);
-        let threads = if total.threads == 1 {
-            "1 thread".into()
-        } else {
-            format!("{} threads", total.threads)
-        };
+        let threads = super::threads(total.threads);
         out += &format!(
             "\n{}, {threads}, batch {}: best variant for each layer\n",
             total.network, run.conditions.batch
@@ -55,6 +52,10 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
             out += &format!("* fewer than {} samples\n", Row::FEW);
         }
     }
+    let duels = |t: &NetworkTotal| duels(run, rows, &t.network, t.threads);
+    for total in totals(run, rows) {
+        out += &versus(&total, &duels(&total));
+    }
     out += "\nGFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
         out += &format!("{line}.\n");
@@ -62,6 +63,53 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     for note in run.notes.iter().chain(&run.calibration.notes) {
         out += &format!("Note: {note}.\n");
     }
+    out
+}
+
+/// A network's layers against the best peer, and where we lose; nothing if no peer took part.
+fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
+    if duels.is_empty() {
+        return String::new();
+    }
+    let mut layers = table(&[
+        "layer",
+        "best of ours",
+        "time",
+        "best peer",
+        "time",
+        "peer / ours",
+        "95 %",
+    ]);
+    for d in duels {
+        layers.add_row(vec![
+            Cell::new(&d.layer),
+            Cell::new(&d.ours),
+            right(time(d.ours_ns)),
+            Cell::new(&d.peer),
+            right(time(d.peer_ns)),
+            right(format!("{:.2}", d.ratio)),
+            right(format!("{:.2} to {:.2}", d.ci.0, d.ci.1)),
+        ]);
+    }
+    let means: Vec<String> = means(duels)
+        .iter()
+        .map(|m| format!("{} {:.2} ({})", m.over, m.ratio, m.layers))
+        .collect();
+    let mut out = format!(
+        "\n{}, {}: other people's libraries; above 1 ours are faster\n{layers}\ngeometric means: {}\n",
+        total.network,
+        super::threads(total.threads),
+        means.join(", ")
+    );
+    let lost: Vec<String> = lost(duels)
+        .iter()
+        .map(|d| format!("{} {:.2}", d.layer, d.ratio))
+        .collect();
+    out += &if lost.is_empty() {
+        "no layer is lost\n".into()
+    } else {
+        format!("lost, the most time first: {}\n", lost.join(", "))
+    };
     out
 }
 

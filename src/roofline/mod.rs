@@ -169,11 +169,13 @@ impl Ceilings {
         isa: &str,
         threads: usize,
     ) -> Option<Self> {
+        // `auto` is a peer's: it takes what is best here.
         let peak = calibration
             .peaks
             .iter()
-            .find(|p| p.isa == isa && p.threads == threads)?
-            .gflops;
+            .filter(|p| (p.isa == isa || isa == "auto") && p.threads == threads)
+            .map(|p| p.gflops)
+            .max_by(f64::total_cmp)?;
         let find = |level: Level, op: &str| {
             let all = || {
                 let same = move |b: &&crate::record::Bandwidth| {

@@ -26,7 +26,8 @@ pub(crate) struct Family {
 }
 
 /// Every family; the last is for what is not from here.
-pub(crate) const FAMILIES: [Family; 6] = [
+pub(crate) const FAMILIES: [Family; 7] = [
+    Family::new("peer-", "peer", "best peer library", Some(5), 0.0),
     Family::new("direct", "direct", "direct", None, 0.0),
     Family::new("im2col", "im2col", "im2col", Some(3), 0.5),
     Family::new("gemm-1x1", "gemm", "gemm-1x1", Some(4), 0.125),
@@ -150,7 +151,8 @@ impl Point<'_> {
 /// Draws every row, and the names of those that matter.
 pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken: &mut Taken) {
     let weight = |r: &Row| r.count as f64 * r.median_ns;
-    let total: f64 = rows.iter().map(|r| weight(r)).sum();
+    let ours = rows.iter().filter(|r| !r.is_peer());
+    let total: f64 = ours.map(|r| weight(r)).sum();
     let place = |row: &&'_ Row| {
         let share = weight(row) / total;
         (share, x.at(row.intensity), y.at(row.gflops_executed))
@@ -159,7 +161,11 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
         .iter()
         .map(|row| {
             let (share, cx, cy) = place(row);
-            let radius = 4.5 + 18.0 * share.sqrt();
+            let radius = if row.is_peer() {
+                4.5
+            } else {
+                4.5 + 18.0 * share.sqrt()
+            };
             Point {
                 row,
                 share,
@@ -185,6 +191,7 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
     let mut named: Vec<&Point<'_>> = points.iter().filter(unusual).collect();
     named.extend(points.iter().filter(|p| !unusual(p)));
     let mut names = 0;
+    named.retain(|p| !p.row.is_peer());
     for point in named {
         if names < NAMES && name(svg, point, taken) {
             names += 1;
@@ -211,7 +218,9 @@ fn draw(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
             family.mark("ghost", nx, ny, 4.5)
         );
     }
-    svg.push_str(&family.mark("dot", p.cx, p.cy, p.radius));
+    // What a peer executes is not known: its place is that of the definition's operations.
+    let mark = if p.row.is_peer() { "ghost" } else { "dot" };
+    svg.push_str(&family.mark(mark, p.cx, p.cy, p.radius));
     svg.push_str("</g>");
 }
 
@@ -303,7 +312,8 @@ mod tests {
             ("winograd-f4x3", "winograd"),
             ("global-avgpool", "pooling"),
             ("gemm-1x1-nhwc", "gemm-1x1"),
-            ("peer-some-nchw", "other"),
+            ("peer-gemm-nchw", "best peer library"),
+            ("mine", "other"),
         ] {
             assert_eq!(Family::of(algorithm).name, name);
         }

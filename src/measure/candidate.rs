@@ -1,0 +1,203 @@
+//! Who can take part in a measurement.
+
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use anyhow::Result;
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::cost::{Accuracy, Cost};
+use convroof_kernels::instance::Instance;
+use convroof_kernels::reference::Operands;
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{Isa, Plan, PlanCx, Problem, Variant};
+use std::time::Instant;
+
+/// Something with a name that can be asked for any problem.
+pub trait Candidate {
+    /// `<algorithm>/<isa>/<st|mt>`.
+    fn id(&self) -> String;
+    /// Threads that it runs on.
+    fn threads(&self) -> usize;
+    /// The instruction set whose peak it is held against.
+    fn isa(&self) -> Isa;
+    /// How its errors grow.
+    fn accuracy(&self) -> Accuracy;
+    /// Whether it is somebody else's: its mistakes end its own part and not the run.
+    fn foreign(&self) -> bool {
+        false
+    }
+    /// Makes ready for a problem.
+    ///
+    /// # Errors
+    /// The reason why it can't, or won't any more.
+    fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String>;
+}
+
+/// A candidate on one problem. `load` comes first.
+pub trait Contestant {
+    /// What it needs and costs.
+    fn facts(&self) -> Facts;
+    /// Takes operands in plain NCHW and OIHW; the inputs alone if `inputs_only`, and the parameters
+    /// stay.
+    ///
+    /// # Errors
+    /// When there is no memory, or a peer is gone.
+    fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()>;
+    /// Runs once untimed, poisons the output, and returns nanoseconds of one run, the mean of `runs`.
+    ///
+    /// # Errors
+    /// When a peer is gone.
+    fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64>;
+    /// Runs untimed, for counters; false if it doesn't run in this process.
+    fn run(&mut self, runs: usize, workers: &Workers) -> bool;
+    /// The output in plain NCHW.
+    ///
+    /// # Errors
+    /// When there is no memory, or a peer is gone.
+    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>>;
+}
+
+/// What is known of a contestant beside its times. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Operations and compulsory bytes.
+    pub cost: Cost,
+    /// Packed weights.
+    pub packed_bytes: usize,
+    /// Scratch of all workers.
+    pub workspace_bytes: usize,
+    /// Source, residual, packed weights and destination.
+    pub working_set_bytes: usize,
+    /// The name that a library has for what it ran.
+    pub implementation: Option<String>,
+}
+
+/// A variant with a number of threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// The variant.
+    pub variant: Variant,
+    /// 1 for single-threaded variants, more for the others.
+    pub threads: usize,
+}
+
+/// The kernels that some variants make with some numbers of threads: single-threaded variants with
+/// one, the others with each number above one.
+pub fn kernels(variants: &[Variant], threads: &[usize]) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for &variant in variants {
+        for &threads in threads {
+            if (variant.threading == Threading::St) == (threads == 1) {
+                all.push(Kernel { variant, threads });
+            }
+        }
+    }
+    all
+}
+
+impl Candidate for Kernel {
+    fn id(&self) -> String {
+        self.variant.id().to_string()
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn isa(&self) -> Isa {
+        self.variant.isa
+    }
+
+    fn accuracy(&self) -> Accuracy {
+        self.variant.algorithm.meta().accuracy
+    }
+
+    fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String> {
+        let isa = self.variant.isa.detect();
+        let isa = isa.ok_or_else(|| self.variant.isa.missing_reason())?;
+        let caches = topology.caches(self.threads);
+        let cx = PlanCx {
+            isa,
+            caches: &caches,
+            threads: self.threads,
+            tuning: Tuning::default(),
+        };
+        let plan = self.variant.algorithm.plan(problem, &cx);
+        plan.map(|plan| Box::new(Runnable::Planned(Some(plan))) as Box<dyn Contestant>)
+            .map_err(|refused| refused.to_string())
+    }
+}
+
+/// A plan, which takes memory when it is loaded.
+enum Runnable {
+    Planned(Option<Box<dyn Plan>>),
+    Ready(Instance),
+}
+
+impl Runnable {
+    fn instance(&mut self) -> &mut Instance {
+        match self {
+            Runnable::Ready(instance) => instance,
+            Runnable::Planned(_) => panic!("a contestant is loaded before it runs"),
+        }
+    }
+}
+
+impl Contestant for Runnable {
+    fn facts(&self) -> Facts {
+        let spec = match self {
+            Runnable::Planned(plan) => plan.as_ref().expect("not yet loaded").spec(),
+            Runnable::Ready(instance) => instance.spec(),
+        };
+        let packed_bytes = spec.packed_lines * 64;
+        let residual = usize::from(spec.problem.epilogue.residual);
+        let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
+        Facts {
+            cost: spec.cost,
+            packed_bytes,
+            workspace_bytes: spec.workspace_lines() * 64,
+            working_set_bytes: tensors + packed_bytes,
+            implementation: None,
+        }
+    }
+
+    fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()> {
+        if let Runnable::Planned(plan) = self {
+            let plan = plan.take().expect("loaded once");
+            *self = Runnable::Ready(Instance::new(plan)?);
+        }
+        let instance = self.instance();
+        workers.install(|exec| {
+            if inputs_only {
+                instance.load_inputs(x, exec);
+            } else {
+                instance.load(x, exec);
+            }
+        });
+        Ok(())
+    }
+
+    fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64> {
+        let instance = self.instance();
+        Ok(workers.install(|exec| {
+            instance.run(exec);
+            instance.poison_output(f32::NAN);
+            let start = Instant::now();
+            for _ in 0..runs {
+                instance.run(exec);
+            }
+            start.elapsed().as_nanos() as f64 / runs as f64
+        }))
+    }
+
+    fn run(&mut self, runs: usize, workers: &Workers) -> bool {
+        let instance = self.instance();
+        workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
+        true
+    }
+
+    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {
+        let instance = self.instance();
+        let plain = workers.install(|exec| instance.output_nchw(exec))?;
+        Ok(plain.f32s().to_vec())
+    }
+}

@@ -1,0 +1,174 @@
+//! A peer as a candidate among the others.
+
+use super::{Client, Peer, Prepared};
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use crate::measure::{Candidate, Contestant, Facts};
+use anyhow::Result;
+use convroof_kernels::cost::{Accuracy, Cost};
+use convroof_kernels::reference::Operands;
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{Isa, Problem};
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+/// A form of a library on some threads.
+pub struct Entrant {
+    peer: Peer,
+    threads: usize,
+    host: Rc<RefCell<Host>>,
+}
+
+/// A client that starts over with each problem, so that a host holds the data of one problem only.
+pub struct Host {
+    client: Client,
+    problem: Option<Problem>,
+    /// Why it takes no part any more.
+    lost: Option<String>,
+}
+
+impl Entrant {
+    /// A process for the forms of a library.
+    ///
+    /// # Errors
+    /// When the library is missing or was refused.
+    pub fn host(
+        peer: &Peer,
+        folder: &Path,
+        topology: &Topology,
+        threads: usize,
+    ) -> Result<Rc<RefCell<Host>>> {
+        Ok(Rc::new(RefCell::new(Host {
+            client: Client::start(peer, folder, topology, threads)?,
+            problem: None,
+            lost: None,
+        })))
+    }
+
+    /// One of the forms.
+    pub fn new(peer: Peer, threads: usize, host: Rc<RefCell<Host>>) -> Self {
+        Entrant {
+            peer,
+            threads,
+            host,
+        }
+    }
+
+    /// The library's name and version.
+    pub fn library(&self) -> String {
+        self.host.borrow().client.library.clone()
+    }
+}
+
+impl Candidate for Entrant {
+    fn id(&self) -> String {
+        let threading = if self.threads == 1 {
+            Threading::St
+        } else {
+            Threading::Mt
+        };
+        self.peer.id(threading)
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::best().isa()
+    }
+
+    fn accuracy(&self) -> Accuracy {
+        // It may choose any algorithm: what a Winograd of large tiles needs is allowed, and the error
+        // is printed beside the time.
+        Accuracy::Transformed {
+            amplification: 16.0,
+        }
+    }
+
+    fn foreign(&self) -> bool {
+        true
+    }
+
+    fn plan(&self, problem: &Problem, _: &Topology) -> Result<Box<dyn Contestant>, String> {
+        let mut host = self.host.borrow_mut();
+        if let Some(reason) = &host.lost {
+            return Err(reason.clone());
+        }
+        let plan = host.on(problem, |client| client.plan(problem, self.peer.form));
+        let plan = plan.map_err(|e| format!("{e:#}"))??;
+        Ok(Box::new(InHost {
+            host: self.host.clone(),
+            problem: *problem,
+            plan,
+        }))
+    }
+}
+
+impl Host {
+    /// Asks the client something about a problem. A client that fails is asked nothing more.
+    fn on<T>(
+        &mut self,
+        problem: &Problem,
+        ask: impl FnOnce(&mut Client) -> Result<T>,
+    ) -> Result<T> {
+        let fresh = self.problem != Some(*problem);
+        let answer = if fresh {
+            self.client.clear().and_then(|()| ask(&mut self.client))
+        } else {
+            ask(&mut self.client)
+        };
+        self.problem = Some(*problem);
+        if let Err(error) = &answer
+            && !self.client.alive()
+        {
+            self.lost = Some(format!("{error:#}"));
+            eprintln!("convroof: {error:#}; going on without it");
+        }
+        answer
+    }
+}
+
+/// A plan in a host.
+struct InHost {
+    host: Rc<RefCell<Host>>,
+    problem: Problem,
+    plan: Prepared,
+}
+
+impl Contestant for InHost {
+    fn facts(&self) -> Facts {
+        // What it really executes is not known: the definition's operations.
+        let nominal = Cost::new(&self.problem, 0).flops_nominal;
+        let cost = Cost::new(&self.problem, nominal);
+        let packed_bytes = self.plan.packed_bytes as usize;
+        let bytes = (cost.bytes_read + cost.bytes_written) as usize;
+        Facts {
+            cost,
+            packed_bytes,
+            workspace_bytes: self.plan.workspace_bytes as usize,
+            working_set_bytes: bytes,
+            implementation: Some(self.plan.implementation.clone()),
+        }
+    }
+
+    fn load(&mut self, x: Operands<'_>, inputs_only: bool, _: &Workers) -> Result<()> {
+        let mut host = self.host.borrow_mut();
+        host.on(&self.problem, |c| c.load(&self.plan, x, inputs_only))
+    }
+
+    fn sample(&mut self, runs: usize, _: &Workers) -> Result<f64> {
+        let mut host = self.host.borrow_mut();
+        host.on(&self.problem, |c| c.time(&self.plan, runs))
+    }
+
+    fn run(&mut self, _: usize, _: &Workers) -> bool {
+        false
+    }
+
+    fn output(&mut self, _: &Workers) -> Result<Vec<f32>> {
+        let mut host = self.host.borrow_mut();
+        host.on(&self.problem, |c| c.output(&self.plan))
+    }
+}

@@ -1,0 +1,266 @@
+"""Serves one library that is reached through Python: see protocol.rs for what is said.
+
+Arguments: the library, the number of threads. Needs numpy and the library; onnxruntime also needs onnx.
+"""
+
+import json
+import os
+import sys
+import time
+
+THREADS = int(sys.argv[2])
+CORES = [int(c) for c in os.environ.get("CONVROOF_CORES", "").split(",") if c]
+if CORES and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, CORES)
+
+import numpy as np
+
+# Libraries print as they like: what they print must not get into the protocol.
+INPUT, OUTPUT = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+
+
+class Refused(Exception):
+    pass
+
+
+class OnnxRuntime:
+    """A model of one node (and what the epilogue adds, which the library fuses) through I/O binding.
+    Activations enter and leave as NCHW: reorders that the library makes for itself are in its time."""
+
+    def __init__(self):
+        import onnxruntime
+
+        self.lib = onnxruntime
+
+    def hello(self):
+        return "ONNX Runtime", self.lib.__version__
+
+    def plan(self, layer, form):
+        return OnnxPlan(self.lib, layer)
+
+
+class OnnxPlan:
+    implementation = "one-node model"
+
+    def __init__(self, lib, layer):
+        self.lib, self.layer, self.session = lib, layer, None
+
+    def packed_bytes(self):
+        return 0
+
+    def load(self, src, weights, bias, residual):
+        if self.session is None or weights.size:
+            self.session = self.make(weights, bias)
+            self.binding = self.session.io_binding()
+            shape = [self.layer[k] for k in ("n", "c_out", "h_out", "w_out")]
+            self.y = np.zeros(shape, np.float32)
+            self.bind_output()
+        l = self.layer
+        self.keep = [np.ascontiguousarray(src.reshape(l["n"], l["c_in"], l["h"], l["w"]))]
+        self.bind("x", self.keep[0])
+        if l["residual"]:
+            self.keep.append(np.ascontiguousarray(residual.reshape(self.y.shape)))
+            self.bind("z", self.keep[1])
+
+    def bind(self, name, array):
+        self.binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def bind_output(self):
+        self.binding.bind_output("y", "cpu", 0, np.float32, self.y.shape, self.y.ctypes.data)
+
+    def make(self, weights, bias):
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        l = self.layer
+        image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [l["n"], l["c_in"], l["h"], l["w"]])
+        out_shape = [l["n"], l["c_out"], l["h_out"], l["w_out"]]
+        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)
+        inputs, nodes, constants = [image], [], []
+        window = dict(kernel_shape=l["kernel"], strides=l["stride"], dilations=l["dilation"])
+        if l["op"] == "conv":
+            shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
+            constants.append(numpy_helper.from_array(weights.reshape(shape).copy(), "w"))
+            names = ["x", "w"]
+            if l["bias"]:
+                constants.append(numpy_helper.from_array(bias.copy(), "b"))
+                names.append("b")
+            steps = ["Conv"] + ["Add"] * l["residual"] + ["Relu"] * l["relu"]
+            values = [f"v{i}" for i in range(len(steps) - 1)] + ["y"]
+            nodes.append(helper.make_node("Conv", names, [values[0]], pads=l["pad"], group=l["groups"], **window))
+            if l["residual"]:
+                inputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, out_shape))
+                nodes.append(helper.make_node("Add", [values[0], "z"], [values[1]]))
+            if l["relu"]:
+                nodes.append(helper.make_node("Relu", [values[-2]], ["y"]))
+        elif l["op"] == "max":
+            nodes.append(helper.make_node("MaxPool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), **window))
+        else:
+            counted = int(l["op"] == "avg_p")
+            nodes.append(helper.make_node("AveragePool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window))
+        graph = helper.make_graph(nodes, "layer", inputs, [out], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+        options = self.lib.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        options.inter_op_num_threads = 1
+        if THREADS > 1:
+            # One core for each thread but the calling one, counted from 1.
+            options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in CORES[1:]))
+        return self.lib.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def run(self):
+        self.session.run_with_iobinding(self.binding)
+
+    def poison(self):
+        self.y.fill(np.nan)
+
+    def output(self):
+        return self.y
+
+
+class Ncnn:
+    """A net of one layer; fp16, bf16 and their storage off. Blobs enter and leave as planes."""
+
+    def __init__(self):
+        import ncnn
+
+        self.lib = ncnn
+
+    def hello(self):
+        return "ncnn", self.lib.__version__
+
+    def plan(self, layer, form):
+        if layer["n"] != 1:
+            raise Refused("one image at a time")
+        if layer["residual"]:
+            raise Refused("no fused residual")
+        if layer["op"] != "conv" and (layer["dilation"] != [1, 1]):
+            raise Refused("no dilated pooling")
+        return NcnnPlan(self.lib, layer)
+
+
+class NcnnPlan:
+    implementation = "ncnn's choice"
+
+    def __init__(self, lib, layer):
+        self.lib, self.layer, self.net = lib, layer, None
+
+    def packed_bytes(self):
+        return 0
+
+    def load(self, src, weights, bias, residual):
+        if self.net is None or weights.size:
+            self.net = self.make(weights, bias)
+        l = self.layer
+        self.x = self.lib.Mat(np.ascontiguousarray(src.reshape(l["c_in"], l["h"], l["w"]))).clone()
+        self.y = None
+
+    def make(self, weights, bias):
+        import tempfile
+
+        l, lib = self.layer, self.lib
+        top, left, bottom, right = l["pad"]
+        kh, kw = l["kernel"]
+        if l["op"] == "conv":
+            p = {0: l["c_out"], 1: kw, 11: kh, 2: l["dilation"][1], 12: l["dilation"][0], 3: l["stride"][1], 13: l["stride"][0]}
+            p |= {4: left, 15: right, 14: top, 16: bottom, 5: int(l["bias"]), 6: weights.size}
+            kind = "Convolution"
+            if l["groups"] > 1:
+                kind, p[7] = "ConvolutionDepthWise", l["groups"]
+            if l["relu"]:
+                p[9] = 1
+        else:
+            kind = "Pooling"
+            p = {0: 0 if l["op"] == "max" else 1, 1: kw, 11: kh, 2: l["stride"][1], 12: l["stride"][0]}
+            p |= {3: left, 14: right, 13: top, 15: bottom, 5: 0 if l["ceil"] else 1, 6: int(l["op"] == "avg_p")}
+        fields = " ".join(f"{k}={v}" for k, v in p.items())
+        text = f"7767517\n2 2\nInput x 0 1 x\n{kind} layer 1 1 x y {fields}\n"
+        net = lib.Net()
+        net.opt.num_threads = THREADS
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+        net.opt.use_bf16_storage = False
+        with tempfile.TemporaryDirectory() as folder:
+            param, model = os.path.join(folder, "p"), os.path.join(folder, "b")
+            with open(param, "w") as f:
+                f.write(text)
+            with open(model, "wb") as f:
+                if l["op"] == "conv":
+                    f.write(b"\0\0\0\0" + weights.tobytes() + bias.tobytes())
+            if net.load_param(param) or net.load_model(model):
+                raise Refused("it doesn't load the layer")
+        return net
+
+    def run(self):
+        extractor = self.net.create_extractor()
+        extractor.input("x", self.x)
+        code, self.y = extractor.extract("y")
+        if code:
+            raise RuntimeError(f"extract returns {code}")
+
+    def poison(self):
+        # The output is new memory in each run.
+        self.y = None
+
+    def output(self):
+        return np.array(self.y, np.float32)
+
+
+LIBRARIES = {"onnxruntime": OnnxRuntime, "ncnn": Ncnn}
+
+
+def send(message, floats=None):
+    OUTPUT.write(json.dumps(message).encode() + b"\n")
+    if floats is not None:
+        OUTPUT.write(floats.tobytes())
+    OUTPUT.flush()
+
+
+def floats(count):
+    return np.frombuffer(INPUT.read(4 * count), np.float32)
+
+
+def answer(library, plans, request):
+    do = request["do"]
+    if do == "plan":
+        plan = library.plan(request["layer"], request["form"])
+        plans.append(plan)
+        return {"is": "planned", "implementation": plan.implementation, "packed_bytes": plan.packed_bytes(), "workspace_bytes": 0}, None
+    if do == "clear":
+        plans.clear()
+        return {"is": "done"}, None
+    plan = plans[request["plan"]]
+    if do == "load":
+        plan.load(*(floats(request[k]) for k in ("src", "weights", "bias", "residual")))
+        return {"is": "done"}, None
+    if do == "time":
+        plan.run()
+        plan.poison()
+        start = time.perf_counter_ns()
+        for _ in range(request["runs"]):
+            plan.run()
+        return {"is": "took", "ns": float(time.perf_counter_ns() - start)}, None
+    output = np.ascontiguousarray(plan.output(), np.float32)
+    return {"is": "output", "len": int(output.size)}, output
+
+
+def main():
+    try:
+        library = LIBRARIES[sys.argv[1]]()
+        name, version = library.hello()
+    except Exception as error:
+        send({"is": "failed", "reason": f"{type(error).__name__}: {error}"})
+        return
+    send({"is": "hello", "library": name, "version": version, "threads": THREADS})
+    plans = []
+    for line in iter(INPUT.readline, b""):
+        try:
+            reply, data = answer(library, plans, json.loads(line))
+        except Refused as error:
+            reply, data = {"is": "refused", "reason": str(error)}, None
+        except Exception as error:
+            reply, data = {"is": "failed", "reason": f"{type(error).__name__}: {error}"}, None
+        send(reply, data)
+
+
+main()

@@ -1,0 +1,158 @@
+//! The other side of the pipe: a process that holds one library, its plans and their data.
+
+mod gemm;
+mod onednn;
+
+use super::protocol::{Reply, Request, floats, receive, send};
+use anyhow::{Result, bail};
+use convroof_kernels::Problem;
+use convroof_kernels::reference::Operands;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::time::Instant;
+
+/// A library that can be asked for plans.
+trait Library {
+    /// Its name, its version, and the threads that it will use.
+    fn hello(&self) -> (String, String, usize);
+
+    /// A plan for a problem in one of its forms.
+    ///
+    /// # Errors
+    /// `Refused` if the library can't.
+    fn plan(&mut self, problem: &Problem, form: &str) -> Result<Box<dyn Prepared>>;
+}
+
+/// A problem made ready, with its memory.
+trait Prepared {
+    /// What the library calls it.
+    fn implementation(&self) -> String;
+    /// Bytes of weights as the library keeps them, and of scratch.
+    fn memory(&self) -> (u64, u64);
+    /// Takes operands in plain NCHW and OIHW; weights and bias stay as they are if they are empty.
+    fn load(&mut self, operands: Operands<'_>) -> Result<()>;
+    /// Computes once.
+    fn run(&mut self) -> Result<()>;
+    /// Fills the output with NaN.
+    fn poison(&mut self);
+    /// The output in plain NCHW.
+    fn output(&mut self) -> Result<Vec<f32>>;
+}
+
+/// Why a library doesn't do a problem.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// Serves one library on standard input and output until the input ends. `path` is the library's file,
+/// for those that are loaded.
+///
+/// # Errors
+/// When the library can't be had, or the pipe breaks.
+pub fn serve(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let mut from = BufReader::new(std::io::stdin());
+    let mut to = BufWriter::new(std::io::stdout());
+    let opened: Result<Box<dyn Library>> = match (library, path) {
+        ("onednn", Some(path)) => onednn::open(path),
+        ("gemm", _) => gemm::open(gemm::Backend::Gemm, threads),
+        ("matrixmultiply", _) => gemm::open(gemm::Backend::MatrixMultiply, threads),
+        _ => bail!("no peer called {library}"),
+    };
+    let mut library = match opened {
+        Ok(library) => library,
+        Err(error) => {
+            let reason = format!("{error:#}");
+            return Ok(send(&mut to, &Reply::Failed { reason }, &[])?);
+        }
+    };
+    let (name, version, threads) = library.hello();
+    let hello = Reply::Hello {
+        library: name,
+        version,
+        threads,
+    };
+    send(&mut to, &hello, &[])?;
+
+    let mut plans: Vec<Box<dyn Prepared>> = Vec::new();
+    while let Some(request) = receive::<Request>(&mut from)? {
+        let mut output = Vec::new();
+        let reply = answer(
+            request,
+            library.as_mut(),
+            &mut plans,
+            &mut from,
+            &mut output,
+        );
+        let reply = reply.unwrap_or_else(|error| {
+            let reason = format!("{error:#}");
+            match error.downcast_ref::<Refused>() {
+                Some(_) => Reply::Refused { reason },
+                None => Reply::Failed { reason },
+            }
+        });
+        send(&mut to, &reply, &[&output])?;
+    }
+    Ok(())
+}
+
+fn answer(
+    request: Request,
+    library: &mut dyn Library,
+    plans: &mut Vec<Box<dyn Prepared>>,
+    from: &mut BufReader<std::io::Stdin>,
+    output: &mut Vec<f32>,
+) -> Result<Reply> {
+    Ok(match request {
+        Request::Plan { problem, form, .. } => {
+            let plan = library.plan(&problem.parse()?, &form)?;
+            let (packed_bytes, workspace_bytes) = plan.memory();
+            let implementation = plan.implementation();
+            plans.push(plan);
+            Reply::Planned {
+                implementation,
+                packed_bytes,
+                workspace_bytes,
+            }
+        }
+        Request::Load {
+            plan,
+            src,
+            weights,
+            bias,
+            residual,
+        } => {
+            let src = floats(from, src)?;
+            let weights = floats(from, weights)?;
+            let bias = floats(from, bias)?;
+            let residual = floats(from, residual)?;
+            plans[plan].load(Operands {
+                src: &src,
+                weights: &weights,
+                bias: &bias,
+                residual: &residual,
+            })?;
+            Reply::Done
+        }
+        Request::Time { plan, runs } => {
+            let plan = &mut plans[plan];
+            plan.run()?;
+            plan.poison();
+            let start = Instant::now();
+            for _ in 0..runs {
+                plan.run()?;
+            }
+            let ns = start.elapsed().as_nanos() as f64;
+            Reply::Took { ns }
+        }
+        Request::Output { plan } => {
+            *output = plans[plan].output()?;
+            Reply::Output { len: output.len() }
+        }
+        Request::Clear => {
+            plans.clear();
+            Reply::Done
+        }
+    })
+}

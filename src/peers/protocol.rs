@@ -1,0 +1,198 @@
+//! What suite and host say to each other: a line of JSON, then as many floats as it announces, little
+//! endian. The host says [`Reply::Hello`] first; then each request has one reply.
+
+use convroof_kernels::Problem;
+use convroof_kernels::problem::{Op, PoolKind};
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Write};
+
+/// From the suite. Plans are numbered in the order in which they were made, from 0.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Make a plan; what comes back is `Planned` or `Refused`.
+    Plan {
+        /// The problem's text form.
+        problem: String,
+        /// The same, for hosts that don't know that form.
+        layer: Layer,
+        /// Which of the library's forms.
+        form: String,
+    },
+    /// Take operands in plain NCHW and OIHW, in this order; empty where there are none. Weights and
+    /// bias are empty when only the inputs change.
+    Load {
+        /// Which plan.
+        plan: usize,
+        /// Elements.
+        src: usize,
+        /// Elements.
+        weights: usize,
+        /// Elements.
+        bias: usize,
+        /// Elements.
+        residual: usize,
+    },
+    /// Run once untimed, poison the output, run `runs` times; what comes back is `Took`.
+    Time {
+        /// Which plan.
+        plan: usize,
+        /// How often.
+        runs: usize,
+    },
+    /// What comes back is `Output`, and the output in plain NCHW.
+    Output {
+        /// Which plan.
+        plan: usize,
+    },
+    /// Forget every plan.
+    Clear,
+}
+
+/// From the host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Reply {
+    /// Who the library is.
+    Hello {
+        /// Its name.
+        library: String,
+        /// Its version.
+        version: String,
+        /// Threads that it will really use.
+        threads: usize,
+    },
+    /// A plan was made.
+    Planned {
+        /// The name that the library has for what it will run.
+        implementation: String,
+        /// Bytes of weights as the library keeps them.
+        packed_bytes: u64,
+        /// Bytes of scratch.
+        workspace_bytes: u64,
+    },
+    /// The library can't, and why.
+    Refused {
+        /// A phrase.
+        reason: String,
+    },
+    /// Something went wrong that should not.
+    Failed {
+        /// A phrase.
+        reason: String,
+    },
+    /// Done.
+    Done,
+    /// How long.
+    Took {
+        /// Of all runs.
+        ns: f64,
+    },
+    /// Floats follow.
+    Output {
+        /// How many.
+        len: usize,
+    },
+}
+
+/// A problem in fields.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Layer {
+    /// `conv`, `max`, `avg_np` (padding not counted) or `avg_p`.
+    pub op: String,
+    pub n: usize,
+    pub c_in: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c_out: usize,
+    pub h_out: usize,
+    pub w_out: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Top, left, bottom, right.
+    pub pad: [usize; 4],
+    pub dilation: [usize; 2],
+    pub groups: usize,
+    pub ceil: bool,
+    pub bias: bool,
+    pub relu: bool,
+    pub residual: bool,
+}
+
+impl Layer {
+    /// The fields of a problem; none of an operation that peers are not asked for.
+    pub fn of(problem: &Problem) -> Option<Layer> {
+        let [n, c_in, h, w] = problem.src_dims();
+        let [_, c_out, h_out, w_out] = problem.dst_dims();
+        let (op, kernel, stride, pad, dilation, groups, ceil) = match &problem.op {
+            Op::Conv(c) => (
+                "conv", c.kernel, c.stride, c.pad, c.dilation, c.groups, false,
+            ),
+            Op::Pool(p) => {
+                let op = match p.kind {
+                    PoolKind::Max => "max",
+                    PoolKind::AvgIncludePad => "avg_p",
+                    PoolKind::AvgExcludePad => "avg_np",
+                    _ => return None,
+                };
+                (op, p.kernel, p.stride, p.pad, p.dilation, 1, p.ceil)
+            }
+            _ => return None,
+        };
+        Some(Layer {
+            op: op.into(),
+            n,
+            c_in,
+            h,
+            w,
+            c_out,
+            h_out,
+            w_out,
+            kernel,
+            stride,
+            pad: [pad.top, pad.left, pad.bottom, pad.right],
+            dilation,
+            groups,
+            ceil,
+            bias: problem.epilogue.bias,
+            relu: problem.epilogue.relu,
+            residual: problem.epilogue.residual,
+        })
+    }
+}
+
+/// Sends a message and the floats that go with it.
+///
+/// # Errors
+/// When the other side is gone.
+pub fn send(to: &mut impl Write, message: &impl Serialize, floats: &[&[f32]]) -> io::Result<()> {
+    serde_json::to_writer(&mut *to, message)?;
+    to.write_all(b"\n")?;
+    for part in floats {
+        to.write_all(bytemuck::cast_slice(part))?;
+    }
+    to.flush()
+}
+
+/// The next message; none at the end.
+///
+/// # Errors
+/// When it is no message.
+pub fn receive<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = String::new();
+    if from.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_str(&line)?))
+}
+
+/// The floats that follow a message.
+///
+/// # Errors
+/// When there are fewer.
+pub fn floats(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f32>> {
+    let mut floats = vec![0.0f32; len];
+    from.read_exact(bytemuck::cast_slice_mut(&mut floats))?;
+    Ok(floats)
+}

@@ -1,0 +1,228 @@
+//! Ours against other people's libraries: on each layer the best of our variants and the best peer, as
+//! the ratio of their times in the rounds that both took part in, so that what the machine did to one
+//! it did to the other. Above 1 we are faster.
+
+use super::rows::{Row, best_of};
+use crate::record::{Measurement, Run};
+use crate::stats::{Summary, geometric_mean};
+use convroof_kernels::Problem;
+use convroof_kernels::problem::Op;
+use serde::Serialize;
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Duel {
+    /// The network.
+    pub network: String,
+    /// The layer.
+    pub layer: String,
+    /// How often the network has it.
+    pub count: usize,
+    /// What kind of layer: `1x1`, `3x3 s1`, `3x3 s2`, `5x5`, `stem`, `pool`, `fully connected`, `other`.
+    pub class: &'static str,
+    /// Threads.
+    pub threads: usize,
+    /// Our best variant.
+    pub ours: String,
+    /// Its median time.
+    pub ours_ns: f64,
+    /// The best peer.
+    pub peer: String,
+    /// Its median time.
+    pub peer_ns: f64,
+    /// What that library calls its implementation.
+    pub implementation: Option<String>,
+    /// Median of the peer's time over ours, round by round.
+    pub ratio: f64,
+    /// 95 % confidence interval of that median.
+    pub ci: (f64, f64),
+    /// Rounds that both took part in.
+    pub rounds: usize,
+}
+
+impl Duel {
+    /// Time that the network would win with the peer's kernel; negative where ours is faster.
+    pub fn lost_ns(&self) -> f64 {
+        self.count as f64 * (self.ours_ns - self.peer_ns)
+    }
+}
+
+/// A geometric mean of ratios, over a network's layers or those of one class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mean {
+    /// Over what: a class, or `all layers`.
+    pub over: &'static str,
+    /// How many layers.
+    pub layers: usize,
+    /// The mean.
+    pub ratio: f64,
+    /// Layers on which we are slower.
+    pub lost: usize,
+}
+
+/// The classes, in the order in which they are listed.
+pub const CLASSES: [&str; 8] = [
+    "stem",
+    "1x1",
+    "3x3 s1",
+    "3x3 s2",
+    "5x5",
+    "other",
+    "pool",
+    "fully connected",
+];
+
+/// What kind of layer a problem is.
+fn class(problem: &str) -> &'static str {
+    let Ok(Problem {
+        op: Op::Conv(conv), ..
+    }) = problem.parse()
+    else {
+        return "pool";
+    };
+    match (conv.kernel, conv.stride) {
+        _ if [conv.h, conv.w] == conv.kernel && conv.pad == Default::default() => "fully connected",
+        _ if conv.c_in <= 4 => "stem",
+        ([1, 1], _) => "1x1",
+        ([3, 3], [1, 1]) => "3x3 s1",
+        ([3, 3], [2, 2]) => "3x3 s2",
+        ([5, 5], _) => "5x5",
+        _ => "other",
+    }
+}
+
+/// The duels of a network on a number of threads, in the order of its layers.
+pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel> {
+    let ours = best_of(rows, network, threads, |r| !r.is_peer());
+    let peers = best_of(rows, network, threads, Row::is_peer);
+    let measurement = |row: &Row| {
+        run.measurements.iter().find(|m| {
+            m.problem == row.problem && m.variant == row.variant && m.threads == row.threads
+        })
+    };
+    let mut duels = Vec::new();
+    for own in ours {
+        let Some(peer) = peers.iter().find(|p| p.layer == own.layer) else {
+            continue;
+        };
+        let (Some(a), Some(b)) = (measurement(own), measurement(peer)) else {
+            continue;
+        };
+        let ratios = ratios(a, b);
+        let Some(summary) = Summary::of(&ratios) else {
+            continue;
+        };
+        duels.push(Duel {
+            network: network.into(),
+            layer: own.layer.clone(),
+            count: own.count,
+            class: class(&own.problem),
+            threads,
+            ours: own.variant.clone(),
+            ours_ns: own.median_ns,
+            peer: peer.variant.clone(),
+            peer_ns: peer.median_ns,
+            implementation: b.implementation.clone(),
+            ratio: summary.median,
+            ci: summary.ci,
+            rounds: ratios.len(),
+        });
+    }
+    duels
+}
+
+/// The peer's time over ours in each round that both have.
+fn ratios(ours: &Measurement, peer: &Measurement) -> Vec<f64> {
+    let own = ours.rounds.iter().zip(&ours.samples_ns);
+    own.filter_map(|(round, ns)| {
+        let at = peer.rounds.iter().position(|r| r == round)?;
+        Some(peer.samples_ns[at] / ns)
+    })
+    .collect()
+}
+
+/// Means of each class that occurs, and of all layers last.
+pub fn means(duels: &[Duel]) -> Vec<Mean> {
+    let mean = |over: &'static str, of: Vec<&Duel>| {
+        let ratios: Vec<f64> = of.iter().map(|d| d.ratio).collect();
+        Some(Mean {
+            over,
+            layers: of.len(),
+            ratio: geometric_mean(&ratios)?,
+            lost: of.iter().filter(|d| d.ratio < 1.0).count(),
+        })
+    };
+    let mut means: Vec<Mean> = CLASSES
+        .iter()
+        .filter_map(|&c| mean(c, duels.iter().filter(|d| d.class == c).collect()))
+        .collect();
+    means.extend(mean("all layers", duels.iter().collect()));
+    means
+}
+
+/// The layers on which we are slower, the most lost time first.
+pub fn lost(duels: &[Duel]) -> Vec<&Duel> {
+    let mut lost: Vec<&Duel> = duels.iter().filter(|d| d.ratio < 1.0).collect();
+    lost.sort_by(|a, b| b.lost_ns().total_cmp(&a.lost_ns()));
+    lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::report::rows;
+
+    fn with_peer(times: &[f64], rounds: &[u32]) -> Run {
+        let mut run = sample();
+        let mut peer = run.measurements[0].clone();
+        run.measurements[0].samples_ns = vec![100.0, 200.0, 300.0, 400.0, 500.0];
+        run.measurements[0].rounds = (0..5).collect();
+        run.measurements[0].peak_gflops = vec![100.0; 5];
+        peer.variant = "peer-onednn-any/auto/st".into();
+        peer.samples_ns = times.to_vec();
+        peer.rounds = rounds.to_vec();
+        peer.peak_gflops = vec![100.0; times.len()];
+        run.measurements.push(peer);
+        run
+    }
+
+    fn duel(run: &Run) -> Duel {
+        let rows = rows(run);
+        duels(run, &rows, &run.layers[0].network, 1).remove(0)
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_rounds() {
+        // Twice our time in each round that it shares, though its median is below ours.
+        let run = with_peer(&[200.0, 400.0, 200.0, 200.0, 200.0], &[0, 1, 7, 8, 9]);
+        let duel = duel(&run);
+        assert_eq!((duel.ratio, duel.rounds), (2.0, 2));
+        assert_eq!(duel.class, "3x3 s1");
+    }
+
+    #[test]
+    fn peers_are_nobodys_best_variant() {
+        let run = with_peer(&[1.0; 5], &[0, 1, 2, 3, 4]);
+        let rows = rows(&run);
+        let best = crate::report::best_rows(&rows, &run.layers[0].network, 1);
+        assert!(!best[0].is_peer());
+        let duels = duels(&run, &rows, &run.layers[0].network, 1);
+        assert_eq!(lost(&duels).len(), 1);
+        assert_eq!(means(&duels).last().expect("all layers").lost, 1);
+    }
+
+    #[test]
+    fn layers_have_their_class() {
+        for (text, want) in [
+            ("mb1ic3ih224oc64oh112kh7sh2ph3", "stem"),
+            ("mb1ic64ih56oc64oh56kh1ph0", "1x1"),
+            ("mb1ic64ih56oc64oh28kh3sh2ph1", "3x3 s2"),
+            ("mb1ic2048ih1oc1000oh1kh1ph0", "fully connected"),
+            ("mb1ic512ih7oc4096oh1kh7ph0", "fully connected"),
+            ("--pool --alg=max mb1ic64ih112oh56kh3sh2ph1", "pool"),
+        ] {
+            assert_eq!(class(text), want, "{text}");
+        }
+    }
+}

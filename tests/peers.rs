@@ -1,0 +1,252 @@
+//! Other people's libraries: the host's side of the pipe from outside, and `bench --peers` with what is
+//! compiled in. Libraries that must be installed are tried where they are (`target/peers`).
+#![cfg(feature = "peers")]
+
+use assert_cmd::Command;
+use convroof::peers::protocol::{Layer, Reply, Request, floats, receive, send};
+use convroof_kernels::conformance::Data;
+use convroof_kernels::data::Fill;
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::Deviation;
+use convroof_kernels::{Problem, reference};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn convroof() -> Command {
+    Command::cargo_bin("convroof").expect("the program")
+}
+
+/// Sends some requests to a host and returns its replies, with the floats of an output.
+fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, Vec<f32>) {
+    let mut input = Vec::new();
+    for (request, with) in requests {
+        send(&mut input, request, with).expect("a vector takes everything");
+    }
+    let output = convroof()
+        .arg("peer-host")
+        .args(library)
+        .write_stdin(input)
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let mut from = output.as_slice();
+    let (mut replies, mut result) = (Vec::new(), Vec::new());
+    while let Some(reply) = receive::<Reply>(&mut from).expect("replies") {
+        if let Reply::Output { len } = reply {
+            result = floats(&mut from, len).expect("an output");
+        }
+        replies.push(reply);
+    }
+    (replies, result)
+}
+
+/// Plans, loads, times and reads a problem.
+fn compute(library: &[&str], form: &str, problem: &Problem) -> (Vec<Reply>, f64) {
+    let data = Data::new(problem, Fill::Uniform, 3);
+    let x = data.operands();
+    let plan = Request::Plan {
+        problem: problem.to_string(),
+        layer: Layer::of(problem).expect("a layer"),
+        form: form.into(),
+    };
+    let load = Request::Load {
+        plan: 0,
+        src: x.src.len(),
+        weights: x.weights.len(),
+        bias: x.bias.len(),
+        residual: x.residual.len(),
+    };
+    let requests = [
+        (plan, vec![]),
+        (load, vec![x.src, x.weights, x.bias, x.residual]),
+        (Request::Time { plan: 0, runs: 2 }, vec![]),
+        (Request::Output { plan: 0 }, vec![]),
+    ];
+    let (replies, output) = talk(library, &requests);
+    let expected = reference::compute(problem, x, &Serial);
+    let error = if output.len() == expected.len() {
+        Deviation::between(&output, &expected).max
+    } else {
+        f64::INFINITY
+    };
+    (replies, error)
+}
+
+const CONVOLUTIONS: [&str; 5] = [
+    "--dir=FWD_B --attr-post-ops=relu mb1ic3ih17oc20oh9kh5sh2ph2",
+    "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb2ic16ih7oc33oh7kh1ph0",
+    "g2mb1ic6ih9oc4oh5kh3sh2ph1",
+    "mb1ic5ih12oc8oh8kh3ph0dh1",
+    "--dir=FWD_B mb1ic40ih1oc10oh1kh1ph0",
+];
+
+#[test]
+fn products_from_crates_compute_convolutions() {
+    for library in ["gemm", "matrixmultiply"] {
+        for text in CONVOLUTIONS {
+            let problem = text.parse().expect("a problem");
+            let (replies, error) = compute(&[library], "nchw", &problem);
+            assert!(error < 1e-5, "{library} {text}: {error}");
+            assert!(matches!(&replies[3], Reply::Took { ns } if *ns > 0.0));
+        }
+    }
+}
+
+#[test]
+fn a_host_refuses_what_it_cannot() {
+    let problem: Problem = "--pool --alg=max mb1ic2ih4oh2kh2sh2"
+        .parse()
+        .expect("a problem");
+    let layer = Layer::of(&problem).expect("a layer");
+    let (problem, form) = (problem.to_string(), "nchw".to_string());
+    let plan = Request::Plan {
+        problem,
+        layer,
+        form,
+    };
+    let (replies, _) = talk(&["gemm"], &[(plan, vec![])]);
+    assert!(matches!(&replies[1], Reply::Refused { reason } if reason.contains("convolutions")));
+}
+
+#[test]
+fn a_library_that_is_none_is_a_line() {
+    let library = std::env::current_exe().expect("a file that is no library");
+    let path = library.to_str().expect("a name");
+    let (replies, _) = talk(&["onednn", "--path", path], &[]);
+    let [Reply::Failed { reason }] = replies.as_slice() else {
+        panic!("{replies:?}");
+    };
+    assert!(!reason.contains('\n'), "{reason}");
+}
+
+#[test]
+fn a_bench_goes_on_without_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = convroof()
+        .args([
+            "bench",
+            "--peers",
+            "--json",
+            "--threads",
+            "1",
+            "--budget",
+            "1",
+        ])
+        .args([
+            "--problem",
+            "mb1ic16ih8oc16oh8kh1ph0",
+            "--variant",
+            "gemm-1x1/scalar/st",
+        ])
+        .arg("--results")
+        .arg(folder.path())
+        .arg("--peers-from")
+        .arg(folder.path().join("nothing"))
+        .assert()
+        .success();
+    let said = String::from_utf8_lossy(&bench.get_output().stderr).into_owned();
+    let without: Vec<&str> = said.lines().filter(|l| l.contains("without")).collect();
+    assert!(
+        without
+            .iter()
+            .any(|l| l.contains("onednn") && l.contains("scripts/peers")),
+        "{said}"
+    );
+    let rows: Vec<Value> = String::from_utf8_lossy(&bench.get_output().stdout)
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("a row"))
+        .collect();
+    let row = rows
+        .iter()
+        .find(|r| r["variant"] == "peer-gemm-nchw/auto/st");
+    assert_eq!(row.expect("a peer's row")["verified"], true);
+    convroof()
+        .arg("report")
+        .arg("--results")
+        .arg(folder.path())
+        .assert()
+        .success()
+        .stdout(predicates::str::contains("peer / ours"));
+}
+
+/// The folder that scripts/peers fills; none where it was not run, unless that is demanded.
+fn installed() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
+    let there = folder.join("venv/lib/libdnnl.so.3").exists();
+    assert!(
+        there || std::env::var_os("CONVROOF_REQUIRE_PEERS").is_none(),
+        "scripts/peers was not run"
+    );
+    there.then_some(folder)
+}
+
+#[test]
+fn onednn_computes_the_same() {
+    let Some(folder) = installed() else {
+        eprintln!("skipped: scripts/peers was not run");
+        return;
+    };
+    let path = folder.join("venv/lib/libdnnl.so.3");
+    let path = path.to_str().expect("a name");
+    let pools = [
+        "--pool --alg=max mb1ic17ih12oh6kh3sh2ph1",
+        "--pool --alg=avg_p mb1ic17ih12oh6kh3sh2ph1",
+        "--pool --alg=avg_np mb1ic17ih7oh1kh7",
+    ];
+    for text in CONVOLUTIONS.iter().chain(&pools) {
+        for form in ["any", "nchw16c", "nhwc"] {
+            let problem = text.parse().expect("a problem");
+            let (replies, error) = compute(&["onednn", "--path", path], form, &problem);
+            assert!(error < 1e-5, "{form} {text}: {error} {replies:?}");
+        }
+    }
+}
+
+#[test]
+fn libraries_behind_python_compute_the_same() {
+    let Some(folder) = installed() else {
+        eprintln!("skipped: scripts/peers was not run");
+        return;
+    };
+    let results = tempfile::tempdir().expect("a folder");
+    let mut bench = convroof();
+    bench
+        .args([
+            "bench",
+            "--peers",
+            "--json",
+            "--threads",
+            "1",
+            "--budget",
+            "1",
+        ])
+        .args([
+            "--variant",
+            "direct/scalar/st,maxpool/scalar/st,avgpool/scalar/st",
+        ])
+        .args([
+            "--problem",
+            "--dir=FWD_B --attr-post-ops=relu mb1ic3ih17oc20oh9kh5sh2ph2",
+        ])
+        .args(["--problem", "mb1ic16ih9iw6oc24oh5ow6kh3kw1sh2sw1ph1pw0"])
+        .args(["--problem", "--pool --alg=max mb1ic17ih12oh6kh3sh2ph1"])
+        .args(["--problem", "--pool --alg=avg_np mb1ic17ih12oh6kh3sh2ph1"])
+        .arg("--results")
+        .arg(results.path())
+        .arg("--peers-from")
+        .arg(folder);
+    let bench = bench.assert().success();
+    let text = String::from_utf8_lossy(&bench.get_output().stdout).into_owned();
+    let verified = |peer: &str| {
+        let rows = text
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).expect("a row"));
+        rows.filter(|r| r["variant"] == peer && r["verified"] == true)
+            .count()
+    };
+    assert_eq!(verified("peer-onnxruntime-nchw/auto/st"), 4);
+    assert_eq!(verified("peer-ncnn-nchw/auto/st"), 4);
+    assert_eq!(verified("peer-onednn-any/auto/st"), 4);
+}
