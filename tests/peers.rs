@@ -84,7 +84,7 @@ const CONVOLUTIONS: [&str; 5] = [
 
 #[test]
 fn products_from_crates_compute_convolutions() {
-    for library in ["gemm", "matrixmultiply"] {
+    for library in ["gemm", "matrixmultiply", "rten"] {
         for text in CONVOLUTIONS {
             let problem = text.parse().expect("a problem");
             let (replies, error) = compute(&[library], "nchw", &problem);
@@ -248,5 +248,6 @@ fn libraries_behind_python_compute_the_same() {
     };
     assert_eq!(verified("peer-onnxruntime-nchw/auto/st"), 4);
     assert_eq!(verified("peer-ncnn-nchw/auto/st"), 4);
+    assert_eq!(verified("peer-mnn-nchw/auto/st"), 4);
     assert_eq!(verified("peer-onednn-any/auto/st"), 4);
 }

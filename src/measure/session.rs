@@ -257,9 +257,11 @@ impl<'a> Session<'a> {
             });
             match runner.contestant.sample(runner.runs, workers) {
                 Ok(ns) => {
-                    runner.samples_ns.push(ns);
+                    // No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
+                    let shorten = |x: f64| (x * 100.0).round() / 100.0;
+                    runner.samples_ns.push(shorten(ns));
                     runner.rounds.push(round);
-                    runner.peaks.push(peak);
+                    runner.peaks.push(shorten(peak));
                 }
                 Err(error) => runner.trouble = Some(error),
             }

@@ -80,10 +80,11 @@ impl Candidate for Entrant {
     }
 
     fn accuracy(&self) -> Accuracy {
-        // It may choose any algorithm: what a Winograd of large tiles needs is allowed, and the error
-        // is printed beside the time.
+        // It may choose any algorithm, MNN's Winograd among them, whose errors are some hundred times
+        // those of others: this finds what is wrong, not what is inexact. The error stands beside the
+        // time, and the report compares only equal results.
         Accuracy::Transformed {
-            amplification: 16.0,
+            amplification: 512.0,
         }
     }
 

@@ -24,6 +24,41 @@ class Refused(Exception):
     pass
 
 
+def onnx_model(l, weights, bias):
+    """One node, and what the epilogue adds, as an ONNX model."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [l["n"], l["c_in"], l["h"], l["w"]])
+    out_shape = [l["n"], l["c_out"], l["h_out"], l["w_out"]]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)
+    inputs, nodes, constants = [image], [], []
+    window = dict(kernel_shape=l["kernel"], strides=l["stride"], dilations=l["dilation"])
+    if l["op"] == "conv":
+        shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
+        constants.append(numpy_helper.from_array(weights.reshape(shape).copy(), "w"))
+        names = ["x", "w"]
+        if l["bias"]:
+            constants.append(numpy_helper.from_array(bias.copy(), "b"))
+            names.append("b")
+        steps = ["Conv"] + ["Add"] * l["residual"] + ["Relu"] * l["relu"]
+        values = [f"v{i}" for i in range(len(steps) - 1)] + ["y"]
+        nodes.append(helper.make_node("Conv", names, [values[0]], pads=l["pad"], group=l["groups"], **window))
+        if l["residual"]:
+            inputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, out_shape))
+            nodes.append(helper.make_node("Add", [values[0], "z"], [values[1]]))
+        if l["relu"]:
+            nodes.append(helper.make_node("Relu", [values[-2]], ["y"]))
+    elif l["op"] == "max":
+        nodes.append(helper.make_node("MaxPool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), **window))
+    else:
+        counted = int(l["op"] == "avg_p")
+        nodes.append(helper.make_node("AveragePool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window))
+    graph = helper.make_graph(nodes, "layer", inputs, [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    return model.SerializeToString()
+
+
 class OnnxRuntime:
     """A model of one node (and what the epilogue adds, which the library fuses) through I/O binding.
     Activations enter and leave as NCHW: reorders that the library makes for itself are in its time."""
@@ -70,44 +105,13 @@ class OnnxPlan:
         self.binding.bind_output("y", "cpu", 0, np.float32, self.y.shape, self.y.ctypes.data)
 
     def make(self, weights, bias):
-        import onnx
-        from onnx import TensorProto, helper, numpy_helper
-
-        l = self.layer
-        image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [l["n"], l["c_in"], l["h"], l["w"]])
-        out_shape = [l["n"], l["c_out"], l["h_out"], l["w_out"]]
-        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)
-        inputs, nodes, constants = [image], [], []
-        window = dict(kernel_shape=l["kernel"], strides=l["stride"], dilations=l["dilation"])
-        if l["op"] == "conv":
-            shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
-            constants.append(numpy_helper.from_array(weights.reshape(shape).copy(), "w"))
-            names = ["x", "w"]
-            if l["bias"]:
-                constants.append(numpy_helper.from_array(bias.copy(), "b"))
-                names.append("b")
-            steps = ["Conv"] + ["Add"] * l["residual"] + ["Relu"] * l["relu"]
-            values = [f"v{i}" for i in range(len(steps) - 1)] + ["y"]
-            nodes.append(helper.make_node("Conv", names, [values[0]], pads=l["pad"], group=l["groups"], **window))
-            if l["residual"]:
-                inputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, out_shape))
-                nodes.append(helper.make_node("Add", [values[0], "z"], [values[1]]))
-            if l["relu"]:
-                nodes.append(helper.make_node("Relu", [values[-2]], ["y"]))
-        elif l["op"] == "max":
-            nodes.append(helper.make_node("MaxPool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), **window))
-        else:
-            counted = int(l["op"] == "avg_p")
-            nodes.append(helper.make_node("AveragePool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window))
-        graph = helper.make_graph(nodes, "layer", inputs, [out], constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
         options = self.lib.SessionOptions()
         options.intra_op_num_threads = THREADS
         options.inter_op_num_threads = 1
         if THREADS > 1:
             # One core for each thread but the calling one, counted from 1.
             options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in CORES[1:]))
-        return self.lib.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return self.lib.InferenceSession(onnx_model(self.layer, weights, bias), options, providers=["CPUExecutionProvider"])
 
     def run(self):
         self.session.run_with_iobinding(self.binding)
@@ -206,7 +210,80 @@ class NcnnPlan:
         return np.array(self.y, np.float32)
 
 
-LIBRARIES = {"onnxruntime": OnnxRuntime, "ncnn": Ncnn}
+class Mnn:
+    """A model of one node, converted by the library's own converter through its C entry point (its command
+    asks for a package and calls home). Precision is high. Planes in and out: reorders are in its time."""
+
+    def __init__(self):
+        import MNN
+
+        self.lib = MNN
+
+    def hello(self):
+        return "MNN", self.lib.version()
+
+    def plan(self, layer, form):
+        if layer["residual"]:
+            raise Refused("one input at a time")
+        return MnnPlan(self.lib, layer)
+
+
+class MnnPlan:
+    implementation = "MNN's choice"
+
+    def __init__(self, lib, layer):
+        self.lib, self.layer, self.session = lib, layer, None
+
+    def packed_bytes(self):
+        return 0
+
+    def load(self, src, weights, bias, residual):
+        import tempfile
+
+        import _tools
+
+        lib, l = self.lib, self.layer
+        if self.session is None or weights.size:
+            with tempfile.TemporaryDirectory() as folder:
+                onnx, mnn = os.path.join(folder, "m.onnx"), os.path.join(folder, "m.mnn")
+                with open(onnx, "wb") as f:
+                    f.write(onnx_model(l, weights, bias))
+                _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", onnx, "--MNNModel", mnn, "--bizCode", "layer"])
+                if not os.path.exists(mnn):
+                    raise Refused("its converter takes no such layer")
+                self.net = lib.Interpreter(mnn)
+            self.session = self.net.createSession({"backend": "CPU", "precision": "high", "numThread": THREADS})
+        shape = (l["n"], l["c_in"], l["h"], l["w"])
+        self.data = src.reshape(shape).copy()
+        self.x = lib.Tensor(shape, lib.Halide_Type_Float, self.data, lib.Tensor_DimensionType_Caffe)
+
+    def run(self):
+        # A session uses its input's memory again for what comes after: it must be given anew.
+        self.net.getSessionInput(self.session).copyFrom(self.x)
+        if self.net.runSession(self.session):
+            raise RuntimeError("runSession fails")
+
+    def poison(self):
+        nothing = np.full(self.shape(), np.nan, np.float32)
+        self.result().copyFrom(self.host(nothing))
+
+    def shape(self):
+        return tuple(self.layer[k] for k in ("n", "c_out", "h_out", "w_out"))
+
+    def host(self, data):
+        return self.lib.Tensor(self.shape(), self.lib.Halide_Type_Float, data, self.lib.Tensor_DimensionType_Caffe)
+
+    def result(self):
+        return self.net.getSessionOutput(self.session)
+
+    def output(self):
+        memory = np.zeros(self.shape(), np.float32)
+        y = self.host(memory)
+        self.result().copyToHostTensor(y)
+        return np.array(y.getNumpyData(), np.float32).reshape(self.shape())
+
+
+LIBRARIES = {"mnn": Mnn, "onnxruntime": OnnxRuntime, "ncnn": Ncnn}
 
 
 def send(message, floats=None):

@@ -43,14 +43,16 @@ enum Kind {
 }
 
 /// Every peer. Ids are `peer-<library>-<form>/auto/<st|mt>`.
-pub const PEERS: [Peer; 7] = [
+pub const PEERS: [Peer; 9] = [
     Peer::shared("onednn", "any", "libdnnl.so.3"),
     Peer::shared("onednn", "nchw16c", "libdnnl.so.3"),
     Peer::shared("onednn", "nhwc", "libdnnl.so.3"),
     Peer::python("onnxruntime", "nchw"),
     Peer::python("ncnn", "nchw"),
+    Peer::python("mnn", "nchw"),
     Peer::builtin("gemm", "nchw", true),
     Peer::builtin("matrixmultiply", "nchw", false),
+    Peer::builtin("rten", "nchw", true),
 ];
 
 impl Peer {

@@ -60,6 +60,10 @@ pub struct Mean {
     pub lost: usize,
 }
 
+/// The largest max |error| / max |reference| of a peer that is compared: what the least exact Winograd
+/// in use, F(6x6,3x3), comes to on layers of this size. What is less exact is no equal result.
+pub const EQUAL: f64 = 1e-4;
+
 /// The classes, in the order in which they are listed.
 pub const CLASSES: [&str; 8] = [
     "stem",
@@ -94,7 +98,8 @@ fn class(problem: &str) -> &'static str {
 /// The duels of a network on a number of threads, in the order of its layers.
 pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel> {
     let ours = best_of(rows, network, threads, |r| !r.is_peer());
-    let peers = best_of(rows, network, threads, Row::is_peer);
+    let equal = |r: &Row| r.is_peer() && r.error_max <= EQUAL;
+    let peers = best_of(rows, network, threads, equal);
     let measurement = |row: &Row| {
         run.measurements.iter().find(|m| {
             m.problem == row.problem && m.variant == row.variant && m.threads == row.threads
@@ -210,6 +215,13 @@ mod tests {
         let duels = duels(&run, &rows, &run.layers[0].network, 1);
         assert_eq!(lost(&duels).len(), 1);
         assert_eq!(means(&duels).last().expect("all layers").lost, 1);
+    }
+
+    #[test]
+    fn inexact_peers_are_not_compared() {
+        let mut run = with_peer(&[1.0; 5], &[0, 1, 2, 3, 4]);
+        run.measurements.last_mut().expect("the peer").error_max = 3e-4;
+        assert!(duels(&run, &rows(&run), &run.layers[0].network, 1).is_empty());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Matrix products of the Rust world as backends of im2col and 1x1 convolution on plain NCHW, as a
 //! user of those crates would write them: out[k][p] = sum over j of w[k][j] * matrix[j][p], then bias,
 //! residual and ReLU in a pass of their own. The matrix is the input itself for a 1x1 convolution of
-//! stride 1; otherwise it is materialised in each run, and that is timed.
+//! stride 1; otherwise it is materialised in each run, and that is timed. rten, whose product knows both
+//! packed weights and a virtual im2col matrix, is given them, as its own convolution does.
 
 use super::{Library, Prepared, Refused};
 use anyhow::{Result, bail};
@@ -9,6 +10,10 @@ use convroof_kernels::Problem;
 use convroof_kernels::plan::f32_conv;
 use convroof_kernels::problem::ConvShape;
 use convroof_kernels::reference::Operands;
+use rten_gemm::{
+    ColOffsets, GemmExecutor, GemmInputA, GemmInputB, Im2Col, PackedAMatrix, RowOffsets,
+};
+use rten_tensor::NdTensorView;
 
 /// Whose product.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub(super) enum Backend {
     Gemm,
     /// The crate `matrixmultiply`.
     MatrixMultiply,
+    /// The crate `rten-gemm`, rten's.
+    Rten,
 }
 
 struct Gemm {
@@ -37,6 +44,7 @@ impl Library for Gemm {
         let (name, version) = match self.backend {
             Backend::Gemm => ("gemm", "0.19"),
             Backend::MatrixMultiply => ("matrixmultiply", "0.3"),
+            Backend::Rten => ("rten-gemm", "0.27"),
         };
         (name.into(), version.into(), self.threads)
     }
@@ -59,7 +67,16 @@ impl Library for Gemm {
             weights: Vec::new(),
             bias: Vec::new(),
             residual: Vec::new(),
-            matrix: vec![0.0; if direct { 0 } else { depth * pixels }],
+            packed: Vec::new(),
+            matrix: vec![
+                0.0;
+                if direct || self.backend == Backend::Rten {
+                    0
+                } else {
+                    depth * pixels
+                }
+            ],
+            direct,
             out: vec![0.0; conv.n * conv.c_out * pixels],
         }))
     }
@@ -74,18 +91,18 @@ struct PreparedGemm {
     weights: Vec<f32>,
     bias: Vec<f32>,
     residual: Vec<f32>,
-    /// Empty where the input is the matrix.
+    /// rten's weights, one for each group.
+    packed: Vec<PackedAMatrix<f32>>,
+    /// Empty where the input is the matrix, or the matrix is virtual.
     matrix: Vec<f32>,
+    /// Whether the input is the matrix.
+    direct: bool,
     out: Vec<f32>,
 }
 
 impl Prepared for PreparedGemm {
     fn implementation(&self) -> String {
-        let how = if self.matrix.is_empty() {
-            "1x1"
-        } else {
-            "im2col"
-        };
+        let how = if self.direct { "1x1" } else { "im2col" };
         format!("{how} and a matrix product")
     }
 
@@ -100,6 +117,15 @@ impl Prepared for PreparedGemm {
         if !x.weights.is_empty() {
             self.weights = x.weights.to_vec();
             self.bias = x.bias.to_vec();
+            if self.backend == Backend::Rten {
+                let rows = self.conv.c_out / self.conv.groups;
+                let filters = x.weights.chunks_exact(x.weights.len() / self.conv.groups);
+                let pack = |w: &[f32]| {
+                    let matrix = NdTensorView::from_data([rows, w.len() / rows], w);
+                    GemmExecutor::<f32>::new().prepack_a(matrix)
+                };
+                self.packed = filters.map(pack).collect();
+            }
         }
         Ok(())
     }
@@ -114,14 +140,18 @@ impl Prepared for PreparedGemm {
             for group in 0..conv.groups {
                 let src = &self.src[n * image + group * per_in * conv.h * conv.w..]
                     [..per_in * conv.h * conv.w];
-                let matrix = if self.matrix.is_empty() {
+                let out = &mut self.out[n * map + group * per_out * pixels..][..per_out * pixels];
+                if let Some(weights) = self.packed.get(group) {
+                    rten(&conv, weights, src, self.direct, out)?;
+                    continue;
+                }
+                let matrix = if self.direct {
                     src
                 } else {
                     im2col(&conv, src, &mut self.matrix);
                     &self.matrix
                 };
                 let weights = &self.weights[group * per_out * depth..][..per_out * depth];
-                let out = &mut self.out[n * map + group * per_out * pixels..][..per_out * pixels];
                 product(self.backend, self.threads, weights, matrix, out, depth);
             }
         }
@@ -226,6 +256,7 @@ fn product(
                 },
             );
         },
+        Backend::Rten => unreachable!("its weights are packed"),
         // SAFETY: as above.
         Backend::MatrixMultiply => unsafe {
             matrixmultiply::sgemm(
@@ -246,4 +277,71 @@ fn product(
             );
         },
     }
+}
+
+/// rten's product of packed weights with an image's matrix, whose tables of offsets are made in each run,
+/// as its own convolution makes them.
+fn rten(
+    conv: &ConvShape,
+    weights: &PackedAMatrix<f32>,
+    src: &[f32],
+    direct: bool,
+    out: &mut [f32],
+) -> Result<()> {
+    let executor = GemmExecutor::<f32>::new();
+    let weights = GemmInputA::Packed(weights);
+    let pixels = conv.h * conv.w;
+    let channels = src.len() / pixels;
+    if direct {
+        let matrix = NdTensorView::from_data([channels, pixels], src);
+        let matrix = GemmInputB::Unpacked(matrix);
+        executor.gemm(out, weights, matrix, Default::default())?;
+        return Ok(());
+    }
+    let ([kh, kw], [sh, sw], [dh, dw]) = (conv.kernel, conv.stride, conv.dilation);
+    let (h, w) = (conv.h as i32, conv.w as i32);
+    let (last_y, last_x) = ((h - 1) * w, w - 1);
+    let (n_rows, n_cols) = (channels * kh * kw, conv.h_out() * conv.w_out());
+
+    // Offsets beyond the last mark padding: what fills up the tables has them, too.
+    let rows = n_rows.next_multiple_of(executor.im2col_row_count_step());
+    let mut row_offsets = RowOffsets {
+        chan: vec![0; rows],
+        y: vec![last_y + 1; rows],
+        x: vec![last_x + 1; rows],
+    };
+    for j in 0..n_rows {
+        let (c, r, s) = (j / (kh * kw), j / kw % kh, j % kw);
+        row_offsets.chan[j] = (c * pixels) as i32;
+        row_offsets.y[j] = (r * dh) as i32 * w;
+        row_offsets.x[j] = (s * dw) as i32;
+    }
+    let cols = n_cols.next_multiple_of(executor.im2col_col_count_step());
+    let mut col_offsets = ColOffsets {
+        y: vec![0; cols],
+        x: vec![0; cols],
+    };
+    for y in 0..conv.h_out() {
+        let line = y * conv.w_out()..(y + 1) * conv.w_out();
+        col_offsets.y[line.clone()].fill(((y * sh) as i32 - conv.pad.top as i32) * w);
+        for (x, offset) in col_offsets.x[line].iter_mut().enumerate() {
+            *offset = (x * sw) as i32 - conv.pad.left as i32;
+        }
+    }
+    let matrix = Im2Col {
+        image: NdTensorView::from_data([channels, conv.h, conv.w], src),
+        row_offsets,
+        col_offsets,
+        n_cols,
+        n_rows,
+        max_y_offset: last_y,
+        max_x_offset: last_x,
+    };
+    executor.gemm(
+        out,
+        weights,
+        GemmInputB::Im2Col(&matrix),
+        Default::default(),
+    )?;
+    Ok(())
 }

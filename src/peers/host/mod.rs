@@ -52,12 +52,35 @@ struct Refused(String);
 pub fn serve(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if path.is_some() {
+        // The library has threads of its own, told where to run by their environment.
+        return answer_all(library, path, threads);
+    }
+    let cores: Vec<usize> = std::env::var("CONVROOF_CORES")
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|c| c.parse().ok())
+        .collect();
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .start_handler(move |i| {
+            if let Some(&id) = cores.get(i) {
+                core_affinity::set_for_current(core_affinity::CoreId { id });
+            }
+        })
+        .build_global()?;
+    // From inside of the pool, its work starts soonest.
+    rayon::scope(|_| answer_all(library, path, threads))
+}
+
+fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
     let mut from = BufReader::new(std::io::stdin());
     let mut to = BufWriter::new(std::io::stdout());
     let opened: Result<Box<dyn Library>> = match (library, path) {
         ("onednn", Some(path)) => onednn::open(path),
         ("gemm", _) => gemm::open(gemm::Backend::Gemm, threads),
         ("matrixmultiply", _) => gemm::open(gemm::Backend::MatrixMultiply, threads),
+        ("rten", _) => gemm::open(gemm::Backend::Rten, threads),
         _ => bail!("no peer called {library}"),
     };
     let mut library = match opened {
