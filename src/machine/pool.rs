@@ -2,7 +2,7 @@
 
 use super::Topology;
 use anyhow::{Context, Result, bail};
-use convroof_kernels::exec::{Executor, Rayon, Serial};
+use convroof_kernels::exec::{Executor, Serial, with_team};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -64,13 +64,11 @@ impl Workers {
 
     /// Calls `f` on a worker, with an executor over all of them: serial if there is one.
     pub fn install<R: Send>(&self, f: impl FnOnce(&dyn Executor) -> R + Send) -> R {
-        self.pool.install(|| {
-            if self.threads == 1 {
-                f(&Serial)
-            } else {
-                f(&Rayon(&self.pool))
-            }
-        })
+        if self.threads == 1 {
+            self.pool.install(|| f(&Serial))
+        } else {
+            with_team(&self.pool, |team| f(team))
+        }
     }
 
     /// Calls `f(worker)` on every worker at once.

@@ -18,7 +18,7 @@ pub mod cases;
 use crate::blocking::{Caches, Tuning};
 use crate::cost::Accuracy;
 use crate::data::{Fill, Rng};
-use crate::exec::{Executor, Rayon, Serial};
+use crate::exec::{Executor, Serial, with_team};
 use crate::instance::Deviation;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Params, Plan, PlanCx, RunArgs};
@@ -180,7 +180,7 @@ pub fn check(
         same_bits(&first, &again).map_err(|e| fail(format!("a second run differs {e}")))?;
         for pool in pools {
             let workers = pool.current_num_threads();
-            let other = pool.install(|| bench.run(&Rayon(pool))).map_err(fail)?;
+            let other = with_team(pool, |team| bench.run(team)).map_err(fail)?;
             same_bits(&first, &other)
                 .map_err(|e| fail(format!("{workers} workers differ from one {e}")))?;
         }

@@ -1,4 +1,4 @@
-//! Threads: the only file that knows them.
+//! Threads: the only folder that knows them.
 //!
 //! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. The
 //! partition is static and contiguous, so the same worker gets the same data in every run (its
@@ -7,6 +7,10 @@
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
 //! task its own, with the worker's private scratch.
 #![allow(unsafe_code)]
+
+mod team;
+
+pub use team::{Team, with_team};
 
 use crate::tensor::CacheLine;
 use std::marker::PhantomData;
@@ -37,29 +41,6 @@ unsafe impl Executor for Serial {
         for task in 0..tasks {
             f(task, 0);
         }
-    }
-}
-
-/// A rayon pool. Cheapest when the caller already runs inside it (`pool.install`).
-///
-/// Uses `broadcast` with a static partition, not `par_iter`: with work stealing, two short tasks
-/// often land on one worker while the other sleeps.
-#[derive(Clone, Copy, Debug)]
-pub struct Rayon<'a>(pub &'a rayon::ThreadPool);
-
-// SAFETY: `broadcast` calls the closure once on each worker and waits for all; `share` splits
-// `0..tasks` into disjoint ranges that cover it.
-unsafe impl Executor for Rayon<'_> {
-    fn width(&self) -> usize {
-        self.0.current_num_threads()
-    }
-    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
-        let width = self.width();
-        self.0.broadcast(|worker| {
-            for task in share(tasks, width, worker.index()) {
-                f(task, worker.index());
-            }
-        });
     }
 }
 
@@ -310,35 +291,6 @@ mod tests {
                 },
             );
             assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
-        }
-    }
-
-    #[cfg(not(miri))] // rayon's deque trips Stacked Borrows
-    #[test]
-    fn a_pool_runs_each_task_once_on_its_share() {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(3)
-            .build()
-            .expect("a pool");
-        let mut seen = vec![usize::MAX; 40];
-        let grid = Grid {
-            rows: 40,
-            cols: 1,
-            block_rows: 1,
-            block_cols: 1,
-            band: 40,
-        };
-        par_rows(
-            &Rayon(&pool),
-            &mut seen,
-            grid,
-            &mut [],
-            |at, mut block, _| {
-                block.row(0)[0] = at.worker;
-            },
-        );
-        for (task, &worker) in seen.iter().enumerate() {
-            assert!(share(40, 3, worker).contains(&task));
         }
     }
 }
