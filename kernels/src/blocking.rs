@@ -74,21 +74,16 @@ impl RegisterTile {
     /// | AVX2 | 16 of 8 lanes | 6 x 2 (one channel block) |
     /// | NEON | 32 of 4 lanes | 6 x 4 (one channel block) |
     /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats |
+    /// | emulated | 16 | 6 x 2, 6 x 2, 3 x 4 |
     pub const fn of(isa: Isa) -> Self {
-        match isa.lanes() {
-            16 => RegisterTile {
-                pixels: 14,
-                blocks: 2,
-            },
-            8 | 4 => RegisterTile {
-                pixels: 6,
-                blocks: 1,
-            },
-            _ => RegisterTile {
-                pixels: 2,
-                blocks: 1,
-            },
-        }
+        let (pixels, blocks) = match (isa.lanes(), isa.registers()) {
+            (16, 32) => (14, 2),
+            (16, _) => (6, 2),
+            (8, _) | (4, 32) => (6, 1),
+            (4, _) => (3, 1),
+            _ => (2, 1),
+        };
+        RegisterTile { pixels, blocks }
     }
 }
 
@@ -133,10 +128,12 @@ impl Blocking {
             bytes_per_pixel,
             weight_bytes,
         } = *shape;
-        let fits = caches.l2 / 2 / bytes_per_pixel.max(1);
-        // At least two tiles, or the panel's way through the caches is felt; at most 16, so that
-        // there is something to share out and a block's table of input offsets stays in L1.
-        let mc = fits.clamp(2 * tile.pixels, 16 * tile.pixels);
+        let panel = weight_bytes / out_blocks.div_ceil(tile.blocks);
+        let room = (caches.l2 / 2).saturating_sub(panel).max(caches.l2 / 3);
+        let fits = room / bytes_per_pixel.max(1);
+        // At least two tiles, or the panel's way through the caches is felt; at most 64, so that
+        // there is something to share out.
+        let mc = fits.clamp(2 * tile.pixels, 64 * tile.pixels);
         let whole = pixels.div_ceil(mc);
 
         // With more threads than pixel blocks, or weights that outweigh the pixels, threads split

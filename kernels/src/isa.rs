@@ -71,6 +71,15 @@ impl Isa {
         }
     }
 
+    /// Vector registers, as pulp counts them; of emulated widths it has its own idea.
+    pub const fn registers(self) -> usize {
+        match self {
+            Isa::Avx512 | Isa::Neon => 32,
+            Isa::Emu512 => 8,
+            _ => 16,
+        }
+    }
+
     /// Emulated widths run anywhere and say nothing about speed.
     pub const fn is_emulated(self) -> bool {
         matches!(self, Isa::Emu128 | Isa::Emu256 | Isa::Emu512)
@@ -230,12 +239,12 @@ impl IsaToken {
 mod tests {
     use super::*;
 
-    struct Lanes;
-    impl SimdTask for Lanes {
-        type Output = usize;
+    struct Shape;
+    impl SimdTask for Shape {
+        type Output = (usize, usize);
         #[inline(always)]
-        fn run<S: KernelSimd>(self, _: S) -> usize {
-            S::F32_LANES
+        fn run<S: KernelSimd>(self, _: S) -> (usize, usize) {
+            (S::F32_LANES, S::REGISTER_COUNT)
         }
     }
 
@@ -244,7 +253,8 @@ mod tests {
         for isa in Isa::ALL {
             if let Some(token) = isa.detect() {
                 assert_eq!(token.isa(), isa);
-                assert_eq!(token.dispatch(Lanes), isa.lanes(), "{isa}");
+                let shape = (isa.lanes(), isa.registers());
+                assert_eq!(token.dispatch(Shape), shape, "{isa}");
             }
         }
     }

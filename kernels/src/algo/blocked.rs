@@ -1,33 +1,36 @@
-//! What the GEMM-shaped convolutions that write NCHW16c share: panels of weights, blocks of pixels spread
-//! over tasks, and the loop of a block over its panels.
+//! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
+//! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
 use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
 use crate::cost::Cost;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::IsaToken;
-use crate::micro::gemm::{PanelTimesPixels, Pixels, Residual, Source};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Pixels, Source};
+use crate::micro::outputs::Outputs;
 use crate::micro::pack::{Panel, Panels};
 use crate::plan::{Granularity, Layouts, Params, PlanCx, PlanSpec, RunArgs, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 use std::ops::Range;
 
-/// A convolution from NCHW16c (or what a plan makes of it) to NCHW16c, cut into blocks.
+/// A convolution from a layout (or what a plan makes of it) to the same, cut into blocks.
 pub(super) struct BlockedConv {
     pub(super) conv: ConvShape,
     pub(super) tile: RegisterTile,
     pub(super) panels: Panels,
     pub(super) blocking: Blocking,
+    layout: Layout,
     problem: Problem,
     isa: IsaToken,
     threads: usize,
 }
 
 impl BlockedConv {
-    /// `bytes_per_pixel`: what an output pixel's input takes in the cache.
+    /// `layout`: NCHW16c or NHWC. `bytes_per_pixel`: what an output pixel's input takes in the cache.
     pub(super) fn new(
         problem: &Problem,
         conv: &ConvShape,
+        layout: Layout,
         bytes_per_pixel: usize,
         cx: &PlanCx<'_>,
     ) -> Result<Self, Unsupported> {
@@ -50,6 +53,7 @@ impl BlockedConv {
             tile,
             panels,
             blocking,
+            layout,
             problem,
             isa,
             threads,
@@ -61,14 +65,22 @@ impl BlockedConv {
         self.conv.h_out() * self.conv.w_out()
     }
 
-    /// Taps of the filter.
-    pub(super) fn taps(&self) -> usize {
-        self.conv.kernel[0] * self.conv.kernel[1]
+    /// Elements from an input pixel to the next.
+    pub(super) fn pixel_stride(&self) -> usize {
+        match self.layout {
+            Layout::Nhwc => self.conv.c_in,
+            _ => CHANNEL_BLOCK,
+        }
     }
 
-    /// Elements from one block of input channels to the next.
-    pub(super) fn src_plane(&self) -> usize {
-        self.conv.h * self.conv.w * CHANNEL_BLOCK
+    /// An image's channels as the tile reads them.
+    pub(super) fn source<'a>(&self, image: &'a [f32]) -> Source<'a> {
+        Source {
+            data: image,
+            block: self.pixel_stride(),
+            // Elements from one block of channels to the next: without blocks there is but one.
+            block_stride: self.conv.h * self.conv.w * self.pixel_stride(),
+        }
     }
 
     /// The pixel blocks of an image.
@@ -86,8 +98,8 @@ impl BlockedConv {
         PlanSpec {
             problem: self.problem,
             layouts: Layouts {
-                src: Layout::NCHW16C,
-                dst: Layout::NCHW16C,
+                src: self.layout,
+                dst: self.layout,
             },
             packed_lines: self.panels.lines(),
             workspace_lines_per_worker: workspace_lines,
@@ -114,15 +126,25 @@ impl BlockedConv {
         work: impl Fn(BlockTask<'_, '_>, &mut [CacheLine]) + Sync,
     ) {
         let mut io = args.check(spec);
+        let (n, pixels, mc) = (self.conv.n, self.pixels(), self.blocking.mc);
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
-        let row = self.pixels() * CHANNEL_BLOCK;
-        let image = io.src.len() / self.conv.n;
-        let grid = Grid {
-            rows: self.conv.n * out_blocks,
-            cols: row,
-            block_rows: self.blocking.out_blocks.min(out_blocks),
-            block_cols: self.blocking.mc * CHANNEL_BLOCK,
-            band: out_blocks,
+        let block_channels = self.blocking.out_blocks.min(out_blocks);
+        let image = io.src.len() / n;
+        let grid = match self.layout {
+            Layout::Nhwc => Grid {
+                rows: n * pixels,
+                cols: self.conv.c_out,
+                block_rows: mc,
+                block_cols: block_channels * CHANNEL_BLOCK,
+                band: pixels,
+            },
+            _ => Grid {
+                rows: n * out_blocks,
+                cols: pixels * CHANNEL_BLOCK,
+                block_rows: block_channels,
+                block_cols: mc * CHANNEL_BLOCK,
+                band: out_blocks,
+            },
         };
         par_rows(
             io.exec,
@@ -130,19 +152,32 @@ impl BlockedConv {
             grid,
             io.workspace,
             |at, out, scratch| {
-                let (n, block) = (at.row / out_blocks, at.row % out_blocks);
-                let start = at.col / CHANNEL_BLOCK;
+                let n = at.row / grid.band;
+                let [(row, rows), (col, cols)] =
+                    [(at.row % grid.band, out.rows()), (at.col, out.len())];
+                let (pixels, blocks) = match self.layout {
+                    Layout::Nhwc => (
+                        row..row + rows,
+                        col / CHANNEL_BLOCK..(col + cols).div_ceil(CHANNEL_BLOCK),
+                    ),
+                    _ => (
+                        col / CHANNEL_BLOCK..(col + cols) / CHANNEL_BLOCK,
+                        row..row + rows,
+                    ),
+                };
                 let task = BlockTask {
                     image: &io.src[n * image..(n + 1) * image],
-                    pixels: start..start + out.len() / CHANNEL_BLOCK,
-                    panels: self.panels.of_blocks(block..block + out.rows()),
+                    index: pixels.start / mc,
+                    pixels,
+                    panels: self.panels.of_blocks(blocks),
                     packed: io.packed,
-                    relu: self.problem.epilogue.relu,
-                    residual: io.residual.map(|r| Residual {
-                        data: &r[at.row * row + at.col..],
-                        row_stride: row,
-                    }),
+                    epilogue: Finish {
+                        pixel_bias: None,
+                        residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
+                        relu: self.problem.epilogue.relu,
+                    },
                     isa: self.isa,
+                    layout: self.layout,
                     out,
                 };
                 work(task, scratch);
@@ -155,33 +190,51 @@ impl BlockedConv {
 pub(super) struct BlockTask<'a, 'o> {
     /// The source's image.
     pub(super) image: &'a [f32],
+    /// Which of the image's blocks of pixels it is.
+    pub(super) index: usize,
     /// The output pixels, rows joined.
     pub(super) pixels: Range<usize>,
     panels: &'a [Panel],
     packed: &'a [f32],
-    relu: bool,
-    residual: Option<Residual<'a>>,
+    epilogue: Finish<'a>,
     isa: IsaToken,
+    layout: Layout,
     out: RowsMut<'o, f32>,
 }
 
 impl BlockTask<'_, '_> {
     /// Multiplies the pixels with every panel of the task.
     pub(super) fn multiply<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
-        let (first, len) = (self.panels[0].block, self.out.len());
+        let (first, rows, cols, stride) = (
+            self.panels[0].block,
+            self.out.rows(),
+            self.out.len(),
+            self.out.stride(),
+        );
         for panel in self.panels {
-            let row = panel.block - first;
+            let blocks = panel.block - first..panel.block - first + panel.blocks;
+            let (at, out) = match self.layout {
+                Layout::Nhwc => {
+                    let channels =
+                        blocks.start * CHANNEL_BLOCK..(blocks.end * CHANNEL_BLOCK).min(cols);
+                    let at = channels.start;
+                    (at, Outputs::matrix(self.out.part(0..rows, channels)))
+                }
+                _ => (
+                    blocks.start * stride,
+                    Outputs::blocked(self.out.part(blocks, 0..cols)),
+                ),
+            };
             self.isa.dispatch(PanelTimesPixels {
                 src,
                 pixels,
                 channels: panel.channels.clone(),
                 panel: &self.packed[panel.floats.clone()],
-                relu: self.relu,
-                residual: self.residual.map(|r| Residual {
-                    data: &r.data[row * r.row_stride..],
-                    ..r
-                }),
-                out: self.out.part(row..row + panel.blocks, 0..len),
+                epilogue: Finish {
+                    residual: self.epilogue.residual.map(|r| &r[at..]),
+                    ..self.epilogue
+                },
+                out,
             });
         }
     }

@@ -16,12 +16,12 @@ use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
 use crate::micro::gemm::Source;
-use crate::micro::indirection::{Indirection, PADDING};
+use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
 use crate::problem::Problem;
-use crate::tensor::{CacheLine, as_f32s_mut};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
 /// Explicit im2col and a matrix product.
 #[derive(Debug)]
@@ -37,26 +37,14 @@ static META: AlgorithmMeta = AlgorithmMeta {
 struct Im2colPlan {
     spec: PlanSpec,
     blocked: BlockedConv,
+    /// Where the taps of each pixel are in the input.
+    inputs: IndirectionBuffer,
+    /// Where they are in the matrix: Without groups a row is seen as one
+    /// long tap; with groups the channels of each tap begin elsewhere.
+    rows: IndirectionBuffer,
     /// Floats from one row of the matrix to the next: whole lines, and one more so that rows don't
     /// all fall into the same cache sets when K is a power of two.
     row: usize,
-}
-
-impl Im2colPlan {
-    /// Offsets come first in the scratch: those of the taps, then those of the matrix's rows.
-    fn table_lines(&self) -> usize {
-        CacheLine::for_f32s((self.blocked.taps() + self.row_taps()) * self.blocked.blocking.mc)
-    }
-
-    /// Taps that a row's offsets are written down for: without groups a row is one long run of
-    /// channels; with groups each tap's channels begin elsewhere.
-    fn row_taps(&self) -> usize {
-        if self.blocked.conv.groups == 1 {
-            1
-        } else {
-            self.blocked.taps()
-        }
-    }
 }
 
 impl Algorithm for Im2col {
@@ -66,20 +54,30 @@ impl Algorithm for Im2col {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let conv = f32_conv(problem)?;
-        let k = conv.kernel[0] * conv.kernel[1] * conv.c_in;
-        let row = k.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
-        let mut blocked = BlockedConv::new(problem, conv, row * 4, cx)?;
-        if conv.groups == 1 {
-            blocked.panels = blocked
-                .panels
-                .with_joined_taps(conv.kernel[0] * conv.kernel[1]);
-        }
-        let spec = blocked.spec(0, 0);
-        let mut plan = Im2colPlan { spec, blocked, row };
-        let lines = plan.table_lines() + plan.blocked.blocking.mc * row / CacheLine::F32S;
-        let computed = plan.blocked.pixels() * plan.row_taps();
-        plan.spec = plan.blocked.spec(computed, lines);
-        Ok(Box::new(plan))
+        let taps = conv.kernel[0] * conv.kernel[1];
+        let row = (taps * conv.c_in).next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
+        let mut blocked = BlockedConv::new(problem, conv, Layout::NCHW16C, row * 4, cx)?;
+        let row_taps = if conv.groups == 1 {
+            blocked.panels = blocked.panels.with_joined_taps(taps);
+            1
+        } else {
+            taps
+        };
+        let (mc, most) = (blocked.blocking.mc, blocked.tile.pixels);
+        let inputs = IndirectionBuffer::new(taps, blocked.pixel_blocks(), most, |tap, pixel| {
+            conv_offset(conv, tap, pixel, CHANNEL_BLOCK)
+        });
+        let rows = IndirectionBuffer::new(row_taps, blocked.pixel_blocks(), most, |tap, pixel| {
+            (pixel % mc * row + tap * conv.c_in) as u32
+        });
+        let spec = blocked.spec(blocked.pixels() * row_taps, mc * row / CacheLine::F32S);
+        Ok(Box::new(Im2colPlan {
+            spec,
+            blocked,
+            inputs,
+            rows,
+            row,
+        }))
     }
 }
 
@@ -94,34 +92,28 @@ impl Plan for Im2colPlan {
 
     fn run(&self, args: RunArgs<'_>) {
         let (blocked, conv) = (&self.blocked, &self.blocked.conv);
-        let (taps, row) = (blocked.taps(), self.row);
         blocked.each_block(&self.spec, args, |task, scratch| {
-            let n = task.pixels.len();
-            let (tables, matrix) = scratch.split_at_mut(self.table_lines());
-            let tables: &mut [u32] = bytemuck::must_cast_slice_mut(tables);
-            let (taps_table, rows_table) = tables.split_at_mut(taps * n);
-            let inputs = Indirection::of_conv(taps_table, conv, task.pixels.clone(), CHANNEL_BLOCK);
-
-            let matrix = as_f32s_mut(matrix);
-            for (pixel, line) in matrix.chunks_exact_mut(row).take(n).enumerate() {
-                for (tap, channels) in line.chunks_exact_mut(conv.c_in).take(taps).enumerate() {
+            let inputs = self.inputs.block(task.index);
+            let matrix = as_f32s_mut(scratch);
+            let plane = blocked.source(task.image).block_stride;
+            for (pixel, row) in matrix
+                .chunks_exact_mut(self.row)
+                .take(inputs.pixels())
+                .enumerate()
+            {
+                let taps = row.chunks_exact_mut(conv.c_in).take(inputs.taps());
+                for (tap, channels) in taps.enumerate() {
                     let [offset] = *inputs.offsets::<1>(tap, pixel);
-                    copy_channels(task.image, blocked.src_plane(), offset, channels);
-                }
-            }
-
-            let rows_table = &mut rows_table[..self.row_taps() * n];
-            for (tap, offsets) in rows_table.chunks_exact_mut(n).enumerate() {
-                for (pixel, offset) in offsets.iter_mut().enumerate() {
-                    *offset = (pixel * row + tap * conv.c_in) as u32;
+                    copy_channels(task.image, plane, offset, channels);
                 }
             }
             let src = Source {
                 data: matrix,
-                block: row,
+                block: self.row,
                 block_stride: 0,
             };
-            task.multiply(src, Indirection::new(rows_table, n));
+            let rows = self.rows.block(task.index);
+            task.multiply(src, rows);
         });
     }
 }

@@ -15,7 +15,7 @@
 use super::blocked::BlockedConv;
 use crate::exec::Executor;
 use crate::micro::gemm::Source;
-use crate::micro::indirection::{Indirection, PADDING, output_rows};
+use crate::micro::indirection::{IndirectionBuffer, PADDING};
 use crate::plan::{Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -28,6 +28,7 @@ const MOST_CHANNELS: usize = 4;
 pub(super) struct ImagePlan {
     spec: PlanSpec,
     blocked: BlockedConv,
+    buffer: IndirectionBuffer,
     strip: Strip,
 }
 
@@ -57,24 +58,29 @@ impl ImagePlan {
             row: ((conv.w_out() - 1) * sw + conv.kernel[1]) * conv.c_in,
         };
         let bytes_per_pixel = conv.c_in * conv.stride[0] * sw * 4;
-        let mut blocked = BlockedConv::new(problem, conv, bytes_per_pixel, cx)?;
+        let mut blocked = BlockedConv::new(problem, conv, Layout::NCHW16C, bytes_per_pixel, cx)?;
         blocked.panels = blocked.panels.with_joined_taps(conv.kernel[1]);
 
-        let mut table = vec![0; conv.kernel[0] * blocked.blocking.mc];
-        let (mut computed, mut rows) = (0, 0);
-        for block in blocked.pixel_blocks() {
-            rows = rows.max(strip.rows(&block).len());
-            computed += strip
-                .offsets(&mut table, block)
-                .computed(blocked.tile.pixels);
-        }
-        let lines = CacheLine::for_f32s(table.len()) + CacheLine::for_f32s(rows * strip.row);
-        let mut spec = blocked.spec(computed, lines);
+        let (mc, all) = (blocked.blocking.mc, blocked.pixels());
+        let blocks = || blocked.pixel_blocks();
+        let buffer = IndirectionBuffer::new(
+            conv.kernel[0],
+            blocks(),
+            blocked.tile.pixels,
+            |tap, pixel| {
+                let start = pixel / mc * mc;
+                strip.offset(tap, pixel, strip.rows(&(start..(start + mc).min(all))))
+            },
+        );
+        let rows = blocks().map(|block| strip.rows(&block).len()).max();
+        let lines = CacheLine::for_f32s(rows.unwrap_or(0) * strip.row);
+        let mut spec = blocked.spec(buffer.computed(), lines);
         spec.layouts.src = Layout::Nchw;
         spec.granularity.c_in = MOST_CHANNELS;
         Ok(ImagePlan {
             spec,
             blocked,
+            buffer,
             strip,
         })
     }
@@ -91,18 +97,13 @@ impl Plan for ImagePlan {
 
     fn run(&self, args: RunArgs<'_>) {
         let strip = &self.strip;
-        let [kh, kw] = strip.conv.kernel;
-        let table_lines = CacheLine::for_f32s(kh * self.blocked.blocking.mc);
         self.blocked.each_block(&self.spec, args, |task, scratch| {
-            let (table, rows) = scratch.split_at_mut(table_lines);
-            let table = bytemuck::must_cast_slice_mut(table);
-            let pixels = strip.offsets(table, task.pixels.clone());
-            let data = strip.copy(task.image, &task.pixels, as_f32s_mut(rows));
             let src = Source {
-                data,
-                block: kw * strip.conv.c_in,
+                data: strip.copy(task.image, &task.pixels, as_f32s_mut(scratch)),
+                block: strip.conv.kernel[1] * strip.conv.c_in,
                 block_stride: 0,
             };
+            let pixels = self.buffer.block(task.index);
             task.multiply(src, pixels);
         });
     }
@@ -121,29 +122,16 @@ impl Strip {
         start..end.max(start)
     }
 
-    /// Where each pixel's filter rows lie in the strip.
-    fn offsets<'t>(&self, table: &'t mut [u32], pixels: Range<usize>) -> Indirection<'t> {
+    /// Where a pixel's filter row `r` lies in a strip of the image's rows `rows`.
+    fn offset(&self, r: usize, pixel: usize, rows: Range<usize>) -> u32 {
         let conv = &self.conv;
-        let ([kh, _], [sh, sw], [dh, _]) = (conv.kernel, conv.stride, conv.dilation);
-        let (rows, n) = (self.rows(&pixels), pixels.len());
-        let table = &mut table[..kh * n];
-        for (r, offsets) in table.chunks_exact_mut(n).enumerate() {
-            let mut rest = offsets;
-            for (y, xs) in output_rows(conv, pixels.clone()) {
-                let (row, tail) = rest.split_at_mut(xs.len());
-                rest = tail;
-                let iy = (y * sh + r * dh).wrapping_sub(conv.pad.top);
-                if iy >= conv.h {
-                    row.fill(PADDING);
-                    continue;
-                }
-                let (first, step) = ((iy - rows.start) * self.row, sw * conv.c_in);
-                for (x, offset) in (xs.start as u32..).zip(row) {
-                    *offset = first as u32 + x * step as u32;
-                }
-            }
+        let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
+        let iy = (y * conv.stride[0] + r * conv.dilation[0]).wrapping_sub(conv.pad.top);
+        if iy < conv.h {
+            ((iy - rows.start) * self.row + x * conv.stride[1] * conv.c_in) as u32
+        } else {
+            PADDING
         }
-        Indirection::new(table, n)
     }
 
     /// Copies the rows of `pixels` from the image into `strip`.

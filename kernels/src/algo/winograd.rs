@@ -19,11 +19,14 @@
 use crate::arch::KernelSimd;
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken, SimdTask};
-use crate::micro::gemm::{PanelTimesPixels, Residual, Source, Strided};
+use crate::micro::gemm::{BlockedPixels, Finish, PanelTimesPixels, Source};
 use crate::micro::indirection::PADDING;
-use crate::micro::winograd::{F2, F4, InputTile, OutputTile, Points, Transform, transform_filter};
+use crate::micro::outputs::Outputs;
+use crate::micro::winograd::{
+    F2, F4, InputTile, OutputTile, Points, Residual, Transform, transform_filter,
+};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -361,12 +364,11 @@ impl<W: Transform<M, T>, const M: usize, const T: usize> Plan for WinogradPlan<W
                                 block: CHANNEL_BLOCK,
                                 block_stride: tiles * CHANNEL_BLOCK,
                             },
-                            pixels: Strided::<CHANNEL_BLOCK> { pixels: tiles },
+                            pixels: BlockedPixels { pixels: tiles },
                             channels: 0..conv.c_in,
                             panel,
-                            relu: false,
-                            residual: None,
-                            out: crate::exec::RowsMut::new(product, tiles * CHANNEL_BLOCK),
+                            epilogue: Finish::default(),
+                            out: Outputs::blocked(RowsMut::new(product, tiles * CHANNEL_BLOCK)),
                         });
                     }
                     let (row, len) = (block - first, out.len());

@@ -1,10 +1,17 @@
-//! What pulp can't say: prefetch and streaming stores, straight from `core::arch`.
+//! What pulp can't say, or not in one instruction: prefetch, streaming stores, ReLU.
 #![allow(unsafe_code)]
 
 use pulp::Simd;
 
-/// pulp's `Simd` and the two memory hints that kernels need beside it.
+/// pulp's `Simd` and what kernels need beside it.
 pub trait KernelSimd: Simd {
+    /// max(0, y) that keeps a NaN.
+    #[inline(always)]
+    fn relu(self, y: Self::f32s) -> Self::f32s {
+        let zero = self.splat_f32s(0.0);
+        self.select_f32s(self.less_than_f32s(y, zero), zero, y)
+    }
+
     /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
@@ -111,6 +118,12 @@ impl KernelSimd for pulp::aarch64::Neon {}
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V3 {
     #[inline(always)]
+    fn relu(self, y: Self::f32s) -> Self::f32s {
+        // x86's max is its second operand where one is a NaN.
+        self.max_f32s(self.splat_f32s(0.0), y)
+    }
+
+    #[inline(always)]
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: the token proves AVX; the address is as the caller promises.
         unsafe { core::arch::x86_64::_mm256_stream_ps(to, pulp::cast(value)) }
@@ -119,6 +132,12 @@ impl KernelSimd for pulp::x86::V3 {
 
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V4 {
+    #[inline(always)]
+    fn relu(self, y: Self::f32s) -> Self::f32s {
+        // x86's max is its second operand where one is a NaN.
+        self.max_f32s(self.splat_f32s(0.0), y)
+    }
+
     #[inline(always)]
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: the token proves AVX-512F; the address is as the caller promises.

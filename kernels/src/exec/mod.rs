@@ -94,6 +94,16 @@ impl<'a, T> RowsMut<'a, T> {
         self.len
     }
 
+    /// Elements from a row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element; valid for writes of every row of the block, while it is borrowed.
+    pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.ptr
+    }
+
     /// One row.
     #[inline(always)]
     pub fn row(&mut self, row: usize) -> &mut [T] {

@@ -2,11 +2,15 @@
 //! registers over the whole reduction, finished with the epilogue and written once.
 //!
 //! ```text
+//! acc[p][v] = bias[v]
 //! for tap, for channel c:                    (K steps)
 //!     w[v]      = panel[k][v]                 V vector loads: 16 * blocks output channels
 //!     acc[p][v] += x[pixel p, tap, c] * w[v]  P * V FMAs with a broadcast input
-//! out[p][v] = relu(acc[p][v] + bias[v] + residual[p][v])
+//! out[p][v] = relu(acc[p][v] + residual[p][v])
 //! ```
+//!
+//! `out` lies in blocks of channels or as rows of a matrix ([`Outputs`]). With the roles exchanged, output
+//! channels as the tile's "pixels" and pixels as its lanes, the same tile computes plain NCHW.
 //!
 //! Inputs are found through [`Pixels`], so that one kernel serves direct convolution, 1x1, im2col and
 //! the products of Winograd: pixels a constant step apart ([`Strided`]), or an [`Indirection`]
@@ -16,9 +20,9 @@
 #![allow(unsafe_code)]
 
 use super::indirection::{Indirection, PADDING};
+use super::outputs::Outputs;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
-use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
 use std::ops::Range;
@@ -36,15 +40,6 @@ pub struct Source<'a> {
     pub block_stride: usize,
 }
 
-/// What is added to the output, in the output's layout.
-#[derive(Clone, Copy, Debug)]
-pub struct Residual<'a> {
-    /// From the first element that corresponds to `out`.
-    pub data: &'a [f32],
-    /// Elements from a channel block to the next.
-    pub row_stride: usize,
-}
-
 /// The body for each pixel of a tile, written out: LLVM leaves a loop of 14 rolled, and then keeps the
 /// accumulators in memory (0.39 of the peak instead of 0.98).
 macro_rules! each_pixel {
@@ -59,10 +54,11 @@ macro_rules! each_pixel {
     };
 }
 
-/// Where the inputs of a run of output pixels are.
+/// Where the inputs of a run of output pixels are, and how register tiles take them.
 ///
 /// # Safety
 /// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
+/// `bounds` are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
 pub unsafe trait Pixels: Copy {
     /// Taps of the filter.
     fn taps(&self) -> usize;
@@ -70,42 +66,90 @@ pub unsafe trait Pixels: Copy {
     fn pixels(&self) -> usize;
     /// The largest offset; none if every tap of every pixel falls into padding.
     fn largest(&self) -> Option<usize>;
+    /// Register tiles of at most `most` pixels.
+    fn tiles(&self, most: usize) -> usize;
+    /// The pixels of a tile, in the order of the tiles.
+    fn bounds(&self, most: usize, tile: usize) -> Range<usize>;
+    /// Which of the run's pixels `P` of them from `first` on are, in that order.
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P];
     /// Whether a tap falls into padding for all of `P` pixels from `first` on.
     fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool;
     /// Where the inputs of `P` pixels from `first` on are, for one tap.
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
 }
 
-/// Pixels `STEP` elements apart, one tap: a 1x1 convolution of stride 1, or rows of a matrix. The step
-/// is a constant so that all of a tile's pixels share one address register.
+/// The bounds of the `t`-th of the nearly equal tiles of at most `most` pixels that `pixels` are cut
+/// into (49 pixels are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7): full tiles make the most of each load
+/// of weights.
+#[inline(always)]
+fn even_bounds(pixels: usize, most: usize, t: usize) -> Range<usize> {
+    let tiles = pixels.div_ceil(most);
+    pixels * t / tiles..pixels * (t + 1) / tiles
+}
+
+/// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
+macro_rules! one_tap_in_order {
+    (|$self:ident| $step:expr) => {
+        #[inline(always)]
+        fn taps(&self) -> usize {
+            1
+        }
+        #[inline(always)]
+        fn pixels(&self) -> usize {
+            self.pixels
+        }
+        #[inline(always)]
+        fn largest(&$self) -> Option<usize> {
+            $self.pixels.checked_sub(1).map(|last| last * $step)
+        }
+        #[inline(always)]
+        fn tiles(&self, most: usize) -> usize {
+            self.pixels.div_ceil(most)
+        }
+        #[inline(always)]
+        fn bounds(&self, most: usize, tile: usize) -> Range<usize> {
+            even_bounds(self.pixels, most, tile)
+        }
+        #[inline(always)]
+        fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+            std::array::from_fn(|p| first + p)
+        }
+        #[inline(always)]
+        fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
+            false
+        }
+        #[inline(always)]
+        fn tile<const P: usize>(&$self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+            std::array::from_fn(|p| base.wrapping_add((first + p) * $step))
+        }
+    };
+}
+
+/// Pixels of blocked channels that follow one another: a 1x1 convolution of stride 1, or Winograd's tiles.
+/// Their step is a constant, so that all of a tile's pixels share one address register.
 #[derive(Clone, Copy, Debug)]
-pub struct Strided<const STEP: usize> {
+pub struct BlockedPixels {
     /// Output pixels in the run; the first is at the source's start.
     pub pixels: usize,
 }
 
-// SAFETY: the last pixel has the largest offset.
-unsafe impl<const STEP: usize> Pixels for Strided<STEP> {
-    #[inline(always)]
-    fn taps(&self) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn pixels(&self) -> usize {
-        self.pixels
-    }
-    #[inline(always)]
-    fn largest(&self) -> Option<usize> {
-        self.pixels.checked_sub(1).map(|last| last * STEP)
-    }
-    #[inline(always)]
-    fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        std::array::from_fn(|p| base.wrapping_add((first + p) * STEP))
-    }
+// SAFETY: the last pixel has the largest offset; bounds and positions are those of the run.
+unsafe impl Pixels for BlockedPixels {
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
+}
+
+/// Rows of a matrix: pixels of NHWC, or of an im2col matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixRows {
+    /// Output pixels in the run; the first is at the source's start.
+    pub pixels: usize,
+    /// Elements from a row to the next.
+    pub step: usize,
+}
+
+// SAFETY: the last row has the largest offset; bounds and positions are those of the run.
+unsafe impl Pixels for MatrixRows {
+    one_tap_in_order!(|self| self.step);
 }
 
 /// The most consecutive channels of a tap that are read from one set of pointers.
@@ -114,7 +158,8 @@ pub const ZERO_RUN: usize = 64;
 /// What a tap that falls into padding reads.
 pub(super) static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
 
-// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements.
+// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements; a buffer's bounds are
+// inside its block, of whose pixels its positions are a permutation.
 unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
     fn taps(&self) -> usize {
@@ -127,6 +172,18 @@ unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
     fn largest(&self) -> Option<usize> {
         self.largest().map(|o| o as usize)
+    }
+    #[inline(always)]
+    fn tiles(&self, _: usize) -> usize {
+        self.tiles()
+    }
+    #[inline(always)]
+    fn bounds(&self, _: usize, tile: usize) -> Range<usize> {
+        self.tile(tile)
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        self.positions(first).map(|p| p as usize)
     }
     #[inline(always)]
     fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool {
@@ -145,17 +202,8 @@ unsafe impl Pixels for Indirection<'_> {
     }
 }
 
-/// The bounds of the `t`-th of the nearly equal tiles of at most `most` pixels that `pixels` are cut
-/// into (49 pixels are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7): full tiles make the most of each load
-/// of weights.
-#[inline(always)]
-pub fn tile_bounds(pixels: usize, most: usize, t: usize) -> Range<usize> {
-    let tiles = pixels.div_ceil(most);
-    pixels * t / tiles..pixels * (t + 1) / tiles
-}
-
 /// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
-/// for `out.rows()` blocks of 16 output channels.
+/// for the output channels of `out`, up to a panel's.
 pub struct PanelTimesPixels<'a, 'o, I> {
     /// The input.
     pub src: Source<'a>,
@@ -165,12 +213,22 @@ pub struct PanelTimesPixels<'a, 'o, I> {
     pub channels: Range<usize>,
     /// Bias, then weights as [`super::pack`] lays them out.
     pub panel: &'a [f32],
+    /// What comes after the sum.
+    pub epilogue: Finish<'a>,
+    /// Where results go.
+    pub out: Outputs<'o>,
+}
+
+/// What a tile does beside summing products onto the panel's bias.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish<'a> {
+    /// In place of the panel's bias, one for each pixel of the run: where output channels take the pixels'
+    /// place.
+    pub pixel_bias: Option<&'a [f32]>,
+    /// Added before the clamp: laid out as the outputs, from the element that corresponds to the first.
+    pub residual: Option<&'a [f32]>,
     /// Clamp below at zero.
     pub relu: bool,
-    /// Added before the clamp.
-    pub residual: Option<Residual<'a>>,
-    /// One row a channel block, 16 floats a pixel.
-    pub out: RowsMut<'o, f32>,
 }
 
 impl<I: Pixels> SimdTask for PanelTimesPixels<'_, '_, I> {
@@ -179,13 +237,17 @@ impl<I: Pixels> SimdTask for PanelTimesPixels<'_, '_, I> {
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         self.check();
-        match (S::F32_LANES, self.out.rows()) {
-            (16, 2) => self.tiles::<S, 14, 2>(simd),
-            (16, 1) => self.tiles::<S, 14, 1>(simd),
-            (8, 1) => self.tiles::<S, 6, 2>(simd),
-            (4, 1) => self.tiles::<S, 6, 4>(simd),
-            (1, 1) => self.tiles::<S, 2, 16>(simd),
-            (lanes, rows) => panic!("no tile of {rows} channel blocks for {lanes} lanes"),
+        // The tiles of `RegisterTile::of`.
+        match (S::F32_LANES, S::REGISTER_COUNT, self.out.blocks()) {
+            (16, 32, 2) => self.tiles::<S, 14, 2>(simd),
+            (16, 32, 1) => self.tiles::<S, 14, 1>(simd),
+            (16, _, 2) => self.tiles::<S, 6, 2>(simd),
+            (16, _, 1) => self.tiles::<S, 6, 1>(simd),
+            (8, _, 1) => self.tiles::<S, 6, 2>(simd),
+            (4, 32, 1) => self.tiles::<S, 6, 4>(simd),
+            (4, _, 1) => self.tiles::<S, 3, 4>(simd),
+            (1, _, 1) => self.tiles::<S, 2, 16>(simd),
+            (lanes, _, blocks) => panic!("no tile of {blocks} channel blocks for {lanes} lanes"),
         }
     }
 }
@@ -199,15 +261,11 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             block,
             block_stride,
         } = self.src;
-        let (rows, len) = (self.out.rows(), self.pixels.pixels() * CHANNEL_BLOCK);
-        assert!(
-            block > 0 && self.out.len() == len,
-            "output of {} for {len}",
-            self.out.len()
-        );
+        assert!(block > 0);
+        assert_eq!(self.out.pixels(), self.pixels.pixels(), "outputs");
         let k = self.pixels.taps() * self.channels.len();
         assert!(
-            self.panel.len() >= (k + 1) * rows * CHANNEL_BLOCK,
+            self.panel.len() >= (k + 1) * self.out.blocks() * CHANNEL_BLOCK,
             "panel too short"
         );
         if let (Some(offset), Some(last)) = (self.pixels.largest(), self.channels.clone().last()) {
@@ -218,20 +276,20 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
                 data.len()
             );
         }
-        if let Some(residual) = &self.residual {
-            assert!(
-                residual.data.len() >= (rows - 1) * residual.row_stride + len,
-                "residual"
-            );
-        }
+        let Finish {
+            pixel_bias,
+            residual,
+            relu: _,
+        } = self.epilogue;
+        assert!(pixel_bias.is_none_or(|b| b.len() >= self.out.pixels()));
+        assert!(residual.is_none_or(|r| r.len() >= self.out.extent()));
     }
 
-    /// Cuts the pixels into tiles of at most `P` ([`tile_bounds`]).
+    /// One register tile after the other, of at most `P` pixels.
     #[inline(always)]
     fn tiles<S: KernelSimd, const P: usize, const V: usize>(mut self, simd: S) {
-        let pixels = self.pixels.pixels();
-        for t in 0..pixels.div_ceil(P) {
-            let Range { start: first, end } = tile_bounds(pixels, P, t);
+        for t in 0..self.pixels.tiles(P) {
+            let Range { start: first, end } = self.pixels.bounds(P, t);
             macro_rules! sizes {
                 ($($n:literal)*) => {
                     match end - first {
@@ -247,10 +305,16 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// The tile of `P` pixels from `first` on, by `V` vectors of output channels.
     #[inline(always)]
     fn tile<S: KernelSimd, const P: usize, const V: usize>(&mut self, simd: S, first: usize) {
-        self.prefetch_outputs(simd, first, P);
-        let mut acc = [[simd.splat_f32s(0.0); V]; P];
+        self.prefetch_outputs::<S, P>(simd, first);
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
+        // SAFETY: inside the panel (`check`).
+        let bias: [S::f32s; V] = unsafe { load::<S, V>(self.panel.as_ptr()) };
+        let mut acc = [bias; P];
+        if let Some(bias) = self.epilogue.pixel_bias {
+            let bias: &[f32; P] = bias[first..].first_chunk().expect("a bias a pixel");
+            acc = bias.map(|x| [simd.splat_f32s(x); V]);
+        }
         // SAFETY: inside the panel (`check`).
         let mut weights = unsafe { self.panel.as_ptr().add(row) };
         let Source {
@@ -300,24 +364,19 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// Asks for the lines that `finish` will add and write: they arrive during the reduction, where
     /// otherwise a tile would end in waiting for L3 or memory.
     #[inline(always)]
-    fn prefetch_outputs<S: KernelSimd>(&mut self, simd: S, first: usize, pixels: usize) {
-        for block in 0..self.out.rows() {
-            let out = self.out.row(block)[first * CHANNEL_BLOCK..].as_ptr();
-            for p in 0..pixels {
-                simd.prefetch(out.wrapping_add(p * CHANNEL_BLOCK));
-            }
-            if let Some(Residual { data, row_stride }) = self.residual {
-                let at = data
-                    .as_ptr()
-                    .wrapping_add(block * row_stride + first * CHANNEL_BLOCK);
-                for p in 0..pixels {
-                    simd.prefetch(at.wrapping_add(p * CHANNEL_BLOCK));
+    fn prefetch_outputs<S: KernelSimd, const P: usize>(&self, simd: S, first: usize) {
+        for pixel in self.pixels.positions::<P>(first) {
+            for block in 0..self.out.blocks() {
+                let at = self.out.offset(pixel, block);
+                simd.prefetch(self.out.as_ptr().wrapping_add(at));
+                if let Some(residual) = self.epilogue.residual {
+                    simd.prefetch(residual.as_ptr().wrapping_add(at));
                 }
             }
         }
     }
 
-    /// Bias, residual, ReLU, and the one store of each output.
+    /// Residual, ReLU, and the one store of each output.
     #[inline(always)]
     fn finish<S: KernelSimd, const P: usize, const V: usize>(
         &mut self,
@@ -325,29 +384,54 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         first: usize,
         acc: [[S::f32s; V]; P],
     ) {
-        // SAFETY: the bias is the panel's first row (`check`).
-        let bias: [S::f32s; V] = unsafe { load::<S, V>(self.panel.as_ptr()) };
-        let zero = simd.splat_f32s(0.0);
-        for v in 0..V {
-            let at = v * S::F32_LANES;
-            let (block, lane) = (at / CHANNEL_BLOCK, at % CHANNEL_BLOCK);
-            let out = &mut self.out.row(block)[first * CHANNEL_BLOCK..][..P * CHANNEL_BLOCK];
+        let pixels = self.pixels.positions::<P>(first);
+        if self.out.channels() < V * S::F32_LANES {
+            // Copied one by one: an accumulator whose address is taken would live in memory from the start.
+            let mut sums = [[simd.splat_f32s(0.0); V]; P];
             each_pixel!(P, |p| {
-                let at = p * CHANNEL_BLOCK + lane;
-                let mut y = simd.add_f32s(acc[p][v], bias[v]);
-                if let Some(Residual { data, row_stride }) = self.residual {
-                    let at = block * row_stride + first * CHANNEL_BLOCK + at;
-                    // SAFETY: `check` found the tile's rows inside the residual.
-                    let [r] = unsafe { load::<S, 1>(data.as_ptr().add(at)) };
+                for v in 0..V {
+                    sums[p][v] = acc[p][v];
+                }
+            });
+            return self.finish_edge(&pixels, bytemuck::must_cast_slice(sums.as_flattened()));
+        }
+        let Finish { residual, relu, .. } = self.epilogue;
+        each_pixel!(P, |p| {
+            for (v, &sum) in acc[p].iter().enumerate() {
+                let lane = v * S::F32_LANES;
+                let at = self.out.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK;
+                let mut y = sum;
+                if let Some(residual) = residual {
+                    // SAFETY: as long as the outputs (`check`), of which these are inside.
+                    let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
                     y = simd.add_f32s(y, r);
                 }
-                if self.relu {
-                    // Not `max`: it would lose a NaN on some instruction sets and keep it on others.
-                    y = simd.select_f32s(simd.less_than_f32s(y, zero), zero, y);
+                if relu {
+                    y = simd.relu(y);
                 }
-                // SAFETY: `at` and the lanes behind it are inside `out`, P blocks of 16.
-                unsafe { store::<S>(out.as_mut_ptr().add(at), y) };
-            });
+                // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
+                unsafe { store::<S>(self.out.as_mut_ptr().add(at), y) };
+            }
+        });
+    }
+
+    /// The same for the end of a matrix's row, where the channels don't fill the vectors.
+    #[inline(never)]
+    fn finish_edge(&mut self, pixels: &[usize], sums: &[f32]) {
+        let width = sums.len() / pixels.len();
+        for (&pixel, sums) in pixels.iter().zip(sums.chunks_exact(width)) {
+            for (channel, sum) in sums.iter().take(self.out.channels()).enumerate() {
+                let at = self.out.offset(pixel, channel / CHANNEL_BLOCK) + channel % CHANNEL_BLOCK;
+                let mut y = *sum;
+                if let Some(residual) = self.epilogue.residual {
+                    y += residual[at];
+                }
+                if self.epilogue.relu && y < 0.0 {
+                    y = 0.0;
+                }
+                // SAFETY: a pixel below `out.pixels()`, a channel below `out.channels()`.
+                unsafe { self.out.as_mut_ptr().add(at).write(y) };
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
 //! * [`indirection`]: where each output pixel's taps lie in the input;
+//! * [`outputs`]: where it writes, whatever the layout;
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`winograd`]: transforms of tiles;
 //! * [`mod@pool`], windows of rows of pixels;
@@ -9,6 +10,7 @@
 
 pub mod gemm;
 pub mod indirection;
+pub mod outputs;
 pub mod pack;
 pub mod pool;
 pub mod probe;

@@ -22,7 +22,15 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
 #[cfg(test)]
 use crate::isa::SimdTask;
-use crate::micro::gemm::Residual;
+
+/// What is added to the output, in the output's layout.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual<'a> {
+    /// From the first element that corresponds to `out`.
+    pub data: &'a [f32],
+    /// Elements from a channel block to the next.
+    pub row_stride: usize,
+}
 
 /// The one-dimensional transforms of F(M, 3), T = M + 2.
 pub trait Transform<const M: usize, const T: usize>: Copy + Send + Sync + 'static {

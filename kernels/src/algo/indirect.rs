@@ -1,0 +1,60 @@
+//! Convolution through an indirection buffer: every tap read where it lies in the input, nothing
+//! materialised. The plan behind direct convolution on NCHW16c, implicit GEMM on NHWC, and strided 1x1.
+
+use super::blocked::BlockedConv;
+use crate::exec::Executor;
+use crate::micro::indirection::IndirectionBuffer;
+use crate::plan::{Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported};
+use crate::problem::{ConvShape, Problem};
+use crate::tensor::{CacheLine, Layout};
+
+/// Blocks of pixels, each with its part of the buffer, against every panel of weights.
+pub(super) struct IndirectPlan {
+    spec: PlanSpec,
+    blocked: BlockedConv,
+    buffer: IndirectionBuffer,
+}
+
+impl IndirectPlan {
+    /// From and to `layout`, NCHW16c or NHWC.
+    pub(super) fn new(
+        problem: &Problem,
+        conv: &ConvShape,
+        layout: Layout,
+        cx: &PlanCx<'_>,
+    ) -> Result<Self, Unsupported> {
+        // Inputs under a pixel that are new: neighbouring pixels share the rest.
+        let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
+        let bytes_per_pixel = conv.c_in * step(0) * step(1) * 4;
+        let blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
+        let buffer = IndirectionBuffer::of_conv(
+            conv,
+            blocked.pixel_blocks(),
+            blocked.tile.pixels,
+            blocked.pixel_stride(),
+        );
+        Ok(IndirectPlan {
+            spec: blocked.spec(buffer.computed(), 0),
+            blocked,
+            buffer,
+        })
+    }
+}
+
+impl Plan for IndirectPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        self.blocked.prepare(params, packed);
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        self.blocked.each_block(&self.spec, args, |task, _| {
+            let pixels = self.buffer.block(task.index);
+            let src = self.blocked.source(task.image);
+            task.multiply(src, pixels);
+        });
+    }
+}
