@@ -9,7 +9,7 @@
 //! A tap that falls into padding for all of a tile's pixels is skipped, so tiles are cut with the padding
 //! in mind: pixels of a block are taken row by row, or grouped by which of the filter's columns they
 //! see, whichever costs less, and tile bounds follow from dynamic programming over the modelled
-//! cost ([`TileCost`]). On a 7x7 map a 3x3 filter then computes 0.85 of its nominal products, on a 14x14
+//! cost (`TileCost`). On a 7x7 map a 3x3 filter then computes 0.85 of its nominal products, on a 14x14
 //! map 0.91, without a branch in the inner loop.
 
 use crate::problem::ConvShape;
