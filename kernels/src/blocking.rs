@@ -72,14 +72,15 @@ impl RegisterTile {
     /// |---|---|---|
     /// | AVX-512 | 32 of 16 lanes | 14 x 2 |
     /// | AVX2 | 16 of 8 lanes | 6 x 2 (one channel block) |
-    /// | NEON | 32 of 4 lanes | 6 x 4 (one channel block) |
+    /// | NEON | 32 of 4 lanes | 5 x 4 (one channel block) |
     /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats |
     /// | emulated | 16 | 6 x 2, 6 x 2, 3 x 4 |
     pub const fn of(isa: Isa) -> Self {
         let (pixels, blocks) = match (isa.lanes(), isa.registers()) {
             (16, 32) => (14, 2),
             (16, _) => (6, 2),
-            (8, _) | (4, 32) => (6, 1),
+            (8, _) => (6, 1),
+            (4, 32) => (5, 1),
             (4, _) => (3, 1),
             _ => (2, 1),
         };

@@ -12,6 +12,17 @@ pub trait KernelSimd: Simd {
         self.select_f32s(self.less_than_f32s(y, zero), zero, y)
     }
 
+    /// One of `N` floats in every lane. A broadcast from memory costs no more than a load where there is
+    /// one; NEON's FMA takes it from a lane instead, so there `N` floats are loaded as vectors.
+    ///
+    /// # Safety
+    /// `from` is valid for a read of `N` floats, and `index` below `N`.
+    #[inline(always)]
+    unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.splat_f32s(unsafe { *from.add(index) })
+    }
+
     /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
@@ -113,7 +124,26 @@ impl KernelSimd for pulp::Scalar128b {}
 impl KernelSimd for pulp::Scalar256b {}
 impl KernelSimd for pulp::Scalar512b {}
 #[cfg(target_arch = "aarch64")]
-impl KernelSimd for pulp::aarch64::Neon {}
+impl KernelSimd for pulp::aarch64::Neon {
+    #[inline(always)]
+    unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { !N.is_multiple_of(Self::F32_LANES) } {
+            // SAFETY: the caller's promise.
+            return self.splat_f32s(unsafe { *from.add(index) });
+        }
+        // SAFETY: the token proves NEON; `N` floats are whole vectors, of which this is one.
+        pulp::cast(unsafe {
+            use core::arch::aarch64::{vdupq_laneq_f32, vld1q_f32};
+            let floats = vld1q_f32(from.add(index / 4 * 4));
+            match index % 4 {
+                0 => vdupq_laneq_f32::<0>(floats),
+                1 => vdupq_laneq_f32::<1>(floats),
+                2 => vdupq_laneq_f32::<2>(floats),
+                _ => vdupq_laneq_f32::<3>(floats),
+            }
+        })
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V3 {

@@ -40,15 +40,15 @@ pub struct Source<'a> {
     pub block_stride: usize,
 }
 
-/// The body for each pixel of a tile, written out: LLVM leaves a loop of 14 rolled, and then keeps the
-/// accumulators in memory (0.39 of the peak instead of 0.98).
-macro_rules! each_pixel {
-    ($count:ident, |$p:ident| $body:block) => {
-        each_pixel!(@ $count, $p, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+/// The body for each of a tile's pixels, vectors or channels, written out: LLVM leaves some loops over a
+/// constant range rolled, and then keeps the accumulators in memory (0.39 of the peak instead of 0.98).
+macro_rules! each {
+    ($count:ident, |$i:ident| $body:block) => {
+        each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $count:ident, $p:ident, $body:block, $($n:literal)*) => {
+    (@ $count:ident, $i:ident, $body:block, $($n:literal)*) => {
         $(if const { $n < $count } {
-            let $p: usize = $n;
+            let $i: usize = $n;
             $body
         })*
     };
@@ -239,14 +239,14 @@ impl<I: Pixels> SimdTask for PanelTimesPixels<'_, '_, I> {
         self.check();
         // The tiles of `RegisterTile::of`.
         match (S::F32_LANES, S::REGISTER_COUNT, self.out.blocks()) {
-            (16, 32, 2) => self.tiles::<S, 14, 2>(simd),
-            (16, 32, 1) => self.tiles::<S, 14, 1>(simd),
-            (16, _, 2) => self.tiles::<S, 6, 2>(simd),
-            (16, _, 1) => self.tiles::<S, 6, 1>(simd),
-            (8, _, 1) => self.tiles::<S, 6, 2>(simd),
-            (4, 32, 1) => self.tiles::<S, 6, 4>(simd),
-            (4, _, 1) => self.tiles::<S, 3, 4>(simd),
-            (1, _, 1) => self.tiles::<S, 2, 16>(simd),
+            (16, 32, 2) => self.tiles::<S, 14, 2, 1>(simd),
+            (16, 32, 1) => self.tiles::<S, 14, 1, 1>(simd),
+            (16, _, 2) => self.tiles::<S, 6, 2, 1>(simd),
+            (16, _, 1) => self.tiles::<S, 6, 1, 1>(simd),
+            (8, _, 1) => self.tiles::<S, 6, 2, 4>(simd),
+            (4, 32, 1) => self.tiles::<S, 5, 4, 4>(simd),
+            (4, _, 1) => self.tiles::<S, 3, 4, 4>(simd),
+            (1, _, 1) => self.tiles::<S, 2, 16, 1>(simd),
             (lanes, _, blocks) => panic!("no tile of {blocks} channel blocks for {lanes} lanes"),
         }
     }
@@ -287,13 +287,13 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
 
     /// One register tile after the other, of at most `P` pixels.
     #[inline(always)]
-    fn tiles<S: KernelSimd, const P: usize, const V: usize>(mut self, simd: S) {
+    fn tiles<S: KernelSimd, const P: usize, const V: usize, const K: usize>(mut self, simd: S) {
         for t in 0..self.pixels.tiles(P) {
             let Range { start: first, end } = self.pixels.bounds(P, t);
             macro_rules! sizes {
                 ($($n:literal)*) => {
                     match end - first {
-                        $($n => if const { $n <= P } { self.tile::<S, $n, V>(simd, first) },)*
+                        $($n => if const { $n <= P } { self.tile::<S, $n, V, K>(simd, first) },)*
                         _ => unreachable!("a tile has at most {P} pixels"),
                     }
                 };
@@ -304,7 +304,11 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
 
     /// The tile of `P` pixels from `first` on, by `V` vectors of output channels.
     #[inline(always)]
-    fn tile<S: KernelSimd, const P: usize, const V: usize>(&mut self, simd: S, first: usize) {
+    fn tile<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+    ) {
         self.prefetch_outputs::<S, P>(simd, first);
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
@@ -336,21 +340,21 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
                 let run = left.min(block - lane).min(ZERO_RUN);
                 let base = data.as_ptr().wrapping_add(block_at + lane);
                 let x: [*const f32; P] = self.pixels.tile(tap, first, base);
-                for k in 0..run {
-                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`).
-                    let w: [S::f32s; V] = unsafe { load::<S, V>(weights.add(k * row)) };
-                    each_pixel!(P, |p| {
-                        // SAFETY: either among zeros, of which `run` reads no more; or inside
-                        // `data`: the offset is at most `largest`, for which `check` found the last
-                        // channel there, and `run` leaves neither the channels nor their block.
-                        let x = simd.splat_f32s(unsafe { *x[p].add(k) });
-                        for v in 0..V {
-                            acc[p][v] = simd.mul_add_e_f32s(x, w[v], acc[p][v]);
-                        }
-                    });
+                let (steps, rest) = (run / K, run % K);
+                // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
+                // either among zeros, of which `run` reads no more; or inside `data`: the offset is at most
+                // `largest`, for which `check` found the last channel there, and `run` leaves neither the
+                // channels nor their block.
+                unsafe {
+                    for step in 0..steps {
+                        let k = step * K;
+                        acc = multiply::<S, P, V, K>(simd, x, k, weights.add(k * row), acc);
+                    }
+                    for k in run - rest..run {
+                        acc = multiply::<S, P, V, 1>(simd, x, k, weights.add(k * row), acc);
+                    }
+                    weights = weights.add(run * row);
                 }
-                // SAFETY: as above.
-                weights = unsafe { weights.add(run * row) };
                 left -= run;
                 lane += run;
                 if lane == block {
@@ -388,19 +392,19 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         if self.out.channels() < V * S::F32_LANES {
             // Copied one by one: an accumulator whose address is taken would live in memory from the start.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
-            each_pixel!(P, |p| {
-                for v in 0..V {
+            each!(P, |p| {
+                each!(V, |v| {
                     sums[p][v] = acc[p][v];
-                }
+                });
             });
             return self.finish_edge(&pixels, bytemuck::must_cast_slice(sums.as_flattened()));
         }
         let Finish { residual, relu, .. } = self.epilogue;
-        each_pixel!(P, |p| {
-            for (v, &sum) in acc[p].iter().enumerate() {
+        each!(P, |p| {
+            each!(V, |v| {
                 let lane = v * S::F32_LANES;
                 let at = self.out.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK;
-                let mut y = sum;
+                let mut y = acc[p][v];
                 if let Some(residual) = residual {
                     // SAFETY: as long as the outputs (`check`), of which these are inside.
                     let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
@@ -411,7 +415,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
                 }
                 // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
                 unsafe { store::<S>(self.out.as_mut_ptr().add(at), y) };
-            }
+            });
         });
     }
 
@@ -434,6 +438,32 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             }
         }
     }
+}
+
+/// `K` channels from the `k`-th on, of `P` pixels, times as many rows of `V` weights.
+///
+/// # Safety
+/// `weights` is valid for a read of `K` rows, each of `x` for one of `k + K` floats.
+#[inline(always)]
+unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
+    simd: S,
+    x: [*const f32; P],
+    k: usize,
+    weights: *const f32,
+    mut acc: [[S::f32s; V]; P],
+) -> [[S::f32s; V]; P] {
+    each!(K, |c| {
+        // SAFETY: the caller's promise.
+        let w: [S::f32s; V] = unsafe { load::<S, V>(weights.add(c * V * S::F32_LANES)) };
+        each!(P, |p| {
+            // SAFETY: the caller's promise.
+            let x = unsafe { simd.broadcast::<K>(x[p].add(k), c) };
+            for v in 0..V {
+                acc[p][v] = simd.mul_add_e_f32s(x, w[v], acc[p][v]);
+            }
+        });
+    });
+    acc
 }
 
 /// One vector to memory.
