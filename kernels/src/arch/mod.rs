@@ -1,15 +1,14 @@
-//! What pulp can't say, or not in one instruction: prefetch, streaming stores, ReLU.
+//! What pulp can't say, or not in one instruction: prefetch, streaming stores, broadcasts, ReLU.
 #![allow(unsafe_code)]
 
 use pulp::Simd;
 
 /// pulp's `Simd` and what kernels need beside it.
 pub trait KernelSimd: Simd {
-    /// max(0, y) that keeps a NaN.
+    /// max(least, y) that keeps a NaN: a ReLU where `least` is 0.
     #[inline(always)]
-    fn relu(self, y: Self::f32s) -> Self::f32s {
-        let zero = self.splat_f32s(0.0);
-        self.select_f32s(self.less_than_f32s(y, zero), zero, y)
+    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
+        self.select_f32s(self.less_than_f32s(y, least), least, y)
     }
 
     /// One of `N` floats in every lane. A broadcast from memory costs no more than a load where there is
@@ -148,9 +147,9 @@ impl KernelSimd for pulp::aarch64::Neon {
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V3 {
     #[inline(always)]
-    fn relu(self, y: Self::f32s) -> Self::f32s {
+    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.
-        self.max_f32s(self.splat_f32s(0.0), y)
+        self.max_f32s(least, y)
     }
 
     #[inline(always)]
@@ -163,9 +162,9 @@ impl KernelSimd for pulp::x86::V3 {
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V4 {
     #[inline(always)]
-    fn relu(self, y: Self::f32s) -> Self::f32s {
+    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.
-        self.max_f32s(self.splat_f32s(0.0), y)
+        self.max_f32s(least, y)
     }
 
     #[inline(always)]

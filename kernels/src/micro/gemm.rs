@@ -80,11 +80,14 @@ pub unsafe trait Pixels: Copy {
 
 /// The bounds of the `t`-th of the nearly equal tiles of at most `most` pixels that `pixels` are cut
 /// into (49 pixels are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7): full tiles make the most of each load
-/// of weights.
+/// of weights. The longer ones come first: a division a tile, or sizes that alternate, would be felt where
+/// the reduction is short.
 #[inline(always)]
 fn even_bounds(pixels: usize, most: usize, t: usize) -> Range<usize> {
     let tiles = pixels.div_ceil(most);
-    pixels * t / tiles..pixels * (t + 1) / tiles
+    let (len, longer) = (pixels / tiles, pixels % tiles);
+    let start = t * len + t.min(longer);
+    start..start + len + usize::from(t < longer)
 }
 
 /// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
@@ -288,12 +291,21 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// One register tile after the other, of at most `P` pixels.
     #[inline(always)]
     fn tiles<S: KernelSimd, const P: usize, const V: usize, const K: usize>(mut self, simd: S) {
+        let Source {
+            block,
+            block_stride,
+            ..
+        } = self.src;
+        let (block_at, lane) = (
+            self.channels.start / block * block_stride,
+            self.channels.start % block,
+        );
         for t in 0..self.pixels.tiles(P) {
             let Range { start: first, end } = self.pixels.bounds(P, t);
             macro_rules! sizes {
                 ($($n:literal)*) => {
                     match end - first {
-                        $($n => if const { $n <= P } { self.tile::<S, $n, V, K>(simd, first) },)*
+                        $($n => if const { $n <= P } { self.tile::<S, $n, V, K>(simd, first, block_at, lane) },)*
                         _ => unreachable!("a tile has at most {P} pixels"),
                     }
                 };
@@ -302,12 +314,15 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         }
     }
 
-    /// The tile of `P` pixels from `first` on, by `V` vectors of output channels.
+    /// The tile of `P` pixels from `first` on, by `V` vectors of output channels. The first input channel is
+    /// the `lane`-th of the block at `block_at`.
     #[inline(always)]
     fn tile<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
         &mut self,
         simd: S,
         first: usize,
+        block_at: usize,
+        lane: usize,
     ) {
         self.prefetch_outputs::<S, P>(simd, first);
         // The bias comes first: one row of the panel.
@@ -326,20 +341,25 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             block,
             block_stride,
         } = self.src;
-        let Range { start, end } = self.channels;
-        let (start_block, start_lane) = (start / block * block_stride, start % block);
+        let channels = self.channels.len();
 
         for tap in 0..self.pixels.taps() {
             if self.pixels.skips::<P>(tap, first) {
                 // SAFETY: stays inside the panel: one row for each tap and channel.
-                weights = unsafe { weights.add((end - start) * row) };
+                weights = unsafe { weights.add(channels * row) };
                 continue;
             }
-            let (mut block_at, mut lane, mut left) = (start_block, start_lane, end - start);
+            let (mut block_at, mut lane, mut left) = (block_at, lane, channels);
             while left > 0 {
                 let run = left.min(block - lane).min(ZERO_RUN);
                 let base = data.as_ptr().wrapping_add(block_at + lane);
                 let x: [*const f32; P] = self.pixels.tile(tap, first, base);
+                // A tap next to another finds its inputs in L1; of a single one the next block's are asked for.
+                if self.pixels.taps() == 1 && run < left && lane + run == block {
+                    each!(P, |p| {
+                        simd.prefetch(x[p].wrapping_add(block_stride));
+                    });
+                }
                 let (steps, rest) = (run / K, run % K);
                 // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
                 // either among zeros, of which `run` reads no more; or inside `data`: the offset is at most
@@ -386,7 +406,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         &mut self,
         simd: S,
         first: usize,
-        acc: [[S::f32s; V]; P],
+        mut acc: [[S::f32s; V]; P],
     ) {
         let pixels = self.pixels.positions::<P>(first);
         if self.out.channels() < V * S::F32_LANES {
@@ -400,19 +420,24 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             return self.finish_edge(&pixels, bytemuck::must_cast_slice(sums.as_flattened()));
         }
         let Finish { residual, relu, .. } = self.epilogue;
-        each!(P, |p| {
-            each!(V, |v| {
-                let lane = v * S::F32_LANES;
-                let at = self.out.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK;
-                let mut y = acc[p][v];
-                if let Some(residual) = residual {
+        let at = |out: &Outputs<'_>, p: usize, v: usize| {
+            let lane = v * S::F32_LANES;
+            out.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
+        };
+        if let Some(residual) = residual {
+            each!(P, |p| {
+                each!(V, |v| {
+                    let at = at(&self.out, p, v);
                     // SAFETY: as long as the outputs (`check`), of which these are inside.
                     let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
-                    y = simd.add_f32s(y, r);
-                }
-                if relu {
-                    y = simd.relu(y);
-                }
+                    acc[p][v] = simd.add_f32s(acc[p][v], r);
+                });
+            });
+        }
+        let least = simd.splat_f32s(if relu { 0.0 } else { f32::NEG_INFINITY });
+        each!(P, |p| {
+            each!(V, |v| {
+                let (at, y) = (at(&self.out, p, v), simd.at_least(least, acc[p][v]));
                 // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
                 unsafe { store::<S>(self.out.as_mut_ptr().add(at), y) };
             });
