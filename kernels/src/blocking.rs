@@ -68,13 +68,36 @@ impl RegisterTile {
     /// The tile for an instruction set: as many accumulators as registers allow, leaving one or two
     /// for the weights and the broadcast input.
     ///
-    /// | | registers | accumulators |
-    /// |---|---|---|
-    /// | AVX-512 | 32 of 16 lanes | 14 x 2 |
-    /// | AVX2 | 16 of 8 lanes | 6 x 2 (one channel block) |
-    /// | NEON | 32 of 4 lanes | 5 x 4 (one channel block) |
-    /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats |
-    /// | emulated | 16 | 6 x 2, 6 x 2, 3 x 4 |
+    /// | | registers | accumulators | channels a step |
+    /// |---|---|---|---|
+    /// | AVX-512 | 32 of 16 lanes | 14 x 2 | 1 |
+    /// | AVX2 | 16 of 8 lanes | 6 x 2 (one channel block) | 4 |
+    /// | NEON | 32 of 4 lanes | 5 x 4 (one channel block) | 4 |
+    /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats | 1 |
+    /// | emulated | 16 | 6 x 2, 6 x 2, 3 x 4 | 1, 4, 4 |
+    ///
+    /// Measured on AMD Zen 4, one thread, all in turns in one process: fractions of the FMA peak, by nominal
+    /// flops, of `gemm-1x1` and `direct` on ResNet-50's layers (the tile alone: before inputs were
+    /// prefetched).
+    ///
+    /// | AVX2: tile, channels a step | 6x2, 1 | 6x2, 2 | 6x2, 4 | 6x2, 8 | 6x2, 16 | 5x2, 4 | 4x2, 4 | 3x4, 1 | 3x4, 4 |
+    /// |---|---|---|---|---|---|---|---|---|---|
+    /// | 1x1 64-64 @56 | .90 | .88 | .88 | .89 | .88 | .86 | .83 | .42 | .50 |
+    /// | 1x1 512-128 @28 | .94 | .94 | .93 | .94 | .95 | .88 | .83 | .39 | .48 |
+    /// | 1x1 1024-256 @14 | .93 | .91 | .93 | .94 | .94 | .89 | .84 | .39 | .48 |
+    /// | 1x1 2048-512 @7 | .91 | .92 | .92 | .91 | .94 | .90 | .83 | .40 | .49 |
+    /// | 3x3 64 @56 | .96 | .97 | .96 | .88 | .94 | .92 | .89 | .41 | .47 |
+    /// | 3x3 128 @28 | 1.00 | 1.00 | 1.01 | .91 | .98 | .96 | .93 | .42 | .48 |
+    /// | 3x3 256 @14 | 1.04 | 1.05 | 1.05 | .94 | 1.03 | 1.00 | .96 | .44 | .50 |
+    /// | 3x3 512 @7 | 1.02 | 1.02 | 1.02 | 1.00 | 1.03 | 1.02 | .89 | .53 | .60 |
+    /// | geometric mean of 14 layers | .93 | .93 | .93 | .90 | .93 | .90 | .85 | .41 | .49 |
+    ///
+    /// 3x4 spills, and so does 6x2 in steps of 8 and 16 where each pixel has its own address. Steps of 1, 2
+    /// and 4 channels are the same here; 4 leaves narrower cores more room (0.57 of the instructions are FMAs,
+    /// of 1 channel 0.50). AVX-512 gained nothing from longer steps: 14x2 in steps of 1, 2, 4 .986, .984,
+    /// .985; 12x2 .989. To repeat it, change the arms of `PanelTimesPixels::run` (and `of`), and alternate
+    /// `convroof bench --threads 1 --network resnet50 --variant gemm-1x1/avx2/st,direct/avx2/st` of the two
+    /// builds.
     pub const fn of(isa: Isa) -> Self {
         let (pixels, blocks) = match (isa.lanes(), isa.registers()) {
             (16, 32) => (14, 2),
