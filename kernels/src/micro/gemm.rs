@@ -19,7 +19,7 @@
 //! peak from 3 instructions a cycle on; with four pipes all of it from 5 on, 0.82 of it at 4.
 //!
 //! Inputs are found through [`Pixels`], so that one kernel serves direct convolution, 1x1, im2col and
-//! the products of Winograd: pixels a constant step apart ([`Strided`]), or an [`Indirection`]
+//! the products of Winograd: pixels a step apart ([`BlockedPixels`], [`MatrixRows`]), or an [`Indirection`]
 //! (Dukhan 2019, *The Indirect Convolution Algorithm*), where a pixel and a tap give an offset into
 //! the source, or none where the tap falls into padding; then a line of zeros is read, without a
 //! branch in the inner loop.
