@@ -177,7 +177,6 @@ impl BlockedConv {
                         relu: self.problem.epilogue.relu,
                     },
                     isa: self.isa,
-                    layout: self.layout,
                     out,
                 };
                 work(task, scratch);
@@ -198,42 +197,41 @@ pub(super) struct BlockTask<'a, 'o> {
     packed: &'a [f32],
     epilogue: Finish<'a>,
     isa: IsaToken,
-    layout: Layout,
     out: RowsMut<'o, f32>,
 }
 
 impl BlockTask<'_, '_> {
-    /// Multiplies the pixels with every panel of the task.
-    pub(super) fn multiply<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
-        let (first, rows, cols, stride) = (
-            self.panels[0].block,
-            self.out.rows(),
-            self.out.len(),
-            self.out.stride(),
-        );
+    /// Multiplies the pixels with every panel of the task, into NCHW16c.
+    pub(super) fn multiply_blocked<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
+        let (first, cols, stride) = (self.panels[0].block, self.out.len(), self.out.stride());
         for panel in self.panels {
             let blocks = panel.block - first..panel.block - first + panel.blocks;
-            let (at, out) = match self.layout {
-                Layout::Nhwc => {
-                    let channels =
-                        blocks.start * CHANNEL_BLOCK..(blocks.end * CHANNEL_BLOCK).min(cols);
-                    let at = channels.start;
-                    (at, Outputs::matrix(self.out.part(0..rows, channels)))
-                }
-                _ => (
-                    blocks.start * stride,
-                    Outputs::blocked(self.out.part(blocks, 0..cols)),
-                ),
-            };
+            let at = blocks.start * stride;
+            let out = Outputs::blocked(self.out.part(blocks, 0..cols));
             self.isa.dispatch(PanelTimesPixels {
                 src,
                 pixels,
                 channels: panel.channels.clone(),
                 panel: &self.packed[panel.floats.clone()],
-                epilogue: Finish {
-                    residual: self.epilogue.residual.map(|r| &r[at..]),
-                    ..self.epilogue
-                },
+                epilogue: self.epilogue.from(at),
+                out,
+            });
+        }
+    }
+
+    /// The same into NHWC.
+    pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
+        let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
+        for panel in self.panels {
+            let start = (panel.block - first) * CHANNEL_BLOCK;
+            let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);
+            let out = Outputs::matrix(self.out.part(0..rows, channels));
+            self.isa.dispatch(PanelTimesPixels {
+                src,
+                pixels,
+                channels: panel.channels.clone(),
+                panel: &self.packed[panel.floats.clone()],
+                epilogue: self.epilogue.from(start),
                 out,
             });
         }

@@ -104,8 +104,8 @@ impl Plan for Gemm1x1Plan {
             src.data = &src.data[task.pixels.start * step..];
             let pixels = task.pixels.len();
             match self.spec.layouts.src {
-                Layout::Nhwc => task.multiply(src, MatrixRows { pixels, step }),
-                _ => task.multiply(src, BlockedPixels { pixels }),
+                Layout::Nhwc => task.multiply_rows(src, MatrixRows { pixels, step }),
+                _ => task.multiply_blocked(src, BlockedPixels { pixels }),
             }
         });
     }

@@ -113,7 +113,7 @@ impl Plan for Im2colPlan {
                 block_stride: 0,
             };
             let rows = self.rows.block(task.index);
-            task.multiply(src, rows);
+            task.multiply_blocked(src, rows);
         });
     }
 }

@@ -104,7 +104,7 @@ impl Plan for ImagePlan {
                 block_stride: 0,
             };
             let pixels = self.buffer.block(task.index);
-            task.multiply(src, pixels);
+            task.multiply_blocked(src, pixels);
         });
     }
 }

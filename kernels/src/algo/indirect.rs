@@ -54,7 +54,10 @@ impl Plan for IndirectPlan {
         self.blocked.each_block(&self.spec, args, |task, _| {
             let pixels = self.buffer.block(task.index);
             let src = self.blocked.source(task.image);
-            task.multiply(src, pixels);
+            match self.spec.layouts.dst {
+                Layout::Nhwc => task.multiply_rows(src, pixels),
+                _ => task.multiply_blocked(src, pixels),
+            }
         });
     }
 }

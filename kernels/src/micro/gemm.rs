@@ -26,7 +26,8 @@
 #![allow(unsafe_code)]
 
 use super::indirection::{Indirection, PADDING};
-use super::outputs::Outputs;
+use super::outputs::{Outputs, Place};
+use super::tiles::{Tiles, even_tiles};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
@@ -64,7 +65,7 @@ macro_rules! each {
 ///
 /// # Safety
 /// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
-/// `bounds` are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
+/// Tiles are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
 pub unsafe trait Pixels: Copy {
     /// Taps of the filter.
     fn taps(&self) -> usize;
@@ -72,28 +73,14 @@ pub unsafe trait Pixels: Copy {
     fn pixels(&self) -> usize;
     /// The largest offset; none if every tap of every pixel falls into padding.
     fn largest(&self) -> Option<usize>;
-    /// Register tiles of at most `most` pixels.
-    fn tiles(&self, most: usize) -> usize;
-    /// The pixels of a tile, in the order of the tiles.
-    fn bounds(&self, most: usize, tile: usize) -> Range<usize>;
+    /// The register tiles, of at most `most` pixels each, one after the other.
+    fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles>;
     /// Which of the run's pixels `P` of them from `first` on are, in that order.
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
     /// Whether a tap falls into padding for all of `P` pixels from `first` on.
     fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool;
     /// Where the inputs of `P` pixels from `first` on are, for one tap.
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
-}
-
-/// The bounds of the `t`-th of the nearly equal tiles of at most `most` pixels that `pixels` are cut
-/// into (49 pixels are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7): full tiles make the most of each load
-/// of weights. The longer ones come first: a division a tile, or sizes that alternate, would be felt where
-/// the reduction is short.
-#[inline(always)]
-fn even_bounds(pixels: usize, most: usize, t: usize) -> Range<usize> {
-    let tiles = pixels.div_ceil(most);
-    let (len, longer) = (pixels / tiles, pixels % tiles);
-    let start = t * len + t.min(longer);
-    start..start + len + usize::from(t < longer)
 }
 
 /// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
@@ -112,12 +99,8 @@ macro_rules! one_tap_in_order {
             $self.pixels.checked_sub(1).map(|last| last * $step)
         }
         #[inline(always)]
-        fn tiles(&self, most: usize) -> usize {
-            self.pixels.div_ceil(most)
-        }
-        #[inline(always)]
-        fn bounds(&self, most: usize, tile: usize) -> Range<usize> {
-            even_bounds(self.pixels, most, tile)
+        fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {
+            even_tiles(self.pixels, most)
         }
         #[inline(always)]
         fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
@@ -142,7 +125,7 @@ pub struct BlockedPixels {
     pub pixels: usize,
 }
 
-// SAFETY: the last pixel has the largest offset; bounds and positions are those of the run.
+// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
     one_tap_in_order!(|self| CHANNEL_BLOCK, std::convert::identity);
 }
@@ -156,7 +139,7 @@ pub struct MatrixRows {
     pub step: usize,
 }
 
-// SAFETY: the last row has the largest offset; bounds and positions are those of the run.
+// SAFETY: the last row has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for MatrixRows {
     // Opaque, or LLVM adds up the addresses again in each step of the reduction: an addition for each pixel.
     one_tap_in_order!(|self| self.step, std::hint::black_box);
@@ -168,7 +151,7 @@ pub const ZERO_RUN: usize = 64;
 /// What a tap that falls into padding reads.
 pub(super) static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
 
-// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements; a buffer's bounds are
+// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements; a buffer's tiles are
 // inside its block, of whose pixels its positions are a permutation.
 unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
@@ -184,12 +167,8 @@ unsafe impl Pixels for Indirection<'_> {
         self.largest().map(|o| o as usize)
     }
     #[inline(always)]
-    fn tiles(&self, _: usize) -> usize {
-        self.tiles()
-    }
-    #[inline(always)]
-    fn bounds(&self, _: usize, tile: usize) -> Range<usize> {
-        self.tile(tile)
+    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
+        (*self).tiles().iter().copied()
     }
     #[inline(always)]
     fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
@@ -214,7 +193,7 @@ unsafe impl Pixels for Indirection<'_> {
 
 /// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
 /// for the output channels of `out`, up to a panel's.
-pub struct PanelTimesPixels<'a, 'o, I> {
+pub struct PanelTimesPixels<'a, 'o, I, L> {
     /// The input.
     pub src: Source<'a>,
     /// Where the pixels' taps are.
@@ -226,7 +205,7 @@ pub struct PanelTimesPixels<'a, 'o, I> {
     /// What comes after the sum.
     pub epilogue: Finish<'a>,
     /// Where results go.
-    pub out: Outputs<'o>,
+    pub out: Outputs<'o, L>,
 }
 
 /// What a tile does beside summing products onto the panel's bias.
@@ -241,7 +220,17 @@ pub struct Finish<'a> {
     pub relu: bool,
 }
 
-impl<I: Pixels> SimdTask for PanelTimesPixels<'_, '_, I> {
+impl Finish<'_> {
+    /// The same for outputs that begin `at` elements further on.
+    pub fn from(self, at: usize) -> Self {
+        Finish {
+            residual: self.residual.map(|r| &r[at..]),
+            ..self
+        }
+    }
+}
+
+impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
     type Output = ();
 
     #[inline(always)]
@@ -262,7 +251,7 @@ impl<I: Pixels> SimdTask for PanelTimesPixels<'_, '_, I> {
     }
 }
 
-impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
+impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
     /// The promises that the tile's pointers rest on, checked once a panel.
     #[inline(always)]
     fn check(&self) {
@@ -307,12 +296,16 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
             self.channels.start / block * block_stride,
             self.channels.start % block,
         );
-        for t in 0..self.pixels.tiles(P) {
-            let Range { start: first, end } = self.pixels.bounds(P, t);
+        let pixels = self.pixels;
+        for Tiles { first, size, count } in pixels.tiles(P) {
             macro_rules! sizes {
                 ($($n:literal)*) => {
-                    match end - first {
-                        $($n => if const { $n <= P } { self.tile::<S, $n, V, K>(simd, first, block_at, lane) },)*
+                    match size {
+                        $($n => if const { $n <= P } {
+                            for t in 0..count {
+                                self.tile::<S, $n, V, K>(simd, first + t * $n, block_at, lane);
+                            }
+                        },)*
                         _ => unreachable!("a tile has at most {P} pixels"),
                     }
                 };
@@ -331,7 +324,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         block_at: usize,
         lane: usize,
     ) {
-        self.prefetch_outputs::<S, P>(simd, first);
+        self.prefetch_outputs::<S, P, V>(simd, first);
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
         // SAFETY: inside the panel (`check`).
@@ -396,19 +389,32 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// Asks for the lines that `finish` will add and write: they arrive during the reduction, where
     /// otherwise a tile would end in waiting for L3 or memory.
     #[inline(always)]
-    fn prefetch_outputs<S: KernelSimd, const P: usize>(&self, simd: S, first: usize) {
-        for pixel in self.pixels.positions::<P>(first) {
-            for block in 0..self.out.blocks() {
-                let at = self.out.offset(pixel, block);
-                simd.prefetch(self.out.as_ptr().wrapping_add(at));
-                if let Some(residual) = self.epilogue.residual {
-                    simd.prefetch(residual.as_ptr().wrapping_add(at));
-                }
+    fn prefetch_outputs<S: KernelSimd, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        first: usize,
+    ) {
+        let (out, place) = (self.out.as_ptr(), self.out.place());
+        let blocks = const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) };
+        let pixels = self.pixels.positions::<P>(first);
+        each!(P, |p| {
+            for block in 0..blocks {
+                simd.prefetch(out.wrapping_add(place.offset(pixels[p], block)));
             }
+        });
+        if let Some(residual) = self.epilogue.residual {
+            let residual = residual.as_ptr();
+            each!(P, |p| {
+                for block in 0..blocks {
+                    simd.prefetch(residual.wrapping_add(place.offset(pixels[p], block)));
+                }
+            });
         }
     }
 
-    /// Residual, ReLU, and the one store of each output.
+    /// Residual, ReLU, and the one store of each output. What the epilogue has is asked once a tile, and what
+    /// a store might have changed is copied first: a tile of 64 channels lasts as long as a thousand
+    /// instructions.
     #[inline(always)]
     fn finish<S: KernelSimd, const P: usize, const V: usize>(
         &mut self,
@@ -416,8 +422,7 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
         first: usize,
         mut acc: [[S::f32s; V]; P],
     ) {
-        let pixels = self.pixels.positions::<P>(first);
-        if self.out.channels() < V * S::F32_LANES {
+        if L::PARTIAL && self.out.channels() < V * S::F32_LANES {
             // Copied one by one: an accumulator whose address is taken would live in memory from the start.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
             each!(P, |p| {
@@ -425,29 +430,39 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
                     sums[p][v] = acc[p][v];
                 });
             });
-            return self.finish_edge(&pixels, bytemuck::must_cast_slice(sums.as_flattened()));
+            let sums = bytemuck::must_cast_slice(sums.as_flattened());
+            let pixels = self.pixels.positions::<P>(first);
+            return self.finish_edge(&pixels, sums);
         }
-        let Finish { residual, relu, .. } = self.epilogue;
-        let at = |out: &Outputs<'_>, p: usize, v: usize| {
+        // Computed anew: kept from the prefetches they would only go to the stack and back.
+        let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
+        let (out, place) = (self.out.as_mut_ptr(), self.out.place());
+        let at = |p: usize, v: usize| {
             let lane = v * S::F32_LANES;
-            out.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
+            place.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
         };
-        if let Some(residual) = residual {
+        if let Some(residual) = self.epilogue.residual {
+            let residual = residual.as_ptr();
             each!(P, |p| {
                 each!(V, |v| {
-                    let at = at(&self.out, p, v);
                     // SAFETY: as long as the outputs (`check`), of which these are inside.
-                    let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
+                    let [r] = unsafe { load::<S, 1>(residual.add(at(p, v))) };
                     acc[p][v] = simd.add_f32s(acc[p][v], r);
                 });
             });
         }
-        let least = simd.splat_f32s(if relu { 0.0 } else { f32::NEG_INFINITY });
+        if self.epilogue.relu {
+            let zero = simd.splat_f32s(0.0);
+            each!(P, |p| {
+                each!(V, |v| {
+                    acc[p][v] = simd.at_least(zero, acc[p][v]);
+                });
+            });
+        }
         each!(P, |p| {
             each!(V, |v| {
-                let (at, y) = (at(&self.out, p, v), simd.at_least(least, acc[p][v]));
                 // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
-                unsafe { store::<S>(self.out.as_mut_ptr().add(at), y) };
+                unsafe { store::<S>(out.add(at(p, v)), acc[p][v]) };
             });
         });
     }
@@ -455,10 +470,11 @@ impl<I: Pixels> PanelTimesPixels<'_, '_, I> {
     /// The same for the end of a matrix's row, where the channels don't fill the vectors.
     #[inline(never)]
     fn finish_edge(&mut self, pixels: &[usize], sums: &[f32]) {
-        let width = sums.len() / pixels.len();
+        let (width, place) = (sums.len() / pixels.len(), self.out.place());
         for (&pixel, sums) in pixels.iter().zip(sums.chunks_exact(width)) {
             for (channel, sum) in sums.iter().take(self.out.channels()).enumerate() {
-                let at = self.out.offset(pixel, channel / CHANNEL_BLOCK) + channel % CHANNEL_BLOCK;
+                let block = place.offset(pixel, channel / CHANNEL_BLOCK);
+                let at = block + channel % CHANNEL_BLOCK;
                 let mut y = *sum;
                 if let Some(residual) = self.epilogue.residual {
                     y += residual[at];

@@ -1,6 +1,7 @@
 //! Register-tile kernels and what feeds them, written once for every width.
 //!
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
+//! * [`tiles`]: how a run of pixels is cut into register tiles;
 //! * [`indirection`]: where each output pixel's taps lie in the input;
 //! * [`outputs`]: where it writes, whatever the layout;
 //! * [`pack`]: weights in the order that the tile reads them;
@@ -14,4 +15,5 @@ pub mod outputs;
 pub mod pack;
 pub mod pool;
 pub mod probe;
+pub mod tiles;
 pub mod winograd;

@@ -1,21 +1,58 @@
 //! Where register tiles write: a block of outputs as the tile sees it, whatever its layout.
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
+use std::fmt::Debug;
 use std::marker::PhantomData;
 
-/// Output pixels by channels. Channel `c` of pixel `p` is at
-/// `p * pixel_stride + c / 16 * block_stride + c % 16`.
+/// Where a pixel's channels are, in elements from the first. A type for each layout, so that what is constant
+/// in it is part of the addresses of a tile's stores: to compute 28 of them takes as long as two steps of the
+/// reduction.
+pub trait Place: Copy + Debug {
+    /// Whether the last block of channels may have fewer than 16.
+    const PARTIAL: bool;
+    /// The first channel of a pixel's block.
+    fn offset(self, pixel: usize, block: usize) -> usize;
+}
+
+/// NCHW16c: a pixel's block of channels next to the next pixel's.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocked {
+    block_stride: usize,
+}
+
+impl Place for Blocked {
+    const PARTIAL: bool = false;
+    #[inline(always)]
+    fn offset(self, pixel: usize, block: usize) -> usize {
+        pixel * CHANNEL_BLOCK + block * self.block_stride
+    }
+}
+
+/// A matrix: a pixel's blocks of channels next to each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    pixel_stride: usize,
+}
+
+impl Place for Rows {
+    const PARTIAL: bool = true;
+    #[inline(always)]
+    fn offset(self, pixel: usize, block: usize) -> usize {
+        pixel * self.pixel_stride + block * CHANNEL_BLOCK
+    }
+}
+
+/// Output pixels by channels.
 #[derive(Debug)]
-pub struct Outputs<'o> {
+pub struct Outputs<'o, L> {
     ptr: *mut f32,
     pixels: usize,
     channels: usize,
-    pixel_stride: usize,
-    block_stride: usize,
+    place: L,
     _owns: PhantomData<&'o mut [f32]>,
 }
 
-impl<'o> Outputs<'o> {
+impl<'o> Outputs<'o, Blocked> {
     /// NCHW16c: a row for each block of 16 channels, in it 16 floats for each pixel.
     pub fn blocked(mut rows: RowsMut<'o, f32>) -> Self {
         assert!(rows.len().is_multiple_of(CHANNEL_BLOCK) && rows.rows() > 0);
@@ -23,12 +60,15 @@ impl<'o> Outputs<'o> {
             ptr: rows.as_mut_ptr(),
             pixels: rows.len() / CHANNEL_BLOCK,
             channels: rows.rows() * CHANNEL_BLOCK,
-            pixel_stride: CHANNEL_BLOCK,
-            block_stride: rows.stride(),
+            place: Blocked {
+                block_stride: rows.stride(),
+            },
             _owns: PhantomData,
         }
     }
+}
 
+impl<'o> Outputs<'o, Rows> {
     /// A matrix: a row for each pixel, in it a float for each channel. NHWC; or NCHW, if channels and
     /// pixels change places.
     pub fn matrix(mut rows: RowsMut<'o, f32>) -> Self {
@@ -37,12 +77,15 @@ impl<'o> Outputs<'o> {
             ptr: rows.as_mut_ptr(),
             pixels: rows.rows(),
             channels: rows.len(),
-            pixel_stride: rows.stride(),
-            block_stride: CHANNEL_BLOCK,
+            place: Rows {
+                pixel_stride: rows.stride(),
+            },
             _owns: PhantomData,
         }
     }
+}
 
+impl<L: Place> Outputs<'_, L> {
     /// Output pixels.
     #[inline(always)]
     pub fn pixels(&self) -> usize {
@@ -65,13 +108,13 @@ impl<'o> Outputs<'o> {
     #[inline(always)]
     pub fn extent(&self) -> usize {
         let last = self.channels - (self.blocks() - 1) * CHANNEL_BLOCK;
-        self.offset(self.pixels - 1, self.blocks() - 1) + last
+        self.place.offset(self.pixels - 1, self.blocks() - 1) + last
     }
 
-    /// The place of a pixel's block of channels, in elements from the first.
+    /// Where pixels are, in elements from the first output.
     #[inline(always)]
-    pub(super) fn offset(&self, pixel: usize, block: usize) -> usize {
-        pixel * self.pixel_stride + block * self.block_stride
+    pub(super) fn place(&self) -> L {
+        self.place
     }
 
     #[inline(always)]

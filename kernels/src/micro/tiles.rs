@@ -1,0 +1,75 @@
+//! How a run of pixels is cut into register tiles.
+//!
+//! Equal tiles follow one another, so that a tile's size is chosen once for many: what is chosen for each
+//! tile costs it some 50 cycles, as the first load waits for the choice.
+
+/// Consecutive register tiles of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    /// The first pixel of the first.
+    pub first: usize,
+    /// Pixels of each.
+    pub size: usize,
+    /// How many.
+    pub count: usize,
+}
+
+/// The nearly equal tiles of at most `most` pixels that `pixels` are cut into (49 pixels are 13 + 12 + 12 +
+/// 12, not 14 + 14 + 14 + 7): full tiles make the most of each load of weights.
+#[inline(always)]
+pub fn even_tiles(pixels: usize, most: usize) -> impl Iterator<Item = Tiles> {
+    let tiles = pixels.div_ceil(most).max(1);
+    let (size, larger) = (pixels / tiles, pixels % tiles);
+    let large = Tiles {
+        first: 0,
+        size: size + 1,
+        count: larger,
+    };
+    let small = Tiles {
+        first: larger * (size + 1),
+        size,
+        count: tiles - larger,
+    };
+    [large, small]
+        .into_iter()
+        .filter(|tiles| tiles.size * tiles.count > 0)
+}
+
+/// Tiles of `sizes`, in that order.
+pub fn tiles_of(sizes: impl IntoIterator<Item = usize>) -> Vec<Tiles> {
+    let mut all: Vec<Tiles> = Vec::new();
+    let mut first = 0;
+    for size in sizes {
+        match all.last_mut() {
+            Some(last) if last.size == size => last.count += 1,
+            _ => all.push(Tiles {
+                first,
+                size,
+                count: 1,
+            }),
+        }
+        first += size;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_even_and_cover_the_pixels() {
+        for (pixels, most) in [(49, 14), (1, 14), (0, 6), (28, 14), (13, 6), (3136, 14)] {
+            let tiles: Vec<_> = even_tiles(pixels, most).collect();
+            let sizes = tiles
+                .iter()
+                .flat_map(|t| std::iter::repeat_n(t.size, t.count));
+            assert_eq!(sizes.clone().sum::<usize>(), pixels);
+            assert_eq!(sizes.clone().count(), pixels.div_ceil(most));
+            assert!(sizes.clone().max() <= sizes.clone().min().map(|s| s + 1));
+            assert_eq!(tiles_of(sizes), tiles);
+        }
+        let sizes: Vec<_> = even_tiles(49, 14).map(|t| (t.size, t.count)).collect();
+        assert_eq!(sizes, [(13, 1), (12, 3)]);
+    }
+}
