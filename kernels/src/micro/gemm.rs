@@ -148,6 +148,10 @@ unsafe impl Pixels for MatrixRows {
 /// The most consecutive channels of a tap that are read from one set of pointers.
 pub const ZERO_RUN: usize = 64;
 
+/// Pixels whose outputs are asked for with each set of pointers: all of a tile's at once would be more lines
+/// than L1 can wait for (24 on Zen 4), and hold up the inputs.
+const PREFETCHED: usize = 4;
+
 /// What a tap that falls into padding reads.
 pub(super) static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
 
@@ -324,7 +328,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         block_at: usize,
         lane: usize,
     ) {
-        self.prefetch_outputs::<S, P, V>(simd, first);
+        let mut prefetched = 0;
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
         // SAFETY: inside the panel (`check`).
@@ -352,6 +356,10 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let (mut block_at, mut lane, mut left) = (block_at, lane, channels);
             while left > 0 {
                 let run = left.min(block - lane).min(ZERO_RUN);
+                if prefetched < P {
+                    self.prefetch_outputs::<S, P, V>(simd, first, prefetched);
+                    prefetched += PREFETCHED;
+                }
                 let base = data.as_ptr().wrapping_add(block_at + lane);
                 let x: [*const f32; P] = self.pixels.tile(tap, first, base);
                 // A tap next to another finds its inputs in L1; of a single one the next block's are asked for,
@@ -386,29 +394,28 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         self.finish(simd, first, acc);
     }
 
-    /// Asks for the lines that `finish` will add and write: they arrive during the reduction, where
-    /// otherwise a tile would end in waiting for L3 or memory.
+    /// Asks for the lines that `finish` will add and write, those of [`PREFETCHED`] pixels from `pixel` on of
+    /// the `P` from `first` on. They arrive during the reduction, where otherwise a tile would end in waiting
+    /// for L3 or memory.
     #[inline(always)]
     fn prefetch_outputs<S: KernelSimd, const P: usize, const V: usize>(
         &self,
         simd: S,
         first: usize,
+        pixel: usize,
     ) {
         let (out, place) = (self.out.as_ptr(), self.out.place());
-        let blocks = const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) };
-        let pixels = self.pixels.positions::<P>(first);
-        each!(P, |p| {
-            for block in 0..blocks {
-                simd.prefetch(out.wrapping_add(place.offset(pixels[p], block)));
-            }
-        });
-        if let Some(residual) = self.epilogue.residual {
-            let residual = residual.as_ptr();
-            each!(P, |p| {
-                for block in 0..blocks {
-                    simd.prefetch(residual.wrapping_add(place.offset(pixels[p], block)));
+        let residual = self.epilogue.residual.map(|r| r.as_ptr());
+        for p in 0..PREFETCHED {
+            // Rather one line twice than a loop whose end depends on the tile.
+            let [pixel] = self.pixels.positions::<1>(first + (pixel + p).min(P - 1));
+            for block in 0..const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) } {
+                let at = place.offset(pixel, block);
+                simd.prefetch(out.wrapping_add(at));
+                if let Some(residual) = residual {
+                    simd.prefetch(residual.wrapping_add(at));
                 }
-            });
+            }
         }
     }
 
