@@ -7,7 +7,8 @@ use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One problem for each kind of kernel, to ask a plan where its edges are.
-const PROBES: [&str; 6] = [
+const PROBES: [&str; 7] = [
+    "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
     "mb1ic16ih14oc32oh14kh5ph2",

@@ -37,7 +37,7 @@ impl BlockedConv {
         if conv.h * conv.w * conv.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize {
             return Err(Unsupported::new("an image of 2^32 elements or more"));
         }
-        let tile = RegisterTile::of(cx.isa.isa());
+        let tile = Panels::tile(conv, RegisterTile::of(cx.isa.isa()));
         let panels = Panels::new(conv, tile);
         let shape = GemmShape {
             pixels: conv.h_out() * conv.w_out(),

@@ -5,8 +5,10 @@
 //! Accumulators stay in registers over the whole sum. Pixels of consecutive rows are joined to fill
 //! register tiles; taps in the padding are skipped where a whole tile has them, and tiles are cut so that
 //! this is nearly everywhere ([`crate::micro::indirection`]). Images of up to four channels are taken as
-//! plain NCHW ([`super::image`]).
+//! plain NCHW ([`super::image`]); groups of 1, 2, 4 or 8 channels have a kernel of their own
+//! ([`crate::micro::grouped`]).
 
+use super::grouped::GroupedPlan;
 use super::image::ImagePlan;
 use super::indirect::IndirectPlan;
 use crate::cost::Accuracy;
@@ -35,6 +37,9 @@ impl Algorithm for Direct {
         let conv = f32_conv(problem)?;
         if ImagePlan::suits(conv) {
             return Ok(Box::new(ImagePlan::new(problem, conv, cx)?));
+        }
+        if GroupedPlan::suits(conv) {
+            return Ok(Box::new(GroupedPlan::new(problem, conv, cx)));
         }
         let plan = IndirectPlan::new(problem, conv, Layout::NCHW16C, cx)?;
         Ok(Box::new(plan))

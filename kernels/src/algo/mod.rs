@@ -5,6 +5,7 @@ pub mod direct;
 pub mod direct_nchw;
 pub mod gemm_1x1;
 pub mod gemm_1x1_nchw;
+mod grouped;
 pub mod im2col;
 pub mod image;
 pub mod implicit_gemm;

@@ -22,6 +22,26 @@ pub trait KernelSimd: Simd {
         self.splat_f32s(unsafe { *from.add(index) })
     }
 
+    /// One of `PER` channels of each group, in all of the group's lanes: lane `l` gets
+    /// `from[l / PER * PER + index]`. Where a group is wider than a vector, `from` is the group's start.
+    ///
+    /// # Safety
+    /// `from` is valid for a read of a vector and of `PER` floats; `index` is below `PER`, a power of two.
+    #[inline(always)]
+    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { Self::F32_LANES <= PER } {
+            // SAFETY: the caller's promise.
+            return unsafe { self.broadcast::<PER>(from, index) };
+        }
+        let mut lanes = self.splat_f32s(0.0);
+        let slice: &mut [f32] = bytemuck::must_cast_slice_mut(std::slice::from_mut(&mut lanes));
+        for (l, lane) in slice.iter_mut().enumerate() {
+            // SAFETY: an element of the vector: groups are not cut.
+            *lane = unsafe { *from.add(l / PER * PER + index) };
+        }
+        lanes
+    }
+
     /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
@@ -142,6 +162,24 @@ impl KernelSimd for pulp::aarch64::Neon {
             }
         })
     }
+
+    #[inline(always)]
+    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { PER >= Self::F32_LANES } {
+            // SAFETY: the caller's promise.
+            return unsafe { self.broadcast::<PER>(from, index) };
+        }
+        // SAFETY: the token proves NEON; the caller promises a vector.
+        pulp::cast(unsafe {
+            use core::arch::aarch64::{vld1q_f32, vtrn1q_f32, vtrn2q_f32};
+            let x = vld1q_f32(from);
+            match (PER, index) {
+                (1, _) => x,
+                (_, 0) => vtrn1q_f32(x, x),
+                _ => vtrn2q_f32(x, x),
+            }
+        })
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -150,6 +188,30 @@ impl KernelSimd for pulp::x86::V3 {
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.
         self.max_f32s(least, y)
+    }
+
+    #[inline(always)]
+    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { PER >= Self::F32_LANES } {
+            // SAFETY: the caller's promise.
+            return unsafe { self.broadcast::<PER>(from, index) };
+        }
+        // SAFETY: the token proves AVX; the caller promises a vector.
+        pulp::cast(unsafe {
+            use core::arch::x86_64::{
+                _mm256_loadu_ps, _mm256_movehdup_ps, _mm256_moveldup_ps, _mm256_permute_ps,
+            };
+            let x = _mm256_loadu_ps(from);
+            match (PER, index) {
+                (1, _) => x,
+                (2, 0) => _mm256_moveldup_ps(x),
+                (2, _) => _mm256_movehdup_ps(x),
+                (_, 0) => _mm256_permute_ps::<0b00_00_00_00>(x),
+                (_, 1) => _mm256_permute_ps::<0b01_01_01_01>(x),
+                (_, 2) => _mm256_permute_ps::<0b10_10_10_10>(x),
+                _ => _mm256_permute_ps::<0b11_11_11_11>(x),
+            }
+        })
     }
 
     #[inline(always)]
@@ -165,6 +227,37 @@ impl KernelSimd for pulp::x86::V4 {
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.
         self.max_f32s(least, y)
+    }
+
+    #[inline(always)]
+    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { PER >= Self::F32_LANES } {
+            // SAFETY: the caller's promise.
+            return unsafe { self.broadcast::<PER>(from, index) };
+        }
+        // SAFETY: the token proves AVX-512F; the caller promises a vector.
+        pulp::cast(unsafe {
+            use core::arch::x86_64::{
+                _mm512_loadu_ps, _mm512_movehdup_ps, _mm512_moveldup_ps, _mm512_permute_ps,
+                _mm512_shuffle_f32x4,
+            };
+            let x = _mm512_loadu_ps(from);
+            // Of eight channels first the four that `index` is among.
+            let x = match (PER, index / 4) {
+                (8, 0) => _mm512_shuffle_f32x4::<0b10_10_00_00>(x, x),
+                (8, _) => _mm512_shuffle_f32x4::<0b11_11_01_01>(x, x),
+                _ => x,
+            };
+            match (PER, index % 4) {
+                (1, _) => x,
+                (2, 0) => _mm512_moveldup_ps(x),
+                (2, _) => _mm512_movehdup_ps(x),
+                (_, 0) => _mm512_permute_ps::<0b00_00_00_00>(x),
+                (_, 1) => _mm512_permute_ps::<0b01_01_01_01>(x),
+                (_, 2) => _mm512_permute_ps::<0b10_10_10_10>(x),
+                _ => _mm512_permute_ps::<0b11_11_11_11>(x),
+            }
+        })
     }
 
     #[inline(always)]

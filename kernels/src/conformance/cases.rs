@@ -1,5 +1,6 @@
 //! Shapes that straddle the edges of a kernel: 1, g - 1, g, g + 1 and 2 g + 1 of everything that its
-//! [`Granularity`] names, with strides, asymmetric padding, dilation, groups and epilogues.
+//! [`Granularity`] names, with strides, asymmetric padding, dilation, groups (of 1, 2, 3, 4, 8, 16 ...
+//! channels) and epilogues.
 
 use crate::blocking::Tuning;
 use crate::data::Rng;
@@ -49,7 +50,16 @@ pub fn convolutions(g: &Granularity, kernels: &[[usize; 2]], count: usize, seed:
         };
         let groups = if plain { 1 } else { rng.pick(&[1, 1, 2, 3]) };
         let per_group = |rng: &mut Rng, g: usize| rng.pick(&around(g)).div_ceil(groups);
-        let (c_in, c_out) = (per_group(&mut rng, g.c_in), per_group(&mut rng, g.c_out));
+        let (mut c_in, mut c_out) = (per_group(&mut rng, g.c_in), per_group(&mut rng, g.c_out));
+        // One in five has groups of few channels, as many out as in, or twice as many.
+        let mut groups = groups;
+        if rng.below(5) == 0 {
+            groups = rng.pick(&[2, 3, 7, 16, 17, 25, 33]);
+            c_in = rng.pick(&[1, 1, 2, 3, 4, 8, 16, 24]);
+            // 24 channels in 33 groups would take long and show nothing more.
+            groups = groups.min(100 / c_in).max(2);
+            c_out = c_in * rng.pick(&[1, 1, 1, 2]);
+        }
         // Maps whose pixels, rows or columns straddle an edge.
         let (h_out, w_out) = match rng.below(3) {
             0 => (1, rng.pick(&around(g.pixels))),

@@ -2,6 +2,7 @@
 //!
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
 //! * [`tiles`]: how a run of pixels is cut into register tiles;
+//! * [`grouped`]: groups of up to 8 channels, lanes with lanes;
 //! * [`indirection`]: where each output pixel's taps lie in the input;
 //! * [`outputs`]: where it writes, whatever the layout;
 //! * [`pack`]: weights in the order that the tile reads them;
@@ -10,6 +11,7 @@
 //! * [`probe`]: what the machine can do at most.
 
 pub mod gemm;
+pub mod grouped;
 pub mod indirection;
 pub mod outputs;
 pub mod pack;

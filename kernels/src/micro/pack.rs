@@ -7,7 +7,7 @@
 //! With groups, a panel sums over the input channels of all the groups that its output channels
 //! belong to, with zeros where channel and output are of different groups: right for any group
 //! size, free when the groups are multiples of the panel, and a waste (counted in the executed
-//! flops) when they are small.
+//! flops) when they are small. Panels of one block waste less than panels of two ([`Panels::tile`]).
 
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::plan::Params;
@@ -37,6 +37,21 @@ pub struct Panels {
 }
 
 impl Panels {
+    /// The tile whose panels sum over the fewest zeros: `widest`, or one block narrower where groups are so
+    /// small that it pays. A tile of one block loads twice as many inputs for its FMAs, so it must save some.
+    pub fn tile(conv: &ConvShape, widest: RegisterTile) -> RegisterTile {
+        let narrow = RegisterTile {
+            blocks: 1,
+            ..widest
+        };
+        let flops = |tile| Panels::new(conv, tile).flops_per_tap();
+        if 10 * flops(narrow) <= 9 * flops(widest) {
+            narrow
+        } else {
+            widest
+        }
+    }
+
     /// Panels as wide as the register tile.
     pub fn new(conv: &ConvShape, tile: RegisterTile) -> Self {
         let taps = conv.kernel[0] * conv.kernel[1];

@@ -36,12 +36,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// The elements of window `o` that lie inside the input, never none.
+    /// The elements of window `o` that lie inside the input: of a pooling never none.
     #[inline(always)]
     pub fn inside(&self, o: usize) -> Range<usize> {
         let start = o * self.stride;
         let lo = self.before.saturating_sub(start).div_ceil(self.dilation);
-        let hi = (self.size + self.before - start)
+        let hi = (self.size + self.before)
+            .saturating_sub(start)
             .div_ceil(self.dilation)
             .min(self.kernel);
         lo..hi

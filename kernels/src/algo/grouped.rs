@@ -1,0 +1,163 @@
+//! Direct convolution on NCHW16c with groups of 1 (depthwise), 2, 4 or 8 channels, as many out as in.
+//!
+//! A panel of weights would sum over the channels of all the groups in its block, 16 times as many as a
+//! depthwise convolution has, nearly all of them times zero. Here lanes stay with lanes
+//! ([`crate::micro::grouped`]), and a task is some rows of one block of channels.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::Cost;
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::IsaToken;
+use crate::micro::grouped::{GroupedRows, TILE_PIXELS};
+use crate::micro::pool::Window;
+use crate::plan::{Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::problem::{ConvShape, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+
+/// Plans the direct convolution of small groups.
+pub(super) struct GroupedPlan {
+    spec: PlanSpec,
+    conv: ConvShape,
+    vertical: Window,
+    horizontal: Window,
+    /// Output rows in a task.
+    rows: usize,
+    isa: IsaToken,
+}
+
+impl GroupedPlan {
+    /// Whether the convolution is one of these.
+    pub(super) fn suits(conv: &ConvShape) -> bool {
+        let per_group = conv.c_in / conv.groups;
+        conv.groups > 1 && conv.c_in == conv.c_out && [1, 2, 4, 8].contains(&per_group)
+    }
+
+    pub(super) fn new(problem: &Problem, conv: &ConvShape, cx: &PlanCx<'_>) -> Self {
+        let window = |axis: usize, size, out, before| Window {
+            size,
+            out,
+            kernel: conv.kernel[axis],
+            stride: conv.stride[axis],
+            dilation: conv.dilation[axis],
+            before,
+            counted: None,
+        };
+        let vertical = window(0, conv.h, conv.h_out(), conv.pad.top);
+        let horizontal = window(1, conv.w, conv.w_out(), conv.pad.left);
+        // A whole map, unless there are few of them.
+        let maps = conv.n * conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let parts = match cx.threads {
+            1 => 1,
+            threads => (4 * threads).div_ceil(maps),
+        };
+        let rows = cx.tuning.mc.unwrap_or(conv.h_out().div_ceil(parts));
+        let mut plan = GroupedPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::NCHW16C,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: 0,
+                workspace_lines_per_worker: 0,
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    c_out: CHANNEL_BLOCK,
+                    w_out: TILE_PIXELS,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(problem, 0),
+            },
+            conv: *conv,
+            vertical,
+            horizontal,
+            rows: rows.min(conv.h_out()),
+            isa: cx.isa,
+        };
+        let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        plan.spec.packed_lines = CacheLine::for_f32s(blocks * plan.packed_block());
+        plan.spec.cost = Cost::new(problem, plan.executed());
+        plan
+    }
+
+    /// Channels in a group, in and out.
+    fn per_group(&self) -> usize {
+        self.conv.c_in / self.conv.groups
+    }
+
+    /// Floats of the bias and the weights of a block of channels.
+    fn packed_block(&self) -> usize {
+        (self.vertical.kernel * self.horizontal.kernel * self.per_group() + 1) * CHANNEL_BLOCK
+    }
+
+    /// Flops of the taps inside the input: no others are computed.
+    fn executed(&self) -> u64 {
+        let inside = |axis: &Window| (0..axis.out).map(|o| axis.inside(o).len()).sum::<usize>();
+        let taps = inside(&self.vertical) as u64 * inside(&self.horizontal) as u64;
+        let lanes = self.conv.n * self.conv.c_out.next_multiple_of(CHANNEL_BLOCK);
+        2 * taps * (lanes * self.per_group()) as u64
+    }
+}
+
+impl Plan for GroupedPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        let weights = params.weights.expect("a convolution has weights").f32s();
+        let bias = params.bias.map(|b| b.f32s());
+        let filter = weights.len() / self.conv.c_out;
+        let taps = filter / self.per_group();
+        let packed = as_f32s_mut(packed);
+        packed.fill(0.0);
+        let blocks = packed.chunks_exact_mut(self.packed_block());
+        for (block, packed) in blocks.enumerate() {
+            let first = block * CHANNEL_BLOCK;
+            let (rows, _) = packed.as_chunks_mut::<CHANNEL_BLOCK>();
+            for lane in 0..CHANNEL_BLOCK.min(self.conv.c_out.saturating_sub(first)) {
+                let out = first + lane;
+                rows[0][lane] = bias.map_or(0.0, |b| b[out]);
+                for (i, &w) in weights[out * filter..][..filter].iter().enumerate() {
+                    let (j, tap) = (i / taps, i % taps);
+                    rows[1 + tap * self.per_group() + j][lane] = w;
+                }
+            }
+        }
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let conv = &self.conv;
+        let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let row = conv.w_out() * CHANNEL_BLOCK;
+        let (map, packed) = (conv.h * conv.w * CHANNEL_BLOCK, self.packed_block());
+        let grid = Grid {
+            rows: conv.n * blocks,
+            cols: conv.h_out() * row,
+            block_rows: 1,
+            block_cols: self.rows * row,
+            band: 1,
+        };
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            grid,
+            io.workspace,
+            |at, mut out, _| {
+                self.isa.dispatch(GroupedRows {
+                    map: &io.src[at.row * map..][..map],
+                    vertical: self.vertical,
+                    horizontal: self.horizontal,
+                    per_group: self.per_group(),
+                    packed: &io.packed[at.row % blocks * packed..][..packed],
+                    first: at.col / row,
+                    out: out.row(0),
+                    residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
+                    relu: self.spec.problem.epilogue.relu,
+                });
+            },
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Convolution with groups of 1, 2, 4 or 8 channels, in and out: a block of 16 output channels needs the
+//! same block of input channels and no other, so lanes stay with lanes.
+//!
+//! ```text
+//! acc[p] = bias
+//! for filter row, for tap s, for j < PER:
+//!     acc[p] += spread(x[pixel p, tap], j) * w[tap][j]      spread: lane l gets lane l / PER * PER + j
+//! out[p] = relu(acc[p] + residual[p])
+//! ```
+//!
+//! A depthwise convolution (PER = 1) spreads nothing: each step is a load and an FMA. A tile is up to
+//! [`TILE_PIXELS`] pixels of one row by one vector of channels. Rows and taps in the padding are skipped, not
+//! multiplied: filter rows for the whole tile, taps by a test of each pixel, which only tiles at the ends of
+//! a row have ([`Window::whole`]).
+#![allow(unsafe_code)]
+
+use super::gemm::{load, store};
+use super::pool::Window;
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::isa::SimdTask;
+
+/// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and with as many weights as
+/// a step has and an input few enough for 16 registers.
+pub const TILE_PIXELS: usize = 8;
+
+/// The most weights of a tap that are held in registers at once.
+const STEP: usize = 4;
+
+/// The body for each of a tile's pixels or channels, written out, as in [`super::gemm`].
+macro_rules! each {
+    (pixels $count:expr, |$i:ident| $body:block) => {
+        each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7)
+    };
+    (channels $count:expr, |$i:ident| $body:block) => {
+        each!(@ $count, $i, $body, 0 1 2 3)
+    };
+    (@ $count:expr, $i:ident, $body:block, $($n:literal)*) => {
+        $(if const { $n < $count } {
+            let $i: usize = $n;
+            $body
+        })*
+    };
+}
+
+/// Some rows of one block of 16 output channels.
+pub struct GroupedRows<'a> {
+    /// The block's input map.
+    pub map: &'a [f32],
+    /// Filter, stride, dilation and padding, down.
+    pub vertical: Window,
+    /// The same across.
+    pub horizontal: Window,
+    /// Channels in a group: 1, 2, 4 or 8.
+    pub per_group: usize,
+    /// The bias, then the weights of each tap and channel of the group: rows of 16 floats.
+    pub packed: &'a [f32],
+    /// The first output row.
+    pub first: usize,
+    /// Output rows.
+    pub out: &'a mut [f32],
+    /// Added before the clamp: as the outputs.
+    pub residual: Option<&'a [f32]>,
+    /// Clamp below at zero.
+    pub relu: bool,
+}
+
+impl SimdTask for GroupedRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        match self.per_group {
+            1 => self.rows::<S, 1>(simd),
+            2 => self.rows::<S, 2>(simd),
+            4 => self.rows::<S, 4>(simd),
+            8 => self.rows::<S, 8>(simd),
+            per => panic!("groups of {per} channels"),
+        }
+    }
+}
+
+impl GroupedRows<'_> {
+    /// The promises that the tiles' pointers rest on, checked once a task; and its tiles, row by row.
+    #[inline(always)]
+    fn rows<S: KernelSimd, const PER: usize>(mut self, simd: S) {
+        let (down, across) = (self.vertical, self.horizontal);
+        let row = across.out * CHANNEL_BLOCK;
+        let rows = self.out.len() / row;
+        assert!(self.out.len().is_multiple_of(row) && self.first + rows <= down.out);
+        assert!(self.map.len() >= down.size * across.size * CHANNEL_BLOCK);
+        assert!(self.packed.len() >= (down.kernel * across.kernel * PER + 1) * CHANNEL_BLOCK);
+        assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
+
+        let whole = across.whole();
+        let tiles = across.out.div_ceil(TILE_PIXELS);
+        // Nearly equal tiles, the longer ones first.
+        let (len, longer) = (across.out / tiles, across.out % tiles);
+        for i in 0..rows {
+            let mut x = 0;
+            for t in 0..tiles {
+                let pixels = len + usize::from(t < longer);
+                let inside = whole.start <= x && x + pixels <= whole.end;
+                macro_rules! sizes {
+                    ($($n:literal)*) => {
+                        match (pixels, inside) {
+                            $(($n, true) => self.tile::<S, PER, $n, false>(simd, i, x),
+                            ($n, false) => self.tile::<S, PER, $n, true>(simd, i, x),)*
+                            _ => unreachable!("a tile has at most {TILE_PIXELS} pixels"),
+                        }
+                    };
+                }
+                sizes!(1 2 3 4 5 6 7 8);
+                x += pixels;
+            }
+        }
+    }
+
+    /// `P` pixels of the `i`-th row from `x` on; at the `EDGE`, where not all their taps are inside the input.
+    #[inline(always)]
+    fn tile<S: KernelSimd, const PER: usize, const P: usize, const EDGE: bool>(
+        &mut self,
+        simd: S,
+        i: usize,
+        x: usize,
+    ) {
+        let (down, across) = (self.vertical, self.horizontal);
+        let y = self.first + i;
+        let filter_rows = down.inside(y);
+        let at = (i * across.out + x) * CHANNEL_BLOCK;
+        let step = across.stride * CHANNEL_BLOCK;
+        each!(pixels P, |p| {
+            simd.prefetch(self.out.as_ptr().wrapping_add(at + p * CHANNEL_BLOCK));
+        });
+        for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
+            // Where a group is wider than a vector, all of it.
+            let group = lane / PER * PER;
+            // SAFETY: the first row of `packed` (`rows`).
+            let [bias] = unsafe { load::<S, 1>(self.packed.as_ptr().add(lane)) };
+            let mut acc = [bias; P];
+            for r in filter_rows.clone() {
+                let line = down.at(y, r) * across.size;
+                let mut weights = self
+                    .packed
+                    .as_ptr()
+                    .wrapping_add((r * across.kernel * PER + 1) * CHANNEL_BLOCK + lane);
+                let mut column = (x * across.stride).wrapping_sub(across.before);
+                for _ in 0..across.kernel {
+                    let input = self
+                        .map
+                        .as_ptr()
+                        .wrapping_add(line.wrapping_add(column).wrapping_mul(CHANNEL_BLOCK))
+                        .wrapping_add(group);
+                    // SAFETY: `packed` has a row for each tap and channel of a group (`rows`), of 16 floats.
+                    // An input is read at a row of the map (`Window::inside`) and one of its columns: that
+                    // is tested at the edge, and elsewhere the window is whole.
+                    unsafe {
+                        each!(channels PER.div_ceil(STEP), |part| {
+                            let first = part * STEP;
+                            let mut w = [bias; STEP];
+                            each!(channels PER, |j| {
+                                [w[j]] = load::<S, 1>(weights.add((first + j) * CHANNEL_BLOCK));
+                            });
+                            each!(pixels P, |p| {
+                                if !EDGE
+                                    || column.wrapping_add(p * across.stride) < across.size
+                                {
+                                    let from = input.wrapping_add(p * step);
+                                    each!(channels PER, |j| {
+                                        let x = simd.spread::<PER>(from, first + j);
+                                        acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
+                                    });
+                                }
+                            });
+                        });
+                    }
+                    weights = weights.wrapping_add(PER * CHANNEL_BLOCK);
+                    column = column.wrapping_add(across.dilation);
+                }
+            }
+            self.finish::<S, P>(simd, at + lane, acc);
+        }
+    }
+
+    /// Residual, ReLU, and the one store of each output.
+    #[inline(always)]
+    fn finish<S: KernelSimd, const P: usize>(&mut self, simd: S, at: usize, mut acc: [S::f32s; P]) {
+        if let Some(residual) = self.residual {
+            each!(pixels P, |p| {
+                // SAFETY: as long as the outputs (`rows`), of which these are inside.
+                let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at + p * CHANNEL_BLOCK)) };
+                acc[p] = simd.add_f32s(acc[p], r);
+            });
+        }
+        let least = simd.splat_f32s(if self.relu { 0.0 } else { f32::NEG_INFINITY });
+        each!(pixels P, |p| {
+            let y = simd.at_least(least, acc[p]);
+            // SAFETY: a vector of a pixel's 16 channels, of a row of the outputs (`rows`).
+            unsafe { store::<S>(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
+        });
+    }
+}
