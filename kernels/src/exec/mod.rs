@@ -5,7 +5,7 @@
 //! caches stay warm) and a reduction never depends on the number of threads.
 //!
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
-//! task its own, with the worker's private scratch.
+//! task its own, with the worker's private scratch. [`par_tiles`] does the same with square tiles of maps.
 #![allow(unsafe_code)]
 
 mod team;
@@ -249,6 +249,166 @@ pub fn par_rows<T: Send>(
     });
 }
 
+/// How [`par_tiles`] cuts the maps of a blocked output into square tiles and shares them out.
+#[derive(Clone, Copy, Debug)]
+pub struct TileGrid {
+    /// Images.
+    pub images: usize,
+    /// Maps of an image: its channel blocks.
+    pub blocks: usize,
+    /// Rows and columns of a map.
+    pub map: [usize; 2],
+    /// Elements of a pixel.
+    pub pixel: usize,
+    /// Rows and columns of a tile; tiles at the far edges have fewer.
+    pub tile: usize,
+    /// Tiles in a task (fewer in the last), in the order of the rows.
+    pub task_tiles: usize,
+    /// Maps in a task (fewer in the last).
+    pub task_blocks: usize,
+}
+
+impl TileGrid {
+    /// Tiles in a row of tiles.
+    pub fn cols(&self) -> usize {
+        self.map[1].div_ceil(self.tile)
+    }
+
+    /// Tiles of a map.
+    pub fn tiles(&self) -> usize {
+        self.map[0].div_ceil(self.tile) * self.cols()
+    }
+
+    /// The number of tasks. A group of maps is done with all tiles before the next: neighbouring tasks
+    /// share weights.
+    pub fn tasks(&self) -> usize {
+        self.images
+            * self.blocks.div_ceil(self.task_blocks)
+            * self.tiles().div_ceil(self.task_tiles)
+    }
+
+    fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
+        let shares = self.tiles().div_ceil(self.task_tiles);
+        let groups = self.blocks.div_ceil(self.task_blocks);
+        let (image, group, share) = (
+            task / shares / groups,
+            task / shares % groups,
+            task % shares,
+        );
+        // Equal shares, not a last short one.
+        let bound = |i: usize| self.tiles() * i / shares;
+        let block = group * self.task_blocks;
+        (
+            image,
+            block..(block + self.task_blocks).min(self.blocks),
+            bound(share)..bound(share + 1),
+        )
+    }
+}
+
+/// The tiles that one task owns: a range of tiles in each of a range of maps.
+#[derive(Debug)]
+pub struct TilesMut<'a, T> {
+    ptr: *mut T,
+    grid: TileGrid,
+    image: usize,
+    blocks: Range<usize>,
+    tiles: Range<usize>,
+    _owns: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `TilesMut` is an exclusive borrow of its elements, like `&mut [T]`.
+unsafe impl<T: Send> Send for TilesMut<'_, T> {}
+
+impl<T> TilesMut<'_, T> {
+    /// The image.
+    pub fn image(&self) -> usize {
+        self.image
+    }
+
+    /// The maps.
+    pub fn blocks(&self) -> Range<usize> {
+        self.blocks.clone()
+    }
+
+    /// The tiles.
+    pub fn tiles(&self) -> Range<usize> {
+        self.tiles.clone()
+    }
+
+    /// Where a tile begins in the output.
+    #[inline(always)]
+    pub fn offset(&self, block: usize, tile: usize) -> usize {
+        let TileGrid { map, pixel, .. } = self.grid;
+        let (y, x) = (tile / self.grid.cols(), tile % self.grid.cols());
+        let [y, x] = [y, x].map(|at| at * self.grid.tile);
+        (((self.image * self.grid.blocks + block) * map[0] + y) * map[1] + x) * pixel
+    }
+
+    /// One tile: its rows, as far as they are in the map.
+    ///
+    /// # Panics
+    /// If it isn't this task's.
+    #[inline(always)]
+    pub fn tile(&mut self, block: usize, tile: usize) -> RowsMut<'_, T> {
+        assert!(self.blocks.contains(&block) && self.tiles.contains(&tile));
+        let TileGrid { map, pixel, .. } = self.grid;
+        let (y, x) = (tile / self.grid.cols(), tile % self.grid.cols());
+        let [height, width] = [(y, map[0]), (x, map[1])]
+            .map(|(at, size)| self.grid.tile.min(size - at * self.grid.tile));
+        // SAFETY: a tile begins inside its map, and the maps of the task are inside the output.
+        let ptr = unsafe { self.ptr.add(self.offset(block, tile)) };
+        RowsMut {
+            ptr,
+            rows: height,
+            stride: map[1] * pixel,
+            len: width * pixel,
+            _owns: PhantomData,
+        }
+    }
+}
+
+/// Cuts `dst` by `grid` and calls `f(the task's tiles, the worker's scratch)` for each task. `scratch`
+/// is shared out in equal parts, one a worker.
+///
+/// # Panics
+/// If `dst` is smaller than the grid, or the grid has an empty step.
+pub fn par_tiles<T: Send>(
+    exec: &dyn Executor,
+    dst: &mut [T],
+    grid: TileGrid,
+    scratch: &mut [CacheLine],
+    f: impl Fn(TilesMut<'_, T>, &mut [CacheLine]) + Sync,
+) {
+    let elements = grid.images * grid.blocks * grid.map[0] * grid.map[1] * grid.pixel;
+    assert!(elements <= dst.len(), "{grid:?} in {} elements", dst.len());
+    assert!(
+        grid.tile > 0 && grid.task_tiles > 0 && grid.task_blocks > 0,
+        "{grid:?}"
+    );
+    let dst = Shared(dst.as_mut_ptr());
+    let per_worker = scratch.len() / exec.width();
+    let scratch = Shared(scratch.as_mut_ptr());
+    exec.run(grid.tasks(), &|task, worker| {
+        let (image, blocks, tiles) = grid.task(task);
+        let owned = TilesMut {
+            // SAFETY: the output's start. What is reached from it, tiles of the task's maps, is disjoint
+            // from what other tasks reach; each task is run once (the executor's contract).
+            ptr: unsafe { dst.at(0) },
+            grid,
+            image,
+            blocks,
+            tiles,
+            _owns: PhantomData,
+        };
+        // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
+        // (the executor's contract).
+        let own =
+            unsafe { std::slice::from_raw_parts_mut(scratch.at(worker * per_worker), per_worker) };
+        f(owned, own);
+    });
+}
+
 /// A pointer that tasks share; who may touch what is argued where it is used.
 struct Shared<T>(*mut T);
 // SAFETY: only a base address; every access is argued where it is made.
@@ -265,6 +425,40 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_tile_is_handed_out_once() {
+        for (images, blocks, map, tile, task_tiles, task_blocks) in [
+            (1, 3, [7, 9], 4, 5, 2),
+            (2, 2, [4, 4], 2, 1, 2),
+            (2, 5, [1, 13], 6, 9, 3),
+            (1, 1, [5, 3], 3, 2, 1),
+        ] {
+            let grid = TileGrid {
+                images,
+                blocks,
+                map,
+                pixel: 2,
+                tile,
+                task_tiles,
+                task_blocks,
+            };
+            let mut seen = vec![0u32; images * blocks * map[0] * map[1] * 2];
+            let mut scratch = vec![CacheLine::default(); 2];
+            par_tiles(&Serial, &mut seen, grid, &mut scratch, |mut own, _| {
+                assert!(own.tiles().len() <= task_tiles && own.blocks().len() <= task_blocks);
+                for block in own.blocks() {
+                    for at in own.tiles() {
+                        let mut rows = own.tile(block, at);
+                        for r in 0..rows.rows() {
+                            rows.row(r).iter_mut().for_each(|x| *x += 1);
+                        }
+                    }
+                }
+            });
+            assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
+        }
+    }
 
     #[test]
     fn every_element_is_handed_out_once() {
