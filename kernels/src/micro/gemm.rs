@@ -67,6 +67,12 @@ macro_rules! each {
 /// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
 /// Tiles are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
 pub unsafe trait Pixels: Copy {
+    /// How many elements in advance the weights are asked for, where they come from so far that the
+    /// hardware's prefetcher needs help.
+    #[inline(always)]
+    fn weights_ahead(&self) -> Option<usize> {
+        None
+    }
     /// Taps of the filter.
     fn taps(&self) -> usize;
     /// Output pixels in the run.
@@ -127,6 +133,24 @@ pub struct BlockedPixels {
 
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
+    one_tap_in_order!(|self| CHANNEL_BLOCK, std::convert::identity);
+}
+
+/// The same, with weights that may come from far away.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamedPixels {
+    /// Output pixels in the run; the first is at the source's start.
+    pub pixels: usize,
+    /// How many elements in advance the weights are asked for, if at all.
+    pub weights_ahead: Option<usize>,
+}
+
+// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
+unsafe impl Pixels for StreamedPixels {
+    #[inline(always)]
+    fn weights_ahead(&self) -> Option<usize> {
+        self.weights_ahead
+    }
     one_tap_in_order!(|self| CHANNEL_BLOCK, std::convert::identity);
 }
 
@@ -362,6 +386,11 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 }
                 let base = data.as_ptr().wrapping_add(block_at + lane);
                 let x: [*const f32; P] = self.pixels.tile(tap, first, base);
+                if let Some(ahead) = self.pixels.weights_ahead() {
+                    for line in (0..run * row).step_by(CacheLine::F32S) {
+                        simd.prefetch(weights.wrapping_add(ahead + line));
+                    }
+                }
                 // A tap next to another finds its inputs in L1; of a single one the next block's are asked for,
                 // unless two blocks of output channels take long enough to hide L2's latency.
                 let short = const { V * S::F32_LANES <= CHANNEL_BLOCK };
