@@ -17,6 +17,9 @@ pub struct Cost {
     pub flops_nominal: u64,
     /// Operations that the plan performs, in lanes that padded channels occupy too.
     pub flops_executed: u64,
+    /// `flops_executed` by phase, in the order of [`Phase::ALL`](crate::phase::Phase::ALL); none for an
+    /// algorithm that has but one.
+    pub flops_by_phase: Option<[u64; 3]>,
     /// Compulsory bytes read: input elements in use, weights, bias, residual.
     pub bytes_read: u64,
     /// Compulsory bytes written: the output.
@@ -68,8 +71,17 @@ impl Cost {
         Cost {
             flops_nominal,
             flops_executed,
+            flops_by_phase: None,
             bytes_read: src * dtypes.src.size() as u64 + parameters + residual,
             bytes_written: dst * dtypes.dst.size() as u64,
+        }
+    }
+
+    /// The cost of `problem` by an algorithm that executes these flops in its phases.
+    pub fn in_phases(problem: &Problem, flops: [u64; 3]) -> Self {
+        Cost {
+            flops_by_phase: Some(flops),
+            ..Cost::new(problem, flops.iter().sum())
         }
     }
 
@@ -137,10 +149,15 @@ pub enum Accuracy {
     /// Means: sums of the inputs, divided.
     Mean,
     /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
-    /// by about this factor over [`Accuracy::Sum`].
+    /// over those of [`Accuracy::Sum`].
     Transformed {
-        /// The amplification, at least 1.
+        /// By how much, as the transform's matrices have it
+        /// ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)); below 1 where
+        /// shorter sums gain more than the transforms lose.
         amplification: f64,
+        /// Terms of a sum that come from one channel. The transforms round even if there is but one: that
+        /// counts as one more.
+        channel_terms: usize,
     },
 }
 
@@ -158,7 +175,43 @@ impl Accuracy {
             Accuracy::Sum => sum,
             // The errors of a sum of n terms, over n; like a random walk's they grow as its root.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
-            Accuracy::Transformed { amplification } => sum * amplification,
+            // What is gained by shorter sums is not counted on: of few channels it isn't there.
+            Accuracy::Transformed {
+                amplification,
+                channel_terms,
+            } => {
+                let more = (terms + channel_terms) as f64 + 1.0;
+                sum * more / (terms as f64 + 1.0) * amplification.max(1.0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::registry::Registry;
+
+    /// On layers like ResNet's, where the largest output is some 5 standard deviations: what a figure of max
+    /// |error| / max |ref| is held to.
+    #[test]
+    fn tolerances_are_tight_and_follow_the_algorithm() {
+        let terms = 64 * 9;
+        let largest = 5.0 * (terms as f64 / 9.0).sqrt();
+        for (id, about) in [
+            ("direct", 3e-6),
+            ("winograd-f2x3", 3e-6),
+            ("winograd-f4x3", 6e-6),
+            ("winograd-f4x3-std", 1.3e-5),
+            ("winograd-f6x3", 2.4e-5),
+        ] {
+            let registry = Registry::builtin();
+            let algorithm = registry.algorithms().iter().find(|a| a.meta().id == id);
+            let accuracy = algorithm.expect("listed").meta().accuracy;
+            let relative = accuracy.tolerance(terms, 1.0, 1.0) / largest;
+            assert!(
+                (about / 1.2..about * 1.2).contains(&relative),
+                "{id}: {relative:.1e}"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 //! plain NCHW; the reorders to the plan's layouts are made here, outside of `run`.
 
 use crate::exec::Executor;
+use crate::phase::PhaseClock;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
 use crate::tensor::{
@@ -82,6 +83,11 @@ impl Instance {
 
     /// Runs the plan once.
     pub fn run(&mut self, exec: &dyn Executor) {
+        self.run_timed(exec, None);
+    }
+
+    /// Runs the plan once, and adds up what its phases take.
+    pub fn run_timed(&mut self, exec: &dyn Executor, phases: Option<&PhaseClock>) {
         self.plan.run(RunArgs {
             src: self.src.view(),
             residual: self.residual.as_ref().map(Tensor::view),
@@ -89,6 +95,7 @@ impl Instance {
             packed: &self.packed,
             workspace: &mut self.workspace,
             exec,
+            phases,
         });
     }
 

@@ -12,7 +12,7 @@
 //!
 //! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
 //! [`exec`] (threads), [`tensor`] (memory and layouts), [`blocking`] (block sizes from caches),
-//! [`cost`] (flops, bytes, tolerances), [`arch`] (what pulp can't say). [`instance`] gives a plan
+//! [`cost`] (flops, bytes, tolerances), [`phase`] (what a run's parts take), [`arch`] (what pulp can't say). [`instance`] gives a plan
 //! memory of its own, to be run and compared.
 //!
 //! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
@@ -52,6 +52,7 @@ pub mod exec;
 pub mod instance;
 pub mod isa;
 pub mod micro;
+pub mod phase;
 pub mod plan;
 pub mod problem;
 pub mod reference;

@@ -9,6 +9,7 @@ use crate::blocking::{Caches, Tuning};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
+pub use crate::phase::{Phase, PhaseClock};
 use crate::problem::{ConvShape, DType, Op, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
@@ -241,6 +242,8 @@ pub struct RunArgs<'a> {
     pub workspace: &'a mut [CacheLine],
     /// The threads.
     pub exec: &'a dyn Executor,
+    /// Where a plan of several phases adds up what each takes; none to spare the looks at the clock.
+    pub phases: Option<&'a PhaseClock>,
 }
 
 /// The arguments of a run as f32 slices, found to fit the plan.
@@ -257,6 +260,8 @@ pub struct CheckedArgs<'a> {
     pub workspace: &'a mut [CacheLine],
     /// The threads.
     pub exec: &'a dyn Executor,
+    /// Where the time of each phase is added up.
+    pub phases: Option<&'a PhaseClock>,
 }
 
 impl<'a> RunArgs<'a> {
@@ -272,6 +277,7 @@ impl<'a> RunArgs<'a> {
             packed,
             workspace,
             exec,
+            phases,
         } = self;
         assert_eq!(src.desc(), spec.src_desc(), "source");
         assert_eq!(dst.desc(), spec.dst_desc(), "destination");
@@ -292,6 +298,7 @@ impl<'a> RunArgs<'a> {
             packed: &as_f32s(packed)[..spec.packed_lines * CacheLine::F32S],
             workspace: &mut workspace[..spec.workspace_lines()],
             exec,
+            phases,
         }
     }
 }

@@ -7,11 +7,12 @@ use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One problem for each kind of kernel, to ask a plan where its edges are.
-const PROBES: [&str; 7] = [
+const PROBES: [&str; 8] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
     "mb1ic16ih14oc32oh14kh5ph2",
+    "mb1ic16ih14oc32oh7kh3sh2ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",

@@ -130,6 +130,7 @@ impl Plan for MutantPlan {
             packed: args.packed,
             workspace: own,
             exec: args.exec,
+            phases: args.phases,
         });
         let [_, c, h, w] = desc.dims;
         match self.fault {

@@ -85,6 +85,7 @@ impl Candidate for Entrant {
         // time, and the report compares only equal results.
         Accuracy::Transformed {
             amplification: 512.0,
+            channel_terms: 9,
         }
     }
 

@@ -1,32 +1,47 @@
-//! Winograd convolution F(m x m, 3 x 3) on NCHW16c, fused: a block of tiles is transformed,
-//! multiplied and transformed back before the next, so that the transformed operands stay in L2.
+//! Winograd convolution on NCHW16c: tiles of the input are transformed, multiplied and transformed back,
+//! with fewer multiplications than outputs times taps ([`crate::micro::cook_toom`] derives how).
 //!
 //! ```text
-//! for a block of tile rows:                         (a task)
+//! for a block of tiles:                             (a task)
 //!     V[point][c][tile] = B' d B                     input transform, all channels
 //!     for a panel of output channels:
-//!         for each of the t^2 points:  M[point] = V[point] * U[point]
+//!         for each point:  M[point] = V[point] * U[point]
 //!         out = A' M A + bias, residual, ReLU        inverse transform
 //! ```
 //!
-//! U = G g G' is transformed when the weights are packed. Tiles at the border read zeros where they
+//! V and a panel's M stay in L2, the weights stream past them ([`WinogradBlocking`]).
+//!
+//! U = G g G' is computed in f64 when the weights are packed. Tiles at the border read zeros where they
 //! leave the input and drop what leaves the output; no padded copy is made.
 //!
-//! Each output costs (t / m)^2 multiplications in place of 9: 4 for F(2,3), 2.25 for F(4,3), but reads
-//! t^2 / 9 times the weights. Errors grow with m; the points are chosen to keep them low (see
-//! [`crate::micro::winograd`]).
+//! | | points | multiplications an output | of direct | weights |
+//! |---|---|---|---|---|
+//! | F(2,3) | 16 | 4 | 9 | 1.8 x |
+//! | F(4,3) | 36 | 2.25 | 9 | 4 x |
+//! | F(6,3) | 64 | 1.78 | 9 | 7.1 x |
+//! | F(2,5) | 36 | 9 | 25 | 1.4 x |
+//! | F(3,5) | 49 | 5.44 | 25 | 2 x |
+//! | F(4,5) | 64 | 4 | 25 | 2.6 x |
+//! | F(2,3), stride 2 | 9 | 6.25 | 9 | 2.8 x |
+//! | F(4,3), stride 2 | 25 | 5.06 | 9 | 9 x |
+//!
+//! **What can't be had for nothing.** Errors grow with m and the number of taps
+//! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)). They are relative to
+//! the largest values that a tile and its channels hold: a large offset or one huge channel drowns the
+//! small ones, where a direct sum would lose less. A NaN or an infinity in the input reaches outputs
+//! of the tiles that read it, and no other: up to four of them, nine of F(2,5) and F(3,5), whose tiles
+//! overlap more. (An infinity becomes a NaN there, as inf - inf.) `tests/winograd.rs` measures both.
 
 use crate::arch::KernelSimd;
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape};
 use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, RowsMut, par_rows};
+use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
 use crate::isa::{Isa, IsaToken, SimdTask};
-use crate::micro::gemm::{BlockedPixels, Finish, PanelTimesPixels, Source};
-use crate::micro::indirection::PADDING;
+use crate::micro::cook_toom::{self, Scheme};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source, StreamedPixels};
 use crate::micro::outputs::Outputs;
-use crate::micro::winograd::{
-    F2, F4, InputTile, OutputTile, Points, Residual, Transform, transform_filter,
-};
+use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
+use crate::phase::{Laps, Phase};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -36,121 +51,105 @@ use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// F(2x2, 3x3).
-#[derive(Debug)]
-pub struct WinogradF2x3;
+/// An algorithm for each scheme.
+macro_rules! algorithms {
+    ($($name:ident = $scheme:ident<$m:literal, $n:literal, $t:literal>, $id:literal, $summary:literal;)*) => {
+        $(
+            #[doc = $summary]
+            #[derive(Debug)]
+            pub struct $name;
 
-/// F(4x4, 3x3) with the points 0, +-1/sqrt2, +-sqrt2 and infinity.
-#[derive(Debug)]
-pub struct WinogradF4x3;
+            impl Algorithm for $name {
+                fn meta(&self) -> &'static AlgorithmMeta {
+                    static META: AlgorithmMeta = AlgorithmMeta {
+                        id: $id,
+                        summary: concat!("Winograd ", $summary, " on NCHW16c, any padding"),
+                        isas: &Isa::ALL,
+                        accuracy: Accuracy::Transformed {
+                            amplification: cook_toom::$scheme::MATRICES.amplification(),
+                            channel_terms: cook_toom::$scheme::MATRICES.taps.pow(2),
+                        },
+                    };
+                    &META
+                }
 
-static F2X3: AlgorithmMeta = AlgorithmMeta {
-    id: "winograd-f2x3",
-    summary: "Winograd F(2x2,3x3) on NCHW16c, fused, stride 1, any padding",
-    isas: &Isa::ALL,
-    accuracy: Accuracy::Transformed { amplification: 4.0 },
-};
-
-static F4X3: AlgorithmMeta = AlgorithmMeta {
-    id: "winograd-f4x3",
-    summary: "Winograd F(4x4,3x3) on NCHW16c, points 0, +-1/sqrt2, +-sqrt2, fused, stride 1, any padding",
-    isas: &Isa::ALL,
-    accuracy: Accuracy::Transformed { amplification: 8.0 },
-};
-
-impl Algorithm for WinogradF2x3 {
-    fn meta(&self) -> &'static AlgorithmMeta {
-        &F2X3
-    }
-    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        Ok(Box::new(WinogradPlan::<F2, 2, 4>::new(problem, cx)?))
-    }
+                fn plan(
+                    &self,
+                    problem: &Problem,
+                    cx: &PlanCx<'_>,
+                ) -> Result<Box<dyn Plan>, Unsupported> {
+                    Ok(Box::new(WinogradPlan::<cook_toom::$scheme, $m, $n, $t>::new(problem, cx)?))
+                }
+            }
+        )*
+    };
 }
 
-impl Algorithm for WinogradF4x3 {
-    fn meta(&self) -> &'static AlgorithmMeta {
-        &F4X3
-    }
-    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        Ok(Box::new(WinogradPlan::<F4, 4, 6>::new(problem, cx)?))
-    }
+algorithms! {
+    WinogradF2x3 = F2x3<2, 4, 4>, "winograd-f2x3", "F(2x2,3x3)";
+    WinogradF4x3 = F4x3<4, 6, 6>, "winograd-f4x3", "F(4x4,3x3), points 0, +-1/sqrt2, +-sqrt2,";
+    WinogradF4x3Std = F4x3Std<4, 6, 6>, "winograd-f4x3-std", "F(4x4,3x3), points 0, +-1, +-2,";
+    WinogradF6x3 = F6x3<6, 8, 8>, "winograd-f6x3", "F(6x6,3x3)";
+    WinogradF2x5 = F2x5<2, 6, 6>, "winograd-f2x5", "F(2x2,5x5)";
+    WinogradF3x5 = F3x5<3, 7, 7>, "winograd-f3x5", "F(3x3,5x5)";
+    WinogradF4x5 = F4x5<4, 8, 8>, "winograd-f4x5", "F(4x4,5x5)";
+    WinogradF2x3S2 = F2x3S2<2, 5, 3>, "winograd-f2x3-s2", "F(2x2,3x3) with stride 2";
+    WinogradF4x3S2 = F4x3S2<4, 9, 5>, "winograd-f4x3-s2", "F(4x4,3x3) with stride 2";
 }
 
-struct WinogradPlan<W, const M: usize, const T: usize> {
+struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
     spec: PlanSpec,
     conv: ConvShape,
     isa: IsaToken,
     /// Channel blocks of a panel.
     panel_blocks: usize,
-    /// Rows of tiles in a task.
-    tile_rows: usize,
-    /// Blocks of output channels in a task.
-    out_blocks: usize,
-    _transform: PhantomData<W>,
+    blocking: WinogradBlocking,
+    points: Vec<Point>,
+    _scheme: PhantomData<W>,
 }
 
-impl<W: Transform<M, T>, const M: usize, const T: usize> WinogradPlan<W, M, T> {
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> WinogradPlan<W, M, N, T> {
     fn new(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
         let conv = *f32_conv(problem)?;
-        let refuse = |reason| Err(Unsupported::new(reason));
-        if conv.kernel != [3, 3] {
-            return refuse("the kernel is not 3x3");
+        let (taps, stride) = const { (W::MATRICES.taps, W::MATRICES.stride) };
+        let refuse = |reason: String| Err(Unsupported::new(reason));
+        if conv.kernel != [taps, taps] {
+            return refuse(format!("the kernel is not {taps}x{taps}"));
         }
-        if conv.stride != [1, 1] {
-            return refuse("the stride is not 1");
+        if conv.stride != [stride, stride] {
+            return refuse(format!("the stride is not {stride}"));
         }
         if conv.dilation != [1, 1] {
-            return refuse("the filter is dilated");
+            return refuse("the filter is dilated".into());
         }
         if conv.groups != 1 {
-            return refuse("the channels are grouped");
-        }
-        if conv.h * conv.w * CHANNEL_BLOCK >= u32::MAX as usize {
-            return refuse("a map of 2^28 pixels or more");
+            return refuse("the channels are grouped".into());
         }
         let tile = RegisterTile::of(cx.isa.isa());
         let [rows, cols] = [conv.h_out().div_ceil(M), conv.w_out().div_ceil(M)];
-        let c_blocks = conv.c_in.div_ceil(CHANNEL_BLOCK);
-        let all_out = conv.c_out.div_ceil(CHANNEL_BLOCK);
-
-        // As many rows of tiles as keep the transformed input within half of L2, one at least; as
-        // even as they can be, and a multiple of the threads.
-        let row_bytes = T * T * c_blocks * CHANNEL_BLOCK * 4 * cols;
-        let fit = cx
-            .tuning
-            .mc
-            .map_or(cx.caches.l2 / 2 / row_bytes, |tiles| tiles / cols)
-            .clamp(1, rows);
-        let blocks = rows.div_ceil(fit);
-        // With few rows of tiles the threads share the output channels instead, and each transforms
-        // the whole input for itself: sharing it between cores is slower.
-        let split_channels = cx.threads > 1 && conv.n * blocks < 2 * cx.threads && rows * cols < 49;
-        let (tile_rows, out_blocks) = if split_channels {
-            let panels = all_out.div_ceil(tile.blocks);
-            (
-                rows.div_ceil(blocks),
-                panels.div_ceil(cx.threads) * tile.blocks,
-            )
-        } else {
-            let tasks = (conv.n * blocks)
-                .next_multiple_of(cx.threads)
-                .div_ceil(conv.n);
-            (rows.div_ceil(tasks.min(rows)), all_out)
+        let in_blocks = conv.c_in.div_ceil(CHANNEL_BLOCK);
+        let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let shape = WinogradShape {
+            images: conv.n,
+            tiles: rows * cols,
+            points: T * T,
+            products: N * N,
+            in_blocks,
+            out_blocks,
         };
-        let out_blocks = cx
-            .tuning
-            .nc
-            .map_or(out_blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
-        let out_blocks = out_blocks.next_multiple_of(tile.blocks);
+        let blocking = WinogradBlocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
 
         let tiles = (conv.n * rows * cols) as u64;
-        let padded_in = (c_blocks * CHANNEL_BLOCK) as u64;
-        let padded_out = (all_out * CHANNEL_BLOCK) as u64;
-        let points = (T * T) as u64;
-        let transforms = tiles.div_ceil(1)
-            * (padded_in * (2 * T * W::INPUT_FLOPS) as u64
-                + padded_out * ((T + M) * W::OUTPUT_FLOPS) as u64);
-        let executed = 2 * points * tiles * conv.c_in as u64 * padded_out + transforms;
+        let [padded_in, padded_out] = [in_blocks, out_blocks].map(|b| (b * CHANNEL_BLOCK) as u64);
+        let [input, output] = W::operations().map(|n| n as u64);
+        let groups = out_blocks.div_ceil(blocking.out_blocks) as u64;
+        let points = points::<N, T>(&conv);
+        let terms: usize = points.iter().map(|p| p.terms).sum();
+        let flops = [
+            groups * tiles * padded_in * 2 * N as u64 * input,
+            2 * tiles * terms as u64 * padded_out,
+            tiles * padded_out * (T + M) as u64 * output,
+        ];
 
         let mut plan = WinogradPlan {
             spec: PlanSpec {
@@ -169,118 +168,198 @@ impl<W: Transform<M, T>, const M: usize, const T: usize> WinogradPlan<W, M, T> {
                     w_out: M,
                     pixels: M,
                 },
-                cost: Cost::new(problem, executed),
+                cost: Cost::in_phases(problem, flops),
             },
             conv,
             isa: cx.isa,
             panel_blocks: tile.blocks,
-            tile_rows,
-            out_blocks,
-            _transform: PhantomData,
+            blocking,
+            points,
+            _scheme: PhantomData,
         };
-        let tiles = tile_rows * cols;
-        let lines =
-            plan.input_points(tiles).elements(T * T) + plan.output_points(tiles).elements(T * T);
-        plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(lines);
-        plan.spec.packed_lines = CacheLine::for_f32s(plan.panel_at(all_out));
+        let (v, m) = (plan.inputs(blocking.tiles), plan.outputs(blocking.tiles));
+        let elements = v.before(T * T, N * N) + m.before(T * T, T * T);
+        plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements);
+        plan.spec.packed_lines = CacheLine::for_f32s(plan.packed_len());
         Ok(plan)
     }
 
-    fn input_points(&self, tiles: usize) -> Points {
-        Points::new(self.conv.c_in.div_ceil(CHANNEL_BLOCK), tiles)
+    /// How the transformed input of so many tiles lies.
+    fn inputs(&self, tiles: usize) -> Transformed {
+        Transformed {
+            blocks: self.conv.c_in.div_ceil(CHANNEL_BLOCK),
+            tiles,
+        }
     }
 
-    fn output_points(&self, tiles: usize) -> Points {
-        Points::new(self.panel_blocks, tiles)
+    /// How a panel's products of so many tiles lie.
+    fn outputs(&self, tiles: usize) -> Transformed {
+        Transformed {
+            blocks: self.panel_blocks,
+            tiles,
+        }
     }
 
-    /// Tiles across the output.
-    fn cols(&self) -> usize {
-        self.conv.w_out().div_ceil(M)
+    fn all_out(&self) -> usize {
+        self.conv.c_out.div_ceil(CHANNEL_BLOCK)
     }
 
-    /// Where the panel that starts at an output block begins in the packed weights: for each block 16
-    /// biases and, for each point, a row of zeros (the product's own bias) and c_in rows.
-    fn panel_at(&self, block: usize) -> usize {
-        block * CHANNEL_BLOCK * (1 + T * T * (1 + self.conv.c_in))
+    /// The blocks of the panel that starts at a block.
+    fn panel(&self, first: usize, end: usize) -> Range<usize> {
+        first..(first + self.panel_blocks).min(end)
     }
 
-    /// The input tile at tile row `row`, column `col`: where its pixels are.
-    fn offsets(&self, row: usize, col: usize) -> [[u32; T]; T] {
-        let conv = &self.conv;
-        std::array::from_fn(|i| {
-            let y = (row * M + i).wrapping_sub(conv.pad.top);
-            std::array::from_fn(|j| {
-                let x = (col * M + j).wrapping_sub(conv.pad.left);
-                let inside = y < conv.h && x < conv.w;
-                if inside {
-                    ((y * conv.w + x) * CHANNEL_BLOCK) as u32
-                } else {
-                    PADDING
-                }
-            })
-        })
+    fn packed_len(&self) -> usize {
+        self.all_out() * CHANNEL_BLOCK * (1 + self.rows())
+    }
+
+    /// Rows of weights of all points.
+    fn rows(&self) -> usize {
+        self.points.last().map_or(0, |p| p.rows + 1 + p.terms)
+    }
+
+    /// Where a panel is in the packed weights: its biases, then its weights point by point.
+    fn panel_at(&self, panel: &Range<usize>) -> Range<usize> {
+        let before = |block: usize| block * CHANNEL_BLOCK * (1 + self.rows());
+        before(panel.start)..before(panel.end)
+    }
+
+    /// Where the weights at a point are in a panel of some width: a row of zeros, where the product expects
+    /// a bias, and one for each term of its sum.
+    fn weights_at(width: usize, point: &Point) -> Range<usize> {
+        let first = 1 + point.rows;
+        width * first..width * (first + 1 + point.terms)
+    }
+
+    /// The product of a panel of weights with all tiles at a point.
+    fn multiply(
+        &self,
+        (panel, blocks, point): (&[f32], usize, usize),
+        (transformed, v): (&[f32], Transformed),
+        (products, m): (&mut [f32], Transformed),
+    ) {
+        let own = &self.points[point];
+        let product = &mut products[m.before(point, point)..][..blocks * m.tiles * CHANNEL_BLOCK];
+        self.isa.dispatch(PanelTimesPixels {
+            src: Source {
+                data: &transformed[v.before(point, own.products)..],
+                block: CHANNEL_BLOCK,
+                block_stride: v.tiles * CHANNEL_BLOCK,
+            },
+            pixels: StreamedPixels {
+                pixels: v.tiles,
+                weights_ahead: self.blocking.weights_ahead,
+            },
+            channels: 0..own.terms,
+            panel: &panel[Self::weights_at(blocks * CHANNEL_BLOCK, own)],
+            epilogue: Finish::default(),
+            out: Outputs::blocked(RowsMut::new(product, m.tiles * CHANNEL_BLOCK)),
+        });
     }
 }
 
-/// The input transform of some rows of tiles.
-struct TransformInput<'a, W, const M: usize, const T: usize> {
-    plan: &'a WinogradPlan<W, M, T>,
+/// A point's part of the work.
+struct Point {
+    /// Products at the points before.
+    products: usize,
+    /// Rows of packed weights of the points before.
+    rows: usize,
+    /// Terms of its sum: all channels of each product, but that of the last the padded ones are left out.
+    terms: usize,
+}
+
+/// The points of N x N products.
+fn points<const N: usize, const T: usize>(conv: &ConvShape) -> Vec<Point> {
+    let (mut products, mut rows) = (0, 0);
+    let point = |p| {
+        let own = Slots::<N, T>::at(p);
+        let terms = (own - 1) * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + conv.c_in;
+        let point = Point {
+            products,
+            rows,
+            terms,
+        };
+        (products, rows) = (products + own, rows + 1 + terms);
+        point
+    };
+    (0..T * T).map(point).collect()
+}
+
+/// The input transform of some tiles.
+struct TransformInput<'a, W, const M: usize, const N: usize, const T: usize> {
+    plan: &'a WinogradPlan<W, M, N, T>,
     image: &'a [f32],
-    rows: Range<usize>,
+    tiles: Range<usize>,
     out: &'a mut [f32],
 }
 
-impl<W: Transform<M, T>, const M: usize, const T: usize> SimdTask for TransformInput<'_, W, M, T> {
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTask
+    for TransformInput<'_, W, M, N, T>
+{
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let conv = &self.plan.conv;
-        let cols = self.plan.cols();
-        let points = self.plan.input_points(self.rows.len() * cols);
-        for tile in 0..self.rows.len() * cols {
-            let mut input = InputTile {
-                image: self.image,
-                block_stride: conv.h * conv.w * CHANNEL_BLOCK,
-                blocks: conv.c_in.div_ceil(CHANNEL_BLOCK),
-                offsets: self
-                    .plan
-                    .offsets(self.rows.start + tile / cols, tile % cols),
-                out: &mut *self.out,
-                points,
-                tile,
-            };
-            input.transform::<S, M, W>(simd);
+        let step = M * conv.stride[0];
+        let cols = conv.w_out().div_ceil(M);
+        let layout = self.plan.inputs(self.tiles.len());
+        let mut products = [[0; N]; N];
+        for (i, row) in products.iter_mut().enumerate() {
+            for (j, at) in row.iter_mut().enumerate() {
+                let (point, which) = Slots::<N, T>::of(i, j);
+                *at = layout.before(point, self.plan.points[point].products + which);
+            }
         }
-    }
-}
-
-/// The inverse transform of one panel.
-struct TransformOutput<'a, 'o, W, const M: usize, const T: usize> {
-    out: OutputTile<'a, 'o>,
-    bias: &'a [f32],
-    cols: usize,
-    _transform: PhantomData<W>,
-}
-
-impl<W: Transform<M, T>, const M: usize, const T: usize> SimdTask
-    for TransformOutput<'_, '_, W, M, T>
-{
-    type Output = ();
-    #[inline(always)]
-    fn run<S: KernelSimd>(mut self, simd: S) {
-        let (biases, _) = self.bias.as_chunks();
-        for (block, bias) in biases.iter().enumerate().take(self.out.out.rows()) {
-            self.out.bias = bias;
-            for tile in 0..self.out.points.tiles {
-                let at = [tile / self.cols * M, tile % self.cols * M];
-                self.out.transform::<S, M, T, W>(simd, block, tile, at);
+        let mut tiles = InputTiles {
+            image: self.image,
+            map: [conv.h, conv.w],
+            out: self.out,
+            layout,
+            products: &products,
+        };
+        for block in 0..layout.blocks {
+            for (at, tile) in self.tiles.clone().enumerate() {
+                let first = |tile: usize, pad: usize| (tile * step) as isize - pad as isize;
+                let y = first(tile / cols, conv.pad.top);
+                let x = first(tile % cols, conv.pad.left);
+                tiles.transform::<S, M, T, W>(simd, block, at, [y, x]);
             }
         }
     }
 }
 
-impl<W: Transform<M, T>, const M: usize, const T: usize> Plan for WinogradPlan<W, M, T> {
+/// The inverse transform of some channel blocks.
+struct TransformOutput<'a, 'o, W, const M: usize, const N: usize, const T: usize> {
+    tiles: OutputTiles<'a>,
+    bias: &'a [f32],
+    residual: Option<&'a [f32]>,
+    /// The output, and the first of the blocks.
+    out: (&'a mut TilesMut<'o, f32>, usize),
+    _scheme: PhantomData<W>,
+}
+
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTask
+    for TransformOutput<'_, '_, W, M, N, T>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let (out, first) = self.out;
+        let (biases, _) = self.bias.as_chunks();
+        for (block, bias) in biases.iter().enumerate() {
+            for (at, tile) in out.tiles().enumerate() {
+                let residual = self.residual.map(|r| &r[out.offset(first + block, tile)..]);
+                let to = &mut out.tile(first + block, tile);
+                self.tiles
+                    .transform::<S, M, N, T, W>(simd, [block, at], bias, residual, to);
+            }
+        }
+    }
+}
+
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
+    for WinogradPlan<W, M, N, T>
+{
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
@@ -288,27 +367,26 @@ impl<W: Transform<M, T>, const M: usize, const T: usize> Plan for WinogradPlan<W
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let conv = &self.conv;
         let weights = params.weights.expect("a convolution has weights").f32s();
-        let bias = params.bias.map(|b| b.f32s());
-        let packed = &mut as_f32s_mut(packed)[..self.panel_at(conv.c_out.div_ceil(CHANNEL_BLOCK))];
+        let packed = &mut as_f32s_mut(packed)[..self.packed_len()];
         packed.fill(0.0);
-        let (filters, _) = weights.as_chunks::<9>();
-        for (out, filters) in filters.chunks_exact(conv.c_in).enumerate() {
+        let matrices = &W::MATRICES;
+        let filters = weights.chunks_exact(conv.kernel[0] * conv.kernel[1]);
+        for (at, filter) in filters.enumerate() {
+            let (out, c) = (at / conv.c_in, at % conv.c_in);
             // The panel of this output, its width in floats, and the output's place in it.
             let first = out / CHANNEL_BLOCK / self.panel_blocks * self.panel_blocks;
-            let blocks = self
-                .panel_blocks
-                .min(conv.c_out.div_ceil(CHANNEL_BLOCK) - first);
-            let (width, lane) = (blocks * CHANNEL_BLOCK, out - first * CHANNEL_BLOCK);
-            let panel = &mut packed[self.panel_at(first)..self.panel_at(first + blocks)];
-            if let Some(bias) = bias {
-                panel[lane] = bias[out];
-            }
-            for (c, filter) in filters.iter().enumerate() {
-                let transformed = transform_filter::<M, T, W>(filter);
-                for (point, &u) in transformed.iter().flatten().enumerate() {
-                    let row = 1 + point * (1 + conv.c_in) + 1 + c;
-                    panel[row * width + lane] = u;
+            let panel = self.panel(first, self.all_out());
+            let (width, lane) = (panel.len() * CHANNEL_BLOCK, out - first * CHANNEL_BLOCK);
+            let panel = &mut packed[self.panel_at(&panel)];
+            for (i, row) in transform_filter::<N>(matrices, filter).iter().enumerate() {
+                for (j, &u) in row.iter().enumerate() {
+                    let (point, which) = Slots::<N, T>::of(i, j);
+                    let row = 1 + which * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + c;
+                    panel[Self::weights_at(width, &self.points[point])][row * width + lane] = u;
                 }
+            }
+            if let (0, Some(bias)) = (c, params.bias) {
+                panel[lane] = bias.f32s()[out];
             }
         }
     }
@@ -316,82 +394,118 @@ impl<W: Transform<M, T>, const M: usize, const T: usize> Plan for WinogradPlan<W
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);
         let conv = &self.conv;
-        let all_out = conv.c_out.div_ceil(CHANNEL_BLOCK);
-        let map = conv.h_out() * conv.w_out() * CHANNEL_BLOCK;
-        let tile_row = M * conv.w_out() * CHANNEL_BLOCK;
-        let src_map = conv.h * conv.w * CHANNEL_BLOCK;
-        let image = conv.c_in.div_ceil(CHANNEL_BLOCK) * src_map;
-        let relu = self.spec.problem.epilogue.relu;
-        let grid = Grid {
-            rows: conv.n * all_out,
-            cols: map,
-            block_rows: self.out_blocks.min(all_out),
-            block_cols: self.tile_rows * tile_row,
-            band: all_out,
+        let image = conv.c_in.div_ceil(CHANNEL_BLOCK) * conv.h * conv.w * CHANNEL_BLOCK;
+        let grid = TileGrid {
+            images: conv.n,
+            blocks: self.all_out(),
+            map: [conv.h_out(), conv.w_out()],
+            pixel: CHANNEL_BLOCK,
+            tile: M,
+            task_tiles: self.blocking.tiles,
+            task_blocks: self.blocking.out_blocks,
         };
-        par_rows(
-            io.exec,
-            io.dst.f32s_mut(),
-            grid,
-            io.workspace,
-            |at, mut out, scratch| {
-                let (n, first) = (at.row / all_out, at.row % all_out);
-                let rows = at.col / tile_row..(at.col + out.len()).div_ceil(tile_row);
-                let tiles = rows.len() * self.cols();
-                let (input, output) = (self.input_points(tiles), self.output_points(tiles));
-                let scratch = as_f32s_mut(scratch);
-                let (transformed, products) = scratch.split_at_mut(input.elements(T * T));
-                let image = &io.src[n * image..(n + 1) * image];
-                self.isa.dispatch(TransformInput {
-                    plan: self,
-                    image,
-                    rows,
-                    out: transformed,
-                });
+        let dst = io.dst.f32s_mut();
+        par_tiles(io.exec, dst, grid, io.workspace, |mut out, scratch| {
+            let mut laps = Laps::start(io.phases);
+            let (tiles, blocks) = (out.tiles(), out.blocks());
+            let (v, m) = (self.inputs(tiles.len()), self.outputs(tiles.len()));
+            let scratch = as_f32s_mut(scratch);
+            let (transformed, products) = scratch.split_at_mut(v.before(T * T, N * N));
+            self.isa.dispatch(TransformInput {
+                plan: self,
+                image: &io.src[out.image() * image..][..image],
+                tiles,
+                out: &mut *transformed,
+            });
+            laps.lap(Phase::InputTransform);
 
-                for block in (first..first + out.rows()).step_by(self.panel_blocks) {
-                    let blocks = self.panel_blocks.min(first + out.rows() - block);
-                    let width = blocks * CHANNEL_BLOCK;
-                    let panel = &io.packed[self.panel_at(block)..self.panel_at(block + blocks)];
-                    let (bias, panels) = panel.split_at(width);
-                    let panels = panels.chunks_exact(width * (1 + conv.c_in));
-                    for (point, panel) in panels.enumerate() {
-                        let product = &mut products[point * output.stride..]
-                            [..blocks * tiles * CHANNEL_BLOCK];
-                        self.isa.dispatch(PanelTimesPixels {
-                            src: Source {
-                                data: &transformed[point * input.stride..][..input.stride],
-                                block: CHANNEL_BLOCK,
-                                block_stride: tiles * CHANNEL_BLOCK,
-                            },
-                            pixels: BlockedPixels { pixels: tiles },
-                            channels: 0..conv.c_in,
-                            panel,
-                            epilogue: Finish::default(),
-                            out: Outputs::blocked(RowsMut::new(product, tiles * CHANNEL_BLOCK)),
-                        });
-                    }
-                    let (row, len) = (block - first, out.len());
-                    let residual = io.residual.map(|r| Residual {
-                        data: &r[(at.row + row) * map + at.col..],
-                        row_stride: map,
-                    });
-                    self.isa.dispatch(TransformOutput::<W, M, T> {
-                        out: OutputTile {
-                            products,
-                            points: output,
-                            bias: &[0.0; CHANNEL_BLOCK],
-                            relu,
-                            residual,
-                            out: out.part(row..row + blocks, 0..len),
-                            width: conv.w_out(),
-                        },
-                        bias,
-                        cols: self.cols(),
-                        _transform: PhantomData,
-                    });
+            for first in blocks.clone().step_by(self.panel_blocks) {
+                let panel = self.panel(first, blocks.end);
+                let packed = &io.packed[self.panel_at(&panel)];
+                for point in 0..T * T {
+                    let from = (&*transformed, v);
+                    self.multiply((packed, panel.len(), point), from, (products, m));
                 }
-            },
-        );
+                laps.lap(Phase::Multiply);
+                self.isa.dispatch(TransformOutput::<W, M, N, T> {
+                    tiles: OutputTiles {
+                        products,
+                        layout: m,
+                        relu: self.spec.problem.epilogue.relu,
+                    },
+                    bias: &packed[..panel.len() * CHANNEL_BLOCK],
+                    residual: io.residual,
+                    out: (&mut out, first),
+                    _scheme: PhantomData,
+                });
+                laps.lap(Phase::InverseTransform);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocking::Tuning;
+    use crate::conformance::{Outcome, check};
+    use crate::micro::cook_toom::{Arithmetic, Constant, F4x3, Matrices};
+    use crate::micro::surd::Surd;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// F(4, 3) with a coefficient of one of its transforms' six plus four rows changed: the `FAULT`-th's.
+    #[derive(Clone, Copy, Debug)]
+    struct Wrong;
+
+    static FAULT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    impl Scheme<4, 6, 6> for Wrong {
+        const MATRICES: Matrices = F4x3::MATRICES;
+
+        #[inline(always)]
+        fn input<A: Arithmetic>(on: A, d: [A::Value; 6]) -> [A::Value; 6] {
+            let mut out = F4x3::input(on, d);
+            let fault = FAULT.load(Relaxed);
+            if let Some(x) = out.get_mut(fault) {
+                *x = on.mul_add(Self::ERROR, d[3], *x);
+            }
+            out
+        }
+
+        #[inline(always)]
+        fn output<A: Arithmetic>(on: A, m: [A::Value; 6]) -> [A::Value; 4] {
+            let mut out = F4x3::output(on, m);
+            let fault = FAULT.load(Relaxed);
+            if let Some(y) = out.get_mut(fault.wrapping_sub(6)) {
+                *y = on.mul_add(Self::ERROR, m[2], *y);
+            }
+            out
+        }
+    }
+
+    impl Wrong {
+        const ERROR: Constant = Constant::new(Surd::rational(1, 1000));
+    }
+
+    impl Algorithm for Wrong {
+        fn meta(&self) -> &'static AlgorithmMeta {
+            WinogradF4x3.meta()
+        }
+        fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+            Ok(Box::new(WinogradPlan::<Wrong, 4, 6, 6>::new(problem, cx)?))
+        }
+    }
+
+    #[test]
+    fn a_wrong_coefficient_is_caught() {
+        let isa = Isa::Scalar.detect().expect("scalar");
+        let problem = "mb1ic5ih9oc3oh9kh3ph1".parse().expect("a problem");
+        let run = || check(&Wrong, isa, &problem, Tuning::default(), &[]);
+        assert!(matches!(run(), Ok(Outcome::Passed { .. })), "the control");
+        for fault in 0..10 {
+            FAULT.store(fault, Relaxed);
+            assert!(run().is_err(), "mutant {fault} passed");
+        }
+        FAULT.store(usize::MAX, Relaxed);
     }
 }

@@ -18,18 +18,24 @@ fn around(g: usize) -> Vec<usize> {
     sizes
 }
 
-/// Convolutions for a kernel with these edges: `count` of them, the same for the same seed.
-pub fn convolutions(g: &Granularity, kernels: &[[usize; 2]], count: usize, seed: u64) -> Vec<Case> {
+/// Convolutions for a kernel with these edges: `count` of them, the same for the same seed. Half have
+/// the stride `plain_stride`, and nothing odd.
+pub fn convolutions(
+    g: &Granularity,
+    kernels: &[[usize; 2]],
+    plain_stride: [usize; 2],
+    count: usize,
+    seed: u64,
+) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
     while cases.len() < count {
         let kernel = rng.pick(kernels);
-        // Half are plain; the rest have something odd.
         let plain = rng.below(2) == 0;
         let stride = if plain {
-            [1, 1]
+            plain_stride
         } else {
-            rng.pick(&[[1, 1], [2, 2], [3, 2], [1, 3]])
+            rng.pick(&[plain_stride, [2, 2], [3, 2], [1, 3]])
         };
         let dilation = if plain {
             [1, 1]
@@ -169,8 +175,8 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     match op {
         Op::Conv(conv) => {
             let kernel = [conv.kernel];
-            let mut cases = convolutions(g, &kernel, count / 2, 1);
-            cases.extend(convolutions(g, &ANY_KERNEL, count / 2, 2));
+            let mut cases = convolutions(g, &kernel, conv.stride, count / 2, 1);
+            cases.extend(convolutions(g, &ANY_KERNEL, conv.stride, count / 2, 2));
             cases
         }
         Op::Pool(pool) => poolings(g, pool.kernel == [pool.h, pool.w], count, 3),

@@ -312,6 +312,7 @@ impl<'a> Guarded<'a> {
             packed: self.packed.inner(),
             workspace: self.workspace.inner_mut(),
             exec,
+            phases: None,
         });
         self.dst.intact("output")?;
         self.packed.intact("packed weights")?;

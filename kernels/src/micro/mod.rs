@@ -6,10 +6,12 @@
 //! * [`indirection`]: where each output pixel's taps lie in the input;
 //! * [`outputs`]: where it writes, whatever the layout;
 //! * [`pack`]: weights in the order that the tile reads them;
-//! * [`winograd`]: transforms of tiles;
+//! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
+//! * [`winograd`]: the loops that apply them to tiles;
 //! * [`mod@pool`], windows of rows of pixels;
 //! * [`probe`]: what the machine can do at most.
 
+pub mod cook_toom;
 pub mod gemm;
 pub mod grouped;
 pub mod indirection;
@@ -17,5 +19,6 @@ pub mod outputs;
 pub mod pack;
 pub mod pool;
 pub mod probe;
+pub mod surd;
 pub mod tiles;
 pub mod winograd;

@@ -1,0 +1,143 @@
+//! What is particular to Winograd: where a NaN gets to, and what becomes of the error where values differ
+//! in size.
+
+use convroof_kernels::blocking::Caches;
+use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::data::{Fill, Rng};
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::problem::{ConvShape, Op};
+use convroof_kernels::reference::{self, Operands};
+use convroof_kernels::{Algorithm, Isa, PlanCx, Problem, Registry};
+
+/// The algorithms, each with the outputs of a tile along an axis and a problem.
+fn algorithms() -> impl Iterator<Item = (&'static dyn Algorithm, usize, Problem)> {
+    let registry = Registry::builtin();
+    let all = registry.algorithms().to_vec().into_iter();
+    all.filter_map(|algorithm| {
+        let id = algorithm.meta().id;
+        let digits = id.strip_prefix("winograd-f")?;
+        let text = match (&digits[2..3], digits.ends_with("-s2")) {
+            ("3", false) => "mb1ic20ih13iw11oc17oh13ow11kh3kw3ph1pw1",
+            ("3", true) => "mb1ic20ih13iw11oc17oh7ow6kh3kw3sh2sw2ph1pw1",
+            _ => "mb1ic20ih13iw11oc17oh13ow11kh5kw5ph2pw2",
+        };
+        let outputs = digits[..1].parse().expect("outputs of a tile");
+        Some((algorithm, outputs, text.parse().expect("a problem")))
+    })
+}
+
+fn conv(problem: &Problem) -> &ConvShape {
+    match &problem.op {
+        Op::Conv(conv) => conv,
+        _ => unreachable!("a convolution"),
+    }
+}
+
+fn run(algorithm: &dyn Algorithm, problem: &Problem, x: Operands<'_>) -> Vec<f32> {
+    let caches = Caches::default();
+    let plan = algorithm.plan(problem, &PlanCx::new(Isa::best(), &caches));
+    let mut instance = Instance::new(plan.expect("a plan")).expect("memory");
+    instance.load(x, &Serial);
+    instance.run(&Serial);
+    let output = instance.output_nchw(&Serial).expect("memory");
+    output.f32s().to_vec()
+}
+
+#[test]
+fn what_is_not_finite_reaches_the_tiles_that_read_it() {
+    for (algorithm, m, problem) in algorithms() {
+        let conv = conv(&problem);
+        let data = Data::new(&problem, Fill::Uniform, 5);
+        let plan = algorithm
+            .plan(&problem, &PlanCx::new(Isa::best(), &Caches::default()))
+            .expect("a plan");
+        assert_eq!(plan.spec().granularity.h_out, m);
+        for bad in [f32::NAN, f32::INFINITY] {
+            for (y, x) in [(0, 0), (5, 4), (6, 7), (12, 10), (3, 8)] {
+                let mut src = data.operands().src.to_vec();
+                src[(3 * conv.h + y) * conv.w + x] = bad;
+                let operands = Operands {
+                    src: &src,
+                    ..data.operands()
+                };
+                let out = run(algorithm, &problem, operands);
+                // Whether outputs `first..first + len` along an axis read the input at `at`.
+                let reads = |first: usize, len: usize, at: usize, axis: usize, pad: usize| {
+                    let stride = conv.stride[axis];
+                    let start = first * stride;
+                    (start..start + (len - 1) * stride + conv.kernel[axis]).contains(&(at + pad))
+                };
+                let mut tiles = std::collections::BTreeSet::new();
+                for (i, value) in out.iter().enumerate() {
+                    let (row, col) = (i / conv.w_out() % conv.h_out(), i % conv.w_out());
+                    let own =
+                        reads(row, 1, y, 0, conv.pad.top) && reads(col, 1, x, 1, conv.pad.left);
+                    let tile = (row / m, col / m);
+                    let by_tile = reads(tile.0 * m, m, y, 0, conv.pad.top)
+                        && reads(tile.1 * m, m, x, 1, conv.pad.left);
+                    let id = algorithm.meta().id;
+                    if own {
+                        assert!(
+                            !value.is_finite(),
+                            "{id} lost {bad} of {y}, {x} at {row}, {col}"
+                        );
+                    }
+                    if !value.is_finite() {
+                        assert!(by_tile, "{id}: {bad} of {y}, {x} got to {row}, {col}");
+                        tiles.insert(tile);
+                    }
+                }
+                // As many tiles along an axis as overlap: two, or three of small tiles with large filters.
+                let step = m * conv.stride[0];
+                let most = ((m - 1) * conv.stride[0] + conv.kernel[0]).div_ceil(step);
+                assert!((1..=most * most).contains(&tiles.len()), "{tiles:?}");
+            }
+        }
+    }
+}
+
+/// Inputs that transforms like less than sums do. What is promised holds for them too: errors in proportion
+/// to the largest value.
+#[test]
+fn errors_follow_the_largest_value() {
+    for (algorithm, _, problem) in algorithms() {
+        let conv = conv(&problem);
+        let map = conv.h * conv.w;
+        let data = Data::new(&problem, Fill::Uniform, 6);
+        let offset = data.operands().src.iter().map(|x| x + 1000.0).collect();
+        let mut channel = data.operands().src.to_vec();
+        channel[map..2 * map].iter_mut().for_each(|x| *x *= 1e4);
+        let mut pixel = data.operands().src.to_vec();
+        pixel[map / 2] = 1e6;
+        let mut gauss = vec![0.0; data.operands().src.len()];
+        let mut rng = Rng::new(1);
+        for x in &mut gauss {
+            // A sum of uniform numbers is near enough.
+            *x = (0..12).map(|_| rng.vec(Fill::Uniform, 1)[0]).sum::<f32>();
+        }
+        let cases: [(&str, Vec<f32>); 4] = [
+            ("an offset", offset),
+            ("a channel", channel),
+            ("a pixel", pixel),
+            ("normal", gauss),
+        ];
+        for (name, src) in cases {
+            let operands = Operands {
+                src: &src,
+                ..data.operands()
+            };
+            let expected = reference::compute(&problem, operands, &Serial);
+            let deviation = Deviation::between(&run(algorithm, &problem, operands), &expected);
+            let largest = src.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+            let meta = algorithm.meta();
+            let allowed =
+                tolerance(meta.accuracy, &problem, 1.0, deviation.largest) * f64::from(largest);
+            println!(
+                "{:18} {name:10} max {:.1e} of {allowed:.1e}, l2 {:.1e}",
+                meta.id, deviation.max, deviation.l2
+            );
+            assert!(deviation.max <= allowed, "{} on {name}", meta.id);
+        }
+    }
+}
