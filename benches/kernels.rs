@@ -192,6 +192,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                     error_max: deviation.max,
                     tolerance: allowed,
                     verified: true,
+                    phases: Vec::new(),
                     counters: Vec::new(),
                 });
             }

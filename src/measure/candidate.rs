@@ -2,10 +2,12 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
+use crate::record::PhaseTime;
 use anyhow::Result;
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
+use convroof_kernels::phase::{Phase, PhaseClock};
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Plan, PlanCx, Problem, Variant};
@@ -49,6 +51,12 @@ pub trait Contestant {
     fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64>;
     /// Runs untimed, for counters; false if it doesn't run in this process.
     fn run(&mut self, runs: usize, workers: &Workers) -> bool;
+    /// Runs as often again, and says what each phase of a run takes; nothing where there is but one, or
+    /// where it isn't known.
+    fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
+        let _ = (runs, workers);
+        Vec::new()
+    }
     /// The output in plain NCHW.
     ///
     /// # Errors
@@ -193,6 +201,26 @@ impl Contestant for Runnable {
         let instance = self.instance();
         workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
         true
+    }
+
+    fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
+        let instance = self.instance();
+        let Some(flops) = instance.spec().cost.flops_by_phase else {
+            return Vec::new();
+        };
+        let clock = PhaseClock::default();
+        let width = workers.install(|exec| {
+            (0..runs).for_each(|_| instance.run_timed(exec, Some(&clock)));
+            exec.width()
+        });
+        let times = Phase::ALL.iter().zip(clock.times()).zip(flops);
+        times
+            .map(|((phase, time), flops)| PhaseTime {
+                phase: phase.name().into(),
+                ns: time.as_nanos() as f64 / (runs * width) as f64,
+                flops,
+            })
+            .collect()
     }
 
     fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {

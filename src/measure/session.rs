@@ -305,6 +305,7 @@ impl<'a> Session<'a> {
         let (runs, contestant) = (runner.runs, &mut runner.contestant);
         let mut here = false;
         let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
+        let phases = contestant.phases(runs, workers);
         let facts = contestant.facts();
         Ok(Measurement {
             problem: problem.to_string(),
@@ -327,6 +328,7 @@ impl<'a> Session<'a> {
             error_max: deviation.max,
             tolerance,
             verified: true,
+            phases,
             // Another process's events are not ours to count.
             counters: if here { counts } else { Vec::new() },
         })

@@ -310,8 +310,24 @@ pub struct Measurement {
     pub tolerance: f64,
     /// Whether the timed output was compared with the reference and found right.
     pub verified: bool,
+    /// What each phase of a run takes, of an algorithm that has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseTime>,
     /// What the counters said of one run.
     pub counters: Vec<CounterValue>,
+}
+
+/// A phase of a run: of Winograd's `input_transform`, `multiply`, `inverse_transform`. Measured in runs of
+/// their own, after the timed ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseTime {
+    /// Its name.
+    pub phase: String,
+    /// Its time in one run, the mean over the workers.
+    pub ns: f64,
+    /// Operations executed in it.
+    pub flops: u64,
 }
 
 /// A variant that can't do a problem.

@@ -23,6 +23,11 @@ pub(crate) fn sample() -> Run {
         error_max: 2e-7,
         tolerance: 1e-5,
         verified: true,
+        phases: vec![PhaseTime {
+            phase: "multiply".into(),
+            ns: 1.8e6,
+            flops: 228_000_000,
+        }],
         counters: vec![CounterValue {
             event: "page-faults".into(),
             source: CounterSource::Software,

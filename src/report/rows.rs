@@ -1,6 +1,6 @@
 //! A run flattened: one row for each layer, variant and number of threads.
 
-use crate::record::{LayerRef, Measurement, Run};
+use crate::record::{LayerRef, Measurement, PhaseTime, Run};
 use crate::roofline::{Ceilings, Placed, Verdict, place};
 use serde::Serialize;
 
@@ -60,6 +60,8 @@ pub struct Row {
     pub error_max: f64,
     /// Whether the timed output was compared with the reference and found right.
     pub verified: bool,
+    /// What each phase of a run takes, and at how many executed flops; empty of an algorithm that has one.
+    pub phases: Vec<PhaseTime>,
     /// What bounds it.
     pub verdict: Verdict,
     /// Why.
@@ -120,6 +122,7 @@ impl Row {
             error_l2: m.error_l2,
             error_max: m.error_max,
             verified: m.verified,
+            phases: m.phases.clone(),
             verdict,
             reason,
         }

@@ -145,7 +145,29 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
     } else {
         String::new()
     };
-    format!("{table}\n{note}")
+    format!("{table}\n{note}{}", phases(rows))
+}
+
+/// Where the time of algorithms with several phases goes, and how near each is to the FMA peak.
+fn phases(rows: &[Row]) -> String {
+    let mut table = table(&["layer", "variant", "threads", "phase", "time", "of peak"]);
+    for row in rows {
+        for phase in &row.phases {
+            let rate = phase.flops as f64 / phase.ns;
+            table.add_row(vec![
+                Cell::new(format!("{}/{}", row.network, row.layer)),
+                Cell::new(&row.variant),
+                right(row.threads.to_string()),
+                Cell::new(phase.phase.replace('_', " ")),
+                right(time(phase.ns)),
+                right(percent(rate / row.peak_gflops)),
+            ]);
+        }
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    format!("\nPhases, executed operations:\n{table}\n")
 }
 
 fn cells(row: &Row, colour: bool) -> Vec<Cell> {
