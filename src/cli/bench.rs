@@ -2,7 +2,7 @@
 
 use super::Failed;
 use super::output::{colour, print, print_json};
-use super::peers::PeerArgs;
+use super::peers::{Guests, PeerArgs};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Layers, Variants, problems};
 use super::{calibrate, select::threads};
@@ -48,8 +48,8 @@ pub(super) struct Args {
 pub(super) struct Job {
     pub(super) chosen: Vec<Chosen>,
     pub(super) variants: Vec<Variant>,
-    /// Where other people's libraries are, if they are to take part.
-    pub(super) peers: Option<PathBuf>,
+    /// Other people's libraries that are to take part.
+    pub(super) peers: Option<Guests>,
     pub(super) threads: Vec<usize>,
     pub(super) batch: usize,
     pub(super) budget: Option<f64>,
@@ -66,7 +66,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             let job = Job {
                 chosen: args.layers.choose("nin,resnet50")?,
                 variants: args.variants.choose(registry)?,
-                peers: args.peers.folder()?,
+                peers: args.peers.guests()?,
                 threads: threads(&args.threads, &topology)?,
                 batch: args.layers.batch,
                 budget: args.budget,
@@ -136,7 +136,7 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
     let job = Job {
         chosen,
         variants: args.variants.choose(registry)?,
-        peers: args.peers.folder()?,
+        peers: args.peers.guests()?,
         threads: select::threads(&old.conditions.threads, topology)?,
         batch: old.conditions.batch,
         budget: args.budget.or(old.conditions.budget_s),
@@ -167,8 +167,8 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         seed: 1,
     };
     let mut peers = Vec::new();
-    if let Some(folder) = &job.peers {
-        let invited = super::peers::invite(folder, topology, &job.threads)?;
+    if let Some(guests) = &job.peers {
+        let invited = super::peers::invite(guests, topology, &job.threads)?;
         candidates.extend(invited.candidates);
         peers = invited.libraries;
     }

@@ -1,35 +1,76 @@
 //! `--peers`: other people's libraries beside our kernels.
 
+use super::select::globs;
 use crate::machine::Topology;
 use crate::measure::Candidate;
 use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
+use globset::GlobSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct PeerArgs {
-    /// Measure other people's libraries too, in turns with the variants (a build with the feature
-    /// `peers`; scripts/peers installs them)
-    #[arg(long)]
-    peers: bool,
+    /// Measure other people's libraries too, in turns with the variants: all, or those that match, as in
+    /// --peers=onednn,mnn (a build with the feature `peers`; scripts/peers installs them)
+    #[arg(
+        long,
+        value_name = "GLOBS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*"
+    )]
+    peers: Option<String>,
     /// Where scripts/peers put them
     #[arg(long, value_name = "DIR", default_value = "target/peers")]
     peers_from: PathBuf,
 }
 
+/// Which libraries are to take part, and where they are.
+#[cfg_attr(not(feature = "peers"), allow(dead_code))]
+pub(super) struct Guests {
+    folder: PathBuf,
+    libraries: GlobSet,
+}
+
 impl PeerArgs {
-    /// Whether they are.
+    /// Whether there are to be peers.
     pub(super) fn wanted(&self) -> bool {
-        self.peers
+        self.peers.is_some()
     }
 
-    /// The folder of the libraries, if they are wanted.
-    pub(super) fn folder(&self) -> Result<Option<PathBuf>> {
-        if self.peers && !cfg!(feature = "peers") {
+    /// The libraries that are wanted, if any are.
+    pub(super) fn guests(&self) -> Result<Option<Guests>> {
+        let Some(patterns) = &self.peers else {
+            return Ok(None);
+        };
+        if !cfg!(feature = "peers") {
             bail!("--peers needs a build that can: cargo run --release --features peers -- ...");
         }
-        Ok(self.peers.then(|| self.peers_from.clone()))
+        check_names(patterns)?;
+        Ok(Some(Guests {
+            folder: self.peers_from.clone(),
+            libraries: globs(patterns)?,
+        }))
     }
+}
+
+/// Each pattern must find something: a typo among several is not passed over.
+#[cfg(feature = "peers")]
+fn check_names(patterns: &str) -> Result<()> {
+    let mut names: Vec<_> = crate::peers::PEERS.iter().map(|p| p.library).collect();
+    names.dedup();
+    for part in patterns.split(',').map(str::trim) {
+        let one = globs(part)?;
+        if !names.iter().any(|name| one.is_match(name)) {
+            bail!("unknown library '{part}': there are {}", names.join(", "));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "peers"))]
+fn check_names(_: &str) -> Result<()> {
+    Ok(())
 }
 
 /// Who came.
@@ -39,20 +80,23 @@ pub(super) struct Invited {
     pub(super) libraries: Vec<String>,
 }
 
-/// Starts every library that is there, and says which are not.
+/// Starts every wanted library that is there, and says which are not.
 #[cfg(feature = "peers")]
-pub(super) fn invite(folder: &Path, topology: &Topology, threads: &[usize]) -> Result<Invited> {
+pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) -> Result<Invited> {
     use crate::peers::{Entrant, PEERS};
+    let wanted = PEERS
+        .iter()
+        .filter(|p| guests.libraries.is_match(p.library));
     let mut invited = Invited {
         candidates: Vec::new(),
         libraries: Vec::new(),
     };
     for &threads in threads {
         let mut clients = std::collections::BTreeMap::new();
-        for peer in PEERS.iter().filter(|p| p.runs_on(threads)) {
+        for peer in wanted.clone().filter(|p| p.runs_on(threads)) {
             // The forms of a library share a process.
             let client = clients.entry(peer.library).or_insert_with(|| {
-                let client = Entrant::host(peer, folder, topology, threads);
+                let client = Entrant::host(peer, &guests.folder, topology, threads);
                 client.inspect_err(|e| eprintln!("convroof: without {}: {e:#}", peer.library))
             });
             let Ok(client) = client else { continue };
@@ -68,7 +112,7 @@ pub(super) fn invite(folder: &Path, topology: &Topology, threads: &[usize]) -> R
 }
 
 #[cfg(not(feature = "peers"))]
-pub(super) fn invite(_: &Path, _: &Topology, _: &[usize]) -> Result<Invited> {
+pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<Invited> {
     bail!("this build has no peers")
 }
 

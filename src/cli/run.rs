@@ -68,7 +68,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let job = Job {
         chosen: args.layers.choose("nin,resnet50")?,
         variants: args.variants.choose(registry)?,
-        peers: args.peers.folder()?,
+        peers: args.peers.guests()?,
         threads: threads(&args.threads, &topology)?,
         batch: args.layers.batch,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),

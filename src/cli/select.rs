@@ -41,7 +41,8 @@ pub(super) struct Chosen {
     pub(super) problem: Problem,
 }
 
-fn globs(text: &str) -> Result<GlobSet> {
+/// Patterns, several with commas.
+pub(super) fn globs(text: &str) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         set.add(Glob::new(part).with_context(|| format!("'{part}' is not a pattern"))?);
