@@ -5,9 +5,8 @@ use crate::exec::Executor;
 use crate::phase::PhaseClock;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
-use crate::tensor::{
-    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef, reorder,
-};
+use crate::reorder::reorder;
+use crate::tensor::{AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef};
 
 /// A plan and all the memory it needs.
 pub struct Instance {

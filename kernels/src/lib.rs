@@ -11,8 +11,9 @@
 //! 6. [`registry`]: the one list of algorithms that everything loops over.
 //!
 //! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
-//! [`exec`] (threads), [`tensor`] (memory and layouts), [`blocking`] (block sizes from caches),
-//! [`cost`] (flops, bytes, tolerances), [`phase`] (what a run's parts take), [`arch`] (what pulp can't say). [`instance`] gives a plan
+//! [`exec`] (threads), [`tensor`] (memory and layouts), [`reorder`](mod@reorder) (from one layout to
+//! another), [`blocking`] (block sizes from caches), [`cost`] (flops, bytes, tolerances), [`phase`] (what a
+//! run's parts take), [`arch`] (what pulp can't say). [`instance`] gives a plan
 //! memory of its own, to be run and compared.
 //!
 //! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
@@ -57,6 +58,7 @@ pub mod plan;
 pub mod problem;
 pub mod reference;
 pub mod registry;
+pub mod reorder;
 pub mod tensor;
 
 pub use isa::{Isa, IsaToken, SimdTask};

@@ -1,8 +1,9 @@
-//! Tensors: aligned memory, how a 4-d tensor lies in it, and reorders between layouts.
+//! Tensors: aligned memory and how a 4-d tensor lies in it.
 #![allow(unsafe_code)]
 
-use crate::exec::{Executor, Grid, par_rows};
+use crate::exec::Executor;
 use crate::problem::DType;
+use crate::reorder::reorder;
 use std::alloc;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -371,115 +372,9 @@ impl Tensor {
     }
 }
 
-/// Copies a tensor into another layout; channels that pad a block become zeros.
-///
-/// # Panics
-/// If the two differ in more than the layout.
-pub fn reorder(src: TensorRef<'_>, dst: &mut TensorMut<'_>, exec: &dyn Executor) {
-    let (from, to) = (src.desc(), dst.desc());
-    assert_eq!(
-        from,
-        to.with_layout(from.layout),
-        "a reorder changes the layout alone"
-    );
-    let src = src.f32s();
-    let [n, c, h, w] = to.dims;
-    if from.layout == to.layout {
-        dst.f32s_mut().copy_from_slice(src);
-        return;
-    }
-    // Rows of the destination that are contiguous and need one (n, h) and one block of channels.
-    let (rows, cols) = match to.layout {
-        Layout::Nchw => (n * c, h * w),
-        Layout::Nhwc => (n * h, w * c),
-        Layout::NchwC(block) => (
-            n * c.div_ceil(usize::from(block)),
-            h * w * usize::from(block),
-        ),
-    };
-    let grid = Grid {
-        rows,
-        cols,
-        block_rows: 1,
-        block_cols: cols,
-        band: rows,
-    };
-    par_rows(exec, dst.f32s_mut(), grid, &mut [], |at, mut out, _| {
-        let out = out.row(0);
-        match to.layout {
-            Layout::Nchw => {
-                let (n, c) = (at.row / c, at.row % c);
-                for (y, line) in out.chunks_exact_mut(w).enumerate() {
-                    for (x, v) in line.iter_mut().enumerate() {
-                        *v = src[from.offset([n, c, y, x])];
-                    }
-                }
-            }
-            Layout::Nhwc => {
-                let (n, y) = (at.row / h, at.row % h);
-                for (x, pixel) in out.chunks_exact_mut(c).enumerate() {
-                    for (ch, v) in pixel.iter_mut().enumerate() {
-                        *v = src[from.offset([n, ch, y, x])];
-                    }
-                }
-            }
-            Layout::NchwC(block) => {
-                let block = usize::from(block);
-                let blocks = c.div_ceil(block);
-                let (n, first) = (at.row / blocks, at.row % blocks * block);
-                for (i, pixel) in out.chunks_exact_mut(block).enumerate() {
-                    let (y, x) = (i / w, i % w);
-                    for (lane, v) in pixel.iter_mut().enumerate() {
-                        let ch = first + lane;
-                        *v = if ch < c {
-                            src[from.offset([n, ch, y, x])]
-                        } else {
-                            0.0
-                        };
-                    }
-                }
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Serial;
-
-    #[test]
-    fn reorders_round_trip_and_pad_with_zeros() {
-        let plain = TensorDesc::f32(Layout::Nchw, [2, 19, 3, 5]);
-        let mut a = Tensor::zeros(plain).expect("memory");
-        for (i, x) in a.f32s_mut().iter_mut().enumerate() {
-            *x = i as f32 + 1.0;
-        }
-        let layouts = [
-            Layout::Nchw,
-            Layout::Nhwc,
-            Layout::NCHW16C,
-            Layout::NchwC(8),
-        ];
-        for via in layouts {
-            let b = a.to_layout(via, &Serial).expect("memory");
-            assert_eq!(
-                b.f32s()[b.desc().offset([1, 18, 2, 4])],
-                (2 * 19 * 15) as f32
-            );
-            let stored: f32 = b.f32s().iter().sum();
-            assert_eq!(
-                stored,
-                a.f32s().iter().sum::<f32>(),
-                "{via}: padding is zero"
-            );
-            for back in layouts {
-                let c = b.to_layout(back, &Serial).expect("memory");
-                let d = c.to_layout(Layout::Nchw, &Serial).expect("memory");
-                assert_eq!(d.f32s(), a.f32s(), "{via} -> {back}");
-            }
-        }
-    }
 
     #[test]
     fn absurd_sizes_are_refused() {

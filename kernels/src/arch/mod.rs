@@ -1,4 +1,5 @@
-//! What pulp can't say, or not in one instruction: prefetch, streaming stores, broadcasts, ReLU.
+//! What pulp can't say, or not in one instruction: prefetch, streaming stores, broadcasts, ReLU, 4x4
+//! transposes.
 #![allow(unsafe_code)]
 
 use pulp::Simd;
@@ -57,6 +58,37 @@ pub trait KernelSimd: Simd {
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: as the caller promises; `f32s` is plain data.
         unsafe { to.cast::<Self::f32s>().write_unaligned(value) }
+    }
+
+    /// The vector whose lanes `4q..4q + 4` are the four floats at `at + q * stride`. Not for one lane.
+    ///
+    /// # Safety
+    /// Each four floats are valid for reads.
+    #[inline(always)]
+    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+        let mut vector = self.splat_f32s(0.0);
+        let fours = bytemuck::cast_slice_mut::<_, [f32; 4]>(std::slice::from_mut(&mut vector));
+        for (q, four) in fours.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *four = unsafe { at.add(q * stride).cast::<[f32; 4]>().read_unaligned() };
+        }
+        vector
+    }
+
+    /// In each four lanes, the transpose of the 4x4 matrix that `rows` have there. Not for one lane.
+    #[inline(always)]
+    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        let mut columns = rows;
+        for (i, row) in rows.iter().enumerate() {
+            let fours = bytemuck::cast_slice::<_, [f32; 4]>(std::slice::from_ref(row));
+            for (q, four) in fours.iter().enumerate() {
+                for (j, &x) in four.iter().enumerate() {
+                    let column = std::slice::from_mut(&mut columns[j]);
+                    bytemuck::cast_slice_mut::<_, [f32; 4]>(column)[q][i] = x;
+                }
+            }
+        }
+        columns
     }
 }
 
@@ -142,6 +174,7 @@ impl KernelSimd for pulp::Scalar {}
 impl KernelSimd for pulp::Scalar128b {}
 impl KernelSimd for pulp::Scalar256b {}
 impl KernelSimd for pulp::Scalar512b {}
+
 #[cfg(target_arch = "aarch64")]
 impl KernelSimd for pulp::aarch64::Neon {
     #[inline(always)]
@@ -179,6 +212,29 @@ impl KernelSimd for pulp::aarch64::Neon {
                 _ => vtrn2q_f32(x, x),
             }
         })
+    }
+
+    #[inline(always)]
+    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        use core::arch::aarch64::{
+            float32x4_t, vreinterpretq_f32_f64, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64,
+            vtrn2q_f32, vtrn2q_f64,
+        };
+        let [a, b, c, d]: [float32x4_t; 4] = rows.map(pulp::cast);
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        let columns = unsafe {
+            let even = [vtrn1q_f32(a, b), vtrn1q_f32(c, d)].map(|x| vreinterpretq_f64_f32(x));
+            let odd = [vtrn2q_f32(a, b), vtrn2q_f32(c, d)].map(|x| vreinterpretq_f64_f32(x));
+            [
+                vtrn1q_f64(even[0], even[1]),
+                vtrn1q_f64(odd[0], odd[1]),
+                vtrn2q_f64(even[0], even[1]),
+                vtrn2q_f64(odd[0], odd[1]),
+            ]
+            .map(|x| vreinterpretq_f32_f64(x))
+        };
+        columns.map(pulp::cast)
     }
 }
 
@@ -218,6 +274,36 @@ impl KernelSimd for pulp::x86::V3 {
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: the token proves AVX; the address is as the caller promises.
         unsafe { core::arch::x86_64::_mm256_stream_ps(to, pulp::cast(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_ps, _mm256_castps128_ps256, _mm256_insertf128_ps};
+        // SAFETY: the token proves AVX; the addresses are as the caller promises.
+        pulp::cast(unsafe {
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(at));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(at.add(stride)))
+        })
+    }
+
+    #[inline(always)]
+    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        use core::arch::x86_64::{
+            __m256, _mm256_shuffle_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+        };
+        let [a, b, c, d]: [__m256; 4] = rows.map(pulp::cast);
+        // SAFETY: the token proves AVX.
+        let columns = unsafe {
+            let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            [
+                _mm256_shuffle_ps::<0x44>(low.0, low.1),
+                _mm256_shuffle_ps::<0xee>(low.0, low.1),
+                _mm256_shuffle_ps::<0x44>(high.0, high.1),
+                _mm256_shuffle_ps::<0xee>(high.0, high.1),
+            ]
+        };
+        columns.map(pulp::cast)
     }
 }
 
@@ -264,5 +350,41 @@ impl KernelSimd for pulp::x86::V4 {
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: the token proves AVX-512F; the address is as the caller promises.
         unsafe { core::arch::x86_64::_mm512_stream_ps(to, pulp::cast(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm_loadu_ps, _mm512_castps128_ps512, _mm512_mask_broadcast_f32x4,
+        };
+        // Broadcasts to some lanes are loads that need no shuffle unit; insertions do.
+        // SAFETY: the token proves AVX-512F; the addresses are as the caller promises.
+        pulp::cast(unsafe {
+            let four = |q: usize| _mm_loadu_ps(at.add(q * stride));
+            let v = _mm512_castps128_ps512(four(0));
+            let v = _mm512_mask_broadcast_f32x4(v, 0x00f0, four(1));
+            let v = _mm512_mask_broadcast_f32x4(v, 0x0f00, four(2));
+            _mm512_mask_broadcast_f32x4(v, 0xf000, four(3))
+        })
+    }
+
+    #[inline(always)]
+    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        use core::arch::x86_64::{
+            __m512, _mm512_shuffle_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+        };
+        let [a, b, c, d]: [__m512; 4] = rows.map(pulp::cast);
+        // SAFETY: the token proves AVX-512F.
+        let columns = unsafe {
+            let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+            let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+            [
+                _mm512_shuffle_ps::<0x44>(low.0, low.1),
+                _mm512_shuffle_ps::<0xee>(low.0, low.1),
+                _mm512_shuffle_ps::<0x44>(high.0, high.1),
+                _mm512_shuffle_ps::<0xee>(high.0, high.1),
+            ]
+        };
+        columns.map(pulp::cast)
     }
 }

@@ -24,9 +24,9 @@ use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Params, Plan, PlanCx, RunArgs};
 use crate::problem::{Op, Problem};
 use crate::reference::{self, Operands};
+use crate::reorder::reorder;
 use crate::tensor::{
     AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s, as_f32s_mut,
-    reorder,
 };
 
 /// What a check found.

@@ -9,6 +9,7 @@
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
 //! * [`winograd`]: the loops that apply them to tiles;
 //! * [`mod@pool`], windows of rows of pixels;
+//! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
 pub mod cook_toom;
@@ -21,4 +22,5 @@ pub mod pool;
 pub mod probe;
 pub mod surd;
 pub mod tiles;
+pub mod transpose;
 pub mod winograd;

@@ -1,0 +1,182 @@
+//! `cargo bench --bench reorder`: how near reorders between layouts come to a copy.
+//!
+//! Names are `reorder/<from>-<to>/<tensor>/mt<threads>`, and beside each `copy` of as many bytes between
+//! the same buffers on the same threads. Criterion measures one after the other; `-- --ratios` and, if you
+//! like, a part of a name measures in turns instead, and prints the copy's time divided by the reorder's:
+//! its quartiles over the rounds.
+
+use convroof::machine::{Topology, pool::Workers};
+use convroof_kernels::exec::{Executor, Grid, par_rows};
+use convroof_kernels::reorder::reorder;
+use convroof_kernels::tensor::{Layout, Tensor, TensorDesc};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use std::time::{Duration, Instant};
+
+/// Maps of ResNet-50 and NiN, and channels that fill no block.
+const TENSORS: [[usize; 3]; 8] = [
+    [64, 56, 56],
+    [256, 56, 56],
+    [512, 28, 28],
+    [2048, 7, 7],
+    [96, 54, 54],
+    [100, 56, 56],
+    [30, 28, 28],
+    [3, 224, 224],
+];
+
+const LAYOUTS: [Layout; 3] = [Layout::Nchw, Layout::Nhwc, Layout::NCHW16C];
+
+/// A pair of layouts and memory for both, and for a copy.
+struct Case {
+    name: String,
+    tensor: String,
+    src: Tensor,
+    dst: Tensor,
+}
+
+impl Case {
+    fn new(from: Layout, to: Layout, dims: [usize; 4]) -> Self {
+        let [n, c, h, w] = dims;
+        let desc = TensorDesc::f32(from, dims);
+        let mut src = Tensor::zeros(desc).expect("memory");
+        for (i, x) in src.f32s_mut().iter_mut().enumerate() {
+            *x = i as f32;
+        }
+        Case {
+            name: format!("{from}-{to}").to_lowercase(),
+            tensor: format!("{n}x{c}x{h}x{w}"),
+            src,
+            dst: Tensor::zeros(desc.with_layout(to)).expect("memory"),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        4 * self.src.f32s().len().min(self.dst.f32s().len())
+    }
+
+    fn reorder(&mut self, exec: &dyn Executor) {
+        reorder(self.src.view(), &mut self.dst.view_mut(), exec);
+    }
+
+    /// As many bytes, a share for each worker.
+    fn copy(&mut self, exec: &dyn Executor) {
+        let len = self.bytes() / 4;
+        let grid = Grid {
+            rows: 1,
+            cols: len,
+            block_rows: 1,
+            block_cols: len.div_ceil(exec.width()).next_multiple_of(16),
+            band: 1,
+        };
+        let (src, dst) = (self.src.f32s(), self.dst.f32s_mut());
+        par_rows(exec, &mut dst[..len], grid, &mut [], |at, mut out, _| {
+            let out = out.row(0);
+            out.copy_from_slice(&src[at.col..at.col + out.len()]);
+        });
+    }
+}
+
+fn dims() -> Vec<[usize; 4]> {
+    let batches = |n| TENSORS.into_iter().map(move |[c, h, w]| [n, c, h, w]);
+    batches(1).chain(batches(8)).collect()
+}
+
+fn pairs() -> impl Iterator<Item = (Layout, Layout)> {
+    let pairs = LAYOUTS.into_iter().flat_map(|a| LAYOUTS.map(|b| (a, b)));
+    pairs.filter(|(a, b)| a != b)
+}
+
+fn main() {
+    let topology = Topology::detect();
+    let pools: Vec<Workers> = [1, topology.cores.len()]
+        .into_iter()
+        .take(topology.cores.len().min(2))
+        .map(|n| Workers::new(&topology, n).expect("as many threads as there are cores"))
+        .collect();
+    let mut args = std::env::args().skip_while(|a| a != "--ratios");
+    if args.next().is_some() {
+        let part = args.next().filter(|a| !a.starts_with('-'));
+        ratios(&pools, &part.unwrap_or_default());
+    } else {
+        criterion(&pools);
+    }
+}
+
+fn criterion(pools: &[Workers]) {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
+        .sample_size(20)
+        .configure_from_args();
+    for (from, to) in pairs() {
+        for dims in dims() {
+            let mut case = Case::new(from, to, dims);
+            let mut group = criterion.benchmark_group(format!("reorder/{}", case.name));
+            group.throughput(Throughput::Bytes(2 * case.bytes() as u64));
+            for workers in pools {
+                let threads = workers.threads();
+                for (what, run) in kinds() {
+                    let id = BenchmarkId::new(&case.tensor, format!("{what}mt{threads}"));
+                    group.bench_function(id, |b| {
+                        b.iter_custom(|runs| timed(workers, &mut case, run, runs));
+                    });
+                }
+            }
+        }
+    }
+    criterion.final_summary();
+}
+
+type Run = fn(&mut Case, &dyn Executor);
+
+fn kinds() -> [(&'static str, Run); 2] {
+    [("", Case::reorder), ("copy/", Case::copy)]
+}
+
+fn timed(workers: &Workers, case: &mut Case, run: Run, runs: u64) -> Duration {
+    workers.install(|exec| {
+        let start = Instant::now();
+        for _ in 0..runs {
+            run(case, exec);
+        }
+        start.elapsed()
+    })
+}
+
+/// Rounds of both in turns.
+fn ratios(pools: &[Workers], part: &str) {
+    println!("copy / reorder: quartiles; GB/s of the copy, read and written");
+    for (from, to) in pairs() {
+        for dims in dims() {
+            let [n, c, h, w] = dims;
+            let name = format!("{from}-{to}/{n}x{c}x{h}x{w}").to_lowercase();
+            for workers in pools {
+                let name = format!("{name}/mt{}", workers.threads());
+                if !name.contains(part) {
+                    continue;
+                }
+                let mut case = Case::new(from, to, dims);
+                let once = timed(workers, &mut case, Case::copy, 3).as_secs_f64() / 3.0;
+                let runs = ((0.5e-3 / once) as u64).max(1);
+                let (mut found, mut copies) = (Vec::new(), Vec::new());
+                let started = Instant::now();
+                while found.len() < 15 || started.elapsed() < Duration::from_millis(60) {
+                    let [ours, copy] =
+                        kinds().map(|(_, run)| timed(workers, &mut case, run, runs).as_secs_f64());
+                    found.push(copy / ours);
+                    copies.push(copy / runs as f64);
+                }
+                found.sort_by(f64::total_cmp);
+                copies.sort_by(f64::total_cmp);
+                let at = |q: usize| found[found.len() * q / 4];
+                println!(
+                    "{name:38} {:.2} {:.2} {:.2}   {:.1}",
+                    at(1),
+                    at(2),
+                    at(3),
+                    2e-9 * case.bytes() as f64 / copies[copies.len() / 2]
+                );
+            }
+        }
+    }
+}

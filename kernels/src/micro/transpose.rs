@@ -1,0 +1,270 @@
+//! Transposes and copies of matrices of floats, with zeros where the destination's rows are longer:
+//! what a [`reorder`](mod@crate::reorder) consists of.
+//!
+//! A vector of L lanes is L / 4 fours. It is filled with four floats of each of L / 4 rows, four such
+//! vectors with those of L rows. A 4x4 transpose inside of each four of lanes then leaves four columns,
+//! stored whole: two shuffles a vector at any width, where a transpose of L x L vectors takes log2 L.
+#![allow(unsafe_code)]
+
+use super::gemm::{load, store};
+use crate::arch::{KernelSimd, stream_fence};
+use crate::exec::RowsMut;
+use crate::tensor::CacheLine;
+
+/// Rows of `len` floats, `stride` apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    data: &'a [f32],
+    rows: usize,
+    len: usize,
+    stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The first `rows` rows in `data`.
+    ///
+    /// # Panics
+    /// If there are fewer, or none.
+    pub fn new(data: &'a [f32], rows: usize, len: usize, stride: usize) -> Self {
+        assert!(rows > 0 && len > 0);
+        let extent = (rows - 1) * stride + len;
+        Rows {
+            data: &data[..extent],
+            rows,
+            len,
+            stride,
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> &'a [f32] {
+        &self.data[row * self.stride..][..self.len]
+    }
+}
+
+/// Rows and columns that are transposed at a time: a cache line of both.
+const TILE: usize = CacheLine::F32S;
+
+type Tile = [[f32; TILE]; TILE];
+
+/// Writes the columns of `src` as the rows of `dst`, and zeros behind them. With `STREAM`, past the
+/// caches where `dst` is made of whole, aligned cache lines.
+///
+/// # Panics
+/// If `dst` doesn't have a row for each column, or its rows are too short.
+#[inline(always)]
+pub fn transpose<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, stream: bool) {
+    assert!(src.len == dst.rows() && src.rows <= dst.len());
+    if S::F32_LANES < 4 {
+        scalar(src, dst);
+        return;
+    }
+    let full = src.rows / TILE * TILE;
+    if src.len < 4 {
+        for row in (0..full).step_by(TILE) {
+            edge(simd, src, &mut dst, row);
+        }
+    } else if stream && streamable(&mut dst) {
+        for row in (0..full).step_by(TILE) {
+            // SAFETY: there are as many rows and columns; `dst` is aligned.
+            unsafe { strip::<S, true>(simd, src, &mut dst, row) };
+        }
+        stream_fence();
+    } else {
+        for row in (0..full).step_by(TILE) {
+            // SAFETY: there are as many rows and columns.
+            unsafe { strip::<S, false>(simd, src, &mut dst, row) };
+        }
+    }
+    if full > 0 && src.len >= 4 && full < src.rows && src.rows == dst.len() {
+        // Some rows a second time.
+        // SAFETY: there are as many rows and columns.
+        unsafe { strip::<S, false>(simd, src, &mut dst, src.rows - TILE) };
+    } else {
+        for row in (full..dst.len()).step_by(TILE) {
+            edge(simd, src, &mut dst, row);
+        }
+    }
+}
+
+/// Whether it is made of whole, aligned cache lines.
+#[inline(always)]
+fn streamable(dst: &mut RowsMut<'_, f32>) -> bool {
+    dst.as_mut_ptr().addr().is_multiple_of(CacheLine::BYTES)
+        && dst.stride().is_multiple_of(TILE)
+        && dst.len().is_multiple_of(TILE)
+}
+
+/// TILE rows from `row` on, all columns, at least four.
+///
+/// # Safety
+/// `src` has the rows, `dst` a row for each column, in it a float for each row; both at least four
+/// columns. With `STREAM`, `dst` is aligned.
+#[inline(always)]
+unsafe fn strip<S: KernelSimd, const STREAM: bool>(
+    simd: S,
+    src: Rows<'_>,
+    dst: &mut RowsMut<'_, f32>,
+    row: usize,
+) {
+    let stride = (src.stride, dst.stride());
+    // SAFETY: inside, as the caller promises.
+    let (from, to) = unsafe {
+        (
+            src.data.as_ptr().add(row * src.stride),
+            dst.as_mut_ptr().add(row),
+        )
+    };
+    for col in (0..src.len / 4 * 4).step_by(4) {
+        // SAFETY: four columns of TILE rows, as the caller promises.
+        unsafe { fours::<S, STREAM>(simd, from.add(col), to.add(col * stride.1), stride) };
+    }
+    if !src.len.is_multiple_of(4) {
+        let col = src.len - 4;
+        // SAFETY: as above; some columns a second time.
+        unsafe { fours::<S, STREAM>(simd, from.add(col), to.add(col * stride.1), stride) };
+    }
+}
+
+/// Four columns of TILE rows.
+///
+/// # Safety
+/// `from` is valid for reads of TILE rows of four floats, `to` for writes of four rows of TILE; their
+/// strides are `stride`. With `STREAM`, the latter are aligned cache lines.
+#[inline(always)]
+unsafe fn fours<S: KernelSimd, const STREAM: bool>(
+    simd: S,
+    from: *const f32,
+    to: *mut f32,
+    stride: (usize, usize),
+) {
+    for v in (0..TILE).step_by(S::F32_LANES) {
+        // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
+        let rows: [S::f32s; 4] = std::array::from_fn(|i| {
+            // SAFETY: rows below TILE.
+            unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) }
+        });
+        for (j, column) in simd.transpose_fours(rows).into_iter().enumerate() {
+            // SAFETY: one of four rows of TILE floats, aligned if it must be.
+            unsafe {
+                let to = to.add(j * stride.1 + v);
+                if STREAM {
+                    simd.stream_f32s(to, column);
+                } else {
+                    store::<S>(to, column);
+                }
+            }
+        }
+    }
+}
+
+/// Up to TILE rows from `row` on, all columns, and zeros for rows that `src` doesn't have but `dst`.
+#[inline(always)]
+fn edge<S: KernelSimd>(simd: S, src: Rows<'_>, dst: &mut RowsMut<'_, f32>, row: usize) {
+    let rows = row..(row + TILE).min(src.rows).max(row);
+    let width = TILE.min(dst.len() - row);
+    let mut tile: Tile = [[0.0; TILE]; TILE];
+    let mut turned: Tile = [[0.0; TILE]; TILE];
+    for col in (0..src.len).step_by(TILE) {
+        let cols = col..(col + TILE).min(src.len);
+        for (to, row) in tile.iter_mut().zip(rows.clone()) {
+            copy_row(simd, &src.row(row)[cols.clone()], to);
+        }
+        for c in (0..cols.len()).step_by(4) {
+            let (from, to) = (tile.as_flattened().as_ptr(), turned.as_flattened_mut());
+            // SAFETY: four columns from `c` on, and as many rows.
+            unsafe {
+                let (from, to) = (from.add(c), to.as_mut_ptr().add(c * TILE));
+                fours::<S, false>(simd, from, to, (TILE, TILE));
+            }
+        }
+        for (from, c) in turned.iter().zip(cols) {
+            copy_row(simd, &from[..width], &mut dst.row(c)[row..row + width]);
+        }
+    }
+}
+
+fn scalar(src: Rows<'_>, mut dst: RowsMut<'_, f32>) {
+    for row in (0..dst.len()).step_by(TILE) {
+        for col in 0..src.len {
+            let width = TILE.min(dst.len() - row);
+            for (i, to) in dst.row(col)[row..row + width].iter_mut().enumerate() {
+                let from = src.data.get((row + i) * src.stride + col);
+                *to = if row + i < src.rows {
+                    *from.expect("inside")
+                } else {
+                    0.0
+                };
+            }
+        }
+    }
+}
+
+/// Copies rows, and zeros behind them.
+///
+/// # Panics
+/// If `dst` doesn't have as many rows, or they are too short.
+#[inline(always)]
+pub fn copy<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, stream: bool) {
+    assert!(src.rows == dst.rows() && src.len <= dst.len());
+    if src.len == TILE && dst.len() == TILE {
+        if stream && streamable(&mut dst) {
+            // SAFETY: rows of TILE floats, aligned.
+            unsafe { lines::<S, true>(simd, src, &mut dst) };
+            stream_fence();
+        } else {
+            // SAFETY: rows of TILE floats.
+            unsafe { lines::<S, false>(simd, src, &mut dst) };
+        }
+    } else {
+        for row in 0..src.rows {
+            copy_row(simd, src.row(row), dst.row(row));
+        }
+    }
+}
+
+/// Copies rows of TILE floats.
+///
+/// # Safety
+/// Both have as many, and they are that long; with `STREAM`, `dst` is aligned.
+#[inline(always)]
+unsafe fn lines<S: KernelSimd, const STREAM: bool>(
+    simd: S,
+    src: Rows<'_>,
+    dst: &mut RowsMut<'_, f32>,
+) {
+    for row in 0..src.rows {
+        for v in (0..TILE).step_by(S::F32_LANES) {
+            // SAFETY: inside of a row, as the caller promises.
+            unsafe {
+                let [x] = load::<S, 1>(src.data.as_ptr().add(row * src.stride + v));
+                let to = dst.as_mut_ptr().add(row * dst.stride() + v);
+                if STREAM {
+                    simd.stream_f32s(to, x);
+                } else {
+                    store::<S>(to, x);
+                }
+            }
+        }
+    }
+}
+
+/// Copies a row, and zeros behind it.
+#[inline(always)]
+fn copy_row<S: KernelSimd>(simd: S, src: &[f32], dst: &mut [f32]) {
+    let lanes = S::F32_LANES;
+    let (whole, rest) = src.split_at(src.len() / lanes * lanes);
+    let (to, behind) = dst.split_at_mut(whole.len());
+    for (from, to) in whole.chunks_exact(lanes).zip(to.chunks_exact_mut(lanes)) {
+        // SAFETY: chunks are vectors.
+        unsafe {
+            let [x] = load::<S, 1>(from.as_ptr());
+            store::<S>(to.as_mut_ptr(), x);
+        }
+    }
+    let mut last = simd.partial_load_f32s(rest);
+    for to in behind.chunks_mut(lanes) {
+        simd.partial_store_f32s(to, last);
+        last = simd.splat_f32s(0.0);
+    }
+}

@@ -1,0 +1,305 @@
+//! Reorders between layouts.
+//!
+//! Every layout is blocks of channels, in each a row of channels for each pixel: NCHW has blocks of one
+//! channel, NHWC one block of all. Where both layouts have more than one channel in a block, a reorder
+//! copies rows; where one of them is NCHW, it transposes matrices of channels and pixels.
+
+use crate::arch::KernelSimd;
+use crate::exec::{Block, Executor, Grid, RowsMut, par_rows};
+use crate::isa::{Isa, IsaToken, SimdTask};
+use crate::micro::transpose::{Rows, copy, transpose};
+use crate::tensor::{Layout, TensorDesc, TensorMut, TensorRef};
+
+/// Copies a tensor into another layout; channels that pad a block become zeros.
+///
+/// # Panics
+/// If the two differ in more than the layout.
+pub fn reorder(src: TensorRef<'_>, dst: &mut TensorMut<'_>, exec: &dyn Executor) {
+    reorder_on(Isa::best(), src, dst, exec);
+}
+
+/// [`reorder`] on a given instruction set.
+///
+/// # Panics
+/// If the two differ in more than the layout.
+pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, exec: &dyn Executor) {
+    let (from, to) = (src.desc(), dst.desc());
+    assert_eq!(
+        from,
+        to.with_layout(from.layout),
+        "a reorder changes the layout alone"
+    );
+    let (src, dst) = (src.f32s(), dst.f32s_mut());
+    let [n, channels, h, w] = to.dims;
+    let maps = Maps {
+        channels,
+        pixels: h * w,
+        from: block(from),
+        to: block(to),
+    };
+    if src.is_empty() {
+        return;
+    }
+    if maps.from == maps.to {
+        let grid = Grid {
+            rows: 1,
+            cols: dst.len(),
+            block_rows: 1,
+            block_cols: dst.len().div_ceil(exec.width()).next_multiple_of(16),
+            band: 1,
+        };
+        par_rows(exec, dst, grid, &mut [], |at, mut out, _| {
+            let part = out.row(0);
+            part.copy_from_slice(&src[at.col..at.col + part.len()]);
+        });
+        return;
+    }
+    let stream = std::mem::size_of_val(src) + std::mem::size_of_val(dst) > stream_from();
+    par_rows(
+        exec,
+        dst,
+        maps.grid(n, exec.width()),
+        &mut [],
+        |at, out, _| {
+            isa.dispatch(Part {
+                maps,
+                src,
+                at,
+                out,
+                stream,
+            });
+        },
+    );
+}
+
+fn stream_from() -> usize {
+    static X: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *X.get_or_init(|| std::env::var("STREAM").map_or(usize::MAX, |s| s.parse().unwrap()))
+}
+fn knob(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |s| s.parse().unwrap())
+}
+
+/// Channels in a block: of layouts that are the same in memory the same number.
+fn block(desc: TensorDesc) -> usize {
+    let [_, c, h, w] = desc.dims;
+    match desc.layout {
+        Layout::Nchw if h * w > 1 => 1,
+        Layout::Nchw | Layout::Nhwc => c,
+        Layout::NchwC(block) => usize::from(block),
+    }
+}
+
+/// An image's maps, and the channels in a block of each layout.
+#[derive(Clone, Copy, Debug)]
+struct Maps {
+    channels: usize,
+    pixels: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Maps {
+    /// How the destination is cut: rows are its blocks of channels.
+    fn grid(&self, n: usize, width: usize) -> Grid {
+        let blocks = self.channels.div_ceil(self.to);
+        let wide = self.from.max(self.to);
+        let (rows, pixels) = if wide >= self.channels {
+            (blocks, knob("PIX", 64).min(self.pixels.div_ceil(width)))
+        } else {
+            (wide.div_ceil(self.to), self.pixels)
+        };
+        Grid {
+            rows: n * blocks,
+            cols: self.pixels * self.to,
+            block_rows: rows,
+            block_cols: pixels * self.to,
+            band: blocks,
+        }
+    }
+}
+
+/// A block of the destination.
+struct Part<'t> {
+    maps: Maps,
+    src: &'t [f32],
+    at: Block,
+    out: RowsMut<'t, f32>,
+    stream: bool,
+}
+
+impl SimdTask for Part<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let Part {
+            maps,
+            src,
+            at,
+            mut out,
+            stream,
+        } = self;
+        let Maps {
+            channels,
+            pixels: all,
+            from,
+            to,
+        } = maps;
+        let blocks = channels.div_ceil(to);
+        let image = channels.div_ceil(from) * from * all;
+        let src = &src[at.row / blocks * image..][..image];
+        let (first, pixel, pixels) = (at.row % blocks * to, at.col / to, out.len() / to);
+        // What a block of the source has of some channels.
+        let rows = |c: usize, n: usize| {
+            let place = c / from * from * all + pixel * from + c % from;
+            Rows::new(&src[place..], pixels, n, from)
+        };
+        let mut row = 0;
+        while row < out.rows() {
+            let c = first + row * to;
+            if to == 1 {
+                // Channels of one block of the source.
+                let n = (from - c % from).min(out.rows() - row);
+                let part = out.part(row..row + n, 0..pixels);
+                transpose(simd, rows(c, n), part, stream);
+                row += n;
+                continue;
+            }
+            let end = (c + to).min(channels);
+            let mut out = RowsMut::new(out.row(row), to);
+            if from == 1 {
+                let planes = Rows::new(&src[c * all + pixel..], end - c, pixels, all);
+                transpose(simd, planes, out, stream);
+            } else {
+                let mut at = c;
+                while at < end {
+                    let next = (at / from * from + from).min(end);
+                    let to = if next == end { to } else { next - c };
+                    let part = out.part(0..pixels, at - c..to);
+                    copy(simd, rows(at, next - at), part, stream);
+                    at = next;
+                }
+            }
+            row += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::{Serial, with_team};
+    use crate::tensor::Tensor;
+
+    const LAYOUTS: [Layout; 4] = [
+        Layout::Nchw,
+        Layout::Nhwc,
+        Layout::NCHW16C,
+        Layout::NchwC(8),
+    ];
+
+    fn tokens() -> impl Iterator<Item = IsaToken> {
+        Isa::ALL.into_iter().filter_map(Isa::detect)
+    }
+
+    /// Different bits in each element, all of them NaNs: what isn't moved as it is doesn't stay so.
+    fn numbered(desc: TensorDesc) -> Tensor {
+        let mut tensor = Tensor::zeros(desc).expect("memory");
+        let [n, c, h, w] = desc.dims;
+        for (i, at) in positions([n, c, h, w]).enumerate() {
+            tensor.f32s_mut()[desc.offset(at)] = f32::from_bits(0x7f80_0001 + i as u32);
+        }
+        tensor
+    }
+
+    fn positions([n, c, h, w]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
+        (0..n * c * h * w).map(move |i| [i / (c * h * w), i / (h * w) % c, i / w % h, i % w])
+    }
+
+    fn bits(data: &[f32]) -> Vec<u32> {
+        data.iter().map(|x| x.to_bits()).collect()
+    }
+
+    /// From each layout to each, poisoned before.
+    fn check(isa: IsaToken, dims: [usize; 4], exec: &dyn Executor) {
+        for from in LAYOUTS {
+            let src = numbered(TensorDesc::f32(from, dims));
+            for to in LAYOUTS {
+                let expected = numbered(TensorDesc::f32(to, dims));
+                let mut dst = Tensor::zeros(expected.desc()).expect("memory");
+                dst.f32s_mut().fill(f32::MAX);
+                reorder_on(isa, src.view(), &mut dst.view_mut(), exec);
+                assert!(
+                    bits(dst.f32s()) == bits(expected.f32s()),
+                    "{}: {dims:?} {from} -> {to}",
+                    isa.isa()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_element_finds_its_place_bit_for_bit() {
+        let (channels, maps): (&[usize], &[[usize; 2]]) = if cfg!(miri) {
+            (&[3, 17], &[[1, 1], [5, 4]])
+        } else {
+            (
+                &[1, 2, 3, 4, 7, 8, 15, 16, 17, 30, 32, 33, 100],
+                &[
+                    [1, 1],
+                    [1, 2],
+                    [1, 3],
+                    [2, 2],
+                    [5, 7],
+                    [7, 7],
+                    [4, 4],
+                    [17, 3],
+                    [13, 20],
+                ],
+            )
+        };
+        for isa in tokens() {
+            for &c in channels {
+                for &[h, w] in maps {
+                    check(isa, [2, c, h, w], &Serial);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_workers() {
+        for threads in [2, 3, 7] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("a pool");
+            with_team(&pool, |team| {
+                let dims: &[[usize; 4]] = if cfg!(miri) {
+                    &[[1, 17, 3, 3]]
+                } else {
+                    &[
+                        [1, 33, 7, 7],
+                        [3, 16, 1, 5],
+                        [1, 1, 1, 1],
+                        [1, 300, 20, 13],
+                        [0, 5, 2, 2],
+                    ]
+                };
+                for &dims in dims {
+                    check(Isa::best(), dims, team);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn to_layout_is_a_reorder() {
+        let plain = numbered(TensorDesc::f32(Layout::Nchw, [2, 19, 3, 5]));
+        for via in LAYOUTS {
+            let there = plain.to_layout(via, &Serial).expect("memory");
+            let back = there.to_layout(Layout::Nchw, &Serial).expect("memory");
+            assert_eq!(bits(back.f32s()), bits(plain.f32s()), "{via}");
+        }
+    }
+}
