@@ -217,24 +217,29 @@ impl KernelSimd for pulp::aarch64::Neon {
     #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
         use core::arch::aarch64::{
-            float32x4_t, vreinterpretq_f32_f64, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64,
-            vtrn2q_f32, vtrn2q_f64,
+            float32x4_t, float64x2_t, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32,
+            vtrn2q_f64,
         };
-        let [a, b, c, d]: [float32x4_t; 4] = rows.map(pulp::cast);
+        let [a, b, c, d]: [float32x4_t; 4] = pulp::cast(rows);
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]
         let columns = unsafe {
-            let even = [vtrn1q_f32(a, b), vtrn1q_f32(c, d)].map(|x| vreinterpretq_f64_f32(x));
-            let odd = [vtrn2q_f32(a, b), vtrn2q_f32(c, d)].map(|x| vreinterpretq_f64_f32(x));
+            let (e0, e1): (float64x2_t, float64x2_t) = (
+                vreinterpretq_f64_f32(vtrn1q_f32(a, b)),
+                vreinterpretq_f64_f32(vtrn1q_f32(c, d)),
+            );
+            let (o0, o1) = (
+                vreinterpretq_f64_f32(vtrn2q_f32(a, b)),
+                vreinterpretq_f64_f32(vtrn2q_f32(c, d)),
+            );
             [
-                vtrn1q_f64(even[0], even[1]),
-                vtrn1q_f64(odd[0], odd[1]),
-                vtrn2q_f64(even[0], even[1]),
-                vtrn2q_f64(odd[0], odd[1]),
+                vtrn1q_f64(e0, e1),
+                vtrn1q_f64(o0, o1),
+                vtrn2q_f64(e0, e1),
+                vtrn2q_f64(o0, o1),
             ]
-            .map(|x| vreinterpretq_f32_f64(x))
         };
-        columns.map(pulp::cast)
+        pulp::cast(columns)
     }
 }
 
@@ -291,7 +296,7 @@ impl KernelSimd for pulp::x86::V3 {
         use core::arch::x86_64::{
             __m256, _mm256_shuffle_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
         };
-        let [a, b, c, d]: [__m256; 4] = rows.map(pulp::cast);
+        let [a, b, c, d]: [__m256; 4] = pulp::cast(rows);
         // SAFETY: the token proves AVX.
         let columns = unsafe {
             let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
@@ -303,7 +308,7 @@ impl KernelSimd for pulp::x86::V3 {
                 _mm256_shuffle_ps::<0xee>(high.0, high.1),
             ]
         };
-        columns.map(pulp::cast)
+        pulp::cast(columns)
     }
 }
 
@@ -354,17 +359,13 @@ impl KernelSimd for pulp::x86::V4 {
 
     #[inline(always)]
     unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
-        use core::arch::x86_64::{
-            _mm_loadu_ps, _mm512_castps128_ps512, _mm512_mask_broadcast_f32x4,
-        };
-        // Broadcasts to some lanes are loads that need no shuffle unit; insertions do.
+        use core::arch::x86_64::{_mm_loadu_ps, _mm512_castps128_ps512, _mm512_insertf32x4};
         // SAFETY: the token proves AVX-512F; the addresses are as the caller promises.
         pulp::cast(unsafe {
-            let four = |q: usize| _mm_loadu_ps(at.add(q * stride));
-            let v = _mm512_castps128_ps512(four(0));
-            let v = _mm512_mask_broadcast_f32x4(v, 0x00f0, four(1));
-            let v = _mm512_mask_broadcast_f32x4(v, 0x0f00, four(2));
-            _mm512_mask_broadcast_f32x4(v, 0xf000, four(3))
+            let v = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(stride)));
+            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(2 * stride)));
+            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(3 * stride)))
         })
     }
 
@@ -373,7 +374,7 @@ impl KernelSimd for pulp::x86::V4 {
         use core::arch::x86_64::{
             __m512, _mm512_shuffle_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
         };
-        let [a, b, c, d]: [__m512; 4] = rows.map(pulp::cast);
+        let [a, b, c, d]: [__m512; 4] = pulp::cast(rows);
         // SAFETY: the token proves AVX-512F.
         let columns = unsafe {
             let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
@@ -385,6 +386,6 @@ impl KernelSimd for pulp::x86::V4 {
                 _mm512_shuffle_ps::<0xee>(high.0, high.1),
             ]
         };
-        columns.map(pulp::cast)
+        pulp::cast(columns)
     }
 }

@@ -45,6 +45,10 @@ impl<'a> Rows<'a> {
 /// Rows and columns that are transposed at a time: a cache line of both.
 const TILE: usize = CacheLine::F32S;
 
+/// Rows a multiple of this many floats apart, 4 KB, lie in one set of L1: their lines evict each other
+/// before the last four floats are taken, so they are copied to a tile first.
+const ALIAS: usize = 1024;
+
 type Tile = [[f32; TILE]; TILE];
 
 /// Writes the columns of `src` as the rows of `dst`, and zeros behind them. With `STREAM`, past the
@@ -115,7 +119,24 @@ unsafe fn strip<S: KernelSimd, const STREAM: bool>(
             dst.as_mut_ptr().add(row),
         )
     };
-    for col in (0..src.len / 4 * 4).step_by(4) {
+    let mut col = 0;
+    if src.stride.is_multiple_of(ALIAS) {
+        let mut tile: Tile = [[0.0; TILE]; TILE];
+        while col + TILE <= src.len {
+            for (i, line) in tile.iter_mut().enumerate() {
+                copy_row(simd, &src.row(row + i)[col..col + TILE], line);
+            }
+            for c in (col..col + TILE).step_by(4) {
+                // SAFETY: four columns of the tile, and as many rows, as the caller promises.
+                unsafe {
+                    let from = tile.as_flattened().as_ptr().add(c - col);
+                    fours::<S, STREAM>(simd, from, to.add(c * stride.1), (TILE, stride.1));
+                }
+            }
+            col += TILE;
+        }
+    }
+    for col in (col..src.len / 4 * 4).step_by(4) {
         // SAFETY: four columns of TILE rows, as the caller promises.
         unsafe { fours::<S, STREAM>(simd, from.add(col), to.add(col * stride.1), stride) };
     }
@@ -140,11 +161,13 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
 ) {
     for v in (0..TILE).step_by(S::F32_LANES) {
         // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
-        let rows: [S::f32s; 4] = std::array::from_fn(|i| {
+        let mut rows = [simd.splat_f32s(0.0); 4];
+        for i in 0..4 {
             // SAFETY: rows below TILE.
-            unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) }
-        });
-        for (j, column) in simd.transpose_fours(rows).into_iter().enumerate() {
+            rows[i] = unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) };
+        }
+        let columns = simd.transpose_fours(rows);
+        for (j, &column) in columns.iter().enumerate() {
             // SAFETY: one of four rows of TILE floats, aligned if it must be.
             unsafe {
                 let to = to.add(j * stride.1 + v);
