@@ -162,9 +162,9 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
     for v in (0..TILE).step_by(S::F32_LANES) {
         // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
         let mut rows = [simd.splat_f32s(0.0); 4];
-        for i in 0..4 {
+        for (i, row) in rows.iter_mut().enumerate() {
             // SAFETY: rows below TILE.
-            rows[i] = unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) };
+            *row = unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) };
         }
         let columns = simd.transpose_fours(rows);
         for (j, &column) in columns.iter().enumerate() {
