@@ -10,8 +10,9 @@ use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::transpose::{Rows, copy, transpose};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef};
 
-/// Bytes, of both tensors, from which on stores go past the caches: larger than a cache that cores share.
-/// Measured on Zen 4 with 32 MB of it: 1.2 to 1.9 times as fast at 51 MB, half as fast at 13 MB.
+/// Bytes, of both tensors, from which on stores go past the caches: more than a last-level cache holds.
+/// Measured on Zen 4, 32 MB of L3, one and two threads, against ordinary stores: 1.1 to 1.9 times as fast
+/// at 51 MB, 0.4 to 0.8 times at 13 MB. Copies of lines into a wider layout lose at 51 MB, too.
 const STREAM_FROM: usize = 32 << 20;
 
 /// Elements of a task that is not the whole of a map: some 256 KB, so that it stays in L2 and its rows are
@@ -64,7 +65,9 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
         });
         return;
     }
-    let stream = std::mem::size_of_val(src) + std::mem::size_of_val(dst) > STREAM_FROM;
+    let scattered = maps.from > 1 && maps.to > maps.from;
+    let bytes = std::mem::size_of_val(src) + std::mem::size_of_val(dst);
+    let stream = bytes > STREAM_FROM && !scattered;
     par_rows(
         exec,
         dst,
@@ -106,24 +109,32 @@ impl Maps {
     fn grid(&self, n: usize, width: usize) -> Grid {
         let (blocks, wide) = (self.channels.div_ceil(self.to), self.from.max(self.to));
         let (rows, pixels) = if wide < self.channels {
-            // Whole maps of some blocks; parts of them if there are few.
+            // Whole maps of some blocks; parts of them if there are few, unless they'd share lines.
             let per_block = wide.div_ceil(self.to);
             let all = (TASK / 8 / self.pixels / wide).max(1);
             let share = blocks.div_ceil(2 * width * per_block);
             let rows = all.min(share) * per_block;
-            let parts = (4 * width).div_ceil(n * blocks.div_ceil(rows));
-            (rows, self.pixels.div_ceil(parts).max(256))
+            let parts = match self.to {
+                1 => 1,
+                _ => (4 * width).div_ceil(n * blocks.div_ceil(rows)),
+            };
+            (
+                rows,
+                if parts == 1 {
+                    self.pixels
+                } else {
+                    self.pixels.div_ceil(parts).max(256)
+                },
+            )
         } else if self.to == 1 {
-            // Small maps are cut by channels: their lines are no two workers'.
-            if self.pixels <= 256 {
+            // Cut by pixels, workers write neighbouring lines of a map, which small maps have too many of:
+            // they are cut by channels.
+            if self.pixels < 1024 {
                 let share = self.channels.div_ceil(if n < width { width } else { 1 });
                 (share.next_multiple_of(LINE), self.pixels)
             } else {
-                (
-                    blocks,
-                    self.pixels
-                        .div_ceil(self.pixels.div_ceil(256 * width) * width),
-                )
+                let parts = self.pixels.div_ceil(256 * width) * width;
+                (blocks, self.pixels.div_ceil(parts))
             }
         } else {
             let task = if self.from == 1 { TASK / 4 } else { TASK };
