@@ -8,7 +8,7 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Cost;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
-use crate::micro::grouped::{GroupedRows, TILE_PIXELS};
+use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channel};
 use crate::micro::pool::Window;
 use crate::plan::{Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs};
 use crate::problem::{ConvShape, Problem};
@@ -119,9 +119,12 @@ impl Plan for GroupedPlan {
             for lane in 0..CHANNEL_BLOCK.min(self.conv.c_out.saturating_sub(first)) {
                 let out = first + lane;
                 rows[0][lane] = bias.map_or(0.0, |b| b[out]);
-                for (i, &w) in weights[out * filter..][..filter].iter().enumerate() {
-                    let (j, tap) = (i / taps, i % taps);
-                    rows[1 + tap * self.per_group() + j][lane] = w;
+                let per = self.per_group();
+                for tap in 0..taps {
+                    for j in 0..per {
+                        let c = channel(self.isa.isa().lanes(), per, lane, j);
+                        rows[1 + tap * per + j][lane] = weights[out * filter + c * taps + tap];
+                    }
                 }
             }
         }

@@ -23,8 +23,9 @@ pub trait KernelSimd: Simd {
         self.splat_f32s(unsafe { *from.add(index) })
     }
 
-    /// One of `PER` channels of each group, in all of the group's lanes: lane `l` gets
-    /// `from[l / PER * PER + index]`. Where a group is wider than a vector, `from` is the group's start.
+    /// Another channel of its group of `PER` for every lane: lane `l` gets `from[l ^ index]`, for which an
+    /// `index` of 0 takes no shuffle. Where a vector has no more lanes than a group, `from` is the group's
+    /// start and all lanes get `from[index]`, a broadcast.
     ///
     /// # Safety
     /// `from` is valid for a read of a vector and of `PER` floats; `index` is below `PER`, a power of two.
@@ -38,7 +39,7 @@ pub trait KernelSimd: Simd {
         let slice: &mut [f32] = bytemuck::must_cast_slice_mut(std::slice::from_mut(&mut lanes));
         for (l, lane) in slice.iter_mut().enumerate() {
             // SAFETY: an element of the vector: groups are not cut.
-            *lane = unsafe { *from.add(l / PER * PER + index) };
+            *lane = unsafe { *from.add(l ^ index) };
         }
         lanes
     }
@@ -204,12 +205,11 @@ impl KernelSimd for pulp::aarch64::Neon {
         }
         // SAFETY: the token proves NEON; the caller promises a vector.
         pulp::cast(unsafe {
-            use core::arch::aarch64::{vld1q_f32, vtrn1q_f32, vtrn2q_f32};
+            use core::arch::aarch64::{vld1q_f32, vrev64q_f32};
             let x = vld1q_f32(from);
-            match (PER, index) {
-                (1, _) => x,
-                (_, 0) => vtrn1q_f32(x, x),
-                _ => vtrn2q_f32(x, x),
+            match index {
+                0 => x,
+                _ => vrev64q_f32(x),
             }
         })
     }
@@ -259,18 +259,13 @@ impl KernelSimd for pulp::x86::V3 {
         }
         // SAFETY: the token proves AVX; the caller promises a vector.
         pulp::cast(unsafe {
-            use core::arch::x86_64::{
-                _mm256_loadu_ps, _mm256_movehdup_ps, _mm256_moveldup_ps, _mm256_permute_ps,
-            };
+            use core::arch::x86_64::{_mm256_loadu_ps, _mm256_permute_ps};
             let x = _mm256_loadu_ps(from);
-            match (PER, index) {
-                (1, _) => x,
-                (2, 0) => _mm256_moveldup_ps(x),
-                (2, _) => _mm256_movehdup_ps(x),
-                (_, 0) => _mm256_permute_ps::<0b00_00_00_00>(x),
-                (_, 1) => _mm256_permute_ps::<0b01_01_01_01>(x),
-                (_, 2) => _mm256_permute_ps::<0b10_10_10_10>(x),
-                _ => _mm256_permute_ps::<0b11_11_11_11>(x),
+            match index {
+                0 => x,
+                1 => _mm256_permute_ps::<0b10_11_00_01>(x),
+                2 => _mm256_permute_ps::<0b01_00_11_10>(x),
+                _ => _mm256_permute_ps::<0b00_01_10_11>(x),
             }
         })
     }
@@ -328,25 +323,17 @@ impl KernelSimd for pulp::x86::V4 {
         }
         // SAFETY: the token proves AVX-512F; the caller promises a vector.
         pulp::cast(unsafe {
-            use core::arch::x86_64::{
-                _mm512_loadu_ps, _mm512_movehdup_ps, _mm512_moveldup_ps, _mm512_permute_ps,
-                _mm512_shuffle_f32x4,
-            };
+            use core::arch::x86_64::{_mm512_loadu_ps, _mm512_permute_ps, _mm512_shuffle_f32x4};
             let x = _mm512_loadu_ps(from);
-            // Of eight channels first the four that `index` is among.
-            let x = match (PER, index / 4) {
-                (8, 0) => _mm512_shuffle_f32x4::<0b10_10_00_00>(x, x),
-                (8, _) => _mm512_shuffle_f32x4::<0b11_11_01_01>(x, x),
-                _ => x,
+            let x = match index / 4 {
+                0 => x,
+                _ => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
             };
-            match (PER, index % 4) {
-                (1, _) => x,
-                (2, 0) => _mm512_moveldup_ps(x),
-                (2, _) => _mm512_movehdup_ps(x),
-                (_, 0) => _mm512_permute_ps::<0b00_00_00_00>(x),
-                (_, 1) => _mm512_permute_ps::<0b01_01_01_01>(x),
-                (_, 2) => _mm512_permute_ps::<0b10_10_10_10>(x),
-                _ => _mm512_permute_ps::<0b11_11_11_11>(x),
+            match index % 4 {
+                0 => x,
+                1 => _mm512_permute_ps::<0b10_11_00_01>(x),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(x),
+                _ => _mm512_permute_ps::<0b00_01_10_11>(x),
             }
         })
     }

@@ -4,9 +4,12 @@
 //! ```text
 //! acc[p] = bias
 //! for filter row, for tap s, for j < PER:
-//!     acc[p] += spread(x[pixel p, tap], j) * w[tap][j]      spread: lane l gets lane l / PER * PER + j
+//!     acc[p] += spread(x[pixel p, tap], j) * w[tap][j]
 //! out[p] = relu(acc[p] + residual[p])
 //! ```
+//!
+//! What a lane gets in step `j` is the instruction set's choice ([`KernelSimd::spread`]): another lane of its
+//! group each time. `w` is packed to suit ([`channel`]).
 //!
 //! A depthwise convolution (PER = 1) spreads nothing: each step is a load and an FMA. A tile is up to
 //! [`TILE_PIXELS`] pixels of one row by one vector of channels. Rows and taps in the padding are skipped, not
@@ -27,6 +30,18 @@ pub const TILE_PIXELS: usize = 8;
 /// The most weights of a tap that are held in registers at once.
 const STEP: usize = 4;
 
+/// Which channel of its group of `per_group` reaches a lane in step `j`, on vectors of `lanes`.
+pub fn channel(lanes: usize, per_group: usize, lane: usize, j: usize) -> usize {
+    if lanes <= per_group {
+        j
+    } else {
+        lane % per_group ^ j
+    }
+}
+
+/// The taps of a filter row that share inputs, where pixels and taps are next to one another.
+const SLIDING: usize = 3;
+
 /// The body for each of a tile's pixels or channels, written out, as in [`super::gemm`].
 macro_rules! each {
     (pixels $count:expr, |$i:ident| $body:block) => {
@@ -34,6 +49,12 @@ macro_rules! each {
     };
     (channels $count:expr, |$i:ident| $body:block) => {
         each!(@ $count, $i, $body, 0 1 2 3)
+    };
+    (taps $count:expr, |$i:ident| $body:block) => {
+        each!(@ $count, $i, $body, 0 1 2)
+    };
+    (inputs $count:expr, |$i:ident| $body:block) => {
+        each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7 8 9)
     };
     (@ $count:expr, $i:ident, $body:block, $($n:literal)*) => {
         $(if const { $n < $count } {
@@ -53,7 +74,7 @@ pub struct GroupedRows<'a> {
     pub horizontal: Window,
     /// Channels in a group: 1, 2, 4 or 8.
     pub per_group: usize,
-    /// The bias, then the weights of each tap and channel of the group: rows of 16 floats.
+    /// The bias, then the weights of each tap and step: rows of 16 floats ([`channel`]).
     pub packed: &'a [f32],
     /// The first output row.
     pub first: usize,
@@ -92,6 +113,20 @@ impl GroupedRows<'_> {
         assert!(self.packed.len() >= (down.kernel * across.kernel * PER + 1) * CHANNEL_BLOCK);
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
 
+        let next = across.kernel == SLIDING && across.stride == 1 && across.dilation == 1;
+        // The weights of three taps must find registers beside the sums, an input and what is made of it.
+        let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
+        if next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
+            self.tiles::<S, PER, true>(simd, rows);
+        } else {
+            self.tiles::<S, PER, false>(simd, rows);
+        }
+    }
+
+    /// Tiles of `rows` rows.
+    #[inline(always)]
+    fn tiles<S: KernelSimd, const PER: usize, const SLIDE: bool>(&mut self, simd: S, rows: usize) {
+        let across = self.horizontal;
         let whole = across.whole();
         let tiles = across.out.div_ceil(TILE_PIXELS);
         // Nearly equal tiles, the longer ones first.
@@ -104,8 +139,8 @@ impl GroupedRows<'_> {
                 macro_rules! sizes {
                     ($($n:literal)*) => {
                         match (pixels, inside) {
-                            $(($n, true) => self.tile::<S, PER, $n, false>(simd, i, x),
-                            ($n, false) => self.tile::<S, PER, $n, true>(simd, i, x),)*
+                            $(($n, true) => self.tile::<S, PER, $n, SLIDE, false>(simd, i, x),
+                            ($n, false) => self.tile::<S, PER, $n, SLIDE, true>(simd, i, x),)*
                             _ => unreachable!("a tile has at most {TILE_PIXELS} pixels"),
                         }
                     };
@@ -117,8 +152,16 @@ impl GroupedRows<'_> {
     }
 
     /// `P` pixels of the `i`-th row from `x` on; at the `EDGE`, where not all their taps are inside the input.
+    /// To `SLIDE`, where three taps and the pixels are next to one another, is to spread an input once for
+    /// the three that it meets: a shuffle for each FMA would take as long as the FMAs.
     #[inline(always)]
-    fn tile<S: KernelSimd, const PER: usize, const P: usize, const EDGE: bool>(
+    fn tile<
+        S: KernelSimd,
+        const PER: usize,
+        const P: usize,
+        const SLIDE: bool,
+        const EDGE: bool,
+    >(
         &mut self,
         simd: S,
         i: usize,
@@ -138,46 +181,69 @@ impl GroupedRows<'_> {
             // SAFETY: the first row of `packed` (`rows`).
             let [bias] = unsafe { load::<S, 1>(self.packed.as_ptr().add(lane)) };
             let mut acc = [bias; P];
-            for r in filter_rows.clone() {
-                let line = down.at(y, r) * across.size;
-                let mut weights = self
-                    .packed
-                    .as_ptr()
-                    .wrapping_add((r * across.kernel * PER + 1) * CHANNEL_BLOCK + lane);
-                let mut column = (x * across.stride).wrapping_sub(across.before);
-                for _ in 0..across.kernel {
+            // Outside of the other loops, so that no more weights than a step's want registers.
+            each!(channels PER.div_ceil(STEP), |part| {
+                let first = part * STEP;
+                for r in filter_rows.clone() {
+                    let column = (x * across.stride).wrapping_sub(across.before);
+                    let pixel = (down.at(y, r) * across.size).wrapping_add(column);
                     let input = self
                         .map
                         .as_ptr()
-                        .wrapping_add(line.wrapping_add(column).wrapping_mul(CHANNEL_BLOCK))
+                        .wrapping_add(pixel.wrapping_mul(CHANNEL_BLOCK))
                         .wrapping_add(group);
+                    let row = r * across.kernel * PER + first + 1;
+                    let weights = self.packed.as_ptr().wrapping_add(row * CHANNEL_BLOCK + lane);
                     // SAFETY: `packed` has a row for each tap and channel of a group (`rows`), of 16 floats.
                     // An input is read at a row of the map (`Window::inside`) and one of its columns: that
-                    // is tested at the edge, and elsewhere the window is whole.
+                    // is tested at the edge, and elsewhere the window is whole. `SLIDE` only with 3 taps
+                    // next to one another and pixels likewise (`rows`).
                     unsafe {
-                        each!(channels PER.div_ceil(STEP), |part| {
-                            let first = part * STEP;
-                            let mut w = [bias; STEP];
-                            each!(channels PER, |j| {
-                                [w[j]] = load::<S, 1>(weights.add((first + j) * CHANNEL_BLOCK));
+                        if SLIDE {
+                            let mut w = [[bias; STEP]; SLIDING];
+                            each!(taps SLIDING, |s| {
+                                each!(channels PER, |j| {
+                                    [w[s][j]] = load::<S, 1>(weights.add((s * PER + j) * CHANNEL_BLOCK));
+                                });
                             });
-                            each!(pixels P, |p| {
-                                if !EDGE
-                                    || column.wrapping_add(p * across.stride) < across.size
-                                {
-                                    let from = input.wrapping_add(p * step);
+                            each!(inputs P + SLIDING - 1, |i| {
+                                if !EDGE || column.wrapping_add(i) < across.size {
+                                    let from = input.wrapping_add(i * CHANNEL_BLOCK);
                                     each!(channels PER, |j| {
                                         let x = simd.spread::<PER>(from, first + j);
-                                        acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
+                                        each!(taps SLIDING, |s| {
+                                            if s <= i && i - s < P {
+                                                acc[i - s] = simd.mul_add_e_f32s(x, w[s][j], acc[i - s]);
+                                            }
+                                        });
                                     });
                                 }
                             });
-                        });
+                        } else {
+                            for s in 0..across.kernel {
+                                let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
+                                let (column, input) = (
+                                    column.wrapping_add(s * across.dilation),
+                                    input.wrapping_add(s * across.dilation * CHANNEL_BLOCK),
+                                );
+                                let mut w = [bias; STEP];
+                                each!(channels PER, |j| {
+                                    [w[j]] = load::<S, 1>(weights.add(j * CHANNEL_BLOCK));
+                                });
+                                each!(pixels P, |p| {
+                                    if !EDGE || column.wrapping_add(p * across.stride) < across.size {
+                                        let from = input.wrapping_add(p * step);
+                                        each!(channels PER, |j| {
+                                            let x = simd.spread::<PER>(from, first + j);
+                                            acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
+                                        });
+                                    }
+                                });
+                            }
+                        }
                     }
-                    weights = weights.wrapping_add(PER * CHANNEL_BLOCK);
-                    column = column.wrapping_add(across.dilation);
                 }
-            }
+            });
             self.finish::<S, P>(simd, at + lane, acc);
         }
     }
