@@ -13,8 +13,8 @@
 //! is even or odd: so B' is two sums f = R d and e = x R d, half of whose coefficients are zeros, and then
 //! e +- p f; and A' takes the powers of a pair times its sum or its difference ([`input`], [`output`]).
 //!
-//! **Stride 2** (3 taps): y[o] = w0 x[2o] + w1 x[2o+1] + w2 x[2o+2] is a two-tap filter [w0, w2] on the
-//! even samples, and one tap on the odd ones. Both are F(m, 2), the latter with the taps [w1, 0], which
+//! **Stride 2** (3 taps): `y[o] = w0 x[2o] + w1 x[2o+1] + w2 x[2o+2]` is a two-tap filter `[w0, w2]` on the
+//! even samples, and one tap on the odd ones. Both are F(m, 2), the latter with the taps `[w1, 0]`, which
 //! vanish at infinity. So an axis has 2m + 1 products at m + 1 points: those at the same point are
 //! summed, and one inverse transform is left.
 //!
