@@ -228,8 +228,8 @@ pub struct WinogradBlocking {
     pub tiles: usize,
     /// Blocks of 16 output channels in a task.
     pub out_blocks: usize,
-    /// How many elements in advance the weights are asked for, if they come from memory.
-    pub weights_ahead: Option<usize>,
+    /// How many elements in advance the weights are asked for: 0 if they don't come from memory.
+    pub weights_ahead: usize,
 }
 
 impl WinogradBlocking {
@@ -274,7 +274,7 @@ impl WinogradBlocking {
         WinogradBlocking {
             tiles: tuning.mc.unwrap_or(even).clamp(1, tiles),
             out_blocks: nc.next_multiple_of(tile.blocks),
-            weights_ahead: from_memory.then_some(Self::AHEAD),
+            weights_ahead: if from_memory { Self::AHEAD } else { 0 },
         }
     }
 }
@@ -323,14 +323,14 @@ mod tests {
     fn transformed_tiles_stay_in_half_of_l2() {
         let blocking = winograd(196, 64, 1);
         assert!((28..=37).contains(&blocking.tiles), "{blocking:?}");
-        assert_eq!((blocking.out_blocks, blocking.weights_ahead), (4, None));
+        assert_eq!((blocking.out_blocks, blocking.weights_ahead), (4, 0));
     }
 
     #[test]
     fn weights_from_memory_want_many_tiles() {
         let blocking = winograd(49, 512, 1);
         assert!(
-            blocking.tiles == 49 && blocking.weights_ahead.is_some(),
+            blocking.tiles == 49 && blocking.weights_ahead > 0,
             "{blocking:?}"
         );
     }

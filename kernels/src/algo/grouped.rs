@@ -116,10 +116,11 @@ impl Plan for GroupedPlan {
         for (block, packed) in blocks.enumerate() {
             let first = block * CHANNEL_BLOCK;
             let (rows, _) = packed.as_chunks_mut::<CHANNEL_BLOCK>();
-            for lane in 0..CHANNEL_BLOCK.min(self.conv.c_out.saturating_sub(first)) {
-                let out = first + lane;
+            let per = self.per_group();
+            // The last block may have fewer channels.
+            for out in first..(first + CHANNEL_BLOCK).min(self.conv.c_out) {
+                let lane = out - first;
                 rows[0][lane] = bias.map_or(0.0, |b| b[out]);
-                let per = self.per_group();
                 for tap in 0..taps {
                     for j in 0..per {
                         let c = channel(self.isa.isa().lanes(), per, lane, j);

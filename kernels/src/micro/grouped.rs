@@ -35,7 +35,7 @@ pub fn channel(lanes: usize, per_group: usize, lane: usize, j: usize) -> usize {
     if lanes <= per_group {
         j
     } else {
-        lane % per_group ^ j
+        (lane % per_group) ^ j
     }
 }
 
