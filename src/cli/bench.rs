@@ -71,10 +71,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 batch: args.layers.batch,
                 budget: args.budget,
                 rounds_for_all: match (args.budget, args.peers.wanted()) {
-                    (None, _) => 5,
-                    // One sample would let a disturbance choose who goes on.
-                    (Some(_), true) => 3,
                     (Some(_), false) => 1,
+                    // Who goes on is not for a disturbance to choose, and who does not still has a median.
+                    _ => 5,
                 },
                 path: args
                     .out

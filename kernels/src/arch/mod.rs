@@ -6,6 +6,9 @@ use pulp::Simd;
 
 /// pulp's `Simd` and what kernels need beside it.
 pub trait KernelSimd: Simd {
+    /// Whether its vectors are the CPU's. Others are loops over lanes, written out.
+    const NATIVE: bool = false;
+
     /// max(least, y) that keeps a NaN: a ReLU where `least` is 0.
     #[inline(always)]
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
@@ -178,6 +181,8 @@ impl KernelSimd for pulp::Scalar512b {}
 
 #[cfg(target_arch = "aarch64")]
 impl KernelSimd for pulp::aarch64::Neon {
+    const NATIVE: bool = true;
+
     #[inline(always)]
     unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
         if const { !N.is_multiple_of(Self::F32_LANES) } {
@@ -245,6 +250,8 @@ impl KernelSimd for pulp::aarch64::Neon {
 
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V3 {
+    const NATIVE: bool = true;
+
     #[inline(always)]
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.
@@ -309,6 +316,8 @@ impl KernelSimd for pulp::x86::V3 {
 
 #[cfg(target_arch = "x86_64")]
 impl KernelSimd for pulp::x86::V4 {
+    const NATIVE: bool = true;
+
     #[inline(always)]
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         // x86's max is its second operand where one is a NaN.

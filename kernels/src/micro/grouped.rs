@@ -64,6 +64,12 @@ macro_rules! each {
     };
 }
 
+/// Pixels of a tile. Where a vector is emulated, as many as prove the code: unrolled they would be most of the
+/// program.
+const fn tile_pixels<S: KernelSimd>() -> usize {
+    if S::NATIVE { TILE_PIXELS } else { 2 }
+}
+
 /// Some rows of one block of 16 output channels.
 pub struct GroupedRows<'a> {
     /// The block's input map.
@@ -116,7 +122,7 @@ impl GroupedRows<'_> {
         let next = across.kernel == SLIDING && across.stride == 1 && across.dilation == 1;
         // The weights of three taps must find registers beside the sums, an input and what is made of it.
         let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
-        if next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
+        if S::NATIVE && next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
             self.tiles::<S, PER, true>(simd, rows);
         } else {
             self.tiles::<S, PER, false>(simd, rows);
@@ -128,7 +134,7 @@ impl GroupedRows<'_> {
     fn tiles<S: KernelSimd, const PER: usize, const SLIDE: bool>(&mut self, simd: S, rows: usize) {
         let across = self.horizontal;
         let whole = across.whole();
-        let tiles = across.out.div_ceil(TILE_PIXELS);
+        let tiles = across.out.div_ceil(const { tile_pixels::<S>() });
         // Nearly equal tiles, the longer ones first.
         let (len, longer) = (across.out / tiles, across.out % tiles);
         for i in 0..rows {
@@ -138,9 +144,14 @@ impl GroupedRows<'_> {
                 let inside = whole.start <= x && x + pixels <= whole.end;
                 macro_rules! sizes {
                     ($($n:literal)*) => {
-                        match (pixels, inside) {
-                            $(($n, true) => self.tile::<S, PER, $n, SLIDE, false>(simd, i, x),
-                            ($n, false) => self.tile::<S, PER, $n, SLIDE, true>(simd, i, x),)*
+                        match pixels {
+                            $($n => if const { $n <= tile_pixels::<S>() } {
+                                if inside {
+                                    self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
+                                } else {
+                                    self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
+                                }
+                            },)*
                             _ => unreachable!("a tile has at most {TILE_PIXELS} pixels"),
                         }
                     };
