@@ -6,9 +6,11 @@ use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Isa, Problem, Registry};
 
-const PROBLEMS: [&str; 6] = [
+const PROBLEMS: [&str; 8] = [
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic5ih3iw2oc17oh3ow2kh3kw3sh1sw1ph1pw1dh0dw0",
     "g2mb1ic4ih3oc4oh2kh2sh2ph1",
+    "g2mb1ic6ih3oc6oh2kh2sh2ph1",
+    "g17mb1ic17ih3oc17oh3kh3ph1",
     "mb1ic2ih3oc3oh3kh1ph0",
     "mb1ic3ih4oc3oh2kh3sh2ph1",
     "--pool --alg=max mb1ic2ih5oh3kh3sh2ph1",

@@ -116,11 +116,10 @@ impl Plan for GroupedPlan {
         for (block, packed) in blocks.enumerate() {
             let first = block * CHANNEL_BLOCK;
             let (rows, _) = packed.as_chunks_mut::<CHANNEL_BLOCK>();
-            let per = self.per_group();
-            // The last block may have fewer channels.
-            for out in first..(first + CHANNEL_BLOCK).min(self.conv.c_out) {
-                let lane = out - first;
+            let outputs = first..(first + CHANNEL_BLOCK).min(self.conv.c_out);
+            for (lane, out) in outputs.enumerate() {
                 rows[0][lane] = bias.map_or(0.0, |b| b[out]);
+                let per = self.per_group();
                 for tap in 0..taps {
                     for j in 0..per {
                         let c = channel(self.isa.isa().lanes(), per, lane, j);

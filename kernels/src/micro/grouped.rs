@@ -11,7 +11,8 @@
 //! What a lane gets in step `j` is the instruction set's choice ([`KernelSimd::spread`]): another lane of its
 //! group each time. `w` is packed to suit ([`channel`]).
 //!
-//! A depthwise convolution (PER = 1) spreads nothing: each step is a load and an FMA. A tile is up to
+//! A depthwise convolution (PER = 1) spreads nothing. Where a row of the filter has three taps, next to one
+//! another as the pixels are, an input is loaded and spread once for all three. A tile is up to
 //! [`TILE_PIXELS`] pixels of one row by one vector of channels. Rows and taps in the padding are skipped, not
 //! multiplied: filter rows for the whole tile, taps by a test of each pixel, which only tiles at the ends of
 //! a row have ([`Window::whole`]).
@@ -62,12 +63,6 @@ macro_rules! each {
             $body
         })*
     };
-}
-
-/// Pixels of a tile. Where a vector is emulated, as many as prove the code: unrolled they would be most of the
-/// program.
-const fn tile_pixels<S: KernelSimd>() -> usize {
-    if S::NATIVE { TILE_PIXELS } else { 2 }
 }
 
 /// Some rows of one block of 16 output channels.
@@ -122,7 +117,7 @@ impl GroupedRows<'_> {
         let next = across.kernel == SLIDING && across.stride == 1 && across.dilation == 1;
         // The weights of three taps must find registers beside the sums, an input and what is made of it.
         let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
-        if S::NATIVE && next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
+        if next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
             self.tiles::<S, PER, true>(simd, rows);
         } else {
             self.tiles::<S, PER, false>(simd, rows);
@@ -134,7 +129,9 @@ impl GroupedRows<'_> {
     fn tiles<S: KernelSimd, const PER: usize, const SLIDE: bool>(&mut self, simd: S, rows: usize) {
         let across = self.horizontal;
         let whole = across.whole();
-        let tiles = across.out.div_ceil(const { tile_pixels::<S>() });
+        // With twelve weights and eight sums, LLVM finds too few of 32 registers.
+        let most = const { TILE_PIXELS - if PER < STEP { 0 } else { 1 } };
+        let tiles = across.out.div_ceil(most);
         // Nearly equal tiles, the longer ones first.
         let (len, longer) = (across.out / tiles, across.out % tiles);
         for i in 0..rows {
@@ -144,15 +141,14 @@ impl GroupedRows<'_> {
                 let inside = whole.start <= x && x + pixels <= whole.end;
                 macro_rules! sizes {
                     ($($n:literal)*) => {
-                        match pixels {
-                            $($n => if const { $n <= tile_pixels::<S>() } {
-                                if inside {
-                                    self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
-                                } else {
-                                    self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
-                                }
+                        match (pixels, inside) {
+                            $(($n, true) => if const { PER < STEP || $n < TILE_PIXELS } {
+                                self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
+                            },
+                            ($n, false) => if const { PER < STEP || $n < TILE_PIXELS } {
+                                self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
                             },)*
-                            _ => unreachable!("a tile has at most {TILE_PIXELS} pixels"),
+                            _ => unreachable!("a tile has at most {most} pixels"),
                         }
                     };
                 }
