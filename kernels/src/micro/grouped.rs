@@ -11,8 +11,8 @@
 //! What a lane gets in step `j` is the instruction set's choice ([`KernelSimd::spread`]): another lane of its
 //! group each time. `w` is packed to suit ([`channel`]).
 //!
-//! A depthwise convolution (PER = 1) spreads nothing. Where a row of the filter has three taps, next to one
-//! another as the pixels are, an input is loaded and spread once for all three. A tile is up to
+//! A depthwise convolution (PER = 1) spreads nothing. With strides of 1 and 2, three taps next to one another
+//! share the inputs that they meet, each loaded and spread once. A tile is up to
 //! [`TILE_PIXELS`] pixels of one row by one vector of channels. Rows and taps in the padding are skipped, not
 //! multiplied: filter rows for the whole tile, taps by a test of each pixel, which only tiles at the ends of
 //! a row have ([`Window::whole`]).
@@ -55,7 +55,7 @@ macro_rules! each {
         each!(@ $count, $i, $body, 0 1 2)
     };
     (inputs $count:expr, |$i:ident| $body:block) => {
-        each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7 8 9)
+        each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
     };
     (@ $count:expr, $i:ident, $body:block, $($n:literal)*) => {
         $(if const { $n < $count } {
@@ -114,19 +114,20 @@ impl GroupedRows<'_> {
         assert!(self.packed.len() >= (down.kernel * across.kernel * PER + 1) * CHANNEL_BLOCK);
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
 
-        let next = across.kernel == SLIDING && across.stride == 1 && across.dilation == 1;
         // The weights of three taps must find registers beside the sums, an input and what is made of it.
         let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
-        if next && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT {
-            self.tiles::<S, PER, true>(simd, rows);
-        } else {
-            self.tiles::<S, PER, false>(simd, rows);
+        let fits = weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT;
+        let slides = fits && across.kernel >= SLIDING && across.dilation == 1;
+        match across.stride {
+            1 if slides => self.tiles::<S, PER, 1>(simd, rows),
+            2 if slides => self.tiles::<S, PER, 2>(simd, rows),
+            _ => self.tiles::<S, PER, 0>(simd, rows),
         }
     }
 
     /// Tiles of `rows` rows.
     #[inline(always)]
-    fn tiles<S: KernelSimd, const PER: usize, const SLIDE: bool>(&mut self, simd: S, rows: usize) {
+    fn tiles<S: KernelSimd, const PER: usize, const SLIDE: usize>(&mut self, simd: S, rows: usize) {
         let across = self.horizontal;
         let whole = across.whole();
         // With twelve weights and eight sums, LLVM finds too few of 32 registers.
@@ -159,14 +160,14 @@ impl GroupedRows<'_> {
     }
 
     /// `P` pixels of the `i`-th row from `x` on; at the `EDGE`, where not all their taps are inside the input.
-    /// To `SLIDE`, where three taps and the pixels are next to one another, is to spread an input once for
-    /// the three that it meets: a shuffle for each FMA would take as long as the FMAs.
+    /// To `SLIDE` by the stride, 1 or 2, where taps are next to one another, is to take them in threes and
+    /// spread an input once for those that it meets: a shuffle for each FMA takes as long as the FMAs. 0: not.
     #[inline(always)]
     fn tile<
         S: KernelSimd,
         const PER: usize,
         const P: usize,
-        const SLIDE: bool,
+        const SLIDE: usize,
         const EDGE: bool,
     >(
         &mut self,
@@ -203,50 +204,54 @@ impl GroupedRows<'_> {
                     let weights = self.packed.as_ptr().wrapping_add(row * CHANNEL_BLOCK + lane);
                     // SAFETY: `packed` has a row for each tap and channel of a group (`rows`), of 16 floats.
                     // An input is read at a row of the map (`Window::inside`) and one of its columns: that
-                    // is tested at the edge, and elsewhere the window is whole. `SLIDE` only with 3 taps
-                    // next to one another and pixels likewise (`rows`).
+                    // is tested at the edge, and elsewhere the window is whole. `SLIDE` is the stride
+                    // or 0, and not 0 only with a dilation of 1 (`rows`): inputs are those of the taps.
                     unsafe {
-                        if SLIDE {
+                        let together = if SLIDE > 0 { across.kernel / SLIDING } else { 0 };
+                        for three in 0..together {
+                            let s = three * SLIDING;
+                            let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
+                            let column = column.wrapping_add(s);
+                            let input = input.wrapping_add(s * CHANNEL_BLOCK);
                             let mut w = [[bias; STEP]; SLIDING];
                             each!(taps SLIDING, |s| {
                                 each!(channels PER, |j| {
                                     [w[s][j]] = load::<S, 1>(weights.add((s * PER + j) * CHANNEL_BLOCK));
                                 });
                             });
-                            each!(inputs P + SLIDING - 1, |i| {
+                            each!(inputs (P - 1) * SLIDE + SLIDING, |i| {
                                 if !EDGE || column.wrapping_add(i) < across.size {
                                     let from = input.wrapping_add(i * CHANNEL_BLOCK);
                                     each!(channels PER, |j| {
                                         let x = simd.spread::<PER>(from, first + j);
                                         each!(taps SLIDING, |s| {
-                                            if s <= i && i - s < P {
-                                                acc[i - s] = simd.mul_add_e_f32s(x, w[s][j], acc[i - s]);
+                                            // Of which pixel the input is this tap.
+                                            let p = i.wrapping_sub(s) / SLIDE.max(1);
+                                            if p < P && p * SLIDE + s == i {
+                                                acc[p] = simd.mul_add_e_f32s(x, w[s][j], acc[p]);
                                             }
                                         });
                                     });
                                 }
                             });
-                        } else {
-                            for s in 0..across.kernel {
-                                let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
-                                let (column, input) = (
-                                    column.wrapping_add(s * across.dilation),
-                                    input.wrapping_add(s * across.dilation * CHANNEL_BLOCK),
-                                );
-                                let mut w = [bias; STEP];
-                                each!(channels PER, |j| {
-                                    [w[j]] = load::<S, 1>(weights.add(j * CHANNEL_BLOCK));
-                                });
-                                each!(pixels P, |p| {
-                                    if !EDGE || column.wrapping_add(p * across.stride) < across.size {
-                                        let from = input.wrapping_add(p * step);
-                                        each!(channels PER, |j| {
-                                            let x = simd.spread::<PER>(from, first + j);
-                                            acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
-                                        });
-                                    }
-                                });
-                            }
+                        }
+                        for s in together * SLIDING..across.kernel {
+                            let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
+                            let column = column.wrapping_add(s * across.dilation);
+                            let input = input.wrapping_add(s * across.dilation * CHANNEL_BLOCK);
+                            let mut w = [bias; STEP];
+                            each!(channels PER, |j| {
+                                [w[j]] = load::<S, 1>(weights.add(j * CHANNEL_BLOCK));
+                            });
+                            each!(pixels P, |p| {
+                                if !EDGE || column.wrapping_add(p * across.stride) < across.size {
+                                    let from = input.wrapping_add(p * step);
+                                    each!(channels PER, |j| {
+                                        let x = simd.spread::<PER>(from, first + j);
+                                        acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
+                                    });
+                                }
+                            });
                         }
                     }
                 }
