@@ -65,6 +65,17 @@ macro_rules! each {
     };
 }
 
+/// Pixels of a tile.
+const fn tile_pixels<S: KernelSimd, const PER: usize>() -> usize {
+    match PER {
+        // Where a vector is emulated, as many as prove the code: unrolled they would be most of the program.
+        _ if !S::NATIVE => 2,
+        // With twelve weights and eight sums, LLVM finds too few of 32 registers.
+        STEP.. => TILE_PIXELS - 1,
+        _ => TILE_PIXELS,
+    }
+}
+
 /// Some rows of one block of 16 output channels.
 pub struct GroupedRows<'a> {
     /// The block's input map.
@@ -116,7 +127,7 @@ impl GroupedRows<'_> {
 
         // The weights of three taps must find registers beside the sums, an input and what is made of it.
         let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
-        let fits = weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT;
+        let fits = S::NATIVE && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT;
         let slides = fits && across.kernel >= SLIDING && across.dilation == 1;
         match across.stride {
             1 if slides => self.tiles::<S, PER, 1>(simd, rows),
@@ -130,8 +141,7 @@ impl GroupedRows<'_> {
     fn tiles<S: KernelSimd, const PER: usize, const SLIDE: usize>(&mut self, simd: S, rows: usize) {
         let across = self.horizontal;
         let whole = across.whole();
-        // With twelve weights and eight sums, LLVM finds too few of 32 registers.
-        let most = const { TILE_PIXELS - if PER < STEP { 0 } else { 1 } };
+        let most = const { tile_pixels::<S, PER>() };
         let tiles = across.out.div_ceil(most);
         // Nearly equal tiles, the longer ones first.
         let (len, longer) = (across.out / tiles, across.out % tiles);
@@ -142,12 +152,13 @@ impl GroupedRows<'_> {
                 let inside = whole.start <= x && x + pixels <= whole.end;
                 macro_rules! sizes {
                     ($($n:literal)*) => {
-                        match (pixels, inside) {
-                            $(($n, true) => if const { PER < STEP || $n < TILE_PIXELS } {
-                                self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
-                            },
-                            ($n, false) => if const { PER < STEP || $n < TILE_PIXELS } {
-                                self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
+                        match pixels {
+                            $($n => if const { $n <= tile_pixels::<S, PER>() } {
+                                if inside {
+                                    self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
+                                } else {
+                                    self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
+                                }
                             },)*
                             _ => unreachable!("a tile has at most {most} pixels"),
                         }
