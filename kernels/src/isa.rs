@@ -95,11 +95,7 @@ impl Isa {
             Isa::Avx512 => Token::Avx512(pulp::x86::V4::try_new()?),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Token::Neon(pulp::aarch64::Neon::try_new()?),
-            Isa::Emu128 => Token::Emu128(pulp::Scalar128b),
-            Isa::Emu256 => Token::Emu256(pulp::Scalar256b),
-            Isa::Emu512 => Token::Emu512(pulp::Scalar512b),
-            #[allow(unreachable_patterns)]
-            _ => return None,
+            _ => Token::Emulated(Emulated::detect(self)?),
         };
         Some(IsaToken(token))
     }
@@ -117,6 +113,9 @@ impl Isa {
                 format!(
                     "{self} is an aarch64 instruction set; this program was built for {built_for}"
                 )
+            }
+            _ if self.is_emulated() => {
+                format!("{self} is for tests: build with the kernels' feature 'emulated'")
             }
             _ => format!("this CPU has no {self}"),
         }
@@ -175,10 +174,76 @@ enum Token {
     Avx512(pulp::x86::V4),
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
-    Emu128(pulp::Scalar128b),
-    Emu256(pulp::Scalar256b),
-    Emu512(pulp::Scalar512b),
+    Emulated(Emulated),
 }
+
+/// Emulated widths are much of the code where they are compiled, each operation written out lane by lane. So
+/// only tests have them, by a feature; and of the crate's own unit tests, for which every kernel is compiled a
+/// second time, only those that Miri runs.
+#[cfg(all(feature = "emulated", any(not(test), miri)))]
+mod emulated {
+    use super::{Isa, SimdTask, vectorize};
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) enum Emulated {
+        Emu128(pulp::Scalar128b),
+        Emu256(pulp::Scalar256b),
+        Emu512(pulp::Scalar512b),
+    }
+
+    impl Emulated {
+        pub(super) fn detect(isa: Isa) -> Option<Self> {
+            match isa {
+                Isa::Emu128 => Some(Emulated::Emu128(pulp::Scalar128b)),
+                Isa::Emu256 => Some(Emulated::Emu256(pulp::Scalar256b)),
+                Isa::Emu512 => Some(Emulated::Emu512(pulp::Scalar512b)),
+                _ => None,
+            }
+        }
+
+        pub(super) fn isa(self) -> Isa {
+            match self {
+                Emulated::Emu128(_) => Isa::Emu128,
+                Emulated::Emu256(_) => Isa::Emu256,
+                Emulated::Emu512(_) => Isa::Emu512,
+            }
+        }
+
+        #[inline(always)]
+        pub(super) fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
+            match self {
+                Emulated::Emu128(simd) => vectorize(simd, task),
+                Emulated::Emu256(simd) => vectorize(simd, task),
+                Emulated::Emu512(simd) => vectorize(simd, task),
+            }
+        }
+    }
+}
+
+#[cfg(not(all(feature = "emulated", any(not(test), miri))))]
+mod emulated {
+    use super::{Isa, SimdTask};
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) enum Emulated {}
+
+    impl Emulated {
+        pub(super) fn detect(_: Isa) -> Option<Self> {
+            None
+        }
+
+        pub(super) fn isa(self) -> Isa {
+            match self {}
+        }
+
+        #[inline(always)]
+        pub(super) fn dispatch<T: SimdTask>(self, _: T) -> T::Output {
+            match self {}
+        }
+    }
+}
+
+use emulated::Emulated;
 
 /// Hands a task to pulp, which calls it with the instruction set enabled.
 struct Vectorized<T, S> {
@@ -210,9 +275,7 @@ impl IsaToken {
             Token::Avx512(_) => Isa::Avx512,
             #[cfg(target_arch = "aarch64")]
             Token::Neon(_) => Isa::Neon,
-            Token::Emu128(_) => Isa::Emu128,
-            Token::Emu256(_) => Isa::Emu256,
-            Token::Emu512(_) => Isa::Emu512,
+            Token::Emulated(emulated) => emulated.isa(),
         }
     }
 
@@ -228,9 +291,7 @@ impl IsaToken {
             Token::Avx512(simd) => vectorize(simd, task),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(simd) => vectorize(simd, task),
-            Token::Emu128(simd) => vectorize(simd, task),
-            Token::Emu256(simd) => vectorize(simd, task),
-            Token::Emu512(simd) => vectorize(simd, task),
+            Token::Emulated(emulated) => emulated.dispatch(task),
         }
     }
 }
