@@ -22,10 +22,10 @@
 //! the products of Winograd: pixels a step apart ([`BlockedPixels`], [`MatrixRows`]), or an [`Indirection`]
 //! (Dukhan 2019, *The Indirect Convolution Algorithm*), where a pixel and a tap give an offset into
 //! the source, or none where the tap falls into padding; then a line of zeros is read, without a
-//! branch in the inner loop.
+//! branch in the inner loop. Where each pixel has one tap, and none does, that is not asked ([`SingleTap`]).
 #![allow(unsafe_code)]
 
-use super::indirection::{Indirection, PADDING};
+use super::indirection::{Indirection, PADDING, SingleTap};
 use super::outputs::{Outputs, Place};
 use super::tiles::{Tiles, even_tiles};
 use crate::arch::KernelSimd;
@@ -91,7 +91,7 @@ pub unsafe trait Pixels: Copy {
 
 /// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
 macro_rules! one_tap_in_order {
-    (|$self:ident| $step:expr, $address:expr) => {
+    (|$self:ident| $step:expr) => {
         #[inline(always)]
         fn taps(&self) -> usize {
             1
@@ -116,10 +116,6 @@ macro_rules! one_tap_in_order {
         fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
             false
         }
-        #[inline(always)]
-        fn tile<const P: usize>(&$self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-            std::array::from_fn(|p| $address(base.wrapping_add((first + p) * $step)))
-        }
     };
 }
 
@@ -133,7 +129,12 @@ pub struct BlockedPixels {
 
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
-    one_tap_in_order!(|self| CHANNEL_BLOCK, std::convert::identity);
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
+    }
 }
 
 /// The same, with weights that may come from far away.
@@ -152,7 +153,12 @@ unsafe impl Pixels for StreamedPixels {
     fn weights_ahead(&self) -> Option<usize> {
         Some(self.weights_ahead)
     }
-    one_tap_in_order!(|self| CHANNEL_BLOCK, std::convert::identity);
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
+    }
 }
 
 /// Rows of a matrix: pixels of NHWC, or of an im2col matrix.
@@ -166,8 +172,21 @@ pub struct MatrixRows {
 
 // SAFETY: the last row has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for MatrixRows {
-    // Opaque, or LLVM adds up the addresses again in each step of the reduction: an addition for each pixel.
-    one_tap_in_order!(|self| self.step, std::hint::black_box);
+    one_tap_in_order!(|self| self.step);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        // Each opaque, or LLVM adds up the addresses again in each step of the reduction, an addition for each
+        // pixel; and each from the one before, or it computes them in vectors, whose registers the sums have.
+        let mut at = base.wrapping_add(first * self.step);
+        std::array::from_fn(|p| {
+            if p > 0 {
+                at = at.wrapping_add(self.step);
+            }
+            at = std::hint::black_box(at);
+            at
+        })
+    }
 }
 
 /// The most consecutive channels of a tap that are read from one set of pointers.
@@ -217,6 +236,39 @@ unsafe impl Pixels for Indirection<'_> {
             }
         }
         at
+    }
+}
+
+// SAFETY: as above; no offset is `PADDING`.
+unsafe impl Pixels for SingleTap<'_> {
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn pixels(&self) -> usize {
+        self.block().pixels()
+    }
+    #[inline(always)]
+    fn largest(&self) -> Option<usize> {
+        self.block().largest().map(|o| o as usize)
+    }
+    #[inline(always)]
+    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
+        self.block().tiles().iter().copied()
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        std::array::from_fn(|p| first + p)
+    }
+    #[inline(always)]
+    fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        self.offsets::<P>(first)
+            .map(|offset| base.wrapping_add(offset as usize))
     }
 }
 

@@ -38,16 +38,23 @@ struct BlockAt {
     pixels: Range<usize>,
     tiles: Range<usize>,
     largest: Option<u32>,
+    single: bool,
 }
 
 /// One block's part of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Indirection<'a> {
+    taps: usize,
     offsets: &'a [u32],
     positions: &'a [u32],
     tiles: &'a [Tiles],
     largest: Option<u32>,
+    single: bool,
 }
+
+/// A block whose pixels, taken in order, have each one tap that is never in the padding.
+#[derive(Clone, Copy, Debug)]
+pub struct SingleTap<'a>(Indirection<'a>);
 
 impl IndirectionBuffer {
     /// Offsets from a function of tap and pixel, for `blocks` that cover the pixels in order; tiles of at
@@ -98,11 +105,14 @@ impl IndirectionBuffer {
 
     fn push(&mut self, first: usize, cut: Cut, offset: impl Fn(usize, usize) -> u32) {
         let mut largest = None;
+        let mut single = self.taps == 1 && cut.order.is_sorted();
         for tap in 0..self.taps {
             for &position in &cut.order {
                 let offset = offset(tap, first + position as usize);
                 self.offsets.push(offset);
-                if offset != PADDING {
+                if offset == PADDING {
+                    single = false;
+                } else {
                     largest = largest.max(Some(offset));
                 }
             }
@@ -112,6 +122,7 @@ impl IndirectionBuffer {
             pixels: pixel..pixel + cut.order.len(),
             tiles: tile..tile + cut.tiles.len(),
             largest,
+            single,
         });
         self.positions.extend(cut.order);
         self.tiles.extend(cut.tiles);
@@ -127,12 +138,15 @@ impl IndirectionBuffer {
             pixels,
             tiles,
             largest,
+            single,
         } = &self.blocks[index];
         Indirection {
+            taps: self.taps,
             offsets: &self.offsets[pixels.start * self.taps..pixels.end * self.taps],
             positions: &self.positions[pixels.clone()],
             tiles: &self.tiles[tiles.clone()],
             largest: *largest,
+            single: *single,
         }
     }
 
@@ -277,7 +291,13 @@ impl<'a> Indirection<'a> {
     /// Taps of the filter.
     #[inline(always)]
     pub fn taps(&self) -> usize {
-        self.offsets.len() / self.pixels()
+        self.taps
+    }
+
+    /// The block as one of single taps, if it is.
+    #[inline(always)]
+    pub fn single_tap(self) -> Option<SingleTap<'a>> {
+        self.single.then_some(SingleTap(self))
     }
 
     /// The largest offset; none if every tap falls into padding.
@@ -329,6 +349,23 @@ impl<'a> Indirection<'a> {
         self.offsets[tap * self.pixels() + first..]
             .first_chunk()
             .expect("a tile of the block")
+    }
+}
+
+impl<'a> SingleTap<'a> {
+    /// The block.
+    #[inline(always)]
+    pub fn block(&self) -> Indirection<'a> {
+        self.0
+    }
+
+    /// The offsets of `P` pixels from `first` on, none of them [`PADDING`].
+    ///
+    /// # Panics
+    /// If they are not all in the block.
+    #[inline(always)]
+    pub fn offsets<const P: usize>(&self, first: usize) -> &'a [u32; P] {
+        self.0.offsets(0, first)
     }
 }
 
