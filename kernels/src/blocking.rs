@@ -161,11 +161,14 @@ impl Blocking {
         let whole = pixels.div_ceil(mc);
 
         // With more threads than pixel blocks, or weights that outweigh the pixels, threads split
-        // the output channels: then each reads its own weights and all of the input.
+        // the output channels: then each reads its own weights and all of the input. Unless too few
+        // panels would leave threads waiting: of one or three panels two threads can't make two halves.
+        let groups = out_blocks.div_ceil(tile.blocks);
+        let even = 8 * groups.next_multiple_of(threads) <= 9 * groups;
         let split_channels = threads > 1
+            && even
             && (images * whole < threads || weight_bytes > images * pixels * bytes_per_pixel);
         let (blocks, mc) = if split_channels {
-            let groups = out_blocks.div_ceil(tile.blocks);
             (
                 groups.div_ceil(threads) * tile.blocks,
                 pixels.div_ceil(whole),
@@ -366,6 +369,21 @@ mod tests {
                 out_blocks: 16
             }
         );
+    }
+
+    #[test]
+    fn a_panel_is_shared_out_by_pixels() {
+        for out_blocks in [1, 2, 6] {
+            let blocking = derive(25, out_blocks, 384 * 4, 384 * 16 * out_blocks * 9 * 4, 2);
+            let mc = 13;
+            assert_eq!(
+                blocking,
+                Blocking {
+                    mc,
+                    out_blocks: out_blocks.next_multiple_of(2)
+                }
+            );
+        }
     }
 
     #[test]
