@@ -191,6 +191,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                     error_l2: deviation.l2,
                     error_max: deviation.max,
                     tolerance: allowed,
+                    errors_by_input: Vec::new(),
                     verified: true,
                     phases: Vec::new(),
                     counters: Vec::new(),

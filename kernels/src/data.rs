@@ -9,6 +9,8 @@ pub enum Fill {
     Uniform,
     /// As after a ReLU: half zeros, half uniform in [0, 1).
     PostRelu,
+    /// Nearly Gaussian, of variance 1: the sum of twelve uniform numbers, which is the same everywhere.
+    Gaussian,
 }
 
 impl Fill {
@@ -17,6 +19,7 @@ impl Fill {
         match self {
             Fill::Integers => 4.0,
             Fill::Uniform | Fill::PostRelu => 1.0,
+            Fill::Gaussian => 6.0,
         }
     }
 }
@@ -52,17 +55,20 @@ impl Rng {
 
     /// Fills a slice.
     pub fn fill(&mut self, fill: Fill, out: &mut [f32]) {
+        // 24 random bits as a fraction of one.
+        let unit = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32;
         for x in out {
             let bits = self.bits();
-            // 24 random bits as a fraction of one.
-            let unit = (bits >> 40) as f32 / (1u64 << 24) as f32;
             *x = match fill {
                 Fill::Integers => {
                     let magnitude = (bits >> 1 & 3) as f32 + 1.0;
                     if bits & 1 == 0 { magnitude } else { -magnitude }
                 }
-                Fill::Uniform => 2.0 * unit - 1.0,
-                Fill::PostRelu => (2.0 * unit - 1.0).max(0.0),
+                Fill::Uniform => 2.0 * unit(bits) - 1.0,
+                Fill::PostRelu => (2.0 * unit(bits) - 1.0).max(0.0),
+                Fill::Gaussian => {
+                    unit(bits) + (1..12).map(|_| unit(self.bits())).sum::<f32>() - 6.0
+                }
             };
         }
     }

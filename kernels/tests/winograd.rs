@@ -110,12 +110,7 @@ fn errors_follow_the_largest_value() {
         channel[map..2 * map].iter_mut().for_each(|x| *x *= 1e4);
         let mut pixel = data.operands().src.to_vec();
         pixel[map / 2] = 1e6;
-        let mut gauss = vec![0.0; data.operands().src.len()];
-        let mut rng = Rng::new(1);
-        for x in &mut gauss {
-            // A sum of uniform numbers is near enough.
-            *x = (0..12).map(|_| rng.vec(Fill::Uniform, 1)[0]).sum::<f32>();
-        }
+        let gauss = Rng::new(1).vec(Fill::Gaussian, data.operands().src.len());
         let cases: [(&str, Vec<f32>); 4] = [
             ("an offset", offset),
             ("a channel", channel),

@@ -5,14 +5,16 @@ use crate::counters::Counters;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::record::{CounterStatus, Measurement, Refusal};
+use crate::record::{CounterStatus, InputError, Measurement, Refusal};
 use anyhow::{Result, bail};
 use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Isa, Problem, reference};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -307,6 +309,12 @@ impl<'a> Session<'a> {
         let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
         let phases = contestant.phases(runs, workers);
         let facts = contestant.facts();
+        let errors_by_input = match candidate.accuracy() {
+            Accuracy::Transformed { .. } if !candidate.foreign() => {
+                self.errors_by_input(threads, contestant.as_mut(), expected)?
+            }
+            _ => Vec::new(),
+        };
         Ok(Measurement {
             problem: problem.to_string(),
             variant: candidate.id(),
@@ -327,11 +335,32 @@ impl<'a> Session<'a> {
             error_l2: deviation.l2,
             error_max: deviation.max,
             tolerance,
+            errors_by_input,
             verified: true,
             phases,
             // Another process's events are not ours to count.
             counters: if here { counts } else { Vec::new() },
         })
+    }
+
+    /// The errors on inputs of each kind, with the weights of the timed runs.
+    fn errors_by_input(
+        &self,
+        threads: usize,
+        contestant: &mut dyn Contestant,
+        expected: &Expected,
+    ) -> Result<Vec<InputError>> {
+        let (workers, _) = &self.pools[&threads];
+        let mut errors = Vec::new();
+        for (input, data, output) in expected.other_inputs(self.widest()) {
+            contestant.load(data.operands(), true, workers)?;
+            contestant.run(1, workers);
+            let Deviation { l2, max, .. } =
+                Deviation::between(&contestant.output(self.widest())?, output);
+            let input = input.to_string();
+            errors.push(InputError { input, l2, max });
+        }
+        Ok(errors)
     }
 }
 
@@ -373,9 +402,12 @@ struct Runner {
 
 /// Two sets of inputs with the same weights, and what should come out of the second.
 struct Expected {
+    problem: Problem,
     warm_up: Data,
     data: Data,
     output: Vec<f64>,
+    /// Inputs of other kinds, and what should come out of them: made when they are asked for.
+    others: OnceLock<Vec<(&'static str, Data, Vec<f64>)>>,
 }
 
 impl Expected {
@@ -384,10 +416,29 @@ impl Expected {
         let data = warm_up.with_other_inputs(Fill::Uniform, seed + 1);
         let output = workers.install(|exec| reference::compute(problem, data.operands(), exec));
         Expected {
+            problem: *problem,
             warm_up,
             data,
             output,
+            others: OnceLock::new(),
         }
+    }
+
+    /// Inputs of other kinds: their name, operands, and what should come out.
+    fn other_inputs(&self, workers: &Workers) -> impl Iterator<Item = (&str, &Data, &[f64])> {
+        let others = self.others.get_or_init(|| {
+            let kinds = [("gaussian", Fill::Gaussian), ("post-relu", Fill::PostRelu)];
+            let make = |(name, fill)| {
+                let data = self.data.with_other_inputs(fill, 3);
+                let output = workers
+                    .install(|exec| reference::compute(&self.problem, data.operands(), exec));
+                (name, data, output)
+            };
+            kinds.map(make).into()
+        });
+        others
+            .iter()
+            .map(|(name, data, output)| (*name, data, output.as_slice()))
     }
 }
 

@@ -308,6 +308,9 @@ pub struct Measurement {
     pub error_max: f64,
     /// What `error_max` may be.
     pub tolerance: f64,
+    /// The same on other inputs, of an algorithm whose error depends on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors_by_input: Vec<InputError>,
     /// Whether the timed output was compared with the reference and found right.
     pub verified: bool,
     /// What each phase of a run takes, of an algorithm that has several.
@@ -315,6 +318,18 @@ pub struct Measurement {
     pub phases: Vec<PhaseTime>,
     /// What the counters said of one run.
     pub counters: Vec<CounterValue>,
+}
+
+/// The error on inputs of a kind, in runs of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputError {
+    /// `gaussian`, or `post-relu`: half zeros, the rest positive.
+    pub input: String,
+    /// L2 norm of the error over that of the reference.
+    pub l2: f64,
+    /// max |error| / max |reference|.
+    pub max: f64,
 }
 
 /// A phase of a run: of Winograd's `input_transform`, `multiply`, `inverse_transform`. Measured in runs of

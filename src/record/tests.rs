@@ -23,6 +23,11 @@ pub(crate) fn sample() -> Run {
         error_max: 2e-7,
         tolerance: 1e-5,
         verified: true,
+        errors_by_input: vec![InputError {
+            input: "post-relu".into(),
+            l2: 1e-7,
+            max: 2e-7,
+        }],
         phases: vec![PhaseTime {
             phase: "multiply".into(),
             ns: 1.8e6,

@@ -1,6 +1,6 @@
 //! A run flattened: one row for each layer, variant and number of threads.
 
-use crate::record::{LayerRef, Measurement, PhaseTime, Run};
+use crate::record::{InputError, LayerRef, Measurement, PhaseTime, Run};
 use crate::roofline::{Ceilings, Placed, Verdict, place};
 use serde::Serialize;
 
@@ -58,6 +58,9 @@ pub struct Row {
     pub error_l2: f64,
     /// max |error| / max |reference|.
     pub error_max: f64,
+    /// The same on other inputs, of an algorithm whose error depends on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors_by_input: Vec<InputError>,
     /// Whether the timed output was compared with the reference and found right.
     pub verified: bool,
     /// What each phase of a run takes, and at how many executed flops; empty of an algorithm that has one.
@@ -121,6 +124,7 @@ impl Row {
             bandwidth_gbps: placed.gbps,
             error_l2: m.error_l2,
             error_max: m.error_max,
+            errors_by_input: m.errors_by_input.clone(),
             verified: m.verified,
             phases: m.phases.clone(),
             verdict,

@@ -145,7 +145,39 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
     } else {
         String::new()
     };
-    format!("{table}\n{note}{}", phases(rows))
+    format!("{table}\n{note}{}{}", errors(rows), phases(rows))
+}
+
+/// The errors of algorithms whose error depends on the inputs, beside their speed.
+fn errors(rows: &[Row]) -> String {
+    let mut table = table(&[
+        "layer",
+        "variant",
+        "threads",
+        "of peak",
+        "inputs",
+        "L2 error",
+        "max error",
+    ]);
+    for row in rows {
+        for error in &row.errors_by_input {
+            table.add_row(vec![
+                Cell::new(format!("{}/{}", row.network, row.layer)),
+                Cell::new(&row.variant),
+                right(row.threads.to_string()),
+                right(percent(row.fraction_of_peak)),
+                Cell::new(&error.input),
+                right(format!("{:.1e}", error.l2)),
+                right(format!("{:.1e}", error.max)),
+            ]);
+        }
+    }
+    if table.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nErrors against f64 by kind of input, L2 norms and maxima over the reference's:\n{table}\n"
+    )
 }
 
 /// Where the time of algorithms with several phases goes, and how near each is to the FMA peak.
