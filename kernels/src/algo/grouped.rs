@@ -8,7 +8,7 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Cost;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
-use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channel};
+use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::micro::pool::Window;
 use crate::plan::{Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs};
 use crate::problem::{ConvShape, Problem};
@@ -108,8 +108,11 @@ impl Plan for GroupedPlan {
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.weights.expect("a convolution has weights").f32s();
         let bias = params.bias.map(|b| b.f32s());
-        let filter = weights.len() / self.conv.c_out;
-        let taps = filter / self.per_group();
+        let (per, taps) = (
+            self.per_group(),
+            self.vertical.kernel * self.horizontal.kernel,
+        );
+        assert_eq!(weights.len(), self.conv.c_out * per * taps, "weights");
         let packed = as_f32s_mut(packed);
         packed.fill(0.0);
         let blocks = packed.chunks_exact_mut(self.packed_block());
@@ -119,11 +122,11 @@ impl Plan for GroupedPlan {
             let outputs = first..(first + CHANNEL_BLOCK).min(self.conv.c_out);
             for (lane, out) in outputs.enumerate() {
                 rows[0][lane] = bias.map_or(0.0, |b| b[out]);
-                let per = self.per_group();
-                for tap in 0..taps {
-                    for j in 0..per {
-                        let c = channel(self.isa.isa().lanes(), per, lane, j);
-                        rows[1 + tap * per + j][lane] = weights[out * filter + c * taps + tap];
+                for k in 0..per {
+                    let (o, c) = channels(self.isa.isa().lanes(), per, lane, k);
+                    let filter = &weights[((out / per * per + o) * per + c) * taps..][..taps];
+                    for (row, &w) in rows[1 + k * taps..].iter_mut().zip(filter) {
+                        row[lane] = w;
                     }
                 }
             }

@@ -26,25 +26,16 @@ pub trait KernelSimd: Simd {
         self.splat_f32s(unsafe { *from.add(index) })
     }
 
-    /// Another channel of its group of `PER` for every lane: lane `l` gets `from[l ^ index]`, for which an
-    /// `index` of 0 takes no shuffle. Where a vector has no more lanes than a group, `from` is the group's
-    /// start and all lanes get `from[index]`, a broadcast.
-    ///
-    /// # Safety
-    /// `from` is valid for a read of a vector and of `PER` floats; `index` is below `PER`, a power of two.
+    /// Lane `l` gets what lane `l ^ DISTANCE` had. `DISTANCE` is 1, 2 or 4, and below the number of lanes.
     #[inline(always)]
-    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
-        if const { Self::F32_LANES <= PER } {
-            // SAFETY: the caller's promise.
-            return unsafe { self.broadcast::<PER>(from, index) };
+    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
+        let mut swapped = x;
+        let to: &mut [f32] = bytemuck::must_cast_slice_mut(std::slice::from_mut(&mut swapped));
+        let from: &[f32] = bytemuck::must_cast_slice(std::slice::from_ref(&x));
+        for (l, lane) in to.iter_mut().enumerate() {
+            *lane = from[(l ^ DISTANCE) % Self::F32_LANES];
         }
-        let mut lanes = self.splat_f32s(0.0);
-        let slice: &mut [f32] = bytemuck::must_cast_slice_mut(std::slice::from_mut(&mut lanes));
-        for (l, lane) in slice.iter_mut().enumerate() {
-            // SAFETY: an element of the vector: groups are not cut.
-            *lane = unsafe { *from.add(l ^ index) };
-        }
-        lanes
+        swapped
     }
 
     /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
@@ -184,6 +175,20 @@ impl KernelSimd for pulp::aarch64::Neon {
     const NATIVE: bool = true;
 
     #[inline(always)]
+    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vextq_f32, vrev64q_f32};
+        let x = pulp::cast(x);
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            match DISTANCE {
+                1 => vrev64q_f32(x),
+                _ => vextq_f32::<2>(x, x),
+            }
+        })
+    }
+
+    #[inline(always)]
     unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
         if const { !N.is_multiple_of(Self::F32_LANES) } {
             // SAFETY: the caller's promise.
@@ -198,23 +203,6 @@ impl KernelSimd for pulp::aarch64::Neon {
                 1 => vdupq_laneq_f32::<1>(floats),
                 2 => vdupq_laneq_f32::<2>(floats),
                 _ => vdupq_laneq_f32::<3>(floats),
-            }
-        })
-    }
-
-    #[inline(always)]
-    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
-        if const { PER >= Self::F32_LANES } {
-            // SAFETY: the caller's promise.
-            return unsafe { self.broadcast::<PER>(from, index) };
-        }
-        // SAFETY: the token proves NEON; the caller promises a vector.
-        pulp::cast(unsafe {
-            use core::arch::aarch64::{vld1q_f32, vrev64q_f32};
-            let x = vld1q_f32(from);
-            match index {
-                0 => x,
-                _ => vrev64q_f32(x),
             }
         })
     }
@@ -253,28 +241,23 @@ impl KernelSimd for pulp::x86::V3 {
     const NATIVE: bool = true;
 
     #[inline(always)]
-    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
-        // x86's max is its second operand where one is a NaN.
-        self.max_f32s(least, y)
+    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_permute_ps, _mm256_permute2f128_ps};
+        let x = pulp::cast(x);
+        // SAFETY: the token proves AVX.
+        pulp::cast(unsafe {
+            match DISTANCE {
+                1 => _mm256_permute_ps::<0b10_11_00_01>(x),
+                2 => _mm256_permute_ps::<0b01_00_11_10>(x),
+                _ => _mm256_permute2f128_ps::<1>(x, x),
+            }
+        })
     }
 
     #[inline(always)]
-    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
-        if const { PER >= Self::F32_LANES } {
-            // SAFETY: the caller's promise.
-            return unsafe { self.broadcast::<PER>(from, index) };
-        }
-        // SAFETY: the token proves AVX; the caller promises a vector.
-        pulp::cast(unsafe {
-            use core::arch::x86_64::{_mm256_loadu_ps, _mm256_permute_ps};
-            let x = _mm256_loadu_ps(from);
-            match index {
-                0 => x,
-                1 => _mm256_permute_ps::<0b10_11_00_01>(x),
-                2 => _mm256_permute_ps::<0b01_00_11_10>(x),
-                _ => _mm256_permute_ps::<0b00_01_10_11>(x),
-            }
-        })
+    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
+        // x86's max is its second operand where one is a NaN.
+        self.max_f32s(least, y)
     }
 
     #[inline(always)]
@@ -319,32 +302,23 @@ impl KernelSimd for pulp::x86::V4 {
     const NATIVE: bool = true;
 
     #[inline(always)]
-    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
-        // x86's max is its second operand where one is a NaN.
-        self.max_f32s(least, y)
+    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_permute_ps, _mm512_shuffle_f32x4};
+        let x = pulp::cast(x);
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            match DISTANCE {
+                1 => _mm512_permute_ps::<0b10_11_00_01>(x),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(x),
+                _ => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
+            }
+        })
     }
 
     #[inline(always)]
-    unsafe fn spread<const PER: usize>(self, from: *const f32, index: usize) -> Self::f32s {
-        if const { PER >= Self::F32_LANES } {
-            // SAFETY: the caller's promise.
-            return unsafe { self.broadcast::<PER>(from, index) };
-        }
-        // SAFETY: the token proves AVX-512F; the caller promises a vector.
-        pulp::cast(unsafe {
-            use core::arch::x86_64::{_mm512_loadu_ps, _mm512_permute_ps, _mm512_shuffle_f32x4};
-            let x = _mm512_loadu_ps(from);
-            let x = match index / 4 {
-                0 => x,
-                _ => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
-            };
-            match index % 4 {
-                0 => x,
-                1 => _mm512_permute_ps::<0b10_11_00_01>(x),
-                2 => _mm512_permute_ps::<0b01_00_11_10>(x),
-                _ => _mm512_permute_ps::<0b00_01_10_11>(x),
-            }
-        })
+    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
+        // x86's max is its second operand where one is a NaN.
+        self.max_f32s(least, y)
     }
 
     #[inline(always)]

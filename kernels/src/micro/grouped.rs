@@ -3,19 +3,22 @@
 //!
 //! ```text
 //! acc[p] = bias
-//! for filter row, for tap s, for j < PER:
-//!     acc[p] += spread(x[pixel p, tap], j) * w[tap][j]
+//! for pass k < channels of a group:
+//!     for filter row, for tap:
+//!         acc[p] += x[pixel p, tap] * w[k][tap]      a load and an FMA, as if it were depthwise
+//!     swap lanes of acc[p]
 //! out[p] = relu(acc[p] + residual[p])
 //! ```
 //!
-//! What a lane gets in step `j` is the instruction set's choice ([`KernelSimd::spread`]): another lane of its
-//! group each time. `w` is packed to suit ([`channel`]).
+//! In pass `k` lane `l` holds the sum of output channel `l ^ gray(k)`, and adds what input channel `l` gives
+//! it: from a Gray code to the next one bit changes, so that one swap of lanes at a distance of 1, 2 or 4
+//! follows a pass. Inputs are never shuffled: with as many shuffles as FMAs, one unit for both would halve
+//! the speed. Where a group is wider than a vector, a pass broadcasts its channel instead ([`channels`]).
 //!
-//! A depthwise convolution (PER = 1) spreads nothing. With strides of 1 and 2, three taps next to one another
-//! share the inputs that they meet, each loaded and spread once. A tile is up to
-//! [`TILE_PIXELS`] pixels of one row by one vector of channels. Rows and taps in the padding are skipped, not
-//! multiplied: filter rows for the whole tile, taps by a test of each pixel, which only tiles at the ends of
-//! a row have ([`Window::whole`]).
+//! A tile is up to [`TILE_PIXELS`] pixels of one row by one vector of channels. With strides of 1 and 2 three
+//! taps next to one another share the inputs that they meet, each loaded once. Rows and taps in the padding
+//! are skipped, not multiplied: filter rows for the whole tile, taps by a test of each input, which only
+//! tiles at the ends of a row have ([`Window::whole`]).
 #![allow(unsafe_code)]
 
 use super::gemm::{load, store};
@@ -24,32 +27,27 @@ use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
 
-/// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and with as many weights as
-/// a step has and an input few enough for 16 registers.
+/// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and few enough for 16
+/// registers beside the weights of three taps and an input.
 pub const TILE_PIXELS: usize = 8;
 
-/// The most weights of a tap that are held in registers at once.
-const STEP: usize = 4;
+/// The taps of a filter row that share inputs.
+const SLIDING: usize = 3;
 
-/// Which channel of its group of `per_group` reaches a lane in step `j`, on vectors of `lanes`.
-pub fn channel(lanes: usize, per_group: usize, lane: usize, j: usize) -> usize {
-    if lanes <= per_group {
-        j
+/// The channels that meet in a lane in pass `k`, on vectors of `lanes`: (output, input) in its group.
+pub fn channels(lanes: usize, per_group: usize, lane: usize, k: usize) -> (usize, usize) {
+    let own = lane % per_group;
+    if lanes < per_group {
+        (own, k)
     } else {
-        (lane % per_group) ^ j
+        (own ^ k ^ (k >> 1), own)
     }
 }
 
-/// The taps of a filter row that share inputs, where pixels and taps are next to one another.
-const SLIDING: usize = 3;
-
-/// The body for each of a tile's pixels or channels, written out, as in [`super::gemm`].
+/// The body for each of a tile's pixels, inputs or taps, written out, as in [`super::gemm`].
 macro_rules! each {
     (pixels $count:expr, |$i:ident| $body:block) => {
         each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7)
-    };
-    (channels $count:expr, |$i:ident| $body:block) => {
-        each!(@ $count, $i, $body, 0 1 2 3)
     };
     (taps $count:expr, |$i:ident| $body:block) => {
         each!(@ $count, $i, $body, 0 1 2)
@@ -65,16 +63,17 @@ macro_rules! each {
     };
 }
 
-/// Pixels of a tile.
-const fn tile_pixels<S: KernelSimd, const PER: usize>() -> usize {
-    match PER {
-        // Where a vector is emulated, as many as prove the code: unrolled they would be most of the program.
-        _ if !S::NATIVE => 2,
-        // With twelve weights and eight sums, LLVM finds too few of 32 registers.
-        STEP.. => TILE_PIXELS - 1,
-        _ => TILE_PIXELS,
-    }
+/// Pixels of a tile: where a vector is emulated, as many as prove the code. Unrolled they would be most of the
+/// program.
+const fn tile_pixels<S: KernelSimd>() -> usize {
+    if S::NATIVE { TILE_PIXELS } else { 2 }
 }
+
+/// Which of a tile's inputs may be in the padding.
+const NOWHERE: usize = 0;
+/// Of three taps' inputs the first and the last.
+const AT_THE_ENDS: usize = 1;
+const ANYWHERE: usize = 2;
 
 /// Some rows of one block of 16 output channels.
 pub struct GroupedRows<'a> {
@@ -86,7 +85,7 @@ pub struct GroupedRows<'a> {
     pub horizontal: Window,
     /// Channels in a group: 1, 2, 4 or 8.
     pub per_group: usize,
-    /// The bias, then the weights of each tap and step: rows of 16 floats ([`channel`]).
+    /// The bias, then the weights of each pass and tap: rows of 16 floats ([`channels`]).
     pub packed: &'a [f32],
     /// The first output row.
     pub first: usize,
@@ -101,47 +100,41 @@ pub struct GroupedRows<'a> {
 impl SimdTask for GroupedRows<'_> {
     type Output = ();
 
+    /// The promises that the tiles' pointers rest on, checked once a task; and its tiles.
     #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
-        match self.per_group {
-            1 => self.rows::<S, 1>(simd),
-            2 => self.rows::<S, 2>(simd),
-            4 => self.rows::<S, 4>(simd),
-            8 => self.rows::<S, 8>(simd),
-            per => panic!("groups of {per} channels"),
+    fn run<S: KernelSimd>(mut self, simd: S) {
+        let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
+        let row = across.out * CHANNEL_BLOCK;
+        let rows = self.out.len() / row;
+        assert!([1, 2, 4, 8].contains(&per), "groups of {per} channels");
+        assert!(self.out.len().is_multiple_of(row) && self.first + rows <= down.out);
+        assert!(self.map.len() >= down.size * across.size * CHANNEL_BLOCK);
+        assert!(self.packed.len() >= (down.kernel * across.kernel * per + 1) * CHANNEL_BLOCK);
+        assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
+
+        if const { S::F32_LANES < 8 } && S::F32_LANES < per {
+            return self.tiles::<S, 0, true>(simd, rows);
+        }
+        let slides = across.kernel >= SLIDING && across.dilation == 1;
+        match across.stride {
+            1 if slides => self.tiles::<S, 1, false>(simd, rows),
+            2 if slides => self.tiles::<S, 2, false>(simd, rows),
+            _ => self.tiles::<S, 0, false>(simd, rows),
         }
     }
 }
 
 impl GroupedRows<'_> {
-    /// The promises that the tiles' pointers rest on, checked once a task; and its tiles, row by row.
+    /// The tiles of `rows` rows, row by row.
     #[inline(always)]
-    fn rows<S: KernelSimd, const PER: usize>(mut self, simd: S) {
-        let (down, across) = (self.vertical, self.horizontal);
-        let row = across.out * CHANNEL_BLOCK;
-        let rows = self.out.len() / row;
-        assert!(self.out.len().is_multiple_of(row) && self.first + rows <= down.out);
-        assert!(self.map.len() >= down.size * across.size * CHANNEL_BLOCK);
-        assert!(self.packed.len() >= (down.kernel * across.kernel * PER + 1) * CHANNEL_BLOCK);
-        assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
-
-        // The weights of three taps must find registers beside the sums, an input and what is made of it.
-        let weights = const { SLIDING * if PER < STEP { PER } else { STEP } };
-        let fits = S::NATIVE && weights + TILE_PIXELS + 4 <= S::REGISTER_COUNT;
-        let slides = fits && across.kernel >= SLIDING && across.dilation == 1;
-        match across.stride {
-            1 if slides => self.tiles::<S, PER, 1>(simd, rows),
-            2 if slides => self.tiles::<S, PER, 2>(simd, rows),
-            _ => self.tiles::<S, PER, 0>(simd, rows),
-        }
-    }
-
-    /// Tiles of `rows` rows.
-    #[inline(always)]
-    fn tiles<S: KernelSimd, const PER: usize, const SLIDE: usize>(&mut self, simd: S, rows: usize) {
+    fn tiles<S: KernelSimd, const SLIDE: usize, const BROADCAST: bool>(
+        &mut self,
+        simd: S,
+        rows: usize,
+    ) {
         let across = self.horizontal;
         let whole = across.whole();
-        let most = const { tile_pixels::<S, PER>() };
+        let most = const { tile_pixels::<S>() };
         let tiles = across.out.div_ceil(most);
         // Nearly equal tiles, the longer ones first.
         let (len, longer) = (across.out / tiles, across.out % tiles);
@@ -149,15 +142,28 @@ impl GroupedRows<'_> {
             let mut x = 0;
             for t in 0..tiles {
                 let pixels = len + usize::from(t < longer);
-                let inside = whole.start <= x && x + pixels <= whole.end;
+                let padding = if whole.start <= x && x + pixels <= whole.end {
+                    NOWHERE
+                } else if SLIDE > 0 && across.kernel == SLIDING && {
+                    let last = (pixels - 1) * SLIDE + SLIDING - 1;
+                    let column = (x * SLIDE).wrapping_sub(across.before);
+                    column.wrapping_add(1) < across.size
+                        && column.wrapping_add(last - 1) < across.size
+                } {
+                    AT_THE_ENDS
+                } else {
+                    ANYWHERE
+                };
                 macro_rules! sizes {
                     ($($n:literal)*) => {
                         match pixels {
-                            $($n => if const { $n <= tile_pixels::<S, PER>() } {
-                                if inside {
-                                    self.tile::<S, PER, $n, SLIDE, false>(simd, i, x);
-                                } else {
-                                    self.tile::<S, PER, $n, SLIDE, true>(simd, i, x);
+                            $($n => if const { $n <= tile_pixels::<S>() } {
+                                match padding {
+                                    NOWHERE => self.tile::<S, $n, SLIDE, NOWHERE, BROADCAST>(simd, i, x),
+                                    AT_THE_ENDS if const { SLIDE > 0 } => {
+                                        self.tile::<S, $n, SLIDE, AT_THE_ENDS, BROADCAST>(simd, i, x);
+                                    }
+                                    _ => self.tile::<S, $n, SLIDE, ANYWHERE, BROADCAST>(simd, i, x),
                                 }
                             },)*
                             _ => unreachable!("a tile has at most {most} pixels"),
@@ -170,23 +176,22 @@ impl GroupedRows<'_> {
         }
     }
 
-    /// `P` pixels of the `i`-th row from `x` on; at the `EDGE`, where not all their taps are inside the input.
-    /// To `SLIDE` by the stride, 1 or 2, where taps are next to one another, is to take them in threes and
-    /// spread an input once for those that it meets: a shuffle for each FMA takes as long as the FMAs. 0: not.
+    /// `P` pixels of the `i`-th row from `x` on, whose inputs may be in the padding where `PADDING` says.
+    /// To `SLIDE` by the stride, where taps are next to one another, is to take them in threes; 0: not.
     #[inline(always)]
     fn tile<
         S: KernelSimd,
-        const PER: usize,
         const P: usize,
         const SLIDE: usize,
-        const EDGE: bool,
+        const PADDING: usize,
+        const BROADCAST: bool,
     >(
         &mut self,
         simd: S,
         i: usize,
         x: usize,
     ) {
-        let (down, across) = (self.vertical, self.horizontal);
+        let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
         let y = self.first + i;
         let filter_rows = down.inside(y);
         let at = (i * across.out + x) * CHANNEL_BLOCK;
@@ -195,78 +200,87 @@ impl GroupedRows<'_> {
             simd.prefetch(self.out.as_ptr().wrapping_add(at + p * CHANNEL_BLOCK));
         });
         for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
-            // Where a group is wider than a vector, all of it.
-            let group = lane / PER * PER;
-            // SAFETY: the first row of `packed` (`rows`).
+            // SAFETY: the first row of `packed` (`run`).
             let [bias] = unsafe { load::<S, 1>(self.packed.as_ptr().add(lane)) };
             let mut acc = [bias; P];
-            // Outside of the other loops, so that no more weights than a step's want registers.
-            each!(channels PER.div_ceil(STEP), |part| {
-                let first = part * STEP;
+            for pass in 0..per {
                 for r in filter_rows.clone() {
                     let column = (x * across.stride).wrapping_sub(across.before);
                     let pixel = (down.at(y, r) * across.size).wrapping_add(column);
+                    let lane_or_channel = if BROADCAST {
+                        lane / per * per + pass
+                    } else {
+                        lane
+                    };
                     let input = self
                         .map
                         .as_ptr()
                         .wrapping_add(pixel.wrapping_mul(CHANNEL_BLOCK))
-                        .wrapping_add(group);
-                    let row = r * across.kernel * PER + first + 1;
-                    let weights = self.packed.as_ptr().wrapping_add(row * CHANNEL_BLOCK + lane);
-                    // SAFETY: `packed` has a row for each tap and channel of a group (`rows`), of 16 floats.
-                    // An input is read at a row of the map (`Window::inside`) and one of its columns: that
-                    // is tested at the edge, and elsewhere the window is whole. `SLIDE` is the stride
-                    // or 0, and not 0 only with a dilation of 1 (`rows`): inputs are those of the taps.
+                        .wrapping_add(lane_or_channel);
+                    let row = 1 + (pass * down.kernel + r) * across.kernel;
+                    let weights = self
+                        .packed
+                        .as_ptr()
+                        .wrapping_add(row * CHANNEL_BLOCK + lane);
+                    let together = if SLIDE > 0 {
+                        across.kernel / SLIDING
+                    } else {
+                        0
+                    };
+                    // SAFETY: `packed` has a row for each pass and tap (`run`), of 16 floats. An input is read
+                    // at a row of the map (`Window::inside`) and one of its columns: that is tested where it
+                    // may be in the padding, which `tiles` found out. `SLIDE` is the stride or 0, and not 0
+                    // only with a dilation of 1 (`run`): inputs are those of the taps. Lanes of a vector, and
+                    // channels of a group, are among a pixel's 16.
                     unsafe {
-                        let together = if SLIDE > 0 { across.kernel / SLIDING } else { 0 };
                         for three in 0..together {
                             let s = three * SLIDING;
-                            let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
-                            let column = column.wrapping_add(s);
-                            let input = input.wrapping_add(s * CHANNEL_BLOCK);
-                            let mut w = [[bias; STEP]; SLIDING];
-                            each!(taps SLIDING, |s| {
-                                each!(channels PER, |j| {
-                                    [w[s][j]] = load::<S, 1>(weights.add((s * PER + j) * CHANNEL_BLOCK));
-                                });
+                            let (column, input) = (
+                                column.wrapping_add(s),
+                                input.wrapping_add(s * CHANNEL_BLOCK),
+                            );
+                            let mut w = [bias; SLIDING];
+                            each!(taps SLIDING, |t| {
+                                [w[t]] = load::<S, 1>(weights.add((s + t) * CHANNEL_BLOCK));
                             });
-                            each!(inputs (P - 1) * SLIDE + SLIDING, |i| {
-                                if !EDGE || column.wrapping_add(i) < across.size {
+                            each!(inputs(P - 1) * SLIDE + SLIDING, |i| {
+                                let end = i == 0 || i == (P - 1) * SLIDE + SLIDING - 1;
+                                let tested = PADDING == ANYWHERE || PADDING == AT_THE_ENDS && end;
+                                if !tested || column.wrapping_add(i) < across.size {
                                     let from = input.wrapping_add(i * CHANNEL_BLOCK);
-                                    each!(channels PER, |j| {
-                                        let x = simd.spread::<PER>(from, first + j);
-                                        each!(taps SLIDING, |s| {
-                                            // Of which pixel the input is this tap.
-                                            let p = i.wrapping_sub(s) / SLIDE.max(1);
-                                            if p < P && p * SLIDE + s == i {
-                                                acc[p] = simd.mul_add_e_f32s(x, w[s][j], acc[p]);
-                                            }
-                                        });
+                                    let x = input_at::<S, BROADCAST>(simd, from);
+                                    each!(taps SLIDING, |t| {
+                                        // Of which pixel the input is this tap.
+                                        let p = i.wrapping_sub(t) / SLIDE.max(1);
+                                        if p < P && p * SLIDE + t == i {
+                                            acc[p] = simd.mul_add_e_f32s(x, w[t], acc[p]);
+                                        }
                                     });
                                 }
                             });
                         }
                         for s in together * SLIDING..across.kernel {
-                            let weights = weights.wrapping_add(s * PER * CHANNEL_BLOCK);
-                            let column = column.wrapping_add(s * across.dilation);
-                            let input = input.wrapping_add(s * across.dilation * CHANNEL_BLOCK);
-                            let mut w = [bias; STEP];
-                            each!(channels PER, |j| {
-                                [w[j]] = load::<S, 1>(weights.add(j * CHANNEL_BLOCK));
-                            });
+                            let [w] = load::<S, 1>(weights.add(s * CHANNEL_BLOCK));
+                            let s = s * across.dilation;
+                            let (column, input) = (
+                                column.wrapping_add(s),
+                                input.wrapping_add(s * CHANNEL_BLOCK),
+                            );
                             each!(pixels P, |p| {
-                                if !EDGE || column.wrapping_add(p * across.stride) < across.size {
-                                    let from = input.wrapping_add(p * step);
-                                    each!(channels PER, |j| {
-                                        let x = simd.spread::<PER>(from, first + j);
-                                        acc[p] = simd.mul_add_e_f32s(x, w[j], acc[p]);
-                                    });
+                                if PADDING == NOWHERE
+                                    || column.wrapping_add(p * across.stride) < across.size
+                                {
+                                    let x = input_at::<S, BROADCAST>(simd, input.wrapping_add(p * step));
+                                    acc[p] = simd.mul_add_e_f32s(x, w, acc[p]);
                                 }
                             });
                         }
                     }
                 }
-            });
+                if !BROADCAST && per > 1 {
+                    acc = swap::<S, P>(simd, acc, pass + 1, per);
+                }
+            }
             self.finish::<S, P>(simd, at + lane, acc);
         }
     }
@@ -276,7 +290,7 @@ impl GroupedRows<'_> {
     fn finish<S: KernelSimd, const P: usize>(&mut self, simd: S, at: usize, mut acc: [S::f32s; P]) {
         if let Some(residual) = self.residual {
             each!(pixels P, |p| {
-                // SAFETY: as long as the outputs (`rows`), of which these are inside.
+                // SAFETY: as long as the outputs (`run`), of which these are inside.
                 let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at + p * CHANNEL_BLOCK)) };
                 acc[p] = simd.add_f32s(acc[p], r);
             });
@@ -284,8 +298,52 @@ impl GroupedRows<'_> {
         let least = simd.splat_f32s(if self.relu { 0.0 } else { f32::NEG_INFINITY });
         each!(pixels P, |p| {
             let y = simd.at_least(least, acc[p]);
-            // SAFETY: a vector of a pixel's 16 channels, of a row of the outputs (`rows`).
+            // SAFETY: a vector of a pixel's 16 channels, of a row of the outputs (`run`).
             unsafe { store::<S>(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
         });
     }
+}
+
+/// A vector of the input, or one of its elements in every lane.
+///
+/// # Safety
+/// `from` is valid for a read of either.
+#[inline(always)]
+unsafe fn input_at<S: KernelSimd, const BROADCAST: bool>(simd: S, from: *const f32) -> S::f32s {
+    if BROADCAST {
+        // SAFETY: the caller's promise.
+        return simd.splat_f32s(unsafe { *from });
+    }
+    // SAFETY: the caller's promise.
+    let [x] = unsafe { load::<S, 1>(from) };
+    x
+}
+
+/// The sums as pass `next` wants them; after the last one, each in its own lane again.
+#[inline(always)]
+fn swap<S: KernelSimd, const P: usize>(
+    simd: S,
+    mut acc: [S::f32s; P],
+    next: usize,
+    per: usize,
+) -> [S::f32s; P] {
+    // The bit in which the next Gray code differs; of the last and the first it is the highest.
+    match (1 << next.trailing_zeros()).min(per / 2) {
+        1 => {
+            each!(pixels P, |p| {
+                acc[p] = simd.swap_lanes::<1>(acc[p]);
+            });
+        }
+        2 => {
+            each!(pixels P, |p| {
+                acc[p] = simd.swap_lanes::<2>(acc[p]);
+            });
+        }
+        _ => {
+            each!(pixels P, |p| {
+                acc[p] = simd.swap_lanes::<4>(acc[p]);
+            });
+        }
+    }
+    acc
 }
