@@ -40,20 +40,25 @@ impl Window {
     #[inline(always)]
     pub fn inside(&self, o: usize) -> Range<usize> {
         let start = o * self.stride;
-        let lo = self.before.saturating_sub(start).div_ceil(self.dilation);
-        let hi = (self.size + self.before)
-            .saturating_sub(start)
-            .div_ceil(self.dilation)
-            .min(self.kernel);
+        // Divisions would be felt where maps are small.
+        let elements = |positions: usize| match self.dilation {
+            1 => positions,
+            dilation => positions.div_ceil(dilation),
+        };
+        let lo = elements(self.before.saturating_sub(start));
+        let hi = elements((self.size + self.before).saturating_sub(start)).min(self.kernel);
         lo..hi
     }
 
     /// The windows all of whose elements lie inside the input.
     pub fn whole(&self) -> Range<usize> {
-        let is_whole = |o: &usize| self.inside(*o).len() == self.kernel;
-        let start = (0..self.out).find(is_whole).unwrap_or(self.out);
-        let end = (start..self.out).find(|o| !is_whole(o)).unwrap_or(self.out);
-        start..end
+        let span = (self.kernel - 1) * self.dilation + 1;
+        let start = self.before.div_ceil(self.stride).min(self.out);
+        let end = match (self.size + self.before).checked_sub(span) {
+            Some(last) => (last / self.stride + 1).min(self.out),
+            None => start,
+        };
+        start..end.max(start)
     }
 
     /// The input position of element `k` of window `o`.
@@ -284,6 +289,40 @@ impl SimdTask for MapMean<'_> {
             );
             // SAFETY: as above, among the 16 means.
             unsafe { store::<S>(self.out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_windows_are_those_inside() {
+        for (size, kernel, stride, dilation, before) in [
+            (7, 3, 1, 1, 1),
+            (8, 3, 2, 1, 1),
+            (9, 2, 3, 2, 2),
+            (3, 5, 1, 1, 4),
+            (1, 1, 2, 1, 0),
+            (2, 3, 1, 3, 5),
+            (12, 4, 5, 2, 0),
+        ] {
+            for out in 1..=(size + before) / stride + 1 {
+                let window = Window {
+                    size,
+                    out,
+                    kernel,
+                    stride,
+                    dilation,
+                    before,
+                    counted: None,
+                };
+                let whole: Vec<_> = (0..out)
+                    .filter(|&o| window.inside(o).len() == kernel)
+                    .collect();
+                assert!(window.whole().eq(whole), "{window:?}");
+            }
         }
     }
 }
