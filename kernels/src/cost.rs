@@ -13,7 +13,8 @@ use crate::problem::{ConvShape, Op, Pad, Problem};
 /// What one run of a plan costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Operations of the direct definition, padding counted; a pooling counts one per window element.
+    /// Operations of the direct definition, padding counted; a pooling counts one per window element. The
+    /// epilogue counts only where it is all that a layer does; a copy counts one per element.
     pub flops_nominal: u64,
     /// Operations that the plan performs, in lanes that padded channels occupy too.
     pub flops_executed: u64,
@@ -33,11 +34,7 @@ impl Cost {
         let dst = elements(problem.dst_dims());
         let (flops_nominal, src, parameters) = match &problem.op {
             Op::Conv(conv) => {
-                let bias = if problem.epilogue.bias {
-                    conv.c_out as u64 * 4
-                } else {
-                    0
-                };
+                let bias = bytes_of_bias(problem, conv.c_out);
                 let weights = problem.weights_dims().map_or(0, elements);
                 let bytes = weights * dtypes.weights.size() as u64 + bias;
                 (2 * conv.macs(), conv_src_elements(conv), bytes)
@@ -62,6 +59,17 @@ impl Cost {
                 );
                 (dst * window, (pool.n * pool.c * rows * cols) as u64, 0)
             }
+            Op::Identity(maps) => {
+                let bias = bytes_of_bias(problem, maps.dims()[1]);
+                (dst * epilogue_flops(problem), dst, bias)
+            }
+            Op::BatchNorm(maps) => {
+                let c = maps.dims()[1];
+                let parameters = c as u64 * 16 + bytes_of_bias(problem, c);
+                (dst * (2 + epilogue_flops(problem)), dst, parameters)
+            }
+            // A sum; a difference, its square and their sum.
+            Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
         };
         let residual = if problem.epilogue.residual {
             dst * dtypes.dst.size() as u64
@@ -89,6 +97,20 @@ impl Cost {
     pub fn bytes(&self) -> u64 {
         self.bytes_read + self.bytes_written
     }
+}
+
+fn bytes_of_bias(problem: &Problem, channels: usize) -> u64 {
+    4 * u64::from(problem.epilogue.bias) * channels as u64
+}
+
+/// Operations of the epilogue for each element, or the one of a copy.
+fn epilogue_flops(problem: &Problem) -> u64 {
+    let epilogue = problem.epilogue;
+    let parts = [epilogue.bias, epilogue.residual, epilogue.relu].map(u64::from);
+    parts
+        .iter()
+        .sum::<u64>()
+        .max(u64::from(matches!(problem.op, Op::Identity(_))))
 }
 
 fn elements(dims: [usize; 4]) -> u64 {
@@ -148,6 +170,10 @@ pub enum Accuracy {
     Sum,
     /// Means: sums of the inputs, divided.
     Mean,
+    /// Means, and means of squares.
+    Moments,
+    /// Sums of products with factors that were rounded before: as exact as [`Accuracy::Sum`], but never exact.
+    Scaled,
     /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
     /// over those of [`Accuracy::Sum`].
     Transformed {
@@ -172,9 +198,11 @@ impl Accuracy {
         let sum = 2.0 * f64::from(f32::EPSILON) * (terms as f64 + 1.0) * max_x * max_w;
         match self {
             Accuracy::Exact => 0.0,
-            Accuracy::Sum => sum,
+            Accuracy::Sum | Accuracy::Scaled => sum,
             // The errors of a sum of n terms, over n; like a random walk's they grow as its root.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
+            // Those of the squares, and twice as much for the mean that was taken from each.
+            Accuracy::Moments => 3.0 * Accuracy::Mean.tolerance(terms, max_x * max_x, max_w),
             // What is gained by shorter sums is not counted on: of few channels it isn't there.
             Accuracy::Transformed {
                 amplification,

@@ -108,7 +108,11 @@ pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
     }
 }
 
-fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
+/// That a problem is in f32.
+///
+/// # Errors
+/// When it isn't.
+pub fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
     let types = problem.dtypes;
     if [types.src, types.weights, types.dst]
         .iter()

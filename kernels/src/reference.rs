@@ -2,14 +2,14 @@
 //! are held to what this file says.
 
 use crate::exec::{Executor, Grid, par_rows};
-use crate::problem::{ConvShape, Op, PoolKind, PoolShape, Problem};
+use crate::problem::{BATCH_NORM_EPSILON, ConvShape, Maps, Op, PoolKind, PoolShape, Problem};
 
 /// The operands of a problem in plain NCHW (weights OIHW).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Operands<'a> {
     /// n x c x h x w.
     pub src: &'a [f32],
-    /// c_out x c_in / groups x kh x kw; empty for a pooling.
+    /// c_out x c_in / groups x kh x kw; 4 x c for a batch normalisation; empty where there are none.
     pub weights: &'a [f32],
     /// c_out; empty without a bias.
     pub bias: &'a [f32],
@@ -39,6 +39,15 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
             *y = match &problem.op {
                 Op::Conv(conv) => conv_pixel(conv, operands, image, channel, pixel),
                 Op::Pool(pool) => pool_pixel(pool, operands.src, image, channel, pixel),
+                Op::Identity(_) => f64::from(operands.src[at.row * h * w + i]),
+                Op::BatchNorm(_) => {
+                    let x = f64::from(operands.src[at.row * h * w + i]);
+                    batch_norm(
+                        x,
+                        [0, 1, 2, 3].map(|row| operands.weights[row * c + channel]),
+                    )
+                }
+                Op::Statistics(maps) => statistics(maps, operands.src, channel)[image],
             };
             if problem.epilogue.bias {
                 *y += f64::from(operands.bias[channel]);
@@ -163,6 +172,27 @@ fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [
     }
 }
 
+/// gamma (x - mean) / sqrt(variance + epsilon) + beta.
+fn batch_norm(x: f64, parameters: [f32; 4]) -> f64 {
+    let [gamma, beta, mean, variance] = parameters.map(f64::from);
+    gamma * (x - mean) / (variance + BATCH_NORM_EPSILON).sqrt() + beta
+}
+
+/// Mean and biased variance of a channel over all images.
+fn statistics(maps: &Maps, src: &[f32], channel: usize) -> [f64; 2] {
+    let [n, c, h, w] = maps.dims();
+    let elements = || {
+        let maps = (0..n).map(|image| &src[(image * c + channel) * h * w..][..h * w]);
+        maps.flatten().map(|&x| f64::from(x))
+    };
+    let count = maps.per_channel() as f64;
+    let mean = elements().sum::<f64>() / count;
+    [
+        mean,
+        elements().map(|x| (x - mean).powi(2)).sum::<f64>() / count,
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +226,27 @@ mod tests {
             ..Operands::default()
         };
         assert_eq!(compute(&p, x, &Serial), [12.0, 24.0]);
+    }
+
+    #[test]
+    fn statistics_are_those_of_all_images() {
+        let x = Operands {
+            src: &[1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 10.0, 14.0],
+            ..Operands::default()
+        };
+        let p = problem("--statistics mb2ic2ih1iw2");
+        assert_eq!(compute(&p, x, &Serial), [4.0, 11.0, 5.0, 3.0]);
+    }
+
+    #[test]
+    fn a_batch_normalised_mean_is_beta() {
+        let x = Operands {
+            src: &[3.0, 5.0],
+            weights: &[2.0, 0.5, 3.0, 4.0 - BATCH_NORM_EPSILON as f32],
+            ..Operands::default()
+        };
+        let y = compute(&problem("--bnorm --flags=GCH mb1ic1ih1iw2"), x, &Serial);
+        assert_eq!(y[0], 0.5);
+        assert!((y[1] - 2.5).abs() < 1e-6);
     }
 }

@@ -7,7 +7,7 @@ use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One problem for each kind of kernel, to ask a plan where its edges are.
-const PROBES: [&str; 8] = [
+const PROBES: [&str; 15] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -16,6 +16,13 @@ const PROBES: [&str; 8] = [
     "mb1ic3ih17oc32oh9kh5sh2ph2",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",
+    "--ip mb2ic16ih2oc32",
+    "--eltwise --alg=linear 1x16x7x7",
+    "--eltwise --alg=relu 1x16x7x7",
+    "--binary --alg=add 1x16x7x7:1x16x7x7",
+    "--binary --alg=add 1x16x7x7:1x16x1x1",
+    "--bnorm --flags=GCH mb1ic16ih7",
+    "--statistics mb1ic16ih7",
 ];
 
 fn main() {

@@ -38,6 +38,8 @@ enum Fault {
     /// An error of a few units in the last place, everywhere: right for Winograd, wrong for a sum of
     /// integers.
     Rounding,
+    /// Variances divided by one less than there are elements.
+    Unbiased,
 }
 
 const FAULTS: [Fault; 11] = [
@@ -54,8 +56,8 @@ const FAULTS: [Fault; 11] = [
     Fault::Rounding,
 ];
 
-/// The kernel `direct`, and then the fault.
-struct Mutant(Fault);
+/// A kernel, and then the fault.
+struct Mutant(&'static dyn Algorithm, Fault);
 
 struct MutantPlan {
     fault: Fault,
@@ -63,30 +65,30 @@ struct MutantPlan {
     spec: PlanSpec,
 }
 
-fn direct() -> &'static dyn Algorithm {
-    let id = "direct/scalar/st".parse().expect("an id");
+fn kernel(id: &str) -> &'static dyn Algorithm {
+    let id = format!("{id}/scalar/st").parse().expect("an id");
     Registry::builtin().find(&id).expect("listed").algorithm
 }
 
 impl Algorithm for Mutant {
     fn meta(&self) -> &'static AlgorithmMeta {
-        direct().meta()
+        self.0.meta()
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let mut altered = *problem;
-        match self.0 {
+        match self.1 {
             Fault::NoBias => altered.epilogue.bias = false,
             Fault::NoRelu => altered.epilogue.relu = false,
             Fault::NoResidual => altered.epilogue.residual = false,
             _ => {}
         }
-        let inner = direct().plan(&altered, cx)?;
+        let inner = self.0.plan(&altered, cx)?;
         let mut spec = inner.spec().clone();
         spec.problem = *problem;
         spec.workspace_lines_per_worker += 1;
         Ok(Box::new(MutantPlan {
-            fault: self.0,
+            fault: self.1,
             inner,
             spec,
         }))
@@ -150,6 +152,14 @@ impl Plan for MutantPlan {
                 *out.last_mut().expect("an element") = 1.0;
             }
             Fault::ThreadDependent => out[0] += (width - 1) as f32 * 1e-3,
+            Fault::Unbiased => {
+                let [n, _, h, w] = args.src.desc().dims;
+                let count = (n * h * w) as f32;
+                let variances = out.len() / 2;
+                out[variances..]
+                    .iter_mut()
+                    .for_each(|x| *x *= count / (count - 1.0));
+            }
             Fault::Rounding => out.iter_mut().for_each(|x| *x *= 1.0 + 2.0 * f32::EPSILON),
             _ => {}
         }
@@ -164,15 +174,82 @@ const PROBLEMS: [&str; 4] = [
     "mb1ic5ih9oc7oh9kh1ph0",
 ];
 
-fn caught(fault: Fault) -> Option<String> {
+/// The kernels without a window, with the faults that they can have.
+const OTHERS: [(&str, &str, &[Fault]); 5] = [
+    (
+        "fc",
+        "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
+        &[
+            Fault::DroppedLast,
+            Fault::LostTerm,
+            Fault::WrongInput,
+            Fault::NoBias,
+            Fault::NoRelu,
+            Fault::NoResidual,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Rounding,
+        ],
+    ),
+    (
+        "relu",
+        "--eltwise --alg=relu 2x20x3x5",
+        &[
+            Fault::RepeatedRow,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Rounding,
+        ],
+    ),
+    (
+        "bias",
+        "--binary --alg=add --attr-post-ops=add:f32:per_tensor+relu 2x20x3x5:1x20x1x1",
+        &[
+            Fault::RepeatedRow,
+            // The second block's first shift.
+            Fault::LostTerm,
+            Fault::NoRelu,
+            Fault::NoResidual,
+            Fault::DirtyChannels,
+            Fault::Rounding,
+        ],
+    ),
+    (
+        "batchnorm",
+        "--bnorm --flags=GCH --dir=FWD_B --attr-post-ops=add:f32:per_tensor mb2ic20ih3",
+        &[
+            Fault::RepeatedRow,
+            Fault::LostTerm,
+            Fault::WrongInput,
+            Fault::NoBias,
+            Fault::NoResidual,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+        ],
+    ),
+    (
+        "statistics",
+        "--statistics mb2ic20ih3",
+        &[
+            Fault::WrongInput,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Unbiased,
+        ],
+    ),
+];
+
+fn caught(kernel: &'static dyn Algorithm, fault: Fault, problems: &[&str]) -> Option<String> {
     let isa = Isa::Scalar.detect().expect("scalar");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(2)
         .build()
         .expect("a pool");
-    PROBLEMS.iter().find_map(|text| {
+    let mutant = Mutant(kernel, fault);
+    problems.iter().find_map(|text| {
         let problem: Problem = text.parse().expect("a problem");
-        match check(&Mutant(fault), isa, &problem, Tuning::default(), &[&pool]) {
+        match check(&mutant, isa, &problem, Tuning::default(), &[&pool]) {
             Ok(Outcome::Passed { .. }) => None,
             Ok(Outcome::Refused(reason)) => panic!("{fault:?} was refused: {reason}"),
             Err(failure) => Some(failure.to_string()),
@@ -182,13 +259,22 @@ fn caught(fault: Fault) -> Option<String> {
 
 #[test]
 fn the_control_passes() {
-    assert_eq!(caught(Fault::Nothing), None);
+    assert_eq!(caught(kernel("direct"), Fault::Nothing, &PROBLEMS), None);
+    for (id, problem, _) in OTHERS {
+        assert_eq!(caught(kernel(id), Fault::Nothing, &[problem]), None, "{id}");
+    }
 }
 
 #[test]
 fn every_mutant_is_caught() {
     for fault in FAULTS {
-        let failure = caught(fault);
+        let failure = caught(kernel("direct"), fault, &PROBLEMS);
         assert!(failure.is_some(), "{fault:?} passed");
+    }
+    for (id, problem, faults) in OTHERS {
+        for &fault in faults {
+            let failure = caught(kernel(id), fault, &[problem]);
+            assert!(failure.is_some(), "{id} with {fault:?} passed");
+        }
     }
 }

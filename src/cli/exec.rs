@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// The source
     #[arg(long, value_name = "FILE")]
     src: PathBuf,
-    /// The weights, for a convolution
+    /// The weights of a convolution, or gamma, beta, means and variances of a batch normalisation
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The bias

@@ -92,8 +92,9 @@ impl Layers {
         for text in &self.problem {
             let problem: Problem = text.parse()?;
             let kind = match problem.op {
+                Op::Conv(_) => "conv",
                 Op::Pool(_) => "pool",
-                _ => "conv",
+                _ => "custom",
             };
             let text = problem.to_string();
             let layer = LayerRef {

@@ -65,7 +65,7 @@ pub struct Mean {
 pub const EQUAL: f64 = 1e-4;
 
 /// The classes, in the order in which they are listed.
-pub const CLASSES: [&str; 8] = [
+pub const CLASSES: [&str; 9] = [
     "stem",
     "1x1",
     "3x3 s1",
@@ -74,15 +74,15 @@ pub const CLASSES: [&str; 8] = [
     "other",
     "pool",
     "fully connected",
+    "elementwise",
 ];
 
 /// What kind of layer a problem is.
 fn class(problem: &str) -> &'static str {
-    let Ok(Problem {
-        op: Op::Conv(conv), ..
-    }) = problem.parse()
-    else {
-        return "pool";
+    let conv = match problem.parse().map(|p: Problem| p.op) {
+        Ok(Op::Conv(conv)) => conv,
+        Ok(Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_)) => return "elementwise",
+        _ => return "pool",
     };
     match (conv.kernel, conv.stride) {
         _ if [conv.h, conv.w] == conv.kernel && conv.pad == Default::default() => "fully connected",
@@ -233,6 +233,7 @@ mod tests {
             ("mb1ic2048ih1oc1000oh1kh1ph0", "fully connected"),
             ("mb1ic512ih7oc4096oh1kh7ph0", "fully connected"),
             ("--pool --alg=max mb1ic64ih112oh56kh3sh2ph1", "pool"),
+            ("--eltwise --alg=relu 1x64x56x56", "elementwise"),
         ] {
             assert_eq!(class(text), want, "{text}");
         }

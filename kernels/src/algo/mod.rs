@@ -3,6 +3,7 @@
 mod blocked;
 pub mod direct;
 pub mod direct_nchw;
+pub mod fc;
 pub mod gemm_1x1;
 pub mod gemm_1x1_nchw;
 mod grouped;
@@ -10,5 +11,7 @@ pub mod im2col;
 pub mod image;
 pub mod implicit_gemm;
 mod indirect;
+pub mod pointwise;
 pub mod pooling;
+pub mod statistics;
 pub mod winograd;

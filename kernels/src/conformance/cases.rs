@@ -91,13 +91,8 @@ pub fn convolutions(
         let Ok(shape) = ConvShape::try_from(spec) else {
             continue;
         };
-        let epilogue = Epilogue {
-            bias: rng.below(2) == 0,
-            relu: rng.below(2) == 0,
-            residual: rng.below(3) == 0,
-        };
         let problem = Problem {
-            epilogue,
+            epilogue: epilogue(&mut rng),
             ..Problem::from(shape)
         };
         cases.push((problem, tuning(&mut rng)));
@@ -156,6 +151,74 @@ pub fn poolings(g: &Granularity, only_global: bool, count: usize, seed: u64) -> 
     cases
 }
 
+/// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels.
+pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    while cases.len() < count {
+        let kernel = rng.pick(&[[1, 1], [1, 1], [2, 3], [5, 1]]);
+        let spec = ConvSpec {
+            n: rng.pick(&[vec![1; 5], around(g.pixels)].concat()),
+            c_in: rng.pick(&around(g.c_in)),
+            h: kernel[0],
+            w: kernel[1],
+            c_out: rng.pick(&around(g.c_out)),
+            kernel,
+            stride: [1, 1],
+            pad: Pad::default(),
+            dilation: [1, 1],
+            groups: 1,
+        };
+        let shape = ConvShape::try_from(spec).expect("a valid layer");
+        let problem = Problem {
+            epilogue: epilogue(&mut rng),
+            ..Problem::from(shape)
+        };
+        cases.push((problem, tuning(&mut rng)));
+    }
+    cases
+}
+
+fn epilogue(rng: &mut Rng) -> Epilogue {
+    Epilogue {
+        bias: rng.below(2) == 0,
+        relu: rng.below(2) == 0,
+        residual: rng.below(3) == 0,
+    }
+}
+
+/// Layers whose operation is that of `op` on other maps. Those of an identity are its epilogues.
+pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    // A kernel is for one epilogue of an identity, and refuses the others.
+    let count = if matches!(op, Op::Identity(_)) {
+        6 * count
+    } else {
+        count
+    };
+    while cases.len() < count {
+        let n = 1 + rng.below(3);
+        let (h, w) = match rng.below(2) {
+            0 => (1, rng.pick(&around(g.pixels))),
+            _ => (1 + rng.below(9), 1 + rng.below(30)),
+        };
+        let maps = [n, rng.pick(&around(g.c_in)), h, w];
+        let maps = maps.try_into().expect("small maps");
+        let (op, epilogue) = match op {
+            Op::Statistics(_) => (Op::Statistics(maps), Epilogue::default()),
+            Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
+            _ => (Op::Identity(maps), epilogue(&mut rng)),
+        };
+        let problem = Problem {
+            epilogue,
+            ..Problem::from(op)
+        };
+        cases.push((problem, tuning(&mut rng)));
+    }
+    cases
+}
+
 /// Derived blocks half of the time, tiny ones otherwise.
 fn tuning(rng: &mut Rng) -> Tuning {
     if rng.below(2) == 0 {
@@ -173,6 +236,7 @@ pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3],
 /// The cases for an operation and edges: what a variant's conformance test loops over.
 pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     match op {
+        Op::Conv(conv) if conv.kernel == [conv.h, conv.w] => fully_connected(g, count, 4),
         Op::Conv(conv) => {
             let kernel = [conv.kernel];
             let mut cases = convolutions(g, &kernel, conv.stride, count / 2, 1);
@@ -180,5 +244,6 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             cases
         }
         Op::Pool(pool) => poolings(g, pool.kernel == [pool.h, pool.w], count, 3),
+        Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) => without_window(op, g, count, 5),
     }
 }

@@ -64,13 +64,21 @@ impl Data {
         let len = |dims: [usize; 4]| dims.iter().product::<usize>();
         let dst = problem.dst_dims();
         let epilogue = problem.epilogue;
+        let src = rng.vec(fill, len(problem.src_dims()));
+        // Weights have both signs whatever the activations look like.
+        let mut weights = match fill {
+            Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
+            _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
+        };
+        if let Op::BatchNorm(_) = problem.op {
+            // Variances are positive; near 0 they would blow up what they divide.
+            for variance in &mut weights[3 * dst[1]..] {
+                *variance = 0.5 + variance.abs();
+            }
+        }
         Data {
-            src: rng.vec(fill, len(problem.src_dims())),
-            // Weights have both signs whatever the activations look like.
-            weights: match fill {
-                Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
-                _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
-            },
+            src,
+            weights,
             bias: rng.vec(fill, if epilogue.bias { dst[1] } else { 0 }),
             residual: rng.vec(fill, if epilogue.residual { len(dst) } else { 0 }),
         }
@@ -109,6 +117,10 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
+        Op::Identity(_) => 1,
+        // gamma and the root make one factor; x, the mean, and beta.
+        Op::BatchNorm(_) => 3,
+        Op::Statistics(maps) => maps.per_channel(),
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
     let bound = accuracy.tolerance(terms + epilogue, magnitude, magnitude);
@@ -164,7 +176,8 @@ pub fn check(
             Accuracy::Exact => true,
             Accuracy::Sum => fill == Fill::Integers,
             // A mean divides, which rounds; so do transforms.
-            Accuracy::Mean | Accuracy::Transformed { .. } => false,
+            Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled => false,
+            Accuracy::Transformed { .. } => false,
         };
         let bound = tolerance(accuracy, problem, fill.magnitude(), deviation.largest);
         let allowed = if exact { 0.0 } else { bound };

@@ -8,6 +8,9 @@
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
 //! * [`winograd`]: the loops that apply them to tiles;
+//! * [`matvec`]: a panel of weights against one vector;
+//! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
+//! * [`statistics`]: mean and variance of each channel;
 //! * [`mod@pool`], windows of rows of pixels;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
@@ -16,10 +19,13 @@ pub mod cook_toom;
 pub mod gemm;
 pub mod grouped;
 pub mod indirection;
+pub mod matvec;
 pub mod outputs;
 pub mod pack;
+pub mod pointwise;
 pub mod pool;
 pub mod probe;
+pub mod statistics;
 pub mod surd;
 pub mod tiles;
 pub mod transpose;

@@ -6,12 +6,14 @@
 
 mod axis;
 mod conv;
+mod maps;
 mod parse;
 mod pool;
 mod text;
 
 pub use axis::ShapeError;
 pub use conv::{ConvShape, ConvSpec};
+pub use maps::{BATCH_NORM_EPSILON, Maps};
 pub use parse::ParseError;
 pub use pool::{PoolKind, PoolShape, PoolSpec};
 
@@ -119,6 +121,15 @@ pub enum Op {
     Conv(ConvShape),
     /// A pooling.
     Pool(PoolShape),
+    /// The input itself. The layer is what the epilogue makes of it: a bias, a residual add, a ReLU; a copy
+    /// without one.
+    Identity(Maps),
+    /// Batch normalisation at inference: gamma (x - mean) / sqrt(variance + [`BATCH_NORM_EPSILON`]) + beta. The
+    /// weights are 4 rows of c: gamma, beta, means, variances.
+    BatchNorm(Maps),
+    /// What a batch normalisation in training takes from its input: of each channel the mean (the output's
+    /// first image) and the variance (its second), over all images, biased: divided by their elements.
+    Statistics(Maps),
 }
 
 impl From<ConvShape> for Op {
@@ -158,6 +169,16 @@ impl From<PoolShape> for Problem {
     }
 }
 
+impl From<Op> for Problem {
+    fn from(op: Op) -> Self {
+        Problem {
+            op,
+            dtypes: DTypes::default(),
+            epilogue: Epilogue::default(),
+        }
+    }
+}
+
 impl Problem {
     /// The same layer on another number of images.
     ///
@@ -167,6 +188,9 @@ impl Problem {
         let op = match self.op {
             Op::Conv(conv) => Op::Conv(ConvSpec { n, ..*conv.spec() }.try_into()?),
             Op::Pool(pool) => Op::Pool(pool.with_batch(n)?),
+            Op::Identity(maps) => Op::Identity(maps.with_batch(n)?),
+            Op::BatchNorm(maps) => Op::BatchNorm(maps.with_batch(n)?),
+            Op::Statistics(maps) => Op::Statistics(maps.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -176,10 +200,11 @@ impl Problem {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_in, conv.h, conv.w],
             Op::Pool(pool) => [pool.n, pool.c, pool.h, pool.w],
+            Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) => maps.dims(),
         }
     }
 
-    /// c_out, c_in / groups, kh, kw of the weights; none for a pooling.
+    /// c_out, c_in / groups, kh, kw of the weights; 4, c, 1, 1 for a batch normalisation; none for other layers.
     pub fn weights_dims(&self) -> Option<[usize; 4]> {
         match &self.op {
             Op::Conv(conv) => Some([
@@ -188,7 +213,8 @@ impl Problem {
                 conv.kernel[0],
                 conv.kernel[1],
             ]),
-            Op::Pool(_) => None,
+            Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
+            Op::Pool(_) | Op::Identity(_) | Op::Statistics(_) => None,
         }
     }
 
@@ -197,6 +223,8 @@ impl Problem {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_out, conv.h_out(), conv.w_out()],
             Op::Pool(pool) => [pool.n, pool.c, pool.h_out(), pool.w_out()],
+            Op::Identity(maps) | Op::BatchNorm(maps) => maps.dims(),
+            Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::text::pool_names;
 use super::{
-    ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
+    ConvSpec, DType, DTypes, Epilogue, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    ShapeError,
 };
 use std::str::FromStr;
 
@@ -50,6 +51,12 @@ impl FromStr for Problem {
         if let Some(more) = words.next() {
             return Err(wrong(format!("'{more}' follows the sizes")));
         }
+        if let Some(read) = flags.without_window(descriptor) {
+            return read.map_err(|e| match e {
+                Wrong::Text(why) => wrong(why),
+                Wrong::Shape(why) => impossible(why),
+            });
+        }
         let fields = Fields::read(descriptor).map_err(wrong)?;
         let Flags {
             dtypes,
@@ -57,6 +64,7 @@ impl FromStr for Problem {
             driver,
             alg,
             overhang,
+            ..
         } = flags;
         let [vertical, horizontal] = fields.axes().map_err(wrong)?;
         let pooling = match (driver, alg) {
@@ -69,6 +77,15 @@ impl FromStr for Problem {
             (Some(Driver::Pool), Some(Alg::Conv)) => {
                 return Err(wrong("that --alg is for --conv, not for --pool".into()));
             }
+            (_, Some(alg @ (Alg::Linear | Alg::Relu | Alg::Add))) => {
+                let driver = if alg == Alg::Add {
+                    "--binary"
+                } else {
+                    "--eltwise"
+                };
+                return Err(wrong(format!("that --alg is for {driver}")));
+            }
+            (Some(_), _) => unreachable!("read before: layers without a window"),
         };
         let op = match pooling {
             None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
@@ -100,17 +117,25 @@ impl FromStr for Problem {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Driver {
     Conv,
     Pool,
+    InnerProduct,
+    Eltwise,
+    Binary,
+    BatchNorm,
+    Statistics,
 }
 
 /// What `--alg` says; how a convolution is computed is no part of the problem.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Alg {
     Conv,
     Pool(PoolKind),
+    Linear,
+    Relu,
+    Add,
 }
 
 #[derive(Default)]
@@ -120,6 +145,8 @@ struct Flags {
     driver: Option<Driver>,
     alg: Option<Alg>,
     overhang: Option<[usize; 2]>,
+    /// Of a batch normalisation: whether statistics, scale and shift are given.
+    given: bool,
 }
 
 impl Flags {
@@ -128,6 +155,15 @@ impl Flags {
         match name {
             "--conv" if value.is_empty() => self.driver = Some(Driver::Conv),
             "--pool" if value.is_empty() => self.driver = Some(Driver::Pool),
+            "--ip" if value.is_empty() => self.driver = Some(Driver::InnerProduct),
+            "--eltwise" if value.is_empty() => self.driver = Some(Driver::Eltwise),
+            "--binary" if value.is_empty() => self.driver = Some(Driver::Binary),
+            "--bnorm" if value.is_empty() => self.driver = Some(Driver::BatchNorm),
+            "--statistics" if value.is_empty() => self.driver = Some(Driver::Statistics),
+            "--flags" => match value {
+                "GCH" => self.given = true,
+                _ => return Err(format!("unknown {flag}: expected --flags=GCH")),
+            },
             "--alg" => {
                 let word = value.to_ascii_lowercase();
                 let is = |name: &str| word.strip_prefix("convolution_").unwrap_or(&word) == name;
@@ -141,9 +177,12 @@ impl Flags {
                 self.alg = Some(match pool {
                     Some(kind) => Alg::Pool(kind),
                     None if is("direct") || is("auto") => Alg::Conv,
+                    None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
+                    None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,
+                    None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
                     None => {
                         return Err(format!(
-                            "unknown --alg={value}: expected max, avg_p or avg_np"
+                            "unknown --alg={value}: expected max, avg_p or avg_np; relu or linear for --eltwise, add for --binary"
                         ));
                     }
                 });
@@ -204,6 +243,136 @@ impl Flags {
         }
         Ok(())
     }
+}
+
+/// What can be wrong with a text; [`ParseError`] says it of which.
+enum Wrong {
+    Text(String),
+    Shape(ShapeError),
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Wrong::Text(why)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(why: &str) -> Self {
+        Wrong::Text(why.into())
+    }
+}
+
+impl From<ShapeError> for Wrong {
+    fn from(why: ShapeError) -> Self {
+        Wrong::Shape(why)
+    }
+}
+
+impl Flags {
+    /// The problem of a driver whose layers have no window; none if it is another driver's.
+    fn without_window(&self, descriptor: &str) -> Option<Result<Problem, Wrong>> {
+        let driver = self
+            .driver
+            .filter(|d| !matches!(d, Driver::Conv | Driver::Pool))?;
+        let mut epilogue = self.epilogue;
+        let op = self.op_without_window(driver, descriptor, &mut epilogue);
+        Some(op.map(|op| Problem {
+            op,
+            dtypes: self.dtypes,
+            epilogue,
+        }))
+    }
+
+    /// What the driver itself adds goes to the epilogue.
+    fn op_without_window(
+        &self,
+        driver: Driver,
+        descriptor: &str,
+        epilogue: &mut Epilogue,
+    ) -> Result<Op, Wrong> {
+        if self.overhang.is_some() {
+            return Err("--overhang is for poolings".into());
+        }
+        if self.given != (driver == Driver::BatchNorm) {
+            return Err(match self.given {
+                true => "--flags is for --bnorm".into(),
+                false => "--bnorm needs --flags=GCH: statistics, scale and shift are given".into(),
+            });
+        }
+        match (driver, self.alg) {
+            (Driver::InnerProduct, None) => {
+                let fields = Fields::read(descriptor)?;
+                let maps = fields.maps(&["mb", "ic", "ih", "iw", "oc"])?;
+                Ok(Op::Conv(whole_map(maps, fields.need("oc")?).try_into()?))
+            }
+            (Driver::BatchNorm | Driver::Statistics, None) => {
+                let maps = Fields::read(descriptor)?.maps(&["mb", "ic", "ih", "iw"])?;
+                let maps = maps.try_into()?;
+                Ok(match driver {
+                    Driver::BatchNorm => Op::BatchNorm(maps),
+                    _ => Op::Statistics(maps),
+                })
+            }
+            (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
+                if epilogue.bias {
+                    return Err("a bias is --binary --alg=add NxCxHxW:1xCx1x1".into());
+                }
+                if self.alg == Some(Alg::Relu) {
+                    if epilogue.residual {
+                        return Err(
+                            "the ReLU comes last: --binary --alg=add --attr-post-ops=relu".into(),
+                        );
+                    }
+                    epilogue.relu = true;
+                }
+                Ok(Op::Identity(read_dims(descriptor)?.try_into()?))
+            }
+            (Driver::Binary, None | Some(Alg::Add)) => {
+                let (first, second) = descriptor
+                    .split_once(':')
+                    .ok_or("two tensors are added: NxCxHxW:NxCxHxW, or NxCxHxW:1xCx1x1")?;
+                let maps = Maps::try_from(read_dims(first)?)?;
+                let second = read_dims(second)?;
+                let adds = match () {
+                    _ if second == maps.vector() => &mut epilogue.bias,
+                    _ if second == maps.dims() => &mut epilogue.residual,
+                    _ => {
+                        return Err("the second tensor should be like the first, or 1xCx1x1".into());
+                    }
+                };
+                if std::mem::replace(adds, true) {
+                    return Err("two tensors of the same dims are added: one at most".into());
+                }
+                Ok(Op::Identity(maps))
+            }
+            (_, Some(_)) => Err("that --alg is for another driver".into()),
+            (Driver::Conv | Driver::Pool, None) => unreachable!("they have windows"),
+        }
+    }
+}
+
+/// A fully connected layer: a convolution whose kernel is its whole input map.
+fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
+    ConvSpec {
+        n,
+        c_in,
+        h,
+        w,
+        c_out,
+        kernel: [h, w],
+        stride: [1, 1],
+        pad: Pad::default(),
+        dilation: [1, 1],
+        groups: 1,
+    }
+}
+
+/// n, c, h, w of `NxCxHxW`.
+fn read_dims(text: &str) -> Result<[usize; 4], String> {
+    let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let dims = dims.ok().and_then(|dims| dims.try_into().ok());
+    dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
 }
 
 /// Field names, in the order in which benchdnn writes them.
@@ -323,6 +492,20 @@ impl Fields {
             dilation: [v.dilation, h.dilation],
             groups: self.get("g").unwrap_or(1),
         })
+    }
+
+    /// n, c, h, w of a layer with no fields but `names`. Left out, the height is 1 and the width the height.
+    fn maps(&self, names: &[&str]) -> Result<[usize; 4], String> {
+        let mut given = NAMES.iter().zip(self.0).filter(|(_, v)| v.is_some());
+        if let Some((name, _)) = given.find(|(name, _)| !names.contains(name)) {
+            let names = names.join(", ");
+            return Err(format!(
+                "{name} has no meaning here: the fields are {names}"
+            ));
+        }
+        let h = self.get("ih").unwrap_or(1);
+        let w = self.get("iw").unwrap_or(h);
+        Ok([self.get("mb").unwrap_or(2), self.need("ic")?, h, w])
     }
 
     fn pool(&self, v: AxisFields, h: AxisFields, kind: PoolKind) -> Result<PoolSpec, String> {

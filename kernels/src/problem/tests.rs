@@ -27,6 +27,14 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "--pool --alg=max mb1ic64ih112oh56kh3sh2ph1",
         "--pool --alg=avg_np mb1ic2048ih7oh1kh7ph0",
         "--pool --alg=avg_p --overhang=1x1 mb1ic4ih6oh3kh3sh2ph0",
+        "--eltwise --alg=linear 1x64x56x56",
+        "--eltwise --alg=relu 1x64x56x56",
+        "--binary --alg=add 1x256x56x56:1x256x56x56",
+        "--binary --alg=add --attr-post-ops=relu 1x256x56x56:1x256x56x56",
+        "--binary --alg=add --attr-post-ops=add:f32:per_tensor+relu 2x8x5x7:1x8x1x1",
+        "--bnorm --flags=GCH mb1ic64ih56",
+        "--bnorm --flags=GCH --attr-post-ops=relu mb1ic64ih5iw7",
+        "--statistics mb1ic64ih56",
     ] {
         assert_eq!(parse(text).to_string(), text);
     }
@@ -61,6 +69,22 @@ fn what_is_left_out_follows_benchdnn() {
     assert_eq!(
         parse("--pool --alg=AVG_NP mb1ic8ih8kh2sh2"),
         parse("--alg=pooling_avg_exclude_padding mb1ic8ih8oh4kh2sh2ph0")
+    );
+}
+
+#[test]
+fn a_fully_connected_layer_is_a_convolution_over_the_whole_map() {
+    assert_eq!(
+        parse("--dir=FWD_B --ip mb1ic2048oc1000"),
+        parse("--dir=FWD_B mb1ic2048ih1oc1000oh1kh1ph0")
+    );
+    assert_eq!(
+        parse("--ip mb8ic512ih7oc4096"),
+        parse("mb8ic512ih7oc4096oh1kh7ph0")
+    );
+    assert_eq!(
+        parse("--ip mb1ic8ih2iw3oc4"),
+        parse("mb1ic8ih2iw3oc4oh1ow1kh2kw3ph0pw0")
     );
 }
 
@@ -107,6 +131,21 @@ fn errors_say_what_is_wrong() {
         ("mb1ic8ih10iw20oc4kh3", "kw is missing"),
         ("mb1ic8iw30oc4kw3kh5", "ih is missing"),
         ("mb1ic8iw30oc4kw3oh7", "ih is missing"),
+        ("--ip mb1ic8kh3oc4", "kh has no meaning here"),
+        ("--ip mb1oc4", "ic is missing"),
+        ("--eltwise --alg=relu 1x64x56", "should be NxCxHxW"),
+        ("--eltwise --alg=relu 1x0x5x5", "channels is 0"),
+        ("--eltwise --alg=max 1x6x5x5", "for another driver"),
+        ("--alg=relu mb1ic3ih8oc4kh3", "that --alg is for --eltwise"),
+        ("--binary 1x6x5x5", "two tensors are added"),
+        ("--binary 1x6x5x5:1x6x5x1", "should be like the first"),
+        (
+            "--binary --attr-post-ops=add:f32 1x6x5x5:1x6x5x5",
+            "one at most",
+        ),
+        ("--bnorm mb1ic64ih56", "needs --flags=GCH"),
+        ("--bnorm --flags=G mb1ic64ih56", "expected --flags=GCH"),
+        ("--statistics mb1ic64ih56oc3", "oc has no meaning here"),
         // The middle one of three windows would see nothing of the input.
         (
             "--pool --alg=avg_np mb1ic1ih1oh3kh2ph2dh1",
@@ -232,6 +271,21 @@ fn problems() -> impl Strategy<Value = Problem> {
     )
 }
 
+/// Layers without a window, on maps small enough that one may look like a vector.
+fn without_window() -> impl Strategy<Value = Problem> {
+    let dims = (1..4usize, 1..5usize, 1..4usize, 1..4usize);
+    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
+    let op = prop::sample::select(vec![Op::Identity, Op::BatchNorm, Op::Statistics]);
+    (dims, epilogue, op).prop_map(|((n, c, h, w), (bias, relu, residual), op)| Problem {
+        epilogue: Epilogue {
+            bias,
+            relu,
+            residual,
+        },
+        ..Problem::from(op([n, c, h, w].try_into().expect("small maps")))
+    })
+}
+
 /// Input, output, kernel, stride, padding and dilation - 1 of both axes, as benchdnn reads them:
 /// `str2desc` and `sanitize_desc` of its sources, for two spatial dimensions.
 fn as_benchdnn_reads(descriptor: &str) -> [[i64; 6]; 2] {
@@ -269,6 +323,7 @@ fn as_we_mean(problem: &Problem) -> [[i64; 6]; 2] {
     let (kernel, stride, pad, dilation) = match problem.op {
         Op::Conv(c) => (c.kernel, c.stride, c.pad, c.dilation),
         Op::Pool(p) => (p.kernel, p.stride, p.pad, p.dilation),
+        _ => panic!("{problem} has no window"),
     };
     let axis = |i: usize, size, out, pad| {
         [size, out, kernel[i], stride[i], pad, dilation[i] - 1].map(|n| n as i64)
@@ -300,7 +355,7 @@ proptest! {
     }
 
     #[test]
-    fn parse_after_print_is_identity(problem in problems()) {
+    fn parse_after_print_is_identity(problem in prop_oneof![problems(), without_window()]) {
         let text = problem.to_string();
         prop_assert_eq!(text.parse::<Problem>(), Ok(problem), "{}", text);
     }
@@ -321,7 +376,10 @@ proptest! {
     }
 
     #[test]
-    fn batch_changes_only_the_batch(problem in problems(), n in 1..9usize) {
+    fn batch_changes_only_the_batch(
+        problem in prop_oneof![problems(), without_window()],
+        n in 1..9usize,
+    ) {
         let other = problem.with_batch(n).expect("a small batch");
         prop_assert_eq!(other.with_batch(problem.src_dims()[0]).expect("as before"), problem);
         prop_assert_eq!(&other.dst_dims()[1..], &problem.dst_dims()[1..]);

@@ -4,6 +4,9 @@
 //! mb1ic64ih56oc64oh56kh3ph1                         a plain f32 convolution
 //! --dir=FWD_B --attr-post-ops=relu g2mb1ic96ih27oc256oh27kh5ph2
 //! --pool --alg=max mb1ic64ih112oh56kh3sh2ph1
+//! --eltwise --alg=relu 1x64x56x56
+//! --binary --alg=add --attr-post-ops=relu 1x256x56x56:1x256x56x56
+//! --bnorm --flags=GCH mb1ic64ih56
 //! ```
 //!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
@@ -18,10 +21,14 @@
 //! benchdnn's own default is `FWD_B`: say `--dir=FWD_D` there to leave the bias out.
 //! `--attr-post-ops=add:f32:per_tensor+relu` residual and ReLU, `--dt=src:weights:dst` or `--dt=all`
 //! the types, `--pool --alg=max|avg_p|avg_np` a pooling (average with and without its padding).
-//! One flag is our own: `--overhang=HxW`, rows and columns of a ceil-mode pooling that reach beyond
+//! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
+//! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
+//! normalisation by given statistics, scale and shift. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
+//! the convolution that it is, whose kernel is its whole input map.
+//! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and columns of a ceil-mode pooling that reach beyond
 //! the padding and don't count in `avg_p`'s divisor, which benchdnn can't say.
 
-use super::{DTypes, Op, Pad, PoolKind, Problem};
+use super::{DTypes, Epilogue, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
 /// benchdnn's names of a pooling's kind, short and long.
@@ -48,13 +55,25 @@ impl Problem {
             dtypes,
             epilogue,
         } = self;
-        if let Op::Pool(pool) = op {
-            let [name, _] = pool_names(pool.kind);
-            write!(f, "--pool --alg={name} ")?;
-            let [over_h, over_w] = pool.overhang();
-            if [over_h, over_w] != [0, 0] {
-                write!(f, "--overhang={over_h}x{over_w} ")?;
+        let mut epilogue = *epilogue;
+        let mut second = None;
+        match op {
+            Op::Conv(_) => {}
+            Op::Pool(pool) => {
+                let [name, _] = pool_names(pool.kind);
+                write!(f, "--pool --alg={name} ")?;
+                let [over_h, over_w] = pool.overhang();
+                if [over_h, over_w] != [0, 0] {
+                    write!(f, "--overhang={over_h}x{over_w} ")?;
+                }
             }
+            Op::Identity(maps) => {
+                let driver;
+                (driver, second) = identity(maps, &mut epilogue);
+                f.write_str(driver)?;
+            }
+            Op::BatchNorm(_) => f.write_str("--bnorm --flags=GCH ")?,
+            Op::Statistics(_) => f.write_str("--statistics ")?,
         }
         if *dtypes != DTypes::default() {
             write!(f, "--dt={}:{}:{} ", dtypes.src, dtypes.weights, dtypes.dst)?;
@@ -96,8 +115,39 @@ impl Problem {
                 };
                 sizes.write(f, p.n, p.c, None)
             }
+            Op::Identity(maps) => {
+                f.write_str(&dims(maps.dims()))?;
+                second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
+            }
+            Op::BatchNorm(maps) | Op::Statistics(maps) => {
+                let [n, c, h, w] = maps.dims();
+                write!(f, "mb{n}ic{c}")?;
+                write_pair(f, "i", [h, w], h == w)
+            }
         }
     }
+}
+
+/// The driver of a layer that is its epilogue alone, and the dims of the second tensor that the driver adds. What
+/// it does is taken from the epilogue.
+fn identity(maps: &Maps, epilogue: &mut Epilogue) -> (&'static str, Option<[usize; 4]>) {
+    let vector = maps.vector();
+    if epilogue.bias {
+        epilogue.bias = false;
+        ("--binary --alg=add ", Some(vector))
+    } else if epilogue.residual && maps.dims() != vector {
+        epilogue.residual = false;
+        ("--binary --alg=add ", Some(maps.dims()))
+    } else if epilogue.relu && !epilogue.residual {
+        epilogue.relu = false;
+        ("--eltwise --alg=relu ", None)
+    } else {
+        ("--eltwise --alg=linear ", None)
+    }
+}
+
+fn dims([n, c, h, w]: [usize; 4]) -> String {
+    format!("{n}x{c}x{h}x{w}")
 }
 
 /// What a descriptor says of both axes, vertical first.

@@ -1,0 +1,238 @@
+//! A fully connected layer: a convolution whose kernel is its whole input map, from and to NCHW16c.
+//!
+//! An image is then a vector, in the order in which it lies in memory, and the packed weights are in that order
+//! too. One image meets each weight once: a product of matrix and vector, as fast as weights are read. More images
+//! are the pixels of a 1x1 convolution, computed by the register tile; for it the vectors are laid side by side
+//! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
+
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source, StreamedPixels};
+use crate::micro::matvec::{AHEAD, PanelTimesVector};
+use crate::micro::outputs::Outputs;
+use crate::micro::pack::Panels;
+use crate::plan::{
+    Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec,
+    RunArgs, Unsupported, f32_conv,
+};
+use crate::problem::{ConvShape, ConvSpec, Pad, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s, as_f32s_mut};
+
+/// A fully connected layer.
+#[derive(Debug)]
+pub struct Fc;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "fc",
+    summary: "fully connected layer on NCHW16c: matrix times vector, or times several, with packed weights",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Sum,
+};
+
+impl Algorithm for Fc {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let conv = *f32_conv(problem)?;
+        let whole = conv.kernel == [conv.h, conv.w] && conv.pad == Pad::default();
+        if !whole || conv.groups != 1 {
+            return Err(Unsupported::new(
+                "not a fully connected layer: the kernel is not the whole input map, of all channels",
+            ));
+        }
+        let inputs = conv.c_in.next_multiple_of(CHANNEL_BLOCK) * conv.h * conv.w;
+        // As a 1x1 convolution, of which the panels are.
+        let flat = ConvSpec {
+            n: conv.n,
+            c_in: inputs,
+            h: 1,
+            w: 1,
+            c_out: conv.c_out,
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: Pad::default(),
+            dilation: [1, 1],
+            groups: 1,
+        };
+        let flat = flat
+            .try_into()
+            .map_err(|_| Unsupported::new("too many weights"))?;
+        let tile = RegisterTile::of(cx.isa.isa());
+        let panels = Panels::new(&flat, tile);
+        // What the images' vectors side by side take, in shares of the workers.
+        let lines = if conv.n > 1 {
+            (conv.n * inputs / CHANNEL_BLOCK).div_ceil(cx.threads)
+        } else {
+            0
+        };
+        let spec = PlanSpec {
+            problem: *problem,
+            layouts: Layouts {
+                src: Layout::NCHW16C,
+                dst: Layout::NCHW16C,
+            },
+            packed_lines: panels.lines(),
+            workspace_lines_per_worker: lines,
+            threads: cx.threads,
+            granularity: Granularity {
+                c_in: CHANNEL_BLOCK,
+                c_out: CHANNEL_BLOCK * tile.blocks,
+                pixels: tile.pixels,
+                ..Granularity::default()
+            },
+            cost: Cost::new(problem, conv.n as u64 * panels.flops_per_tap()),
+        };
+        Ok(Box::new(FcPlan {
+            spec,
+            conv,
+            inputs,
+            panels,
+            outputs_a_task: CHANNEL_BLOCK * tile.blocks,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct FcPlan {
+    spec: PlanSpec,
+    conv: ConvShape,
+    /// Elements of an image.
+    inputs: usize,
+    panels: Panels,
+    outputs_a_task: usize,
+    isa: IsaToken,
+}
+
+impl Plan for FcPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    /// Rows in the order of NCHW16c; those of channels beyond the last are zeros.
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        let weights = params.weights.expect("a convolution has weights").f32s();
+        let bias = params.bias.map(|b| b.f32s());
+        let taps = self.conv.h * self.conv.w;
+        let filter = self.conv.c_in * taps;
+        let packed = as_f32s_mut(packed);
+        for panel in self.panels.all() {
+            let width = panel.blocks * CHANNEL_BLOCK;
+            let packed = &mut packed[panel.floats.clone()];
+            packed.fill(0.0);
+            let (head, rows) = packed.split_at_mut(width);
+            let first = panel.block * CHANNEL_BLOCK;
+            let outputs = first..(first + width).min(self.conv.c_out);
+            if let Some(bias) = bias {
+                head[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
+            }
+            // Some rows for all outputs: they stay in the cache until they are full.
+            let blocks = rows.chunks_exact_mut(CHANNEL_BLOCK * taps * width);
+            for (block, rows) in blocks.enumerate() {
+                let first = block * CHANNEL_BLOCK * taps;
+                let channels = first..(first + CHANNEL_BLOCK * taps).min(filter);
+                for (lane, out) in outputs.clone().enumerate() {
+                    let weights = &weights[out * filter..][channels.clone()];
+                    for (channel, weights) in weights.chunks_exact(taps).enumerate() {
+                        for (tap, &w) in weights.iter().enumerate() {
+                            rows[(tap * CHANNEL_BLOCK + channel) * width + lane] = w;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let io = args.check(&self.spec);
+        if self.conv.n == 1 {
+            self.vector(io);
+        } else {
+            self.matrix(io);
+        }
+    }
+}
+
+impl FcPlan {
+    /// The outputs of some images as a matrix; a task is a panel's.
+    fn grid(&self) -> Grid {
+        let n = self.conv.n;
+        Grid {
+            rows: n,
+            cols: self.conv.c_out.next_multiple_of(CHANNEL_BLOCK),
+            block_rows: n,
+            block_cols: self.outputs_a_task,
+            band: n,
+        }
+    }
+
+    fn panel<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> &'a [f32] {
+        let blocks = first / CHANNEL_BLOCK..(first + outputs) / CHANNEL_BLOCK;
+        &packed[self.panels.of_blocks(blocks)[0].floats.clone()]
+    }
+
+    fn vector(&self, mut io: CheckedArgs<'_>) {
+        let (src, residual, packed) = (io.src, io.residual, io.packed);
+        let relu = self.spec.problem.epilogue.relu;
+        let dst = io.dst.f32s_mut();
+        par_rows(io.exec, dst, self.grid(), &mut [], |at, mut out, _| {
+            let outputs = out.len();
+            self.isa.dispatch(PanelTimesVector {
+                x: src,
+                panel: self.panel(packed, at.col, outputs),
+                residual: residual.map(|r| &r[at.col..at.col + outputs]),
+                relu,
+                out: out.row(0),
+            });
+        });
+    }
+
+    fn matrix(&self, mut io: CheckedArgs<'_>) {
+        let (n, inputs) = (self.conv.n, self.inputs);
+        let beside = Grid {
+            rows: inputs / CHANNEL_BLOCK,
+            cols: n * CHANNEL_BLOCK,
+            block_rows: 64,
+            block_cols: n * CHANNEL_BLOCK,
+            band: inputs / CHANNEL_BLOCK,
+        };
+        let vectors = as_f32s_mut(io.workspace);
+        par_rows(io.exec, vectors, beside, &mut [], |at, mut out, _| {
+            for row in 0..out.rows() {
+                let first = (at.row + row) * CHANNEL_BLOCK;
+                let images = out.row(row).as_chunks_mut::<CHANNEL_BLOCK>().0;
+                for (image, to) in images.iter_mut().enumerate() {
+                    to.copy_from_slice(&io.src[image * inputs + first..][..CHANNEL_BLOCK]);
+                }
+            }
+        });
+        let vectors = &as_f32s(io.workspace)[..n * inputs];
+        let (residual, packed) = (io.residual, io.packed);
+        let relu = self.spec.problem.epilogue.relu;
+        let dst = io.dst.f32s_mut();
+        par_rows(io.exec, dst, self.grid(), &mut [], |at, out, _| {
+            self.isa.dispatch(PanelTimesPixels {
+                src: Source {
+                    data: vectors,
+                    block: CHANNEL_BLOCK,
+                    block_stride: n * CHANNEL_BLOCK,
+                },
+                pixels: StreamedPixels {
+                    pixels: n,
+                    weights_ahead: AHEAD,
+                },
+                channels: 0..inputs,
+                panel: self.panel(packed, at.col, out.len()),
+                epilogue: Finish {
+                    pixel_bias: None,
+                    residual: residual.map(|r| &r[at.col..]),
+                    relu,
+                },
+                out: Outputs::matrix(out),
+            });
+        });
+    }
+}

@@ -1,0 +1,232 @@
+//! The layers between convolutions where they aren't fused: copy, ReLU, residual add, bias, batch normalisation, on
+//! NCHW16c.
+//!
+//! One loop computes them all, `max(floor, x * scale + shift + residual)`: arithmetic is free where data come from
+//! beyond L1. Each has a form that stores past the caches. An ordinary store first reads the line that it
+//! overwrites (write-allocate), a third of a copy's traffic; a streaming store doesn't, but then the output is in
+//! memory, and not in the cache for the layer behind.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::pointwise::Pointwise as Rows;
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only,
+};
+use crate::problem::{BATCH_NORM_EPSILON, Epilogue, Op, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+
+/// One of these layers, with ordinary or with streaming stores.
+#[derive(Debug)]
+pub struct Pointwise {
+    meta: &'static AlgorithmMeta,
+    kind: Kind,
+    stream: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Copy,
+    Relu,
+    Add,
+    Bias,
+    BatchNorm,
+}
+
+macro_rules! pointwise {
+    ($($name:ident $stream:ident $kind:ident $id:literal $accuracy:ident $what:literal;)*) => {$(
+        #[doc = $what]
+        pub static $name: Pointwise = Pointwise {
+            meta: &AlgorithmMeta {
+                id: $id,
+                summary: concat!($what, ", on NCHW16c"),
+                isas: &Isa::ALL,
+                accuracy: Accuracy::$accuracy,
+            },
+            kind: Kind::$kind,
+            stream: false,
+        };
+        #[doc = concat!($what, ", with streaming stores")]
+        pub static $stream: Pointwise = Pointwise {
+            meta: &AlgorithmMeta {
+                id: concat!($id, "-stream"),
+                summary: concat!($what, ", on NCHW16c, with streaming stores"),
+                isas: &Isa::ALL,
+                accuracy: Accuracy::$accuracy,
+            },
+            kind: Kind::$kind,
+            stream: true,
+        };
+    )*};
+}
+
+pointwise! {
+    COPY COPY_STREAM Copy "copy" Exact "copy";
+    RELU RELU_STREAM Relu "relu" Exact "ReLU; a NaN stays one";
+    ADD ADD_STREAM Add "add" Sum "residual add, and ReLU";
+    BIAS BIAS_STREAM Bias "bias" Sum "bias, residual add and ReLU";
+    BATCH_NORM BATCH_NORM_STREAM BatchNorm "batchnorm" Scaled
+        "batch normalisation at inference, residual add and ReLU";
+}
+
+impl Pointwise {
+    /// Says no to the layers of the others.
+    fn check(&self, problem: &Problem) -> Result<(), Unsupported> {
+        f32_only(problem)?;
+        let Epilogue {
+            bias,
+            relu,
+            residual,
+        } = problem.epilogue;
+        let identity = matches!(problem.op, Op::Identity(_));
+        let (fits, what) = match self.kind {
+            Kind::Copy => (
+                identity && !bias && !relu && !residual,
+                "computes copies only",
+            ),
+            Kind::Relu => (
+                identity && !bias && relu && !residual,
+                "computes a ReLU only",
+            ),
+            Kind::Add => (
+                identity && !bias && residual,
+                "adds a residual, and no bias",
+            ),
+            Kind::Bias => (identity && bias, "adds a bias"),
+            Kind::BatchNorm => (
+                matches!(problem.op, Op::BatchNorm(_)),
+                "computes batch normalisations only",
+            ),
+        };
+        fits.then_some(()).ok_or_else(|| Unsupported::new(what))
+    }
+}
+
+impl Algorithm for Pointwise {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        self.meta
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        self.check(problem)?;
+        let [n, c, h, w] = problem.src_dims();
+        let blocks = c.div_ceil(CHANNEL_BLOCK);
+        // Without anything of a channel's own, all is one map.
+        let per_channel = matches!(self.kind, Kind::Bias | Kind::BatchNorm);
+        let (maps, pixels, blocks) = match per_channel {
+            true => (n * blocks, h * w, blocks),
+            false => (1, n * blocks * h * w, 1),
+        };
+        // A task is a worker's share of maps, or of a map where shares of maps would be unequal.
+        let even = maps.is_multiple_of(cx.threads) || maps >= 8 * cx.threads;
+        let (task_maps, task_pixels) = match cx.tuning.mc {
+            Some(mc) => (1, mc),
+            None if even => (maps.div_ceil(cx.threads), pixels),
+            None => (1, pixels.div_ceil(cx.threads)),
+        };
+        let flops = Cost::new(problem, 0).flops_nominal / c as u64;
+        let spec = PlanSpec {
+            problem: *problem,
+            layouts: Layouts {
+                src: Layout::NCHW16C,
+                dst: Layout::NCHW16C,
+            },
+            packed_lines: 2 * blocks,
+            workspace_lines_per_worker: 0,
+            threads: cx.threads,
+            granularity: Granularity {
+                c_in: CHANNEL_BLOCK,
+                pixels: 4,
+                ..Granularity::default()
+            },
+            cost: Cost::new(problem, flops * c.next_multiple_of(CHANNEL_BLOCK) as u64),
+        };
+        Ok(Box::new(PointwisePlan {
+            spec,
+            grid: Grid {
+                rows: maps,
+                cols: pixels * CHANNEL_BLOCK,
+                block_rows: task_maps,
+                block_cols: task_pixels.min(pixels) * CHANNEL_BLOCK,
+                band: maps,
+            },
+            blocks,
+            stream: self.stream,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct PointwisePlan {
+    spec: PlanSpec,
+    /// The maps, a row each.
+    grid: Grid,
+    /// Channel blocks that differ.
+    blocks: usize,
+    stream: bool,
+    isa: IsaToken,
+}
+
+impl Plan for PointwisePlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    /// The scales of all channels, then the shifts; channels beyond the last are scaled by 0.
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        let packed = as_f32s_mut(&mut packed[..self.spec.packed_lines]);
+        let (scale, shift) = packed.split_at_mut(self.blocks * CHANNEL_BLOCK);
+        scale.fill(1.0);
+        shift.fill(0.0);
+        if let Some(weights) = params.weights {
+            scale.fill(0.0);
+            let weights = weights.f32s();
+            let c = weights.len() / 4;
+            for channel in 0..c {
+                let [gamma, beta, mean, variance] =
+                    [0, 1, 2, 3].map(|row| f64::from(weights[row * c + channel]));
+                let factor = gamma / (variance + BATCH_NORM_EPSILON).sqrt();
+                scale[channel] = factor as f32;
+                shift[channel] = (beta - factor * mean) as f32;
+            }
+        }
+        if let Some(bias) = params.bias {
+            for (shift, bias) in shift.iter_mut().zip(bias.f32s()) {
+                *shift += bias;
+            }
+        }
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (packed, _) = io.packed.as_chunks::<CHANNEL_BLOCK>();
+        let (scale, shift) = packed.split_at(self.blocks);
+        let floor = match self.spec.problem.epilogue.relu {
+            true => 0.0,
+            false => f32::NEG_INFINITY,
+        };
+        let cols = self.grid.cols;
+        let (src, residual) = (io.src, io.residual);
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            self.grid,
+            &mut [],
+            |at, out, _| {
+                let from = at.row * cols + at.col;
+                self.isa.dispatch(Rows {
+                    src: &src[from..],
+                    residual: residual.map(|r| &r[from..]),
+                    scale,
+                    shift,
+                    block: at.row % self.blocks,
+                    floor,
+                    stream: self.stream,
+                    out,
+                });
+            },
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! What a batch normalisation in training takes from its input: each channel's mean and variance over all images.
+//!
+//! In two passes, or in one by Welford's recurrence: more arithmetic for half of the bytes, where a channel's maps
+//! don't stay in a cache between the passes.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::statistics::{Method, Moments};
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only,
+};
+use crate::problem::{Epilogue, Op, Problem};
+use crate::tensor::{CacheLine, Layout};
+
+/// In two passes.
+#[derive(Debug)]
+pub struct TwoPass;
+
+/// In one.
+#[derive(Debug)]
+pub struct Welford;
+
+static TWO_PASS: AlgorithmMeta = AlgorithmMeta {
+    id: "statistics",
+    summary: "mean and variance of each channel on NCHW16c, in two passes",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Moments,
+};
+
+static WELFORD: AlgorithmMeta = AlgorithmMeta {
+    id: "statistics-welford",
+    summary: "mean and variance of each channel on NCHW16c, in one pass",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Moments,
+};
+
+impl Algorithm for TwoPass {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &TWO_PASS
+    }
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        plan(problem, Method::TwoPass, cx)
+    }
+}
+
+impl Algorithm for Welford {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &WELFORD
+    }
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        plan(problem, Method::Welford, cx)
+    }
+}
+
+fn plan(problem: &Problem, method: Method, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+    f32_only(problem)?;
+    let Op::Statistics(maps) = problem.op else {
+        return Err(Unsupported::new("computes means and variances only"));
+    };
+    if problem.epilogue != Epilogue::default() {
+        return Err(Unsupported::new(
+            "means and variances take no bias, ReLU or residual",
+        ));
+    }
+    let [n, c, h, w] = maps.dims();
+    // Two differences and two multiply-adds by Welford.
+    let flops = match method {
+        Method::TwoPass => 4,
+        Method::Welford => 6,
+    };
+    let elements = n * c.next_multiple_of(CHANNEL_BLOCK) * h * w;
+    Ok(Box::new(StatisticsPlan {
+        spec: PlanSpec {
+            problem: *problem,
+            layouts: Layouts {
+                src: Layout::NCHW16C,
+                dst: Layout::NCHW16C,
+            },
+            packed_lines: 0,
+            workspace_lines_per_worker: 0,
+            threads: cx.threads,
+            granularity: Granularity {
+                c_in: CHANNEL_BLOCK,
+                pixels: 4,
+                ..Granularity::default()
+            },
+            cost: Cost::new(problem, flops * elements as u64),
+        },
+        method,
+        isa: cx.isa,
+    }))
+}
+
+struct StatisticsPlan {
+    spec: PlanSpec,
+    method: Method,
+    isa: IsaToken,
+}
+
+impl Plan for StatisticsPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let [images, c, h, w] = self.spec.problem.src_dims();
+        let (map, channels) = (h * w * CHANNEL_BLOCK, c.next_multiple_of(CHANNEL_BLOCK));
+        // A row of means and a row of variances; a task is a block of channels.
+        let grid = Grid {
+            rows: 2,
+            cols: channels,
+            block_rows: 2,
+            block_cols: CHANNEL_BLOCK,
+            band: 2,
+        };
+        let src = io.src;
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            grid,
+            &mut [],
+            |at, mut out, _| {
+                let (mut mean, mut variance) = ([0.0; CHANNEL_BLOCK], [0.0; CHANNEL_BLOCK]);
+                self.isa.dispatch(Moments {
+                    src: &src[at.col / CHANNEL_BLOCK * map..],
+                    map,
+                    stride: h * w * channels,
+                    images,
+                    method: self.method,
+                    mean: &mut mean,
+                    variance: &mut variance,
+                });
+                out.row(0).copy_from_slice(&mean);
+                out.row(1).copy_from_slice(&variance);
+            },
+        );
+    }
+}
