@@ -1,8 +1,8 @@
-//! SIMD convolution and pooling kernels, each checked against one reference.
+//! SIMD kernels of a CNN's layers, each checked against one reference.
 //!
 //! The tour, in reading order:
 //!
-//! 1. [`problem`]: one convolution or pooling layer as data, with a text form;
+//! 1. [`problem`]: one layer as data (convolution, pooling, what is between them), with a text form;
 //! 2. [`reference`](mod@reference): what each operation means, in naive f64 loops;
 //! 3. [`plan`]: the contract: an [`Algorithm`] turns a problem into a [`Plan`] for one instruction
 //!    set, or says why it can't; a plan states memory and cost, packs weights once, runs many times;

@@ -90,8 +90,9 @@ impl Algorithm for Fc {
             spec,
             conv,
             inputs,
-            panels,
             outputs_a_task: CHANNEL_BLOCK * tile.blocks,
+            far: panels.lines() * CacheLine::BYTES > cx.threads * cx.caches.l3.max(cx.caches.l2),
+            panels,
             isa: cx.isa,
         }))
     }
@@ -104,6 +105,8 @@ struct FcPlan {
     inputs: usize,
     panels: Panels,
     outputs_a_task: usize,
+    /// Whether the weights come from memory.
+    far: bool,
     isa: IsaToken,
 }
 
@@ -185,6 +188,7 @@ impl FcPlan {
                 panel: self.panel(packed, at.col, outputs),
                 residual: residual.map(|r| &r[at.col..at.col + outputs]),
                 relu,
+                far: self.far,
                 out: out.row(0),
             });
         });
@@ -222,7 +226,7 @@ impl FcPlan {
                 },
                 pixels: StreamedPixels {
                     pixels: n,
-                    weights_ahead: AHEAD,
+                    weights_ahead: if self.far { AHEAD } else { 0 },
                 },
                 channels: 0..inputs,
                 panel: self.panel(packed, at.col, out.len()),

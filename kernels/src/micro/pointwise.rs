@@ -133,14 +133,14 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         let mut y: [[F; V]; P] =
             std::array::from_fn(|p| unsafe { load::<S, V>(self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
-            for v in 0..V {
-                y[v] = simd.mul_add_e_f32s(y[v], self.scale[v], self.shift[v]);
+            for (y, (scale, shift)) in y.iter_mut().zip(self.scale.into_iter().zip(self.shift)) {
+                *y = simd.mul_add_e_f32s(*y, scale, shift);
             }
             if let (true, Some(residual)) = (ADD, self.residual) {
                 // SAFETY: the caller's promise.
                 let r: [F; V] = unsafe { load::<S, V>(residual.as_ptr().add(at(p))) };
-                for v in 0..V {
-                    y[v] = simd.add_f32s(y[v], r[v]);
+                for (y, r) in y.iter_mut().zip(r) {
+                    *y = simd.add_f32s(*y, r);
                 }
             }
             for y in y.iter_mut() {

@@ -175,10 +175,10 @@ impl<F: Copy, const V: usize> Sequence<F, V> {
     /// One element more. `inverse`: 1 / their number.
     #[inline(always)]
     fn push<S: KernelSimd<f32s = F>>(&mut self, simd: S, inverse: F, x: [F; V]) {
-        for v in 0..V {
-            let before = simd.sub_f32s(x[v], self.mean[v]);
+        for (v, x) in x.into_iter().enumerate() {
+            let before = simd.sub_f32s(x, self.mean[v]);
             self.mean[v] = simd.mul_add_e_f32s(before, inverse, self.mean[v]);
-            let after = simd.sub_f32s(x[v], self.mean[v]);
+            let after = simd.sub_f32s(x, self.mean[v]);
             self.squares[v] = simd.mul_add_e_f32s(before, after, self.squares[v]);
         }
     }
