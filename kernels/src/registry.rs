@@ -37,9 +37,15 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::pointwise::BATCH_NORM_STREAM,
     &algo::statistics::TwoPass,
     &algo::statistics::Welford,
-    &algo::pooling::MaxPool,
-    &algo::pooling::AvgPool,
-    &algo::pooling::GlobalAvgPool,
+    &algo::pooling::MAX,
+    &algo::pooling::AVG,
+    &algo::pooling::GLOBAL_AVG,
+    &algo::pooling::MAX_NHWC,
+    &algo::pooling::AVG_NHWC,
+    &algo::pooling::GLOBAL_AVG_NHWC,
+    &algo::pooling::MAX_NCHW,
+    &algo::pooling::AVG_NCHW,
+    &algo::pooling::GLOBAL_AVG_NCHW,
 ];
 
 /// One thread or a pool of them.

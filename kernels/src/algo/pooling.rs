@@ -1,153 +1,236 @@
-//! Pooling on NCHW16c: maximum, average, global average.
+//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average.
 //!
 //! Each output is made from the part of its window that lies inside the input; which part that is, is
 //! known per row and column, so no element is tested in the inner loop. A NaN in a window makes its
 //! maximum NaN, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
+//!
+//! On NCHW16c and NHWC lanes are channels ([`crate::micro::pool`]), on plain NCHW pixels
+//! ([`crate::micro::pool_nchw`]).
 
 use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::pool::{MapMean, PoolRows, Reduce, Window};
+use crate::micro::fold::Reduce;
+use crate::micro::pool::{Axis, ChannelMeans, MapMeans, PoolPixels, Window};
+use crate::micro::pool_nchw::{PlainMeans, PoolMaps, column_counts, scratch_len};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_pool,
 };
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
-use crate::tensor::{CacheLine, Layout};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
-/// Maximum.
+/// A pooling on one layout.
 #[derive(Debug)]
-pub struct MaxPool;
+pub struct Pooling {
+    makes: Makes,
+    layout: Layout,
+    meta: &'static AlgorithmMeta,
+}
 
-/// Average, with or without the padding.
-#[derive(Debug)]
-pub struct AvgPool;
+/// What it makes of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Makes {
+    Maxima,
+    Means,
+    MeansOfMaps,
+}
 
-/// The average of a whole map.
-#[derive(Debug)]
-pub struct GlobalAvgPool;
+const fn meta(id: &'static str, summary: &'static str, accuracy: Accuracy) -> AlgorithmMeta {
+    AlgorithmMeta {
+        id,
+        summary,
+        isas: &Isa::ALL,
+        accuracy,
+    }
+}
 
-static MAX: AlgorithmMeta = AlgorithmMeta {
-    id: "maxpool",
-    summary: "max pooling on NCHW16c, any window, stride, padding and dilation; NaN wins",
-    isas: &Isa::ALL,
-    accuracy: Accuracy::Exact,
+/// Maximum, on NCHW16c.
+pub static MAX: Pooling = Pooling {
+    makes: Makes::Maxima,
+    layout: Layout::NCHW16C,
+    meta: &meta(
+        "maxpool",
+        "max pooling on NCHW16c, any window, stride, padding and dilation; NaN wins",
+        Accuracy::Exact,
+    ),
 };
 
-static AVG: AlgorithmMeta = AlgorithmMeta {
-    id: "avgpool",
-    summary: "average pooling on NCHW16c, padding counted or not, any window, stride and dilation",
-    isas: &Isa::ALL,
-    accuracy: Accuracy::Mean,
+/// Maximum, on NHWC.
+pub static MAX_NHWC: Pooling = Pooling {
+    makes: Makes::Maxima,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "maxpool-nhwc",
+        "max pooling on NHWC, any window, stride, padding and dilation; NaN wins",
+        Accuracy::Exact,
+    ),
 };
 
-static GLOBAL: AlgorithmMeta = AlgorithmMeta {
-    id: "global-avgpool",
-    summary: "the average of whole maps on NCHW16c",
-    isas: &Isa::ALL,
-    accuracy: Accuracy::Mean,
+/// Maximum, on plain NCHW.
+pub static MAX_NCHW: Pooling = Pooling {
+    makes: Makes::Maxima,
+    layout: Layout::Nchw,
+    meta: &meta(
+        "maxpool-nchw",
+        "max pooling on plain NCHW, any window, stride, padding and dilation; NaN wins",
+        Accuracy::Exact,
+    ),
 };
 
-impl Algorithm for MaxPool {
+/// Average, with or without the padding, on NCHW16c.
+pub static AVG: Pooling = Pooling {
+    makes: Makes::Means,
+    layout: Layout::NCHW16C,
+    meta: &meta(
+        "avgpool",
+        "average pooling on NCHW16c, padding counted or not, any window, stride and dilation",
+        Accuracy::Mean,
+    ),
+};
+
+/// Average, with or without the padding, on NHWC.
+pub static AVG_NHWC: Pooling = Pooling {
+    makes: Makes::Means,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "avgpool-nhwc",
+        "average pooling on NHWC, padding counted or not, any window, stride and dilation",
+        Accuracy::Mean,
+    ),
+};
+
+/// Average, with or without the padding, on plain NCHW.
+pub static AVG_NCHW: Pooling = Pooling {
+    makes: Makes::Means,
+    layout: Layout::Nchw,
+    meta: &meta(
+        "avgpool-nchw",
+        "average pooling on plain NCHW, padding counted or not, any window, stride and dilation",
+        Accuracy::Mean,
+    ),
+};
+
+/// The average of a whole map, on NCHW16c.
+pub static GLOBAL_AVG: Pooling = Pooling {
+    makes: Makes::MeansOfMaps,
+    layout: Layout::NCHW16C,
+    meta: &meta(
+        "global-avgpool",
+        "the average of whole maps on NCHW16c",
+        Accuracy::Mean,
+    ),
+};
+
+/// The average of a whole map, on NHWC.
+pub static GLOBAL_AVG_NHWC: Pooling = Pooling {
+    makes: Makes::MeansOfMaps,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "global-avgpool-nhwc",
+        "the average of whole maps on NHWC",
+        Accuracy::Mean,
+    ),
+};
+
+/// The average of a whole map, on plain NCHW.
+pub static GLOBAL_AVG_NCHW: Pooling = Pooling {
+    makes: Makes::MeansOfMaps,
+    layout: Layout::Nchw,
+    meta: &meta(
+        "global-avgpool-nchw",
+        "the average of whole maps on plain NCHW",
+        Accuracy::Mean,
+    ),
+};
+
+impl Algorithm for Pooling {
     fn meta(&self) -> &'static AlgorithmMeta {
-        &MAX
+        self.meta
     }
+
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let pool = *f32_pool(problem)?;
-        if pool.kind != PoolKind::Max {
-            return Err(Unsupported::new("computes maxima only"));
+        let reduce = match (self.makes, pool.kind) {
+            (Makes::Maxima, PoolKind::Max) => Reduce::Max,
+            (Makes::Maxima, _) => return Err(Unsupported::new("computes maxima only")),
+            (_, PoolKind::AvgIncludePad | PoolKind::AvgExcludePad) => Reduce::Mean,
+            _ => return Err(Unsupported::new("computes averages only")),
+        };
+        let whole = pool.kernel == [pool.h, pool.w] && pool.pad == Pad::default();
+        match self.makes {
+            Makes::MeansOfMaps if !whole => {
+                Err(Unsupported::new("the window is not the whole map"))
+            }
+            Makes::MeansOfMaps => Ok(Box::new(GlobalPlan::new(problem, pool, self.layout, cx))),
+            _ => Ok(Box::new(PoolPlan::new(
+                problem,
+                pool,
+                self.layout,
+                reduce,
+                cx,
+            ))),
         }
-        let inside =
-            |vertical: Window, horizontal: Window| elements_inside(&pool, vertical, horizontal);
-        Ok(Box::new(PoolPlan::new(
-            problem,
-            pool,
-            Reduce::Max,
-            inside,
-            cx,
-        )))
     }
 }
 
-impl Algorithm for AvgPool {
-    fn meta(&self) -> &'static AlgorithmMeta {
-        &AVG
-    }
-    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let pool = *f32_pool(problem)?;
-        if pool.kind == PoolKind::Max {
-            return Err(Unsupported::new("computes averages only"));
-        }
-        let inside =
-            |vertical: Window, horizontal: Window| elements_inside(&pool, vertical, horizontal);
-        Ok(Box::new(PoolPlan::new(
-            problem,
-            pool,
-            Reduce::Mean,
-            inside,
-            cx,
-        )))
+/// Maps of an image and channels of a map, as they lie in memory.
+fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
+    match layout {
+        Layout::Nhwc => (1, pool.c),
+        Layout::NchwC(_) => (pool.c.div_ceil(CHANNEL_BLOCK), CHANNEL_BLOCK),
+        _ => (pool.c, 1),
     }
 }
 
-impl Algorithm for GlobalAvgPool {
-    fn meta(&self) -> &'static AlgorithmMeta {
-        &GLOBAL
-    }
-    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let pool = *f32_pool(problem)?;
-        if pool.kind == PoolKind::Max {
-            return Err(Unsupported::new("computes averages only"));
-        }
-        if pool.kernel != [pool.h, pool.w] || pool.pad != Pad::default() {
-            return Err(Unsupported::new("the window is not the whole map"));
-        }
-        let elements = pool.n * pool.c.next_multiple_of(CHANNEL_BLOCK) * pool.h * pool.w;
-        let spec = spec(problem, elements as u64, cx);
-        Ok(Box::new(GlobalPlan {
-            spec,
-            pool,
-            isa: cx.isa,
-        }))
-    }
-}
-
-/// Input elements that all windows cover, in the channels that are computed.
-fn elements_inside(pool: &PoolShape, vertical: Window, horizontal: Window) -> u64 {
-    let rows: usize = (0..vertical.out).map(|y| vertical.inside(y).len()).sum();
-    let cols: usize = (0..horizontal.out)
-        .map(|x| horizontal.inside(x).len())
-        .sum();
-    (pool.n * pool.c.next_multiple_of(CHANNEL_BLOCK)) as u64 * rows as u64 * cols as u64
-}
-
-fn spec(problem: &Problem, executed: u64, cx: &PlanCx<'_>) -> PlanSpec {
+fn spec(
+    problem: &Problem,
+    layout: Layout,
+    workspace_lines_per_worker: usize,
+    executed: usize,
+    cx: &PlanCx<'_>,
+) -> PlanSpec {
     PlanSpec {
         problem: *problem,
         layouts: Layouts {
-            src: Layout::NCHW16C,
-            dst: Layout::NCHW16C,
+            src: layout,
+            dst: layout,
         },
         packed_lines: 0,
-        workspace_lines_per_worker: 0,
+        workspace_lines_per_worker,
         threads: cx.threads,
-        granularity: Granularity {
-            c_in: CHANNEL_BLOCK,
-            w_out: 4,
-            ..Granularity::default()
+        granularity: match layout {
+            Layout::Nchw => Granularity {
+                c_in: 3,
+                w_out: CHANNEL_BLOCK,
+                ..Granularity::default()
+            },
+            _ => Granularity {
+                c_in: CHANNEL_BLOCK,
+                w_out: 4,
+                ..Granularity::default()
+            },
         },
-        cost: Cost::new(problem, executed),
+        cost: Cost::new(problem, executed as u64),
     }
 }
 
 struct PoolPlan {
     spec: PlanSpec,
-    pool: PoolShape,
     reduce: Reduce,
-    vertical: Window,
-    horizontal: Window,
-    rows: usize,
+    vertical: Axis,
+    horizontal: Axis,
+    /// Maps of the batch.
+    maps: usize,
+    /// Their channels.
+    channels: usize,
+    /// Maps in a task.
+    task_maps: usize,
+    /// Output rows in a task.
+    task_rows: usize,
+    /// Of plain NCHW: see [`PoolMaps::counts`].
+    counts: Vec<f32>,
     isa: IsaToken,
 }
 
@@ -155,20 +238,22 @@ impl PoolPlan {
     fn new(
         problem: &Problem,
         pool: PoolShape,
+        layout: Layout,
         reduce: Reduce,
-        executed: impl Fn(Window, Window) -> u64,
         cx: &PlanCx<'_>,
     ) -> Self {
         let [over_h, over_w] = pool.overhang();
-        let window = |axis: usize, size, out, before, after, overhang| Window {
-            size,
-            out,
-            kernel: pool.kernel[axis],
-            stride: pool.stride[axis],
-            dilation: pool.dilation[axis],
-            before,
-            counted: (pool.kind == PoolKind::AvgIncludePad)
-                .then_some(before + size + after - overhang),
+        let axis = |axis: usize, size, out, before, after, overhang| {
+            Axis::new(Window {
+                size,
+                out,
+                kernel: pool.kernel[axis],
+                stride: pool.stride[axis],
+                dilation: pool.dilation[axis],
+                before,
+                counted: (pool.kind == PoolKind::AvgIncludePad)
+                    .then_some(before + size + after - overhang),
+            })
         };
         let Pad {
             top,
@@ -176,28 +261,44 @@ impl PoolPlan {
             bottom,
             right,
         } = pool.pad;
-        let vertical = window(0, pool.h, pool.h_out(), top, bottom, over_h);
-        let horizontal = window(1, pool.w, pool.w_out(), left, right, over_w);
-        // A task is some rows of one block of channels: a whole map unless there are few of them.
-        let maps = pool.n * pool.c.div_ceil(CHANNEL_BLOCK);
-        let parts = (4 * cx.threads).div_ceil(maps).min(pool.h_out());
-        let parts = if cx.threads == 1 { 1 } else { parts };
-        let rows = cx
-            .tuning
-            .mc
-            .unwrap_or(pool.h_out().div_ceil(parts))
-            .min(pool.h_out());
-        let spec = spec(problem, executed(vertical, horizontal), cx);
+        let vertical = axis(0, pool.h, pool.h_out(), top, bottom, over_h);
+        let horizontal = axis(1, pool.w, pool.w_out(), left, right, over_w);
+        let (per_image, channels) = maps(&pool, layout);
+        let maps = pool.n * per_image;
+        // A task is some maps, or some rows of one where there are few.
+        let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
+        let split = parts.div_ceil(maps).min(pool.h_out());
+        let (task_maps, task_rows) = match cx.tuning.mc {
+            Some(rows) => (1, rows.min(pool.h_out())),
+            None if split > 1 => (1, pool.h_out().div_ceil(split)),
+            None => (maps.div_ceil(parts), pool.h_out()),
+        };
+        let plain = layout == Layout::Nchw;
+        let (counts, workspace) = if plain {
+            let floats = scratch_len(horizontal.window());
+            (column_counts(&horizontal), CacheLine::for_f32s(floats))
+        } else {
+            (Vec::new(), 0)
+        };
+        let executed = maps * channels * elements_inside(&vertical) * elements_inside(&horizontal);
         PoolPlan {
-            spec,
-            pool,
+            spec: spec(problem, layout, workspace, executed, cx),
             reduce,
             vertical,
             horizontal,
-            rows,
+            maps,
+            channels,
+            task_maps,
+            task_rows,
+            counts,
             isa: cx.isa,
         }
     }
+}
+
+/// Input positions that all windows of an axis cover.
+fn elements_inside(axis: &Axis) -> usize {
+    axis.spans().iter().map(|span| span.len).sum()
 }
 
 impl Plan for PoolPlan {
@@ -209,31 +310,45 @@ impl Plan for PoolPlan {
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);
-        let pool = &self.pool;
-        let maps = pool.n * pool.c.div_ceil(CHANNEL_BLOCK);
-        let row = pool.w_out() * CHANNEL_BLOCK;
-        let src_map = pool.h * pool.w * CHANNEL_BLOCK;
+        let (vertical, horizontal) = (&self.vertical, &self.horizontal);
+        let row = horizontal.window().out * self.channels;
+        let map = vertical.window().size * horizontal.window().size * self.channels;
         let grid = Grid {
-            rows: maps,
-            cols: pool.h_out() * row,
-            block_rows: 1,
-            block_cols: self.rows * row,
-            band: 1,
+            rows: self.maps,
+            cols: vertical.window().out * row,
+            block_rows: self.task_maps,
+            block_cols: self.task_rows * row,
+            band: self.maps,
         };
         par_rows(
             io.exec,
             io.dst.f32s_mut(),
             grid,
             io.workspace,
-            |at, mut out, _| {
-                self.isa.dispatch(PoolRows {
-                    map: &io.src[at.row * src_map..][..src_map],
-                    vertical: self.vertical,
-                    horizontal: self.horizontal,
-                    first: at.col / row,
-                    out: out.row(0),
-                    reduce: self.reduce,
-                });
+            |at, out, scratch| {
+                let (maps, first) = (&io.src[at.row * map..], at.col / row);
+                if self.spec.layouts.src == Layout::Nchw {
+                    self.isa.dispatch(PoolMaps {
+                        maps,
+                        vertical,
+                        horizontal,
+                        counts: &self.counts,
+                        first,
+                        out,
+                        reduce: self.reduce,
+                        scratch: as_f32s_mut(scratch),
+                    });
+                } else {
+                    self.isa.dispatch(PoolPixels {
+                        maps,
+                        channels: self.channels,
+                        vertical,
+                        horizontal,
+                        first,
+                        out,
+                        reduce: self.reduce,
+                    });
+                }
             },
         );
     }
@@ -241,8 +356,40 @@ impl Plan for PoolPlan {
 
 struct GlobalPlan {
     spec: PlanSpec,
-    pool: PoolShape,
+    layout: Layout,
+    /// Maps of the batch, and their channels.
+    maps: usize,
+    channels: usize,
+    /// Floats of a map.
+    map: usize,
+    /// Means in a task.
+    task: usize,
     isa: IsaToken,
+}
+
+impl GlobalPlan {
+    fn new(problem: &Problem, pool: PoolShape, layout: Layout, cx: &PlanCx<'_>) -> Self {
+        let (per_image, channels) = maps(&pool, layout);
+        let maps = pool.n * per_image;
+        let map = pool.h * pool.w * channels;
+        // Whole lines of means.
+        let means = maps * channels;
+        let parts = if cx.threads == 1 { 1 } else { 2 * cx.threads };
+        let task = means.div_ceil(parts).next_multiple_of(CacheLine::F32S);
+        GlobalPlan {
+            spec: spec(problem, layout, 0, maps * map, cx),
+            layout,
+            maps,
+            channels,
+            map,
+            task: task.min(if layout == Layout::Nhwc {
+                channels
+            } else {
+                means
+            }),
+            isa: cx.isa,
+        }
+    }
 }
 
 impl Plan for GlobalPlan {
@@ -254,14 +401,16 @@ impl Plan for GlobalPlan {
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);
-        let map = self.pool.h * self.pool.w * CHANNEL_BLOCK;
-        let maps = self.pool.n * self.pool.c.div_ceil(CHANNEL_BLOCK);
+        let (rows, cols) = match self.layout {
+            Layout::Nhwc => (self.maps, self.channels),
+            _ => (1, self.maps * self.channels),
+        };
         let grid = Grid {
-            rows: maps,
-            cols: CHANNEL_BLOCK,
+            rows,
+            cols,
             block_rows: 1,
-            block_cols: CHANNEL_BLOCK,
-            band: maps,
+            block_cols: self.task,
+            band: rows,
         };
         par_rows(
             io.exec,
@@ -269,11 +418,19 @@ impl Plan for GlobalPlan {
             grid,
             io.workspace,
             |at, mut out, _| {
-                let out = out.row(0).first_chunk_mut().expect("16 means");
-                self.isa.dispatch(MapMean {
-                    map: &io.src[at.row * map..][..map],
-                    out,
-                });
+                let (out, per_mean) = (out.row(0), self.map / self.channels);
+                let len = out.len() * per_mean;
+                let maps = || &io.src[at.col * per_mean..][..len];
+                match self.layout {
+                    Layout::Nhwc => self.isa.dispatch(ChannelMeans {
+                        image: &io.src[at.row * self.map..][..self.map],
+                        channels: self.channels,
+                        first: at.col,
+                        out,
+                    }),
+                    Layout::NchwC(_) => self.isa.dispatch(MapMeans { maps: maps(), out }),
+                    _ => self.isa.dispatch(PlainMeans { maps: maps(), out }),
+                }
             },
         );
     }

@@ -70,6 +70,18 @@ pub trait KernelSimd: Simd {
         vector
     }
 
+    /// Every other lane of `a` and `b` behind it, from the first on.
+    #[inline(always)]
+    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        every_other(a, b, 0)
+    }
+
+    /// Every other lane of `a` and `b` behind it, from the second on.
+    #[inline(always)]
+    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        every_other(a, b, 1)
+    }
+
     /// In each four lanes, the transpose of the 4x4 matrix that `rows` have there. Not for one lane.
     #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
@@ -85,6 +97,17 @@ pub trait KernelSimd: Simd {
         }
         columns
     }
+}
+
+#[inline(always)]
+fn every_other<V: bytemuck::Pod>(a: V, b: V, first: usize) -> V {
+    let (mut every_other, pair) = (a, [a, b]);
+    let lanes = bytemuck::cast_slice_mut::<_, f32>(std::slice::from_mut(&mut every_other));
+    let pair: &[f32] = bytemuck::cast_slice(&pair);
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = pair[2 * i + first];
+    }
+    every_other
 }
 
 #[inline(always)]
@@ -208,6 +231,20 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vuzp1q_f32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vuzp2q_f32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
         use core::arch::aarch64::{
             float32x4_t, float64x2_t, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32,
@@ -277,6 +314,30 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm256_castpd_ps, _mm256_castps_pd, _mm256_permute4x64_pd, _mm256_shuffle_ps,
+        };
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let pairs = _mm256_shuffle_ps::<0x88>(pulp::cast(a), pulp::cast(b));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(pairs)))
+        })
+    }
+
+    #[inline(always)]
+    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm256_castpd_ps, _mm256_castps_pd, _mm256_permute4x64_pd, _mm256_shuffle_ps,
+        };
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let pairs = _mm256_shuffle_ps::<0xdd>(pulp::cast(a), pulp::cast(b));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(pairs)))
+        })
+    }
+
+    #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
         use core::arch::x86_64::{
             __m256, _mm256_shuffle_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
@@ -336,6 +397,27 @@ impl KernelSimd for pulp::x86::V4 {
             let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(stride)));
             let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(2 * stride)));
             _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(3 * stride)))
+        })
+    }
+
+    #[inline(always)]
+    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_permutex2var_ps, _mm512_setr_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            let evens =
+                _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_permutex2var_ps(pulp::cast(a), evens, pulp::cast(b))
+        })
+    }
+
+    #[inline(always)]
+    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_permutex2var_ps, _mm512_setr_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            let odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            _mm512_permutex2var_ps(pulp::cast(a), odds, pulp::cast(b))
         })
     }
 

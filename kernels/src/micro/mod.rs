@@ -11,11 +11,13 @@
 //! * [`matvec`]: a panel of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
-//! * [`mod@pool`], windows of rows of pixels;
+//! * [`fold`]: what a pooling makes of a window;
+//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
 pub mod cook_toom;
+pub mod fold;
 pub mod gemm;
 pub mod grouped;
 pub mod indirection;
@@ -24,6 +26,7 @@ pub mod outputs;
 pub mod pack;
 pub mod pointwise;
 pub mod pool;
+pub mod pool_nchw;
 pub mod probe;
 pub mod statistics;
 pub mod surd;

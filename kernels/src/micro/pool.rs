@@ -1,20 +1,24 @@
-//! Windows over rows of 16-channel pixels.
+//! Windows over pixels whose channels lie side by side: NCHW16c and NHWC.
+//!
+//! Lanes are channels. Of the usual windows (3x3 at strides of 1 and 2, 2x2 at a stride of 2) four
+//! neighbours are made at once: each column that they cover is folded down its rows, once, and stays in a
+//! register; then each window folds its columns. Other windows, and those that reach into the padding, are
+//! folded element by element.
+//!
+//! ```text
+//! 3x3, stride 2:   column  0 1 2 3 4 5 6 7 8     nine columns of three elements for four windows,
+//!                  window  [-0-]   [-2-]         where one by one they are twelve
+//!                              [-1-]   [-3-]
+//! ```
 #![allow(unsafe_code)]
 
+use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::{load, store};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use std::ops::Range;
-
-/// What is made of a window.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reduce {
-    /// The largest element; NaN if there is one.
-    Max,
-    /// The sum over the number of elements that count ([`Window::counted`]).
-    Mean,
-}
 
 /// One axis of the windows: which input positions each output covers.
 #[derive(Clone, Copy, Debug)]
@@ -79,216 +83,437 @@ impl Window {
     }
 }
 
-/// Some rows of one block of 16 channels.
-pub struct PoolRows<'a> {
-    /// The block's input map.
-    pub map: &'a [f32],
+/// What is to be known of a window along one axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The input position of its first element inside the input.
+    pub first: usize,
+    /// Elements inside the input.
+    pub len: usize,
+    /// Elements that a mean divides by.
+    pub count: usize,
+}
+
+/// One axis with the spans of all its windows: they are the same for all maps, and take divisions.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    window: Window,
+    spans: Vec<Span>,
+    whole: Range<usize>,
+}
+
+impl Axis {
+    /// The axis of these windows.
+    pub fn new(window: Window) -> Self {
+        let span = |o| {
+            let inside = window.inside(o);
+            Span {
+                first: window.at(o, inside.start),
+                len: inside.len(),
+                count: window.count(o),
+            }
+        };
+        Axis {
+            window,
+            spans: (0..window.out).map(span).collect(),
+            whole: window.whole(),
+        }
+    }
+
+    /// The windows' common sizes.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Each window's span.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+}
+
+/// Some rows of the outputs of some maps.
+pub struct PoolPixels<'a> {
+    /// The input maps, one behind the other.
+    pub maps: &'a [f32],
+    /// Channels of a map: floats of a pixel.
+    pub channels: usize,
     /// Down.
-    pub vertical: Window,
+    pub vertical: &'a Axis,
     /// Across.
-    pub horizontal: Window,
+    pub horizontal: &'a Axis,
     /// The first output row.
     pub first: usize,
-    /// Output rows.
-    pub out: &'a mut [f32],
+    /// For each map, its output rows.
+    pub out: RowsMut<'a, f32>,
     /// What is made of a window.
     pub reduce: Reduce,
 }
 
-impl SimdTask for PoolRows<'_> {
+impl SimdTask for PoolPixels<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        match self.reduce {
-            Reduce::Max => self.rows::<S, Max>(simd),
-            Reduce::Mean => self.rows::<S, Mean>(simd),
-        }
+        self.reduce.run(simd, self);
     }
 }
 
-/// What is kept of a window while it is read.
-trait Fold {
-    type State<S: KernelSimd>: Copy;
-    fn start<S: KernelSimd>(simd: S) -> Self::State<S>;
-    fn add<S: KernelSimd>(simd: S, state: Self::State<S>, x: S::f32s) -> Self::State<S>;
-    fn finish<S: KernelSimd>(simd: S, state: Self::State<S>, count: usize) -> S::f32s;
-}
-
-/// The largest element, and which lanes had numbers alone: hardware's maxima differ in what they make
-/// of a NaN, so it is put back at the end.
-struct Max;
-
-impl Fold for Max {
-    type State<S: KernelSimd> = (S::f32s, S::m32s);
-
+impl ReduceTask for PoolPixels<'_> {
     #[inline(always)]
-    fn start<S: KernelSimd>(simd: S) -> Self::State<S> {
-        let lowest = simd.splat_f32s(f32::NEG_INFINITY);
-        (lowest, simd.equal_f32s(lowest, lowest))
-    }
-
-    #[inline(always)]
-    fn add<S: KernelSimd>(simd: S, (max, numbers): Self::State<S>, x: S::f32s) -> Self::State<S> {
-        (
-            simd.max_f32s(max, x),
-            simd.and_m32s(numbers, simd.equal_f32s(x, x)),
-        )
-    }
-
-    #[inline(always)]
-    fn finish<S: KernelSimd>(simd: S, (max, numbers): Self::State<S>, _: usize) -> S::f32s {
-        simd.select_f32s(numbers, max, simd.splat_f32s(f32::NAN))
-    }
-}
-
-/// The sum.
-struct Mean;
-
-impl Fold for Mean {
-    type State<S: KernelSimd> = S::f32s;
-
-    #[inline(always)]
-    fn start<S: KernelSimd>(simd: S) -> S::f32s {
-        simd.splat_f32s(0.0)
-    }
-
-    #[inline(always)]
-    fn add<S: KernelSimd>(simd: S, sum: S::f32s, x: S::f32s) -> S::f32s {
-        simd.add_f32s(sum, x)
-    }
-
-    #[inline(always)]
-    fn finish<S: KernelSimd>(simd: S, sum: S::f32s, count: usize) -> S::f32s {
-        simd.div_f32s(sum, simd.splat_f32s(count as f32))
-    }
-}
-
-/// Windows that are reduced side by side, so that one's operations don't wait for each other.
-const SIDE_BY_SIDE: usize = 4;
-
-impl PoolRows<'_> {
-    #[inline(always)]
-    fn rows<S: KernelSimd, F: Fold>(self, simd: S) {
-        let PoolRows {
-            map,
-            vertical,
-            horizontal,
-            first,
-            out,
-            ..
-        } = self;
-        assert!(map.len() >= vertical.size * horizontal.size * CHANNEL_BLOCK);
-        let whole = horizontal.whole();
-        for (i, out) in out
-            .chunks_exact_mut(horizontal.out * CHANNEL_BLOCK)
-            .enumerate()
-        {
-            let row = Row {
-                map,
-                vertical,
-                horizontal,
-                y: first + i,
-            };
-            let mut x = 0;
-            while x < horizontal.out {
-                let side_by_side = x >= whole.start && x + SIDE_BY_SIDE <= whole.end;
-                if side_by_side {
-                    row.windows::<S, F, SIDE_BY_SIDE>(simd, x, out);
-                    x += SIDE_BY_SIDE;
-                } else {
-                    row.windows::<S, F, 1>(simd, x, out);
-                    x += 1;
+    fn with<S: KernelSimd, F: Fold<P>, const P: usize>(mut self, simd: S, fold: F) {
+        let (down, across) = (self.vertical, self.horizontal);
+        let map = down.window.size * across.window.size * self.channels;
+        let row = across.window.out * self.channels;
+        let spans = &down.spans[self.first..];
+        for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {
+            let rows = self.out.row(m);
+            let mut watches = [simd.splat_f32s(0.0); WATCHES];
+            for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
+                let row = Row::new(map, self.channels, (down, across), *span, fold);
+                row.fill(simd, out, &mut watches);
+            }
+            if F::LOSES_NAN && is_nan(simd, watches) {
+                for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
+                    let row = Row::new(map, self.channels, (down, across), *span, fold);
+                    row.side_by_side(simd, out);
                 }
             }
         }
     }
+}
+
+/// Windows that are folded side by side, so that one's operations don't wait for each other.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Sums by which lost NaNs are found: several, so that they don't wait for each other.
+const WATCHES: usize = 4;
+
+#[inline(always)]
+fn is_nan<S: KernelSimd>(simd: S, [a, b, c, d]: [S::f32s; WATCHES]) -> bool {
+    let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+    simd.reduce_sum_f32s(sum).is_nan()
 }
 
 /// One row of outputs.
-struct Row<'a> {
+pub(super) struct Row<'a, F> {
     map: &'a [f32],
-    vertical: Window,
-    horizontal: Window,
-    y: usize,
+    channels: usize,
+    /// From a row of the window to the next.
+    down: usize,
+    rows: Span,
+    across: &'a Axis,
+    fold: F,
 }
 
-impl Row<'_> {
-    /// `N` windows from `x` on; more than one only where all are whole.
+impl<'a, F> Row<'a, F> {
+    /// The row of the outputs of a map whose windows have this span of rows.
     #[inline(always)]
-    fn windows<S: KernelSimd, F: Fold, const N: usize>(&self, simd: S, x: usize, out: &mut [f32]) {
-        let Row {
+    pub(super) fn new(
+        map: &'a [f32],
+        channels: usize,
+        (down, across): (&Axis, &'a Axis),
+        rows: Span,
+        fold: F,
+    ) -> Self {
+        Row {
             map,
-            vertical,
-            horizontal,
-            y,
-        } = *self;
-        let (rows, columns) = (vertical.inside(y), horizontal.inside(x));
-        let count = vertical.count(y) * horizontal.count(x);
-        let step = horizontal.stride * CHANNEL_BLOCK;
-        let out = &mut out[x * CHANNEL_BLOCK..][..N * CHANNEL_BLOCK];
-        // The last element read: rows and columns are increasing.
-        if let (Some(r), Some(s)) = (rows.clone().last(), columns.clone().last()) {
-            let last = vertical.at(y, r) * horizontal.size + horizontal.at(x + N - 1, s);
-            assert!((last + 1) * CHANNEL_BLOCK <= map.len());
+            channels,
+            down: down.window.dilation * across.window.size * channels,
+            rows,
+            across,
+            fold,
         }
-        for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
-            let mut states = [F::start(simd); N];
-            for r in rows.clone() {
-                let line = vertical.at(y, r) * horizontal.size;
-                for s in columns.clone() {
-                    let at = (line + horizontal.at(x, s)) * CHANNEL_BLOCK + lane;
-                    for (n, state) in states.iter_mut().enumerate() {
-                        // SAFETY: at most the last element, asserted above to be in the map.
-                        let [v] = unsafe { load::<S, 1>(map.as_ptr().add(at + n * step)) };
-                        *state = F::add(simd, *state, v);
+    }
+
+    /// All windows of the row; their elements are added to `watches` where NaNs may be lost.
+    #[inline(always)]
+    fn fill<S: KernelSimd, const P: usize>(
+        &self,
+        simd: S,
+        out: &mut [f32],
+        watches: &mut [S::f32s; WATCHES],
+    ) where
+        F: Fold<P>,
+    {
+        let Window {
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = self.across.window;
+        let strips = F::STRIPS && dilation == 1 && self.channels >= S::F32_LANES;
+        match (kernel, stride) {
+            (3, 2) if strips => self.strips::<S, P, 3, 2, 9>(simd, out, watches),
+            (3, 1) if strips => self.strips::<S, P, 3, 1, 6>(simd, out, watches),
+            (2, 2) if strips => self.strips::<S, P, 2, 2, 8>(simd, out, watches),
+            _ => self.side_by_side(simd, out),
+        }
+    }
+
+    /// The last vector of channels overlaps the one before.
+    #[inline(always)]
+    fn vectors<S: KernelSimd>(&self) -> impl Iterator<Item = usize> {
+        let last = self.channels - S::F32_LANES;
+        (0..self.channels)
+            .step_by(S::F32_LANES)
+            .map(move |c| c.min(last))
+    }
+
+    /// Some windows, one by one; no NaN is lost.
+    #[inline(always)]
+    pub(super) fn singly<S: KernelSimd, const P: usize>(
+        &self,
+        simd: S,
+        xs: Range<usize>,
+        out: &mut [f32],
+    ) where
+        F: Fold<P>,
+    {
+        for x in xs {
+            for c in self.vectors::<S>() {
+                self.windows::<S, P, 1>(simd, x, c, out);
+            }
+        }
+    }
+
+    /// All windows, element by element; no NaN is lost.
+    #[inline(always)]
+    fn side_by_side<S: KernelSimd, const P: usize>(&self, simd: S, out: &mut [f32])
+    where
+        F: Fold<P>,
+    {
+        let Range { start, end } = self.across.whole;
+        let all = self.across.window.out;
+        if self.channels < S::F32_LANES {
+            self.singly(pulp::Scalar::new(), 0..all, out);
+            return;
+        }
+        let fours = start + end.saturating_sub(start) / SIDE_BY_SIDE * SIDE_BY_SIDE;
+        for x in (start..fours).step_by(SIDE_BY_SIDE) {
+            for c in self.vectors::<S>() {
+                self.windows::<S, P, SIDE_BY_SIDE>(simd, x, c, out);
+            }
+        }
+        self.singly(simd, 0..start, out);
+        self.singly(simd, fours..all, out);
+    }
+
+    /// All windows of the row, of `K` columns at a stride of `T`; four of them cover `COLS` columns.
+    #[inline(always)]
+    fn strips<S: KernelSimd, const P: usize, const K: usize, const T: usize, const COLS: usize>(
+        &self,
+        simd: S,
+        out: &mut [f32],
+        watches: &mut [S::f32s; WATCHES],
+    ) where
+        F: Fold<P>,
+    {
+        let Range { start, end } = self.across.whole;
+        let fours = start + end.saturating_sub(start) / SIDE_BY_SIDE * SIDE_BY_SIDE;
+        for x in (start..fours).step_by(SIDE_BY_SIDE) {
+            self.strip::<S, P, K, T, COLS, SIDE_BY_SIDE>(simd, x, out, watches);
+        }
+        for x in fours..end {
+            self.strip::<S, P, K, T, K, 1>(simd, x, out, watches);
+        }
+        self.singly(simd, 0..start, out);
+        self.singly(simd, fours.max(end)..self.across.window.out, out);
+    }
+
+    /// `N` whole windows from `x` on, of `K` columns at a stride of `T`; together they cover `COLS`.
+    #[inline(always)]
+    fn strip<
+        S: KernelSimd,
+        const P: usize,
+        const K: usize,
+        const T: usize,
+        const COLS: usize,
+        const N: usize,
+    >(
+        &self,
+        simd: S,
+        x: usize,
+        out: &mut [f32],
+        watches: &mut [S::f32s; WATCHES],
+    ) where
+        F: Fold<P>,
+    {
+        const { assert!(COLS == (N - 1) * T + K) };
+        let (fold, pixel, down, rows) = (self.fold, self.channels, self.down, self.rows);
+        let count = simd.splat_f32s((rows.count * K) as f32);
+        let at = (rows.first * self.across.window.size + self.across.window.at(x, 0)) * pixel;
+        let from = &self.map[at..][..(rows.len - 1) * down + COLS * pixel];
+        let to = &mut out[x * pixel..][..N * pixel];
+        for c in self.vectors::<S>() {
+            let mut columns: [[S::f32s; P]; COLS] = [[simd.splat_f32s(0.0); P]; COLS];
+            for r in 0..rows.len {
+                for (j, column) in columns.iter_mut().enumerate() {
+                    // SAFETY: the last row's last pixel is inside `from`, and the vector in its pixel.
+                    let [v] = unsafe { load::<S, 1>(from.as_ptr().add(r * down + j * pixel + c)) };
+                    if F::LOSES_NAN {
+                        let watch = &mut watches[j % WATCHES];
+                        *watch = simd.add_f32s(*watch, v);
                     }
+                    *column = if r == 0 {
+                        fold.lift(simd, v)
+                    } else {
+                        fold.add(simd, *column, v)
+                    };
                 }
             }
-            for (n, state) in states.into_iter().enumerate() {
-                let out = &mut out[n * CHANNEL_BLOCK + lane..][..S::F32_LANES];
-                // SAFETY: a slice of as many lanes.
-                unsafe { store::<S>(out.as_mut_ptr(), F::finish(simd, state, count)) };
+            for n in 0..N {
+                let mut window = columns[n * T];
+                for column in &columns[n * T + 1..n * T + K] {
+                    window = fold.merge(simd, window, *column);
+                }
+                let y = fold.finish(simd, window, count);
+                // SAFETY: the vector is in one of the pixels of `to`.
+                unsafe { store::<S>(to.as_mut_ptr().add(n * pixel + c), y) };
             }
+        }
+    }
+
+    /// One vector of channels of `N` windows from `x` on; more than one only where all are whole.
+    #[inline(always)]
+    fn windows<S: KernelSimd, const P: usize, const N: usize>(
+        &self,
+        simd: S,
+        x: usize,
+        c: usize,
+        out: &mut [f32],
+    ) where
+        F: Fold<P>,
+    {
+        let (fold, pixel, rows) = (self.fold.careful(), self.channels, self.rows);
+        let Window {
+            size,
+            stride,
+            dilation,
+            ..
+        } = self.across.window;
+        let columns = self.across.spans[x];
+        let count = simd.splat_f32s((rows.count * columns.count) as f32);
+        let (step, right) = (stride * pixel, dilation * pixel);
+        let first = (rows.first * size + columns.first) * pixel;
+        let reach = (rows.len - 1) * self.down + (columns.len - 1) * right + (N - 1) * step + pixel;
+        let from = &self.map[first..][..reach];
+        let out = &mut out[x * pixel..][..N * pixel];
+        assert!(c + S::F32_LANES <= pixel);
+        let mut states = [fold.nothing(simd); N];
+        for r in 0..rows.len {
+            for s in 0..columns.len {
+                let at = r * self.down + s * right + c;
+                for (n, state) in states.iter_mut().enumerate() {
+                    // SAFETY: in the last pixel of `from` at most.
+                    let [v] = unsafe { load::<S, 1>(from.as_ptr().add(at + n * step)) };
+                    *state = fold.add(simd, *state, v);
+                }
+            }
+        }
+        for (n, state) in states.into_iter().enumerate() {
+            let out = &mut out[n * pixel + c..][..S::F32_LANES];
+            // SAFETY: a slice of as many lanes.
+            unsafe { store::<S>(out.as_mut_ptr(), fold.finish(simd, state, count)) };
         }
     }
 }
 
-/// The mean of a whole map of one block of 16 channels.
-pub struct MapMean<'a> {
-    /// The map, 16 floats a pixel.
-    pub map: &'a [f32],
-    /// 16 means.
-    pub out: &'a mut [f32; CHANNEL_BLOCK],
+/// The means of whole maps on NCHW16c.
+pub struct MapMeans<'a> {
+    /// The maps, one behind the other, 16 floats a pixel.
+    pub maps: &'a [f32],
+    /// 16 means of each.
+    pub out: &'a mut [f32],
 }
 
-impl SimdTask for MapMean<'_> {
+impl SimdTask for MapMeans<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        let (pixels, _) = self.map.as_chunks::<CHANNEL_BLOCK>();
-        let count = simd.splat_f32s(pixels.len() as f32);
-        for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
-            // Four sums, so that additions don't wait for each other.
-            let mut sums = [simd.splat_f32s(0.0); 4];
-            let (fours, rest) = pixels.as_chunks::<4>();
-            for four in fours {
-                for (sum, pixel) in sums.iter_mut().zip(four) {
-                    // SAFETY: `lane` and the lanes behind it are among the pixel's 16.
-                    let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
+        let (out, _) = self.out.as_chunks_mut::<CHANNEL_BLOCK>();
+        if out.is_empty() {
+            return;
+        }
+        let map = self.maps.len() / out.len();
+        for (map, out) in self.maps.chunks_exact(map).zip(out) {
+            mean(simd, map, out);
+        }
+    }
+}
+
+#[inline(always)]
+fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
+    let (pixels, _) = map.as_chunks::<CHANNEL_BLOCK>();
+    let count = simd.splat_f32s(pixels.len() as f32);
+    for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
+        // Four sums, so that additions don't wait for each other.
+        let mut sums = [simd.splat_f32s(0.0); 4];
+        let (fours, rest) = pixels.as_chunks::<4>();
+        for four in fours {
+            for (sum, pixel) in sums.iter_mut().zip(four) {
+                // SAFETY: `lane` and the lanes behind it are among the pixel's 16.
+                let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
+                *sum = simd.add_f32s(*sum, x);
+            }
+        }
+        for pixel in rest {
+            // SAFETY: as above.
+            let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
+            sums[0] = simd.add_f32s(sums[0], x);
+        }
+        let sum = simd.add_f32s(
+            simd.add_f32s(sums[0], sums[1]),
+            simd.add_f32s(sums[2], sums[3]),
+        );
+        // SAFETY: as above, among the 16 means.
+        unsafe { store::<S>(out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
+    }
+}
+
+/// The means of some channels of an image on NHWC.
+pub struct ChannelMeans<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// Its channels: floats of a pixel.
+    pub channels: usize,
+    /// The first channel.
+    pub first: usize,
+    /// A mean for each.
+    pub out: &'a mut [f32],
+}
+
+impl SimdTask for ChannelMeans<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        const SUMS: usize = 4;
+        let ChannelMeans {
+            image,
+            channels,
+            first,
+            out,
+        } = self;
+        assert!(first + out.len() <= channels);
+        let count = (image.len() / channels) as f32;
+        let (lanes, mut c) = (S::F32_LANES, 0);
+        while c + SUMS * lanes <= out.len() {
+            let mut sums = [simd.splat_f32s(0.0); SUMS];
+            for pixel in image.chunks_exact(channels) {
+                // SAFETY: `SUMS` vectors from a channel on that has as many behind it.
+                let x = unsafe { load::<S, SUMS>(pixel.as_ptr().add(first + c)) };
+                for (sum, x) in sums.iter_mut().zip(x) {
                     *sum = simd.add_f32s(*sum, x);
                 }
             }
-            for pixel in rest {
-                // SAFETY: as above.
-                let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
-                sums[0] = simd.add_f32s(sums[0], x);
+            for sum in sums {
+                let mean = simd.div_f32s(sum, simd.splat_f32s(count));
+                // SAFETY: a vector of `out`, which has `SUMS` from here on.
+                unsafe { store::<S>(out.as_mut_ptr().add(c), mean) };
+                c += lanes;
             }
-            let sum = simd.add_f32s(
-                simd.add_f32s(sums[0], sums[1]),
-                simd.add_f32s(sums[2], sums[3]),
-            );
-            // SAFETY: as above, among the 16 means.
-            unsafe { store::<S>(self.out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
+        }
+        for (c, mean) in out.iter_mut().enumerate().skip(c) {
+            let sum: f32 = image.iter().skip(first + c).step_by(channels).sum();
+            *mean = sum / count;
         }
     }
 }
