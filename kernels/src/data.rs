@@ -24,6 +24,24 @@ impl Fill {
     }
 }
 
+/// The `i`-th of a seed's random numbers in [0, 1), a multiple of 2^-24, whatever came before: the bits of
+/// [`Rng`] at a place of their own.
+#[inline(always)]
+pub fn uniform(seed: u64, i: u64) -> f32 {
+    // A seed's numbers follow each other where its hash is: seeds next to each other share none.
+    let mut start = Rng(seed);
+    let start = start.bits();
+    unit(Rng(start.wrapping_add(i.wrapping_mul(STEP))).bits())
+}
+
+/// 24 random bits as a fraction of one.
+#[inline(always)]
+fn unit(bits: u64) -> f32 {
+    (bits >> 40) as f32 / (1u64 << 24) as f32
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A generator of the splitmix64 family (Steele, Lea and Flood 2014): tiny, and never changing.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -35,8 +53,9 @@ impl Rng {
     }
 
     /// 64 random bits.
+    #[inline(always)]
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(STEP);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -55,8 +74,6 @@ impl Rng {
 
     /// Fills a slice.
     pub fn fill(&mut self, fill: Fill, out: &mut [f32]) {
-        // 24 random bits as a fraction of one.
-        let unit = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32;
         for x in out {
             let bits = self.bits();
             *x = match fill {

@@ -1,6 +1,7 @@
 //! The definition of every operation: naive loops in f64, written to be obviously right. All kernels
 //! are held to what this file says.
 
+use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::problem::{BATCH_NORM_EPSILON, ConvShape, Maps, Op, PoolKind, PoolShape, Problem};
 
@@ -122,14 +123,14 @@ fn conv_pixel(
     sum
 }
 
-/// The largest element of a window, or its mean. A NaN in a window makes its maximum NaN. The mean
+/// What [`PoolKind`] says of the elements of a window. A NaN in a window makes its output NaN. The mean
 /// divides by the elements inside the input, or by those inside the input and its padding; what a
 /// ceil-mode window overhangs beyond the padding never counts (PyTorch's and Caffe's rule).
 fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [usize; 2]) -> f64 {
     let map = (image * pool.c + c) * pool.h * pool.w;
     let padded_h = pool.pad.top + pool.h + pool.pad.bottom - pool.overhang()[0];
     let padded_w = pool.pad.left + pool.w + pool.pad.right - pool.overhang()[1];
-    let (mut sum, mut max, mut inside, mut padded) = (0.0, f64::NEG_INFINITY, 0, 0);
+    let (mut window, mut places, mut padded) = (Vec::new(), Vec::new(), 0);
     for r in 0..pool.kernel[0] {
         for s in 0..pool.kernel[1] {
             let (y, x) = (
@@ -156,19 +157,39 @@ fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [
                 pool.w,
             );
             if let (Some(iy), Some(ix)) = (iy, ix) {
-                let value = f64::from(src[map + iy * pool.w + ix]);
-                inside += 1;
-                sum += value;
-                if value > max || value.is_nan() {
-                    max = if max.is_nan() { max } else { value };
-                }
+                window.push(f64::from(src[map + iy * pool.w + ix]));
+                places.push(iy * pool.w + ix);
             }
         }
     }
     match pool.kind {
-        PoolKind::Max => max,
-        PoolKind::AvgIncludePad => sum / f64::from(padded),
-        PoolKind::AvgExcludePad => sum / f64::from(inside),
+        PoolKind::Max => largest(&window),
+        PoolKind::AvgIncludePad => window.iter().sum::<f64>() / f64::from(padded),
+        PoolKind::AvgExcludePad => window.iter().sum::<f64>() / window.len() as f64,
+        PoolKind::Lp { p, mean } => {
+            let sum: f64 = window.iter().map(|x| x.abs().powi(p as i32)).sum();
+            let count = if mean { window.len() as f64 } else { 1.0 };
+            (sum / count).powf(1.0 / f64::from(p))
+        }
+        PoolKind::LInf => {
+            let magnitudes: Vec<f64> = window.iter().map(|x| x.abs()).collect();
+            largest(&magnitudes)
+        }
+        PoolKind::Stochastic => {
+            // `f64::max` would make a NaN 0.
+            let activations = window.iter().map(|&x| if x < 0.0 { 0.0 } else { x });
+            let (sum, squares) = activations.fold((0.0, 0.0), |(s, q), a| (s + a, q + a * a));
+            if sum == 0.0 { 0.0 } else { squares / sum }
+        }
+        PoolKind::Draw { seed, index } => {
+            let output = ((image * pool.c + c) * pool.h_out() + oy) * pool.w_out() + ox;
+            let drawn = draw(&window, uniform(seed, output as u64));
+            match drawn {
+                None => f64::NAN,
+                Some(k) if index => places[k] as f64,
+                Some(k) => window[k].max(0.0),
+            }
+        }
     }
 }
 
@@ -193,6 +214,31 @@ fn statistics(maps: &Maps, src: &[f32], channel: usize) -> [f64; 2] {
     ]
 }
 
+/// Which element [`PoolKind::Draw`] draws, in the f32 arithmetic that it is defined in; none of NaNs.
+fn draw(window: &[f64], u: f32) -> Option<usize> {
+    let activations = || window.iter().map(|&x| if x < 0.0 { 0.0 } else { x as f32 });
+    let threshold = u * activations().fold(0.0, |sum, a| sum + a);
+    let (mut before, mut drawn) = (0.0f32, 0);
+    for (k, a) in activations().enumerate() {
+        if a > 0.0 && before <= threshold {
+            drawn = k;
+        }
+        before += a;
+    }
+    (!before.is_nan()).then_some(drawn)
+}
+
+/// The largest, or NaN if there is one.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(f64::NEG_INFINITY, |max, &x| {
+        if x > max || x.is_nan() && !max.is_nan() {
+            x
+        } else {
+            max
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +261,42 @@ mod tests {
             compute(&p, x, &Serial),
             [4., 6., 4., 6., 9., 6., 4., 6., 4.]
         );
+    }
+
+    /// 1, 2, 3 and 4 in each window: drawn as often as they are large, and the index says which.
+    #[test]
+    fn draws_have_their_probabilities() {
+        let src: Vec<f32> = [1.0, 2.0]
+            .repeat(100)
+            .into_iter()
+            .chain([3.0, 4.0].repeat(100))
+            .collect();
+        let src = src.repeat(50);
+        let drawn = |alg: &str| {
+            let p = problem(&format!(
+                "--pool --alg={alg} mb1ic50ih2iw200oh1ow100kh2kw2sh2sw2ph0pw0"
+            ));
+            let x = Operands {
+                src: &src,
+                ..Operands::default()
+            };
+            compute(&p, x, &Serial)
+        };
+        let (values, indices) = (drawn("draw3"), drawn("draw3_index"));
+        assert_ne!(values, drawn("draw4"));
+        for (y, i) in values.iter().zip(&indices) {
+            assert_eq!(*y, f64::from(src[*i as usize]));
+        }
+        let outputs = values.len() as f64;
+        for a in [1.0, 2.0, 3.0, 4.0] {
+            let p: f64 = a / 10.0;
+            let times = values.iter().filter(|&&y| y == a).count() as f64;
+            let deviations = (times - outputs * p) / (outputs * p * (1.0 - p)).sqrt();
+            assert!(
+                deviations.abs() < 4.0,
+                "{a}: {times} times, {deviations} off"
+            );
+        }
     }
 
     #[test]

@@ -46,6 +46,13 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::pooling::MAX_NCHW,
     &algo::pooling::AVG_NCHW,
     &algo::pooling::GLOBAL_AVG_NCHW,
+    &algo::pooling::LP,
+    &algo::pooling::LP_NHWC,
+    &algo::pooling::LP_NCHW,
+    &algo::pooling::STOCHASTIC,
+    &algo::pooling::STOCHASTIC_NHWC,
+    &algo::pooling::STOCHASTIC_NCHW,
+    &algo::pooling::DRAW_NHWC,
 ];
 
 /// One thread or a pool of them.

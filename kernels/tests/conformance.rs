@@ -7,7 +7,7 @@ use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// One problem for each kind of kernel, to ask a plan where its edges are.
-const PROBES: [&str; 15] = [
+const PROBES: [&str; 18] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -23,6 +23,9 @@ const PROBES: [&str; 15] = [
     "--binary --alg=add 1x16x7x7:1x16x1x1",
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
+    "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
 ];
 
 fn main() {

@@ -6,7 +6,7 @@ use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Isa, Problem, Registry};
 
-const PROBLEMS: [&str; 13] = [
+const PROBLEMS: [&str; 16] = [
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic5ih3iw2oc17oh3ow2kh3kw3sh1sw1ph1pw1dh0dw0",
     "g2mb1ic4ih3oc4oh2kh2sh2ph1",
     "g2mb1ic6ih3oc6oh2kh2sh2ph1",
@@ -20,6 +20,9 @@ const PROBLEMS: [&str; 13] = [
     "--binary --alg=add --attr-post-ops=relu 2x3x3x2:2x3x3x2",
     "--bnorm --flags=GCH mb2ic17ih3",
     "--statistics mb2ic3ih3",
+    "--pool --alg=lp3 mb1ic2ih5oh3kh3sh2ph1",
+    "--pool --alg=stochastic mb1ic17ih3oh3kh3ph1",
+    "--pool --alg=draw1_index mb1ic17ih3oh3kh3ph1",
 ];
 
 #[test]

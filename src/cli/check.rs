@@ -97,7 +97,7 @@ pub(super) fn verdict(lines: &[Line]) -> Result<()> {
 }
 
 /// Problems for which a plan says where its edges are.
-const PROBES: [&str; 11] = [
+const PROBES: [&str; 13] = [
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
@@ -109,6 +109,8 @@ const PROBES: [&str; 11] = [
     "--binary --alg=add 1x16x7x7:1x16x1x1",
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
+    "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
 ];
 
 /// Checks variants on small shapes and on problems. Variants of instruction sets that this CPU lacks

@@ -1,8 +1,8 @@
-//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average.
+//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average, Lp, stochastic.
 //!
 //! Each output is made from the part of its window that lies inside the input; which part that is, is
 //! known per row and column, so no element is tested in the inner loop. A NaN in a window makes its
-//! maximum NaN, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
+//! output NaN, also a maximum, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
 //!
 //! On NCHW16c and NHWC lanes are channels ([`crate::micro::pool`]), on plain NCHW pixels
 //! ([`crate::micro::pool_nchw`]).
@@ -11,9 +11,10 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::{Axis, ChannelMeans, MapMeans, PoolPixels, Window};
-use crate::micro::pool_nchw::{PlainMeans, PoolMaps, column_counts, scratch_len};
+use crate::micro::pool_nchw::{PlainMeans, PoolMaps, column_scales, scratch_len};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_pool,
@@ -35,6 +36,9 @@ enum Makes {
     Maxima,
     Means,
     MeansOfMaps,
+    Norms,
+    Expectations,
+    Draws,
 }
 
 const fn meta(id: &'static str, summary: &'static str, accuracy: Accuracy) -> AlgorithmMeta {
@@ -145,6 +149,83 @@ pub static GLOBAL_AVG_NCHW: Pooling = Pooling {
     ),
 };
 
+/// Lp norm, p = 1, 2, 3 .. and infinity; its sum or its mean form, on NCHW16c.
+pub static LP: Pooling = Pooling {
+    makes: Makes::Norms,
+    layout: Layout::NCHW16C,
+    meta: &meta(
+        "lppool",
+        "Lp pooling on NCHW16c, sum and mean form, any p from 1 and infinity",
+        Accuracy::Mean,
+    ),
+};
+
+/// Lp norm, p = 1, 2, 3 .. and infinity; its sum or its mean form, on NHWC.
+pub static LP_NHWC: Pooling = Pooling {
+    makes: Makes::Norms,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "lppool-nhwc",
+        "Lp pooling on NHWC, sum and mean form, any p from 1 and infinity",
+        Accuracy::Mean,
+    ),
+};
+
+/// Lp norm, p = 1, 2, 3 .. and infinity; its sum or its mean form, on plain NCHW.
+pub static LP_NCHW: Pooling = Pooling {
+    makes: Makes::Norms,
+    layout: Layout::Nchw,
+    meta: &meta(
+        "lppool-nchw",
+        "Lp pooling on plain NCHW, sum and mean form, any p from 1 and infinity",
+        Accuracy::Mean,
+    ),
+};
+
+/// Stochastic pooling at inference, on NCHW16c.
+pub static STOCHASTIC: Pooling = Pooling {
+    makes: Makes::Expectations,
+    layout: Layout::NCHW16C,
+    meta: &meta(
+        "stochastic-pool",
+        "stochastic pooling on NCHW16c as at inference: sum a^2 / sum a, a = max(x, 0)",
+        Accuracy::Mean,
+    ),
+};
+
+/// Stochastic pooling at inference, on NHWC.
+pub static STOCHASTIC_NHWC: Pooling = Pooling {
+    makes: Makes::Expectations,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "stochastic-pool-nhwc",
+        "stochastic pooling on NHWC as at inference: sum a^2 / sum a, a = max(x, 0)",
+        Accuracy::Mean,
+    ),
+};
+
+/// Stochastic pooling at inference, on plain NCHW.
+pub static STOCHASTIC_NCHW: Pooling = Pooling {
+    makes: Makes::Expectations,
+    layout: Layout::Nchw,
+    meta: &meta(
+        "stochastic-pool-nchw",
+        "stochastic pooling on plain NCHW as at inference: sum a^2 / sum a, a = max(x, 0)",
+        Accuracy::Mean,
+    ),
+};
+
+/// Stochastic pooling in training, on NHWC.
+pub static DRAW_NHWC: Pooling = Pooling {
+    makes: Makes::Draws,
+    layout: Layout::Nhwc,
+    meta: &meta(
+        "stochastic-draw-nhwc",
+        "stochastic pooling on NHWC as in training: elements drawn by a seed, or their indices",
+        Accuracy::Exact,
+    ),
+};
+
 impl Algorithm for Pooling {
     fn meta(&self) -> &'static AlgorithmMeta {
         self.meta
@@ -152,10 +233,22 @@ impl Algorithm for Pooling {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let pool = *f32_pool(problem)?;
-        let reduce = match (self.makes, pool.kind) {
-            (Makes::Maxima, PoolKind::Max) => Reduce::Max,
+        let work = match (self.makes, pool.kind) {
+            (Makes::Maxima, PoolKind::Max) => Work::Fold(Reduce::Max),
             (Makes::Maxima, _) => return Err(Unsupported::new("computes maxima only")),
-            (_, PoolKind::AvgIncludePad | PoolKind::AvgExcludePad) => Reduce::Mean,
+            (
+                Makes::Means | Makes::MeansOfMaps,
+                PoolKind::AvgIncludePad | PoolKind::AvgExcludePad,
+            ) => Work::Fold(Reduce::Mean),
+            (Makes::Norms, PoolKind::Lp { p, .. }) => Work::Fold(Reduce::Powers(p)),
+            (Makes::Norms, PoolKind::LInf) => Work::Fold(Reduce::Magnitude),
+            (Makes::Norms, _) => return Err(Unsupported::new("computes Lp norms only")),
+            (Makes::Expectations, PoolKind::Stochastic) => Work::Fold(Reduce::Expectation),
+            (Makes::Draws, PoolKind::Draw { seed, index }) => Work::Draw { seed, index },
+            (Makes::Draws, _) => return Err(Unsupported::new("draws elements only")),
+            (Makes::Expectations, _) => {
+                return Err(Unsupported::new("computes stochastic pooling only"));
+            }
             _ => return Err(Unsupported::new("computes averages only")),
         };
         let whole = pool.kernel == [pool.h, pool.w] && pool.pad == Pad::default();
@@ -168,7 +261,7 @@ impl Algorithm for Pooling {
                 problem,
                 pool,
                 self.layout,
-                reduce,
+                work,
                 cx,
             ))),
         }
@@ -216,9 +309,20 @@ fn spec(
     }
 }
 
+/// What a plan does with each window.
+#[derive(Clone, Copy)]
+enum Work {
+    Fold(Reduce),
+    /// See [`PoolKind::Draw`].
+    Draw {
+        seed: u64,
+        index: bool,
+    },
+}
+
 struct PoolPlan {
     spec: PlanSpec,
-    reduce: Reduce,
+    work: Work,
     vertical: Axis,
     horizontal: Axis,
     /// Maps of the batch.
@@ -229,8 +333,8 @@ struct PoolPlan {
     task_maps: usize,
     /// Output rows in a task.
     task_rows: usize,
-    /// Of plain NCHW: see [`PoolMaps::counts`].
-    counts: Vec<f32>,
+    /// Of plain NCHW: see [`PoolMaps::scales`].
+    scales: Vec<f32>,
     isa: IsaToken,
 }
 
@@ -239,12 +343,13 @@ impl PoolPlan {
         problem: &Problem,
         pool: PoolShape,
         layout: Layout,
-        reduce: Reduce,
+        work: Work,
         cx: &PlanCx<'_>,
     ) -> Self {
         let [over_h, over_w] = pool.overhang();
+        let sum = matches!(pool.kind, PoolKind::Lp { mean: false, .. });
         let axis = |axis: usize, size, out, before, after, overhang| {
-            Axis::new(Window {
+            let window = Window {
                 size,
                 out,
                 kernel: pool.kernel[axis],
@@ -253,7 +358,8 @@ impl PoolPlan {
                 before,
                 counted: (pool.kind == PoolKind::AvgIncludePad)
                     .then_some(before + size + after - overhang),
-            })
+            };
+            Axis::new(window, !sum)
         };
         let Pad {
             top,
@@ -274,23 +380,23 @@ impl PoolPlan {
             None => (maps.div_ceil(parts), pool.h_out()),
         };
         let plain = layout == Layout::Nchw;
-        let (counts, workspace) = if plain {
+        let (scales, workspace) = if plain {
             let floats = scratch_len(horizontal.window());
-            (column_counts(&horizontal), CacheLine::for_f32s(floats))
+            (column_scales(&horizontal), CacheLine::for_f32s(floats))
         } else {
             (Vec::new(), 0)
         };
         let executed = maps * channels * elements_inside(&vertical) * elements_inside(&horizontal);
         PoolPlan {
             spec: spec(problem, layout, workspace, executed, cx),
-            reduce,
+            work,
             vertical,
             horizontal,
             maps,
             channels,
             task_maps,
             task_rows,
-            counts,
+            scales,
             isa: cx.isa,
         }
     }
@@ -327,27 +433,39 @@ impl Plan for PoolPlan {
             io.workspace,
             |at, out, scratch| {
                 let (maps, first) = (&io.src[at.row * map..], at.col / row);
-                if self.spec.layouts.src == Layout::Nchw {
-                    self.isa.dispatch(PoolMaps {
-                        maps,
-                        vertical,
-                        horizontal,
-                        counts: &self.counts,
-                        first,
-                        out,
-                        reduce: self.reduce,
-                        scratch: as_f32s_mut(scratch),
-                    });
-                } else {
-                    self.isa.dispatch(PoolPixels {
+                match self.work {
+                    Work::Fold(reduce) if self.spec.layouts.src == Layout::Nchw => {
+                        self.isa.dispatch(PoolMaps {
+                            maps,
+                            vertical,
+                            horizontal,
+                            scales: &self.scales,
+                            first,
+                            out,
+                            reduce,
+                            scratch: as_f32s_mut(scratch),
+                        });
+                    }
+                    Work::Fold(reduce) => self.isa.dispatch(PoolPixels {
                         maps,
                         channels: self.channels,
                         vertical,
                         horizontal,
                         first,
                         out,
-                        reduce: self.reduce,
-                    });
+                        reduce,
+                    }),
+                    Work::Draw { seed, index } => self.isa.dispatch(DrawPixels {
+                        images: maps,
+                        channels: self.channels,
+                        vertical,
+                        horizontal,
+                        image: at.row,
+                        first,
+                        out,
+                        seed,
+                        index,
+                    }),
                 }
             },
         );

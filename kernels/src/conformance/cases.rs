@@ -100,9 +100,15 @@ pub fn convolutions(
     cases
 }
 
-/// Poolings for a kernel with these edges: `count` of them, the same for the same seed; of whole maps
-/// only, where that is all that the kernel does.
-pub fn poolings(g: &Granularity, only_global: bool, count: usize, seed: u64) -> Vec<Case> {
+/// Poolings of these kinds for a kernel with these edges: `count` of them, the same for the same seed; of
+/// whole maps only, where that is all that the kernel does.
+pub fn poolings(
+    g: &Granularity,
+    kinds: &[PoolKind],
+    only_global: bool,
+    count: usize,
+    seed: u64,
+) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
     while cases.len() < count {
@@ -136,11 +142,7 @@ pub fn poolings(g: &Granularity, only_global: bool, count: usize, seed: u64) -> 
             } else {
                 rng.pick(&[[1, 1], [1, 1], [2, 1]])
             },
-            kind: rng.pick(&[
-                PoolKind::Max,
-                PoolKind::AvgIncludePad,
-                PoolKind::AvgExcludePad,
-            ]),
+            kind: rng.pick(kinds),
             ceil: rng.below(2) == 0,
         };
         let Ok(shape) = PoolShape::try_from(spec) else {
@@ -243,7 +245,53 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             cases.extend(convolutions(g, &ANY_KERNEL, conv.stride, count / 2, 2));
             cases
         }
-        Op::Pool(pool) => poolings(g, pool.kernel == [pool.h, pool.w], count, 3),
+        Op::Pool(pool) => {
+            let global = pool.kernel == [pool.h, pool.w];
+            poolings(g, alike(pool.kind), global, count, 3)
+        }
         Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) => without_window(op, g, count, 5),
+    }
+}
+
+/// The kinds that a kernel for one of them computes too.
+fn alike(kind: PoolKind) -> &'static [PoolKind] {
+    const fn lp(p: u32, mean: bool) -> PoolKind {
+        PoolKind::Lp { p, mean }
+    }
+    match kind {
+        PoolKind::Max => &[PoolKind::Max],
+        PoolKind::AvgIncludePad | PoolKind::AvgExcludePad => {
+            &[PoolKind::AvgIncludePad, PoolKind::AvgExcludePad]
+        }
+        PoolKind::Lp { .. } | PoolKind::LInf => {
+            const {
+                &[
+                    lp(1, false),
+                    lp(1, true),
+                    lp(2, false),
+                    lp(2, false),
+                    lp(2, true),
+                    lp(3, false),
+                    lp(3, true),
+                    lp(4, true),
+                    PoolKind::LInf,
+                ]
+            }
+        }
+        PoolKind::Stochastic => &[PoolKind::Stochastic],
+        PoolKind::Draw { .. } => {
+            const {
+                &[
+                    PoolKind::Draw {
+                        seed: 5,
+                        index: false,
+                    },
+                    PoolKind::Draw {
+                        seed: 5,
+                        index: true,
+                    },
+                ]
+            }
+        }
     }
 }

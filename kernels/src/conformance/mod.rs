@@ -22,7 +22,7 @@ use crate::exec::{Executor, Serial, with_team};
 use crate::instance::Deviation;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Params, Plan, PlanCx, RunArgs};
-use crate::problem::{Op, Problem};
+use crate::problem::{Op, PoolKind, Problem};
 use crate::reference::{self, Operands};
 use crate::reorder::reorder;
 use crate::tensor::{
@@ -122,6 +122,14 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         Op::BatchNorm(_) => 3,
         Op::Statistics(maps) => maps.per_channel(),
     };
+    // How large an output can be: sums of powers are not divided.
+    let magnitude = match &problem.op {
+        Op::Pool(pool) => match pool.kind {
+            PoolKind::Lp { p, mean: false } => magnitude * (terms as f64).powf(1.0 / f64::from(p)),
+            _ => magnitude,
+        },
+        _ => magnitude,
+    };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
     let bound = accuracy.tolerance(terms + epilogue, magnitude, magnitude);
     if largest == 0.0 {
@@ -202,7 +210,30 @@ pub fn check(
             tolerance: allowed,
         });
     }
+    if matches!(problem.op, Op::Pool(_)) {
+        nans_win(plan.as_ref()).map_err(fail)?;
+    }
     Ok(outcome.expect("two tiers were run"))
+}
+
+/// That a pooling's outputs are NaN where a window has one, and only there.
+fn nans_win(plan: &dyn Plan) -> Result<(), String> {
+    let problem = &plan.spec().problem;
+    let mut data = Data::new(problem, Fill::Uniform, 8);
+    for i in (3..data.src.len()).step_by(29) {
+        // Of both signs: hardware's maxima care for bits and for the order of operands.
+        data.src[i] = f32::NAN.copysign(data.src[i]);
+    }
+    let expected = reference::compute(problem, data.operands(), &Serial);
+    let output = Guarded::new(plan, data.operands()).run(&Serial)?;
+    let wrong = (output.iter().zip(&expected)).position(|(y, want)| y.is_nan() != want.is_nan());
+    match wrong {
+        Some(at) => Err(format!(
+            "with NaNs in the source, element {at} is {} for {}",
+            output[at], expected[at]
+        )),
+        None => Ok(()),
+    }
 }
 
 fn worst(output: &[f32], reference: &[f64]) -> usize {

@@ -12,11 +12,12 @@
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
 //! * [`fold`]: what a pooling makes of a window;
-//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps;
+//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`] for stochastic draws;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
 pub mod cook_toom;
+pub mod draw;
 pub mod fold;
 pub mod gemm;
 pub mod grouped;

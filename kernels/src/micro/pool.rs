@@ -90,7 +90,7 @@ pub struct Span {
     pub first: usize,
     /// Elements inside the input.
     pub len: usize,
-    /// Elements that a mean divides by.
+    /// Elements that a mean divides by; 1 for a sum.
     pub count: usize,
 }
 
@@ -103,14 +103,14 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The axis of these windows.
-    pub fn new(window: Window) -> Self {
+    /// The axis of these windows, whose folds are divided by the number of their elements or not.
+    pub fn new(window: Window, divided: bool) -> Self {
         let span = |o| {
             let inside = window.inside(o);
             Span {
                 first: window.at(o, inside.start),
                 len: inside.len(),
-                count: window.count(o),
+                count: if divided { window.count(o) } else { 1 },
             }
         };
         Axis {
@@ -242,9 +242,13 @@ impl<'a, F> Row<'a, F> {
         } = self.across.window;
         let strips = F::STRIPS && dilation == 1 && self.channels >= S::F32_LANES;
         match (kernel, stride) {
-            (3, 2) if strips => self.strips::<S, P, 3, 2, 9>(simd, out, watches),
-            (3, 1) if strips => self.strips::<S, P, 3, 1, 6>(simd, out, watches),
-            (2, 2) if strips => self.strips::<S, P, 2, 2, 8>(simd, out, watches),
+            // Two at once of a fold of two vectors: 16 registers hold their columns.
+            (3, 2) if strips && P == 1 => self.strips::<S, P, 3, 2, 9, 4>(simd, out, watches),
+            (3, 1) if strips && P == 1 => self.strips::<S, P, 3, 1, 6, 4>(simd, out, watches),
+            (2, 2) if strips && P == 1 => self.strips::<S, P, 2, 2, 8, 4>(simd, out, watches),
+            (3, 2) if strips => self.strips::<S, P, 3, 2, 5, 2>(simd, out, watches),
+            (3, 1) if strips => self.strips::<S, P, 3, 1, 4, 2>(simd, out, watches),
+            (2, 2) if strips => self.strips::<S, P, 2, 2, 4, 2>(simd, out, watches),
             _ => self.side_by_side(simd, out),
         }
     }
@@ -297,9 +301,17 @@ impl<'a, F> Row<'a, F> {
         self.singly(simd, fours..all, out);
     }
 
-    /// All windows of the row, of `K` columns at a stride of `T`; four of them cover `COLS` columns.
+    /// All windows of the row, of `K` columns at a stride of `T`: `N` of them, which cover `COLS` columns, at
+    /// once.
     #[inline(always)]
-    fn strips<S: KernelSimd, const P: usize, const K: usize, const T: usize, const COLS: usize>(
+    fn strips<
+        S: KernelSimd,
+        const P: usize,
+        const K: usize,
+        const T: usize,
+        const COLS: usize,
+        const N: usize,
+    >(
         &self,
         simd: S,
         out: &mut [f32],
@@ -308,15 +320,15 @@ impl<'a, F> Row<'a, F> {
         F: Fold<P>,
     {
         let Range { start, end } = self.across.whole;
-        let fours = start + end.saturating_sub(start) / SIDE_BY_SIDE * SIDE_BY_SIDE;
-        for x in (start..fours).step_by(SIDE_BY_SIDE) {
-            self.strip::<S, P, K, T, COLS, SIDE_BY_SIDE>(simd, x, out, watches);
+        let strips = start + end.saturating_sub(start) / N * N;
+        for x in (start..strips).step_by(N) {
+            self.strip::<S, P, K, T, COLS, N>(simd, x, out, watches);
         }
-        for x in fours..end {
+        for x in strips..end {
             self.strip::<S, P, K, T, K, 1>(simd, x, out, watches);
         }
         self.singly(simd, 0..start, out);
-        self.singly(simd, fours.max(end)..self.across.window.out, out);
+        self.singly(simd, strips.max(end)..self.across.window.out, out);
     }
 
     /// `N` whole windows from `x` on, of `K` columns at a stride of `T`; together they cover `COLS`.
@@ -339,7 +351,8 @@ impl<'a, F> Row<'a, F> {
     {
         const { assert!(COLS == (N - 1) * T + K) };
         let (fold, pixel, down, rows) = (self.fold, self.channels, self.down, self.rows);
-        let count = simd.splat_f32s((rows.count * K) as f32);
+        let columns = self.across.spans[x];
+        let scale = simd.splat_f32s(1.0 / (rows.count * columns.count) as f32);
         let at = (rows.first * self.across.window.size + self.across.window.at(x, 0)) * pixel;
         let from = &self.map[at..][..(rows.len - 1) * down + COLS * pixel];
         let to = &mut out[x * pixel..][..N * pixel];
@@ -365,7 +378,7 @@ impl<'a, F> Row<'a, F> {
                 for column in &columns[n * T + 1..n * T + K] {
                     window = fold.merge(simd, window, *column);
                 }
-                let y = fold.finish(simd, window, count);
+                let y = fold.finish(simd, window, scale);
                 // SAFETY: the vector is in one of the pixels of `to`.
                 unsafe { store::<S>(to.as_mut_ptr().add(n * pixel + c), y) };
             }
@@ -391,7 +404,7 @@ impl<'a, F> Row<'a, F> {
             ..
         } = self.across.window;
         let columns = self.across.spans[x];
-        let count = simd.splat_f32s((rows.count * columns.count) as f32);
+        let scale = simd.splat_f32s(1.0 / (rows.count * columns.count) as f32);
         let (step, right) = (stride * pixel, dilation * pixel);
         let first = (rows.first * size + columns.first) * pixel;
         let reach = (rows.len - 1) * self.down + (columns.len - 1) * right + (N - 1) * step + pixel;
@@ -412,7 +425,7 @@ impl<'a, F> Row<'a, F> {
         for (n, state) in states.into_iter().enumerate() {
             let out = &mut out[n * pixel + c..][..S::F32_LANES];
             // SAFETY: a slice of as many lanes.
-            unsafe { store::<S>(out.as_mut_ptr(), fold.finish(simd, state, count)) };
+            unsafe { store::<S>(out.as_mut_ptr(), fold.finish(simd, state, scale)) };
         }
     }
 }

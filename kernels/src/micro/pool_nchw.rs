@@ -27,8 +27,8 @@ pub struct PoolMaps<'a> {
     pub vertical: &'a Axis,
     /// Across.
     pub horizontal: &'a Axis,
-    /// For each output column, how many columns a mean divides by ([`column_counts`]).
-    pub counts: &'a [f32],
+    /// For each output column, one over the columns that a mean divides by ([`column_scales`]).
+    pub scales: &'a [f32],
     /// The first output row.
     pub first: usize,
     /// For each map, its output rows.
@@ -54,10 +54,13 @@ pub fn scratch_len(horizontal: &Window) -> usize {
     ROWS * STATES * row_len(horizontal)
 }
 
-/// For each output column, how many columns a mean divides by, and ones for the lanes beyond.
-pub fn column_counts(horizontal: &Axis) -> Vec<f32> {
-    let counts = horizontal.spans().iter().map(|span| span.count as f32);
-    counts.chain([1.0; LANES]).collect()
+/// For each output column, one over the columns that a mean divides by, and ones for the lanes beyond.
+pub fn column_scales(horizontal: &Axis) -> Vec<f32> {
+    let scales = horizontal
+        .spans()
+        .iter()
+        .map(|span| 1.0 / span.count as f32);
+    scales.chain([1.0; LANES]).collect()
 }
 
 /// Floats from a part of a folded row to the next: the row's even columns, or its odd ones, or all.
@@ -102,13 +105,13 @@ impl ReduceTask for PoolMaps<'_> {
         for (i, part) in scratch.chunks_exact_mut(row).enumerate() {
             part.fill(fold.nothing(pulp::Scalar::new())[i % P]);
         }
-        assert!(self.counts.len() >= across.out + LANES);
+        assert!(self.scales.len() >= across.out + LANES);
         let rows = Rows {
             down: self.vertical,
             across: self.horizontal,
             pitch: pitch(&across),
             row,
-            counts: self.counts,
+            scales: self.scales,
             last_input: last_lanes(simd, across.size),
             last_output: last_lanes(simd, across.out),
             fold,
@@ -124,10 +127,9 @@ impl ReduceTask for PoolMaps<'_> {
 
 /// The lanes that a row of `len` has in its last vector.
 #[inline(always)]
-fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> MemMask<S::m32s> {
+fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
     let lanes = (len - 1) % S::F32_LANES + 1;
-    // Built anew, it is an ordinary operand of loads and stores.
-    MemMask::new(simd.mask_between_m32s(0, lanes as u32).mask())
+    simd.mask_between_m32s(0, lanes as u32).mask()
 }
 
 /// What all rows of outputs have in common.
@@ -137,9 +139,9 @@ struct Rows<'a, M, F> {
     /// Floats from a part of a folded row to the next, and of a folded row.
     pitch: usize,
     row: usize,
-    counts: &'a [f32],
-    last_input: MemMask<M>,
-    last_output: MemMask<M>,
+    scales: &'a [f32],
+    last_input: M,
+    last_output: M,
     fold: F,
 }
 
@@ -175,7 +177,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
         }
         let folded = scratch.chunks_exact(P * self.row);
         for ((span, out), folded) in spans.iter().zip(out.chunks_exact_mut(width)).zip(folded) {
-            let rows = span.count as f32;
+            let rows = 1.0 / span.count as f32;
             match (kernel, stride) {
                 (_, 3..) => self.pick::<P>(rows, folded, out),
                 (2, _) => self.across::<S, P, 2>(simd, rows, folded, out),
@@ -265,7 +267,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
             let v = unsafe {
                 let from = map.as_ptr().add(r * step + x);
                 if last {
-                    simd.mask_load_ptr_f32s(self.last_input, from)
+                    simd.mask_load_ptr_f32s(MemMask::new(self.last_input), from)
                 } else {
                     let [v] = load::<S, 1>(from);
                     v
@@ -283,7 +285,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
         }
         if last {
             for (state, nothing) in state.iter_mut().zip(self.fold.nothing(simd)) {
-                *state = simd.select_f32s(self.last_input.mask(), *state, nothing);
+                *state = simd.select_f32s(self.last_input, *state, nothing);
             }
         }
         state
@@ -307,7 +309,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
         assert!(across.stride == parts && kernel == across.kernel);
         assert!(out.len().next_multiple_of(LANES) + reach <= self.pitch);
         assert!(folded.len() >= P * self.row && self.row == parts * self.pitch);
-        assert!(self.counts.len() >= out.len() + LANES);
+        assert!(self.scales.len() >= out.len() + LANES);
         let mut x = 0;
         while x < out.len() {
             let mut state = [simd.splat_f32s(0.0); P];
@@ -329,15 +331,15 @@ impl<M: Copy, F> Rows<'_, M, F> {
                     self.fold.merge(simd, state, tap)
                 };
             }
-            // SAFETY: `counts` has a vector beyond the outputs.
-            let [columns] = unsafe { load::<S, 1>(self.counts.as_ptr().add(x)) };
-            let count = simd.mul_f32s(columns, simd.splat_f32s(rows));
-            let y = self.fold.finish(simd, state, count);
+            // SAFETY: `scales` has a vector beyond the outputs.
+            let [columns] = unsafe { load::<S, 1>(self.scales.as_ptr().add(x)) };
+            let scale = simd.mul_f32s(columns, simd.splat_f32s(rows));
+            let y = self.fold.finish(simd, state, scale);
             // SAFETY: a vector of the outputs, or what there is of the last.
             unsafe {
                 let to = out.as_mut_ptr().add(x);
                 if x + S::F32_LANES > out.len() {
-                    simd.mask_store_ptr_f32s(self.last_output, to, y);
+                    simd.mask_store_ptr_f32s(MemMask::new(self.last_output), to, y);
                 } else {
                     store::<S>(to, y);
                 }
@@ -360,7 +362,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 let column = std::array::from_fn(|p| folded[p * self.row + at]);
                 state = self.fold.merge(scalar, state, column);
             }
-            *out = self.fold.finish(scalar, state, rows * self.counts[x]);
+            *out = self.fold.finish(scalar, state, rows * self.scales[x]);
         }
     }
 }
@@ -391,7 +393,7 @@ impl SimdTask for PlainMeans<'_> {
             }
             if !rest.is_empty() {
                 // SAFETY: as many floats as the mask has lanes.
-                let x = unsafe { simd.mask_load_ptr_f32s(lanes, rest.as_ptr()) };
+                let x = unsafe { simd.mask_load_ptr_f32s(MemMask::new(lanes), rest.as_ptr()) };
                 a = simd.add_f32s(a, x);
             }
             *out = simd.reduce_sum_f32s(simd.add_f32s(a, b)) / map.len() as f32;

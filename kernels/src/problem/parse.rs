@@ -1,6 +1,6 @@
 //! Reads the text form that `text.rs` describes.
 
-use super::text::pool_names;
+use super::text::pool_kind;
 use super::{
     ConvSpec, DType, DTypes, Epilogue, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
     ShapeError,
@@ -167,14 +167,7 @@ impl Flags {
             "--alg" => {
                 let word = value.to_ascii_lowercase();
                 let is = |name: &str| word.strip_prefix("convolution_").unwrap_or(&word) == name;
-                let pool = [
-                    PoolKind::Max,
-                    PoolKind::AvgIncludePad,
-                    PoolKind::AvgExcludePad,
-                ]
-                .into_iter()
-                .find(|kind| pool_names(*kind).contains(&word.as_str()));
-                self.alg = Some(match pool {
+                self.alg = Some(match pool_kind(&word) {
                     Some(kind) => Alg::Pool(kind),
                     None if is("direct") || is("auto") => Alg::Conv,
                     None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
@@ -182,7 +175,7 @@ impl Flags {
                     None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
                     None => {
                         return Err(format!(
-                            "unknown --alg={value}: expected max, avg_p or avg_np; relu or linear for --eltwise, add for --binary"
+                            "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index; relu or linear for --eltwise, add for --binary"
                         ));
                     }
                 });

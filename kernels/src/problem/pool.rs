@@ -14,6 +14,40 @@ pub enum PoolKind {
     AvgIncludePad,
     /// The sum over the number of elements inside the input.
     AvgExcludePad,
+    /// (sum |x|^p)^(1/p) over the elements inside the input, as in ONNX's LpPool; p = 2 is L2 pooling. In
+    /// f32 |x|^p may overflow or vanish where p is large: |x| up to 1e4 is safe up to p = 9.
+    Lp {
+        /// From 1 to [`PoolKind::MAX_P`].
+        p: u32,
+        /// Divide the sum by the number of elements inside the input: the root mean square for p = 2,
+        /// which lies between average and maximum of |x|.
+        mean: bool,
+    },
+    /// The largest |x|: the limit of [`PoolKind::Lp`].
+    LInf,
+    /// sum a^2 / sum a over the elements inside the input with a = max(x, 0), and 0 where all are 0:
+    /// stochastic pooling at inference (Zeiler and Fergus 2013), which is defined on what a ReLU leaves.
+    Stochastic,
+    /// Stochastic pooling in training: one of the elements inside the input, drawn with the probability
+    /// a / sum a, a = max(x, 0). Where all are 0 there is no draw: the output is 0, and the index that of
+    /// the window's first element inside the input.
+    ///
+    /// The draw is part of the definition, in f32: with running sums s_k of a, in the order of rows and
+    /// columns, and [`uniform`](crate::data::uniform)`(seed, i)` = u for the i-th output in NCHW order, it
+    /// is the last element with a_k > 0 and s_(k-1) <= u s. So it depends on no layout and no thread.
+    Draw {
+        /// Of the generator.
+        seed: u64,
+        /// Put out where the element is, row * width + column in its map, in place of its value.
+        index: bool,
+    },
+}
+
+impl PoolKind {
+    /// The largest p of [`PoolKind::Lp`].
+    pub const MAX_P: u32 = 64;
+    /// The most elements of a map in which [`PoolKind::Draw`] can put out an index: f32 has them all.
+    const MAX_INDEX: usize = 1 << 24;
 }
 
 /// A pooling as someone asks for it.
@@ -66,6 +100,19 @@ impl TryFrom<PoolSpec> for PoolShape {
             ("vertical dilation", spec.dilation[0]),
             ("horizontal dilation", spec.dilation[1]),
         ])?;
+        if let PoolKind::Lp { p, .. } = spec.kind {
+            check((1..=PoolKind::MAX_P).contains(&p), || {
+                format!("p is {p}: it must be from 1 to {}", PoolKind::MAX_P)
+            })?;
+        }
+        if let PoolKind::Draw { index: true, .. } = spec.kind {
+            check(spec.h.saturating_mul(spec.w) <= PoolKind::MAX_INDEX, || {
+                let [h, w] = [spec.h, spec.w];
+                format!(
+                    "an index in a map of {h}x{w} isn't exact in f32: use one of up to 2^24 elements"
+                )
+            })?;
+        }
         // The axes are those of a convolution.
         let Pad {
             top,

@@ -122,7 +122,12 @@ fn errors_say_what_is_wrong() {
             "2 groups don't divide 3 input channels",
         ),
         ("mb1ic1000000ih1000000oc4kh3ph1", "must be below 2^48"),
-        ("--alg=min mb1ic3ih8kh3", "expected max, avg_p or avg_np"),
+        ("--alg=min mb1ic3ih8kh3", "expected max, avg_p, avg_np"),
+        ("--alg=lp0 mb1ic3ih8kh3", "p is 0: it must be from 1 to 64"),
+        (
+            "--alg=draw1_index mb1ic1ih5000kh3",
+            "of up to 2^24 elements",
+        ),
         ("--pool --alg=max mb1ic3ih8kh3ph3", "wholly in the padding"),
         ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
         ("--overhang=1x1 mb1ic3ih8oc4kh3ph1", "for poolings"),
@@ -226,6 +231,18 @@ fn problems() -> impl Strategy<Value = Problem> {
         PoolKind::Max,
         PoolKind::AvgIncludePad,
         PoolKind::AvgExcludePad,
+        PoolKind::Lp { p: 2, mean: false },
+        PoolKind::Lp { p: 3, mean: true },
+        PoolKind::LInf,
+        PoolKind::Stochastic,
+        PoolKind::Draw {
+            seed: u64::MAX,
+            index: false,
+        },
+        PoolKind::Draw {
+            seed: 0,
+            index: true,
+        },
     ];
     let kind = prop::sample::select(kinds.to_vec());
     (conv_specs(), epilogue, any::<bool>(), kind, any::<bool>()).prop_filter_map(

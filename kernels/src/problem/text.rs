@@ -21,23 +21,61 @@
 //! benchdnn's own default is `FWD_B`: say `--dir=FWD_D` there to leave the bias out.
 //! `--attr-post-ops=add:f32:per_tensor+relu` residual and ReLU, `--dt=src:weights:dst` or `--dt=all`
 //! the types, `--pool --alg=max|avg_p|avg_np` a pooling (average with and without its padding).
+//! `--alg=lp2`, `lp2_mean` (and so on for other p), `lpinf`, `stochastic`, `draw7` and `draw7_index` (for a
+//! seed of 7) are our own kinds of pooling.
 //! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
 //! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
 //! normalisation by given statistics, scale and shift. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
-//! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and columns of a ceil-mode pooling that reach beyond
-//! the padding and don't count in `avg_p`'s divisor, which benchdnn can't say.
+//! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
+//! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
+//! benchdnn can't say.
 
 use super::{DTypes, Epilogue, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
-/// benchdnn's names of a pooling's kind, short and long.
-pub(super) fn pool_names(kind: PoolKind) -> [&'static str; 2] {
+/// A pooling's kind as `--alg` has it: benchdnn's short names, and ours for what it doesn't know.
+pub(super) fn pool_name(kind: PoolKind) -> String {
     match kind {
-        PoolKind::Max => ["max", "pooling_max"],
-        PoolKind::AvgIncludePad => ["avg_p", "pooling_avg_include_padding"],
-        PoolKind::AvgExcludePad => ["avg_np", "pooling_avg_exclude_padding"],
+        PoolKind::Max => "max".into(),
+        PoolKind::AvgIncludePad => "avg_p".into(),
+        PoolKind::AvgExcludePad => "avg_np".into(),
+        PoolKind::Lp { p, mean: false } => format!("lp{p}"),
+        PoolKind::Lp { p, mean: true } => format!("lp{p}_mean"),
+        PoolKind::LInf => "lpinf".into(),
+        PoolKind::Stochastic => "stochastic".into(),
+        PoolKind::Draw { seed, index: false } => format!("draw{seed}"),
+        PoolKind::Draw { seed, index: true } => format!("draw{seed}_index"),
     }
+}
+
+/// The kind of a name, short or benchdnn's long one, in small letters.
+pub(super) fn pool_kind(name: &str) -> Option<PoolKind> {
+    Some(match name {
+        "max" | "pooling_max" => PoolKind::Max,
+        "avg_p" | "pooling_avg_include_padding" => PoolKind::AvgIncludePad,
+        "avg_np" | "pooling_avg_exclude_padding" => PoolKind::AvgExcludePad,
+        "lpinf" => PoolKind::LInf,
+        "stochastic" => PoolKind::Stochastic,
+        _ if name.starts_with("draw") => {
+            let seed = name.strip_prefix("draw")?;
+            let (seed, index) = match seed.strip_suffix("_index") {
+                Some(seed) => (seed, true),
+                None => (seed, false),
+            };
+            let seed = seed.parse().ok()?;
+            PoolKind::Draw { seed, index }
+        }
+        _ => {
+            let p = name.strip_prefix("lp")?;
+            let (p, mean) = match p.strip_suffix("_mean") {
+                Some(p) => (p, true),
+                None => (p, false),
+            };
+            let p = p.parse().ok()?;
+            PoolKind::Lp { p, mean }
+        }
+    })
 }
 
 impl fmt::Display for Problem {
@@ -60,8 +98,7 @@ impl Problem {
         match op {
             Op::Conv(_) => {}
             Op::Pool(pool) => {
-                let [name, _] = pool_names(pool.kind);
-                write!(f, "--pool --alg={name} ")?;
+                write!(f, "--pool --alg={} ", pool_name(pool.kind))?;
                 let [over_h, over_w] = pool.overhang();
                 if [over_h, over_w] != [0, 0] {
                     write!(f, "--overhang={over_h}x{over_w} ")?;

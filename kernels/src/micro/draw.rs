@@ -1,0 +1,144 @@
+//! Stochastic pooling in training: draws, where lanes are channels.
+//!
+//! A window is read twice, for the sum of its activations and for the element at which the running sum
+//! passes a random part of it; all lanes go through all elements and keep the last that was eligible.
+#![allow(unsafe_code)]
+
+use super::gemm::{load, store};
+use super::pool::{Axis, Span};
+use crate::arch::KernelSimd;
+use crate::data::uniform;
+use crate::exec::RowsMut;
+use crate::isa::SimdTask;
+
+/// Some rows of the outputs of some images on NHWC.
+pub struct DrawPixels<'a> {
+    /// The images, one behind the other.
+    pub images: &'a [f32],
+    /// Their channels.
+    pub channels: usize,
+    /// Down.
+    pub vertical: &'a Axis,
+    /// Across.
+    pub horizontal: &'a Axis,
+    /// The first image's number in the batch.
+    pub image: usize,
+    /// The first output row.
+    pub first: usize,
+    /// For each image, its output rows.
+    pub out: RowsMut<'a, f32>,
+    /// Of the generator.
+    pub seed: u64,
+    /// Whether to put out indices in place of values.
+    pub index: bool,
+}
+
+impl SimdTask for DrawPixels<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(mut self, simd: S) {
+        let (down, across) = (self.vertical.window(), self.horizontal.window());
+        let (map, row) = (
+            down.size * across.size * self.channels,
+            across.out * self.channels,
+        );
+        for (m, image) in (0..self.out.rows()).zip(self.images.chunks_exact(map)) {
+            for (i, out) in self.out.row(m).chunks_exact_mut(row).enumerate() {
+                let y = self.first + i;
+                for (x, out) in out.chunks_exact_mut(self.channels).enumerate() {
+                    // Where this pixel of the first channel is in NCHW order, and from a channel to the next.
+                    let step = down.out * across.out;
+                    let first = (self.image + m) * self.channels * step + y * across.out + x;
+                    let pixel = Pixel {
+                        image,
+                        rows: self.vertical.spans()[y],
+                        columns: self.horizontal.spans()[x],
+                        dilation: [down.dilation, across.dilation],
+                        width: across.size,
+                        seed: self.seed,
+                        index: self.index,
+                    };
+                    if self.channels < S::F32_LANES {
+                        for c in 0..self.channels {
+                            pixel.draw(pulp::Scalar::new(), c, first + c * step, step, out);
+                        }
+                        continue;
+                    }
+                    let last = self.channels - S::F32_LANES;
+                    for c in (0..self.channels).step_by(S::F32_LANES) {
+                        let c = c.min(last);
+                        pixel.draw(simd, c, first + c * step, step, out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One window of all channels.
+struct Pixel<'a> {
+    image: &'a [f32],
+    rows: Span,
+    columns: Span,
+    dilation: [usize; 2],
+    width: usize,
+    seed: u64,
+    index: bool,
+}
+
+impl Pixel<'_> {
+    /// Draws for a vector of channels from `c` on, the outputs `output`, `output + step` ... in NCHW order.
+    #[inline(always)]
+    fn draw<S: KernelSimd>(&self, simd: S, c: usize, output: usize, step: usize, out: &mut [f32]) {
+        let (rows, columns, channels) = (self.rows, self.columns, out.len());
+        let [down, right] = self.dilation;
+        let zero = simd.splat_f32s(0.0);
+        let first = rows.first * self.width + columns.first;
+        let last = first + (rows.len - 1) * down * self.width + (columns.len - 1) * right;
+        assert!((last + 1) * channels <= self.image.len() && c + S::F32_LANES <= channels);
+        let mut sum = zero;
+        for r in 0..rows.len {
+            for s in 0..columns.len {
+                let place = first + r * down * self.width + s * right;
+                // SAFETY: in the last element's pixel at most, as asserted.
+                let [x] = unsafe { load::<S, 1>(self.image.as_ptr().add(place * channels + c)) };
+                sum = simd.add_f32s(sum, simd.at_least(zero, x));
+            }
+        }
+        let mut random = zero;
+        let lanes = bytemuck::cast_slice_mut::<_, f32>(std::slice::from_mut(&mut random));
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane = uniform(self.seed, (output + i * step) as u64);
+        }
+        let threshold = simd.mul_f32s(random, sum);
+        let mut before = zero;
+        let mut drawn = if self.index {
+            simd.splat_f32s(first as f32)
+        } else {
+            zero
+        };
+        for r in 0..rows.len {
+            for s in 0..columns.len {
+                let place = first + r * down * self.width + s * right;
+                // SAFETY: as above.
+                let [x] = unsafe { load::<S, 1>(self.image.as_ptr().add(place * channels + c)) };
+                let a = simd.at_least(zero, x);
+                let eligible = simd.and_m32s(
+                    simd.less_than_f32s(zero, a),
+                    simd.less_than_or_equal_f32s(before, threshold),
+                );
+                let this = if self.index {
+                    simd.splat_f32s(place as f32)
+                } else {
+                    a
+                };
+                drawn = simd.select_f32s(eligible, this, drawn);
+                before = simd.add_f32s(before, a);
+            }
+        }
+        // The sum is NaN where an element is.
+        let drawn = simd.select_f32s(simd.equal_f32s(sum, sum), drawn, sum);
+        // SAFETY: a vector of this pixel's channels, as asserted.
+        unsafe { store::<S>(out.as_mut_ptr().add(c), drawn) };
+    }
+}
