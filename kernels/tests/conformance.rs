@@ -6,28 +6,6 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// One problem for each kind of kernel, to ask a plan where its edges are.
-const PROBES: [&str; 18] = [
-    "g16mb1ic16ih14oc16oh14kh3ph1",
-    "mb1ic16ih14oc32oh14kh3ph1",
-    "mb1ic16ih14oc32oh14kh1ph0",
-    "mb1ic16ih14oc32oh14kh5ph2",
-    "mb1ic16ih14oc32oh7kh3sh2ph1",
-    "mb1ic3ih17oc32oh9kh5sh2ph2",
-    "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
-    "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",
-    "--ip mb2ic16ih2oc32",
-    "--eltwise --alg=linear 1x16x7x7",
-    "--eltwise --alg=relu 1x16x7x7",
-    "--binary --alg=add 1x16x7x7:1x16x7x7",
-    "--binary --alg=add 1x16x7x7:1x16x1x1",
-    "--bnorm --flags=GCH mb1ic16ih7",
-    "--statistics mb1ic16ih7",
-    "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
-    "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
-    "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
-];
-
 fn main() {
     let required = required_isas().unwrap_or_else(|e| {
         eprintln!("CONVROOF_REQUIRE_ISA: {e}");
@@ -60,7 +38,7 @@ fn conforms(variant: Variant) -> Result<(), Failed> {
     let count = if variant.isa.is_emulated() { 40 } else { 80 };
 
     let (mut passed, mut refused) = (0, 0);
-    for probe in PROBES {
+    for probe in cases::PROBES {
         let problem: Problem = probe.parse().map_err(|e| format!("{probe}: {e}"))?;
         let Ok(plan) = variant.algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
             continue;

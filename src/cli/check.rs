@@ -96,23 +96,6 @@ pub(super) fn verdict(lines: &[Line]) -> Result<()> {
     }
 }
 
-/// Problems for which a plan says where its edges are.
-const PROBES: [&str; 13] = [
-    "mb1ic16ih14oc32oh14kh3ph1",
-    "mb1ic16ih14oc32oh14kh1ph0",
-    "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
-    "--pool --alg=avg_np mb1ic16ih7oh1kh7ph0",
-    "--ip mb2ic16ih2oc32",
-    "--eltwise --alg=linear 1x16x7x7",
-    "--eltwise --alg=relu 1x16x7x7",
-    "--binary --alg=add 1x16x7x7:1x16x7x7",
-    "--binary --alg=add 1x16x7x7:1x16x1x1",
-    "--bnorm --flags=GCH mb1ic16ih7",
-    "--statistics mb1ic16ih7",
-    "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
-    "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
-];
-
 /// Checks variants on small shapes and on problems. Variants of instruction sets that this CPU lacks
 /// are left out.
 pub(super) fn check(
@@ -155,7 +138,7 @@ fn small_shapes(variant: &Variant) -> Result<Line> {
         failures: Vec::new(),
     };
     let caches = Default::default();
-    for probe in PROBES {
+    for probe in cases::PROBES {
         let problem: Problem = probe.parse()?;
         let Ok(plan) = variant.algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
             continue;

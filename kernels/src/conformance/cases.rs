@@ -235,6 +235,28 @@ fn tuning(rng: &mut Rng) -> Tuning {
 /// Kernel sizes for algorithms that take any.
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
+/// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
+pub const PROBES: [&str; 18] = [
+    "g16mb1ic16ih14oc16oh14kh3ph1",
+    "mb1ic16ih14oc32oh14kh3ph1",
+    "mb1ic16ih14oc32oh14kh1ph0",
+    "mb1ic16ih14oc32oh14kh5ph2",
+    "mb1ic16ih14oc32oh7kh3sh2ph1",
+    "mb1ic3ih17oc32oh9kh5sh2ph2",
+    "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",
+    "--ip mb2ic16ih2oc32",
+    "--eltwise --alg=linear 1x16x7x7",
+    "--eltwise --alg=relu 1x16x7x7",
+    "--binary --alg=add 1x16x7x7:1x16x7x7",
+    "--binary --alg=add 1x16x7x7:1x16x1x1",
+    "--bnorm --flags=GCH mb1ic16ih7",
+    "--statistics mb1ic16ih7",
+    "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
+];
+
 /// The cases for an operation and edges: what a variant's conformance test loops over.
 pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     match op {
