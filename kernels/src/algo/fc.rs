@@ -9,10 +9,11 @@ use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source, StreamedPixels};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::matvec::{AHEAD, PanelTimesVector};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
+use crate::micro::pixels::StreamedPixels;
 use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec,
     RunArgs, Unsupported, f32_conv,

@@ -9,7 +9,7 @@ use super::indirect::IndirectPlan;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
-use crate::micro::gemm::{BlockedPixels, MatrixRows};
+use crate::micro::pixels::{BlockedPixels, MatrixRows};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };

@@ -17,8 +17,9 @@ use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::gemm::{Finish, MatrixRows, PanelTimesPixels, Source};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
+use crate::micro::pixels::MatrixRows;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported,

@@ -38,8 +38,9 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::cook_toom::{self, Scheme};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source, StreamedPixels};
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
+use crate::micro::pixels::StreamedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
 use crate::phase::{Laps, Phase};
 use crate::plan::{
@@ -66,7 +67,7 @@ macro_rules! algorithms {
                         summary: concat!("Winograd ", $summary, " on NCHW16c, any padding"),
                         isas: &Isa::ALL,
                         accuracy: Accuracy::Transformed {
-                            amplification: cook_toom::$scheme::MATRICES.amplification(),
+                            amplification: cook_toom::$scheme::MATRICES.worst_amplification(),
                             channel_terms: cook_toom::$scheme::MATRICES.taps.pow(2),
                         },
                     };

@@ -218,15 +218,33 @@ impl Matrices {
         let mut sum = 0.0;
         let mut i = 0;
         while i < self.outputs {
-            let mut j = 0;
-            while j < self.products {
-                let a = self.a[i][j].to_f64();
-                sum += a * a * norm2(&self.b[j]) * norm2(&self.g[j]);
-                j += 1;
-            }
+            sum += self.amplification_at(i);
             i += 1;
         }
-        sum / (self.outputs * self.taps * self.taps) as f64
+        sum / self.outputs as f64
+    }
+
+    /// The same at a tile's worst output: what a bound of the largest error rests on. The highest powers of
+    /// the points meet there.
+    pub const fn worst_amplification(&self) -> f64 {
+        let mut worst = 0.0;
+        let mut i = 0;
+        while i < self.outputs {
+            worst = f64::max(worst, self.amplification_at(i));
+            i += 1;
+        }
+        worst
+    }
+
+    const fn amplification_at(&self, output: usize) -> f64 {
+        let mut sum = 0.0;
+        let mut j = 0;
+        while j < self.products {
+            let a = self.a[output][j].to_f64();
+            sum += a * a * norm2(&self.b[j]) * norm2(&self.g[j]);
+            j += 1;
+        }
+        sum / (self.taps * self.taps) as f64
     }
 }
 
@@ -786,7 +804,16 @@ mod tests {
             F2x3S2::MATRICES.amplification(),
             F4x3S2::MATRICES.amplification(),
         ];
-        println!("{amplifications:.2?}");
+        let worst = [
+            F2x3::MATRICES.worst_amplification(),
+            F4x3::MATRICES.worst_amplification(),
+            F4x3Std::MATRICES.worst_amplification(),
+            F6x3::MATRICES.worst_amplification(),
+        ];
+        println!("{amplifications:.2?}, at the worst outputs {worst:.2?}");
+        for (worst, mean) in worst.into_iter().zip(amplifications) {
+            assert!((mean..4.0 * mean).contains(&worst));
+        }
         assert!((amplifications[0] - 5.0 / 9.0).abs() < 1e-12);
         assert!(amplifications[..4].is_sorted());
     }

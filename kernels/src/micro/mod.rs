@@ -3,6 +3,7 @@
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
 //! * [`tiles`]: how a run of pixels is cut into register tiles;
 //! * [`grouped`]: groups of up to 8 channels, lanes with lanes;
+//! * [`pixels`]: where a tile's inputs are;
 //! * [`indirection`]: where each output pixel's taps lie in the input;
 //! * [`outputs`]: where it writes, whatever the layout;
 //! * [`pack`]: weights in the order that the tile reads them;
@@ -12,7 +13,7 @@
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
 //! * [`fold`]: what a pooling makes of a window;
-//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`] for stochastic draws;
+//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`]: stochastic ones;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
@@ -25,6 +26,7 @@ pub mod indirection;
 pub mod matvec;
 pub mod outputs;
 pub mod pack;
+pub mod pixels;
 pub mod pointwise;
 pub mod pool;
 pub mod pool_nchw;

@@ -1,0 +1,219 @@
+//! Where register tiles find their inputs: [`Pixels`].
+//!
+//! Pixels a step apart ([`BlockedPixels`], [`MatrixRows`]), or an [`Indirection`] (Dukhan 2019, *The Indirect
+//! Convolution Algorithm*), where a pixel and a tap give an offset into the source, or none where the tap falls
+//! into padding; then a line of zeros is read, without a branch in the inner loop. Where each pixel has one tap,
+//! and none does, that is not asked ([`SingleTap`]).
+#![allow(unsafe_code)]
+
+use super::indirection::{Indirection, PADDING, SingleTap};
+use super::tiles::{Tiles, even_tiles};
+use crate::blocking::CHANNEL_BLOCK;
+use crate::tensor::CacheLine;
+
+/// Where the inputs of a run of output pixels are, and how register tiles take them.
+///
+/// # Safety
+/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
+/// Tiles are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
+pub unsafe trait Pixels: Copy {
+    /// How many elements in advance the weights are asked for, where they may come from so far that the
+    /// hardware's prefetcher needs help. Whether there is an answer is to be known to the compiler.
+    #[inline(always)]
+    fn weights_ahead(&self) -> Option<usize> {
+        None
+    }
+    /// Taps of the filter.
+    fn taps(&self) -> usize;
+    /// Output pixels in the run.
+    fn pixels(&self) -> usize;
+    /// The largest offset; none if every tap of every pixel falls into padding.
+    fn largest(&self) -> Option<usize>;
+    /// The register tiles, of at most `most` pixels each, one after the other.
+    fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles>;
+    /// Which of the run's pixels `P` of them from `first` on are, in that order.
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P];
+    /// Whether a tap falls into padding for all of `P` pixels from `first` on.
+    fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool;
+    /// Where the inputs of `P` pixels from `first` on are, for one tap.
+    fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
+}
+
+/// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
+macro_rules! one_tap_in_order {
+    (|$self:ident| $step:expr) => {
+        #[inline(always)]
+        fn taps(&self) -> usize {
+            1
+        }
+        #[inline(always)]
+        fn pixels(&self) -> usize {
+            self.pixels
+        }
+        #[inline(always)]
+        fn largest(&$self) -> Option<usize> {
+            $self.pixels.checked_sub(1).map(|last| last * $step)
+        }
+        #[inline(always)]
+        fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {
+            even_tiles(self.pixels, most)
+        }
+        #[inline(always)]
+        fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+            std::array::from_fn(|p| first + p)
+        }
+        #[inline(always)]
+        fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
+            false
+        }
+    };
+}
+
+/// Pixels of blocked channels that follow one another: a 1x1 convolution of stride 1, or Winograd's tiles.
+/// Their step is a constant, so that all of a tile's pixels share one address register.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockedPixels {
+    /// Output pixels in the run; the first is at the source's start.
+    pub pixels: usize,
+}
+
+// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
+unsafe impl Pixels for BlockedPixels {
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
+    }
+}
+
+/// The same, with weights that may come from far away.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamedPixels {
+    /// Output pixels in the run; the first is at the source's start.
+    pub pixels: usize,
+    /// How many elements in advance the weights are asked for; 0 asks for what is read anyway, which costs
+    /// nothing: FMAs take all the time that the loop has.
+    pub weights_ahead: usize,
+}
+
+// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
+unsafe impl Pixels for StreamedPixels {
+    #[inline(always)]
+    fn weights_ahead(&self) -> Option<usize> {
+        Some(self.weights_ahead)
+    }
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
+    }
+}
+
+/// Rows of a matrix: pixels of NHWC, or of an im2col matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixRows {
+    /// Output pixels in the run; the first is at the source's start.
+    pub pixels: usize,
+    /// Elements from a row to the next.
+    pub step: usize,
+}
+
+// SAFETY: the last row has the largest offset; tiles and positions are those of the run.
+unsafe impl Pixels for MatrixRows {
+    one_tap_in_order!(|self| self.step);
+
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        // Each opaque, or LLVM adds up the addresses again in each step of the reduction, an addition for each
+        // pixel; and each from the one before, or it computes them in vectors, whose registers the sums have.
+        let mut at = base.wrapping_add(first * self.step);
+        std::array::from_fn(|p| {
+            if p > 0 {
+                at = at.wrapping_add(self.step);
+            }
+            at = std::hint::black_box(at);
+            at
+        })
+    }
+}
+
+/// The most consecutive channels of a tap that are read from one set of pointers.
+pub const ZERO_RUN: usize = 64;
+
+/// What a tap that falls into padding reads.
+static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
+
+// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements; a buffer's tiles are
+// inside its block, of whose pixels its positions are a permutation.
+unsafe impl Pixels for Indirection<'_> {
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        self.taps()
+    }
+    #[inline(always)]
+    fn pixels(&self) -> usize {
+        self.pixels()
+    }
+    #[inline(always)]
+    fn largest(&self) -> Option<usize> {
+        self.largest().map(|o| o as usize)
+    }
+    #[inline(always)]
+    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
+        (*self).tiles().iter().copied()
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        self.positions(first).map(|p| p as usize)
+    }
+    #[inline(always)]
+    fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool {
+        self.offsets::<P>(tap, first).iter().all(|&o| o == PADDING)
+    }
+    #[inline(always)]
+    fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        let offsets = self.offsets::<P>(tap, first);
+        let mut at = [ZEROS.as_ptr().cast(); P];
+        for p in 0..P {
+            if offsets[p] != PADDING {
+                at[p] = base.wrapping_add(offsets[p] as usize);
+            }
+        }
+        at
+    }
+}
+
+// SAFETY: as above; no offset is `PADDING`.
+unsafe impl Pixels for SingleTap<'_> {
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn pixels(&self) -> usize {
+        self.block().pixels()
+    }
+    #[inline(always)]
+    fn largest(&self) -> Option<usize> {
+        self.block().largest().map(|o| o as usize)
+    }
+    #[inline(always)]
+    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
+        self.block().tiles().iter().copied()
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        std::array::from_fn(|p| first + p)
+    }
+    #[inline(always)]
+    fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        self.offsets::<P>(first)
+            .map(|offset| base.wrapping_add(offset as usize))
+    }
+}
