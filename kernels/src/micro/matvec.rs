@@ -3,7 +3,7 @@
 //! Each weight is read once, for one multiply-add: what counts is that lines arrive without a pause. So there are
 //! several sums of each output, or additions would wait for each other. Weights from memory are asked for well
 //! before the hardware's prefetchers would, which stop at each page; from a cache that only costs: 8 MB in L3 came at
-//! .75 of a plain read with prefetches, .98 without (Zen 4), 64 MB from memory at 1.01 with them, .99 without.
+//! .75 of a plain read with prefetches, .94 without (Zen 4), 64 MB from memory at 1.01 with them, .99 without.
 #![allow(unsafe_code)]
 
 use super::gemm::{load, store};
