@@ -14,7 +14,8 @@ use crate::problem::{ConvShape, Op, Pad, Problem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Operations of the direct definition, padding counted; a pooling counts one per window element. The
-    /// epilogue counts only where it is all that a layer does; a copy counts one per element.
+    /// epilogue counts only where it is all that a layer does; a copy counts one per element, and so does a
+    /// function such as e^x, whatever it is computed by.
     pub flops_nominal: u64,
     /// Operations that the plan performs, in lanes that padded channels occupy too.
     pub flops_executed: u64,
@@ -70,6 +71,8 @@ impl Cost {
             }
             // A sum; a difference, its square and their sum.
             Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
+            // The largest, a difference, e^x, the sum, a quotient.
+            Op::Softmax(_) => (5 * dst, dst, 0),
         };
         let residual = if problem.epilogue.residual {
             dst * dtypes.dst.size() as u64

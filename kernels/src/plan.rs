@@ -100,12 +100,21 @@ pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
 pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
     f32_only(problem)?;
     match &problem.op {
-        Op::Pool(_) if problem.epilogue != Default::default() => Err(Unsupported::new(
-            "a pooling takes no bias, ReLU or residual",
-        )),
-        Op::Pool(pool) => Ok(pool),
+        Op::Pool(pool) => no_epilogue(problem, "a pooling").map(|()| pool),
         _ => Err(Unsupported::new("computes poolings only")),
     }
+}
+
+/// That a problem has no epilogue.
+///
+/// # Errors
+/// When it has one; `layer` is what then takes none.
+pub fn no_epilogue(problem: &Problem, layer: &str) -> Result<(), Unsupported> {
+    if problem.epilogue == Default::default() {
+        return Ok(());
+    }
+    let reason = format!("{layer} takes no bias, ReLU or residual");
+    Err(Unsupported::new(reason))
 }
 
 /// That a problem is in f32.

@@ -49,6 +49,10 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     )
                 }
                 Op::Statistics(maps) => statistics(maps, operands.src, channel)[image],
+                Op::Softmax(_) => {
+                    let channels = || (0..c).map(|k| operands.src[(image * c + k) * h * w + i]);
+                    softmax(channels().map(f64::from).collect(), channel)
+                }
             };
             if problem.epilogue.bias {
                 *y += f64::from(operands.bias[channel]);
@@ -212,6 +216,13 @@ fn statistics(maps: &Maps, src: &[f32], channel: usize) -> [f64; 2] {
         mean,
         elements().map(|x| (x - mean).powi(2)).sum::<f64>() / count,
     ]
+}
+
+/// The softmax of some values, at one of them.
+fn softmax(x: Vec<f64>, at: usize) -> f64 {
+    let max = largest(&x);
+    let sum: f64 = x.iter().map(|x| (x - max).exp()).sum();
+    (x[at] - max).exp() / sum
 }
 
 /// Which element [`PoolKind::Draw`] draws, in the f32 arithmetic that it is defined in; none of NaNs.

@@ -37,6 +37,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::pointwise::BATCH_NORM_STREAM,
     &algo::statistics::TwoPass,
     &algo::statistics::Welford,
+    &algo::softmax::Softmax,
     &algo::pooling::MAX,
     &algo::pooling::AVG,
     &algo::pooling::GLOBAL_AVG,

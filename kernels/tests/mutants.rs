@@ -175,7 +175,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 5] = [
+const OTHERS: [(&str, &str, &[Fault]); 6] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -236,6 +236,17 @@ const OTHERS: [(&str, &str, &[Fault]); 5] = [
             Fault::DirtyChannels,
             Fault::ThreadDependent,
             Fault::Unbiased,
+        ],
+    ),
+    (
+        "softmax",
+        "--softmax --axis=1 2x20x3x5",
+        &[
+            Fault::RepeatedRow,
+            Fault::WrongInput,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
         ],
     ),
 ];

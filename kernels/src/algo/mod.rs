@@ -13,5 +13,6 @@ pub mod implicit_gemm;
 mod indirect;
 pub mod pointwise;
 pub mod pooling;
+pub mod softmax;
 pub mod statistics;
 pub mod winograd;

@@ -10,9 +10,9 @@ use crate::isa::{Isa, IsaToken};
 use crate::micro::statistics::{Method, Moments};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only,
+    Unsupported, f32_only, no_epilogue,
 };
-use crate::problem::{Epilogue, Op, Problem};
+use crate::problem::{Op, Problem};
 use crate::tensor::{CacheLine, Layout};
 
 /// In two passes.
@@ -60,11 +60,7 @@ fn plan(problem: &Problem, method: Method, cx: &PlanCx<'_>) -> Result<Box<dyn Pl
     let Op::Statistics(maps) = problem.op else {
         return Err(Unsupported::new("computes means and variances only"));
     };
-    if problem.epilogue != Epilogue::default() {
-        return Err(Unsupported::new(
-            "means and variances take no bias, ReLU or residual",
-        ));
-    }
+    no_epilogue(problem, "a statistic")?;
     let [n, c, h, w] = maps.dims();
     // Two differences and two multiply-adds by Welford.
     let flops = match method {

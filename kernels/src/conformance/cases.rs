@@ -209,6 +209,7 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
         let maps = maps.try_into().expect("small maps");
         let (op, epilogue) = match op {
             Op::Statistics(_) => (Op::Statistics(maps), Epilogue::default()),
+            Op::Softmax(_) => (Op::Softmax(maps), Epilogue::default()),
             Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
             _ => (Op::Identity(maps), epilogue(&mut rng)),
         };
@@ -236,7 +237,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 18] = [
+pub const PROBES: [&str; 19] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -252,6 +253,7 @@ pub const PROBES: [&str; 18] = [
     "--binary --alg=add 1x16x7x7:1x16x1x1",
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
+    "--softmax --axis=1 1x16x7x7",
     "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
@@ -271,7 +273,9 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             let global = pool.kernel == [pool.h, pool.w];
             poolings(g, alike(pool.kind), global, count, 3)
         }
-        Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) => without_window(op, g, count, 5),
+        Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) | Op::Softmax(_) => {
+            without_window(op, g, count, 5)
+        }
     }
 }
 

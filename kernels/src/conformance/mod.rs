@@ -121,6 +121,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         // gamma and the root make one factor; x, the mean, and beta.
         Op::BatchNorm(_) => 3,
         Op::Statistics(maps) => maps.per_channel(),
+        Op::Softmax(maps) => maps.dims()[1],
     };
     // How large an output can be: sums of powers are not divided.
     let magnitude = match &problem.op {
@@ -128,6 +129,9 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
             PoolKind::Lp { p, mean: false } => magnitude * (terms as f64).powf(1.0 / f64::from(p)),
             _ => magnitude,
         },
+        // Errors are relative to each output: of what is raised to e, at most 0.4 eps of the largest, and those
+        // of e^x, of the sum of positive terms, and of the quotient.
+        Op::Softmax(_) => largest,
         _ => magnitude,
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
@@ -210,13 +214,13 @@ pub fn check(
             tolerance: allowed,
         });
     }
-    if matches!(problem.op, Op::Pool(_)) {
+    if matches!(problem.op, Op::Pool(_) | Op::Softmax(_)) {
         nans_win(plan.as_ref()).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))
 }
 
-/// That a pooling's outputs are NaN where a window has one, and only there.
+/// That outputs are NaN where the reference's are, a window having one, and only there.
 fn nans_win(plan: &dyn Plan) -> Result<(), String> {
     let problem = &plan.spec().problem;
     let mut data = Data::new(problem, Fill::Uniform, 8);

@@ -12,13 +12,16 @@
 //! * [`matvec`]: a panel of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
+//! * [`softmax`] over a pixel's channels, by [`mod@exp`];
 //! * [`fold`]: what a pooling makes of a window;
 //! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`]: stochastic ones;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
+mod channels;
 pub mod cook_toom;
 pub mod draw;
+pub mod exp;
 pub mod fold;
 pub mod gemm;
 pub mod grouped;
@@ -31,6 +34,7 @@ pub mod pointwise;
 pub mod pool;
 pub mod pool_nchw;
 pub mod probe;
+pub mod softmax;
 pub mod statistics;
 pub mod surd;
 pub mod tiles;

@@ -1,7 +1,6 @@
 //! Mean and variance of each channel.
-#![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::channels::{Pixel, put, vectors};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
@@ -60,16 +59,8 @@ impl Moments<'_, '_> {
             Method::TwoPass => self.two_pass::<S, V>(simd),
             Method::Welford => self.welford::<S, V>(simd),
         };
-        for v in 0..V {
-            // SAFETY: V vectors are the 16 floats.
-            unsafe {
-                store::<S>(self.mean.as_mut_ptr().add(v * S::F32_LANES), mean[v]);
-                store::<S>(
-                    self.variance.as_mut_ptr().add(v * S::F32_LANES),
-                    variance[v],
-                );
-            }
-        }
+        put::<S, V>(self.mean, mean);
+        put::<S, V>(self.variance, variance);
     }
 
     /// The pixels of each image's map: steps of some, and what is left.
@@ -152,16 +143,6 @@ impl Moments<'_, '_> {
         let count = simd.splat_f32s((4 * count + left) as f32);
         (mean, squares.map(|sum| simd.div_f32s(sum, count)))
     }
-}
-
-type Pixel = [f32; CHANNEL_BLOCK];
-
-/// The vectors of a pixel.
-#[inline(always)]
-fn vectors<S: KernelSimd, const V: usize>(pixel: &Pixel) -> [S::f32s; V] {
-    assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
-    // SAFETY: V vectors are the pixel's 16 floats.
-    unsafe { load::<S, V>(pixel.as_ptr()) }
 }
 
 /// Mean, and sum of squares of what differs from it, of the elements so far.

@@ -6,6 +6,7 @@
 
 mod axis;
 mod conv;
+mod drivers;
 mod maps;
 mod parse;
 mod pool;
@@ -130,6 +131,9 @@ pub enum Op {
     /// What a batch normalisation in training takes from its input: of each channel the mean (the output's
     /// first image) and the variance (its second), over all images, biased: divided by their elements.
     Statistics(Maps),
+    /// e^x over the sum of all e^x of a pixel's channels. A NaN or +inf among a pixel's channels makes all its
+    /// outputs NaN, as do channels that are all -inf; beside others, -inf becomes 0 (PyTorch's results).
+    Softmax(Maps),
 }
 
 impl From<ConvShape> for Op {
@@ -191,6 +195,7 @@ impl Problem {
             Op::Identity(maps) => Op::Identity(maps.with_batch(n)?),
             Op::BatchNorm(maps) => Op::BatchNorm(maps.with_batch(n)?),
             Op::Statistics(maps) => Op::Statistics(maps.with_batch(n)?),
+            Op::Softmax(maps) => Op::Softmax(maps.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -200,7 +205,9 @@ impl Problem {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_in, conv.h, conv.w],
             Op::Pool(pool) => [pool.n, pool.c, pool.h, pool.w],
-            Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) => maps.dims(),
+            Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) | Op::Softmax(maps) => {
+                maps.dims()
+            }
         }
     }
 
@@ -214,7 +221,7 @@ impl Problem {
                 conv.kernel[1],
             ]),
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
-            Op::Pool(_) | Op::Identity(_) | Op::Statistics(_) => None,
+            Op::Pool(_) | Op::Identity(_) | Op::Statistics(_) | Op::Softmax(_) => None,
         }
     }
 
@@ -223,7 +230,7 @@ impl Problem {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_out, conv.h_out(), conv.w_out()],
             Op::Pool(pool) => [pool.n, pool.c, pool.h_out(), pool.w_out()],
-            Op::Identity(maps) | Op::BatchNorm(maps) => maps.dims(),
+            Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }

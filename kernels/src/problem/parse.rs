@@ -1,9 +1,9 @@
 //! Reads the text form that `text.rs` describes.
 
+use super::drivers::Wrong;
 use super::text::pool_kind;
 use super::{
-    ConvSpec, DType, DTypes, Epilogue, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
-    ShapeError,
+    ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
 };
 use std::str::FromStr;
 
@@ -64,6 +64,7 @@ impl FromStr for Problem {
             driver,
             alg,
             overhang,
+            axis,
             ..
         } = flags;
         let [vertical, horizontal] = fields.axes().map_err(wrong)?;
@@ -77,17 +78,15 @@ impl FromStr for Problem {
             (Some(Driver::Pool), Some(Alg::Conv)) => {
                 return Err(wrong("that --alg is for --conv, not for --pool".into()));
             }
-            (_, Some(alg @ (Alg::Linear | Alg::Relu | Alg::Add))) => {
-                let driver = if alg == Alg::Add {
-                    "--binary"
-                } else {
-                    "--eltwise"
-                };
-                return Err(wrong(format!("that --alg is for {driver}")));
+            (_, Some(Alg::Linear | Alg::Relu)) => {
+                return Err(wrong("that --alg is for --eltwise".into()));
             }
+            (_, Some(Alg::Add)) => return Err(wrong("that --alg is for --binary".into())),
+            (_, Some(Alg::Softmax)) => return Err(wrong("that --alg is for --softmax".into())),
             (Some(_), _) => unreachable!("read before: layers without a window"),
         };
         let op = match pooling {
+            _ if axis => return Err(wrong("--axis is for --softmax".into())),
             None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
             None => {
                 let spec = fields.conv(vertical, horizontal).map_err(wrong)?;
@@ -118,7 +117,7 @@ impl FromStr for Problem {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Driver {
+pub(super) enum Driver {
     Conv,
     Pool,
     InnerProduct,
@@ -126,27 +125,31 @@ enum Driver {
     Binary,
     BatchNorm,
     Statistics,
+    Softmax,
 }
 
 /// What `--alg` says; how a convolution is computed is no part of the problem.
 #[derive(Clone, Copy, PartialEq)]
-enum Alg {
+pub(super) enum Alg {
     Conv,
     Pool(PoolKind),
     Linear,
     Relu,
     Add,
+    Softmax,
 }
 
 #[derive(Default)]
-struct Flags {
-    dtypes: DTypes,
-    epilogue: Epilogue,
-    driver: Option<Driver>,
-    alg: Option<Alg>,
-    overhang: Option<[usize; 2]>,
+pub(super) struct Flags {
+    pub(super) dtypes: DTypes,
+    pub(super) epilogue: Epilogue,
+    pub(super) driver: Option<Driver>,
+    pub(super) alg: Option<Alg>,
+    pub(super) overhang: Option<[usize; 2]>,
     /// Of a batch normalisation: whether statistics, scale and shift are given.
-    given: bool,
+    pub(super) given: bool,
+    /// Whether an axis is given: that of the channels.
+    pub(super) axis: bool,
 }
 
 impl Flags {
@@ -160,6 +163,11 @@ impl Flags {
             "--binary" if value.is_empty() => self.driver = Some(Driver::Binary),
             "--bnorm" if value.is_empty() => self.driver = Some(Driver::BatchNorm),
             "--statistics" if value.is_empty() => self.driver = Some(Driver::Statistics),
+            "--softmax" if value.is_empty() => self.driver = Some(Driver::Softmax),
+            "--axis" => match value {
+                "1" => self.axis = true,
+                _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),
+            },
             "--flags" => match value {
                 "GCH" => self.given = true,
                 _ => return Err(format!("unknown {flag}: expected --flags=GCH")),
@@ -173,6 +181,7 @@ impl Flags {
                     None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
                     None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,
                     None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
+                    None if ["softmax", "softmax_accurate"].contains(&&*word) => Alg::Softmax,
                     None => {
                         return Err(format!(
                             "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index; relu or linear for --eltwise, add for --binary"
@@ -238,146 +247,16 @@ impl Flags {
     }
 }
 
-/// What can be wrong with a text; [`ParseError`] says it of which.
-enum Wrong {
-    Text(String),
-    Shape(ShapeError),
-}
-
-impl From<String> for Wrong {
-    fn from(why: String) -> Self {
-        Wrong::Text(why)
-    }
-}
-
-impl From<&str> for Wrong {
-    fn from(why: &str) -> Self {
-        Wrong::Text(why.into())
-    }
-}
-
-impl From<ShapeError> for Wrong {
-    fn from(why: ShapeError) -> Self {
-        Wrong::Shape(why)
-    }
-}
-
-impl Flags {
-    /// The problem of a driver whose layers have no window; none if it is another driver's.
-    fn without_window(&self, descriptor: &str) -> Option<Result<Problem, Wrong>> {
-        let driver = self
-            .driver
-            .filter(|d| !matches!(d, Driver::Conv | Driver::Pool))?;
-        let mut epilogue = self.epilogue;
-        let op = self.op_without_window(driver, descriptor, &mut epilogue);
-        Some(op.map(|op| Problem {
-            op,
-            dtypes: self.dtypes,
-            epilogue,
-        }))
-    }
-
-    /// What the driver itself adds goes to the epilogue.
-    fn op_without_window(
-        &self,
-        driver: Driver,
-        descriptor: &str,
-        epilogue: &mut Epilogue,
-    ) -> Result<Op, Wrong> {
-        if self.overhang.is_some() {
-            return Err("--overhang is for poolings".into());
-        }
-        if self.given != (driver == Driver::BatchNorm) {
-            return Err(match self.given {
-                true => "--flags is for --bnorm".into(),
-                false => "--bnorm needs --flags=GCH: statistics, scale and shift are given".into(),
-            });
-        }
-        match (driver, self.alg) {
-            (Driver::InnerProduct, None) => {
-                let fields = Fields::read(descriptor)?;
-                let maps = fields.maps(&["mb", "ic", "ih", "iw", "oc"])?;
-                Ok(Op::Conv(whole_map(maps, fields.need("oc")?).try_into()?))
-            }
-            (Driver::BatchNorm | Driver::Statistics, None) => {
-                let maps = Fields::read(descriptor)?.maps(&["mb", "ic", "ih", "iw"])?;
-                let maps = maps.try_into()?;
-                Ok(match driver {
-                    Driver::BatchNorm => Op::BatchNorm(maps),
-                    _ => Op::Statistics(maps),
-                })
-            }
-            (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
-                if epilogue.bias {
-                    return Err("a bias is --binary --alg=add NxCxHxW:1xCx1x1".into());
-                }
-                if self.alg == Some(Alg::Relu) {
-                    if epilogue.residual {
-                        return Err(
-                            "the ReLU comes last: --binary --alg=add --attr-post-ops=relu".into(),
-                        );
-                    }
-                    epilogue.relu = true;
-                }
-                Ok(Op::Identity(read_dims(descriptor)?.try_into()?))
-            }
-            (Driver::Binary, None | Some(Alg::Add)) => {
-                let (first, second) = descriptor
-                    .split_once(':')
-                    .ok_or("two tensors are added: NxCxHxW:NxCxHxW, or NxCxHxW:1xCx1x1")?;
-                let maps = Maps::try_from(read_dims(first)?)?;
-                let second = read_dims(second)?;
-                let adds = match () {
-                    _ if second == maps.vector() => &mut epilogue.bias,
-                    _ if second == maps.dims() => &mut epilogue.residual,
-                    _ => {
-                        return Err("the second tensor should be like the first, or 1xCx1x1".into());
-                    }
-                };
-                if std::mem::replace(adds, true) {
-                    return Err("two tensors of the same dims are added: one at most".into());
-                }
-                Ok(Op::Identity(maps))
-            }
-            (_, Some(_)) => Err("that --alg is for another driver".into()),
-            (Driver::Conv | Driver::Pool, None) => unreachable!("they have windows"),
-        }
-    }
-}
-
-/// A fully connected layer: a convolution whose kernel is its whole input map.
-fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
-    ConvSpec {
-        n,
-        c_in,
-        h,
-        w,
-        c_out,
-        kernel: [h, w],
-        stride: [1, 1],
-        pad: Pad::default(),
-        dilation: [1, 1],
-        groups: 1,
-    }
-}
-
-/// n, c, h, w of `NxCxHxW`.
-fn read_dims(text: &str) -> Result<[usize; 4], String> {
-    let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
-    let dims = dims.ok().and_then(|dims| dims.try_into().ok());
-    dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
-}
-
 /// Field names, in the order in which benchdnn writes them.
 const NAMES: [&str; 16] = [
     "g", "mb", "ic", "ih", "iw", "oc", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw",
 ];
 
 /// The sizes as given.
-struct Fields([Option<usize>; NAMES.len()]);
+pub(super) struct Fields([Option<usize>; NAMES.len()]);
 
 impl Fields {
-    fn read(descriptor: &str) -> Result<Self, String> {
+    pub(super) fn read(descriptor: &str) -> Result<Self, String> {
         let mut values = [None; NAMES.len()];
         let mut rest = descriptor;
         while !rest.is_empty() {
@@ -419,7 +298,7 @@ impl Fields {
             .and_then(|i| self.0[i])
     }
 
-    fn need(&self, name: &str) -> Result<usize, String> {
+    pub(super) fn need(&self, name: &str) -> Result<usize, String> {
         self.get(name).ok_or_else(|| format!("{name} is missing"))
     }
 
@@ -488,7 +367,7 @@ impl Fields {
     }
 
     /// n, c, h, w of a layer with no fields but `names`. Left out, the height is 1 and the width the height.
-    fn maps(&self, names: &[&str]) -> Result<[usize; 4], String> {
+    pub(super) fn maps(&self, names: &[&str]) -> Result<[usize; 4], String> {
         let mut given = NAMES.iter().zip(self.0).filter(|(_, v)| v.is_some());
         if let Some((name, _)) = given.find(|(name, _)| !names.contains(name)) {
             let names = names.join(", ");

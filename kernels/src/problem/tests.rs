@@ -35,6 +35,7 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "--bnorm --flags=GCH mb1ic64ih56",
         "--bnorm --flags=GCH --attr-post-ops=relu mb1ic64ih5iw7",
         "--statistics mb1ic64ih56",
+        "--softmax --axis=1 1x1000x1x1",
     ] {
         assert_eq!(parse(text).to_string(), text);
     }
@@ -151,6 +152,12 @@ fn errors_say_what_is_wrong() {
         ("--bnorm mb1ic64ih56", "needs --flags=GCH"),
         ("--bnorm --flags=G mb1ic64ih56", "expected --flags=GCH"),
         ("--statistics mb1ic64ih56oc3", "oc has no meaning here"),
+        ("--softmax --axis=2 1x6x5x5", "expected --axis=1"),
+        ("--axis=1 mb1ic3ih8oc4kh3", "--axis is for --softmax"),
+        (
+            "--alg=softmax mb1ic3ih8oc4kh3",
+            "that --alg is for --softmax",
+        ),
         // The middle one of three windows would see nothing of the input.
         (
             "--pool --alg=avg_np mb1ic1ih1oh3kh2ph2dh1",
@@ -292,7 +299,12 @@ fn problems() -> impl Strategy<Value = Problem> {
 fn without_window() -> impl Strategy<Value = Problem> {
     let dims = (1..4usize, 1..5usize, 1..4usize, 1..4usize);
     let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
-    let op = prop::sample::select(vec![Op::Identity, Op::BatchNorm, Op::Statistics]);
+    let op = prop::sample::select(vec![
+        Op::Identity,
+        Op::BatchNorm,
+        Op::Statistics,
+        Op::Softmax,
+    ]);
     (dims, epilogue, op).prop_map(|((n, c, h, w), (bias, relu, residual), op)| Problem {
         epilogue: Epilogue {
             bias,

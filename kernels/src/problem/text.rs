@@ -7,6 +7,7 @@
 //! --eltwise --alg=relu 1x64x56x56
 //! --binary --alg=add --attr-post-ops=relu 1x256x56x56:1x256x56x56
 //! --bnorm --flags=GCH mb1ic64ih56
+//! --softmax --axis=1 1x1000x1x1
 //! ```
 //!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
@@ -25,7 +26,7 @@
 //! seed of 7) are our own kinds of pooling.
 //! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
 //! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
-//! normalisation by given statistics, scale and shift. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
+//! normalisation by given statistics, scale and shift, `--softmax` one over the channels (`--axis=1`). `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
 //! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
@@ -111,6 +112,7 @@ impl Problem {
             }
             Op::BatchNorm(_) => f.write_str("--bnorm --flags=GCH ")?,
             Op::Statistics(_) => f.write_str("--statistics ")?,
+            Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
         }
         if *dtypes != DTypes::default() {
             write!(f, "--dt={}:{}:{} ", dtypes.src, dtypes.weights, dtypes.dst)?;
@@ -156,6 +158,7 @@ impl Problem {
                 f.write_str(&dims(maps.dims()))?;
                 second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
             }
+            Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
             Op::BatchNorm(maps) | Op::Statistics(maps) => {
                 let [n, c, h, w] = maps.dims();
                 write!(f, "mb{n}ic{c}")?;

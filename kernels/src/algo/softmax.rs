@@ -1,0 +1,110 @@
+//! Softmax over the channels, on NCHW16c.
+//!
+//! A network ends in it: 1000 channels of one pixel, for which a few lanes' worth of e^x ([`crate::micro::exp`]) is
+//! all there is to do. Threads share out pixels; the sum of one pixel is never split.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::softmax::{FLOPS, Softmax as Pixels};
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only, no_epilogue,
+};
+use crate::problem::{Op, Problem};
+use crate::tensor::{CacheLine, Layout};
+
+/// Softmax.
+#[derive(Debug)]
+pub struct Softmax;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "softmax",
+    summary: "softmax over the channels on NCHW16c",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Mean,
+};
+
+impl Algorithm for Softmax {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        f32_only(problem)?;
+        let Op::Softmax(maps) = problem.op else {
+            return Err(Unsupported::new("computes softmax only"));
+        };
+        no_epilogue(problem, "softmax")?;
+        let [n, c, h, w] = maps.dims();
+        let (blocks, pixels) = (c.div_ceil(CHANNEL_BLOCK), h * w);
+        let task = match cx.tuning.mc {
+            Some(mc) => mc.min(pixels),
+            None => pixels.div_ceil(cx.threads.div_ceil(n)),
+        };
+        Ok(Box::new(SoftmaxPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::NCHW16C,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: 0,
+                workspace_lines_per_worker: 0,
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(
+                    problem,
+                    FLOPS * (n * blocks * CHANNEL_BLOCK * pixels) as u64,
+                ),
+            },
+            // A task is some pixels of an image, in all of its channel blocks.
+            grid: Grid {
+                rows: n * blocks,
+                cols: pixels * CHANNEL_BLOCK,
+                block_rows: blocks,
+                block_cols: task * CHANNEL_BLOCK,
+                band: blocks,
+            },
+            channels: c,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct SoftmaxPlan {
+    spec: PlanSpec,
+    grid: Grid,
+    channels: usize,
+    isa: IsaToken,
+}
+
+impl Plan for SoftmaxPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (src, cols) = (io.src, self.grid.cols);
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            self.grid,
+            &mut [],
+            |at, out, _| {
+                self.isa.dispatch(Pixels {
+                    src: &src[at.row * cols + at.col..],
+                    channels: self.channels,
+                    out,
+                });
+            },
+        );
+    }
+}

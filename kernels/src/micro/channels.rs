@@ -1,0 +1,39 @@
+//! A pixel of a channel block: its 16 channels as `V` vectors.
+#![allow(unsafe_code)]
+
+use super::gemm::{load, store};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+
+/// The 16 channels.
+pub(super) type Pixel = [f32; CHANNEL_BLOCK];
+
+/// Their vectors.
+#[inline(always)]
+pub(super) fn vectors<S: KernelSimd, const V: usize>(pixel: &Pixel) -> [S::f32s; V] {
+    assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
+    // SAFETY: V vectors are the pixel's 16 floats.
+    unsafe { load::<S, V>(pixel.as_ptr()) }
+}
+
+/// The pixel of these vectors.
+#[inline(always)]
+pub(super) fn put<S: KernelSimd, const V: usize>(pixel: &mut Pixel, vectors: [S::f32s; V]) {
+    assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
+    for (v, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: V vectors are the pixel's 16 floats.
+        unsafe { store::<S>(pixel.as_mut_ptr().add(v * S::F32_LANES), vector) };
+    }
+}
+
+/// The `pixel`-th of a row of pixels.
+#[inline(always)]
+pub(super) fn pixel(row: &[f32], pixel: usize) -> &Pixel {
+    &row.as_chunks().0[pixel]
+}
+
+/// The same, to be written.
+#[inline(always)]
+pub(super) fn pixel_mut(row: &mut [f32], pixel: usize) -> &mut Pixel {
+    &mut row.as_chunks_mut().0[pixel]
+}

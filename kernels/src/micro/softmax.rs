@@ -1,0 +1,106 @@
+//! e^x over the sum of all e^x of a pixel's channels.
+
+use super::channels::{Pixel, pixel, pixel_mut, put, vectors};
+use super::exp::{self, exp};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::exec::RowsMut;
+use crate::isa::SimdTask;
+
+/// Softmax of some pixels, in three passes over the channels of each: the largest, from which all are taken off lest
+/// e^x overflows; e^x and their sum; the quotients.
+pub struct Softmax<'a, 'o> {
+    /// From the first pixel of the first channel block on; laid out as the outputs.
+    pub src: &'a [f32],
+    /// How many there are.
+    pub channels: usize,
+    /// A row of pixels for each block of 16 channels.
+    pub out: RowsMut<'o, f32>,
+}
+
+/// Operations an element: the comparison, the difference, e^x, the sum and the quotient.
+pub const FLOPS: u64 = exp::FLOPS + 4;
+
+impl SimdTask for Softmax<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of a pixel.
+        match S::F32_LANES {
+            16 => self.pixels::<S, 1>(simd),
+            8 => self.pixels::<S, 2>(simd),
+            4 => self.pixels::<S, 4>(simd),
+            1 => self.pixels::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Softmax<'_, '_> {
+    #[inline(always)]
+    fn pixels<S: KernelSimd, const V: usize>(mut self, simd: S) {
+        let blocks = self.channels.div_ceil(CHANNEL_BLOCK);
+        assert_eq!(self.out.rows(), blocks);
+        // Added to the last block: what pads it must not count.
+        let used = self.channels - (blocks - 1) * CHANNEL_BLOCK;
+        let last = std::array::from_fn(|lane| if lane < used { 0.0 } else { f32::NEG_INFINITY });
+        for at in 0..self.out.len() / CHANNEL_BLOCK {
+            self.softmax::<S, V>(simd, at, vectors::<S, V>(&last));
+            if used < CHANNEL_BLOCK {
+                pixel_mut(self.out.row(blocks - 1), at)[used..].fill(0.0);
+            }
+        }
+    }
+
+    /// Of the pixel `at`.
+    #[inline(always)]
+    fn softmax<S: KernelSimd, const V: usize>(&mut self, simd: S, at: usize, last: [S::f32s; V]) {
+        let (blocks, stride) = (self.out.rows(), self.out.stride());
+        let src = self.src;
+        let block = |block: usize| -> [S::f32s; V] {
+            let x = vectors::<S, V>(pixel(&src[block * stride..], at));
+            if block + 1 < blocks {
+                return x;
+            }
+            std::array::from_fn(|v| simd.add_f32s(x[v], last[v]))
+        };
+
+        // A NaN may get lost here; it makes the sum one.
+        let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); V];
+        for b in 0..blocks {
+            let x = block(b);
+            for v in 0..V {
+                largest[v] = simd.max_f32s(largest[v], x[v]);
+            }
+        }
+        let lanes = lanes_of::<S, V>(largest);
+        let largest = simd.splat_f32s(lanes.into_iter().fold(f32::NEG_INFINITY, f32::max));
+
+        let mut sums = [simd.splat_f32s(0.0); V];
+        for b in 0..blocks {
+            let x = block(b);
+            let powers = x.map(|x| exp(simd, simd.sub_f32s(x, largest)));
+            for v in 0..V {
+                sums[v] = simd.add_f32s(sums[v], powers[v]);
+            }
+            put::<S, V>(pixel_mut(self.out.row(b), at), powers);
+        }
+        let sum: f32 = lanes_of::<S, V>(sums).into_iter().sum();
+
+        let share = simd.splat_f32s(1.0 / sum);
+        for b in 0..blocks {
+            let out = pixel_mut(self.out.row(b), at);
+            let powers = vectors::<S, V>(out);
+            put::<S, V>(out, powers.map(|power| simd.mul_f32s(power, share)));
+        }
+    }
+}
+
+/// The lanes of a pixel's vectors.
+#[inline(always)]
+fn lanes_of<S: KernelSimd, const V: usize>(vectors: [S::f32s; V]) -> Pixel {
+    let mut pixel = [0.0; CHANNEL_BLOCK];
+    put::<S, V>(&mut pixel, vectors);
+    pixel
+}

@@ -1,0 +1,140 @@
+//! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
+
+use super::parse::{Alg, Driver, Fields, Flags};
+use super::{ConvSpec, Epilogue, Maps, Op, Pad, Problem, ShapeError};
+
+/// What can be wrong with a text; [`ParseError`] says it of which.
+pub(super) enum Wrong {
+    Text(String),
+    Shape(ShapeError),
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Wrong::Text(why)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(why: &str) -> Self {
+        Wrong::Text(why.into())
+    }
+}
+
+impl From<ShapeError> for Wrong {
+    fn from(why: ShapeError) -> Self {
+        Wrong::Shape(why)
+    }
+}
+
+impl Flags {
+    /// The problem of a driver whose layers have no window; none if it is another driver's.
+    pub(super) fn without_window(&self, descriptor: &str) -> Option<Result<Problem, Wrong>> {
+        let driver = self
+            .driver
+            .filter(|d| !matches!(d, Driver::Conv | Driver::Pool))?;
+        let mut epilogue = self.epilogue;
+        let op = self.op_without_window(driver, descriptor, &mut epilogue);
+        Some(op.map(|op| Problem {
+            op,
+            dtypes: self.dtypes,
+            epilogue,
+        }))
+    }
+
+    /// What the driver itself adds goes to the epilogue.
+    fn op_without_window(
+        &self,
+        driver: Driver,
+        descriptor: &str,
+        epilogue: &mut Epilogue,
+    ) -> Result<Op, Wrong> {
+        if self.overhang.is_some() {
+            return Err("--overhang is for poolings".into());
+        }
+        if self.given != (driver == Driver::BatchNorm) {
+            return Err(match self.given {
+                true => "--flags is for --bnorm".into(),
+                false => "--bnorm needs --flags=GCH: statistics, scale and shift are given".into(),
+            });
+        }
+        if self.axis && driver != Driver::Softmax {
+            return Err("--axis is for --softmax".into());
+        }
+        match (driver, self.alg) {
+            (Driver::InnerProduct, None) => {
+                let fields = Fields::read(descriptor)?;
+                let maps = fields.maps(&["mb", "ic", "ih", "iw", "oc"])?;
+                Ok(Op::Conv(whole_map(maps, fields.need("oc")?).try_into()?))
+            }
+            (Driver::BatchNorm | Driver::Statistics, None) => {
+                let maps = Fields::read(descriptor)?.maps(&["mb", "ic", "ih", "iw"])?;
+                let maps = maps.try_into()?;
+                Ok(match driver {
+                    Driver::BatchNorm => Op::BatchNorm(maps),
+                    _ => Op::Statistics(maps),
+                })
+            }
+            (Driver::Softmax, None | Some(Alg::Softmax)) => {
+                Ok(Op::Softmax(read_dims(descriptor)?.try_into()?))
+            }
+            (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
+                if epilogue.bias {
+                    return Err("a bias is --binary --alg=add NxCxHxW:1xCx1x1".into());
+                }
+                if self.alg == Some(Alg::Relu) {
+                    if epilogue.residual {
+                        return Err(
+                            "the ReLU comes last: --binary --alg=add --attr-post-ops=relu".into(),
+                        );
+                    }
+                    epilogue.relu = true;
+                }
+                Ok(Op::Identity(read_dims(descriptor)?.try_into()?))
+            }
+            (Driver::Binary, None | Some(Alg::Add)) => {
+                let (first, second) = descriptor
+                    .split_once(':')
+                    .ok_or("two tensors are added: NxCxHxW:NxCxHxW, or NxCxHxW:1xCx1x1")?;
+                let maps = Maps::try_from(read_dims(first)?)?;
+                let second = read_dims(second)?;
+                let adds = match () {
+                    _ if second == maps.vector() => &mut epilogue.bias,
+                    _ if second == maps.dims() => &mut epilogue.residual,
+                    _ => {
+                        return Err("the second tensor should be like the first, or 1xCx1x1".into());
+                    }
+                };
+                if std::mem::replace(adds, true) {
+                    return Err("two tensors of the same dims are added: one at most".into());
+                }
+                Ok(Op::Identity(maps))
+            }
+            (_, Some(_)) => Err("that --alg is for another driver".into()),
+            (Driver::Conv | Driver::Pool, None) => unreachable!("they have windows"),
+        }
+    }
+}
+
+/// A fully connected layer: a convolution whose kernel is its whole input map.
+fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
+    ConvSpec {
+        n,
+        c_in,
+        h,
+        w,
+        c_out,
+        kernel: [h, w],
+        stride: [1, 1],
+        pad: Pad::default(),
+        dilation: [1, 1],
+        groups: 1,
+    }
+}
+
+/// n, c, h, w of `NxCxHxW`.
+fn read_dims(text: &str) -> Result<[usize; 4], String> {
+    let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let dims = dims.ok().and_then(|dims| dims.try_into().ok());
+    dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
+}
