@@ -3,7 +3,9 @@
 
 use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
-use crate::problem::{BATCH_NORM_EPSILON, ConvShape, Maps, Op, PoolKind, PoolShape, Problem};
+use crate::problem::{
+    BATCH_NORM_EPSILON, ConvShape, LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
+};
 
 /// The operands of a problem in plain NCHW (weights OIHW).
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +51,10 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     )
                 }
                 Op::Statistics(maps) => statistics(maps, operands.src, channel)[image],
+                Op::Lrn(lrn) => {
+                    let channel_at = |k: usize| operands.src[(image * c + k) * h * w + i];
+                    normalise(lrn, |k| f64::from(channel_at(k)), channel)
+                }
                 Op::Softmax(_) => {
                     let channels = || (0..c).map(|k| operands.src[(image * c + k) * h * w + i]);
                     softmax(channels().map(f64::from).collect(), channel)
@@ -218,6 +224,21 @@ fn statistics(maps: &Maps, src: &[f32], channel: usize) -> [f64; 2] {
     ]
 }
 
+/// A channel over the power of its window's squares; `x` are a pixel's channels.
+fn normalise(lrn: &LrnShape, x: impl Fn(usize) -> f64, channel: usize) -> f64 {
+    let [_, c, _, _] = lrn.maps().dims();
+    let LrnSpec {
+        size,
+        alpha,
+        beta,
+        k,
+        ..
+    } = lrn.spec();
+    let window = channel.saturating_sub(lrn.half())..(channel + lrn.half() + 1).min(c);
+    let squares: f64 = window.map(|k| x(k) * x(k)).sum();
+    x(channel) / (f64::from(k) + f64::from(alpha) / size as f64 * squares).powf(f64::from(beta))
+}
+
 /// The softmax of some values, at one of them.
 fn softmax(x: Vec<f64>, at: usize) -> f64 {
     let max = largest(&x);
@@ -329,6 +350,27 @@ mod tests {
         };
         let p = problem("--statistics mb2ic2ih1iw2");
         assert_eq!(compute(&p, x, &Serial), [4.0, 11.0, 5.0, 3.0]);
+    }
+
+    #[test]
+    fn a_window_ends_where_channels_do() {
+        let x = Operands {
+            src: &[3.0, 0.0, 2.0, 1.0],
+            ..Operands::default()
+        };
+        let p = problem("--lrn mb1ic4ih1ls3alpha3beta0.5k7");
+        let y = compute(&p, x, &Serial);
+        assert_eq!(y[..3], [3.0 / 4.0, 0.0, 2.0 / 12f64.sqrt()]);
+    }
+
+    #[test]
+    fn a_softmax_is_a_distribution() {
+        let x = Operands {
+            src: &[1000.0, 1000.0, f32::NEG_INFINITY, -1000.0],
+            ..Operands::default()
+        };
+        let y = compute(&problem("--softmax 1x4x1x1"), x, &Serial);
+        assert_eq!(y, [0.5, 0.5, 0.0, 0.0]);
     }
 
     #[test]

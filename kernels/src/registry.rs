@@ -38,6 +38,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::statistics::TwoPass,
     &algo::statistics::Welford,
     &algo::softmax::Softmax,
+    &algo::lrn::Lrn,
     &algo::pooling::MAX,
     &algo::pooling::AVG,
     &algo::pooling::GLOBAL_AVG,

@@ -40,6 +40,8 @@ enum Fault {
     Rounding,
     /// Variances divided by one less than there are elements.
     Unbiased,
+    /// The second channel block is computed as if there were no first.
+    BlockAlone,
 }
 
 const FAULTS: [Fault; 11] = [
@@ -130,7 +132,7 @@ impl Plan for MutantPlan {
                 .filter(|_| self.inner.spec().problem.epilogue.residual),
             dst: TensorMut::from_f32s(desc, out),
             packed: args.packed,
-            workspace: own,
+            workspace: &mut *own,
             exec: args.exec,
             phases: args.phases,
         });
@@ -160,6 +162,21 @@ impl Plan for MutantPlan {
                     .iter_mut()
                     .for_each(|x| *x *= count / (count - 1.0));
             }
+            Fault::BlockAlone => {
+                let map = h * w * 16;
+                source[..map].fill(0.0);
+                let mut alone = vec![0.0; out.len()];
+                self.inner.run(RunArgs {
+                    src: TensorRef::from_f32s(args.src.desc(), &source),
+                    residual: None,
+                    dst: TensorMut::from_f32s(desc, &mut alone),
+                    packed: args.packed,
+                    workspace: own,
+                    exec: args.exec,
+                    phases: None,
+                });
+                out[map..2 * map].copy_from_slice(&alone[map..2 * map]);
+            }
             Fault::Rounding => out.iter_mut().for_each(|x| *x *= 1.0 + 2.0 * f32::EPSILON),
             _ => {}
         }
@@ -175,7 +192,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 6] = [
+const OTHERS: [(&str, &str, &[Fault]); 7] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -236,6 +253,18 @@ const OTHERS: [(&str, &str, &[Fault]); 6] = [
             Fault::DirtyChannels,
             Fault::ThreadDependent,
             Fault::Unbiased,
+        ],
+    ),
+    (
+        "lrn",
+        "--lrn mb2ic20ih3iw5ls5alpha0.1beta0.75k1",
+        &[
+            Fault::RepeatedRow,
+            Fault::WrongInput,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::BlockAlone,
         ],
     ),
     (

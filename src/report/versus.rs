@@ -81,7 +81,9 @@ pub const CLASSES: [&str; 9] = [
 fn class(problem: &str) -> &'static str {
     let conv = match problem.parse().map(|p: Problem| p.op) {
         Ok(Op::Conv(conv)) => conv,
-        Ok(Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) | Op::Softmax(_)) => {
+        Ok(
+            Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) | Op::Softmax(_) | Op::Lrn(_),
+        ) => {
             return "elementwise";
         }
         _ => return "pool",

@@ -11,6 +11,7 @@ pub mod im2col;
 pub mod image;
 pub mod implicit_gemm;
 mod indirect;
+pub mod lrn;
 pub mod pointwise;
 pub mod pooling;
 pub mod softmax;

@@ -6,7 +6,7 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    ConvShape, ConvSpec, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
 };
 
 /// A problem, and block sizes that reach paths which its size alone would not.
@@ -210,6 +210,7 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
         let (op, epilogue) = match op {
             Op::Statistics(_) => (Op::Statistics(maps), Epilogue::default()),
             Op::Softmax(_) => (Op::Softmax(maps), Epilogue::default()),
+            Op::Lrn(_) => (lrn(maps, &mut rng), Epilogue::default()),
             Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
             _ => (Op::Identity(maps), epilogue(&mut rng)),
         };
@@ -220,6 +221,18 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
         cases.push((problem, tuning(&mut rng)));
     }
     cases
+}
+
+/// A normalisation whose windows reach into the next channel block, or the one behind it.
+fn lrn(maps: Maps, rng: &mut Rng) -> Op {
+    let spec = LrnSpec {
+        maps: maps.dims(),
+        size: rng.pick(&[1, 3, 5, 5, 9, 31, 35]),
+        alpha: rng.pick(&[1e-4, 1.0]),
+        beta: rng.pick(&[0.75, 0.75, 0.5, 1.0, 2.25, 0.0, 0.6]),
+        k: rng.pick(&[1.0, 2.0]),
+    };
+    Op::Lrn(spec.try_into().expect("a normalisation"))
 }
 
 /// Derived blocks half of the time, tiny ones otherwise.
@@ -237,7 +250,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 19] = [
+pub const PROBES: [&str; 20] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -254,6 +267,7 @@ pub const PROBES: [&str; 19] = [
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
     "--softmax --axis=1 1x16x7x7",
+    "--lrn mb1ic16ih7ls5alpha0.0001beta0.75k1",
     "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
@@ -273,9 +287,7 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             let global = pool.kernel == [pool.h, pool.w];
             poolings(g, alike(pool.kind), global, count, 3)
         }
-        Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) | Op::Softmax(_) => {
-            without_window(op, g, count, 5)
-        }
+        _ => without_window(op, g, count, 5),
     }
 }
 

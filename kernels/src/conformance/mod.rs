@@ -122,6 +122,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         Op::BatchNorm(_) => 3,
         Op::Statistics(maps) => maps.per_channel(),
         Op::Softmax(maps) => maps.dims()[1],
+        Op::Lrn(lrn) => lrn.spec().size,
     };
     // How large an output can be: sums of powers are not divided.
     let magnitude = match &problem.op {
@@ -132,6 +133,8 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         // Errors are relative to each output: of what is raised to e, at most 0.4 eps of the largest, and those
         // of e^x, of the sum of positive terms, and of the quotient.
         Op::Softmax(_) => largest,
+        // So are these, and a power's is beta times that of the sum that it is of.
+        Op::Lrn(lrn) => largest * f64::from(lrn.spec().beta).max(1.0),
         _ => magnitude,
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
@@ -214,7 +217,7 @@ pub fn check(
             tolerance: allowed,
         });
     }
-    if matches!(problem.op, Op::Pool(_) | Op::Softmax(_)) {
+    if matches!(problem.op, Op::Pool(_) | Op::Softmax(_) | Op::Lrn(_)) {
         nans_win(plan.as_ref()).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))

@@ -12,6 +12,7 @@
 //! * [`matvec`]: a panel of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
+//! * [`lrn`]: local response normalisation;
 //! * [`softmax`] over a pixel's channels, by [`mod@exp`];
 //! * [`fold`]: what a pooling makes of a window;
 //! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`]: stochastic ones;
@@ -26,6 +27,7 @@ pub mod fold;
 pub mod gemm;
 pub mod grouped;
 pub mod indirection;
+pub mod lrn;
 pub mod matvec;
 pub mod outputs;
 pub mod pack;

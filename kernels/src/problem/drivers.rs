@@ -1,7 +1,7 @@
 //! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
 
 use super::parse::{Alg, Driver, Fields, Flags};
-use super::{ConvSpec, Epilogue, Maps, Op, Pad, Problem, ShapeError};
+use super::{ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, Problem, ShapeError};
 
 /// What can be wrong with a text; [`ParseError`] says it of which.
 pub(super) enum Wrong {
@@ -78,6 +78,9 @@ impl Flags {
             (Driver::Softmax, None | Some(Alg::Softmax)) => {
                 Ok(Op::Softmax(read_dims(descriptor)?.try_into()?))
             }
+            (Driver::Lrn, None | Some(Alg::AcrossChannels)) => {
+                Ok(Op::Lrn(read_lrn(descriptor)?.try_into()?))
+            }
             (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
                 if epilogue.bias {
                     return Err("a bias is --binary --alg=add NxCxHxW:1xCx1x1".into());
@@ -137,4 +140,55 @@ fn read_dims(text: &str) -> Result<[usize; 4], String> {
     let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
     let dims = dims.ok().and_then(|dims| dims.try_into().ok());
     dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
+}
+
+/// `mb1ic96ih55ls5alpha0.0001beta0.75k1`. Left out, the last four are benchdnn's: 5, 1/8192, 0.75 and 1.
+fn read_lrn(descriptor: &str) -> Result<LrnSpec, String> {
+    let (mut maps, mut rest) = (String::new(), descriptor);
+    let mut reals: [(&str, Option<f32>); 4] =
+        [("ls", None), ("alpha", None), ("beta", None), ("k", None)];
+    while !rest.is_empty() && !rest.trim_start_matches('_').starts_with('n') {
+        let digits = rest.find(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+        let (name, tail) = rest.split_at(digits.unwrap_or(rest.len()));
+        let end = real_len(tail);
+        let (number, tail) = tail.split_at(end);
+        rest = tail;
+        let name = name.trim_start_matches('_');
+        let Some((_, value)) = reals.iter_mut().find(|(real, _)| *real == name) else {
+            maps.push_str(name);
+            maps.push_str(number);
+            continue;
+        };
+        let read = number
+            .parse()
+            .map_err(|_| format!("{name}{number}: a number should follow {name}"))?;
+        if value.replace(read).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    let [size, alpha, beta, k] = reals.map(|(_, value)| value);
+    let size = size.unwrap_or(5.0);
+    if size < 0.0 || size.fract() != 0.0 {
+        return Err(format!("ls is {size}: it must be a whole number"));
+    }
+    Ok(LrnSpec {
+        maps: Fields::read(&maps)?.maps(&["mb", "ic", "ih", "iw"])?,
+        size: size as usize,
+        alpha: alpha.unwrap_or(1.0 / 8192.0),
+        beta: beta.unwrap_or(0.75),
+        k: k.unwrap_or(1.0),
+    })
+}
+
+/// How much of a text a number at its beginning takes: digits, a point, signs, and an e before those.
+fn real_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let part = |&(i, c): &(usize, &u8)| {
+        let exponent = matches!(c, b'e' | b'E')
+            && bytes
+                .get(i + 1)
+                .is_some_and(|c| c.is_ascii_digit() || b"+-".contains(c));
+        c.is_ascii_digit() || b"+-.".contains(c) || exponent
+    };
+    bytes.iter().enumerate().take_while(part).count()
 }

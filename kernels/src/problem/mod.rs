@@ -7,6 +7,7 @@
 mod axis;
 mod conv;
 mod drivers;
+mod lrn;
 mod maps;
 mod parse;
 mod pool;
@@ -14,6 +15,7 @@ mod text;
 
 pub use axis::ShapeError;
 pub use conv::{ConvShape, ConvSpec};
+pub use lrn::{LrnShape, LrnSpec};
 pub use maps::{BATCH_NORM_EPSILON, Maps};
 pub use parse::ParseError;
 pub use pool::{PoolKind, PoolShape, PoolSpec};
@@ -103,6 +105,22 @@ impl Pad {
     }
 }
 
+/// A finite number that isn't negative, equal and hashed by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Real(u32);
+
+impl Real {
+    /// Of a number that was found to be one.
+    fn new(x: f32) -> Self {
+        // -0 is 0.
+        Real((x + 0.0).to_bits())
+    }
+
+    fn get(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+}
+
 /// What is done to an output before it is stored: `relu(x + bias + residual)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epilogue {
@@ -134,6 +152,9 @@ pub enum Op {
     /// e^x over the sum of all e^x of a pixel's channels. A NaN or +inf among a pixel's channels makes all its
     /// outputs NaN, as do channels that are all -inf; beside others, -inf becomes 0 (PyTorch's results).
     Softmax(Maps),
+    /// Local response normalisation across channels: x / (k + alpha / size * sum x^2)^beta, the sum over the window
+    /// of `size` channels around x's, as far as there are any (Caffe, ONNX, oneDNN).
+    Lrn(LrnShape),
 }
 
 impl From<ConvShape> for Op {
@@ -196,6 +217,7 @@ impl Problem {
             Op::BatchNorm(maps) => Op::BatchNorm(maps.with_batch(n)?),
             Op::Statistics(maps) => Op::Statistics(maps.with_batch(n)?),
             Op::Softmax(maps) => Op::Softmax(maps.with_batch(n)?),
+            Op::Lrn(lrn) => Op::Lrn(lrn.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -208,6 +230,7 @@ impl Problem {
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) | Op::Softmax(maps) => {
                 maps.dims()
             }
+            Op::Lrn(lrn) => lrn.maps().dims(),
         }
     }
 
@@ -221,7 +244,7 @@ impl Problem {
                 conv.kernel[1],
             ]),
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
-            Op::Pool(_) | Op::Identity(_) | Op::Statistics(_) | Op::Softmax(_) => None,
+            _ => None,
         }
     }
 
@@ -231,6 +254,7 @@ impl Problem {
             Op::Conv(conv) => [conv.n, conv.c_out, conv.h_out(), conv.w_out()],
             Op::Pool(pool) => [pool.n, pool.c, pool.h_out(), pool.w_out()],
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
+            Op::Lrn(lrn) => lrn.maps().dims(),
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }

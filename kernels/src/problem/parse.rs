@@ -82,6 +82,7 @@ impl FromStr for Problem {
                 return Err(wrong("that --alg is for --eltwise".into()));
             }
             (_, Some(Alg::Add)) => return Err(wrong("that --alg is for --binary".into())),
+            (_, Some(Alg::AcrossChannels)) => return Err(wrong("that --alg is for --lrn".into())),
             (_, Some(Alg::Softmax)) => return Err(wrong("that --alg is for --softmax".into())),
             (Some(_), _) => unreachable!("read before: layers without a window"),
         };
@@ -126,6 +127,7 @@ pub(super) enum Driver {
     BatchNorm,
     Statistics,
     Softmax,
+    Lrn,
 }
 
 /// What `--alg` says; how a convolution is computed is no part of the problem.
@@ -137,6 +139,7 @@ pub(super) enum Alg {
     Relu,
     Add,
     Softmax,
+    AcrossChannels,
 }
 
 #[derive(Default)]
@@ -164,6 +167,7 @@ impl Flags {
             "--bnorm" if value.is_empty() => self.driver = Some(Driver::BatchNorm),
             "--statistics" if value.is_empty() => self.driver = Some(Driver::Statistics),
             "--softmax" if value.is_empty() => self.driver = Some(Driver::Softmax),
+            "--lrn" if value.is_empty() => self.driver = Some(Driver::Lrn),
             "--axis" => match value {
                 "1" => self.axis = true,
                 _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),
@@ -182,6 +186,9 @@ impl Flags {
                     None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,
                     None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
                     None if ["softmax", "softmax_accurate"].contains(&&*word) => Alg::Softmax,
+                    None if ["across", "lrn_across_channels"].contains(&&*word) => {
+                        Alg::AcrossChannels
+                    }
                     None => {
                         return Err(format!(
                             "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index; relu or linear for --eltwise, add for --binary"

@@ -36,6 +36,8 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "--bnorm --flags=GCH --attr-post-ops=relu mb1ic64ih5iw7",
         "--statistics mb1ic64ih56",
         "--softmax --axis=1 1x1000x1x1",
+        "--lrn mb1ic96ih55ls5alpha0.0001beta0.75k1",
+        "--lrn mb2ic64ih5iw7ls3alpha1.5beta0.6k0.000002",
     ] {
         assert_eq!(parse(text).to_string(), text);
     }
@@ -86,6 +88,18 @@ fn a_fully_connected_layer_is_a_convolution_over_the_whole_map() {
     assert_eq!(
         parse("--ip mb1ic8ih2iw3oc4"),
         parse("mb1ic8ih2iw3oc4oh1ow1kh2kw3ph0pw0")
+    );
+}
+
+#[test]
+fn a_normalisation_is_read_as_benchdnn_reads_it() {
+    assert_eq!(
+        parse("--lrn ic8ih5"),
+        parse("--lrn --alg=ACROSS mb2ic8ih5_ls5_alpha0.0001220703125_beta.75_k1n\"norm1\"")
+    );
+    assert_eq!(
+        parse("--lrn mb1ic8ih5alpha1e-4beta+75E-2"),
+        parse("--lrn mb1ic8ih5iw5ls5alpha0.0001beta0.75k1")
     );
 }
 
@@ -152,6 +166,18 @@ fn errors_say_what_is_wrong() {
         ("--bnorm mb1ic64ih56", "needs --flags=GCH"),
         ("--bnorm --flags=G mb1ic64ih56", "expected --flags=GCH"),
         ("--statistics mb1ic64ih56oc3", "oc has no meaning here"),
+        ("--lrn mb1ic8ih5ls4", "it must be an odd number"),
+        ("--lrn mb1ic8ih5ls5.5", "it must be a whole number"),
+        ("--lrn mb1ic8ih5alpha1.2.3", "a number should follow alpha"),
+        (
+            "--lrn mb1ic8ih5alpha-1",
+            "alpha is -1: it must be at least 0",
+        ),
+        ("--lrn mb1ic8ih5alpha1e99", "alpha is inf"),
+        ("--lrn mb1ic8ih5k0", "k is 0: it must be above 0"),
+        ("--lrn mb1ic8ih5k1k2", "k is given twice"),
+        ("--lrn mb1ic8kh5", "kh has no meaning here"),
+        ("--lrn --alg=within mb1ic8ih5", "unknown --alg=within"),
         ("--softmax --axis=2 1x6x5x5", "expected --axis=1"),
         ("--axis=1 mb1ic3ih8oc4kh3", "--axis is for --softmax"),
         (
@@ -299,12 +325,25 @@ fn problems() -> impl Strategy<Value = Problem> {
 fn without_window() -> impl Strategy<Value = Problem> {
     let dims = (1..4usize, 1..5usize, 1..4usize, 1..4usize);
     let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
-    let op = prop::sample::select(vec![
+    let lrn = |maps: Maps| {
+        let [_, c, h, w] = maps.dims();
+        let spec = LrnSpec {
+            maps: maps.dims(),
+            size: 2 * c - 1,
+            alpha: 1e-4 * h as f32,
+            beta: 0.75,
+            k: f32::MIN_POSITIVE * w as f32,
+        };
+        Op::Lrn(spec.try_into().expect("a normalisation"))
+    };
+    let ops: [fn(Maps) -> Op; 5] = [
         Op::Identity,
         Op::BatchNorm,
         Op::Statistics,
         Op::Softmax,
-    ]);
+        lrn,
+    ];
+    let op = prop::sample::select(ops.to_vec());
     (dims, epilogue, op).prop_map(|((n, c, h, w), (bias, relu, residual), op)| Problem {
         epilogue: Epilogue {
             bias,

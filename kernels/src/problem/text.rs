@@ -8,6 +8,7 @@
 //! --binary --alg=add --attr-post-ops=relu 1x256x56x56:1x256x56x56
 //! --bnorm --flags=GCH mb1ic64ih56
 //! --softmax --axis=1 1x1000x1x1
+//! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
@@ -26,13 +27,14 @@
 //! seed of 7) are our own kinds of pooling.
 //! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
 //! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
-//! normalisation by given statistics, scale and shift, `--softmax` one over the channels (`--axis=1`). `--ip mb1ic2048oc1000`, a fully connected layer, is read as
+//! normalisation by given statistics, scale and shift, `--softmax` one over the channels
+//! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
 //! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
 //! benchdnn can't say.
 
-use super::{DTypes, Epilogue, Maps, Op, Pad, PoolKind, Problem};
+use super::{DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
 /// A pooling's kind as `--alg` has it: benchdnn's short names, and ours for what it doesn't know.
@@ -113,6 +115,7 @@ impl Problem {
             Op::BatchNorm(_) => f.write_str("--bnorm --flags=GCH ")?,
             Op::Statistics(_) => f.write_str("--statistics ")?,
             Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
+            Op::Lrn(_) => f.write_str("--lrn ")?,
         }
         if *dtypes != DTypes::default() {
             write!(f, "--dt={}:{}:{} ", dtypes.src, dtypes.weights, dtypes.dst)?;
@@ -159,10 +162,17 @@ impl Problem {
                 second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
             }
             Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
-            Op::BatchNorm(maps) | Op::Statistics(maps) => {
-                let [n, c, h, w] = maps.dims();
-                write!(f, "mb{n}ic{c}")?;
-                write_pair(f, "i", [h, w], h == w)
+            Op::BatchNorm(maps) | Op::Statistics(maps) => write_maps(f, maps.dims()),
+            Op::Lrn(lrn) => {
+                let LrnSpec {
+                    maps,
+                    size,
+                    alpha,
+                    beta,
+                    k,
+                } = lrn.spec();
+                write_maps(f, maps)?;
+                write!(f, "ls{size}alpha{alpha}beta{beta}k{k}")
             }
         }
     }
@@ -184,6 +194,11 @@ fn identity(maps: &Maps, epilogue: &mut Epilogue) -> (&'static str, Option<[usiz
     } else {
         ("--eltwise --alg=linear ", None)
     }
+}
+
+fn write_maps(f: &mut impl fmt::Write, [n, c, h, w]: [usize; 4]) -> fmt::Result {
+    write!(f, "mb{n}ic{c}")?;
+    write_pair(f, "i", [h, w], h == w)
 }
 
 fn dims([n, c, h, w]: [usize; 4]) -> String {

@@ -1,0 +1,127 @@
+//! Local response normalisation across channels, on NCHW16c.
+//!
+//! Two square roots and a division for each element are what takes the time, not memory. A NaN makes the channels
+//! whose windows it is in NaN, and no others.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::lrn::{Lrn as Pixels, scratch_len};
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only, no_epilogue,
+};
+use crate::problem::{LrnShape, Op, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+
+/// Local response normalisation, with powers that are multiples of 1/4.
+#[derive(Debug)]
+pub struct Lrn;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "lrn",
+    summary: "local response normalisation across channels on NCHW16c, beta a multiple of 1/4 up to 4",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Mean,
+};
+
+impl Algorithm for Lrn {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        f32_only(problem)?;
+        let Op::Lrn(lrn) = problem.op else {
+            return Err(Unsupported::new(
+                "computes local response normalisations only",
+            ));
+        };
+        no_epilogue(problem, "a local response normalisation")?;
+        let quarters = 4.0 * lrn.spec().beta;
+        if quarters.fract() != 0.0 || quarters > 16.0 {
+            return Err(Unsupported::new(
+                "beta is no multiple of 1/4 up to 4: powers are made of square roots",
+            ));
+        }
+        let [n, c, h, w] = lrn.maps().dims();
+        let (blocks, pixels) = (c.div_ceil(CHANNEL_BLOCK), h * w);
+        let task = match cx.tuning.mc {
+            Some(mc) => mc.min(pixels),
+            None => pixels.div_ceil(cx.threads.div_ceil(n)),
+        };
+        // A square and its sum for each channel of a window as they are counted; scale, shift, three for the power
+        // and the division. Squares are computed once.
+        let flops = 1 + lrn.spec().size + 6;
+        let executed = (flops * n * blocks * CHANNEL_BLOCK * pixels) as u64;
+        Ok(Box::new(LrnPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::NCHW16C,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: 0,
+                workspace_lines_per_worker: CacheLine::for_f32s(scratch_len(blocks, lrn.half())),
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    pixels: 4,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(problem, executed),
+            },
+            // A task is some pixels of an image, in all of its channel blocks.
+            grid: Grid {
+                rows: n * blocks,
+                cols: pixels * CHANNEL_BLOCK,
+                block_rows: blocks,
+                block_cols: task * CHANNEL_BLOCK,
+                band: blocks,
+            },
+            lrn,
+            quarters: quarters as u32,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct LrnPlan {
+    spec: PlanSpec,
+    grid: Grid,
+    lrn: LrnShape,
+    quarters: u32,
+    isa: IsaToken,
+}
+
+impl Plan for LrnPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (src, cols, spec) = (io.src, self.grid.cols, self.lrn.spec());
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            self.grid,
+            io.workspace,
+            |at, out, scratch| {
+                self.isa.dispatch(Pixels {
+                    src: &src[at.row * cols + at.col..],
+                    channels: self.lrn.maps().dims()[1],
+                    half: self.lrn.half(),
+                    scale: spec.alpha / spec.size as f32,
+                    k: spec.k,
+                    quarters: self.quarters,
+                    scratch: as_f32s_mut(scratch),
+                    out,
+                });
+            },
+        );
+    }
+}

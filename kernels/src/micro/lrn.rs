@@ -1,0 +1,150 @@
+//! Local response normalisation across channels.
+
+use super::channels::{Pixel, pixel, pixel_mut, put, vectors};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::exec::RowsMut;
+use crate::isa::SimdTask;
+
+/// `out = x / (k + scale * sum of the window's squares)^(quarters / 4)` of some pixels.
+///
+/// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are
+/// first laid one after the other, between zeros; then a block's windows are the sum of `2 half + 1` vectors, each
+/// one float further on. Powers are square roots and products: a root takes as long as a logarithm and an
+/// exponential of 20 operations would, and is exact.
+pub struct Lrn<'a, 'o> {
+    /// From the first pixel of the first channel block on; laid out as the outputs.
+    pub src: &'a [f32],
+    /// How many channels there are.
+    pub channels: usize,
+    /// Channels before the middle of a window, and behind it.
+    pub half: usize,
+    /// alpha over the size of the window.
+    pub scale: f32,
+    /// Above 0.
+    pub k: f32,
+    /// 4 beta.
+    pub quarters: u32,
+    /// [`scratch_len`] floats, of any content.
+    pub scratch: &'a mut [f32],
+    /// A row of pixels for each block of 16 channels. What pads the last one is zeros.
+    pub out: RowsMut<'o, f32>,
+}
+
+/// Pixels whose squares are laid out at a time. They are read again when the stores are done: right behind a store,
+/// a load that starts within it has to wait.
+const STEP: usize = 4;
+
+/// Floats of [`Lrn::scratch`] for so many blocks.
+pub fn scratch_len(blocks: usize, half: usize) -> usize {
+    STEP * row(blocks, half)
+}
+
+/// Those of a pixel: zeros, squares, zeros.
+fn row(blocks: usize, half: usize) -> usize {
+    blocks * CHANNEL_BLOCK + 2 * margin(half)
+}
+
+/// Zeros before the squares and behind: whole blocks.
+#[inline(always)]
+fn margin(half: usize) -> usize {
+    half.next_multiple_of(CHANNEL_BLOCK)
+}
+
+impl SimdTask for Lrn<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of a pixel.
+        match S::F32_LANES {
+            16 => self.pixels::<S, 1>(simd),
+            8 => self.pixels::<S, 2>(simd),
+            4 => self.pixels::<S, 4>(simd),
+            1 => self.pixels::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Lrn<'_, '_> {
+    #[inline(always)]
+    fn pixels<S: KernelSimd, const V: usize>(mut self, simd: S) {
+        let (blocks, stride) = (self.out.rows(), self.out.stride());
+        let pixels = self.out.len() / CHANNEL_BLOCK;
+        let (row, margin) = (row(blocks, self.half), margin(self.half));
+        self.scratch[..STEP * row].fill(0.0);
+        let used = self.channels - (blocks - 1) * CHANNEL_BLOCK;
+        let src = self.src;
+        for first in (0..pixels).step_by(STEP) {
+            let step = STEP.min(pixels - first);
+            for block in 0..blocks {
+                for p in 0..step {
+                    let x = vectors::<S, V>(pixel(&src[block * stride..], first + p));
+                    let squares = &mut self.scratch[p * row + margin..][..blocks * CHANNEL_BLOCK];
+                    let squares = pixel_mut(squares, block);
+                    put::<S, V>(squares, x.map(|x| simd.mul_f32s(x, x)));
+                }
+            }
+            for block in 0..blocks {
+                for p in 0..step {
+                    // The squares that the first lane's window begins with.
+                    let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
+                    let squares = &self.scratch[at..][..CHANNEL_BLOCK + 2 * self.half];
+                    let x = vectors::<S, V>(pixel(&src[block * stride..], first + p));
+                    let y = self.normalise::<S, V>(simd, x, squares);
+                    let out = pixel_mut(self.out.row(block), first + p);
+                    put::<S, V>(out, y);
+                    // Zeros over a NaN.
+                    if block + 1 == blocks && used < CHANNEL_BLOCK {
+                        out[used..].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pixel of a block, from the squares of its windows.
+    #[inline(always)]
+    fn normalise<S: KernelSimd, const V: usize>(
+        &self,
+        simd: S,
+        x: [S::f32s; V],
+        squares: &[f32],
+    ) -> [S::f32s; V] {
+        let mut sums = [simd.splat_f32s(0.0); V];
+        for window in squares.windows(CHANNEL_BLOCK) {
+            let window: &Pixel = window.try_into().expect("a block's");
+            let window = vectors::<S, V>(window);
+            for v in 0..V {
+                sums[v] = simd.add_f32s(sums[v], window[v]);
+            }
+        }
+        let (k, scale) = (simd.splat_f32s(self.k), simd.splat_f32s(self.scale));
+        std::array::from_fn(|v| {
+            let base = simd.mul_add_e_f32s(sums[v], scale, k);
+            simd.div_f32s(x[v], self.power(simd, base))
+        })
+    }
+
+    /// base^(quarters / 4).
+    #[inline(always)]
+    fn power<S: KernelSimd>(&self, simd: S, base: S::f32s) -> S::f32s {
+        let root = simd.sqrt_f32s(base);
+        // What AlexNet and GoogLeNet have.
+        if self.quarters == 3 {
+            return simd.mul_f32s(root, simd.sqrt_f32s(root));
+        }
+        let mut power = simd.splat_f32s(1.0);
+        for _ in 0..self.quarters / 4 {
+            power = simd.mul_f32s(power, base);
+        }
+        if self.quarters & 2 != 0 {
+            power = simd.mul_f32s(power, root);
+        }
+        if self.quarters & 1 != 0 {
+            power = simd.mul_f32s(power, simd.sqrt_f32s(root));
+        }
+        power
+    }
+}

@@ -1,0 +1,99 @@
+//! Local response normalisation.
+
+use super::axis::{ShapeError, check};
+use super::{Maps, Real};
+
+/// Local response normalisation across channels, as someone asks for it (Krizhevsky et al. 2012).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LrnSpec {
+    /// n, c, h, w.
+    pub maps: [usize; 4],
+    /// Channels in a window: a channel and as many before as behind.
+    pub size: usize,
+    /// Weight of the window's mean square. (Krizhevsky et al. weigh the sum, by this over `size`.)
+    pub alpha: f32,
+    /// The power.
+    pub beta: f32,
+    /// Added to the weighed mean square.
+    pub k: f32,
+}
+
+/// A valid local response normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LrnShape {
+    maps: Maps,
+    size: usize,
+    alpha: Real,
+    beta: Real,
+    k: Real,
+}
+
+impl TryFrom<LrnSpec> for LrnShape {
+    type Error = ShapeError;
+
+    fn try_from(spec: LrnSpec) -> Result<Self, ShapeError> {
+        let LrnSpec {
+            maps,
+            size,
+            alpha,
+            beta,
+            k,
+        } = spec;
+        check(size % 2 == 1, || {
+            format!(
+                "the window has {size} channels: it must be an odd number, with one in the middle"
+            )
+        })?;
+        check(size <= LrnShape::MAX_SIZE, || {
+            let most = LrnShape::MAX_SIZE;
+            format!("the window has {size} channels: it must have at most {most}")
+        })?;
+        for (name, x) in [("alpha", alpha), ("beta", beta)] {
+            check(x.is_finite() && x >= 0.0, || {
+                format!("{name} is {x}: it must be at least 0")
+            })?;
+        }
+        check(k.is_finite() && k > 0.0, || {
+            format!("k is {k}: it must be above 0, or zeros would be divided by 0")
+        })?;
+        Ok(LrnShape {
+            maps: maps.try_into()?,
+            size,
+            alpha: Real::new(alpha),
+            beta: Real::new(beta),
+            k: Real::new(k),
+        })
+    }
+}
+
+impl LrnShape {
+    /// The most channels in a window.
+    pub const MAX_SIZE: usize = 255;
+
+    /// n, c, h, w.
+    pub fn maps(&self) -> Maps {
+        self.maps
+    }
+
+    /// As it was asked for.
+    pub fn spec(&self) -> LrnSpec {
+        LrnSpec {
+            maps: self.maps.dims(),
+            size: self.size,
+            alpha: self.alpha.get(),
+            beta: self.beta.get(),
+            k: self.k.get(),
+        }
+    }
+
+    /// Channels before the middle of a window, and behind it.
+    pub fn half(&self) -> usize {
+        self.size / 2
+    }
+
+    /// The same on another number of images.
+    pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
+        let maps = self.maps.with_batch(n)?;
+        Ok(LrnShape { maps, ..self })
+    }
+}
