@@ -67,6 +67,12 @@ fn cases() -> Vec<(String, Vec<&'static str>, Stream)> {
             Stream::Read,
         );
     }
+    // GoogLeNet's first concatenation and its second normalisation.
+    let concat = "--concat --axis=1 1x64x28x28:1x128x28x28:1x32x28x28:1x32x28x28";
+    let lrn = "--lrn mb1ic192ih56ls5alpha0.0001beta0.75k1";
+    for (text, id) in [(concat, "concat"), (lrn, "lrn")] {
+        cases.push((text.to_string(), vec![id], Stream::Copy));
+    }
     cases
 }
 

@@ -73,6 +73,8 @@ impl Cost {
             Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
             // The largest, a difference, e^x, the sum, a quotient.
             Op::Softmax(_) => (5 * dst, dst, 0),
+            // A copy. What pads the parts is not counted.
+            Op::Concat(_) => (dst, dst, 0),
             // A multiply-add for each channel of the window; scale and shift, the power and the quotient.
             Op::Lrn(lrn) => (dst * (2 * lrn.spec().size as u64 + 4), dst, 0),
         };

@@ -10,7 +10,7 @@ use crate::problem::{
 /// The operands of a problem in plain NCHW (weights OIHW).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Operands<'a> {
-    /// n x c x h x w.
+    /// n x c x h x w; of a concatenation as [`crate::problem::ConcatShape`] says.
     pub src: &'a [f32],
     /// c_out x c_in / groups x kh x kw; 4 x c for a batch normalisation; empty where there are none.
     pub weights: &'a [f32],
@@ -51,6 +51,10 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     )
                 }
                 Op::Statistics(maps) => statistics(maps, operands.src, channel)[image],
+                Op::Concat(concat) => {
+                    let from = concat.source_channel(image, channel);
+                    f64::from(operands.src[from * h * w + i])
+                }
                 Op::Lrn(lrn) => {
                     let channel_at = |k: usize| operands.src[(image * c + k) * h * w + i];
                     normalise(lrn, |k| f64::from(channel_at(k)), channel)

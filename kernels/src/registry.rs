@@ -39,6 +39,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::statistics::Welford,
     &algo::softmax::Softmax,
     &algo::lrn::Lrn,
+    &algo::concat::Concat,
     &algo::pooling::MAX,
     &algo::pooling::AVG,
     &algo::pooling::GLOBAL_AVG,

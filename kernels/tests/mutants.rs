@@ -192,7 +192,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 7] = [
+const OTHERS: [(&str, &str, &[Fault]); 8] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -265,6 +265,17 @@ const OTHERS: [(&str, &str, &[Fault]); 7] = [
             Fault::DirtyChannels,
             Fault::ThreadDependent,
             Fault::BlockAlone,
+        ],
+    ),
+    (
+        "concat",
+        "--concat --axis=1 2x20x3x5:2x5x3x5",
+        &[
+            Fault::RepeatedRow,
+            Fault::WrongInput,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Rounding,
         ],
     ),
     (

@@ -40,7 +40,7 @@ fn run(variant: &Variant, problem: &Problem, x: Operands<'_>) -> Option<Vec<f32>
     )
 }
 
-const PROBLEMS: [&str; 11] = [
+const PROBLEMS: [&str; 12] = [
     "mb1ic5ih12oc18oh12kh3ph1",
     "mb1ic16ih11oc16oh11kh5ph2",
     "mb1ic20ih10oc9oh10kh1ph0",
@@ -51,6 +51,7 @@ const PROBLEMS: [&str; 11] = [
     "--binary --alg=add --attr-post-ops=relu 1x17x9x8:1x17x1x1",
     "--bnorm --flags=GCH mb1ic17ih9iw8",
     "--softmax --axis=1 1x17x9x8",
+    "--concat --axis=1 1x17x9x8:1x5x9x8",
     "--lrn mb1ic17ih9iw8ls5alpha1beta0.75k1",
 ];
 

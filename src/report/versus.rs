@@ -81,12 +81,8 @@ pub const CLASSES: [&str; 9] = [
 fn class(problem: &str) -> &'static str {
     let conv = match problem.parse().map(|p: Problem| p.op) {
         Ok(Op::Conv(conv)) => conv,
-        Ok(
-            Op::Identity(_) | Op::BatchNorm(_) | Op::Statistics(_) | Op::Softmax(_) | Op::Lrn(_),
-        ) => {
-            return "elementwise";
-        }
-        _ => return "pool",
+        Ok(Op::Pool(_)) => return "pool",
+        _ => return "elementwise",
     };
     match (conv.kernel, conv.stride) {
         _ if [conv.h, conv.w] == conv.kernel && conv.pad == Default::default() => "fully connected",

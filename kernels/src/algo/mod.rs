@@ -1,6 +1,7 @@
 //! One file an algorithm: a thin loop over what [`crate::micro`] computes.
 
 mod blocked;
+pub mod concat;
 pub mod direct;
 pub mod direct_nchw;
 pub mod fc;

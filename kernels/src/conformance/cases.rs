@@ -6,7 +6,8 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    ConcatShape, ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape,
+    PoolSpec, Problem,
 };
 
 /// A problem, and block sizes that reach paths which its size alone would not.
@@ -211,6 +212,7 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
             Op::Statistics(_) => (Op::Statistics(maps), Epilogue::default()),
             Op::Softmax(_) => (Op::Softmax(maps), Epilogue::default()),
             Op::Lrn(_) => (lrn(maps, &mut rng), Epilogue::default()),
+            Op::Concat(_) => (concat(maps, g, &mut rng), Epilogue::default()),
             Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
             _ => (Op::Identity(maps), epilogue(&mut rng)),
         };
@@ -235,6 +237,22 @@ fn lrn(maps: Maps, rng: &mut Rng) -> Op {
     Op::Lrn(spec.try_into().expect("a normalisation"))
 }
 
+/// A concatenation of up to 5 parts, half of them of whole blocks only.
+fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Op {
+    let [n, c, h, w] = maps.dims();
+    let whole = rng.below(2) == 0;
+    let mut parts = vec![[n, c, h, w]];
+    for _ in 0..1 + rng.below(4) {
+        parts.push([n, rng.pick(&around(g.c_in)), h, w]);
+    }
+    if whole {
+        for [_, c, ..] in &mut parts {
+            *c = c.next_multiple_of(g.c_in);
+        }
+    }
+    Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
+}
+
 /// Derived blocks half of the time, tiny ones otherwise.
 fn tuning(rng: &mut Rng) -> Tuning {
     if rng.below(2) == 0 {
@@ -250,7 +268,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 20] = [
+pub const PROBES: [&str; 21] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -267,6 +285,7 @@ pub const PROBES: [&str; 20] = [
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
     "--softmax --axis=1 1x16x7x7",
+    "--concat --axis=1 1x16x7x7:1x16x7x7",
     "--lrn mb1ic16ih7ls5alpha0.0001beta0.75k1",
     "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",

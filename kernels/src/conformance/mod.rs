@@ -117,7 +117,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
-        Op::Identity(_) => 1,
+        Op::Identity(_) | Op::Concat(_) => 1,
         // gamma and the root make one factor; x, the mean, and beta.
         Op::BatchNorm(_) => 3,
         Op::Statistics(maps) => maps.per_channel(),

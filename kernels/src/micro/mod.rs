@@ -12,6 +12,7 @@
 //! * [`matvec`]: a panel of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
+//! * [`concat`](mod@concat): channel blocks put together from others;
 //! * [`lrn`]: local response normalisation;
 //! * [`softmax`] over a pixel's channels, by [`mod@exp`];
 //! * [`fold`]: what a pooling makes of a window;
@@ -20,6 +21,7 @@
 //! * [`probe`]: what the machine can do at most.
 
 mod channels;
+pub mod concat;
 pub mod cook_toom;
 pub mod draw;
 pub mod exp;

@@ -1,7 +1,7 @@
 //! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
 
 use super::parse::{Alg, Driver, Fields, Flags};
-use super::{ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, Problem, ShapeError};
+use super::{ConcatShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, Problem, ShapeError};
 
 /// What can be wrong with a text; [`ParseError`] says it of which.
 pub(super) enum Wrong {
@@ -58,8 +58,8 @@ impl Flags {
                 false => "--bnorm needs --flags=GCH: statistics, scale and shift are given".into(),
             });
         }
-        if self.axis && driver != Driver::Softmax {
-            return Err("--axis is for --softmax".into());
+        if self.axis && !matches!(driver, Driver::Softmax | Driver::Concat) {
+            return Err("--axis is for --softmax and --concat".into());
         }
         match (driver, self.alg) {
             (Driver::InnerProduct, None) => {
@@ -80,6 +80,10 @@ impl Flags {
             }
             (Driver::Lrn, None | Some(Alg::AcrossChannels)) => {
                 Ok(Op::Lrn(read_lrn(descriptor)?.try_into()?))
+            }
+            (Driver::Concat, None) => {
+                let parts: Result<Vec<_>, _> = descriptor.split(':').map(read_dims).collect();
+                Ok(Op::Concat(ConcatShape::new(&parts?)?))
             }
             (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
                 if epilogue.bias {

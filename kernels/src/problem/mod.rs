@@ -5,6 +5,7 @@
 //! back to the same value.
 
 mod axis;
+mod concat;
 mod conv;
 mod drivers;
 mod lrn;
@@ -14,6 +15,7 @@ mod pool;
 mod text;
 
 pub use axis::ShapeError;
+pub use concat::ConcatShape;
 pub use conv::{ConvShape, ConvSpec};
 pub use lrn::{LrnShape, LrnSpec};
 pub use maps::{BATCH_NORM_EPSILON, Maps};
@@ -155,6 +157,8 @@ pub enum Op {
     /// Local response normalisation across channels: x / (k + alpha / size * sum x^2)^beta, the sum over the window
     /// of `size` channels around x's, as far as there are any (Caffe, ONNX, oneDNN).
     Lrn(LrnShape),
+    /// Parts joined along the channels.
+    Concat(ConcatShape),
 }
 
 impl From<ConvShape> for Op {
@@ -218,11 +222,12 @@ impl Problem {
             Op::Statistics(maps) => Op::Statistics(maps.with_batch(n)?),
             Op::Softmax(maps) => Op::Softmax(maps.with_batch(n)?),
             Op::Lrn(lrn) => Op::Lrn(lrn.with_batch(n)?),
+            Op::Concat(concat) => Op::Concat(concat.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
 
-    /// n, c, h, w of the source.
+    /// n, c, h, w of the source; of a concatenation, those that [`ConcatShape`] has for all parts.
     pub fn src_dims(&self) -> [usize; 4] {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_in, conv.h, conv.w],
@@ -231,6 +236,7 @@ impl Problem {
                 maps.dims()
             }
             Op::Lrn(lrn) => lrn.maps().dims(),
+            Op::Concat(concat) => concat.src_dims(),
         }
     }
 
@@ -244,7 +250,12 @@ impl Problem {
                 conv.kernel[1],
             ]),
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
-            _ => None,
+            Op::Pool(_)
+            | Op::Identity(_)
+            | Op::Statistics(_)
+            | Op::Softmax(_)
+            | Op::Lrn(_)
+            | Op::Concat(_) => None,
         }
     }
 
@@ -255,6 +266,7 @@ impl Problem {
             Op::Pool(pool) => [pool.n, pool.c, pool.h_out(), pool.w_out()],
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
             Op::Lrn(lrn) => lrn.maps().dims(),
+            Op::Concat(concat) => concat.maps().dims(),
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }

@@ -87,7 +87,7 @@ impl FromStr for Problem {
             (Some(_), _) => unreachable!("read before: layers without a window"),
         };
         let op = match pooling {
-            _ if axis => return Err(wrong("--axis is for --softmax".into())),
+            _ if axis => return Err(wrong("--axis is for --softmax and --concat".into())),
             None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
             None => {
                 let spec = fields.conv(vertical, horizontal).map_err(wrong)?;
@@ -128,6 +128,7 @@ pub(super) enum Driver {
     Statistics,
     Softmax,
     Lrn,
+    Concat,
 }
 
 /// What `--alg` says; how a convolution is computed is no part of the problem.
@@ -168,6 +169,7 @@ impl Flags {
             "--statistics" if value.is_empty() => self.driver = Some(Driver::Statistics),
             "--softmax" if value.is_empty() => self.driver = Some(Driver::Softmax),
             "--lrn" if value.is_empty() => self.driver = Some(Driver::Lrn),
+            "--concat" if value.is_empty() => self.driver = Some(Driver::Concat),
             "--axis" => match value {
                 "1" => self.axis = true,
                 _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),

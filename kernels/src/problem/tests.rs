@@ -36,6 +36,7 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "--bnorm --flags=GCH --attr-post-ops=relu mb1ic64ih5iw7",
         "--statistics mb1ic64ih56",
         "--softmax --axis=1 1x1000x1x1",
+        "--concat --axis=1 2x64x28x14:2x128x28x14:2x32x28x14",
         "--lrn mb1ic96ih55ls5alpha0.0001beta0.75k1",
         "--lrn mb2ic64ih5iw7ls3alpha1.5beta0.6k0.000002",
     ] {
@@ -178,8 +179,17 @@ fn errors_say_what_is_wrong() {
         ("--lrn mb1ic8ih5k1k2", "k is given twice"),
         ("--lrn mb1ic8kh5", "kh has no meaning here"),
         ("--lrn --alg=within mb1ic8ih5", "unknown --alg=within"),
+        ("--concat 1x8x5x5", "there are 1 parts: from 2 to 8"),
+        (
+            "--concat 1x8x5x5:1x8x5x6",
+            "a part is 1x8x5x6: next to the first, it must be 1x8x5x5",
+        ),
+        ("--concat 1x8x5x5:1x0x5x5", "channels is 0"),
         ("--softmax --axis=2 1x6x5x5", "expected --axis=1"),
-        ("--axis=1 mb1ic3ih8oc4kh3", "--axis is for --softmax"),
+        (
+            "--axis=1 mb1ic3ih8oc4kh3",
+            "--axis is for --softmax and --concat",
+        ),
         (
             "--alg=softmax mb1ic3ih8oc4kh3",
             "that --alg is for --softmax",
@@ -336,12 +346,18 @@ fn without_window() -> impl Strategy<Value = Problem> {
         };
         Op::Lrn(spec.try_into().expect("a normalisation"))
     };
-    let ops: [fn(Maps) -> Op; 5] = [
+    let concat = |maps: Maps| {
+        let [n, c, h, w] = maps.dims();
+        let parts: Vec<_> = (0..=h).map(|part| [n, c + 16 * part, h, w]).collect();
+        Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
+    };
+    let ops: [fn(Maps) -> Op; 6] = [
         Op::Identity,
         Op::BatchNorm,
         Op::Statistics,
         Op::Softmax,
         lrn,
+        concat,
     ];
     let op = prop::sample::select(ops.to_vec());
     (dims, epilogue, op).prop_map(|((n, c, h, w), (bias, relu, residual), op)| Problem {
@@ -399,6 +415,37 @@ fn as_we_mean(problem: &Problem) -> [[i64; 6]; 2] {
     [axis(0, h, h_out, pad.top), axis(1, w, w_out, pad.left)]
 }
 
+/// Of statistics and concatenations, one of the two tensors has another number of them.
+fn images(problem: &Problem) -> usize {
+    match problem.op {
+        Op::Concat(_) => problem.dst_dims()[0],
+        _ => problem.src_dims()[0],
+    }
+}
+
+/// GoogLeNet's inception 3a, and one whose second part isn't whole blocks.
+#[test]
+fn parts_of_whole_blocks_are_joined_where_they_lie() {
+    let concat = |text: &str| match parse(text).op {
+        Op::Concat(concat) => concat,
+        op => panic!("{op:?}"),
+    };
+    let inception = concat("--concat 1x64x28x28:1x128x28x28:1x32x28x28:1x32x28x28");
+    assert!(inception.in_place());
+    assert_eq!(inception.src_dims(), [1, 256, 28, 28]);
+    assert_eq!(inception.first_channel(2), 192);
+    assert!((0..256).all(|c| inception.source_channel(0, c) == c));
+    // The last part may end within a block.
+    assert!(concat("--concat 1x64x28x28:1x8x28x28").in_place());
+
+    let odd = concat("--concat 2x16x3x3:2x20x3x3:2x1x3x3");
+    assert!(!odd.in_place());
+    assert_eq!(odd.src_dims(), [1, 2 * (16 + 32 + 16), 3, 3]);
+    let channels = [(0, 15), (0, 16), (1, 15), (1, 16), (1, 35), (1, 36)];
+    let sources = channels.map(|(image, channel)| odd.source_channel(image, channel));
+    assert_eq!(sources, [15, 32, 31, 64, 83, 112]);
+}
+
 proptest! {
     #[test]
     fn benchdnn_reads_what_we_print(problem in problems()) {
@@ -449,7 +496,7 @@ proptest! {
         n in 1..9usize,
     ) {
         let other = problem.with_batch(n).expect("a small batch");
-        prop_assert_eq!(other.with_batch(problem.src_dims()[0]).expect("as before"), problem);
+        prop_assert_eq!(other.with_batch(images(&problem)).expect("as before"), problem);
         prop_assert_eq!(&other.dst_dims()[1..], &problem.dst_dims()[1..]);
     }
 

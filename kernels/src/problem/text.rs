@@ -8,6 +8,7 @@
 //! --binary --alg=add --attr-post-ops=relu 1x256x56x56:1x256x56x56
 //! --bnorm --flags=GCH mb1ic64ih56
 //! --softmax --axis=1 1x1000x1x1
+//! --concat --axis=1 1x64x28x28:1x128x28x28
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
@@ -28,7 +29,7 @@
 //! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
 //! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
 //! normalisation by given statistics, scale and shift, `--softmax` one over the channels
-//! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
+//! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them, `--concat` joins up to 8 tensors. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
 //! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
@@ -116,6 +117,7 @@ impl Problem {
             Op::Statistics(_) => f.write_str("--statistics ")?,
             Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
             Op::Lrn(_) => f.write_str("--lrn ")?,
+            Op::Concat(_) => f.write_str("--concat --axis=1 ")?,
         }
         if *dtypes != DTypes::default() {
             write!(f, "--dt={}:{}:{} ", dtypes.src, dtypes.weights, dtypes.dst)?;
@@ -163,6 +165,11 @@ impl Problem {
             }
             Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
             Op::BatchNorm(maps) | Op::Statistics(maps) => write_maps(f, maps.dims()),
+            Op::Concat(concat) => {
+                let [n, _, h, w] = concat.maps().dims();
+                let parts = concat.parts().iter().map(|&c| dims([n, c, h, w]));
+                f.write_str(&parts.collect::<Vec<_>>().join(":"))
+            }
             Op::Lrn(lrn) => {
                 let LrnSpec {
                     maps,

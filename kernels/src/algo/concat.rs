@@ -1,0 +1,118 @@
+//! Concatenation along the channels, on NCHW16c.
+//!
+//! Where parts are whole channel blocks, a copy; on one image not even that is needed, since the parts' producers can
+//! write where the output is to be ([`ConcatShape::in_place`]): this kernel shows what that saves. Where a part ends
+//! within a block, the channels behind it move to other lanes, one by one.
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::concat::Gather;
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only, no_epilogue,
+};
+use crate::problem::{ConcatShape, Op, Problem};
+use crate::tensor::{CacheLine, Layout};
+
+/// Concatenation.
+#[derive(Debug)]
+pub struct Concat;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "concat",
+    summary: "concatenation along the channels on NCHW16c, as a copy",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Exact,
+};
+
+impl Algorithm for Concat {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        f32_only(problem)?;
+        let Op::Concat(concat) = problem.op else {
+            return Err(Unsupported::new("computes concatenations only"));
+        };
+        no_epilogue(problem, "a concatenation")?;
+        let [n, c, h, w] = concat.maps().dims();
+        let (rows, pixels) = (n * c.div_ceil(CHANNEL_BLOCK), h * w);
+        let task = match cx.tuning.mc {
+            Some(mc) => mc.min(pixels),
+            None => pixels.div_ceil((4 * cx.threads).div_ceil(rows)),
+        };
+        let executed = (rows * pixels * CHANNEL_BLOCK) as u64;
+        Ok(Box::new(ConcatPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::NCHW16C,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: 0,
+                workspace_lines_per_worker: 0,
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(problem, executed),
+            },
+            // A task is some pixels of a channel block.
+            grid: Grid {
+                rows,
+                cols: pixels * CHANNEL_BLOCK,
+                block_rows: 1,
+                block_cols: task * CHANNEL_BLOCK,
+                band: rows,
+            },
+            concat,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct ConcatPlan {
+    spec: PlanSpec,
+    grid: Grid,
+    concat: ConcatShape,
+    isa: IsaToken,
+}
+
+impl Plan for ConcatPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (src, cols) = (io.src, self.grid.cols);
+        let [_, c, _, _] = self.concat.maps().dims();
+        let blocks = c.div_ceil(CHANNEL_BLOCK);
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            self.grid,
+            &mut [],
+            |at, mut out, _| {
+                let (image, first) = (at.row / blocks, at.row % blocks * CHANNEL_BLOCK);
+                let used = CHANNEL_BLOCK.min(c - first);
+                let mut channels = [0; CHANNEL_BLOCK];
+                for (lane, channel) in channels[..used].iter_mut().enumerate() {
+                    let from = self.concat.source_channel(image, first + lane);
+                    *channel = from / CHANNEL_BLOCK * cols + from % CHANNEL_BLOCK + at.col;
+                }
+                self.isa.dispatch(Gather {
+                    src,
+                    channels: &channels[..used],
+                    out: out.row(0),
+                });
+            },
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! Channel blocks put together from channels of others.
+
+use super::channels::{pixel, pixel_mut, put, vectors};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::isa::SimdTask;
+
+/// Some pixels of one channel block.
+pub struct Gather<'a, 'o> {
+    /// Where all channels are.
+    pub src: &'a [f32],
+    /// Where the first pixel of each channel is, and the next ones 16 further each. Up to 16; the block's other
+    /// channels become zeros.
+    pub channels: &'a [usize],
+    /// Pixels of 16 channels.
+    pub out: &'o mut [f32],
+}
+
+impl SimdTask for Gather<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of a pixel.
+        match S::F32_LANES {
+            16 => self.pixels::<S, 1>(simd),
+            8 => self.pixels::<S, 2>(simd),
+            4 => self.pixels::<S, 4>(simd),
+            1 => self.pixels::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Gather<'_, '_> {
+    #[inline(always)]
+    fn pixels<S: KernelSimd, const V: usize>(self, _: S) {
+        let Gather { src, channels, out } = self;
+        let pixels = out.len() / CHANNEL_BLOCK;
+        let first = channels[0];
+        let whole = channels.len() == CHANNEL_BLOCK
+            && channels.iter().zip(first..).all(|(&at, next)| at == next);
+        if whole {
+            let src = &src[first..][..out.len()];
+            for at in 0..pixels {
+                put::<S, V>(pixel_mut(out, at), vectors::<S, V>(pixel(src, at)));
+            }
+            return;
+        }
+        for at in 0..pixels {
+            let mut gathered = [0.0; CHANNEL_BLOCK];
+            for (lane, channel) in gathered.iter_mut().zip(channels) {
+                *lane = src[channel + at * CHANNEL_BLOCK];
+            }
+            *pixel_mut(out, at) = gathered;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Concatenation along the channels.
+
+use super::Maps;
+use super::axis::{ShapeError, check};
+use crate::blocking::CHANNEL_BLOCK;
+
+/// Valid parts of a concatenation along the channels.
+///
+/// The source is the parts one after the other, each a tensor of its own with its channels padded to whole blocks of
+/// 16: what convolutions on NCHW16c leave if their outputs lie next to each other in memory. Its dims are therefore
+/// 1, n x the padded channels of all parts, h, w; what the padding has is not read.
+///
+/// Nothing needs to be copied on NCHW16c where [`ConcatShape::in_place`]: the parts' producers have then written the
+/// output itself, each the slice of whole channel blocks from [`ConcatShape::first_channel`] on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConcatShape {
+    maps: Maps,
+    /// Channels of each part; 0 behind the last.
+    channels: [usize; ConcatShape::MAX_PARTS],
+}
+
+impl ConcatShape {
+    /// The most parts.
+    pub const MAX_PARTS: usize = 8;
+
+    /// Of the n, c, h, w of each part.
+    ///
+    /// # Errors
+    /// When there are less than two parts or more than [`ConcatShape::MAX_PARTS`], or when they differ in more than
+    /// their channels.
+    pub fn new(parts: &[[usize; 4]]) -> Result<Self, ShapeError> {
+        check((2..=Self::MAX_PARTS).contains(&parts.len()), || {
+            let (most, given) = (Self::MAX_PARTS, parts.len());
+            format!("there are {given} parts: from 2 to {most} can be joined")
+        })?;
+        let mut channels = [0; Self::MAX_PARTS];
+        let [n, _, h, w] = parts[0];
+        for (part, channels) in parts.iter().zip(&mut channels) {
+            let [_, c, ..] = *part;
+            let [first, other] =
+                [[n, c, h, w], *part].map(|dims| dims.map(|d| d.to_string()).join("x"));
+            check(first == other, || {
+                format!("a part is {other}: next to the first, it must be {first}")
+            })?;
+            Maps::try_from(*part)?;
+            *channels = c;
+        }
+        // Padding included, so that the source isn't too large either.
+        let padded: usize = channels
+            .iter()
+            .map(|c| c.next_multiple_of(CHANNEL_BLOCK))
+            .sum();
+        Maps::try_from([n, padded, h, w])?;
+        let maps = [n, channels.iter().sum(), h, w].try_into()?;
+        Ok(ConcatShape { maps, channels })
+    }
+
+    /// n, c, h, w of what the parts make.
+    pub fn maps(&self) -> Maps {
+        self.maps
+    }
+
+    /// Channels of each part.
+    pub fn parts(&self) -> &[usize] {
+        let parts = self.channels.iter().position(|&c| c == 0);
+        &self.channels[..parts.unwrap_or(Self::MAX_PARTS)]
+    }
+
+    /// The dims of the source, of all parts.
+    pub fn src_dims(&self) -> [usize; 4] {
+        let [_, _, h, w] = self.maps.dims();
+        [1, self.first_channel(self.parts().len()), h, w]
+    }
+
+    /// The source's channel with which a part begins: a multiple of 16.
+    pub fn first_channel(&self, part: usize) -> usize {
+        let [n, ..] = self.maps.dims();
+        let padded = |c: &usize| n * c.next_multiple_of(CHANNEL_BLOCK);
+        self.parts()[..part].iter().map(padded).sum()
+    }
+
+    /// The source's channel that becomes `channel` of an image.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn source_channel(&self, image: usize, channel: usize) -> usize {
+        let mut within = channel;
+        for (part, &c) in self.parts().iter().enumerate() {
+            if within < c {
+                let image = image * c.next_multiple_of(CHANNEL_BLOCK);
+                return self.first_channel(part) + image + within;
+            }
+            within -= c;
+        }
+        panic!("no channel {channel} in {:?}", self.parts())
+    }
+
+    /// Whether the source is the output already, on NCHW16c: of one image, with whole blocks in every part but the
+    /// last.
+    pub fn in_place(&self) -> bool {
+        let ([n, ..], (_, before)) = (self.maps.dims(), self.parts().split_last().expect("parts"));
+        n == 1 && before.iter().all(|c| c.is_multiple_of(CHANNEL_BLOCK))
+    }
+
+    /// The same on another number of images.
+    pub(super) fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
+        let [_, _, h, w] = self.maps.dims();
+        let parts: Vec<_> = self.parts().iter().map(|&c| [n, c, h, w]).collect();
+        ConcatShape::new(&parts)
+    }
+}
