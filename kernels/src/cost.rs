@@ -75,6 +75,22 @@ impl Cost {
             Op::Softmax(_) => (5 * dst, dst, 0),
             // A copy. What pads the parts is not counted.
             Op::Concat(_) => (dst, dst, 0),
+            Op::Attention(attention) => {
+                let [n, c, ..] = attention.maps().dims().map(|d| d as u64);
+                let (hidden, positions) = (attention.hidden() as u64, attention.positions() as u64);
+                // V h, tanh and the product with w; a softmax; the weighed sum.
+                let flops = hidden * (2 * c + 3) + 5 + 2 * c;
+                let weights = elements(problem.weights_dims().unwrap_or_default());
+                let src = elements(attention.maps().dims());
+                (n * positions * flops, src, 4 * weights)
+            }
+            Op::Bilinear(bilinear) => {
+                let kind = bilinear.kind();
+                // A root; the square, its sum and the quotient.
+                let more = u64::from(kind.root) + 3 * u64::from(kind.l2);
+                let src = elements(bilinear.maps().dims());
+                (dst * (2 * bilinear.positions() as u64 + more), src, 0)
+            }
             // A multiply-add for each channel of the window; scale and shift, the power and the quotient.
             Op::Lrn(lrn) => (dst * (2 * lrn.spec().size as u64 + 4), dst, 0),
         };
@@ -179,6 +195,8 @@ pub enum Accuracy {
     Mean,
     /// Means, and means of squares.
     Moments,
+    /// Roots of such sums, in proportion to the largest: `max_x` is that, and errors near 0 grow to their root.
+    Root,
     /// Sums of products with factors that were rounded before: as exact as [`Accuracy::Sum`], but never exact.
     Scaled,
     /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
@@ -206,6 +224,9 @@ impl Accuracy {
         match self {
             Accuracy::Exact => 0.0,
             Accuracy::Sum | Accuracy::Scaled => sum,
+            // |sqrt(a + d) - sqrt(a)| is at most sqrt(d), where a is 0; and no sum of products is larger than
+            // the largest of squares.
+            Accuracy::Root => Accuracy::Sum.tolerance(terms, 1.0, 1.0).sqrt() * max_x,
             // The errors of a sum of n terms, over n; like a random walk's they grow as its root.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
             // Those of the squares, and twice as much for the mean that was taken from each.

@@ -4,7 +4,8 @@
 use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::problem::{
-    BATCH_NORM_EPSILON, ConvShape, LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
+    AttentionShape, BATCH_NORM_EPSILON, BilinearShape, ConvShape, LrnShape, LrnSpec, Maps, Op,
+    PoolKind, PoolShape, Problem,
 };
 
 /// The operands of a problem in plain NCHW (weights OIHW).
@@ -27,6 +28,10 @@ pub struct Operands<'a> {
 pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -> Vec<f64> {
     let [n, c, h, w] = problem.dst_dims();
     let mut out = vec![0.0; n * c * h * w];
+    let shares = match &problem.op {
+        Op::Attention(attention) => attention_shares(attention, operands),
+        _ => Vec::new(),
+    };
     // A task is one map.
     let grid = Grid {
         rows: n * c,
@@ -51,6 +56,17 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     )
                 }
                 Op::Statistics(maps) => statistics(maps, operands.src, channel)[image],
+                Op::Attention(attention) => {
+                    let positions = attention.positions();
+                    let shares = &shares[image * positions..][..positions];
+                    let map = &operands.src[at.row * positions..][..positions];
+                    let weighed = map
+                        .iter()
+                        .zip(shares)
+                        .map(|(&x, share)| f64::from(x) * share);
+                    weighed.sum()
+                }
+                Op::Bilinear(bilinear) => bilinear_pool(bilinear, operands.src, image, channel),
                 Op::Concat(concat) => {
                     let from = concat.source_channel(image, channel);
                     f64::from(operands.src[from * h * w + i])
@@ -75,6 +91,15 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
             }
         }
     });
+    if let Op::Bilinear(bilinear) = &problem.op
+        && bilinear.kind().l2
+    {
+        for image in out.chunks_exact_mut(c) {
+            let norm = image.iter().map(|y| y * y).sum::<f64>().sqrt();
+            let scale = if norm == 0.0 { 0.0 } else { 1.0 / norm };
+            image.iter_mut().for_each(|y| *y *= scale);
+        }
+    }
     out
 }
 
@@ -250,6 +275,44 @@ fn softmax(x: Vec<f64>, at: usize) -> f64 {
     (x[at] - max).exp() / sum
 }
 
+/// The weight of each position of each image: softmax of w^T tanh(V h).
+fn attention_shares(attention: &AttentionShape, x: Operands<'_>) -> Vec<f64> {
+    let [n, c, _, _] = attention.maps().dims();
+    let positions = attention.positions();
+    let mut shares = Vec::new();
+    for image in 0..n {
+        let h = |channel, at| f64::from(x.src[(image * c + channel) * positions + at]);
+        let score = |at| -> f64 {
+            let rows = x.weights.chunks_exact(c + 1).map(|row| {
+                let sum: f64 = (0..c).map(|k| f64::from(row[k]) * h(k, at)).sum();
+                f64::from(row[c]) * sum.tanh()
+            });
+            rows.sum()
+        };
+        let scores: Vec<f64> = (0..positions).map(score).collect();
+        let max = largest(&scores);
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        shares.extend(scores.iter().map(|s| (s - max).exp() / sum));
+    }
+    shares
+}
+
+/// The products of two channels, or the signed root of their sum.
+fn bilinear_pool(bilinear: &BilinearShape, src: &[f32], image: usize, output: usize) -> f64 {
+    let [_, c, _, _] = bilinear.maps().dims();
+    let positions = bilinear.positions();
+    let [a, b] = bilinear
+        .pair(output)
+        .map(|channel| &src[(image * c + channel) * positions..][..positions]);
+    let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+    let sum: f64 = products.sum();
+    match bilinear.kind().root {
+        true if sum < 0.0 => -(-sum).sqrt(),
+        true => sum.sqrt(),
+        false => sum,
+    }
+}
+
 /// Which element [`PoolKind::Draw`] draws, in the f32 arithmetic that it is defined in; none of NaNs.
 fn draw(window: &[f64], u: f32) -> Option<usize> {
     let activations = || window.iter().map(|&x| if x < 0.0 { 0.0 } else { x as f32 });
@@ -365,6 +428,39 @@ mod tests {
         let p = problem("--lrn mb1ic4ih1ls3alpha3beta0.5k7");
         let y = compute(&p, x, &Serial);
         assert_eq!(y[..3], [3.0 / 4.0, 0.0, 2.0 / 12f64.sqrt()]);
+    }
+
+    /// Positions (1, 0) and (0, 2); V takes the first channel, so that scores are ln 3 tanh 1 / tanh 1 and 0.
+    #[test]
+    fn attention_weighs_positions() {
+        let w = 3f64.ln() / 1f64.tanh();
+        let x = Operands {
+            src: &[1.0, 0.0, 0.0, 2.0],
+            weights: &[1.0, 0.0, w as f32],
+            ..Operands::default()
+        };
+        let y = compute(&problem("--attention --hidden=1 1x2x1x2"), x, &Serial);
+        assert!(
+            (y[0] - 0.75).abs() < 1e-7 && (y[1] - 0.5).abs() < 1e-7,
+            "{y:?}"
+        );
+    }
+
+    #[test]
+    fn bilinear_pooling_sums_products() {
+        let x = Operands {
+            src: &[1.0, 2.0, -3.0, 1.0],
+            ..Operands::default()
+        };
+        let pool = |alg: &str| {
+            let p = problem(&format!("--bilinear --alg={alg} 1x2x2x1"));
+            compute(&p, x, &Serial)
+        };
+        assert_eq!(pool("full"), [5.0, -1.0, -1.0, 10.0]);
+        assert_eq!(pool("half"), [5.0, -1.0, 10.0]);
+        assert_eq!(pool("half_root"), [5f64.sqrt(), -1.0, 10f64.sqrt()]);
+        let norm = pool("half_root_l2").iter().map(|y| y * y).sum::<f64>();
+        assert!((norm - 1.0).abs() < 1e-12);
     }
 
     #[test]

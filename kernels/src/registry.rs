@@ -56,6 +56,9 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::pooling::STOCHASTIC_NHWC,
     &algo::pooling::STOCHASTIC_NCHW,
     &algo::pooling::DRAW_NHWC,
+    &algo::attention::Attention,
+    &algo::bilinear::SUMS,
+    &algo::bilinear::NORMALISED,
 ];
 
 /// One thread or a pool of them.

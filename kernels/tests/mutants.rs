@@ -192,7 +192,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 8] = [
+const OTHERS: [(&str, &str, &[Fault]); 11] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -276,6 +276,39 @@ const OTHERS: [(&str, &str, &[Fault]); 8] = [
             Fault::DirtyChannels,
             Fault::ThreadDependent,
             Fault::Rounding,
+        ],
+    ),
+    (
+        "attention-pool",
+        "--attention --hidden=20 2x20x3x5",
+        &[
+            Fault::LostTerm,
+            Fault::WrongInput,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+        ],
+    ),
+    (
+        "bilinear-pool",
+        "--bilinear --alg=half 2x20x3x5",
+        &[
+            Fault::DroppedLast,
+            Fault::WrongInput,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Rounding,
+        ],
+    ),
+    (
+        "bilinear-pool-normalised",
+        "--bilinear --alg=half_root_l2 2x20x3x5",
+        &[
+            Fault::WrongInput,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
         ],
     ),
     (

@@ -1,5 +1,7 @@
 //! One file an algorithm: a thin loop over what [`crate::micro`] computes.
 
+pub mod attention;
+pub mod bilinear;
 mod blocked;
 pub mod concat;
 pub mod direct;

@@ -6,8 +6,8 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    ConcatShape, ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape,
-    PoolSpec, Problem,
+    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvShape, ConvSpec, Epilogue,
+    LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
 };
 
 /// A problem, and block sizes that reach paths which its size alone would not.
@@ -213,6 +213,20 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
             Op::Softmax(_) => (Op::Softmax(maps), Epilogue::default()),
             Op::Lrn(_) => (lrn(maps, &mut rng), Epilogue::default()),
             Op::Concat(_) => (concat(maps, g, &mut rng), Epilogue::default()),
+            Op::Attention(_) => {
+                let hidden = rng.pick(&around(g.c_out));
+                let attention = AttentionShape::new(maps, hidden).expect("an attention pooling");
+                (Op::Attention(attention), Epilogue::default())
+            }
+            Op::Bilinear(_) => {
+                let kind = BilinearKind {
+                    half: rng.below(2) == 0,
+                    root: rng.below(3) == 0,
+                    l2: rng.below(3) == 0,
+                };
+                let bilinear = BilinearShape::new(maps, kind).expect("a bilinear pooling");
+                (Op::Bilinear(bilinear), Epilogue::default())
+            }
             Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
             _ => (Op::Identity(maps), epilogue(&mut rng)),
         };
@@ -268,7 +282,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 21] = [
+pub const PROBES: [&str; 24] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -285,6 +299,9 @@ pub const PROBES: [&str; 21] = [
     "--bnorm --flags=GCH mb1ic16ih7",
     "--statistics mb1ic16ih7",
     "--softmax --axis=1 1x16x7x7",
+    "--attention --hidden=16 1x16x7x7",
+    "--bilinear --alg=half 1x16x7x7",
+    "--bilinear --alg=full_root 1x16x7x7",
     "--concat --axis=1 1x16x7x7:1x16x7x7",
     "--lrn mb1ic16ih7ls5alpha0.0001beta0.75k1",
     "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",

@@ -123,6 +123,8 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         Op::Statistics(maps) => maps.per_channel(),
         Op::Softmax(maps) => maps.dims()[1],
         Op::Lrn(lrn) => lrn.spec().size,
+        Op::Attention(attention) => attention.positions(),
+        Op::Bilinear(bilinear) => bilinear.positions(),
     };
     // How large an output can be: sums of powers are not divided.
     let magnitude = match &problem.op {
@@ -135,6 +137,16 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         Op::Softmax(_) => largest,
         // So are these, and a power's is beta times that of the sum that it is of.
         Op::Lrn(lrn) => largest * f64::from(lrn.spec().beta).max(1.0),
+        // Beside those of the weighed sum, that of shares: twice the error of a score, which is a sum of w times a
+        // tanh of a sum of V h.
+        Op::Attention(attention) => {
+            let [_, c, _, _] = attention.maps().dims();
+            let root = |terms: usize| (terms as f64).sqrt() + 1.0;
+            let tangent = root(c) * magnitude * magnitude + 1.0;
+            let score = root(attention.hidden()) * magnitude * tangent;
+            magnitude * (1.0 + 2.0 * score / root(attention.positions()))
+        }
+        Op::Bilinear(bilinear) if bilinear.kind().root || bilinear.kind().l2 => largest,
         _ => magnitude,
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
@@ -191,7 +203,7 @@ pub fn check(
             Accuracy::Exact => true,
             Accuracy::Sum => fill == Fill::Integers,
             // A mean divides, which rounds; so do transforms.
-            Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled => false,
+            Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled | Accuracy::Root => false,
             Accuracy::Transformed { .. } => false,
         };
         let bound = tolerance(accuracy, problem, fill.magnitude(), deviation.largest);
@@ -217,7 +229,10 @@ pub fn check(
             tolerance: allowed,
         });
     }
-    if matches!(problem.op, Op::Pool(_) | Op::Softmax(_) | Op::Lrn(_)) {
+    if matches!(
+        problem.op,
+        Op::Pool(_) | Op::Softmax(_) | Op::Lrn(_) | Op::Attention(_) | Op::Bilinear(_)
+    ) {
         nans_win(plan.as_ref()).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))

@@ -37,3 +37,11 @@ pub(super) fn pixel(row: &[f32], pixel: usize) -> &Pixel {
 pub(super) fn pixel_mut(row: &mut [f32], pixel: usize) -> &mut Pixel {
     &mut row.as_chunks_mut().0[pixel]
 }
+
+/// The lanes of a pixel's vectors.
+#[inline(always)]
+pub(super) fn lanes_of<S: KernelSimd, const V: usize>(vectors: [S::f32s; V]) -> Pixel {
+    let mut pixel = [0.0; CHANNEL_BLOCK];
+    put::<S, V>(&mut pixel, vectors);
+    pixel
+}

@@ -61,30 +61,52 @@ pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(simd.equal_f32s(x, x), y, x)
 }
 
+/// Operations of one [`tanh`].
+pub const TANH_FLOPS: u64 = FLOPS + 6;
+
+/// The hyperbolic tangent of every lane, (1 - e^-2|x|) / (1 + e^-2|x|) with x's sign. The error is at most 2^-23, not
+/// in proportion to results near 0. tanh NaN is NaN.
+#[inline(always)]
+pub fn tanh<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
+    let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+    let power = exp(simd, simd.mul_f32s(simd.splat_f32s(-2.0), simd.abs_f32s(x)));
+    let y = simd.div_f32s(simd.sub_f32s(one, power), simd.add_f32s(one, power));
+    simd.select_f32s(simd.less_than_f32s(x, zero), simd.neg_f32s(y), y)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::isa::{Isa, SimdTask};
 
-    struct All<'a>(&'a mut [f32]);
+    #[derive(Clone, Copy)]
+    enum Function {
+        Exp,
+        Tanh,
+    }
+
+    struct All<'a>(Function, &'a mut [f32]);
 
     impl SimdTask for All<'_> {
         type Output = ();
         #[inline(always)]
         fn run<S: KernelSimd>(self, simd: S) {
-            let (vectors, rest) = S::as_mut_simd_f32s(self.0);
+            let (vectors, rest) = S::as_mut_simd_f32s(self.1);
             assert!(rest.is_empty());
             for x in vectors {
-                *x = exp(simd, *x);
+                *x = match self.0 {
+                    Function::Exp => exp(simd, *x),
+                    Function::Tanh => tanh(simd, *x),
+                };
             }
         }
     }
 
-    /// e^x of 16 floats at a time by every instruction set here.
-    fn each(x: [f32; 16], check: impl Fn(Isa, [f32; 16])) {
+    /// The function of 16 floats at a time by every instruction set here.
+    fn each(function: Function, x: [f32; 16], check: impl Fn(Isa, [f32; 16])) {
         for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
             let mut y = x;
-            token.dispatch(All(&mut y));
+            token.dispatch(All(function, &mut y));
             check(token.isa(), y);
         }
     }
@@ -99,7 +121,7 @@ mod tests {
                 let x = f32::from_bits(bits + i as u32 / 2 * step);
                 if i % 2 == 0 { x } else { -x }
             });
-            each(x, |isa, y| {
+            each(Function::Exp, x, |isa, y| {
                 for (x, y) in x.into_iter().zip(y) {
                     let exact = f64::from(x).exp();
                     if exact < f64::from(f32::MIN_POSITIVE) {
@@ -139,7 +161,7 @@ mod tests {
             LEAST,
             1.0,
         ];
-        each(x, |isa, y| {
+        each(Function::Exp, x, |isa, y| {
             assert!(y[..3].iter().all(|y| y.is_nan()), "{isa}: {y:?}");
             assert_eq!(y[3..6], [f32::INFINITY; 3], "{isa}");
             assert_eq!(y[6..9], [0.0; 3], "{isa}");
@@ -149,6 +171,29 @@ mod tests {
                 "{isa}: {y:?}"
             );
             assert_eq!(y[15], std::f32::consts::E, "{isa}");
+        });
+    }
+
+    #[test]
+    fn tangents_are_near_f64s() {
+        for i in 0..40_000 {
+            let x: [f32; 16] =
+                std::array::from_fn(|lane| (i as f32 - 20_000.0) / 1e3 + lane as f32 * 6e-5);
+            each(Function::Tanh, x, |isa, y| {
+                for (x, y) in x.into_iter().zip(y) {
+                    let error = (f64::from(y) - f64::from(x).tanh()).abs();
+                    assert!(error <= 2f64.powi(-23), "{isa}: tanh {x} = {y}");
+                }
+            });
+        }
+        let mut x = [0.0; 16];
+        x[..4].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN]);
+        each(Function::Tanh, x, |isa, y| {
+            assert_eq!(y[..2], [1.0, -1.0], "{isa}");
+            assert!(
+                y[2].is_nan() && y[3].is_nan() && y[4] == 0.0,
+                "{isa}: {y:?}"
+            );
         });
     }
 }

@@ -15,11 +15,14 @@
 //! * [`concat`](mod@concat): channel blocks put together from others;
 //! * [`lrn`]: local response normalisation;
 //! * [`softmax`] over a pixel's channels, by [`mod@exp`];
+//! * [`attention`] and [`bilinear`] pooling, around their matrix products;
 //! * [`fold`]: what a pooling makes of a window;
 //! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`]: stochastic ones;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
+pub mod attention;
+pub mod bilinear;
 mod channels;
 pub mod concat;
 pub mod cook_toom;

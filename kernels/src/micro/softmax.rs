@@ -1,6 +1,6 @@
 //! e^x over the sum of all e^x of a pixel's channels.
 
-use super::channels::{Pixel, pixel, pixel_mut, put, vectors};
+use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use super::exp::{self, exp};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
@@ -95,12 +95,4 @@ impl Softmax<'_, '_> {
             put::<S, V>(out, powers.map(|power| simd.mul_f32s(power, share)));
         }
     }
-}
-
-/// The lanes of a pixel's vectors.
-#[inline(always)]
-fn lanes_of<S: KernelSimd, const V: usize>(vectors: [S::f32s; V]) -> Pixel {
-    let mut pixel = [0.0; CHANNEL_BLOCK];
-    put::<S, V>(&mut pixel, vectors);
-    pixel
 }

@@ -1,7 +1,10 @@
 //! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
 
 use super::parse::{Alg, Driver, Fields, Flags};
-use super::{ConcatShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, Problem, ShapeError};
+use super::{
+    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvSpec, Epilogue, LrnSpec, Maps,
+    Op, Pad, Problem, ShapeError,
+};
 
 /// What can be wrong with a text; [`ParseError`] says it of which.
 pub(super) enum Wrong {
@@ -61,6 +64,12 @@ impl Flags {
         if self.axis && !matches!(driver, Driver::Softmax | Driver::Concat) {
             return Err("--axis is for --softmax and --concat".into());
         }
+        if self.hidden.is_some() != (driver == Driver::Attention) {
+            return Err(match self.hidden {
+                Some(_) => "--hidden is for --attention".into(),
+                None => "--attention needs --hidden=UNITS".into(),
+            });
+        }
         match (driver, self.alg) {
             (Driver::InnerProduct, None) => {
                 let fields = Fields::read(descriptor)?;
@@ -84,6 +93,19 @@ impl Flags {
             (Driver::Concat, None) => {
                 let parts: Result<Vec<_>, _> = descriptor.split(':').map(read_dims).collect();
                 Ok(Op::Concat(ConcatShape::new(&parts?)?))
+            }
+            (Driver::Attention, None) => {
+                let maps = read_dims(descriptor)?.try_into()?;
+                let hidden = self.hidden.expect("asked before");
+                Ok(Op::Attention(AttentionShape::new(maps, hidden)?))
+            }
+            (Driver::Bilinear, None | Some(Alg::Bilinear(_))) => {
+                let kind = match self.alg {
+                    Some(Alg::Bilinear(kind)) => kind,
+                    _ => BilinearKind::default(),
+                };
+                let maps = read_dims(descriptor)?.try_into()?;
+                Ok(Op::Bilinear(BilinearShape::new(maps, kind)?))
             }
             (Driver::Eltwise, None | Some(Alg::Linear | Alg::Relu)) => {
                 if epilogue.bias {

@@ -4,7 +4,9 @@
 //! are canonical: padding that nothing reaches makes no difference, and [`Problem`]'s text form parses
 //! back to the same value.
 
+mod attention;
 mod axis;
+mod bilinear;
 mod concat;
 mod conv;
 mod drivers;
@@ -14,7 +16,9 @@ mod parse;
 mod pool;
 mod text;
 
+pub use attention::AttentionShape;
 pub use axis::ShapeError;
+pub use bilinear::{BilinearKind, BilinearShape};
 pub use concat::ConcatShape;
 pub use conv::{ConvShape, ConvSpec};
 pub use lrn::{LrnShape, LrnSpec};
@@ -159,6 +163,11 @@ pub enum Op {
     Lrn(LrnShape),
     /// Parts joined along the channels.
     Concat(ConcatShape),
+    /// Attention pooling: the sum of an image's positions h, each weighed by the softmax, over positions, of
+    /// w^T tanh(V h). The weights have a row for each hidden unit: that of V, then the element of w.
+    Attention(AttentionShape),
+    /// Bilinear pooling: of each pair of channels the sum of products over all positions.
+    Bilinear(BilinearShape),
 }
 
 impl From<ConvShape> for Op {
@@ -223,6 +232,8 @@ impl Problem {
             Op::Softmax(maps) => Op::Softmax(maps.with_batch(n)?),
             Op::Lrn(lrn) => Op::Lrn(lrn.with_batch(n)?),
             Op::Concat(concat) => Op::Concat(concat.with_batch(n)?),
+            Op::Attention(attention) => Op::Attention(attention.with_batch(n)?),
+            Op::Bilinear(bilinear) => Op::Bilinear(bilinear.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -237,10 +248,13 @@ impl Problem {
             }
             Op::Lrn(lrn) => lrn.maps().dims(),
             Op::Concat(concat) => concat.src_dims(),
+            Op::Attention(attention) => attention.maps().dims(),
+            Op::Bilinear(bilinear) => bilinear.maps().dims(),
         }
     }
 
-    /// c_out, c_in / groups, kh, kw of the weights; 4, c, 1, 1 for a batch normalisation; none for other layers.
+    /// c_out, c_in / groups, kh, kw of the weights; 4, c, 1, 1 for a batch normalisation; hidden, c + 1, 1, 1 for
+    /// an attention pooling; none for other layers.
     pub fn weights_dims(&self) -> Option<[usize; 4]> {
         match &self.op {
             Op::Conv(conv) => Some([
@@ -250,12 +264,17 @@ impl Problem {
                 conv.kernel[1],
             ]),
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
+            Op::Attention(attention) => {
+                let [_, c, _, _] = attention.maps().dims();
+                Some([attention.hidden(), c + 1, 1, 1])
+            }
             Op::Pool(_)
             | Op::Identity(_)
             | Op::Statistics(_)
             | Op::Softmax(_)
             | Op::Lrn(_)
-            | Op::Concat(_) => None,
+            | Op::Concat(_)
+            | Op::Bilinear(_) => None,
         }
     }
 
@@ -267,6 +286,11 @@ impl Problem {
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
             Op::Lrn(lrn) => lrn.maps().dims(),
             Op::Concat(concat) => concat.maps().dims(),
+            Op::Attention(attention) => {
+                let [n, c, _, _] = attention.maps().dims();
+                [n, c, 1, 1]
+            }
+            Op::Bilinear(bilinear) => [bilinear.maps().dims()[0], bilinear.outputs(), 1, 1],
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }

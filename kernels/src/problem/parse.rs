@@ -1,9 +1,10 @@
 //! Reads the text form that `text.rs` describes.
 
 use super::drivers::Wrong;
-use super::text::pool_kind;
+use super::text::{bilinear_kind, pool_kind};
 use super::{
-    ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
+    BilinearKind, ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec,
+    Problem, ShapeError,
 };
 use std::str::FromStr;
 
@@ -65,6 +66,7 @@ impl FromStr for Problem {
             alg,
             overhang,
             axis,
+            hidden,
             ..
         } = flags;
         let [vertical, horizontal] = fields.axes().map_err(wrong)?;
@@ -82,11 +84,15 @@ impl FromStr for Problem {
                 return Err(wrong("that --alg is for --eltwise".into()));
             }
             (_, Some(Alg::Add)) => return Err(wrong("that --alg is for --binary".into())),
+            (_, Some(Alg::Bilinear(_))) => {
+                return Err(wrong("that --alg is for --bilinear".into()));
+            }
             (_, Some(Alg::AcrossChannels)) => return Err(wrong("that --alg is for --lrn".into())),
             (_, Some(Alg::Softmax)) => return Err(wrong("that --alg is for --softmax".into())),
             (Some(_), _) => unreachable!("read before: layers without a window"),
         };
         let op = match pooling {
+            _ if hidden.is_some() => return Err(wrong("--hidden is for --attention".into())),
             _ if axis => return Err(wrong("--axis is for --softmax and --concat".into())),
             None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
             None => {
@@ -129,6 +135,8 @@ pub(super) enum Driver {
     Softmax,
     Lrn,
     Concat,
+    Attention,
+    Bilinear,
 }
 
 /// What `--alg` says; how a convolution is computed is no part of the problem.
@@ -141,6 +149,7 @@ pub(super) enum Alg {
     Add,
     Softmax,
     AcrossChannels,
+    Bilinear(BilinearKind),
 }
 
 #[derive(Default)]
@@ -154,6 +163,8 @@ pub(super) struct Flags {
     pub(super) given: bool,
     /// Whether an axis is given: that of the channels.
     pub(super) axis: bool,
+    /// Hidden units of an attention pooling.
+    pub(super) hidden: Option<usize>,
 }
 
 impl Flags {
@@ -170,6 +181,12 @@ impl Flags {
             "--softmax" if value.is_empty() => self.driver = Some(Driver::Softmax),
             "--lrn" if value.is_empty() => self.driver = Some(Driver::Lrn),
             "--concat" if value.is_empty() => self.driver = Some(Driver::Concat),
+            "--attention" if value.is_empty() => self.driver = Some(Driver::Attention),
+            "--bilinear" if value.is_empty() => self.driver = Some(Driver::Bilinear),
+            "--hidden" => {
+                let hidden = value.parse();
+                self.hidden = Some(hidden.map_err(|_| format!("{flag} should be --hidden=UNITS"))?);
+            }
             "--axis" => match value {
                 "1" => self.axis = true,
                 _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),
@@ -183,6 +200,7 @@ impl Flags {
                 let is = |name: &str| word.strip_prefix("convolution_").unwrap_or(&word) == name;
                 self.alg = Some(match pool_kind(&word) {
                     Some(kind) => Alg::Pool(kind),
+                    None if let Some(kind) = bilinear_kind(&word) => Alg::Bilinear(kind),
                     None if is("direct") || is("auto") => Alg::Conv,
                     None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
                     None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,

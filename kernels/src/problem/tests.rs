@@ -36,6 +36,10 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "--bnorm --flags=GCH --attr-post-ops=relu mb1ic64ih5iw7",
         "--statistics mb1ic64ih56",
         "--softmax --axis=1 1x1000x1x1",
+        "--attention --hidden=128 1x512x7x7",
+        "--bilinear --alg=full 1x512x28x28",
+        "--bilinear --alg=half_root_l2 1x512x28x28",
+        "--bilinear --alg=full_l2 1x512x28x28",
         "--concat --axis=1 2x64x28x14:2x128x28x14:2x32x28x14",
         "--lrn mb1ic96ih55ls5alpha0.0001beta0.75k1",
         "--lrn mb2ic64ih5iw7ls3alpha1.5beta0.6k0.000002",
@@ -179,6 +183,15 @@ fn errors_say_what_is_wrong() {
         ("--lrn mb1ic8ih5k1k2", "k is given twice"),
         ("--lrn mb1ic8kh5", "kh has no meaning here"),
         ("--lrn --alg=within mb1ic8ih5", "unknown --alg=within"),
+        ("--attention 1x8x5x5", "--attention needs --hidden=UNITS"),
+        ("--attention --hidden=0 1x8x5x5", "hidden units is 0"),
+        ("--attention --hidden=x 1x8x5x5", "should be --hidden=UNITS"),
+        ("--hidden=8 mb1ic3ih8oc4kh3", "--hidden is for --attention"),
+        (
+            "--bilinear --alg=half_l2_root 1x8x5x5",
+            "unknown --alg=half_l2_root",
+        ),
+        ("--alg=half mb1ic3ih8oc4kh3", "that --alg is for --bilinear"),
         ("--concat 1x8x5x5", "there are 1 parts: from 2 to 8"),
         (
             "--concat 1x8x5x5:1x8x5x6",
@@ -351,13 +364,27 @@ fn without_window() -> impl Strategy<Value = Problem> {
         let parts: Vec<_> = (0..=h).map(|part| [n, c + 16 * part, h, w]).collect();
         Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
     };
-    let ops: [fn(Maps) -> Op; 6] = [
+    let attention = |maps: Maps| {
+        Op::Attention(AttentionShape::new(maps, maps.dims()[2]).expect("an attention pooling"))
+    };
+    let bilinear = |maps: Maps| {
+        let [_, _, h, w] = maps.dims();
+        let kind = BilinearKind {
+            half: h == 1,
+            root: h == 2,
+            l2: w == 2,
+        };
+        Op::Bilinear(BilinearShape::new(maps, kind).expect("a bilinear pooling"))
+    };
+    let ops: [fn(Maps) -> Op; 8] = [
         Op::Identity,
         Op::BatchNorm,
         Op::Statistics,
         Op::Softmax,
         lrn,
         concat,
+        attention,
+        bilinear,
     ];
     let op = prop::sample::select(ops.to_vec());
     (dims, epilogue, op).prop_map(|((n, c, h, w), (bias, relu, residual), op)| Problem {
@@ -444,6 +471,19 @@ fn parts_of_whole_blocks_are_joined_where_they_lie() {
     let channels = [(0, 15), (0, 16), (1, 15), (1, 16), (1, 35), (1, 36)];
     let sources = channels.map(|(image, channel)| odd.source_channel(image, channel));
     assert_eq!(sources, [15, 32, 31, 64, 83, 112]);
+}
+
+#[test]
+fn a_half_has_each_pair_once() {
+    let kind = BilinearKind {
+        half: true,
+        ..BilinearKind::default()
+    };
+    let maps = [1, 4, 2, 2].try_into().expect("maps");
+    let half = BilinearShape::new(maps, kind).expect("a pooling");
+    let pairs: Vec<_> = (0..half.outputs()).map(|i| half.pair(i)).collect();
+    let all = (0..4).flat_map(|i| (i..4).map(move |j| [i, j]));
+    assert_eq!(pairs, all.collect::<Vec<_>>());
 }
 
 proptest! {

@@ -31,11 +31,13 @@
 //! normalisation by given statistics, scale and shift, `--softmax` one over the channels
 //! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them, `--concat` joins up to 8 tensors. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
-//! Two flags are our own: `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
+//! Our own are also `--attention --hidden=128 1x512x7x7`, attention pooling with 128 hidden units, `--bilinear
+//! --alg=full|half` (with `_root`, `_l2` or `_root_l2` behind it), bilinear pooling, its symmetric half, signed square
+//! roots and L2 norm, `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
 //! benchdnn can't say.
 
-use super::{DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
+use super::{BilinearKind, DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
 /// A pooling's kind as `--alg` has it: benchdnn's short names, and ours for what it doesn't know.
@@ -82,6 +84,33 @@ pub(super) fn pool_kind(name: &str) -> Option<PoolKind> {
     })
 }
 
+/// A bilinear pooling's kind as `--alg` has it.
+fn bilinear_name(kind: BilinearKind) -> String {
+    let mut name = String::from(if kind.half { "half" } else { "full" });
+    for (given, part) in [(kind.root, "_root"), (kind.l2, "_l2")] {
+        name.push_str(if given { part } else { "" });
+    }
+    name
+}
+
+/// The kind of a name.
+pub(super) fn bilinear_kind(name: &str) -> Option<BilinearKind> {
+    let (half, rest) = match name.strip_prefix("half") {
+        Some(rest) => (true, rest),
+        None => (false, name.strip_prefix("full")?),
+    };
+    let (root, rest) = match rest.strip_prefix("_root") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let l2 = match rest {
+        "_l2" => true,
+        "" => false,
+        _ => return None,
+    };
+    Some(BilinearKind { half, root, l2 })
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
@@ -118,6 +147,10 @@ impl Problem {
             Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
             Op::Lrn(_) => f.write_str("--lrn ")?,
             Op::Concat(_) => f.write_str("--concat --axis=1 ")?,
+            Op::Attention(attention) => write!(f, "--attention --hidden={} ", attention.hidden())?,
+            Op::Bilinear(bilinear) => {
+                write!(f, "--bilinear --alg={} ", bilinear_name(bilinear.kind()))?;
+            }
         }
         if *dtypes != DTypes::default() {
             write!(f, "--dt={}:{}:{} ", dtypes.src, dtypes.weights, dtypes.dst)?;
@@ -164,6 +197,8 @@ impl Problem {
                 second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
             }
             Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
+            Op::Attention(attention) => f.write_str(&dims(attention.maps().dims())),
+            Op::Bilinear(bilinear) => f.write_str(&dims(bilinear.maps().dims())),
             Op::BatchNorm(maps) | Op::Statistics(maps) => write_maps(f, maps.dims()),
             Op::Concat(concat) => {
                 let [n, _, h, w] = concat.maps().dims();

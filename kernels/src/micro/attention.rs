@@ -1,0 +1,170 @@
+//! The parts of attention pooling behind the product V h: scores, their softmax, and the sum that it weighs.
+
+use super::channels::{Pixel, lanes_of, pixel, put, vectors};
+use super::exp::{self, exp, tanh};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::isa::SimdTask;
+
+/// The score of each position, `sum of w * tanh(hidden)`.
+pub struct Scores<'a, 'o> {
+    /// For each block of 16 hidden units 16 floats a position.
+    pub hidden: &'a [f32],
+    /// A multiple of 16 weights.
+    pub w: &'a [f32],
+    /// A score a position.
+    pub scores: &'o mut [f32],
+}
+
+/// Operations for each element of `hidden`.
+pub const SCORE_FLOPS: u64 = exp::TANH_FLOPS + 2;
+
+impl SimdTask for Scores<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of 16 floats.
+        match S::F32_LANES {
+            16 => self.scores::<S, 1>(simd),
+            8 => self.scores::<S, 2>(simd),
+            4 => self.scores::<S, 4>(simd),
+            1 => self.scores::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Scores<'_, '_> {
+    #[inline(always)]
+    fn scores<S: KernelSimd, const V: usize>(self, simd: S) {
+        let Scores { hidden, w, scores } = self;
+        let (w, rest) = w.as_chunks::<CHANNEL_BLOCK>();
+        assert!(rest.is_empty() && hidden.len() == scores.len() * w.len() * CHANNEL_BLOCK);
+        let units = scores.len() * CHANNEL_BLOCK;
+        for (position, score) in scores.iter_mut().enumerate() {
+            let mut sums = [simd.splat_f32s(0.0); V];
+            for (hidden, w) in hidden.chunks_exact(units).zip(w) {
+                let hidden = vectors::<S, V>(pixel(hidden, position));
+                let w = vectors::<S, V>(w);
+                for v in 0..V {
+                    sums[v] = simd.mul_add_e_f32s(w[v], tanh(simd, hidden[v]), sums[v]);
+                }
+            }
+            *score = lanes_of::<S, V>(sums).into_iter().sum();
+        }
+    }
+}
+
+/// The softmax of some scores, in their place.
+pub struct Shares<'o> {
+    /// Scores before, their shares after.
+    pub scores: &'o mut [f32],
+}
+
+impl SimdTask for Shares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of 16 floats.
+        match S::F32_LANES {
+            16 => self.shares::<S, 1>(simd),
+            8 => self.shares::<S, 2>(simd),
+            4 => self.shares::<S, 4>(simd),
+            1 => self.shares::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Shares<'_> {
+    #[inline(always)]
+    fn shares<S: KernelSimd, const V: usize>(self, simd: S) {
+        // A NaN may get lost here; it makes the sum one.
+        let largest = self
+            .scores
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let largest = simd.splat_f32s(largest);
+        let mut sums = [simd.splat_f32s(0.0); V];
+        let mut power = |block: &mut Pixel| {
+            let x = vectors::<S, V>(block);
+            let powers = x.map(|x| exp(simd, simd.sub_f32s(x, largest)));
+            for v in 0..V {
+                sums[v] = simd.add_f32s(sums[v], powers[v]);
+            }
+            put::<S, V>(block, powers);
+        };
+        let (blocks, rest) = self.scores.as_chunks_mut::<CHANNEL_BLOCK>();
+        blocks.iter_mut().for_each(&mut power);
+        let mut last = [f32::NEG_INFINITY; CHANNEL_BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        power(&mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+        let sum: f32 = lanes_of::<S, V>(sums).into_iter().sum();
+        let share = 1.0 / sum;
+        self.scores.iter_mut().for_each(|power| *power *= share);
+    }
+}
+
+/// `out = sum of share * pixel` over a channel block's map.
+pub struct WeightedSum<'a, 'o> {
+    /// 16 floats a position.
+    pub map: &'a [f32],
+    /// One a position.
+    pub shares: &'a [f32],
+    /// 16 sums.
+    pub out: &'o mut [f32],
+}
+
+/// Positions side by side, so that their additions don't wait for each other.
+const SIDE_BY_SIDE: usize = 4;
+
+impl SimdTask for WeightedSum<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of a pixel.
+        match S::F32_LANES {
+            16 => self.sum::<S, 1>(simd),
+            8 => self.sum::<S, 2>(simd),
+            4 => self.sum::<S, 4>(simd),
+            1 => self.sum::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl WeightedSum<'_, '_> {
+    #[inline(always)]
+    fn sum<S: KernelSimd, const V: usize>(self, simd: S) {
+        let pixels = self.map.as_chunks::<CHANNEL_BLOCK>().0;
+        assert_eq!(pixels.len(), self.shares.len());
+        let mut sums = [[simd.splat_f32s(0.0); V]; SIDE_BY_SIDE];
+        let add = |sums: &mut [S::f32s; V], pixel: &Pixel, share: f32| {
+            let (x, share) = (vectors::<S, V>(pixel), simd.splat_f32s(share));
+            for v in 0..V {
+                sums[v] = simd.mul_add_e_f32s(share, x[v], sums[v]);
+            }
+        };
+        let (steps, rest) = pixels.as_chunks::<SIDE_BY_SIDE>();
+        let (shares, rest_shares) = self.shares.as_chunks::<SIDE_BY_SIDE>();
+        for (step, shares) in steps.iter().zip(shares) {
+            for p in 0..SIDE_BY_SIDE {
+                add(&mut sums[p], &step[p], shares[p]);
+            }
+        }
+        for (pixel, &share) in rest.iter().zip(rest_shares) {
+            add(&mut sums[0], pixel, share);
+        }
+        let [a, b, c, d] = sums;
+        let sum = std::array::from_fn(|v| {
+            simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
+        });
+        let out: &mut Pixel = self.out.try_into().expect("16 sums");
+        put::<S, V>(out, sum);
+    }
+}

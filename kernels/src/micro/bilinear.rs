@@ -1,0 +1,151 @@
+//! The parts of bilinear pooling around the matrix product: its operands, and what is made of the sums.
+
+use super::channels::{Pixel, lanes_of, pixel_mut, put, vectors};
+use super::transpose::{Rows, transpose};
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::exec::RowsMut;
+use crate::isa::SimdTask;
+
+/// The maps of a channel block as rows: one a channel, a float a position.
+pub struct Transposed<'a, 'o> {
+    /// 16 floats a position.
+    pub map: &'a [f32],
+    /// 16 rows, zeros included that pad the last block.
+    pub out: RowsMut<'o, f32>,
+}
+
+impl SimdTask for Transposed<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let positions = self.map.len() / CHANNEL_BLOCK;
+        let rows = Rows::new(self.map, positions, CHANNEL_BLOCK, CHANNEL_BLOCK);
+        transpose(simd, rows, self.out, false);
+    }
+}
+
+/// The maps of one or two channel blocks as the panel of a matrix product: zeros in place of a bias, then a row a
+/// position.
+pub struct Panel<'a, 'o> {
+    /// Their maps, one after the other.
+    pub maps: &'a [f32],
+    /// Channel blocks.
+    pub blocks: usize,
+    /// The panel.
+    pub out: &'o mut [f32],
+}
+
+impl SimdTask for Panel<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        // Vectors of a pixel.
+        match S::F32_LANES {
+            16 => self.panel::<S, 1>(simd),
+            8 => self.panel::<S, 2>(simd),
+            4 => self.panel::<S, 4>(simd),
+            1 => self.panel::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+impl Panel<'_, '_> {
+    #[inline(always)]
+    fn panel<S: KernelSimd, const V: usize>(self, _: S) {
+        let Panel { maps, blocks, out } = self;
+        out[..blocks * CHANNEL_BLOCK].fill(0.0);
+        let pixels = maps.as_chunks::<CHANNEL_BLOCK>().0;
+        let positions = pixels.len() / blocks;
+        for (block, map) in pixels.chunks_exact(positions).enumerate() {
+            for (position, pixel) in map.iter().enumerate() {
+                let to = pixel_mut(out, (position + 1) * blocks + block);
+                put::<S, V>(to, vectors::<S, V>(pixel));
+            }
+        }
+    }
+}
+
+/// `sign(y) sqrt |y|` in the place of each y.
+pub struct SignedRoots<'o> {
+    /// Any number of them.
+    pub y: &'o mut [f32],
+}
+
+impl SimdTask for SignedRoots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let root = |y| {
+            let root = simd.sqrt_f32s(simd.abs_f32s(y));
+            let negative = simd.less_than_f32s(y, simd.splat_f32s(0.0));
+            simd.select_f32s(negative, simd.neg_f32s(root), root)
+        };
+        let (vectors, rest) = S::as_mut_simd_f32s(self.y);
+        for y in vectors {
+            *y = root(*y);
+        }
+        let y = simd.partial_load_f32s(rest);
+        simd.partial_store_f32s(rest, root(y));
+    }
+}
+
+/// The sum of squares.
+pub struct SumOfSquares<'a> {
+    /// Of these.
+    pub y: &'a [f32],
+}
+
+impl SimdTask for SumOfSquares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> f32 {
+        // Vectors of 16 floats.
+        match S::F32_LANES {
+            16 => self.sum::<S, 1>(simd),
+            8 => self.sum::<S, 2>(simd),
+            4 => self.sum::<S, 4>(simd),
+            1 => self.sum::<S, 16>(simd),
+            lanes => panic!("{lanes} lanes"),
+        }
+    }
+}
+
+/// Blocks of 16 side by side, so that their additions don't wait for each other.
+const SIDE_BY_SIDE: usize = 4;
+
+impl SumOfSquares<'_> {
+    #[inline(always)]
+    fn sum<S: KernelSimd, const V: usize>(self, simd: S) -> f32 {
+        let mut sums = [[simd.splat_f32s(0.0); V]; SIDE_BY_SIDE];
+        let add = |sums: &mut [S::f32s; V], block: &Pixel| {
+            let y = vectors::<S, V>(block);
+            for v in 0..V {
+                sums[v] = simd.mul_add_e_f32s(y[v], y[v], sums[v]);
+            }
+        };
+        let (blocks, rest) = self.y.as_chunks::<CHANNEL_BLOCK>();
+        let (steps, last) = blocks.as_chunks::<SIDE_BY_SIDE>();
+        for step in steps {
+            for (sums, block) in sums.iter_mut().zip(step) {
+                add(sums, block);
+            }
+        }
+        for block in last {
+            add(&mut sums[0], block);
+        }
+        let mut end = [0.0; CHANNEL_BLOCK];
+        end[..rest.len()].copy_from_slice(rest);
+        add(&mut sums[0], &end);
+        let [a, b, c, d] = sums;
+        let sum = std::array::from_fn(|v| {
+            simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
+        });
+        lanes_of::<S, V>(sum).into_iter().sum()
+    }
+}
