@@ -241,6 +241,24 @@ pub struct Params<'a> {
     pub bias: Option<TensorRef<'a>>,
 }
 
+impl<'a> Params<'a> {
+    /// The filters of a convolution as they slide over its input: those of a true convolution are turned around, here
+    /// and nowhere else.
+    ///
+    /// # Panics
+    /// If there are no weights.
+    pub fn filters(&self, conv: &ConvShape) -> Cow<'a, [f32]> {
+        let weights = self.weights.expect("a convolution has weights").f32s();
+        if !conv.flip {
+            return weights.into();
+        }
+        let mut flipped = weights.to_vec();
+        let filters = flipped.chunks_exact_mut(conv.kernel[0] * conv.kernel[1]);
+        filters.for_each(<[f32]>::reverse);
+        flipped.into()
+    }
+}
+
 /// What one run reads and writes.
 pub struct RunArgs<'a> {
     /// The source.

@@ -117,7 +117,8 @@ fn tap(
         .filter(|&i| i < size)
 }
 
-/// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution.
+/// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution, or a true one, which
+/// takes the taps' weights in the opposite order.
 fn conv_pixel(
     conv: &ConvShape,
     x: Operands<'_>,
@@ -151,10 +152,11 @@ fn conv_pixel(
                     conv.w,
                 );
                 let Some(ix) = ix else { continue };
-                let (a, b) = (
-                    x.src[map + iy * conv.w + ix],
-                    x.weights[filter + r * kw + s],
-                );
+                let weight = match conv.flip {
+                    true => (kh - 1 - r) * kw + (kw - 1 - s),
+                    false => r * kw + s,
+                };
+                let (a, b) = (x.src[map + iy * conv.w + ix], x.weights[filter + weight]);
                 sum += f64::from(a) * f64::from(b);
             }
         }
@@ -407,6 +409,24 @@ mod tests {
             ..Operands::default()
         };
         assert_eq!(compute(&p, x, &Serial), [12.0, 24.0]);
+    }
+
+    #[test]
+    fn a_true_convolution_turns_its_filters_around() {
+        let p = problem("--flip mb1ic1iw3oc1kw2");
+        let x = Operands {
+            src: &[1.0, 2.0, 4.0],
+            weights: &[10.0, 1.0],
+            ..Operands::default()
+        };
+        assert_eq!(compute(&p, x, &Serial), [21.0, 42.0]);
+        let p = problem("--flip mb1ic1ih2oc1kh2");
+        let x = Operands {
+            src: &[1.0, 10.0, 100.0, 1000.0],
+            weights: &[1.0, 2.0, 3.0, 4.0],
+            ..Operands::default()
+        };
+        assert_eq!(compute(&p, x, &Serial), [1234.0]);
     }
 
     #[test]

@@ -183,3 +183,96 @@ fn a_nan_stays_in_its_receptive_field() {
         }
     }
 }
+
+/// Of every variant that does them: a true convolution is a cross-correlation whose filters are turned around.
+#[test]
+fn true_convolution_is_cross_correlation_with_flipped_filters() {
+    let mut ran = std::collections::BTreeSet::new();
+    for text in [
+        "mb1ic5ih12oc18oh12kh3ph1",
+        "mb1ic16ih11iw9oc16oh11ow9kh5kw3sh1sw1ph2pw1",
+        "mb2ic17ih12oc20oh6kh3sh2ph1",
+        "mb1ic3ih20oc16oh8kh7sh2ph0",
+        "g8mb1ic16ih9oc16oh9kh3ph1",
+        "mb1ic20iw15oc20ow15kw5pw2",
+        "--ip mb1ic5ih4iw3oc20",
+        "mb1ic16ih14oc16oh14kh5ph2",
+    ] {
+        let plain: Problem = text.parse().expect("a problem");
+        let flipped: Problem = format!("--flip {text}").parse().expect("a problem");
+        let data = Data::new(&plain, Fill::Integers, 6);
+        let x = data.operands();
+        let [_, _, kh, kw] = plain.weights_dims().expect("a convolution");
+        let mut weights = x.weights.to_vec();
+        weights.chunks_exact_mut(kh * kw).for_each(<[f32]>::reverse);
+        for variant in variants() {
+            let Some(convolved) = run(&variant, &flipped, x) else {
+                continue;
+            };
+            let turned = Operands {
+                weights: &weights,
+                ..x
+            };
+            let correlated = run(&variant, &plain, turned).expect("as before");
+            assert_eq!(convolved, correlated, "{variant:?} on {text}");
+            assert_ne!(
+                Some(convolved),
+                run(&variant, &plain, x),
+                "{variant:?} on {text}"
+            );
+            ran.insert(variant.id().algorithm);
+        }
+    }
+    // Every algorithm that does convolutions of more than one tap.
+    let least = [
+        "direct",
+        "direct-nchw",
+        "fc",
+        "im2col",
+        "implicit-gemm",
+        "winograd-f2x3",
+        "winograd-f2x3-s2",
+        "winograd-f2x5",
+        "winograd-f4x3",
+    ];
+    for id in least {
+        assert!(ran.contains(id), "{id} did none of {ran:?}");
+    }
+}
+
+/// Sums written out here, along the one axis that there is.
+#[test]
+fn one_dimensional_convolution_slides_along_its_axis() {
+    let [c_in, c_out, w, kernel, pad] = [17, 20, 31, 3, 1];
+    let text = format!("mb1ic{c_in}iw{w}oc{c_out}ow{w}kw{kernel}pw{pad}");
+    let problem: Problem = text.parse().expect("a problem");
+    assert_eq!(problem.to_string(), text);
+    let data = Data::new(&problem, Fill::Integers, 9);
+    let x = data.operands();
+    let mut expected = vec![0.0f32; c_out * w];
+    for k in 0..c_out {
+        for c in 0..c_in {
+            for (t, weight) in x.weights[(k * c_in + c) * kernel..][..kernel]
+                .iter()
+                .enumerate()
+            {
+                for o in 0..w {
+                    if let Some(&input) = (o + t)
+                        .checked_sub(pad)
+                        .and_then(|i| x.src[c * w..][..w].get(i))
+                    {
+                        expected[k * w + o] += input * weight;
+                    }
+                }
+            }
+        }
+    }
+    let mut ran = std::collections::BTreeSet::new();
+    for variant in variants() {
+        if let Some(out) = run(&variant, &problem, x) {
+            assert_eq!(out, expected, "{variant:?}");
+            ran.insert(variant.id().algorithm);
+        }
+    }
+    assert!(ran.len() >= 4, "only {ran:?}");
+}

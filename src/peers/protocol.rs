@@ -126,7 +126,7 @@ impl Layer {
         let [n, c_in, h, w] = problem.src_dims();
         let [_, c_out, h_out, w_out] = problem.dst_dims();
         let (op, kernel, stride, pad, dilation, groups, ceil) = match &problem.op {
-            Op::Conv(c) => (
+            Op::Conv(c) if !c.flip => (
                 "conv", c.kernel, c.stride, c.pad, c.dilation, c.groups, false,
             ),
             Op::Pool(p) => {

@@ -57,6 +57,7 @@ impl Algorithm for Attention {
             pad: Pad::default(),
             dilation: [1, 1],
             groups: 1,
+            flip: false,
         };
         let hidden = ConvShape::try_from(hidden).map_err(|e| Unsupported::new(e.to_string()))?;
         let tile = RegisterTile::of(cx.isa.isa());

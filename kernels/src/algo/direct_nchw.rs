@@ -81,13 +81,13 @@ impl Plan for DirectNchwPlan {
 
     /// Nothing to pack: the bias (or zeros), then the weights as they are.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(&self.conv);
         let (bias, rest) = as_f32s_mut(packed).split_at_mut(self.conv.c_out);
         bias.fill(0.0);
         if let Some(given) = params.bias {
             bias.copy_from_slice(given.f32s());
         }
-        rest[..weights.len()].copy_from_slice(weights);
+        rest[..weights.len()].copy_from_slice(&weights);
     }
 
     fn run(&self, args: RunArgs<'_>) {

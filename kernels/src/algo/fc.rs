@@ -58,6 +58,7 @@ impl Algorithm for Fc {
             pad: Pad::default(),
             dilation: [1, 1],
             groups: 1,
+            flip: false,
         };
         let flat = flat
             .try_into()
@@ -118,7 +119,7 @@ impl Plan for FcPlan {
 
     /// Rows in the order of NCHW16c; those of channels beyond the last are zeros.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(&self.conv);
         let bias = params.bias.map(|b| b.f32s());
         let taps = self.conv.h * self.conv.w;
         let filter = self.conv.c_in * taps;

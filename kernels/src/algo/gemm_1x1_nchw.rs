@@ -161,7 +161,7 @@ impl Plan for Gemm1x1NchwPlan {
 
     /// The bias, then the weights of each output channel, `step` apart.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(&self.conv);
         let (bias, rows) = packed.split_at_mut(CacheLine::for_f32s(self.conv.c_out));
         let bias = as_f32s_mut(bias);
         bias.fill(0.0);

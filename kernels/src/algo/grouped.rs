@@ -106,7 +106,7 @@ impl Plan for GroupedPlan {
     }
 
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(&self.conv);
         let bias = params.bias.map(|b| b.f32s());
         let (per, taps) = (
             self.per_group(),

@@ -367,7 +367,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
 
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let conv = &self.conv;
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(conv);
         let packed = &mut as_f32s_mut(packed)[..self.packed_len()];
         packed.fill(0.0);
         let matrices = &W::MATRICES;

@@ -88,6 +88,8 @@ pub fn convolutions(
             pad,
             dilation,
             groups,
+            // No draw: the shapes stay what they are.
+            flip: cases.len() % 4 == 3,
         };
         let Ok(shape) = ConvShape::try_from(spec) else {
             continue;
@@ -171,6 +173,7 @@ pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
             pad: Pad::default(),
             dilation: [1, 1],
             groups: 1,
+            flip: rng.below(4) == 0,
         };
         let shape = ConvShape::try_from(spec).expect("a valid layer");
         let problem = Problem {

@@ -392,6 +392,7 @@ mod tests {
             pad,
             dilation,
             groups: 1,
+            flip: false,
         };
         ConvShape::try_from(spec).expect("a valid shape")
     }

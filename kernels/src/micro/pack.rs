@@ -123,7 +123,7 @@ impl Panels {
     /// # Panics
     /// If the parameters or the buffer don't fit.
     pub fn pack(&self, conv: &ConvShape, params: Params<'_>, packed: &mut [CacheLine]) {
-        let weights = params.weights.expect("a convolution has weights").f32s();
+        let weights = params.filters(conv);
         let bias = params.bias.map(|b| b.f32s());
         let (per_in, per_out) = (conv.c_in / conv.groups, conv.c_out / conv.groups);
         assert_eq!(weights.len(), conv.c_out * per_in * self.taps, "weights");

@@ -4,7 +4,7 @@ use super::Pad;
 use super::axis::{Axis, ShapeError, check, check_product, check_sizes};
 use std::ops::Deref;
 
-/// A convolution as someone asks for it: cross-correlation, as in all CNNs.
+/// A convolution as someone asks for it: cross-correlation, as in all CNNs, or a true one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
     /// Images.
@@ -27,6 +27,8 @@ pub struct ConvSpec {
     pub dilation: [usize; 2],
     /// Groups of channels that don't see each other.
     pub groups: usize,
+    /// A true convolution: filters are turned around in both spatial axes before they slide over the input.
+    pub flip: bool,
 }
 
 impl ConvSpec {
@@ -93,6 +95,8 @@ impl TryFrom<ConvSpec> for ConvShape {
         spec.pad.bottom = axes[0].used_after(out[0]);
         spec.pad.right = axes[1].used_after(out[1]);
         let [kh, kw] = spec.kernel;
+        // Turned around, a single tap is itself.
+        spec.flip &= [kh, kw] != [1, 1];
         let channels = |c: usize| c.saturating_add(15);
         check_product(
             "input's elements",

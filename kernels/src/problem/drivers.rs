@@ -55,6 +55,9 @@ impl Flags {
         if self.overhang.is_some() {
             return Err("--overhang is for poolings".into());
         }
+        if self.flip && driver != Driver::InnerProduct {
+            return Err("--flip is for convolutions".into());
+        }
         if self.given != (driver == Driver::BatchNorm) {
             return Err(match self.given {
                 true => "--flags is for --bnorm".into(),
@@ -74,7 +77,11 @@ impl Flags {
             (Driver::InnerProduct, None) => {
                 let fields = Fields::read(descriptor)?;
                 let maps = fields.maps(&["mb", "ic", "ih", "iw", "oc"])?;
-                Ok(Op::Conv(whole_map(maps, fields.need("oc")?).try_into()?))
+                let spec = ConvSpec {
+                    flip: self.flip,
+                    ..whole_map(maps, fields.need("oc")?)
+                };
+                Ok(Op::Conv(spec.try_into()?))
             }
             (Driver::BatchNorm | Driver::Statistics, None) => {
                 let maps = Fields::read(descriptor)?.maps(&["mb", "ic", "ih", "iw"])?;
@@ -158,6 +165,7 @@ fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
         pad: Pad::default(),
         dilation: [1, 1],
         groups: 1,
+        flip: false,
     }
 }
 

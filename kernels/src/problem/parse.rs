@@ -67,6 +67,7 @@ impl FromStr for Problem {
             overhang,
             axis,
             hidden,
+            flip,
             ..
         } = flags;
         let [vertical, horizontal] = fields.axes().map_err(wrong)?;
@@ -95,8 +96,10 @@ impl FromStr for Problem {
             _ if hidden.is_some() => return Err(wrong("--hidden is for --attention".into())),
             _ if axis => return Err(wrong("--axis is for --softmax and --concat".into())),
             None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
+            Some(_) if flip => return Err(wrong("--flip is for convolutions".into())),
             None => {
                 let spec = fields.conv(vertical, horizontal).map_err(wrong)?;
+                let spec = ConvSpec { flip, ..spec };
                 Op::Conv(spec.try_into().map_err(impossible)?)
             }
             Some(kind) => {
@@ -163,6 +166,8 @@ pub(super) struct Flags {
     pub(super) given: bool,
     /// Whether an axis is given: that of the channels.
     pub(super) axis: bool,
+    /// Whether filters are turned around.
+    pub(super) flip: bool,
     /// Hidden units of an attention pooling.
     pub(super) hidden: Option<usize>,
 }
@@ -187,6 +192,7 @@ impl Flags {
                 let hidden = value.parse();
                 self.hidden = Some(hidden.map_err(|_| format!("{flag} should be --hidden=UNITS"))?);
             }
+            "--flip" if value.is_empty() => self.flip = true,
             "--axis" => match value {
                 "1" => self.axis = true,
                 _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),
@@ -390,6 +396,7 @@ impl Fields {
             pad: pad(v, h),
             dilation: [v.dilation, h.dilation],
             groups: self.get("g").unwrap_or(1),
+            flip: false,
         })
     }
 

@@ -19,7 +19,12 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "mb1ic3ih224oc64oh112kh7sh2ph3",
         "g2mb8ic96ih27oc256oh27kh5ph2",
         "mb1ic256ih56oc512oh28kh1sh2ph0",
-        "mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0pw0",
+        "mb1ic8iw30oc4ow28kw3pw0",
+        "mb1ic64iw128oc64ow64kw7sw2pw3dw1",
+        "--pool --alg=max mb1ic64iw128ow64kw3sw2pw1",
+        "mb1ic8ih1iw30oc4oh1ow28kh1kw3sh2sw1ph0pw0",
+        "--flip --dir=FWD_B mb1ic8ih32oc8oh32kh3ph1",
+        "--flip mb1ic8iw30oc4ow28kw3pw0",
         "mb1ic8ih10iw20oc4oh5ow20kh3kw3sh2sw1ph1pw1",
         "mb1ic8ih32oc8oh28kh3ph0dh1",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic64ih56oc256oh56kh1ph0",
@@ -51,6 +56,7 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
 #[test]
 fn what_is_left_out_follows_benchdnn() {
     assert_eq!(parse("ic3ih8oc4kh3ph1"), parse("mb2ic3ih8oc4oh8kh3ph1"));
+    assert_eq!(parse("--flip mb1ic8ih9oc4kh1"), parse("mb1ic8ih9oc4kh1"));
     assert_eq!(
         parse("mb1ic8iw30oc4kw3"),
         parse("mb1ic8ih1iw30oc4oh1ow28kh1kw3ph0pw0")
@@ -192,6 +198,11 @@ fn errors_say_what_is_wrong() {
             "unknown --alg=half_l2_root",
         ),
         ("--alg=half mb1ic3ih8oc4kh3", "that --alg is for --bilinear"),
+        (
+            "--flip --alg=max mb1ic3ih8kh3",
+            "--flip is for convolutions",
+        ),
+        ("--flip --softmax 1x8x5x5", "--flip is for convolutions"),
         ("--concat 1x8x5x5", "there are 1 parts: from 2 to 8"),
         (
             "--concat 1x8x5x5:1x8x5x6",
@@ -256,6 +267,7 @@ fn conv_specs() -> impl Strategy<Value = ConvSpec> {
         right,
     });
     let channels = (1..5usize, 1..9usize, 1..9usize);
+    let flat = (any::<bool>(), any::<bool>());
     (
         1..4usize,
         channels,
@@ -264,21 +276,32 @@ fn conv_specs() -> impl Strategy<Value = ConvSpec> {
         pair(4),
         pad,
         pair(3),
+        flat,
     )
         .prop_map(
-            |(n, (groups, c_in, c_out), [h, w], kernel, stride, pad, dilation)| ConvSpec {
-                n,
-                c_in: c_in * groups,
-                h,
-                w,
-                c_out: c_out * groups,
-                kernel,
-                stride,
-                pad,
-                dilation,
-                groups,
+            |(n, (groups, c_in, c_out), [h, w], kernel, stride, pad, dilation, (flat, flip))| {
+                let spec = ConvSpec {
+                    n,
+                    c_in: c_in * groups,
+                    h,
+                    w,
+                    c_out: c_out * groups,
+                    kernel,
+                    stride,
+                    pad,
+                    dilation,
+                    groups,
+                    flip,
+                };
+                if flat { along_one_axis(spec) } else { spec }
             },
         )
+}
+
+fn along_one_axis(mut spec: ConvSpec) -> ConvSpec {
+    (spec.h, spec.kernel[0], spec.stride[0], spec.dilation[0]) = (1, 1, 1, 1);
+    (spec.pad.top, spec.pad.bottom) = (0, 0);
+    spec
 }
 
 fn problems() -> impl Strategy<Value = Problem> {
@@ -408,6 +431,10 @@ fn as_benchdnn_reads(descriptor: &str) -> [[i64; 6]; 2] {
         digits.parse::<i64>().ok()
     };
     let axis = |a: &str| {
+        // One-dimensional.
+        if a == "h" && field("ih").is_none() {
+            return [1, 1, 1, 1, 0, 0];
+        }
         let read = |kind: &str, default| field(&format!("{kind}{a}")).unwrap_or(default);
         let (size, kernel, stride, holes) =
             (read("i", 0), read("k", 0), read("s", 1), read("d", 0));

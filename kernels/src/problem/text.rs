@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mb1ic64ih56oc64oh56kh3ph1                         a plain f32 convolution
+//! mb1ic64iw128oc64ow128kw3pw1                       along one axis
 //! --dir=FWD_B --attr-post-ops=relu g2mb1ic96ih27oc256oh27kh5ph2
 //! --pool --alg=max mb1ic64ih112oh56kh3sh2ph1
 //! --eltwise --alg=relu 1x64x56x56
@@ -18,7 +19,7 @@
 //! it (with equal padding on both sides), and `ph` what a given `oh` needs, halved. A given `oh`
 //! decides how much trailing padding there is. Fields of the width are left out where all of them
 //! equal the height's, and given all together otherwise; without any of the height's, the height is
-//! 1 (one-dimensional). A name (`n"conv1"`, `nconv1`) at the end is accepted.
+//! 1: a one-dimensional convolution or pooling, `mb1ic64iw128oc64ow128kw3pw1`. A name (`n"conv1"`, `nconv1`) at the end is accepted.
 //!
 //! Flags: `--dir=FWD_B` adds a bias. Without it there is none (as with `FWD_D`, `FWD_I`), while
 //! benchdnn's own default is `FWD_B`: say `--dir=FWD_D` there to leave the bias out.
@@ -31,7 +32,7 @@
 //! normalisation by given statistics, scale and shift, `--softmax` one over the channels
 //! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them, `--concat` joins up to 8 tensors. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
 //! the convolution that it is, whose kernel is its whole input map.
-//! Our own are also `--attention --hidden=128 1x512x7x7`, attention pooling with 128 hidden units, `--bilinear
+//! Our own are also `--flip`, a true convolution, whose filters are turned around, `--attention --hidden=128 1x512x7x7`, attention pooling with 128 hidden units, `--bilinear
 //! --alg=full|half` (with `_root`, `_l2` or `_root_l2` behind it), bilinear pooling, its symmetric half, signed square
 //! roots and L2 norm, `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
@@ -129,7 +130,7 @@ impl Problem {
         let mut epilogue = *epilogue;
         let mut second = None;
         match op {
-            Op::Conv(_) => {}
+            Op::Conv(conv) => f.write_str(if conv.flip { "--flip " } else { "" })?,
             Op::Pool(pool) => {
                 write!(f, "--pool --alg={} ", pool_name(pool.kind))?;
                 let [over_h, over_w] = pool.overhang();
@@ -240,7 +241,8 @@ fn identity(maps: &Maps, epilogue: &mut Epilogue) -> (&'static str, Option<[usiz
 
 fn write_maps(f: &mut impl fmt::Write, [n, c, h, w]: [usize; 4]) -> fmt::Result {
     write!(f, "mb{n}ic{c}")?;
-    write_pair(f, "i", [h, w], h == w)
+    let axes = if h == w { Axes::Square } else { Axes::Both };
+    write_pair(f, "i", [h, w], axes)
 }
 
 fn dims([n, c, h, w]: [usize; 4]) -> String {
@@ -268,9 +270,15 @@ impl Spatial {
         let pad = [self.pad.top, self.pad.left];
         let holes = self.dilation.map(|d| d - 1);
         let all = [self.input, self.out, self.kernel, self.stride, pad, holes];
-        // All widths or none: benchdnn wants all of an axis where it is given any of it.
-        let square = all.iter().all(|[h, w]| h == w);
-        let pair = |f: &mut _, name, sizes| write_pair(f, name, sizes, square);
+        // All widths or none, all heights or none: benchdnn wants all of an axis where it is given any of it.
+        let axes = if all.iter().all(|[h, w]| h == w) {
+            Axes::Square
+        } else if all.map(|[h, _]| h) == [1, 1, 1, 1, 0, 0] {
+            Axes::Line
+        } else {
+            Axes::Both
+        };
+        let pair = |f: &mut _, name, sizes| write_pair(f, name, sizes, axes);
         write!(f, "mb{n}ic{c_in}")?;
         pair(f, "i", self.input)?;
         if let Some(c_out) = c_out {
@@ -289,15 +297,23 @@ impl Spatial {
     }
 }
 
-fn write_pair(
-    f: &mut impl fmt::Write,
-    name: &str,
-    [h, w]: [usize; 2],
-    square: bool,
-) -> fmt::Result {
-    write!(f, "{name}h{h}")?;
-    if square {
-        return Ok(());
+/// Which fields are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Axes {
+    /// The height's, which the width's equal.
+    Square,
+    /// The width's: the height is 1.
+    Line,
+    /// Both's.
+    Both,
+}
+
+fn write_pair(f: &mut impl fmt::Write, name: &str, [h, w]: [usize; 2], axes: Axes) -> fmt::Result {
+    if axes != Axes::Line {
+        write!(f, "{name}h{h}")?;
     }
-    write!(f, "{name}w{w}")
+    if axes != Axes::Square {
+        write!(f, "{name}w{w}")?;
+    }
+    Ok(())
 }
