@@ -8,7 +8,7 @@
 //! *Compulsory* bytes are what any algorithm must move: each input element that some output depends
 //! on read once, each weight once, each output written once.
 
-use crate::problem::{ConvShape, Op, Pad, Problem};
+use crate::problem::{ConvShape, Op, Pad, PoolShape, Problem};
 
 /// What one run of a plan costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,32 +34,17 @@ impl Cost {
         let dtypes = problem.dtypes;
         let dst = elements(problem.dst_dims());
         let (flops_nominal, src, parameters) = match &problem.op {
-            Op::Conv(conv) => {
-                let bias = bytes_of_bias(problem, conv.c_out);
-                let weights = problem.weights_dims().map_or(0, elements);
-                let bytes = weights * dtypes.weights.size() as u64 + bias;
-                (2 * conv.macs(), conv_src_elements(conv), bytes)
-            }
-            Op::Pool(pool) => {
-                let window = (pool.kernel[0] * pool.kernel[1]) as u64;
-                let rows = used(
-                    pool.h,
-                    pool.h_out(),
-                    pool.kernel[0],
-                    pool.stride[0],
-                    pool.dilation[0],
-                    pool.pad.top,
-                );
-                let cols = used(
-                    pool.w,
-                    pool.w_out(),
-                    pool.kernel[1],
-                    pool.stride[1],
-                    pool.dilation[1],
-                    pool.pad.left,
-                );
-                (dst * window, (pool.n * pool.c * rows * cols) as u64, 0)
-            }
+            Op::Conv(conv) => (
+                2 * conv.macs(),
+                conv_src_elements(conv),
+                conv_parameters(problem, conv),
+            ),
+            Op::ConvPool(stem) => (
+                2 * stem.conv().macs() + dst * window_elements(stem.pool()),
+                conv_src_elements(stem.conv()),
+                conv_parameters(problem, stem.conv()),
+            ),
+            Op::Pool(pool) => (dst * window_elements(pool), pool_src_elements(pool), 0),
             Op::Identity(maps) => {
                 let bias = bytes_of_bias(problem, maps.dims()[1]);
                 (dst * epilogue_flops(problem), dst, bias)
@@ -138,6 +123,37 @@ fn epilogue_flops(problem: &Problem) -> u64 {
 
 fn elements(dims: [usize; 4]) -> u64 {
     dims.iter().map(|&d| d as u64).product()
+}
+
+/// Bytes of weights and bias.
+fn conv_parameters(problem: &Problem, conv: &ConvShape) -> u64 {
+    let weights = problem.weights_dims().map_or(0, elements);
+    weights * problem.dtypes.weights.size() as u64 + bytes_of_bias(problem, conv.c_out)
+}
+
+fn window_elements(pool: &PoolShape) -> u64 {
+    (pool.kernel[0] * pool.kernel[1]) as u64
+}
+
+/// Input elements that some window covers.
+fn pool_src_elements(pool: &PoolShape) -> u64 {
+    let rows = used(
+        pool.h,
+        pool.h_out(),
+        pool.kernel[0],
+        pool.stride[0],
+        pool.dilation[0],
+        pool.pad.top,
+    );
+    let cols = used(
+        pool.w,
+        pool.w_out(),
+        pool.kernel[1],
+        pool.stride[1],
+        pool.dilation[1],
+        pool.pad.left,
+    );
+    (pool.n * pool.c * rows * cols) as u64
 }
 
 /// Input elements that some output depends on: a strided 1x1 reads a quarter of its map.

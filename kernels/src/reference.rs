@@ -4,8 +4,8 @@
 use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::problem::{
-    AttentionShape, BATCH_NORM_EPSILON, BilinearShape, ConvShape, LrnShape, LrnSpec, Maps, Op,
-    PoolKind, PoolShape, Problem,
+    AttentionShape, BATCH_NORM_EPSILON, BilinearShape, ConvPoolShape, ConvShape, Epilogue,
+    LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
 };
 
 /// The operands of a problem in plain NCHW (weights OIHW).
@@ -28,6 +28,18 @@ pub struct Operands<'a> {
 pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -> Vec<f64> {
     let [n, c, h, w] = problem.dst_dims();
     let mut out = vec![0.0; n * c * h * w];
+    let between = match &problem.op {
+        Op::ConvPool(stem) => convolved(problem, stem, operands, exec),
+        _ => Vec::new(),
+    };
+    let epilogue = match &problem.op {
+        // The convolution's is done.
+        Op::ConvPool(_) => Epilogue {
+            residual: problem.epilogue.residual,
+            ..Epilogue::default()
+        },
+        _ => problem.epilogue,
+    };
     let shares = match &problem.op {
         Op::Attention(attention) => attention_shares(attention, operands),
         _ => Vec::new(),
@@ -47,6 +59,7 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
             *y = match &problem.op {
                 Op::Conv(conv) => conv_pixel(conv, operands, image, channel, pixel),
                 Op::Pool(pool) => pool_pixel(pool, operands.src, image, channel, pixel),
+                Op::ConvPool(stem) => pool_pixel(stem.pool(), &between, image, channel, pixel),
                 Op::Identity(_) => f64::from(operands.src[at.row * h * w + i]),
                 Op::BatchNorm(_) => {
                     let x = f64::from(operands.src[at.row * h * w + i]);
@@ -80,13 +93,13 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     softmax(channels().map(f64::from).collect(), channel)
                 }
             };
-            if problem.epilogue.bias {
+            if epilogue.bias {
                 *y += f64::from(operands.bias[channel]);
             }
-            if problem.epilogue.residual {
+            if epilogue.residual {
                 *y += f64::from(operands.residual[at.row * h * w + i]);
             }
-            if problem.epilogue.relu && *y < 0.0 {
+            if epilogue.relu && *y < 0.0 {
                 *y = 0.0;
             }
         }
@@ -101,6 +114,21 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
         }
     }
     out
+}
+
+/// What is pooled: the convolution with its bias and ReLU.
+fn convolved(
+    problem: &Problem,
+    stem: &ConvPoolShape,
+    operands: Operands<'_>,
+    exec: &dyn Executor,
+) -> Vec<f64> {
+    let mut conv = Problem {
+        op: Op::Conv(*stem.conv()),
+        ..*problem
+    };
+    conv.epilogue.residual = false;
+    compute(&conv, operands, exec)
 }
 
 /// Where tap `k` of output `o` lies along one axis; none where it falls into padding.
@@ -167,7 +195,13 @@ fn conv_pixel(
 /// What [`PoolKind`] says of the elements of a window. A NaN in a window makes its output NaN. The mean
 /// divides by the elements inside the input, or by those inside the input and its padding; what a
 /// ceil-mode window overhangs beyond the padding never counts (PyTorch's and Caffe's rule).
-fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [usize; 2]) -> f64 {
+fn pool_pixel<T: Copy + Into<f64>>(
+    pool: &PoolShape,
+    src: &[T],
+    image: usize,
+    c: usize,
+    [oy, ox]: [usize; 2],
+) -> f64 {
     let map = (image * pool.c + c) * pool.h * pool.w;
     let padded_h = pool.pad.top + pool.h + pool.pad.bottom - pool.overhang()[0];
     let padded_w = pool.pad.left + pool.w + pool.pad.right - pool.overhang()[1];
@@ -198,7 +232,7 @@ fn pool_pixel(pool: &PoolShape, src: &[f32], image: usize, c: usize, [oy, ox]: [
                 pool.w,
             );
             if let (Some(iy), Some(ix)) = (iy, ix) {
-                window.push(f64::from(src[map + iy * pool.w + ix]));
+                window.push(src[map + iy * pool.w + ix].into());
                 places.push(iy * pool.w + ix);
             }
         }

@@ -192,7 +192,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 11] = [
+const OTHERS: [(&str, &str, &[Fault]); 12] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -309,6 +309,21 @@ const OTHERS: [(&str, &str, &[Fault]); 11] = [
             Fault::StaleWorkspace,
             Fault::DirtyChannels,
             Fault::ThreadDependent,
+        ],
+    ),
+    (
+        "direct-maxpool",
+        "--dir=FWD_B --attr-post-ops=relu mb2ic3ih15oc20oh8kh3sh2ph1 + --pool --alg=max mb2ic20ih8oh4kh3sh2ph1",
+        &[
+            Fault::RepeatedRow,
+            Fault::LostTerm,
+            Fault::WrongInput,
+            Fault::NoBias,
+            Fault::NoRelu,
+            Fault::StaleWorkspace,
+            Fault::DirtyChannels,
+            Fault::ThreadDependent,
+            Fault::Rounding,
         ],
     ),
     (

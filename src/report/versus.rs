@@ -81,6 +81,7 @@ pub const CLASSES: [&str; 9] = [
 fn class(problem: &str) -> &'static str {
     let conv = match problem.parse().map(|p: Problem| p.op) {
         Ok(Op::Conv(conv)) => conv,
+        Ok(Op::ConvPool(_)) => return "stem",
         Ok(Op::Pool(_) | Op::Attention(_) | Op::Bilinear(_)) => return "pool",
         _ => return "elementwise",
     };

@@ -9,7 +9,7 @@
 //! ([`crate::micro::grouped`]).
 
 use super::grouped::GroupedPlan;
-use super::image::ImagePlan;
+use super::image::{ImagePlan, suits};
 use super::indirect::IndirectPlan;
 use crate::cost::Accuracy;
 use crate::isa::Isa;
@@ -35,7 +35,7 @@ impl Algorithm for Direct {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let conv = f32_conv(problem)?;
-        if ImagePlan::suits(conv) {
+        if suits(conv) {
             return Ok(Box::new(ImagePlan::new(problem, conv, cx)?));
         }
         if GroupedPlan::suits(conv) {

@@ -24,7 +24,7 @@ use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
 
 /// The most channels that an image has: red, green, blue and something.
-const MOST_CHANNELS: usize = 4;
+pub(super) const MOST_CHANNELS: usize = 4;
 
 /// Plans the direct convolution of an image.
 pub(super) struct ImagePlan {
@@ -36,30 +36,27 @@ pub(super) struct ImagePlan {
 
 /// The input rows of a block of output pixels, counted from the first row of the padding.
 #[derive(Clone, Copy)]
-struct Strip {
+pub(super) struct Strip {
     conv: ConvShape,
     /// Floats in a row.
-    row: usize,
+    pub(super) row: usize,
+}
+
+/// Whether the convolution is one of these.
+pub(super) fn suits(conv: &ConvShape) -> bool {
+    let one_run = conv.dilation[1] == 1 && conv.kernel[1] > 1;
+    conv.c_in <= MOST_CHANNELS && conv.groups == 1 && one_run
 }
 
 impl ImagePlan {
-    /// Whether the convolution is one of these.
-    pub(super) fn suits(conv: &ConvShape) -> bool {
-        let one_run = conv.dilation[1] == 1 && conv.kernel[1] > 1;
-        conv.c_in <= MOST_CHANNELS && conv.groups == 1 && one_run
-    }
-
     pub(super) fn new(
         problem: &Problem,
         conv: &ConvShape,
         cx: &PlanCx<'_>,
     ) -> Result<Self, Unsupported> {
-        let [_, sw] = conv.stride;
-        let strip = Strip {
-            conv: *conv,
-            row: ((conv.w_out() - 1) * sw + conv.kernel[1]) * conv.c_in,
-        };
-        let bytes_per_pixel = conv.c_in * conv.stride[0] * sw * 4;
+        let [sh, sw] = conv.stride;
+        let strip = Strip::of(conv);
+        let bytes_per_pixel = conv.c_in * sh * sw * 4;
         let mut blocked = BlockedConv::new(problem, conv, Layout::NCHW16C, bytes_per_pixel, cx)?;
         blocked.panels = blocked
             .panels
@@ -99,7 +96,7 @@ impl Plan for ImagePlan {
         self.blocked.each_block(&self.spec, args, |task, scratch| {
             // A filter row in place of a block of channels.
             let src = Source {
-                data: strip.copy(task.image, &task.pixels, as_f32s_mut(scratch)),
+                data: strip.copy(task.image, strip.rows(&task.pixels), as_f32s_mut(scratch)),
                 block: strip.conv.kernel[1] * strip.conv.c_in,
                 block_stride: strip.conv.dilation[0] * strip.row,
             };
@@ -110,25 +107,41 @@ impl Plan for ImagePlan {
 }
 
 impl Strip {
+    pub(super) fn of(conv: &ConvShape) -> Self {
+        Strip {
+            conv: *conv,
+            row: ((conv.w_out() - 1) * conv.stride[1] + conv.kernel[1]) * conv.c_in,
+        }
+    }
+
+    /// The rows that some rows of the output read.
+    pub(super) fn input_rows(&self, out: Range<usize>) -> Range<usize> {
+        let ([kh, _], [sh, _], [dh, _]) = (self.conv.kernel, self.conv.stride, self.conv.dilation);
+        out.start * sh..(out.end - 1) * sh + (kh - 1) * dh + 1
+    }
+
     /// The rows that the output pixels `pixels` (rows joined) read.
     fn rows(&self, pixels: &Range<usize>) -> Range<usize> {
-        let conv = &self.conv;
-        let ([kh, _], [sh, _], [dh, _]) = (conv.kernel, conv.stride, conv.dilation);
-        let (first, last) = (pixels.start / conv.w_out(), (pixels.end - 1) / conv.w_out());
-        first * sh..last * sh + (kh - 1) * dh + 1
+        let w_out = self.conv.w_out();
+        self.input_rows(pixels.start / w_out..(pixels.end - 1) / w_out + 1)
     }
 
     /// Where a pixel's filter begins in a strip of the rows `rows`.
-    fn offset(&self, pixel: usize, rows: Range<usize>) -> u32 {
+    pub(super) fn offset(&self, pixel: usize, rows: Range<usize>) -> u32 {
         let conv = &self.conv;
         let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
         let row = y * conv.stride[0] - rows.start;
         (row * self.row + x * conv.stride[1] * conv.c_in) as u32
     }
 
-    /// Copies the rows of `pixels` from the image into `strip`.
-    fn copy<'s>(&self, image: &[f32], pixels: &Range<usize>, strip: &'s mut [f32]) -> &'s [f32] {
-        let (conv, rows) = (&self.conv, self.rows(pixels));
+    /// Copies rows from the image into `strip`.
+    pub(super) fn copy<'s>(
+        &self,
+        image: &[f32],
+        rows: Range<usize>,
+        strip: &'s mut [f32],
+    ) -> &'s [f32] {
+        let conv = &self.conv;
         let strip = &mut strip[..rows.len() * self.row];
         for (iy, row) in rows.zip(strip.chunks_exact_mut(self.row)) {
             let iy = iy.wrapping_sub(conv.pad.top);

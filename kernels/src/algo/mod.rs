@@ -19,4 +19,5 @@ pub mod pointwise;
 pub mod pooling;
 pub mod softmax;
 pub mod statistics;
+pub mod stem;
 pub mod winograd;

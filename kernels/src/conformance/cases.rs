@@ -6,8 +6,8 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvShape, ConvSpec, Epilogue,
-    LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvPoolShape, ConvShape, ConvSpec,
+    Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
 };
 
 /// A problem, and block sizes that reach paths which its size alone would not.
@@ -156,6 +156,56 @@ pub fn poolings(
     cases
 }
 
+/// Convolutions of images, and the max poolings behind them.
+pub fn stems(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    while cases.len() < count {
+        let kernel = rng.pick(&[[7, 7], [3, 3], [5, 2], [4, 11]]);
+        let spec = ConvSpec {
+            n: 1 + rng.below(2),
+            c_in: 1 + rng.below(g.c_in),
+            h: kernel[0] + rng.below(30),
+            w: kernel[1] + rng.below(40),
+            c_out: rng.pick(&around(g.c_out)),
+            kernel,
+            stride: rng.pick(&[[1, 1], [2, 2], [2, 2], [4, 3]]),
+            pad: rng.pick(&[Pad::default(), Pad::uniform(kernel[0] / 2)]),
+            dilation: rng.pick(&[[1, 1], [1, 1], [2, 1]]),
+            groups: 1,
+            flip: rng.below(4) == 0,
+        };
+        let Ok(conv) = ConvShape::try_from(spec) else {
+            continue;
+        };
+        let pool = PoolSpec {
+            n: conv.n,
+            c: conv.c_out,
+            h: conv.h_out(),
+            w: conv.w_out(),
+            kernel: rng.pick(&[[3, 3], [3, 3], [2, 2], [1, 4]]),
+            stride: rng.pick(&[[2, 2], [2, 2], [1, 1], [3, 2]]),
+            pad: rng.pick(&[Pad::default(), Pad::uniform(1)]),
+            dilation: rng.pick(&[[1, 1], [1, 1], [2, 1]]),
+            kind: PoolKind::Max,
+            ceil: rng.below(2) == 0,
+        };
+        let Ok(pool) = PoolShape::try_from(pool) else {
+            continue;
+        };
+        let stem = ConvPoolShape::new(conv, pool).expect("the pooling of these maps");
+        let problem = Problem {
+            epilogue: Epilogue {
+                residual: false,
+                ..epilogue(&mut rng)
+            },
+            ..Problem::from(Op::ConvPool(stem))
+        };
+        cases.push((problem, tuning(&mut rng)));
+    }
+    cases
+}
+
 /// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels.
 pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
@@ -285,13 +335,14 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 24] = [
+pub const PROBES: [&str; 25] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
     "mb1ic16ih14oc32oh14kh5ph2",
     "mb1ic16ih14oc32oh7kh3sh2ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2",
+    "mb1ic3ih17oc32oh9kh5sh2ph2 + --pool --alg=max mb1ic32ih9oh5kh3sh2ph1",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",
     "--ip mb2ic16ih2oc32",
@@ -322,6 +373,7 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             cases.extend(convolutions(g, &ANY_KERNEL, conv.stride, count / 2, 2));
             cases
         }
+        Op::ConvPool(_) => stems(g, count, 6),
         Op::Pool(pool) => {
             let global = pool.kernel == [pool.h, pool.w];
             poolings(g, alike(pool.kind), global, count, 3)

@@ -116,6 +116,7 @@ impl Data {
 pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
+        Op::ConvPool(stem) => stem.conv().reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
         Op::Identity(_) | Op::Concat(_) => 1,
         // gamma and the root make one factor; x, the mean, and beta.

@@ -14,6 +14,7 @@ mod lrn;
 mod maps;
 mod parse;
 mod pool;
+mod stem;
 mod text;
 
 pub use attention::AttentionShape;
@@ -25,6 +26,7 @@ pub use lrn::{LrnShape, LrnSpec};
 pub use maps::{BATCH_NORM_EPSILON, Maps};
 pub use parse::ParseError;
 pub use pool::{PoolKind, PoolShape, PoolSpec};
+pub use stem::ConvPoolShape;
 
 use std::fmt;
 
@@ -168,6 +170,8 @@ pub enum Op {
     Attention(AttentionShape),
     /// Bilinear pooling: of each pair of channels the sum of products over all positions.
     Bilinear(BilinearShape),
+    /// A convolution and the pooling behind it. Bias and ReLU come between the two, a residual behind them.
+    ConvPool(ConvPoolShape),
 }
 
 impl From<ConvShape> for Op {
@@ -234,6 +238,7 @@ impl Problem {
             Op::Concat(concat) => Op::Concat(concat.with_batch(n)?),
             Op::Attention(attention) => Op::Attention(attention.with_batch(n)?),
             Op::Bilinear(bilinear) => Op::Bilinear(bilinear.with_batch(n)?),
+            Op::ConvPool(stem) => Op::ConvPool(stem.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -241,7 +246,8 @@ impl Problem {
     /// n, c, h, w of the source; of a concatenation, those that [`ConcatShape`] has for all parts.
     pub fn src_dims(&self) -> [usize; 4] {
         match &self.op {
-            Op::Conv(conv) => [conv.n, conv.c_in, conv.h, conv.w],
+            Op::Conv(conv) => conv_src(conv),
+            Op::ConvPool(stem) => conv_src(stem.conv()),
             Op::Pool(pool) => [pool.n, pool.c, pool.h, pool.w],
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) | Op::Softmax(maps) => {
                 maps.dims()
@@ -257,12 +263,8 @@ impl Problem {
     /// an attention pooling; none for other layers.
     pub fn weights_dims(&self) -> Option<[usize; 4]> {
         match &self.op {
-            Op::Conv(conv) => Some([
-                conv.c_out,
-                conv.c_in_per_group(),
-                conv.kernel[0],
-                conv.kernel[1],
-            ]),
+            Op::Conv(conv) => Some(conv_weights(conv)),
+            Op::ConvPool(stem) => Some(conv_weights(stem.conv())),
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
             Op::Attention(attention) => {
                 let [_, c, _, _] = attention.maps().dims();
@@ -282,7 +284,8 @@ impl Problem {
     pub fn dst_dims(&self) -> [usize; 4] {
         match &self.op {
             Op::Conv(conv) => [conv.n, conv.c_out, conv.h_out(), conv.w_out()],
-            Op::Pool(pool) => [pool.n, pool.c, pool.h_out(), pool.w_out()],
+            Op::Pool(pool) => pool_dst(pool),
+            Op::ConvPool(stem) => pool_dst(stem.pool()),
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
             Op::Lrn(lrn) => lrn.maps().dims(),
             Op::Concat(concat) => concat.maps().dims(),
@@ -294,6 +297,19 @@ impl Problem {
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }
+}
+
+fn conv_src(conv: &ConvShape) -> [usize; 4] {
+    [conv.n, conv.c_in, conv.h, conv.w]
+}
+
+fn conv_weights(conv: &ConvShape) -> [usize; 4] {
+    let [kh, kw] = conv.kernel;
+    [conv.c_out, conv.c_in_per_group(), kh, kw]
+}
+
+fn pool_dst(pool: &PoolShape) -> [usize; 4] {
+    [pool.n, pool.c, pool.h_out(), pool.w_out()]
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::drivers::Wrong;
 use super::text::{bilinear_kind, pool_kind};
 use super::{
-    BilinearKind, ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape, PoolSpec,
-    Problem, ShapeError,
+    BilinearKind, ConvPoolShape, ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape,
+    PoolSpec, Problem, ShapeError,
 };
 use std::str::FromStr;
 
@@ -41,6 +41,26 @@ impl FromStr for Problem {
             text: text.to_string(),
             why,
         };
+        if let Some((first, second)) = text.split_once(" + ") {
+            let op = match (first.parse::<Problem>()?, second.parse::<Problem>()?) {
+                (conv, pool) if pool == Problem::from(pool.op) => [conv.op, pool.op],
+                _ => {
+                    return Err(wrong(
+                        "what is pooled may have an epilogue, a pooling none".into(),
+                    ));
+                }
+            };
+            let [Op::Conv(conv), Op::Pool(pool)] = op else {
+                return Err(wrong(
+                    "a + joins a convolution and the pooling behind it".into(),
+                ));
+            };
+            let op = Op::ConvPool(ConvPoolShape::new(conv, pool).map_err(impossible)?);
+            return Ok(Problem {
+                op,
+                ..first.parse()?
+            });
+        }
         let mut flags = Flags::default();
         let mut words = text.split_whitespace().peekable();
         while let Some(flag) = words.next_if(|word| word.starts_with("--")) {

@@ -23,6 +23,7 @@ fn layers_read_and_print_as_benchdnn_writes_them() {
         "mb1ic64iw128oc64ow64kw7sw2pw3dw1",
         "--pool --alg=max mb1ic64iw128ow64kw3sw2pw1",
         "mb1ic8ih1iw30oc4oh1ow28kh1kw3sh2sw1ph0pw0",
+        "--dir=FWD_B --attr-post-ops=relu mb1ic3ih224oc64oh112kh7sh2ph3 + --pool --alg=max mb1ic64ih112oh56kh3sh2ph1",
         "--flip --dir=FWD_B mb1ic8ih32oc8oh32kh3ph1",
         "--flip mb1ic8iw30oc4ow28kw3pw0",
         "mb1ic8ih10iw20oc4oh5ow20kh3kw3sh2sw1ph1pw1",
@@ -203,6 +204,19 @@ fn errors_say_what_is_wrong() {
             "--flip is for convolutions",
         ),
         ("--flip --softmax 1x8x5x5", "--flip is for convolutions"),
+        (
+            "mb1ic3ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1",
+            "a + joins a convolution and the pooling behind it",
+        ),
+        (
+            "mb1ic3ih8oc8kh3ph1 + --alg=max mb1ic8ih7kh3ph1",
+            "the pooling takes 1x8x7x7, but the convolution makes 1x8x8x8",
+        ),
+        (
+            "mb1ic3ih8oc8kh3ph1 + --alg=max --attr-post-ops=relu mb1ic8ih8kh3ph1",
+            "a pooling none",
+        ),
+        ("mb1ic3ih8oc8kh3ph1 + ", "no sizes follow"),
         ("--concat 1x8x5x5", "there are 1 parts: from 2 to 8"),
         (
             "--concat 1x8x5x5:1x8x5x6",

@@ -13,6 +13,8 @@
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
+//! A convolution and the pooling behind it, as one layer, are both with a ` + ` between them.
+//!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
 //! channels and sizes, k kernel, s stride, p padding (top and left), d dilation (`dh0` is dense). Left
 //! out, they mean what they mean there: g, s and d 1, 1 and 0, `mb` 2, `oh` what the other sizes make
@@ -127,6 +129,13 @@ impl Problem {
             dtypes,
             epilogue,
         } = self;
+        if let Op::ConvPool(stem) = op {
+            let conv = Problem {
+                op: Op::Conv(*stem.conv()),
+                ..*self
+            };
+            return write!(f, "{conv} + {}", Problem::from(*stem.pool()));
+        }
         let mut epilogue = *epilogue;
         let mut second = None;
         match op {
@@ -145,6 +154,7 @@ impl Problem {
             }
             Op::BatchNorm(_) => f.write_str("--bnorm --flags=GCH ")?,
             Op::Statistics(_) => f.write_str("--statistics ")?,
+            Op::ConvPool(_) => unreachable!("written above"),
             Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
             Op::Lrn(_) => f.write_str("--lrn ")?,
             Op::Concat(_) => f.write_str("--concat --axis=1 ")?,
@@ -197,6 +207,7 @@ impl Problem {
                 f.write_str(&dims(maps.dims()))?;
                 second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
             }
+            Op::ConvPool(_) => unreachable!("written above"),
             Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
             Op::Attention(attention) => f.write_str(&dims(attention.maps().dims())),
             Op::Bilinear(bilinear) => f.write_str(&dims(bilinear.maps().dims())),

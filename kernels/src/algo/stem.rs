@@ -1,0 +1,325 @@
+//! The first convolution of a network and the max pooling behind it, row by row: what lies between them is the largest
+//! tensor that many networks have (ResNet's 64 maps of 112x112, 3.2 MB), and never leaves L2.
+//!
+//! A task is a range of pooled rows, made in strips of a few. For each, the convolution's rows that the strip's windows
+//! cover are computed into the worker's scratch, in NCHW16c; those that the strip before had already made (one of three,
+//! for windows of 3 rows a step of 2 apart) are moved to its beginning. Only at the border of two tasks a row is
+//! computed twice.
+//!
+//! The convolution is that of [`super::image`]: input rows copied, channels innermost, with their padding.
+
+use super::image::{MOST_CHANNELS, Strip, suits};
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, RowsMut, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::fold::Reduce;
+use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::Outputs;
+use crate::micro::pack::Panels;
+use crate::micro::pool::{Axis, PoolPixels, Window};
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only,
+};
+use crate::problem::{ConvPoolShape, ConvShape, Op, PoolKind, PoolShape, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use std::ops::Range;
+
+/// Convolution of an image, and max pooling.
+#[derive(Debug)]
+pub struct DirectMaxPool;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "direct-maxpool",
+    summary: "direct convolution of an image with up to 4 channels, max pooled in strips of rows, into NCHW16c",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Sum,
+};
+
+impl Algorithm for DirectMaxPool {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        f32_only(problem)?;
+        let Op::ConvPool(stem) = problem.op else {
+            return Err(Unsupported::new(
+                "computes a convolution and the pooling behind it only",
+            ));
+        };
+        let (conv, pool) = (*stem.conv(), *stem.pool());
+        if problem.epilogue.residual {
+            return Err(Unsupported::new("no residual is added between the two"));
+        }
+        if pool.kind != PoolKind::Max {
+            return Err(Unsupported::new("pools maxima only"));
+        }
+        if !suits(&conv) {
+            return Err(Unsupported::new(
+                "not the convolution of an image: one with up to 4 channels, without groups, filters wider than 1",
+            ));
+        }
+        let strip = Strip::of(&conv);
+        let tile = RegisterTile::of(cx.isa.isa());
+        let panels = Panels::new(&conv, tile).with_joined_taps(conv.kernel[0] * conv.kernel[1]);
+        let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let row = conv.w_out() * CHANNEL_BLOCK;
+        // The strip's rows take a third of L2.
+        let near = cx.caches.l2 / 3 / (blocks * row * 4);
+        let fit = near.saturating_sub(extent(&pool)) / pool.stride[0] + 1;
+        let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
+        let task_rows = pool.h_out().div_ceil(cx.threads.div_ceil(conv.n));
+        let tasks: Vec<Vec<Step>> = (0..pool.h_out())
+            .step_by(task_rows)
+            .map(|first| {
+                let rows = first..(first + task_rows).min(pool.h_out());
+                steps(&conv, &pool, rows, strip_rows)
+            })
+            .collect();
+        let all = || tasks.iter().flatten();
+        let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
+        let most = all().map(|step| step.new.len()).max().unwrap_or(0);
+        let w_out = conv.w_out();
+        // Any number of rows up to the most.
+        let counts = (1..=most).map(|rows| 0..rows * w_out);
+        let buffer =
+            IndirectionBuffer::new(1, counts, tile.pixels, |_, pixel| strip.offset(pixel, 0..0));
+        let computed: usize = all().map(|step| step.new.len() * w_out).sum();
+        let window = pool.kernel[0] * pool.kernel[1];
+        let pooled = blocks * CHANNEL_BLOCK * pool.h_out() * pool.w_out() * window;
+        let executed = computed as u64 * panels.flops_per_tap() + pooled as u64;
+        let (input, between) = (
+            strip.input_rows(0..most).len() * strip.row,
+            blocks * rows * row,
+        );
+        Ok(Box::new(StemPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::Nchw,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: panels.lines(),
+                workspace_lines_per_worker: CacheLine::for_f32s(input)
+                    + CacheLine::for_f32s(between),
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: MOST_CHANNELS,
+                    c_out: CHANNEL_BLOCK * tile.blocks,
+                    h_out: 3,
+                    w_out: 4,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(problem, conv.n as u64 * executed),
+            },
+            horizontal: Axis::new(
+                Window {
+                    size: w_out,
+                    out: pool.w_out(),
+                    kernel: pool.kernel[1],
+                    stride: pool.stride[1],
+                    dilation: pool.dilation[1],
+                    before: pool.pad.left,
+                    counted: None,
+                },
+                true,
+            ),
+            stem,
+            strip,
+            panels,
+            buffer,
+            tasks,
+            task_rows,
+            rows,
+            input,
+            isa: cx.isa,
+        }))
+    }
+}
+
+/// Rows that a window spans.
+fn extent(pool: &PoolShape) -> usize {
+    (pool.kernel[0] - 1) * pool.dilation[0] + 1
+}
+
+/// A strip of pooled rows.
+struct Step {
+    /// Which they are.
+    pooled: Range<usize>,
+    /// The convolution's rows that they cover.
+    rows: Range<usize>,
+    /// Those of them that the step before has not made.
+    new: Range<usize>,
+    /// Where the others are among that step's rows.
+    kept: usize,
+    /// The strip's windows, over its own rows.
+    vertical: Axis,
+}
+
+/// The steps of a task.
+fn steps(conv: &ConvShape, pool: &PoolShape, task: Range<usize>, strip: usize) -> Vec<Step> {
+    let ([kernel, _], [stride, _], [dilation, _]) = (pool.kernel, pool.stride, pool.dilation);
+    let mut steps = Vec::new();
+    let mut made = 0..0;
+    for first in task.clone().step_by(strip) {
+        let pooled = first..(first + strip).min(task.end);
+        // Both counted from the first row of the padding.
+        let top = pooled.start * stride;
+        let bottom = (pooled.end - 1) * stride + extent(pool);
+        let start = top.saturating_sub(pool.pad.top);
+        let rows = start..(bottom - pool.pad.top).min(conv.h_out()).max(start);
+        let new = made.end.clamp(rows.start, rows.end)..rows.end;
+        steps.push(Step {
+            vertical: Axis::new(
+                Window {
+                    size: rows.len(),
+                    out: pooled.len(),
+                    kernel,
+                    stride,
+                    dilation,
+                    before: rows.start + pool.pad.top - top,
+                    counted: None,
+                },
+                true,
+            ),
+            kept: if new.start > rows.start {
+                rows.start - made.start
+            } else {
+                0
+            },
+            pooled,
+            new,
+            rows: rows.clone(),
+        });
+        made = rows;
+    }
+    steps
+}
+
+struct StemPlan {
+    spec: PlanSpec,
+    stem: ConvPoolShape,
+    strip: Strip,
+    panels: Panels,
+    /// Where pixels of 1, 2 .. rows are in a strip of the input.
+    buffer: IndirectionBuffer,
+    horizontal: Axis,
+    /// The steps of each task of an image.
+    tasks: Vec<Vec<Step>>,
+    /// Pooled rows of a task.
+    task_rows: usize,
+    /// The most rows of the convolution that a step has.
+    rows: usize,
+    /// Floats of a strip of the input.
+    input: usize,
+    isa: IsaToken,
+}
+
+impl Plan for StemPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        self.panels.pack(self.stem.conv(), params, packed);
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (conv, pool) = (self.stem.conv(), self.stem.pool());
+        let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let row = pool.w_out() * CHANNEL_BLOCK;
+        let image = io.src.len() / conv.n;
+        let grid = Grid {
+            rows: conv.n * blocks,
+            cols: pool.h_out() * row,
+            block_rows: blocks,
+            block_cols: self.task_rows * row,
+            band: blocks,
+        };
+        let (src, packed) = (io.src, io.packed);
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            grid,
+            io.workspace,
+            |at, mut out, scratch| {
+                let image = &src[at.row / blocks * image..][..image];
+                let (input, between) = scratch.split_at_mut(CacheLine::for_f32s(self.input));
+                let (input, between) = (as_f32s_mut(input), as_f32s_mut(between));
+                let first = at.col / row;
+                for step in &self.tasks[first / self.task_rows] {
+                    self.convolve(step, image, packed, input, between);
+                    let pooled = step.pooled.start - first..step.pooled.end - first;
+                    let cols = pooled.start * row..pooled.end * row;
+                    let map = self.rows * conv.w_out() * CHANNEL_BLOCK;
+                    for (block, map) in between.chunks_exact(map).take(blocks).enumerate() {
+                        self.isa.dispatch(PoolPixels {
+                            maps: &map[..step.rows.len() * conv.w_out() * CHANNEL_BLOCK],
+                            channels: CHANNEL_BLOCK,
+                            vertical: &step.vertical,
+                            horizontal: &self.horizontal,
+                            first: 0,
+                            out: out.part(block..block + 1, cols.clone()),
+                            reduce: Reduce::Max,
+                        });
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl StemPlan {
+    /// The rows of a step: those made before are moved, the others computed. `between` has a map of `self.rows` rows
+    /// for each block of channels.
+    fn convolve(
+        &self,
+        step: &Step,
+        image: &[f32],
+        packed: &[f32],
+        input: &mut [f32],
+        between: &mut [f32],
+    ) {
+        let conv = self.stem.conv();
+        let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let row = conv.w_out() * CHANNEL_BLOCK;
+        let map = self.rows * row;
+        let between = &mut between[..blocks * map];
+        let kept = step.rows.len() - step.new.len();
+        for map in between.chunks_exact_mut(map) {
+            map.copy_within(step.kept * row..(step.kept + kept) * row, 0);
+        }
+        if step.new.is_empty() {
+            return;
+        }
+        let src = Source {
+            data: self
+                .strip
+                .copy(image, self.strip.input_rows(step.new.clone()), input),
+            block: conv.kernel[1] * conv.c_in,
+            block_stride: conv.dilation[0] * self.strip.row,
+        };
+        let pixels = self.buffer.block(step.new.len() - 1).single_tap();
+        let pixels = pixels.expect("nothing in the padding");
+        let mut between = RowsMut::new(between, map);
+        for panel in self.panels.all() {
+            let blocks = panel.block..panel.block + panel.blocks;
+            let rows = kept * row..step.rows.len() * row;
+            self.isa.dispatch(PanelTimesPixels {
+                src,
+                pixels,
+                channels: panel.channels.clone(),
+                panel: &packed[panel.floats.clone()],
+                epilogue: Finish {
+                    relu: self.spec.problem.epilogue.relu,
+                    ..Finish::default()
+                },
+                out: Outputs::blocked(between.part(blocks, rows)),
+            });
+        }
+    }
+}
