@@ -6,6 +6,7 @@
 //! * [`networks`]: the layers of interest, as data;
 //! * [`machine`]: what this machine is and can do; [`counters`]: what it can count;
 //! * [`measure`]: interleaved, verified samples;
+//! * [`net`]: whole networks: variants and layouts chosen, memory planned, run and verified;
 //! * `peers` (feature): other people's libraries beside our kernels;
 //! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod counters;
 pub mod machine;
 pub mod measure;
+pub mod net;
 pub mod networks;
 #[cfg(feature = "peers")]
 pub mod peers;

@@ -8,24 +8,29 @@ use crate::problem::{
     LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
 };
 
-/// The operands of a problem in plain NCHW (weights OIHW).
+/// The operands of a problem in plain NCHW (weights OIHW). Activations are f64 where a chain of layers is computed in
+/// it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Operands<'a> {
+pub struct Operands<'a, T = f32> {
     /// n x c x h x w; of a concatenation as [`crate::problem::ConcatShape`] says.
-    pub src: &'a [f32],
+    pub src: &'a [T],
     /// c_out x c_in / groups x kh x kw; 4 x c for a batch normalisation; empty where there are none.
     pub weights: &'a [f32],
     /// c_out; empty without a bias.
     pub bias: &'a [f32],
     /// Like the output; empty without a residual.
-    pub residual: &'a [f32],
+    pub residual: &'a [T],
 }
 
 /// The output of a problem in plain NCHW, in f64.
 ///
 /// # Panics
 /// If an operand is too short.
-pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -> Vec<f64> {
+pub fn compute<T: Copy + Into<f64> + Sync>(
+    problem: &Problem,
+    operands: Operands<'_, T>,
+    exec: &dyn Executor,
+) -> Vec<f64> {
     let [n, c, h, w] = problem.dst_dims();
     let mut out = vec![0.0; n * c * h * w];
     let between = match &problem.op {
@@ -60,9 +65,9 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                 Op::Conv(conv) => conv_pixel(conv, operands, image, channel, pixel),
                 Op::Pool(pool) => pool_pixel(pool, operands.src, image, channel, pixel),
                 Op::ConvPool(stem) => pool_pixel(stem.pool(), &between, image, channel, pixel),
-                Op::Identity(_) => f64::from(operands.src[at.row * h * w + i]),
+                Op::Identity(_) => operands.src[at.row * h * w + i].into(),
                 Op::BatchNorm(_) => {
-                    let x = f64::from(operands.src[at.row * h * w + i]);
+                    let x = operands.src[at.row * h * w + i].into();
                     batch_norm(
                         x,
                         [0, 1, 2, 3].map(|row| operands.weights[row * c + channel]),
@@ -76,28 +81,28 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
                     let weighed = map
                         .iter()
                         .zip(shares)
-                        .map(|(&x, share)| f64::from(x) * share);
+                        .map(|(&x, share)| x.into() * share);
                     weighed.sum()
                 }
                 Op::Bilinear(bilinear) => bilinear_pool(bilinear, operands.src, image, channel),
                 Op::Concat(concat) => {
                     let from = concat.source_channel(image, channel);
-                    f64::from(operands.src[from * h * w + i])
+                    operands.src[from * h * w + i].into()
                 }
                 Op::Lrn(lrn) => {
                     let channel_at = |k: usize| operands.src[(image * c + k) * h * w + i];
-                    normalise(lrn, |k| f64::from(channel_at(k)), channel)
+                    normalise(lrn, |k| channel_at(k).into(), channel)
                 }
                 Op::Softmax(_) => {
                     let channels = || (0..c).map(|k| operands.src[(image * c + k) * h * w + i]);
-                    softmax(channels().map(f64::from).collect(), channel)
+                    softmax(channels().map(Into::into).collect(), channel)
                 }
             };
             if epilogue.bias {
                 *y += f64::from(operands.bias[channel]);
             }
             if epilogue.residual {
-                *y += f64::from(operands.residual[at.row * h * w + i]);
+                *y += operands.residual[at.row * h * w + i].into();
             }
             if epilogue.relu && *y < 0.0 {
                 *y = 0.0;
@@ -117,10 +122,10 @@ pub fn compute(problem: &Problem, operands: Operands<'_>, exec: &dyn Executor) -
 }
 
 /// What is pooled: the convolution with its bias and ReLU.
-fn convolved(
+fn convolved<T: Copy + Into<f64> + Sync>(
     problem: &Problem,
     stem: &ConvPoolShape,
-    operands: Operands<'_>,
+    operands: Operands<'_, T>,
     exec: &dyn Executor,
 ) -> Vec<f64> {
     let mut conv = Problem {
@@ -147,9 +152,9 @@ fn tap(
 
 /// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution, or a true one, which
 /// takes the taps' weights in the opposite order.
-fn conv_pixel(
+fn conv_pixel<T: Copy + Into<f64>>(
     conv: &ConvShape,
-    x: Operands<'_>,
+    x: Operands<'_, T>,
     image: usize,
     k: usize,
     [oy, ox]: [usize; 2],
@@ -185,7 +190,7 @@ fn conv_pixel(
                     false => r * kw + s,
                 };
                 let (a, b) = (x.src[map + iy * conv.w + ix], x.weights[filter + weight]);
-                sum += f64::from(a) * f64::from(b);
+                sum += a.into() * f64::from(b);
             }
         }
     }
@@ -275,11 +280,11 @@ fn batch_norm(x: f64, parameters: [f32; 4]) -> f64 {
 }
 
 /// Mean and biased variance of a channel over all images.
-fn statistics(maps: &Maps, src: &[f32], channel: usize) -> [f64; 2] {
+fn statistics<T: Copy + Into<f64>>(maps: &Maps, src: &[T], channel: usize) -> [f64; 2] {
     let [n, c, h, w] = maps.dims();
     let elements = || {
         let maps = (0..n).map(|image| &src[(image * c + channel) * h * w..][..h * w]);
-        maps.flatten().map(|&x| f64::from(x))
+        maps.flatten().map(|&x| x.into())
     };
     let count = maps.per_channel() as f64;
     let mean = elements().sum::<f64>() / count;
@@ -312,13 +317,16 @@ fn softmax(x: Vec<f64>, at: usize) -> f64 {
 }
 
 /// The weight of each position of each image: softmax of w^T tanh(V h).
-fn attention_shares(attention: &AttentionShape, x: Operands<'_>) -> Vec<f64> {
+fn attention_shares<T: Copy + Into<f64>>(
+    attention: &AttentionShape,
+    x: Operands<'_, T>,
+) -> Vec<f64> {
     let [n, c, _, _] = attention.maps().dims();
     let positions = attention.positions();
     let mut shares = Vec::new();
     for image in 0..n {
-        let h = |channel, at| f64::from(x.src[(image * c + channel) * positions + at]);
-        let score = |at| -> f64 {
+        let h = |channel: usize, at: usize| -> f64 { x.src[(image * c + channel) * positions + at].into() };
+        let score = |at: usize| -> f64 {
             let rows = x.weights.chunks_exact(c + 1).map(|row| {
                 let sum: f64 = (0..c).map(|k| f64::from(row[k]) * h(k, at)).sum();
                 f64::from(row[c]) * sum.tanh()
@@ -334,13 +342,18 @@ fn attention_shares(attention: &AttentionShape, x: Operands<'_>) -> Vec<f64> {
 }
 
 /// The products of two channels, or the signed root of their sum.
-fn bilinear_pool(bilinear: &BilinearShape, src: &[f32], image: usize, output: usize) -> f64 {
+fn bilinear_pool<T: Copy + Into<f64>>(
+    bilinear: &BilinearShape,
+    src: &[T],
+    image: usize,
+    output: usize,
+) -> f64 {
     let [_, c, _, _] = bilinear.maps().dims();
     let positions = bilinear.positions();
     let [a, b] = bilinear
         .pair(output)
         .map(|channel| &src[(image * c + channel) * positions..][..positions]);
-    let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+    let products = a.iter().zip(b).map(|(&a, &b)| a.into() * b.into());
     let sum: f64 = products.sum();
     match bilinear.kind().root {
         true if sum < 0.0 => -(-sum).sqrt(),

@@ -6,12 +6,14 @@ mod check;
 mod compare;
 mod exec;
 mod list;
+mod net;
 mod output;
 mod peers;
 mod progress;
 mod report;
 mod run;
 mod select;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
@@ -46,6 +48,10 @@ enum Command {
     Report(report::Args),
     /// Compare two records of one machine
     Compare(compare::Args),
+    /// Run whole networks, verified: where their time goes
+    Net(net::Args),
+    /// Measure which variant is best for each layer of a network, for net to choose by
+    Tune(tune::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
     /// Hold somebody else's library and answer questions on standard input (`bench --peers` does this)
@@ -77,6 +83,8 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Bench(args) => bench::run(registry, &args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Net(args) => net::run(registry, &args),
+        Command::Tune(args) => tune::run(registry, &args),
         Command::Exec(args) => exec::run(registry, &args),
         #[cfg(feature = "peers")]
         Command::PeerHost(args) => peers::host(&args),

@@ -3,6 +3,8 @@
 use super::select::globs;
 use crate::machine::Topology;
 use crate::measure::Candidate;
+use crate::net::bench::Rival;
+use crate::networks::Graph;
 use anyhow::{Result, bail};
 use globset::GlobSet;
 use std::path::PathBuf;
@@ -113,6 +115,42 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
 
 #[cfg(not(feature = "peers"))]
 pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<Invited> {
+    bail!("this build has no peers")
+}
+
+/// Starts every wanted library that runs whole networks, and hands it a network; those that can't are named.
+#[cfg(feature = "peers")]
+pub(super) fn rivals(
+    guests: &Guests,
+    topology: &Topology,
+    threads: usize,
+    graph: &Graph,
+    seed: u64,
+    input: &[f32],
+) -> Result<Vec<Box<dyn Rival>>> {
+    use crate::peers::{NetworkRival, PEERS};
+    let wanted = PEERS
+        .iter()
+        .filter(|p| p.runs_networks() && guests.libraries.is_match(p.library));
+    let mut rivals: Vec<Box<dyn Rival>> = Vec::new();
+    for peer in wanted {
+        match NetworkRival::new(peer, &guests.folder, topology, threads, graph, seed, input) {
+            Ok(rival) => rivals.push(Box::new(rival)),
+            Err(error) => eprintln!("convroof: without {}: {error:#}", peer.library),
+        }
+    }
+    Ok(rivals)
+}
+
+#[cfg(not(feature = "peers"))]
+pub(super) fn rivals(
+    _: &Guests,
+    _: &Topology,
+    _: usize,
+    _: &Graph,
+    _: u64,
+    _: &[f32],
+) -> Result<Vec<Box<dyn Rival>>> {
     bail!("this build has no peers")
 }
 

@@ -110,7 +110,8 @@ impl Layers {
     }
 }
 
-fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
+/// The networks that some patterns name.
+pub(super) fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
     // Each pattern must find something: a typo among several is not passed over.
     for part in patterns.split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let one = globs(part)?;

@@ -13,13 +13,28 @@
 //! inception_3a  concat inception_3a.1x1 inception_3a.3x3 inception_3a.5x5 inception_3a.pool_proj
 //! ```
 //!
+//! A block with a shortcut is a line with how often it follows itself, its path, and behind a `+` the path of the
+//! shortcut, if that has layers:
+//!
+//! ```text
+//! conv3_x  block x1 conv3_x.1.1x1a conv3_x.1.3x3s2 conv3_x.1x1b + conv3_x.down
+//! conv3_x  block x3 conv3_x.1x1a conv3_x.3x3 conv3_x.1x1b +
+//! ```
+//!
+//! Layers whose names begin with a concatenation's (`inception_3a.`) are its branches, of which each part is an end; all
+//! other layers follow each other. [`Graph`] is what these lines make: every layer as often as it occurs.
+//!
 //! Problems are as they are at inference: batch normalisation is folded into weights and bias
 //! (`conv+bn` says that it was there, since published parameter counts include its scale and shift),
 //! ReLU and residual add are in the epilogue. A fully connected layer is a convolution whose kernel is
 //! its whole input map.
 
+mod graph;
+
+pub use graph::{Graph, Node, NodeOp, Source};
+
 use convroof_kernels::Problem;
-use convroof_kernels::problem::{Op, ShapeError};
+use convroof_kernels::problem::{BATCH_NORM_EPSILON, Op, ShapeError};
 
 /// What a layer is in its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +118,29 @@ pub struct Network {
     pub layers: Vec<Layer>,
     /// Where branches meet.
     pub concats: Vec<Concat>,
+    /// How the layers follow each other.
+    pub flow: Vec<Step>,
+    /// What its batch normalisations add to variances.
+    pub epsilon: f64,
+}
+
+/// A line of a table, as what it does to the tensor that the lines before have made. Numbers are places in the lists of
+/// layers and concatenations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A layer; one that is part of a block or a branch does nothing here.
+    Layer(usize),
+    /// A path of layers, the last of which adds what the shortcut makes of the path's input.
+    Block {
+        /// How many of these blocks follow each other.
+        times: usize,
+        /// Layers, each taking what the one before made.
+        path: Vec<usize>,
+        /// The same, for the shortcut; none where it is the input itself.
+        shortcut: Vec<usize>,
+    },
+    /// Branches, each ending with a part.
+    Concat(usize),
 }
 
 /// A tensor made of other layers' outputs, one after the other along the channels.
@@ -164,9 +202,10 @@ pub fn names() -> Vec<&'static str> {
     TABLES.iter().map(|(name, _)| *name).collect()
 }
 
-fn parse(name: &str, text: &str) -> Result<Network, String> {
+pub(crate) fn parse(name: &str, text: &str) -> Result<Network, String> {
     let (mut title, mut input) = (None, None);
-    let (mut layers, mut concats) = (Vec::new(), Vec::new());
+    let (mut layers, mut concats, mut flow) = (Vec::new(), Vec::new(), Vec::new());
+    let mut epsilon = BATCH_NORM_EPSILON;
     for line in text
         .lines()
         .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
@@ -181,10 +220,17 @@ fn parse(name: &str, text: &str) -> Result<Network, String> {
                     .try_into()
                     .map_err(|_| format!("'{line}': expected c x h x w"))?,
             );
+        } else if let Some(rest) = line.strip_prefix("epsilon ") {
+            epsilon = rest.parse().map_err(|e| format!("'{line}': {e}"))?;
+        } else if let Some((_, block)) = line.split_once(" block ") {
+            let block = parse_block(block, &layers);
+            flow.push(block.map_err(|e| format!("'{line}': {e}"))?);
         } else if let Some((name, parts)) = line.split_once(" concat") {
             let concat = parse_concat(name.trim_end(), parts, &layers);
+            flow.push(Step::Concat(concats.len()));
             concats.push(concat.map_err(|e| format!("'{line}': {e}"))?);
         } else {
+            flow.push(Step::Layer(layers.len()));
             layers.push(parse_layer(line).map_err(|e| format!("'{line}': {e}"))?);
         }
     }
@@ -194,7 +240,41 @@ fn parse(name: &str, text: &str) -> Result<Network, String> {
         input: input.ok_or("no input")?,
         layers,
         concats,
+        flow,
+        epsilon,
     })
+}
+
+/// `x3 a b c + d`. `layers` are those of the lines before.
+fn parse_block(text: &str, layers: &[Layer]) -> Result<Step, String> {
+    let (times, paths) = text
+        .trim_start()
+        .split_once(' ')
+        .ok_or("expected x and a count, and a path")?;
+    let times = parse_count(times)?;
+    let (path, shortcut) = paths
+        .split_once('+')
+        .ok_or("expected a + behind the path")?;
+    let places = |names: &str| {
+        let place = |name: &str| {
+            let place = layers.iter().position(|l| l.name == name);
+            place.ok_or_else(|| format!("no layer '{name}' before"))
+        };
+        names
+            .split_whitespace()
+            .map(place)
+            .collect::<Result<Vec<_>, String>>()
+    };
+    Ok(Step::Block {
+        times,
+        path: places(path)?,
+        shortcut: places(shortcut)?,
+    })
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.strip_prefix('x').and_then(|c| c.parse().ok());
+    count.ok_or_else(|| "expected x and a count".into())
 }
 
 /// `layers` are those of the lines before.
@@ -227,10 +307,7 @@ fn parse_layer(line: &str) -> Result<Layer, String> {
         .trim_start()
         .split_once(char::is_whitespace)
         .ok_or("expected a kind")?;
-    let count = count
-        .strip_prefix('x')
-        .and_then(|c| c.parse().ok())
-        .ok_or("expected x and a count")?;
+    let count = parse_count(count)?;
     let kind = LayerKind::NAMES
         .iter()
         .find(|(n, _)| *n == kind)
@@ -255,6 +332,11 @@ impl Network {
             layer.problem = layer.problem.with_batch(n)?;
         }
         Ok(self)
+    }
+
+    /// Images.
+    pub fn batch(&self) -> usize {
+        self.layers.first().map_or(1, |l| l.problem.src_dims()[0])
     }
 
     /// The layer `name`.

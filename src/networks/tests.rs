@@ -169,9 +169,155 @@ fn broken_tables_say_what_is_wrong() {
         (format!("{same}c concat a b"), "no layer 'b' before"),
         (format!("{same}{smaller}c concat a b"), "another size"),
         (format!("{same}c concat"), "nothing to join"),
+        (format!("{same}c block x1 a b +"), "no layer 'b' before"),
+        (format!("{same}c block x1 a"), "a + behind the path"),
+        (format!("{same}c block 1 a +"), "expected x and"),
     ] {
         let table = format!("title T\ninput 1x8x8\n{lines}");
         let error = parse("t", &table).expect_err(&lines);
+        assert!(error.contains(part), "{lines}: {error}");
+    }
+}
+
+fn graph(name: &str) -> Graph {
+    Graph::new(find(name).expect("a network")).expect("a graph")
+}
+
+#[test]
+fn graphs_have_every_layer_as_often_as_it_occurs() {
+    for network in all() {
+        let name = network.name.clone();
+        let graph = Graph::new(network).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let layers = graph.nodes.iter().filter_map(|node| match node.op {
+            NodeOp::Layer(layer) => Some(&graph.network.layers[layer]),
+            NodeOp::Concat(_) => None,
+        });
+        let parameters: u64 = layers.clone().map(Layer::parameters).sum();
+        assert_eq!(parameters, graph.network.parameters(), "{name}");
+        let macs: u64 = layers.map(Layer::macs).sum();
+        assert_eq!(macs, graph.network.macs(), "{name}");
+    }
+}
+
+#[test]
+fn shapes_fit_along_every_edge() {
+    for network in all() {
+        let graph = Graph::new(network.with_batch(2).expect("two images")).expect("a graph");
+        for (i, node) in graph.nodes.iter().enumerate() {
+            for &input in node.inputs.iter().chain(&node.residual) {
+                assert!(input < Source::Node(i), "{}: behind its inputs", node.name);
+            }
+            let dst = graph.dims(Source::Node(i));
+            match graph.problem(i) {
+                Some(problem) => {
+                    assert_eq!(graph.dims(node.inputs[0]), problem.src_dims());
+                    assert_eq!(node.residual.is_some(), problem.epilogue.residual);
+                    assert!(node.residual.is_none_or(|r| graph.dims(r) == dst));
+                }
+                None => {
+                    let channels: usize = node.inputs.iter().map(|&s| graph.dims(s)[1]).sum();
+                    assert_eq!(channels, dst[1], "{}", node.name);
+                }
+            }
+            let used = graph.consumers(Source::Node(i)).count();
+            assert_eq!(used > 0, i + 1 < graph.nodes.len(), "{}", node.name);
+        }
+        let names: HashSet<_> = graph.nodes.iter().map(|n| &n.name).collect();
+        assert_eq!(names.len(), graph.nodes.len(), "unique names");
+    }
+}
+
+/// Blocks as in table 1 of He et al. 2016; in each stage behind the second one shortcut has a layer, in those with
+/// bottlenecks also the second's.
+#[test]
+fn resnets_have_their_shortcuts() {
+    for (name, blocks, projections) in [
+        ("resnet18", 8, 3),
+        ("resnet34", 16, 3),
+        ("resnet50", 16, 4),
+        ("resnet101", 33, 4),
+        ("resnet152", 50, 4),
+    ] {
+        let graph = graph(name);
+        let added: Vec<Source> = graph.nodes.iter().filter_map(|n| n.residual).collect();
+        assert_eq!(added.len(), blocks, "{name}");
+        let projected = |source: &&Source| match source {
+            Source::Node(node) => graph.nodes[*node].name.ends_with(".down"),
+            Source::Input => false,
+        };
+        assert_eq!(
+            added.iter().filter(projected).count(),
+            projections,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn inception_blocks_have_four_branches() {
+    for name in ["googlenet", "googlenet-tv"] {
+        let graph = graph(name);
+        let concats = graph
+            .nodes
+            .iter()
+            .filter(|n| matches!(n.op, NodeOp::Concat(_)));
+        assert_eq!(concats.clone().count(), 9, "{name}");
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if !matches!(node.op, NodeOp::Concat(_)) {
+                continue;
+            }
+            assert_eq!(node.inputs.len(), 4, "{name}/{}", node.name);
+            // Every branch leads back to the same tensor, over one layer or two.
+            let starts: HashSet<Source> = node
+                .inputs
+                .iter()
+                .map(|&part| {
+                    let mut at = part;
+                    while let Source::Node(n) = at {
+                        if !graph.nodes[n].name.starts_with(&format!("{}.", node.name)) {
+                            break;
+                        }
+                        at = graph.nodes[n].inputs[0];
+                    }
+                    at
+                })
+                .collect();
+            assert_eq!(starts.len(), 1, "{name}/{}", node.name);
+            assert_eq!(
+                graph.consumers(*starts.iter().next().expect("one")).count(),
+                4
+            );
+            assert!(graph.consumers(Source::Node(i)).count() > 0);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_says_so() {
+    let layer = |name: &str, rest: &str| format!("{name} x1 conv mb1ic2ih8oc{rest}\n");
+    let (a, b) = (layer("a", "2kh3ph1"), layer("b", "4kh3ph1"));
+    for (lines, part) in [
+        (
+            format!("{a}{b}{}", layer("c", "2kh3ph1")),
+            "its input is [1, 4, 8, 8]",
+        ),
+        (format!("{a}x block x1 a +\n"), "adds something"),
+        (format!("{a}{b}i concat b\n"), "its input"),
+        (
+            format!("{}", a.replace("x1", "x2")),
+            "a occurs 1 times, and not 2",
+        ),
+        (
+            format!(
+                "{}i concat i.a\n",
+                layer("i.a", "2kh3ph1") + &layer("i.b", "2kh3ph1")
+            ),
+            "no part",
+        ),
+    ] {
+        let table = format!("title T\ninput 2x8x8\n{lines}");
+        let network = parse("t", &table).expect(&table);
+        let error = Graph::new(network).expect_err(&table);
         assert!(error.contains(part), "{lines}: {error}");
     }
 }

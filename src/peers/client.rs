@@ -156,7 +156,19 @@ impl Client {
             layer,
             form: form.into(),
         };
-        match self.ask(&request, &[])?.0 {
+        self.planned(&request)
+    }
+
+    /// A plan for a whole network.
+    ///
+    /// # Errors
+    /// `Ok(Err(reason))` when the library can't; an error when the host is in trouble.
+    pub fn network(&mut self, request: &Request) -> Result<Result<Prepared, String>> {
+        self.planned(request)
+    }
+
+    fn planned(&mut self, request: &Request) -> Result<Result<Prepared, String>> {
+        match self.ask(request, &[])?.0 {
             Reply::Planned {
                 implementation,
                 packed_bytes,

@@ -1,6 +1,6 @@
 """Serves one library that is reached through Python: see protocol.rs for what is said.
 
-Arguments: the library, the number of threads. Needs numpy and the library; onnxruntime also needs onnx.
+Arguments: the library, the number of threads. Needs numpy and the library; onnxruntime and openvino also need onnx.
 """
 
 import json
@@ -24,43 +24,65 @@ class Refused(Exception):
     pass
 
 
-def onnx_model(l, weights, bias):
-    """One node, and what the epilogue adds, as an ONNX model."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+def onnx_layer(l, x, z, y, weights, bias):
+    """The nodes and constants that compute a layer: of tensor x, to tensor y, adding tensor z."""
+    from onnx import helper, numpy_helper
 
-    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [l["n"], l["c_in"], l["h"], l["w"]])
-    out_shape = [l["n"], l["c_out"], l["h_out"], l["w_out"]]
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)
-    inputs, nodes, constants = [image], [], []
     window = dict(kernel_shape=l["kernel"], strides=l["stride"], dilations=l["dilation"])
-    if l["op"] == "conv":
-        shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
-        constants.append(numpy_helper.from_array(weights.reshape(shape).copy(), "w"))
-        names = ["x", "w"]
-        if l["bias"]:
-            constants.append(numpy_helper.from_array(bias.copy(), "b"))
-            names.append("b")
-        steps = ["Conv"] + ["Add"] * l["residual"] + ["Relu"] * l["relu"]
-        values = [f"v{i}" for i in range(len(steps) - 1)] + ["y"]
-        nodes.append(helper.make_node("Conv", names, [values[0]], pads=l["pad"], group=l["groups"], **window))
-        if l["residual"]:
-            inputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, out_shape))
-            nodes.append(helper.make_node("Add", [values[0], "z"], [values[1]]))
-        if l["relu"]:
-            nodes.append(helper.make_node("Relu", [values[-2]], ["y"]))
-    elif l["op"] == "max":
-        nodes.append(helper.make_node("MaxPool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), **window))
-    else:
+    if l["op"] == "max":
+        return [helper.make_node("MaxPool", [x], [y], pads=l["pad"], ceil_mode=int(l["ceil"]), **window)], []
+    if l["op"] in ("avg_np", "avg_p"):
         counted = int(l["op"] == "avg_p")
-        nodes.append(helper.make_node("AveragePool", ["x"], ["y"], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window))
+        return [helper.make_node("AveragePool", [x], [y], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window)], []
+    shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
+    constants = [numpy_helper.from_array(weights.reshape(shape).copy(), f"{y}.w")]
+    names = [x, f"{y}.w"]
+    if l["bias"]:
+        constants.append(numpy_helper.from_array(bias.copy(), f"{y}.b"))
+        names.append(f"{y}.b")
+    steps = ["Conv"] + ["Add"] * l["residual"] + ["Relu"] * l["relu"]
+    values = [f"{y}.{i}" for i in range(len(steps) - 1)] + [y]
+    nodes = [helper.make_node("Conv", names, [values[0]], pads=l["pad"], group=l["groups"], **window)]
+    if l["residual"]:
+        nodes.append(helper.make_node("Add", [values[0], z], [values[1]]))
+    if l["relu"]:
+        nodes.append(helper.make_node("Relu", [values[-2]], [y]))
+    return nodes, constants
+
+
+def onnx_model(l, weights, bias):
+    """A layer and what its epilogue adds, or a network of layers, as an ONNX model."""
+    from onnx import TensorProto, helper
+
+    def info(name, *keys):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [l[k] for k in keys])
+
+    image = info("x", "n", "c_in", "h", "w")
+    out = info("y", "n", "c_out", "h_out", "w_out")
+    inputs = [image] + [info("z", "n", "c_out", "h_out", "w_out")] * l["residual"]
+    if l["op"] != "network":
+        nodes, constants = onnx_layer(l, "x", "z", "y", weights, bias)
+    else:
+        nodes, constants = [], []
+        names = ["x"] + [f"t{i}" for i in range(len(l["nodes"]) - 1)] + ["y"]
+        for node, y in zip(l["nodes"], names[1:]):
+            own, weights = weights[: node["weights"]], weights[node["weights"] :]
+            shift, bias = bias[: node["bias"]], bias[node["bias"] :]
+            xs = [names[i] for i in node["inputs"]]
+            if node["layer"] is None:
+                nodes.append(helper.make_node("Concat", xs, [y], axis=1))
+                continue
+            z = None if node["residual"] is None else names[node["residual"]]
+            some, more = onnx_layer(node["layer"], xs[0], z, y, own, shift)
+            nodes += some
+            constants += more
     graph = helper.make_graph(nodes, "layer", inputs, [out], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     return model.SerializeToString()
 
 
 class OnnxRuntime:
-    """A model of one node (and what the epilogue adds, which the library fuses) through I/O binding.
+    """A model of one node (and what the epilogue adds, which the library fuses), or of a network, through I/O binding.
     Activations enter and leave as NCHW: reorders that the library makes for itself are in its time."""
 
     def __init__(self):
@@ -87,7 +109,7 @@ class OnnxPlan:
     def load(self, src, weights, bias, residual):
         if self.session is None or weights.size:
             self.session = self.make(weights, bias)
-            self.binding = self.session.io_binding()
+            self.binding = self.io_binding()
             shape = [self.layer[k] for k in ("n", "c_out", "h_out", "w_out")]
             self.y = np.zeros(shape, np.float32)
             self.bind_output()
@@ -97,6 +119,9 @@ class OnnxPlan:
         if l["residual"]:
             self.keep.append(np.ascontiguousarray(residual.reshape(self.y.shape)))
             self.bind("z", self.keep[1])
+
+    def io_binding(self):
+        return self.session.io_binding()
 
     def bind(self, name, array):
         self.binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
@@ -121,6 +146,43 @@ class OnnxPlan:
 
     def output(self):
         return self.y
+
+
+class OpenVino:
+    """The same models; the plugin is told to compute in f32, since it may choose bf16 by itself."""
+
+    def __init__(self):
+        import openvino
+
+        self.lib = openvino
+
+    def hello(self):
+        return "OpenVINO", self.lib.__version__.split("-")[0]
+
+    def plan(self, layer, form):
+        return OpenVinoPlan(self.lib, layer)
+
+
+class OpenVinoPlan(OnnxPlan):
+    implementation = "OpenVINO's choice"
+
+    def make(self, weights, bias):
+        core = self.lib.Core()
+        model = core.read_model(model=onnx_model(self.layer, weights, bias))
+        settings = {"INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        return core.compile_model(model, "CPU", settings)
+
+    def io_binding(self):
+        return self.session.create_infer_request()
+
+    def bind(self, name, array):
+        self.binding.set_tensor(name, self.lib.Tensor(array, shared_memory=True))
+
+    def bind_output(self):
+        self.bind("y", self.y)
+
+    def run(self):
+        self.binding.infer()
 
 
 class Ncnn:
@@ -283,7 +345,7 @@ class MnnPlan:
         return np.array(y.getNumpyData(), np.float32).reshape(self.shape())
 
 
-LIBRARIES = {"mnn": Mnn, "onnxruntime": OnnxRuntime, "ncnn": Ncnn}
+LIBRARIES = {"mnn": Mnn, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "ncnn": Ncnn}
 
 
 def send(message, floats=None):
@@ -299,8 +361,11 @@ def floats(count):
 
 def answer(library, plans, request):
     do = request["do"]
-    if do == "plan":
-        plan = library.plan(request["layer"], request["form"])
+    if do == "network" and not isinstance(library, (OnnxRuntime, OpenVino)):
+        raise Refused("one layer at a time")
+    if do in ("plan", "network"):
+        layer = request["layer"] | {k: request[k] for k in request if k == "nodes"}
+        plan = library.plan(layer, request.get("form"))
         plans.append(plan)
         return {"is": "planned", "implementation": plan.implementation, "packed_bytes": plan.packed_bytes(), "workspace_bytes": 0}, None
     if do == "clear":

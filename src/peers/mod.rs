@@ -11,10 +11,12 @@
 mod client;
 mod entrant;
 pub mod host;
+mod network;
 pub mod protocol;
 
 pub use client::{Client, Prepared};
 pub use entrant::Entrant;
+pub use network::NetworkRival;
 
 use convroof_kernels::registry::Threading;
 use std::path::{Path, PathBuf};
@@ -43,11 +45,12 @@ enum Kind {
 }
 
 /// Every peer. Ids are `peer-<library>-<form>/auto/<st|mt>`.
-pub const PEERS: [Peer; 9] = [
+pub const PEERS: [Peer; 10] = [
     Peer::shared("onednn", "any", "libdnnl.so.3"),
     Peer::shared("onednn", "nchw16c", "libdnnl.so.3"),
     Peer::shared("onednn", "nhwc", "libdnnl.so.3"),
     Peer::python("onnxruntime", "nchw"),
+    Peer::python("openvino", "nchw"),
     Peer::python("ncnn", "nchw"),
     Peer::python("mnn", "nchw"),
     Peer::builtin("gemm", "nchw", true),
@@ -91,6 +94,11 @@ impl Peer {
             self.form,
             threading.name()
         )
+    }
+
+    /// Whether it takes part in runs of whole networks.
+    pub fn runs_networks(&self) -> bool {
+        ["onnxruntime", "openvino"].contains(&self.library)
     }
 
     /// Whether it can run on this many threads.

@@ -19,6 +19,14 @@ pub enum Request {
         /// Which of the library's forms.
         form: String,
     },
+    /// Make a plan of a whole network, each node behind its inputs; what comes back is as for `Plan`. Its
+    /// weights and biases are loaded one node's behind the other's.
+    Network {
+        /// Input and output, as if it were one layer.
+        layer: Layer,
+        /// In order.
+        nodes: Vec<NetworkNode>,
+    },
     /// Take operands in plain NCHW and OIHW, in this order; empty where there are none. Weights and
     /// bias are empty when only the inputs change.
     Load {
@@ -120,7 +128,45 @@ pub struct Layer {
     pub residual: bool,
 }
 
+/// A node of a network. Tensors are numbered: 0 is the input, n + 1 the output of node n.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NetworkNode {
+    /// What it computes; none if it joins its inputs along the channels.
+    pub layer: Option<Layer>,
+    /// What it takes.
+    pub inputs: Vec<usize>,
+    /// What it adds.
+    pub residual: Option<usize>,
+    /// How many weights it has.
+    pub weights: usize,
+    /// How many biases.
+    pub bias: usize,
+}
+
 impl Layer {
+    /// Input and output of a whole network.
+    pub fn around([n, c_in, h, w]: [usize; 4], [_, c_out, h_out, w_out]: [usize; 4]) -> Layer {
+        Layer {
+            op: "network".into(),
+            n,
+            c_in,
+            h,
+            w,
+            c_out,
+            h_out,
+            w_out,
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: [0; 4],
+            dilation: [1, 1],
+            groups: 1,
+            ceil: false,
+            bias: false,
+            relu: false,
+            residual: false,
+        }
+    }
+
     /// The fields of a problem; none of an operation that peers are not asked for.
     pub fn of(problem: &Problem) -> Option<Layer> {
         let [n, c_in, h, w] = problem.src_dims();

@@ -232,11 +232,13 @@ pub fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn percent(fraction: f64) -> String {
+/// A fraction for people.
+pub fn percent(fraction: f64) -> String {
     format!("{:.0} %", 100.0 * fraction)
 }
 
-fn verdict(verdict: Verdict, colour: bool) -> Cell {
+/// A cell for a verdict.
+pub fn verdict(verdict: Verdict, colour: bool) -> Cell {
     let cell = Cell::new(verdict.label().trim_end_matches(" bound"));
     if !colour {
         return cell;

@@ -139,6 +139,7 @@ fn answer(
                 workspace_bytes,
             }
         }
+        Request::Network { .. } => bail!(Refused("one layer at a time".into())),
         Request::Load {
             plan,
             src,

@@ -1,0 +1,168 @@
+//! `convroof tune`, and the plan files that it writes.
+
+use super::output::{print, print_json};
+use super::progress::{Bar, stop_flag};
+use super::select::{self, Variants};
+use super::{calibrate, net};
+use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::net::Candidates;
+use crate::net::candidates::Regret;
+use crate::net::model::Model;
+use crate::net::tune::{PlanFile, measure};
+use crate::report::terminal::{percent, right, table};
+use crate::roofline::time;
+use anyhow::Result;
+use comfy_table::Cell;
+use convroof_kernels::Registry;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// Where plans are.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Plans {
+    /// Folder of plan files, one for each machine
+    #[arg(long, value_name = "DIR", default_value = "results/plans")]
+    plans: PathBuf,
+    /// Choose by the cost model, whatever was measured
+    #[arg(long)]
+    model: bool,
+}
+
+impl Plans {
+    /// This machine's plans, if there are some and they are wanted.
+    pub(super) fn load(&self, fingerprint: &str) -> Result<Option<PlanFile>> {
+        if self.model {
+            return Ok(None);
+        }
+        PlanFile::load(&PlanFile::path(&self.plans, fingerprint), fingerprint)
+    }
+}
+
+/// Each candidate is timed as the network uses it: inputs just written, weights displaced by the others'.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Networks: globs, several with commas
+    #[arg(long, value_name = "GLOBS", default_value = "nin,resnet50")]
+    network: String,
+    /// Images at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Numbers of threads [default: 1 and all physical cores]
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    threads: Vec<usize>,
+    #[command(flatten)]
+    variants: Variants,
+    /// Folder of plan files, one for each machine
+    #[arg(long, value_name = "DIR", default_value = "results/plans")]
+    plans: PathBuf,
+    /// One JSON object for each network and number of threads
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the cost model's choice loses.
+#[derive(Serialize)]
+struct Line {
+    network: String,
+    batch: usize,
+    threads: usize,
+    #[serde(flatten)]
+    regret: Regret,
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let topology = Topology::detect();
+    let threads = select::threads(&args.threads, &topology)?;
+    let variants = args.variants.choose(registry)?;
+    let mut graphs = Vec::new();
+    for network in select::matching_networks(&args.network)? {
+        graphs.push(net::graph(network, args.batch)?);
+    }
+    let machine = fingerprint::fingerprint(&topology);
+    let path = PlanFile::path(&args.plans, &machine.id);
+    let known = PlanFile::load(&path, &machine.id)?;
+    let mut file = known.unwrap_or_else(|| PlanFile::new(&machine.id));
+    // Before any work: a folder that can't be written to is best known now.
+    file.save(&path)?;
+    let pools: Vec<Workers> = threads
+        .iter()
+        .map(|&n| Workers::new(&topology, n))
+        .collect::<Result<_>>()?;
+    let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    let stop = stop_flag();
+    let layers: usize = graphs.iter().map(|g| g.network.layers.len()).sum();
+    let bar = Bar::new(layers * pools.len(), "tune");
+    let mut lines = Vec::new();
+    for graph in &graphs {
+        for workers in &pools {
+            let model = Model::new(&calibration, &machine, workers.threads());
+            let mut candidates = Candidates::new(graph, &variants, &topology, &model)?;
+            let times = measure(graph, &candidates, &topology, workers, |layer| {
+                bar.step();
+                bar.say(&format!("{}/{layer}", graph.network.name));
+                !stop.load(Ordering::SeqCst)
+            })?;
+            if stop.load(Ordering::SeqCst) {
+                break;
+            }
+            file.replace(times);
+            file.save(&path)?;
+            candidates.measured(graph, &file.of(graph, workers.threads()));
+            if let Some(regret) = candidates.regret(graph, &model) {
+                lines.push(Line {
+                    network: graph.network.name.clone(),
+                    batch: args.batch,
+                    threads: workers.threads(),
+                    regret,
+                });
+            }
+        }
+    }
+    bar.finish();
+    eprintln!("plans: {}", path.display());
+    if args.json {
+        return print_json(&lines);
+    }
+    print(&lines.iter().map(text).collect::<String>())
+}
+
+fn text(line: &Line) -> String {
+    let mut layers = table(&[
+        "layer",
+        "the model's choice",
+        "time",
+        "measured best",
+        "time",
+        "regret",
+    ]);
+    for l in line.regret.layers.iter().filter(|l| l.guess != l.best) {
+        layers.add_row(vec![
+            Cell::new(&l.name),
+            Cell::new(&l.guess),
+            right(time(l.guess_ns)),
+            Cell::new(&l.best),
+            right(time(l.best_ns)),
+            right(percent(l.guess_ns / l.best_ns - 1.0)),
+        ]);
+    }
+    let same = line
+        .regret
+        .layers
+        .iter()
+        .filter(|l| l.guess == l.best)
+        .count();
+    let body = if layers.is_empty() {
+        String::new()
+    } else {
+        format!("{layers}\n")
+    };
+    format!(
+        "\n{}, {} threads, batch {}: the model chooses the measured best for {same} of {} layers; its choice takes {} longer\n{body}",
+        line.network,
+        line.threads,
+        line.batch,
+        line.regret.layers.len(),
+        percent(line.regret.total),
+    )
+}

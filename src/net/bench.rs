@@ -1,0 +1,298 @@
+//! A network's time, beside that of other people's libraries on the same network: in rounds, in which each takes turns,
+//! and verified.
+
+use super::candidates::Candidates;
+use super::runner::Runner;
+use super::schedule::{Step, StepOp};
+use crate::machine::calibration::peak_probe;
+use crate::machine::pool::Workers;
+use crate::roofline::{Ceilings, Evidence, Verdict, judge};
+use crate::stats::{Summary, median};
+use anyhow::Result;
+use convroof_kernels::Isa;
+use convroof_kernels::data::Rng;
+use convroof_kernels::instance::Deviation;
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Somebody else's implementation of the same network, with the same parameters and input.
+pub trait Rival {
+    /// The library and its version.
+    fn name(&self) -> String;
+    /// Runs once untimed, and returns nanoseconds of one run, the mean of `runs`.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn sample(&mut self, runs: usize) -> Result<f64>;
+    /// The output, in plain NCHW.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn output(&mut self) -> Result<Vec<f32>>;
+}
+
+/// A sample takes at least this long.
+const SAMPLE: Duration = Duration::from_millis(40);
+
+/// How often steps are timed one by one.
+const PROFILES: usize = 9;
+
+/// What rounds came to.
+pub struct Rounds {
+    /// Our times of a run, by round.
+    pub ours: Vec<f64>,
+    /// The rivals', by rival and round; empty of one that failed.
+    pub rivals: Vec<Vec<f64>>,
+    /// FMA peak of the widest instruction set, by round, GFLOP/s.
+    pub peaks: Vec<f64>,
+    /// The median time of each step.
+    pub steps: Vec<f64>,
+}
+
+/// Runs rounds until `deadline`, three at the least and `most` at most, then times the steps.
+pub fn rounds(
+    runner: &mut Runner<'_>,
+    rivals: &mut [Box<dyn Rival>],
+    workers: &Workers,
+    (most, deadline): (usize, Instant),
+    stop: &AtomicBool,
+) -> Rounds {
+    let mut rounds = Rounds {
+        ours: Vec::new(),
+        rivals: vec![Vec::new(); rivals.len()],
+        peaks: Vec::new(),
+        steps: Vec::new(),
+    };
+    let runs = |took: f64| ((SAMPLE.as_nanos() as f64 / took.max(100.0)) as usize).clamp(1, 10_000);
+    let mut ours_runs = runs(ours(runner, workers, 1));
+    ours_runs = runs(ours(runner, workers, ours_runs.min(10)));
+    let mut rivals_runs = Vec::new();
+    let mut lost = vec![false; rivals.len()];
+    for (rival, lost) in rivals.iter_mut().zip(&mut lost) {
+        // Twice: a library may tune itself at first.
+        let took = rival.sample(1).and_then(|_| rival.sample(2));
+        rivals_runs.push(took.as_ref().map_or(1, |&took| runs(took)));
+        *lost = complain(rival.as_ref(), took).is_none();
+    }
+    let mut rng = Rng::new(1);
+    let mut order: Vec<usize> = (0..=rivals.len()).collect();
+    for round in 0..most {
+        if round >= 3 && Instant::now() > deadline || round > 0 && stop.load(Ordering::SeqCst) {
+            break;
+        }
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.below(i + 1));
+        }
+        rounds
+            .peaks
+            .push(peak_probe(workers, Isa::best(), Duration::from_micros(500)));
+        for &i in &order {
+            if i == rivals.len() {
+                rounds.ours.push(ours(runner, workers, ours_runs));
+            } else if !lost[i] {
+                let took = rivals[i].sample(rivals_runs[i]);
+                match complain(rivals[i].as_ref(), took) {
+                    Some(ns) => rounds.rivals[i].push(ns),
+                    None => {
+                        lost[i] = true;
+                        rounds.rivals[i].clear();
+                    }
+                }
+            }
+        }
+    }
+    rounds.steps = profile(runner, workers);
+    rounds
+}
+
+/// What a rival said; none, and a line on standard error, if it is lost.
+fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
+    took.inspect_err(|e| eprintln!("convroof: without {}: {e:#}", rival.name()))
+        .ok()
+}
+
+/// A run untimed, then `runs` runs: nanoseconds of one.
+fn ours(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
+    workers.install(|exec| {
+        runner.run(exec);
+        runner.poison_output();
+        let start = Instant::now();
+        for _ in 0..runs {
+            runner.run(exec);
+        }
+        start.elapsed().as_nanos() as f64 / runs as f64
+    })
+}
+
+fn profile(runner: &mut Runner<'_>, workers: &Workers) -> Vec<f64> {
+    let steps = runner.schedule.steps.len();
+    let mut samples = vec![Vec::new(); steps];
+    workers.install(|exec| {
+        runner.run(exec);
+        for _ in 0..PROFILES {
+            let mut times = vec![Duration::ZERO; steps];
+            runner.run_timed(exec, Some(&mut times));
+            for (samples, time) in samples.iter_mut().zip(times) {
+                samples.push(time.as_nanos() as f64);
+            }
+        }
+    });
+    samples.iter().map(|s| median(s).unwrap_or(0.0)).collect()
+}
+
+/// The ratio of a rival's times to ours, round by round: its median and a 95 % interval.
+pub fn ratio(rival: &[f64], ours: &[f64]) -> Option<Summary> {
+    let ratios: Vec<f64> = rival.iter().zip(ours).map(|(r, o)| r / o).collect();
+    Summary::of(&ratios)
+}
+
+/// A step for people and programs. Times in nanoseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The node's name, or what is reordered.
+    pub name: String,
+    /// The layer in the network's table; none for reorders and joins.
+    pub layer: Option<String>,
+    /// The problem.
+    pub problem: Option<String>,
+    /// `<algorithm>/<isa>/<st|mt>`, `reorder` or `join`.
+    pub variant: String,
+    /// Layouts read and written.
+    pub layouts: [String; 2],
+    /// Median time.
+    pub ns: f64,
+    /// Of the time of all steps.
+    pub share: f64,
+    /// Nominal operations a second, 10^9.
+    pub gflops: f64,
+    /// Compulsory bytes of activations and the packed weights.
+    pub bytes: u64,
+    /// What bounds it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+}
+
+/// The rows of a run's steps.
+pub fn rows(
+    runner: &Runner<'_>,
+    candidates: &Candidates,
+    layers: &[crate::networks::Layer],
+    rounds: &Rounds,
+    ceilings: impl Fn(Isa) -> Option<Ceilings>,
+) -> Vec<Row> {
+    let all: f64 = rounds.steps.iter().sum();
+    let [network_bytes, ..] = runner.bytes();
+    let peak_now = median(&rounds.peaks);
+    let steps = runner.schedule.steps.iter().zip(&rounds.steps).enumerate();
+    steps
+        .map(|(i, (step, &ns))| {
+            let best = Isa::best().isa();
+            let moved = moved(step, candidates, runner.packed_bytes(i));
+            let (variant, isa) = match step.op {
+                StepOp::Layer {
+                    layer, candidate, ..
+                } => {
+                    let variant = candidates.layers[layer][candidate].variant;
+                    (variant.id().to_string(), variant.isa)
+                }
+                StepOp::Reorder => ("reorder".into(), best),
+                StepOp::Join(_) => ("join".into(), best),
+            };
+            let activations = moved.read + moved.written - moved.packed;
+            // Weights come from where the network's are; they decide where they are most of what is read.
+            let working_set = match moved.packed > activations {
+                true => network_bytes as u64,
+                false => activations + moved.packed,
+            };
+            let (verdict, reason) = match ceilings(isa) {
+                Some(ceilings) => {
+                    // The peak of the rounds is that of the widest instruction set.
+                    let now = peak_now.filter(|_| isa == best);
+                    let evidence = Evidence {
+                        time_ns: ns.max(1.0),
+                        peak_gflops: now.unwrap_or(ceilings.peak),
+                        flops: moved.flops_executed,
+                        bytes_read: moved.read as f64,
+                        bytes_written: moved.written as f64,
+                        working_set,
+                    };
+                    let judgement = judge(&evidence, &ceilings);
+                    (judgement.verdict, judgement.reason)
+                }
+                None => (Verdict::Undecided, "the machine was not calibrated".into()),
+            };
+            let layer = match step.op {
+                StepOp::Layer { layer, .. } => Some(&layers[layer]),
+                _ => None,
+            };
+            Row {
+                name: step.name.clone(),
+                layer: layer.map(|l| l.name.clone()),
+                problem: layer.map(|l| l.problem.to_string()),
+                variant,
+                layouts: [&step.src, &step.dst].map(|v| v.desc.layout.to_string()),
+                ns,
+                share: ns / all,
+                gflops: moved.flops_nominal / ns.max(1.0),
+                bytes: moved.read + moved.written,
+                verdict,
+                reason,
+            }
+        })
+        .collect()
+}
+
+/// What a step does and moves.
+struct Moved {
+    flops_nominal: f64,
+    flops_executed: f64,
+    /// Packed weights among them.
+    read: u64,
+    written: u64,
+    packed: u64,
+}
+
+fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
+    let packed = packed as u64;
+    match step.op {
+        StepOp::Layer {
+            layer, candidate, ..
+        } => {
+            let spec = candidates.layers[layer][candidate].plan.spec();
+            let weights = spec.problem.weights_dims();
+            let weights = weights.map_or(0, |d| 4 * d.iter().product::<usize>() as u64);
+            Moved {
+                flops_nominal: spec.cost.flops_nominal as f64,
+                flops_executed: spec.cost.flops_executed as f64,
+                read: spec.cost.bytes_read.saturating_sub(weights) + packed,
+                written: spec.cost.bytes_written,
+                packed,
+            }
+        }
+        StepOp::Reorder | StepOp::Join(_) => {
+            let bytes = step.src.desc.bytes() as u64;
+            Moved {
+                flops_nominal: 0.0,
+                flops_executed: 0.0,
+                read: bytes,
+                written: bytes,
+                packed: 0,
+            }
+        }
+    }
+}
+
+/// How far two outputs are from each other.
+pub fn deviation(output: &[f32], expected: &[f64]) -> Deviation {
+    if output.len() == expected.len() {
+        Deviation::between(output, expected)
+    } else {
+        Deviation {
+            max: f64::INFINITY,
+            l2: f64::INFINITY,
+            largest: f64::NAN,
+        }
+    }
+}

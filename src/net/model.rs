@@ -1,0 +1,109 @@
+//! What a plan should take, without measuring it: the roofline read backwards.
+//!
+//! A phase takes its executed flops over a part of the FMA peak. Bytes stream meanwhile: activations from the level that
+//! holds the layer's own, packed weights from the level that holds the whole network's, since a run uses them once.
+//! The larger of the two is the estimate, and what it takes to begin.
+
+use crate::record::{Calibration, Fingerprint};
+use crate::roofline::Ceilings;
+use convroof_kernels::Isa;
+use convroof_kernels::plan::PlanSpec;
+use convroof_kernels::problem::Op;
+use convroof_kernels::tensor::{CacheLine, Layout, TensorDesc};
+use std::collections::BTreeMap;
+
+/// Parts of the FMA peak that phases reach: input transform, multiply, inverse transform of Winograd. Medians over the
+/// layers of five networks on AMD Zen 4, AVX-512 (results/amd-epyc-2c-8fa605/peers.json, `phases`).
+const PHASES: [f64; 3] = [0.25, 0.93, 0.22];
+
+/// The same for convolutions of one phase: direct .95, 1x1 .94.
+const ONE_PHASE: f64 = 0.94;
+
+/// Of the peak, for loops that the compiler vectorises or not (`direct-nchw`).
+const NAIVE: f64 = 0.1;
+
+/// What it takes to begin, nanoseconds: on one thread, and with each one more.
+const BEGIN_NS: (f64, f64) = (500.0, 1500.0);
+
+/// A machine's ceilings for a number of threads.
+pub struct Model {
+    by_isa: BTreeMap<Isa, Ceilings>,
+    threads: usize,
+}
+
+impl Model {
+    /// From what was calibrated for `threads` threads.
+    pub fn new(calibration: &Calibration, machine: &Fingerprint, threads: usize) -> Self {
+        let ceilings = |isa: &Isa| Ceilings::of(calibration, machine, isa.name(), threads);
+        let by_isa = Isa::REAL
+            .iter()
+            .filter_map(|isa| Some((*isa, ceilings(isa)?)));
+        Model {
+            by_isa: by_isa.collect(),
+            threads,
+        }
+    }
+
+    /// Threads that it speaks of.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The ceilings of an instruction set.
+    pub fn ceilings(&self, isa: Isa) -> Option<&Ceilings> {
+        self.by_isa.get(&isa)
+    }
+
+    fn begin(&self) -> f64 {
+        BEGIN_NS.0 + BEGIN_NS.1 * (self.threads - 1) as f64
+    }
+
+    /// Nanoseconds of a run. `network_bytes` are all packed weights of the network.
+    pub fn plan_ns(&self, algorithm: &str, isa: Isa, spec: &PlanSpec, network_bytes: u64) -> f64 {
+        let Some(ceilings) = self.by_isa.get(&isa) else {
+            return f64::INFINITY;
+        };
+        let peak = ceilings.peak;
+        let arithmetic = match (spec.cost.flops_by_phase, &spec.problem.op) {
+            (Some(flops), _) => {
+                let phases = flops.iter().zip(PHASES);
+                phases.map(|(&f, part)| f as f64 / (part * peak)).sum()
+            }
+            (None, Op::Conv(_)) if algorithm == "direct-nchw" => {
+                spec.cost.flops_nominal as f64 / (NAIVE * peak)
+            }
+            (None, Op::Conv(_)) => spec.cost.flops_executed as f64 / (ONE_PHASE * peak),
+            // Poolings and the like compare and add, one element a lane, and read more often than they compute.
+            (None, _) => spec.cost.flops_executed as f64 / (0.25 * peak),
+        };
+        let packed = (spec.packed_lines * CacheLine::BYTES) as u64;
+        let weights = spec
+            .problem
+            .weights_dims()
+            .map_or(0, |dims| 4 * dims.iter().product::<usize>() as u64);
+        let read = spec.cost.bytes_read.saturating_sub(weights) as f64;
+        let written = spec.cost.bytes_written as f64;
+        let own = ceilings.home((read + written) as u64);
+        let far = ceilings.home(network_bytes.max(packed));
+        let activations = own.map_or(0.0, |r| read / r.read + written / r.write);
+        let streamed = far.map_or(0.0, |r| packed as f64 / r.read);
+        // Planes have rows that are no multiple of a vector: half of the speed, by the same record.
+        let planes = if spec.layouts.dst == Layout::Nchw {
+            2.0
+        } else {
+            1.0
+        };
+        f64::max(arithmetic, planes * activations + streamed) + self.begin()
+    }
+
+    /// Nanoseconds of a reorder, or of a copy: read and written, each at half of its bandwidth.
+    pub fn reorder_ns(&self, desc: TensorDesc) -> f64 {
+        let bytes = desc.bytes() as f64;
+        let ceilings = self
+            .by_isa
+            .values()
+            .max_by(|a, b| a.peak.total_cmp(&b.peak));
+        let home = ceilings.and_then(|c| c.home(2 * bytes as u64));
+        2.0 * home.map_or(0.0, |r| bytes / r.read + bytes / r.write) + self.begin()
+    }
+}

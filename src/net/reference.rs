@@ -1,0 +1,89 @@
+//! A network in f64: each layer by its definition, on the f64 output of those before.
+
+use super::candidates::{Candidates, Selection};
+use super::weights::parameters;
+use crate::networks::{Graph, NodeOp, Source};
+use convroof_kernels::Problem;
+use convroof_kernels::conformance;
+use convroof_kernels::exec::Executor;
+use convroof_kernels::problem::Op;
+use convroof_kernels::reference::{self, Operands};
+use std::collections::HashMap;
+
+/// The output of a network for an input in plain NCHW, in plain NCHW. `progress` hears of every node that is done.
+pub fn compute(
+    graph: &Graph,
+    seed: u64,
+    input: &[f32],
+    exec: &dyn Executor,
+    mut progress: impl FnMut(),
+) -> Vec<f64> {
+    let input = input.iter().map(|&x| f64::from(x)).collect();
+    let mut values: HashMap<Source, Vec<f64>> = HashMap::from([(Source::Input, input)]);
+    let last_use = |of: Source| graph.consumers(of).max();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let output = match node.op {
+            NodeOp::Layer(layer) => {
+                let own = parameters(graph, i, seed);
+                let operands = Operands {
+                    src: &values[&node.inputs[0]][..],
+                    weights: &own.weights,
+                    bias: &own.bias,
+                    residual: node.residual.map_or(&[][..], |r| &values[&r][..]),
+                };
+                reference::compute(&graph.network.layers[layer].problem, operands, exec)
+            }
+            NodeOp::Concat(_) => {
+                let parts: Vec<&[f64]> = node.inputs.iter().map(|s| &values[s][..]).collect();
+                let n = graph.batch();
+                let image = |image: usize| {
+                    let of = move |part: &&[f64]| {
+                        let len = part.len() / n;
+                        part[image * len..][..len].to_vec()
+                    };
+                    parts.iter().flat_map(of).collect::<Vec<f64>>()
+                };
+                (0..n).flat_map(image).collect()
+            }
+        };
+        values.insert(Source::Node(i), output);
+        values.retain(|&source, _| last_use(source).is_none_or(|last| last > i));
+        progress();
+    }
+    let last = Source::Node(graph.nodes.len() - 1);
+    values.remove(&last).expect("the last node's output")
+}
+
+/// What max |error| / max |reference| of a network's output may be.
+///
+/// Each layer's own error, over the largest of its outputs, is bounded as in the conformance tests, on operands of order
+/// 1. What one layer makes of the error of those before, relative to its output, is neither more nor less: the weights
+/// are random, and act on an error as they act on the activations; ReLU and poolings are contractions. So the bounds of
+/// the layers add up. Errors really are independent of each other and add up as their squares do, far below.
+pub fn tolerance(graph: &Graph, candidates: &Candidates, selection: &Selection) -> f64 {
+    let nodes = graph.nodes.iter().zip(&selection.nodes);
+    nodes
+        .filter_map(|(node, chosen)| {
+            let (NodeOp::Layer(layer), Some(candidate)) = (node.op, chosen.candidate) else {
+                return None;
+            };
+            let problem = &graph.network.layers[layer].problem;
+            let meta = candidates.layers[layer][candidate].variant.algorithm.meta();
+            Some(conformance::tolerance(
+                meta.accuracy,
+                problem,
+                1.0,
+                largest(problem),
+            ))
+        })
+        .sum()
+}
+
+/// The largest output on random operands of order 1, uniform in -1 to 1: five standard deviations of a sum of products,
+/// each of variance 1/9.
+fn largest(problem: &Problem) -> f64 {
+    match &problem.op {
+        Op::Conv(conv) => 5.0 * (conv.reduction_len() as f64 / 9.0).sqrt(),
+        _ => 1.0,
+    }
+}

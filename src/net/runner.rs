@@ -1,0 +1,201 @@
+//! A network ready to run: weights packed once, all tensors in one arena, nothing allocated in a run.
+
+use super::candidates::{Candidates, Selection};
+use super::schedule::{Schedule, Step, StepOp, View};
+use super::weights::parameters;
+use crate::networks::Graph;
+use anyhow::Result;
+use convroof_kernels::exec::{Executor, Grid, par_rows};
+use convroof_kernels::plan::{Params, RunArgs};
+use convroof_kernels::reorder::reorder;
+use convroof_kernels::tensor::{AlignedBuf, CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
+use std::time::{Duration, Instant};
+
+/// A network with its memory.
+pub struct Runner<'a> {
+    candidates: &'a Candidates,
+    /// What a run does.
+    pub schedule: Schedule,
+    /// By step; empty where there is nothing to pack.
+    packed: Vec<AlignedBuf>,
+    arena: AlignedBuf,
+    workspace: AlignedBuf,
+}
+
+/// What to do with the time of a step.
+type Clock<'a> = Option<&'a mut [Duration]>;
+
+impl<'a> Runner<'a> {
+    /// Plans the memory of what was chosen, makes the parameters and packs them.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn new(
+        graph: &Graph,
+        candidates: &'a Candidates,
+        selection: &Selection,
+        seed: u64,
+        exec: &dyn Executor,
+    ) -> Result<Runner<'a>> {
+        let schedule = Schedule::new(graph, selection);
+        let mut packed = Vec::new();
+        let mut workspace = 0;
+        for step in &schedule.steps {
+            let StepOp::Layer {
+                node,
+                layer,
+                candidate,
+            } = step.op
+            else {
+                packed.push(AlignedBuf::zeroed(0)?);
+                continue;
+            };
+            let plan = &candidates.layers[layer][candidate].plan;
+            let spec = plan.spec();
+            workspace = workspace.max(spec.workspace_lines());
+            let mut lines = AlignedBuf::zeroed(spec.packed_lines)?;
+            let own = parameters(graph, node, seed);
+            let params = Params {
+                weights: spec
+                    .weights_desc()
+                    .map(|d| TensorRef::from_f32s(d, &own.weights)),
+                bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, &own.bias)),
+            };
+            plan.prepare(params, &mut lines, exec);
+            packed.push(lines);
+        }
+        Ok(Runner {
+            candidates,
+            packed,
+            arena: AlignedBuf::zeroed(schedule.lines)?,
+            workspace: AlignedBuf::zeroed(workspace)?,
+            schedule,
+        })
+    }
+
+    /// Takes an input, in plain NCHW.
+    ///
+    /// # Panics
+    /// If it is too short.
+    pub fn load(&mut self, input: &[f32]) {
+        let view = &self.schedule.input;
+        let lines = &mut self.arena[view.lines.clone()];
+        as_f32s_mut(lines)[..input.len()].copy_from_slice(input);
+    }
+
+    /// Fills all tensors but the input with NaNs: what a run reads before it is written spoils the output.
+    pub fn poison(&mut self) {
+        let keep = self.schedule.input.lines.clone();
+        let (before, rest) = self.arena.split_at_mut(keep.start);
+        as_f32s_mut(before).fill(f32::NAN);
+        as_f32s_mut(&mut rest[keep.len()..]).fill(f32::NAN);
+        as_f32s_mut(&mut self.workspace).fill(f32::NAN);
+    }
+
+    /// Fills the output with NaNs.
+    pub fn poison_output(&mut self) {
+        let lines = self.schedule.output.lines.clone();
+        as_f32s_mut(&mut self.arena[lines]).fill(f32::NAN);
+    }
+
+    /// The output, in plain NCHW.
+    pub fn output(&self) -> &[f32] {
+        let view = &self.schedule.output;
+        &as_f32s(&self.arena[view.lines.clone()])[..view.desc.elements()]
+    }
+
+    /// Bytes of packed weights of all layers, of the arena, and of scratch.
+    pub fn bytes(&self) -> [usize; 3] {
+        let packed: usize = self.packed.iter().map(|p| p.len()).sum();
+        [packed, self.arena.len(), self.workspace.len()].map(|lines| lines * CacheLine::BYTES)
+    }
+
+    /// Bytes of a step's packed weights.
+    pub fn packed_bytes(&self, step: usize) -> usize {
+        self.packed[step].len() * CacheLine::BYTES
+    }
+
+    /// Runs once.
+    pub fn run(&mut self, exec: &dyn Executor) {
+        self.run_timed(exec, None);
+    }
+
+    /// Runs once, and adds to `times` what each step takes.
+    pub fn run_timed(&mut self, exec: &dyn Executor, mut times: Clock<'_>) {
+        let mut start = Instant::now();
+        for (i, step) in self.schedule.steps.iter().enumerate() {
+            let (src, residual, dst) = views(&mut self.arena, step);
+            match step.op {
+                StepOp::Layer {
+                    layer, candidate, ..
+                } => self.candidates.layers[layer][candidate].plan.run(RunArgs {
+                    src,
+                    residual,
+                    dst,
+                    packed: &self.packed[i],
+                    workspace: &mut self.workspace,
+                    exec,
+                    phases: None,
+                }),
+                StepOp::Reorder => {
+                    let mut dst = dst;
+                    reorder(src, &mut dst, exec);
+                }
+                StepOp::Join(offset) => join(src, dst, offset, exec),
+            }
+            if let Some(times) = times.as_deref_mut() {
+                let now = Instant::now();
+                times[i] += now - start;
+                start = now;
+            }
+        }
+    }
+}
+
+/// A step's tensors in the arena. What it writes overlaps nothing that it reads.
+fn views<'a>(
+    arena: &'a mut [CacheLine],
+    step: &Step,
+) -> (TensorRef<'a>, Option<TensorRef<'a>>, TensorMut<'a>) {
+    const APART: &str = "what is written lives with what is read";
+    fn see<'a>(view: &View, lines: &'a [CacheLine]) -> TensorRef<'a> {
+        TensorRef::from_f32s(view.desc, as_f32s(lines))
+    }
+    let (src, dst) = (step.src.lines.clone(), step.dst.lines.clone());
+    let written =
+        |lines: &'a mut [CacheLine]| TensorMut::from_f32s(step.dst.desc, as_f32s_mut(lines));
+    match &step.residual {
+        Some(added) if added.lines != src => {
+            let all = arena.get_disjoint_mut([src, added.lines.clone(), dst]);
+            let [src, residual, dst] = all.expect(APART);
+            (
+                see(&step.src, src),
+                Some(see(added, residual)),
+                written(dst),
+            )
+        }
+        same => {
+            let [src, dst] = arena.get_disjoint_mut([src, dst]).expect(APART);
+            let src: &'a [CacheLine] = src;
+            let residual = same.as_ref().map(|added| see(added, src));
+            (see(&step.src, src), residual, written(dst))
+        }
+    }
+}
+
+/// Copies each image of a part into an image of the whole.
+fn join(src: TensorRef<'_>, mut dst: TensorMut<'_>, offset: usize, exec: &dyn Executor) {
+    let [n, ..] = src.desc().dims;
+    let (part, whole) = (src.desc().elements() / n, dst.desc().elements() / n);
+    let images = Grid {
+        rows: n,
+        cols: whole,
+        block_rows: 1,
+        block_cols: whole,
+        band: n,
+    };
+    let src = src.f32s();
+    par_rows(exec, dst.f32s_mut(), images, &mut [], |at, mut image, _| {
+        image.row(0)[offset..offset + part].copy_from_slice(&src[at.row * part..][..part]);
+    });
+}

@@ -1,0 +1,308 @@
+//! Candidates measured as a network uses them, and the file that keeps what was found.
+//!
+//! In a network a layer's activations were just written by the layer before, and its weights have not been read since
+//! the last run: whatever the network read meanwhile has displaced them. So between samples as many bytes are read as
+//! the network's weights have (or twice the last cache, if they are more), then the inputs are written, and one run is
+//! timed. Times of a kernel repeated on warm weights would flatter those whose weights are large (Winograd's).
+
+use super::candidates::{Candidate, Candidates};
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use crate::networks::Graph;
+use crate::record::{RecordError, save_text};
+use crate::stats::median;
+use anyhow::{Context, Result, bail};
+use convroof_kernels::conformance::Data;
+use convroof_kernels::data::{Fill, Rng};
+use convroof_kernels::exec::Executor;
+use convroof_kernels::plan::{Params, RunArgs};
+use convroof_kernels::reorder::reorder;
+use convroof_kernels::tensor::{
+    AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorRef, as_f32s,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Candidates that the model thinks this many times slower than its best are not measured.
+const HOPELESS: f64 = 2.5;
+
+/// Samples of each candidate.
+const SAMPLES: usize = 5;
+
+/// What a plan file calls itself.
+pub const KIND: &str = "convroof-plan";
+
+/// Measured times on one machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// `convroof-plan`.
+    pub kind: String,
+    /// 1.
+    pub schema: u32,
+    /// The machine: plans of another are worth nothing here.
+    pub fingerprint: String,
+    /// One for each layer and candidate.
+    pub times: Vec<Time>,
+}
+
+/// A candidate's time on a layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// The network.
+    pub network: String,
+    /// Images.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+    /// The layer.
+    pub layer: String,
+    /// Its problem.
+    pub problem: String,
+    /// `<algorithm>/<isa>/<st|mt>`.
+    pub variant: String,
+    /// The median of a run.
+    pub ns: f64,
+    /// What the model said.
+    pub estimate_ns: f64,
+}
+
+impl PlanFile {
+    /// Nothing yet.
+    pub fn new(fingerprint: &str) -> PlanFile {
+        PlanFile {
+            kind: KIND.into(),
+            schema: 1,
+            fingerprint: fingerprint.into(),
+            times: Vec::new(),
+        }
+    }
+
+    /// Where a machine's plans are, below a folder.
+    pub fn path(folder: &Path, fingerprint: &str) -> PathBuf {
+        folder.join(format!("{fingerprint}.json"))
+    }
+
+    /// Reads the plans of a machine; none if there is no file.
+    ///
+    /// # Errors
+    /// When the file can't be read, is no plan, or another machine's.
+    pub fn load(path: &Path, fingerprint: &str) -> Result<Option<PlanFile>> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("can't read {}", path.display()))?,
+        };
+        let file: PlanFile = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is damaged, or no plan: make it anew with convroof tune",
+                path.display()
+            )
+        })?;
+        if file.kind != KIND || file.schema != 1 {
+            bail!(
+                "{} is a {} of schema {}, expected a {KIND} of schema 1",
+                path.display(),
+                file.kind,
+                file.schema
+            );
+        }
+        if file.fingerprint != fingerprint {
+            bail!(
+                "{} was measured on {}, this is {fingerprint}: make it anew with convroof tune",
+                path.display(),
+                file.fingerprint
+            );
+        }
+        Ok(Some(file))
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+        let text = serde_json::to_string_pretty(self).expect("plans are JSON");
+        save_text(&(text + "\n"), path)
+    }
+
+    /// Takes new times in place of the old ones of the same network, batch and threads.
+    pub fn replace(&mut self, times: Vec<Time>) {
+        let key = |t: &Time| (t.network.clone(), t.batch, t.threads);
+        let new: Vec<_> = times.iter().map(key).collect();
+        self.times.retain(|t| !new.contains(&key(t)));
+        self.times.extend(times);
+    }
+
+    /// Times of a network, by layer and variant. A layer whose problem is another now has none.
+    pub fn of(&self, graph: &Graph, threads: usize) -> HashMap<(String, String), f64> {
+        let network = &graph.network;
+        let same = |t: &&Time| {
+            t.network == network.name
+                && (t.batch, t.threads) == (graph.batch(), threads)
+                && network
+                    .layer(&t.layer)
+                    .is_some_and(|l| l.problem.to_string() == t.problem)
+        };
+        let times = self.times.iter().filter(same);
+        times
+            .map(|t| ((t.layer.clone(), t.variant.clone()), t.ns))
+            .collect()
+    }
+}
+
+/// Measures the candidates of a network that could be the fastest of their layer. `progress` hears of each layer and
+/// says whether to go on.
+///
+/// # Errors
+/// When there is no memory.
+pub fn measure(
+    graph: &Graph,
+    candidates: &Candidates,
+    topology: &Topology,
+    workers: &Workers,
+    mut progress: impl FnMut(&str) -> bool,
+) -> Result<Vec<Time>> {
+    let largest = topology
+        .caches
+        .iter()
+        .map(|c| c.bytes)
+        .max()
+        .unwrap_or(8 << 20);
+    let displaced = (4 * graph.network.parameters() as usize).min(2 * largest);
+    let other = AlignedBuf::zeroed(displaced.div_ceil(64))?;
+    let mut times = Vec::new();
+    for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
+        if !progress(&layer.name) {
+            break;
+        }
+        let data = Data::new(&layer.problem, Fill::Uniform, 1);
+        let best = all
+            .iter()
+            .map(|c| c.estimate_ns)
+            .fold(f64::INFINITY, f64::min);
+        let hopeful: Vec<&Candidate> = all
+            .iter()
+            .filter(|c| c.estimate_ns <= HOPELESS * best)
+            .collect();
+        let samples = workers.install(|exec| samples(&hopeful, &data, &other, exec))?;
+        for (candidate, samples) in hopeful.iter().zip(samples) {
+            times.push(Time {
+                network: graph.network.name.clone(),
+                batch: graph.batch(),
+                threads: workers.threads(),
+                layer: layer.name.clone(),
+                problem: layer.problem.to_string(),
+                variant: candidate.variant.id().to_string(),
+                ns: median(&samples).unwrap_or(f64::INFINITY),
+                estimate_ns: candidate.estimate_ns.round(),
+            });
+        }
+    }
+    Ok(times)
+}
+
+/// A candidate with its memory.
+struct Entrant<'a> {
+    candidate: &'a Candidate,
+    inputs: [Option<(Tensor, Tensor)>; 2],
+    dst: Tensor,
+    packed: AlignedBuf,
+    workspace: AlignedBuf,
+    samples: Vec<f64>,
+}
+
+/// Samples of each candidate, taken in turns.
+fn samples(
+    candidates: &[&Candidate],
+    data: &Data,
+    other: &[CacheLine],
+    exec: &dyn Executor,
+) -> Result<Vec<Vec<f64>>> {
+    let x = data.operands();
+    let mut entrants = Vec::new();
+    for &candidate in candidates {
+        let spec = candidate.plan.spec();
+        // What it reads, and where that is written before each sample.
+        let input = |desc: TensorDesc, values: &[f32]| -> Result<_> {
+            let mut tensor = Tensor::zeros(desc)?;
+            let plain = TensorRef::from_f32s(desc.with_layout(Layout::Nchw), values);
+            reorder(plain, &mut tensor.view_mut(), exec);
+            Ok((tensor, Tensor::zeros(desc)?))
+        };
+        let residual = spec.problem.epilogue.residual;
+        let residual = residual
+            .then(|| input(spec.dst_desc(), x.residual))
+            .transpose()?;
+        let mut packed = AlignedBuf::zeroed(spec.packed_lines)?;
+        let params = Params {
+            weights: spec
+                .weights_desc()
+                .map(|d| TensorRef::from_f32s(d, x.weights)),
+            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
+        };
+        candidate.plan.prepare(params, &mut packed, exec);
+        entrants.push(Entrant {
+            inputs: [Some(input(spec.src_desc(), x.src)?), residual],
+            dst: Tensor::zeros(spec.dst_desc())?,
+            packed,
+            workspace: AlignedBuf::zeroed(spec.workspace_lines())?,
+            samples: Vec::new(),
+            candidate,
+        });
+    }
+    let mut rng = Rng::new(1);
+    let mut order: Vec<usize> = (0..entrants.len()).collect();
+    // The first sample finds pages and branches that it doesn't know.
+    for round in 0..=SAMPLES {
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.below(i + 1));
+        }
+        for &i in &order {
+            let took = entrants[i].sample(other, exec);
+            if round > 0 {
+                entrants[i].samples.push(took);
+            }
+        }
+    }
+    Ok(entrants.into_iter().map(|e| e.samples).collect())
+}
+
+impl Entrant<'_> {
+    fn sample(&mut self, other: &[CacheLine], exec: &dyn Executor) -> f64 {
+        read(other, exec);
+        for (from, to) in self.inputs.iter_mut().flatten() {
+            reorder(from.view(), &mut to.view_mut(), exec);
+        }
+        let [src, residual] = self
+            .inputs
+            .each_ref()
+            .map(|i| i.as_ref().map(|(_, to)| to.view()));
+        let args = RunArgs {
+            src: src.expect("every layer reads something"),
+            residual,
+            dst: self.dst.view_mut(),
+            packed: &self.packed,
+            workspace: &mut self.workspace,
+            exec,
+            phases: None,
+        };
+        let start = Instant::now();
+        self.candidate.plan.run(args);
+        start.elapsed().as_nanos() as f64
+    }
+}
+
+/// Reads every line, each worker its share.
+fn read(lines: &[CacheLine], exec: &dyn Executor) {
+    let width = exec.width();
+    let share = lines.len().div_ceil(width).max(1);
+    exec.run(width, &|task, _| {
+        let own = lines.chunks(share).nth(task).unwrap_or(&[]);
+        let sum: f32 = as_f32s(own).iter().step_by(16).sum();
+        black_box(sum);
+    });
+}

@@ -1,0 +1,248 @@
+//! A network as a graph: every layer as often as it occurs, each with weights of its own, and whose output it
+//! takes.
+
+use super::{Network, Step};
+use convroof_kernels::Problem;
+use std::collections::HashSet;
+
+/// Where a tensor comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// The network's input.
+    Input,
+    /// A node's output.
+    Node(usize),
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeOp {
+    /// A layer of the network, by its place in the list.
+    Layer(usize),
+    /// Joins its inputs along the channels.
+    Concat(usize),
+}
+
+/// One layer at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The layer's name, and a number where it occurs several times: `conv2_x.3x3#2`.
+    pub name: String,
+    /// What it does.
+    pub op: NodeOp,
+    /// What it takes: one source, or all that are joined.
+    pub inputs: Vec<Source>,
+    /// What is added to its output.
+    pub residual: Option<Source>,
+}
+
+/// A network's nodes, each behind those that it takes its inputs from. The last makes the network's output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// The network whose layers these are.
+    pub network: Network,
+    /// In the order in which they are computed.
+    pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// The graph of a network's lines.
+    ///
+    /// # Errors
+    /// When its layers don't fit together, or don't occur as often as their lines say.
+    pub fn new(network: Network) -> Result<Graph, String> {
+        let mut builder = Builder {
+            occurred: vec![0; network.layers.len()],
+            network: &network,
+            nodes: Vec::new(),
+        };
+        builder.build()?;
+        let nodes = builder.nodes;
+        Ok(Graph { network, nodes })
+    }
+
+    /// A node's problem; none of a concatenation.
+    pub fn problem(&self, node: usize) -> Option<&Problem> {
+        match self.nodes[node].op {
+            NodeOp::Layer(layer) => Some(&self.network.layers[layer].problem),
+            NodeOp::Concat(_) => None,
+        }
+    }
+
+    /// n, c, h, w of a tensor.
+    pub fn dims(&self, source: Source) -> [usize; 4] {
+        dims(&self.network, &self.nodes, source)
+    }
+
+    /// Images.
+    pub fn batch(&self) -> usize {
+        self.network.batch()
+    }
+
+    /// The nodes that take a node's output, itself or as what they add.
+    pub fn consumers(&self, of: Source) -> impl Iterator<Item = usize> + '_ {
+        let takes = move |node: &Node| node.inputs.contains(&of) || node.residual == Some(of);
+        let all = self.nodes.iter().enumerate();
+        all.filter(move |(_, node)| takes(node)).map(|(i, _)| i)
+    }
+}
+
+fn dims(network: &Network, nodes: &[Node], source: Source) -> [usize; 4] {
+    let Source::Node(node) = source else {
+        let [c, h, w] = network.input;
+        return [network.batch(), c, h, w];
+    };
+    match nodes[node].op {
+        NodeOp::Layer(layer) => network.layers[layer].problem.dst_dims(),
+        NodeOp::Concat(concat) => network.concat_dims(&network.concats[concat]),
+    }
+}
+
+struct Builder<'a> {
+    network: &'a Network,
+    nodes: Vec<Node>,
+    /// How often each layer has occurred so far.
+    occurred: Vec<usize>,
+}
+
+impl Builder<'_> {
+    fn build(&mut self) -> Result<(), String> {
+        let network = self.network;
+        let mut inside = HashSet::new();
+        for step in &network.flow {
+            match step {
+                Step::Layer(_) => {}
+                Step::Block { path, shortcut, .. } => {
+                    inside.extend(path.iter().chain(shortcut).copied());
+                }
+                Step::Concat(concat) => {
+                    inside.extend(self.branches(*concat));
+                }
+            }
+        }
+        let mut at = Source::Input;
+        for step in &network.flow {
+            match step {
+                Step::Layer(layer) if inside.contains(layer) => {}
+                Step::Layer(layer) => at = self.layer(*layer, at, None)?,
+                Step::Block {
+                    times,
+                    path,
+                    shortcut,
+                } => {
+                    for _ in 0..*times {
+                        at = self.block(path, shortcut, at)?;
+                    }
+                }
+                Step::Concat(concat) => at = self.concat(*concat, at)?,
+            }
+        }
+        for (layer, &occurred) in network.layers.iter().zip(&self.occurred) {
+            if occurred != layer.count {
+                return Err(format!(
+                    "{} occurs {occurred} times, and not {}",
+                    layer.name, layer.count
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers of a concatenation's branches, in order.
+    fn branches(&self, concat: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let prefix = format!("{}.", self.network.concats[concat].name);
+        let layers = self.network.layers.iter().enumerate();
+        layers
+            .filter(move |(_, layer)| layer.name.starts_with(&prefix))
+            .map(|(i, _)| i)
+    }
+
+    fn layer(
+        &mut self,
+        layer: usize,
+        input: Source,
+        residual: Option<Source>,
+    ) -> Result<Source, String> {
+        let of = &self.network.layers[layer];
+        self.occurred[layer] += 1;
+        let name = match of.count {
+            1 => of.name.clone(),
+            _ => format!("{}#{}", of.name, self.occurred[layer]),
+        };
+        let fits = |what: &str, source: Source, wanted: [usize; 4]| {
+            let made = dims(self.network, &self.nodes, source);
+            if made == wanted {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{name}: its {what} is {made:?}, and not {wanted:?}"
+                ))
+            }
+        };
+        fits("input", input, of.problem.src_dims())?;
+        if residual.is_some() != of.problem.epilogue.residual {
+            return Err(format!("{name}: one of problem and block adds something"));
+        }
+        if let Some(residual) = residual {
+            fits("shortcut", residual, of.problem.dst_dims())?;
+        }
+        self.nodes.push(Node {
+            name,
+            op: NodeOp::Layer(layer),
+            inputs: vec![input],
+            residual,
+        });
+        Ok(Source::Node(self.nodes.len() - 1))
+    }
+
+    fn block(
+        &mut self,
+        path: &[usize],
+        shortcut: &[usize],
+        input: Source,
+    ) -> Result<Source, String> {
+        let (last, before) = path.split_last().ok_or("a block without a path")?;
+        let mut at = input;
+        for &layer in before {
+            at = self.layer(layer, at, None)?;
+        }
+        let mut added = input;
+        for &layer in shortcut {
+            added = self.layer(layer, added, None)?;
+        }
+        self.layer(*last, at, Some(added))
+    }
+
+    fn concat(&mut self, concat: usize, input: Source) -> Result<Source, String> {
+        let network = self.network;
+        let of = &network.concats[concat];
+        let branches: Vec<usize> = self.branches(concat).collect();
+        let (mut at, mut parts) = (input, Vec::new());
+        for layer in branches {
+            at = self.layer(layer, at, None)?;
+            if of.parts.contains(&network.layers[layer].name) {
+                parts.push(at);
+                at = input;
+            }
+        }
+        if at != input || parts.len() != of.parts.len() {
+            return Err(format!("{}: a branch that is no part", of.name));
+        }
+        // In the order of the line.
+        let place = |source: &Source| match source {
+            Source::Node(node) => {
+                let name = &self.nodes[*node].name;
+                of.parts.iter().position(|part| part == name)
+            }
+            Source::Input => None,
+        };
+        parts.sort_by_key(place);
+        self.nodes.push(Node {
+            name: of.name.clone(),
+            op: NodeOp::Concat(concat),
+            inputs: parts,
+            residual: None,
+        });
+        Ok(Source::Node(self.nodes.len() - 1))
+    }
+}

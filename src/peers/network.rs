@@ -1,0 +1,89 @@
+//! A whole network by somebody else's library.
+
+use super::protocol::{Layer, NetworkNode, Request};
+use super::{Client, Peer, Prepared};
+use crate::machine::Topology;
+use crate::net::bench::Rival;
+use crate::net::weights::parameters;
+use crate::networks::{Graph, Source};
+use anyhow::{Result, anyhow};
+use convroof_kernels::reference::Operands;
+use std::path::Path;
+
+/// A library with a network.
+pub struct NetworkRival {
+    client: Client,
+    plan: Prepared,
+}
+
+impl NetworkRival {
+    /// Starts the library's process and gives it the network's graph, its parameters and an input: those that ours
+    /// has.
+    ///
+    /// # Errors
+    /// When the library is missing, or can't.
+    pub fn new(
+        peer: &Peer,
+        folder: &Path,
+        topology: &Topology,
+        threads: usize,
+        graph: &Graph,
+        seed: u64,
+        input: &[f32],
+    ) -> Result<NetworkRival> {
+        let mut client = Client::start(peer, folder, topology, threads)?;
+        let number = |source: Source| match source {
+            Source::Input => 0,
+            Source::Node(node) => node + 1,
+        };
+        let (mut nodes, mut weights, mut bias) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let own = parameters(graph, i, seed);
+            let layer = match graph.problem(i) {
+                Some(problem) => Some(
+                    Layer::of(problem).ok_or_else(|| anyhow!("not asked to compute {problem}"))?,
+                ),
+                None => None,
+            };
+            nodes.push(NetworkNode {
+                layer,
+                inputs: node.inputs.iter().copied().map(number).collect(),
+                residual: node.residual.map(number),
+                weights: own.weights.len(),
+                bias: own.bias.len(),
+            });
+            weights.extend(own.weights);
+            bias.extend(own.bias);
+        }
+        let output = Source::Node(graph.nodes.len() - 1);
+        let request = Request::Network {
+            layer: Layer::around(graph.dims(Source::Input), graph.dims(output)),
+            nodes,
+        };
+        let plan = client
+            .network(&request)?
+            .map_err(|reason| anyhow!(reason))?;
+        let operands = Operands {
+            src: input,
+            weights: &weights,
+            bias: &bias,
+            residual: &[],
+        };
+        client.load(&plan, operands, false)?;
+        Ok(NetworkRival { client, plan })
+    }
+}
+
+impl Rival for NetworkRival {
+    fn name(&self) -> String {
+        self.client.library.clone()
+    }
+
+    fn sample(&mut self, runs: usize) -> Result<f64> {
+        self.client.time(&self.plan, runs)
+    }
+
+    fn output(&mut self) -> Result<Vec<f32>> {
+        self.client.output(&self.plan)
+    }
+}
