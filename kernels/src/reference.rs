@@ -78,10 +78,7 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
                     let positions = attention.positions();
                     let shares = &shares[image * positions..][..positions];
                     let map = &operands.src[at.row * positions..][..positions];
-                    let weighed = map
-                        .iter()
-                        .zip(shares)
-                        .map(|(&x, share)| x.into() * share);
+                    let weighed = map.iter().zip(shares).map(|(&x, share)| x.into() * share);
                     weighed.sum()
                 }
                 Op::Bilinear(bilinear) => bilinear_pool(bilinear, operands.src, image, channel),
@@ -325,7 +322,9 @@ fn attention_shares<T: Copy + Into<f64>>(
     let positions = attention.positions();
     let mut shares = Vec::new();
     for image in 0..n {
-        let h = |channel: usize, at: usize| -> f64 { x.src[(image * c + channel) * positions + at].into() };
+        let h = |channel: usize, at: usize| -> f64 {
+            x.src[(image * c + channel) * positions + at].into()
+        };
         let score = |at: usize| -> f64 {
             let rows = x.weights.chunks_exact(c + 1).map(|row| {
                 let sum: f64 = (0..c).map(|k| f64::from(row[k]) * h(k, at)).sum();

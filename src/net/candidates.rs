@@ -231,7 +231,8 @@ impl Candidates {
             };
             let same = |o: &&mut (Chosen, f64)| (o.0.src, o.0.dst) == (chosen.src, chosen.dst);
             match options.iter_mut().find(same) {
-                Some(best) if cost < best.1 => *best = (chosen, cost),
+                // Of equals the later: wider, and made for fewer layers.
+                Some(best) if cost <= best.1 => *best = (chosen, cost),
                 Some(_) => {}
                 None => options.push((chosen, cost)),
             }

@@ -87,13 +87,15 @@ impl Model {
         let far = ceilings.home(network_bytes.max(packed));
         let activations = own.map_or(0.0, |r| read / r.read + written / r.write);
         let streamed = far.map_or(0.0, |r| packed as f64 / r.read);
+        // Scalar code moves an element at a time.
+        let narrow = if isa == Isa::Scalar { 4.0 } else { 1.0 };
         // Planes have rows that are no multiple of a vector: half of the speed, by the same record.
         let planes = if spec.layouts.dst == Layout::Nchw {
             2.0
         } else {
             1.0
         };
-        f64::max(arithmetic, planes * activations + streamed) + self.begin()
+        f64::max(arithmetic, narrow * (planes * activations + streamed)) + self.begin()
     }
 
     /// Nanoseconds of a reorder, or of a copy: read and written, each at half of its bandwidth.

@@ -48,22 +48,30 @@ pub enum LayerKind {
     Pool,
     /// A fully connected layer.
     FullyConnected,
+    /// A local response normalisation.
+    Lrn,
+    /// A softmax over the classes.
+    Softmax,
 }
 
 impl LayerKind {
-    const NAMES: [(&'static str, LayerKind); 4] = [
+    const NAMES: [(&'static str, LayerKind); 6] = [
         ("conv", LayerKind::Conv { batch_norm: false }),
         ("conv+bn", LayerKind::Conv { batch_norm: true }),
         ("pool", LayerKind::Pool),
         ("fc", LayerKind::FullyConnected),
+        ("lrn", LayerKind::Lrn),
+        ("softmax", LayerKind::Softmax),
     ];
 
-    /// The kind in records: `conv`, `pool` or `fc`.
+    /// The kind in records: `conv`, `pool`, `fc`, `lrn` or `softmax`.
     pub fn name(self) -> &'static str {
         match self {
             LayerKind::Conv { .. } => "conv",
             LayerKind::Pool => "pool",
             LayerKind::FullyConnected => "fc",
+            LayerKind::Lrn => "lrn",
+            LayerKind::Softmax => "softmax",
         }
     }
 }

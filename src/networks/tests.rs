@@ -97,7 +97,8 @@ fn epilogues_are_those_of_the_folded_network() {
             let pool = layer.kind == LayerKind::Pool;
             let name = format!("{}/{}", network.name, layer.name);
             assert_eq!(pool, matches!(layer.problem.op, Op::Pool(_)), "{name}");
-            assert_eq!(epilogue.bias, !pool, "{name}");
+            let conv = matches!(layer.problem.op, Op::Conv(_));
+            assert_eq!(epilogue.bias, conv, "{name}");
             // ResNet's shortcuts are added to the last convolution of a block.
             let last = ["1x1b", "3x3b"].iter().any(|e| layer.name.ends_with(e));
             let resnet = network.name.starts_with("resnet");

@@ -34,6 +34,11 @@ def onnx_layer(l, x, z, y, weights, bias):
     if l["op"] in ("avg_np", "avg_p"):
         counted = int(l["op"] == "avg_p")
         return [helper.make_node("AveragePool", [x], [y], pads=l["pad"], ceil_mode=int(l["ceil"]), count_include_pad=counted, **window)], []
+    if l["op"] == "softmax":
+        return [helper.make_node("Softmax", [x], [y], axis=1)], []
+    if l["op"] == "lrn":
+        size, alpha, beta, k = l["lrn"]
+        return [helper.make_node("LRN", [x], [y], size=size, alpha=alpha, beta=beta, bias=k)], []
     shape = [l["c_out"], l["c_in"] // l["groups"], *l["kernel"]]
     constants = [numpy_helper.from_array(weights.reshape(shape).copy(), f"{y}.w")]
     names = [x, f"{y}.w"]
@@ -361,10 +366,10 @@ def floats(count):
 
 def answer(library, plans, request):
     do = request["do"]
-    if do == "network" and not isinstance(library, (OnnxRuntime, OpenVino)):
-        raise Refused("one layer at a time")
     if do in ("plan", "network"):
         layer = request["layer"] | {k: request[k] for k in request if k == "nodes"}
+        if layer["op"] in ("network", "lrn", "softmax") and not isinstance(library, (OnnxRuntime, OpenVino)):
+            raise Refused("convolutions and poolings only")
         plan = library.plan(layer, request.get("form"))
         plans.append(plan)
         return {"is": "planned", "implementation": plan.implementation, "packed_bytes": plan.packed_bytes(), "workspace_bytes": 0}, None

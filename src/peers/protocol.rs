@@ -2,7 +2,7 @@
 //! endian. The host says [`Reply::Hello`] first; then each request has one reply.
 
 use convroof_kernels::Problem;
-use convroof_kernels::problem::{Op, PoolKind};
+use convroof_kernels::problem::{Op, Pad, PoolKind};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 
@@ -107,7 +107,7 @@ pub enum Reply {
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Layer {
-    /// `conv`, `max`, `avg_np` (padding not counted) or `avg_p`.
+    /// `conv`, `max`, `avg_np` (padding not counted), `avg_p`, `lrn`, `softmax`, or `network`.
     pub op: String,
     pub n: usize,
     pub c_in: usize,
@@ -126,6 +126,9 @@ pub struct Layer {
     pub bias: bool,
     pub relu: bool,
     pub residual: bool,
+    /// Size, alpha (over the size), beta and k of a local response normalisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lrn: Option<(usize, f32, f32, f32)>,
 }
 
 /// A node of a network. Tensors are numbered: 0 is the input, n + 1 the output of node n.
@@ -164,6 +167,7 @@ impl Layer {
             bias: false,
             relu: false,
             residual: false,
+            lrn: None,
         }
     }
 
@@ -171,6 +175,8 @@ impl Layer {
     pub fn of(problem: &Problem) -> Option<Layer> {
         let [n, c_in, h, w] = problem.src_dims();
         let [_, c_out, h_out, w_out] = problem.dst_dims();
+        let mut lrn = None;
+        let one_tap = |op| (op, [1, 1], [1, 1], Pad::default(), [1, 1], 1, false);
         let (op, kernel, stride, pad, dilation, groups, ceil) = match &problem.op {
             Op::Conv(c) if !c.flip => (
                 "conv", c.kernel, c.stride, c.pad, c.dilation, c.groups, false,
@@ -184,9 +190,16 @@ impl Layer {
                 };
                 (op, p.kernel, p.stride, p.pad, p.dilation, 1, p.ceil)
             }
+            Op::Softmax(_) => one_tap("softmax"),
+            Op::Lrn(of) => {
+                let of = of.spec();
+                lrn = Some((of.size, of.alpha, of.beta, of.k));
+                one_tap("lrn")
+            }
             _ => return None,
         };
         Some(Layer {
+            lrn,
             op: op.into(),
             n,
             c_in,
