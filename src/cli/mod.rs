@@ -1,5 +1,6 @@
 //! The command line: a file a subcommand.
 
+mod ab;
 mod bench;
 mod calibrate;
 mod check;
@@ -14,6 +15,7 @@ mod report;
 mod run;
 mod select;
 mod tune;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
@@ -46,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     /// Make tables, Markdown and HTML of a record
     Report(report::Args),
+    /// Has a change made a kernel slower? Two builds in turns, in one sitting: exit code 1 if so
+    Ab(ab::Args),
     /// Compare two records of one machine
     Compare(compare::Args),
     /// Run whole networks, verified: where their time goes
@@ -54,6 +58,9 @@ enum Command {
     Tune(tune::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
+    /// Take samples when told to on standard input (`ab` does this)
+    #[command(hide = true)]
+    Worker,
     /// Hold somebody else's library and answer questions on standard input (`bench --peers` does this)
     #[cfg(feature = "peers")]
     #[command(hide = true)]
@@ -82,6 +89,8 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Check(args) => check::run(registry, &args),
         Command::Bench(args) => bench::run(registry, &args),
         Command::Report(args) => report::run(&args),
+        Command::Ab(args) => ab::run(&args),
+        Command::Worker => worker::run(registry),
         Command::Compare(args) => compare::run(&args),
         Command::Net(args) => net::run(registry, &args),
         Command::Tune(args) => tune::run(registry, &args),

@@ -1,5 +1,9 @@
 //! Statistics of samples. Pure.
 
+pub mod paired;
+pub mod proportion;
+pub mod steps;
+
 use convroof_kernels::data::Rng;
 
 /// Order statistics of some samples.

@@ -1,0 +1,409 @@
+//! `convroof ab`
+
+use super::Failed;
+use super::bench::check_budget;
+use super::output::{print, print_json};
+use super::progress::{Bar, Scratch, stop_flag};
+use super::select::{self, Layers, globs, problems};
+use crate::machine::Topology;
+use crate::regress::ab::Pair;
+use crate::regress::ab::client::{Client, Side};
+use crate::regress::ab::gate::{self, Judged, Outcome};
+use crate::regress::ab::revision::Source;
+use crate::regress::ab::rounds::{Checked, Sitting, Wrong};
+use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
+use crate::report::terminal::{right, table};
+use crate::roofline::time;
+use crate::stats::median;
+use anyhow::{Result, bail};
+use comfy_table::Cell;
+use convroof_kernels::data::Rng;
+use convroof_kernels::registry::{Threading, VariantId};
+use convroof_kernels::{Isa, Problem};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Ratios are B's time over A's in the same round: above 1, B is slower.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The base: a git revision, or a program
+    base: String,
+    /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
+    candidate: Option<String>,
+    #[command(flatten)]
+    pub(super) what: What,
+    /// Seconds of measuring; builds and checks come before
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    budget: f64,
+    /// Write what was measured here
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print Markdown in place of the table
+    #[arg(long)]
+    markdown: bool,
+    /// One JSON object a line, for each pair
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+}
+
+/// What is compared.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct What {
+    #[command(flatten)]
+    layers: Layers,
+    /// Variants: globs over <algorithm>/<isa>/<st|mt>, several with commas [default: all of this CPU's widest]
+    #[arg(long, value_name = "GLOBS")]
+    variant: Option<String>,
+    /// Numbers of threads
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
+    threads: Vec<usize>,
+}
+
+/// The networks of a gate in which none is named.
+const NETWORKS: &str = "nin,resnet50";
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    check_budget(Some(args.budget))?;
+    let topology = Topology::detect();
+    let wanted = args.what.wanted(&topology)?;
+    if let Some(out) = &args.out {
+        // Known now rather than after minutes.
+        crate::record::save_text("", out)?;
+    }
+    let sources = [
+        Source::of(Some(&args.base))?,
+        Source::of(args.candidate.as_deref())?,
+    ];
+    let stop = stop_flag();
+    let scratch = Scratch::new()?;
+    let bar = Bar::new(0, "ab");
+    let mut sides = Vec::new();
+    for (letter, source) in ['A', 'B'].into_iter().zip(&sources) {
+        bar.say(&format!("building {letter}: {}", source.label()));
+        // Paths of the same length: what a process is given at its start moves its stack.
+        let program = scratch.path().join(letter.to_string()).join("convroof");
+        source.make(scratch.path(), &program, stop)?;
+        let label = source.label();
+        sides.push(Side {
+            letter,
+            label,
+            program,
+        });
+    }
+    let mut sitting = Sitting {
+        a: &sides[0],
+        b: &sides[1],
+        stop,
+        rng: Rng::new(seed()),
+    };
+    let checked = check(&sitting, &wanted, &bar)?;
+    let nothing = vec![0.0; checked.pairs.len()];
+    let budget = Duration::from_secs_f64(args.budget);
+    let measured = gate::measure(&mut sitting, &checked, &nothing, budget, &mut Blocks(&bar));
+    let measured = measured.map_err(failed)?;
+    let mut judged = gate::judged(&measured);
+    bar.say("looking at the code of what is slower");
+    gate::label_layout(&sitting, &mut judged)?;
+    bar.finish();
+    if let Some(out) = &args.out {
+        crate::record::save_text(&serde_json::to_string(&measured)?, out)?;
+    }
+    if args.json {
+        print_json(&judged)?;
+    } else {
+        let shown = Shown {
+            sides: &sides,
+            checked: &checked,
+            judged: &judged,
+            budget: args.budget,
+        };
+        print(&if args.markdown {
+            shown.markdown()
+        } else {
+            shown.text()
+        })?;
+    }
+    verdict(&judged)
+}
+
+/// Different in each run: an unlucky order isn't repeated.
+pub(super) fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(1, |d| d.as_nanos() as u64)
+}
+
+/// A wrong result is found wanting, where trouble is bad input.
+fn failed(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Wrong>() {
+        Some(Wrong(text)) => Failed(text.clone()).into(),
+        None => error,
+    }
+}
+
+/// Both builds against the reference.
+pub(super) fn check(sitting: &Sitting<'_>, wanted: &Wanted, bar: &Bar) -> Result<Checked> {
+    let mut variants = Vec::new();
+    for side in [sitting.a, sitting.b] {
+        // One build may have variants that the other, or this program, doesn't know.
+        variants.extend(Client::start(side)?.variants.clone());
+    }
+    let pairs = wanted.pairs(&variants)?;
+    let checked = sitting.check(&pairs, |pair| bar.say(&format!("checking {pair}")));
+    let checked = checked.map_err(failed)?;
+    if checked.pairs.is_empty() {
+        bail!("no layer and variant that both builds can do: see convroof list");
+    }
+    if checked.debug {
+        eprintln!("convroof: a debug build takes part: its times say nothing");
+    }
+    Ok(checked)
+}
+
+/// Blocks done, in a bar.
+pub(super) struct Blocks<'a>(pub(super) &'a Bar);
+
+impl gate::Progress for Blocks<'_> {
+    fn block(&mut self, what: &'static str, done: usize, of: usize) {
+        self.0.at(done, of);
+        self.0.say(what);
+    }
+}
+
+/// Layers, variants and threads, before it is known who can do what.
+pub(super) struct Wanted {
+    problems: Vec<Problem>,
+    variant: String,
+    threads: Vec<usize>,
+}
+
+impl What {
+    pub(super) fn wanted(&self, topology: &Topology) -> Result<Wanted> {
+        let problems = problems(&self.layers.choose(NETWORKS)?);
+        problems.iter().try_for_each(crate::measure::refuse_huge)?;
+        let widest = || format!("*/{}/*", Isa::best().isa());
+        let variant = self.variant.clone().unwrap_or_else(widest);
+        globs(&variant)?;
+        Ok(Wanted {
+            problems,
+            variant,
+            threads: select::threads(&self.threads, topology)?,
+        })
+    }
+}
+
+impl Wanted {
+    fn pairs(&self, variants: &[String]) -> Result<Vec<Pair>> {
+        let set = globs(&self.variant)?;
+        let mut known: Vec<&String> = Vec::new();
+        for id in variants.iter().filter(|id| set.is_match(id.as_str())) {
+            if !known.contains(&id) {
+                known.push(id);
+            }
+        }
+        if known.is_empty() {
+            bail!(
+                "no variant matches '{}': write <algorithm>/<isa>/<st|mt>, or patterns such as 'direct/*'; convroof list has all",
+                self.variant
+            );
+        }
+        let mut pairs = Vec::new();
+        for problem in &self.problems {
+            for id in &known {
+                for &threads in &self.threads {
+                    let threading = id.parse::<VariantId>().map(|id| id.threading);
+                    if threading.is_ok_and(|t| (t == Threading::St) == (threads == 1)) {
+                        pairs.push(Pair {
+                            problem: problem.to_string(),
+                            variant: id.to_string(),
+                            threads,
+                        });
+                    }
+                }
+            }
+        }
+        if pairs.is_empty() {
+            bail!(
+                "no variant fits these threads: st variants run on 1 thread, mt variants on 2 or more"
+            );
+        }
+        Ok(pairs)
+    }
+}
+
+fn verdict(judged: &[Judged]) -> Result<()> {
+    let slower: Vec<&Judged> = judged
+        .iter()
+        .filter(|j| j.outcome == Outcome::Slower)
+        .collect();
+    let Some(worst) = slower
+        .iter()
+        .max_by(|x, y| x.finding.effect.total_cmp(&y.finding.effect))
+    else {
+        return Ok(());
+    };
+    Err(Failed(format!(
+        "{} of {} slower: {}; worst is {} by {:.1} %",
+        slower.len(),
+        judged.len(),
+        names(&slower),
+        worst.pair,
+        100.0 * worst.finding.effect
+    ))
+    .into())
+}
+
+/// The variants of some pairs, each once.
+fn names(judged: &[&Judged]) -> String {
+    let mut names: Vec<&str> = judged.iter().map(|j| j.pair.variant.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+/// What a gate says.
+struct Shown<'a> {
+    sides: &'a [Side],
+    checked: &'a Checked,
+    judged: &'a [Judged],
+    budget: f64,
+}
+
+impl Shown<'_> {
+    /// Whatever isn't unchanged, slowest first.
+    fn changes(&self) -> Vec<&Judged> {
+        let changed = self
+            .judged
+            .iter()
+            .filter(|j| j.outcome != Outcome::Unchanged);
+        let mut changes: Vec<&Judged> = changed.collect();
+        changes.sort_by(|x, y| y.finding.effect.total_cmp(&x.finding.effect));
+        changes
+    }
+
+    fn head(&self) -> String {
+        let sides = self.sides.iter();
+        let sides: Vec<String> = sides
+            .map(|s| format!("{}: {}", s.letter, s.label))
+            .collect();
+        sides.join("\n")
+    }
+
+    /// What was and wasn't found, in sentences.
+    fn summary(&self) -> String {
+        let count = |outcome| self.judged.iter().filter(|j| j.outcome == outcome).count();
+        let mut text = format!("{} pairs of layer and variant:", self.judged.len());
+        for (outcome, words) in [
+            (Outcome::Slower, "slower"),
+            (
+                Outcome::Layout,
+                "slower by layout: the hot code is the same in both builds, so this doesn't fail",
+            ),
+            (
+                Outcome::Unconfirmed,
+                "slower at first, but not in fresh processes",
+            ),
+            (Outcome::Faster, "faster"),
+            (
+                Outcome::Unchanged,
+                "without a change that can be found here",
+            ),
+        ] {
+            let n = count(outcome);
+            if n > 0 || outcome == Outcome::Slower {
+                let _ = write!(text, " {n} {words},");
+            }
+        }
+        text.pop();
+        let finds: Vec<f64> = self.judged.iter().map(|j| j.finding.finds).collect();
+        let worst = self
+            .judged
+            .iter()
+            .max_by(|x, y| x.finding.finds.total_cmp(&y.finding.finds));
+        if let (Some(median), Some(worst)) = (median(&finds), worst) {
+            let _ = write!(
+                text,
+                ".\nThe smallest slow-down that {:.0} s find here half the time: {} (median of the pairs), {} ({}).\n\
+                 An alarm has a chance of {ALPHA} in all, is at least {:.0} % and {NOISES} times the noise, and is found twice.\n",
+                self.budget,
+                percent(median),
+                percent(worst.finding.finds),
+                worst.pair,
+                100.0 * LEAST,
+            );
+        }
+        for (letter, pair, why) in &self.checked.missing {
+            let _ = writeln!(text, "Only in {letter}: {pair} (the other: {why}).");
+        }
+        text
+    }
+
+    fn rows(&self) -> Vec<[String; 7]> {
+        let row = |j: &&Judged| {
+            let again = j.confirmation.as_ref();
+            [
+                j.pair.variant.clone(),
+                j.pair.problem.clone(),
+                j.pair.threads.to_string(),
+                time(j.a_ns),
+                format!("{:.3}", 1.0 + j.finding.effect),
+                again.map_or("-".into(), |c| format!("{:.3}", 1.0 + c.effect)),
+                format!("{:?}", j.outcome).to_lowercase(),
+            ]
+        };
+        self.changes().iter().map(row).collect()
+    }
+
+    const HEADS: [&'static str; 7] = ["variant", "problem", "threads", "A", "B/A", "again", ""];
+
+    fn text(&self) -> String {
+        let mut text = self.head() + "\n";
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let mut out = table(&Self::HEADS);
+            for row in rows {
+                let cells = row.into_iter().enumerate();
+                out.add_row(cells.map(|(i, cell)| {
+                    if (2..6).contains(&i) {
+                        right(cell)
+                    } else {
+                        Cell::new(cell)
+                    }
+                }));
+            }
+            let _ = writeln!(
+                text,
+                "B/A is time over time in the same round: above 1, B is slower.\n{out}"
+            );
+        }
+        text + &self.summary()
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!(
+            "### convroof ab\n\n{}\n\n",
+            self.head().replace('\n', "  \n")
+        );
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let _ = writeln!(
+                text,
+                "| {} |\n|---|---|--:|--:|--:|--:|---|",
+                Self::HEADS.join(" | ")
+            );
+            for row in rows {
+                let _ = writeln!(text, "| {} |", row.join(" | "));
+            }
+            text.push_str("\nB/A is time over time in the same round: above 1, B is slower.\n\n");
+        }
+        text + &self.summary().replace('\n', "  \n")
+    }
+}
+
+fn percent(x: f64) -> String {
+    if x.is_finite() {
+        format!("{:.1} %", 100.0 * x)
+    } else {
+        "none".into()
+    }
+}

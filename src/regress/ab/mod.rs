@@ -1,0 +1,84 @@
+//! Two builds in one sitting, in turns: the gate that a noisy machine can't fool.
+//!
+//! # How it measures
+//!
+//! * Each build is driven as a process of its own ([`worker`]), on the same pinned cores; who isn't asked
+//!   waits for its input.
+//! * A *round* visits every pair of layer and variant in shuffled order and takes four samples of each:
+//!   `A B B A`, or `B A A B` as a coin falls, so that a clock that drifts doesn't favour a side.
+//! * A *block* is some rounds with fresh processes on both sides, started in the order that a coin chose.
+//!   Where the system puts a process's memory may cost it some percent for as long as it lives (Mytkowicz et
+//!   al. 2009; Kalibera and Jones 2013): one process against another, however long, compares that. So a block
+//!   counts as one observation: the median of its rounds' ratios.
+//! * At least [`BLOCKS`] blocks. Both sides have the peak of the round in common, so it cancels in their
+//!   ratio; it is kept to show what the machine did meanwhile.
+//!
+//! # How it judges
+//!
+//! [`verdict`]: an exact distribution-free test over the blocks, Holm's control of the chance of any false
+//! alarm, an effect above the noise measured on the spot; then the same again for what alarmed, in fresh
+//! processes. [`layout`]: an alarm whose hot code is the same in both builds isn't the source's.
+
+pub mod client;
+pub mod gate;
+pub mod layout;
+pub mod protocol;
+pub mod revision;
+pub mod rounds;
+pub mod verdict;
+pub mod worker;
+
+use serde::{Deserialize, Serialize};
+
+/// The least number of blocks. Nine pairs can't reach p = .01 / 60 by any distribution-free test, 13 can
+/// if all of them agree; with 24 a few may be disturbed.
+pub const BLOCKS: usize = 24;
+
+/// Fewer are no gate at all.
+pub const FEWEST_BLOCKS: usize = 20;
+
+/// What is compared: one variant on one problem.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// The problem's text form.
+    pub problem: String,
+    /// `<algorithm>/<isa>/<st|mt>`.
+    pub variant: String,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl std::fmt::Display for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = if self.threads == 1 { "" } else { "s" };
+        let Pair {
+            problem,
+            variant,
+            threads,
+        } = self;
+        write!(f, "{variant} on {problem}, {threads} thread{plural}")
+    }
+}
+
+/// The rounds of one pair in one block. Logarithms, so that a slow-down and its opposite are as large.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rounds {
+    /// ln of B's time over A's, of each round: the mean of two samples each.
+    pub ratio: Vec<f64>,
+    /// ln of A's later sample over A's earlier one, of each round: A against itself.
+    pub halves: Vec<f64>,
+    /// Median time of a run of A.
+    pub a_ns: f64,
+}
+
+/// Some rounds with fresh processes on both sides.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Of each pair, in the order of the pairs.
+    pub pairs: Vec<Rounds>,
+    /// The FMA peak of each round, GFLOP/s, on the instruction set and threads of the first pair.
+    pub peaks: Vec<f64>,
+}

@@ -1,0 +1,316 @@
+//! Checks both builds, and takes their samples in turns.
+
+use super::client::{Answer, Client, Planned, Side};
+use super::{BLOCKS, Block, FEWEST_BLOCKS, Pair, Rounds};
+use crate::stats::median;
+use anyhow::{Result, bail};
+use convroof_kernels::data::Rng;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A sample repeats runs until it takes this long.
+const SAMPLE_NS: f64 = 1.5e6;
+
+/// A result that differs from the reference, or from itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(pub String);
+
+/// Ctrl-C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped before there was a result; nothing is left behind")]
+pub struct Stopped;
+
+/// Both sides, and what chance decides.
+pub struct Sitting<'a> {
+    /// The base.
+    pub a: &'a Side,
+    /// The candidate.
+    pub b: &'a Side,
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+    /// Who starts, who is first, in which order.
+    pub rng: Rng,
+}
+
+/// What both builds can do, and do right.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// To be compared, a problem's variants together.
+    pub pairs: Vec<Pair>,
+    /// Hashes of the outputs of A and of B, which were compared with the reference.
+    outputs: Vec<[String; 2]>,
+    /// What one side alone can do: the side's letter, the pair, and the other's reason.
+    pub missing: Vec<(char, Pair, String)>,
+    /// A build without optimisation.
+    pub debug: bool,
+}
+
+/// Memory of this machine; none if it can't be told.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+impl Sitting<'_> {
+    fn halt(&self) -> Result<()> {
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(Stopped.into());
+        }
+        Ok(())
+    }
+
+    fn coin(&mut self) -> bool {
+        self.rng.bits() & 1 == 1
+    }
+
+    fn shuffle<T>(&mut self, list: &mut [T]) {
+        for i in (1..list.len()).rev() {
+            list.swap(i, self.rng.below(i + 1));
+        }
+    }
+
+    /// Compares every pair's output with the reference, in both builds.
+    ///
+    /// # Errors
+    /// [`Wrong`] where one is wrong; else when a worker is in trouble, or memory is too small.
+    pub fn check(&self, wanted: &[Pair], mut progress: impl FnMut(&Pair)) -> Result<Checked> {
+        let mut answers = Vec::new();
+        let mut debug = false;
+        for side in [self.a, self.b] {
+            let mut client = Client::start(side)?;
+            debug |= client.debug;
+            let (mut own, mut bytes) = (Vec::new(), 0);
+            for pair in wanted {
+                self.halt()?;
+                progress(pair);
+                let answer = client.plan(pair, true)?;
+                if let Answer::Wrong(reason) = &answer {
+                    let (letter, label) = (side.letter, &side.label);
+                    return Err(
+                        Wrong(format!("{letter} ({label}) is wrong: {pair}: {reason}")).into(),
+                    );
+                }
+                if let Answer::Planned(planned) = &answer {
+                    bytes += planned.bytes;
+                }
+                // Both sides will hold all of it.
+                if let Some(memory) = memory().filter(|m| bytes > *m) {
+                    bail!(
+                        "the pairs need more than 2 x {} GB, {} GB are free: choose fewer with --layer, --variant or --batch",
+                        bytes >> 30,
+                        memory >> 30
+                    );
+                }
+                own.push(answer);
+            }
+            answers.push(own);
+        }
+        let mut checked = Checked {
+            debug,
+            ..Checked::default()
+        };
+        let [a, b] = &answers[..] else { unreachable!() };
+        for ((pair, a), b) in wanted.iter().zip(a).zip(b) {
+            match (a, b) {
+                (Answer::Planned(a), Answer::Planned(b)) => {
+                    checked.pairs.push(pair.clone());
+                    checked.outputs.push([a.output.clone(), b.output.clone()]);
+                }
+                (Answer::Planned(_), Answer::Refused(why)) => {
+                    checked.missing.push(('A', pair.clone(), why.clone()));
+                }
+                (Answer::Refused(why), Answer::Planned(_)) => {
+                    checked.missing.push(('B', pair.clone(), why.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Blocks of some of the checked pairs, as many as a gate wants, in `time`; `injected` is what B is
+    /// slowed down by, a fraction for each of them.
+    ///
+    /// # Errors
+    /// When the time is too short for a gate; [`Stopped`]; [`Wrong`]; when a worker is in trouble.
+    pub fn blocks(
+        &mut self,
+        checked: &Checked,
+        which: &[usize],
+        injected: &[f64],
+        time: Duration,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<Block>> {
+        let start = Instant::now();
+        let mut blocks = vec![self.block(checked, which, injected, start)?];
+        // The first had one round: its time is the least that a block takes.
+        let least = start.elapsed();
+        let fit = (time.as_secs_f64() / least.as_secs_f64()) as usize;
+        if fit < FEWEST_BLOCKS {
+            return Err(TooShort {
+                pairs: which.len(),
+                needs: least * FEWEST_BLOCKS as u32,
+            }
+            .into());
+        }
+        // Too little time for rounds is better spent on blocks: they are what counts.
+        let count = BLOCKS.min(fit);
+        for i in 1..count {
+            progress(i, count);
+            let until = start + time.mul_f64((i + 1) as f64 / count as f64);
+            blocks.push(self.block(checked, which, injected, until)?);
+        }
+        Ok(blocks)
+    }
+
+    fn block(
+        &mut self,
+        checked: &Checked,
+        which: &[usize],
+        injected: &[f64],
+        until: Instant,
+    ) -> Result<Block> {
+        let b_first = self.coin();
+        let first = Client::start(if b_first { self.b } else { self.a })?;
+        let second = Client::start(if b_first { self.a } else { self.b })?;
+        let mut clients = if b_first {
+            [second, first]
+        } else {
+            [first, second]
+        };
+        let plans = self.plan(checked, which, &mut clients)?;
+        let mut runs = vec![1; which.len()];
+        let mut a_ns = vec![0.0; which.len()];
+        // Warms everything up once more, and tells how long a sample is.
+        for (i, [a, _]) in plans.iter().enumerate() {
+            runs[i] = ((SAMPLE_NS / a.ns.max(100.0)) as usize).clamp(1, 10_000);
+            a_ns[i] = clients[0].time(a.plan, runs[i], 0.0)?;
+        }
+        let mut block = Block {
+            pairs: vec![Rounds::default(); which.len()],
+            peaks: Vec::new(),
+        };
+        let mut times = vec![Vec::new(); which.len()];
+        let mut order: Vec<usize> = (0..which.len()).collect();
+        loop {
+            let start = Instant::now();
+            block
+                .peaks
+                .push(shorten(clients[0].peak(plans[0][0].plan)?, 10.0));
+            self.shuffle(&mut order);
+            for &i in &order {
+                self.halt()?;
+                let delay = injected[i] * a_ns[i];
+                let turns = if self.coin() {
+                    [1, 0, 0, 1]
+                } else {
+                    [0, 1, 1, 0]
+                };
+                let mut taken = [Vec::new(), Vec::new()];
+                for side in turns {
+                    let delay = if side == 1 { delay } else { 0.0 };
+                    let plan = plans[i][side].plan;
+                    taken[side].push(clients[side].time(plan, runs[i], delay)?);
+                }
+                let [a, b] = taken;
+                a_ns[i] = (a[0] + a[1]) / 2.0;
+                times[i].push(a_ns[i]);
+                let rounds = &mut block.pairs[i];
+                // Hundredths of a permille are far below the noise.
+                rounds
+                    .ratio
+                    .push(shorten(((b[0] + b[1]) / (a[0] + a[1])).ln(), 1e5));
+                rounds.halves.push(shorten((a[1] / a[0]).ln(), 1e5));
+            }
+            let round = start.elapsed();
+            if Instant::now() + round.mul_f64(0.7) >= until {
+                break;
+            }
+        }
+        for (rounds, times) in block.pairs.iter_mut().zip(&times) {
+            rounds.a_ns = shorten(median(times).unwrap_or(0.0), 10.0);
+        }
+        self.verify(checked, which, &mut clients, &plans)?;
+        Ok(block)
+    }
+
+    /// Makes the pairs ready on both sides, in the same order: problems shuffled, so that memory is laid out
+    /// anew, a problem's variants together.
+    fn plan(
+        &mut self,
+        checked: &Checked,
+        which: &[usize],
+        clients: &mut [Client; 2],
+    ) -> Result<Vec<[Planned; 2]>> {
+        let mut problems: Vec<&str> = Vec::new();
+        for &i in which {
+            let problem = checked.pairs[i].problem.as_str();
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        self.shuffle(&mut problems);
+        let mut plans: Vec<Option<[Planned; 2]>> = vec![None; which.len()];
+        for problem in problems {
+            for (place, &i) in which.iter().enumerate() {
+                let pair = &checked.pairs[i];
+                if pair.problem != problem {
+                    continue;
+                }
+                self.halt()?;
+                let mut both = Vec::new();
+                for (side, client) in clients.iter_mut().enumerate() {
+                    match client.plan(pair, false)? {
+                        Answer::Planned(p) if p.output == checked.outputs[i][side] => both.push(p),
+                        _ => return Err(self.changed(side, pair)),
+                    }
+                }
+                plans[place] = both.try_into().ok();
+            }
+        }
+        Ok(plans.into_iter().flatten().collect())
+    }
+
+    /// What was timed is what was checked: the outputs are the same bits.
+    fn verify(
+        &self,
+        checked: &Checked,
+        which: &[usize],
+        clients: &mut [Client; 2],
+        plans: &[[Planned; 2]],
+    ) -> Result<()> {
+        for (plans, &i) in plans.iter().zip(which) {
+            for side in 0..2 {
+                if clients[side].output(plans[side].plan)? != checked.outputs[i][side] {
+                    return Err(self.changed(side, &checked.pairs[i]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, side: usize, pair: &Pair) -> anyhow::Error {
+        let side = [self.a, self.b][side];
+        let (letter, label) = (side.letter, &side.label);
+        Wrong(format!(
+            "{letter} ({label}) is wrong: {pair}: its output differs from what the same run gave before"
+        ))
+        .into()
+    }
+}
+
+/// The time doesn't do for a gate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pairs} pairs in {FEWEST_BLOCKS} blocks take {needs:?} at least")]
+pub struct TooShort {
+    /// How many pairs.
+    pub pairs: usize,
+    /// What they need.
+    pub needs: Duration,
+}
+
+fn shorten(x: f64, digits: f64) -> f64 {
+    (x * digits).round() / digits
+}

@@ -1,0 +1,239 @@
+//! What the blocks say. Pure.
+
+use super::Block;
+use crate::stats::median;
+use crate::stats::paired::{holm, shift, shift_error, signed_rank};
+use serde::Serialize;
+
+/// The chance of any false alarm among all pairs, before what alarmed is tried again.
+pub const ALPHA: f64 = 0.01;
+/// A smaller slow-down is none.
+pub const LEAST: f64 = 0.02;
+/// So many times the noise must an effect be.
+pub const NOISES: f64 = 3.0;
+
+/// What the blocks have of one pair: an observation each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// ln of B's time over A's.
+    pub effects: Vec<f64>,
+    /// ln of A's time over A's own.
+    pub halves: Vec<f64>,
+}
+
+impl Evidence {
+    /// Of the pair with this number.
+    pub fn of(blocks: &[Block], pair: usize) -> Self {
+        let of = |rounds: fn(&super::Rounds) -> &[f64]| {
+            let medians = blocks.iter().map(|b| median(rounds(&b.pairs[pair])));
+            medians.flatten().collect()
+        };
+        Evidence {
+            effects: of(|r| &r.ratio),
+            halves: of(|r| &r.halves),
+        }
+    }
+
+    /// Standard error of the effect: what the blocks scatter, or what A scatters against itself if that is
+    /// more.
+    pub fn noise(&self) -> f64 {
+        let error = |x: &[f64]| shift_error(x).unwrap_or(f64::INFINITY);
+        error(&self.effects).max(error(&self.halves))
+    }
+
+    /// The smallest effect that counts.
+    fn threshold(&self) -> f64 {
+        LEAST.ln_1p().max(NOISES * self.noise())
+    }
+}
+
+/// Which way a pair went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// B is slower.
+    Slower,
+    /// Nothing that this budget can find.
+    None,
+    /// B is faster.
+    Faster,
+}
+
+/// What was found of one pair. Effects are B's time over A's, less one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Above 0 B is slower.
+    pub effect: f64,
+    /// Holm's p of the hypothesis that B is no slower.
+    pub p_slower: f64,
+    /// Holm's p of the hypothesis that B is no faster.
+    pub p_faster: f64,
+    /// Standard error of the effect.
+    pub noise: f64,
+    /// The smallest slow-down that these blocks would have shown.
+    pub finds: f64,
+    /// The verdict.
+    pub change: Change,
+}
+
+/// Judges every pair, each in the light of how many there are.
+pub fn judge(evidence: &[Evidence]) -> Vec<Finding> {
+    let p: Vec<f64> = evidence.iter().map(|e| signed_rank(&e.effects)).collect();
+    let slower = holm(&p);
+    let p: Vec<f64> = evidence
+        .iter()
+        .map(|e| signed_rank(&negative(&e.effects)))
+        .collect();
+    let faster = holm(&p);
+    let findings = evidence.iter().zip(slower.into_iter().zip(faster));
+    findings
+        .map(|(e, (p_slower, p_faster))| {
+            let effect = shift(&e.effects).unwrap_or(0.0);
+            let threshold = e.threshold();
+            let change = if p_slower <= ALPHA && effect >= threshold {
+                Change::Slower
+            } else if p_faster <= ALPHA && -effect >= threshold {
+                Change::Faster
+            } else {
+                Change::None
+            };
+            Finding {
+                effect: effect.exp_m1(),
+                p_slower,
+                p_faster,
+                noise: e.noise(),
+                finds: finds(e, evidence.len()),
+                change,
+            }
+        })
+        .collect()
+}
+
+fn negative(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|v| -v).collect()
+}
+
+/// The smallest slow-down that would have been found, had these very blocks come with it: they are centred,
+/// and moved until the verdict changes. Among `pairs` pairs none of which is any worse. A slow-down of this
+/// size is found half the time. Infinite if none is.
+pub fn finds(evidence: &Evidence, pairs: usize) -> f64 {
+    let centre = shift(&evidence.effects).unwrap_or(0.0);
+    let found = |by: f64| {
+        let moved: Vec<f64> = evidence.effects.iter().map(|x| x - centre + by).collect();
+        signed_rank(&moved) * pairs as f64 <= ALPHA
+    };
+    let (mut low, mut high) = (evidence.threshold(), 2.0);
+    if !found(high) || low > high {
+        return f64::INFINITY;
+    }
+    if found(low) {
+        return low.exp_m1();
+    }
+    while high - low > 1e-4 {
+        let middle = (low + high) / 2.0;
+        if found(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high.exp_m1()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::regress::ab::BLOCKS;
+    use convroof_kernels::data::{Fill, Rng};
+
+    /// Blocks that scatter by some percent about a slow-down.
+    fn evidence(rng: &mut Rng, slow_down: f64, scatter: f64) -> Evidence {
+        let mut noise = |sigma: f64| -> Vec<f64> {
+            let unit = rng.vec(Fill::Gaussian, BLOCKS);
+            unit.iter().map(|x| sigma * f64::from(*x)).collect()
+        };
+        Evidence {
+            effects: noise(scatter)
+                .iter()
+                .map(|x| x + slow_down.ln_1p())
+                .collect(),
+            halves: noise(scatter / 2.0),
+        }
+    }
+
+    fn gate(seed: u64, slow: &[(usize, f64)], scatter: f64) -> Vec<Finding> {
+        let mut rng = Rng::new(seed);
+        let mut all: Vec<_> = (0..60).map(|_| evidence(&mut rng, 0.0, scatter)).collect();
+        for &(pair, by) in slow {
+            all[pair] = evidence(&mut rng, by, scatter);
+        }
+        judge(&all)
+    }
+
+    fn slower(findings: &[Finding]) -> Vec<usize> {
+        let all = findings.iter().enumerate();
+        all.filter(|(_, f)| f.change == Change::Slower)
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    #[test]
+    fn a_slow_kernel_is_named_and_no_other() {
+        let findings = gate(1, &[(17, 0.05)], 0.02);
+        assert_eq!(slower(&findings), [17]);
+        assert!(
+            (findings[17].effect - 0.05).abs() < 0.02,
+            "{:?}",
+            findings[17]
+        );
+        assert!(findings.iter().all(|f| f.change != Change::Faster));
+        let faster = gate(1, &[(3, -0.06)], 0.02);
+        assert_eq!(faster[3].change, Change::Faster);
+        assert_eq!(slower(&faster), [0; 0]);
+    }
+
+    #[test]
+    fn noise_alone_is_silent() {
+        let alarms = (0..100).filter(|&seed| !slower(&gate(seed, &[], 0.05)).is_empty());
+        assert_eq!(alarms.count(), 0);
+    }
+
+    #[test]
+    fn what_is_too_small_for_the_noise_does_not_count() {
+        // Every block agrees, but 1 % is below the least effect.
+        assert_eq!(slower(&gate(1, &[(5, 0.01)], 0.001)), [0; 0]);
+        // 5 % where A differs from itself by as much.
+        let mut rng = Rng::new(9);
+        let mut loud = evidence(&mut rng, 0.05, 0.001);
+        loud.halves = evidence(&mut rng, 0.0, 0.2).effects;
+        assert_eq!(judge(&[loud])[0].change, Change::None);
+    }
+
+    #[test]
+    fn what_it_finds_is_found_half_the_time() {
+        let predicted = gate(2, &[], 0.03)
+            .iter()
+            .map(|f| f.finds)
+            .collect::<Vec<_>>();
+        let predicted = crate::stats::median(&predicted).expect("some");
+        assert!(predicted > LEAST && predicted < 0.06, "{predicted}");
+        let found = (0..200)
+            .filter(|&seed| slower(&gate(seed, &[(0, predicted)], 0.03)).contains(&0))
+            .count();
+        assert!((60..=150).contains(&found), "{found} of 200");
+    }
+
+    #[test]
+    fn few_blocks_find_nothing() {
+        let few = Evidence {
+            effects: vec![0.5; 9],
+            halves: vec![0.0; 9],
+        };
+        let judged = judge(&vec![few; 60]);
+        assert!(
+            judged
+                .iter()
+                .all(|f| f.change == Change::None && f.finds.is_infinite())
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! A build's side of the pipe: makes plans, and takes a sample when it is asked for one.
+
+use super::protocol::{PROTOCOL, Reply, Request, hear, say};
+use crate::machine::Topology;
+use crate::machine::calibration::peak_probe;
+use crate::machine::pool::Workers;
+use crate::measure::{Candidate, Contestant, Kernel, refuse_huge};
+use anyhow::{Context, Result, anyhow};
+use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::data::Fill;
+use convroof_kernels::instance::Deviation;
+use convroof_kernels::registry::{Threading, VariantId};
+use convroof_kernels::{Isa, Problem, Registry, reference};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+/// How long a look at the peak takes.
+const PEAK: Duration = Duration::from_micros(500);
+
+/// Serves a registry's kernels until the input ends.
+///
+/// # Errors
+/// When the pipe breaks.
+pub fn serve(registry: &Registry, mut from: impl BufRead, mut to: impl Write) -> Result<()> {
+    let variants = registry.variants(&Isa::REAL).into_iter();
+    let here = variants.filter(|v| v.isa.detect().is_some());
+    let hello = Reply::Hello {
+        protocol: PROTOCOL,
+        variants: here.map(|v| v.id().to_string()).collect(),
+        debug: cfg!(debug_assertions),
+    };
+    say(&mut to, &hello)?;
+    let mut worker = Worker {
+        registry,
+        topology: Topology::detect(),
+        pools: BTreeMap::new(),
+        data: None,
+        plans: Vec::new(),
+    };
+    while let Some(request) = hear(&mut from)? {
+        let reply = worker.answer(request);
+        let reply = reply.unwrap_or_else(|error| Reply::Failed {
+            reason: format!("{error:#}"),
+        });
+        say(&mut to, &reply)?;
+    }
+    Ok(())
+}
+
+struct Worker<'a> {
+    registry: &'a Registry,
+    topology: Topology,
+    pools: BTreeMap<usize, Workers>,
+    /// Of the problem that was planned last: its variants come one after the other.
+    data: Option<Operands>,
+    plans: Vec<Ready>,
+}
+
+/// Two sets of inputs with the same weights, and what should come out of the second once it was asked for.
+struct Operands {
+    problem: Problem,
+    warm_up: Data,
+    data: Data,
+    expected: Option<Vec<f64>>,
+}
+
+struct Ready {
+    kernel: Kernel,
+    contestant: Box<dyn Contestant>,
+}
+
+impl Worker<'_> {
+    fn answer(&mut self, request: Request) -> Result<Reply> {
+        match request {
+            Request::Plan {
+                problem,
+                variant,
+                threads,
+                check,
+            } => self.plan(&problem, &variant, threads, check),
+            Request::Time {
+                plan,
+                runs,
+                delay_ns,
+            } => {
+                let (ready, workers) = self.ready(plan)?;
+                let ns = ready.contestant.sample(runs, workers)?;
+                Ok(Reply::Took {
+                    ns: ns + lose(delay_ns * runs as f64) / runs as f64,
+                })
+            }
+            Request::Peak { plan } => {
+                let (ready, workers) = self.ready(plan)?;
+                let isa = ready.kernel.variant.isa;
+                let token = isa.detect().ok_or_else(|| anyhow!(isa.missing_reason()))?;
+                Ok(Reply::Peak {
+                    gflops: peak_probe(workers, token, PEAK),
+                })
+            }
+            Request::Output { plan } => {
+                let (ready, workers) = self.ready(plan)?;
+                let output = hash(&ready.contestant.output(workers)?);
+                Ok(Reply::Output { output })
+            }
+            Request::Linger { plan, ms } => {
+                let (ready, workers) = self.ready(plan)?;
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(ms) {
+                    ready.contestant.run(1, workers);
+                }
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn ready(&mut self, plan: usize) -> Result<(&mut Ready, &Workers)> {
+        let ready = self.plans.get_mut(plan).context("no such plan")?;
+        let workers = &self.pools[&ready.kernel.threads];
+        Ok((ready, workers))
+    }
+
+    fn plan(&mut self, problem: &str, variant: &str, threads: usize, check: bool) -> Result<Reply> {
+        let refused = |reason: String| Ok(Reply::Refused { reason });
+        // Another build may have variants and problems that this one hasn't.
+        let problem: Problem = match problem.parse() {
+            Ok(problem) => problem,
+            Err(error) => return refused(format!("{error}")),
+        };
+        let id: Result<VariantId, _> = variant.parse();
+        let variant = match id.and_then(|id| self.registry.find(&id)) {
+            Ok(variant) => variant,
+            Err(error) => return refused(error),
+        };
+        if (variant.threading == Threading::St) != (threads == 1) {
+            return refused("st variants run on 1 thread, mt variants on 2 or more".into());
+        }
+        refuse_huge(&problem)?;
+        if !self.pools.contains_key(&threads) {
+            self.pools
+                .insert(threads, Workers::new(&self.topology, threads)?);
+        }
+        let workers = &self.pools[&threads];
+        let kernel = Kernel { variant, threads };
+        let mut contestant = match kernel.plan(&problem, &self.topology) {
+            Ok(contestant) => contestant,
+            Err(reason) => return refused(reason),
+        };
+        let operands = match &mut self.data {
+            Some(operands) if operands.problem == problem => operands,
+            other => {
+                let warm_up = Data::new(&problem, Fill::Uniform, 1);
+                other.insert(Operands {
+                    problem,
+                    data: warm_up.with_other_inputs(Fill::Uniform, 2),
+                    warm_up,
+                    expected: None,
+                })
+            }
+        };
+        // Warm up on other inputs than those whose results are looked at.
+        contestant.load(operands.warm_up.operands(), false, workers)?;
+        contestant.sample(1, workers)?;
+        contestant.load(operands.data.operands(), true, workers)?;
+        let ns = contestant.sample(1, workers)?;
+        let output = contestant.output(workers)?;
+        if check {
+            let data = &operands.data;
+            let expected = operands.expected.get_or_insert_with(|| {
+                workers.install(|exec| reference::compute(&problem, data.operands(), exec))
+            });
+            if let Err(reason) = compare(&kernel, &problem, &output, expected) {
+                return Ok(Reply::Wrong { reason });
+            }
+        }
+        let facts = contestant.facts();
+        self.plans.push(Ready { kernel, contestant });
+        Ok(Reply::Planned {
+            ns,
+            bytes: (facts.working_set_bytes + facts.workspace_bytes) as u64,
+            output: hash(&output),
+        })
+    }
+}
+
+fn compare(
+    kernel: &Kernel,
+    problem: &Problem,
+    output: &[f32],
+    expected: &[f64],
+) -> Result<(), String> {
+    let deviation = Deviation::between(output, expected);
+    let magnitude = Fill::Uniform.magnitude();
+    let allowed = tolerance(kernel.accuracy(), problem, magnitude, deviation.largest);
+    if deviation.max.is_nan() || deviation.max > allowed {
+        return Err(format!(
+            "max |error| / max |reference| is {:.2e}, allowed {allowed:.2e}",
+            deviation.max
+        ));
+    }
+    Ok(())
+}
+
+/// A hash of the bits. NaNs of poison among them change it.
+fn hash(output: &[f32]) -> String {
+    let mut hasher = DefaultHasher::new();
+    output.iter().for_each(|x| hasher.write_u32(x.to_bits()));
+    format!("{:016x}", hasher.finish())
+}
+
+/// Loses so many nanoseconds on the clock that samples are taken with, and says how many it were.
+fn lose(ns: f64) -> f64 {
+    if ns <= 0.0 {
+        return 0.0;
+    }
+    let start = Instant::now();
+    loop {
+        let lost = start.elapsed().as_nanos() as f64;
+        if lost >= ns {
+            return lost;
+        }
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,176 @@
+//! One record against another.
+//!
+//! Compared are fractions of the peak measured in the same rounds, not bare times: clocks and
+//! neighbours differ from day to day, and the peak with them. A ratio is A's normalised time over B's:
+//! above 1 B is faster.
+
+use crate::record::{Measurement, Run};
+use crate::stats::{geometric_mean, median};
+use serde::Serialize;
+
+/// One variant on one problem in both records.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The problem's text form.
+    pub problem: String,
+    /// The variant.
+    pub variant: String,
+    /// Threads.
+    pub threads: usize,
+    /// Median time in A.
+    pub a_ns: f64,
+    /// Median time in B.
+    pub b_ns: f64,
+    /// Normalised time in A over that in B: above 1 B is faster.
+    pub ratio: f64,
+    /// Whether the times were normalised: false where a record has no peak beside its samples.
+    pub normalised: bool,
+    /// B is slower by more than the threshold.
+    pub slower: bool,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparisons {
+    /// What both have.
+    pub rows: Vec<Comparison>,
+    /// What only A has.
+    pub only_a: Vec<String>,
+    /// What only B has.
+    pub only_b: Vec<String>,
+    /// Of all ratios.
+    pub geometric_mean: Option<f64>,
+}
+
+/// Why two records aren't compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unlike(String);
+
+/// Compares; `threshold` is the least slow-down that counts (0.05: 5 %).
+///
+/// # Errors
+/// When the records are of different machines or conditions, unless `force`d.
+pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparisons, Unlike> {
+    if !force {
+        if a.fingerprint.id != b.fingerprint.id {
+            return Err(Unlike(format!(
+                "the records are of different machines ({} and {}): measure both on one, or use --force",
+                a.fingerprint.id, b.fingerprint.id
+            )));
+        }
+        if a.conditions.interleaved != b.conditions.interleaved {
+            return Err(Unlike(
+                "one record was measured in interleaved rounds, the other not: measure both alike, or use --force".into(),
+            ));
+        }
+    }
+    let mut result = Comparisons {
+        rows: vec![],
+        only_a: vec![],
+        only_b: vec![],
+        geometric_mean: None,
+    };
+    for x in &a.measurements {
+        match b.measurements.iter().find(|y| same(x, y)) {
+            Some(y) => result.rows.extend(compare_one(x, y, threshold)),
+            None => result.only_a.push(name(x)),
+        }
+    }
+    let missing = b
+        .measurements
+        .iter()
+        .filter(|y| !a.measurements.iter().any(|x| same(x, y)));
+    result.only_b = missing.map(name).collect();
+    let ratios: Vec<f64> = result.rows.iter().map(|r| r.ratio).collect();
+    result.geometric_mean = geometric_mean(&ratios);
+    Ok(result)
+}
+
+fn same(x: &Measurement, y: &Measurement) -> bool {
+    (&x.problem, &x.variant, x.threads, &x.cache) == (&y.problem, &y.variant, y.threads, &y.cache)
+}
+
+fn name(m: &Measurement) -> String {
+    format!("{} {} on {} threads", m.problem, m.variant, m.threads)
+}
+
+fn compare_one(x: &Measurement, y: &Measurement, threshold: f64) -> Option<Comparison> {
+    // Time in units of what the peak would have done meanwhile; bare where one record has no peak
+    // beside its samples, as a criterion run: a normalised and a bare time don't compare.
+    let bare = x.peak_gflops.is_empty() || y.peak_gflops.is_empty();
+    let cost = |m: &Measurement| {
+        if bare {
+            return median(&m.samples_ns);
+        }
+        let products = m.samples_ns.iter().zip(&m.peak_gflops);
+        median(&products.map(|(t, peak)| t * peak).collect::<Vec<_>>())
+    };
+    let ratio = cost(x)? / cost(y)?;
+    Some(Comparison {
+        problem: x.problem.clone(),
+        variant: x.variant.clone(),
+        threads: x.threads,
+        a_ns: median(&x.samples_ns)?,
+        b_ns: median(&y.samples_ns)?,
+        ratio,
+        normalised: !bare,
+        slower: ratio < 1.0 / (1.0 + threshold),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn a_slower_clock_is_not_a_slower_kernel() {
+        let (a, mut b) = (sample(), sample());
+        for m in &mut b.measurements {
+            m.samples_ns.iter_mut().for_each(|t| *t *= 1.25);
+            m.peak_gflops.iter_mut().for_each(|p| *p /= 1.25);
+        }
+        let result = compare(&a, &b, 0.05, false).expect("alike");
+        assert!((result.rows[0].ratio - 1.0).abs() < 1e-9 && !result.rows[0].slower);
+    }
+
+    #[test]
+    fn a_slower_kernel_is_named() {
+        let (a, mut b) = (sample(), sample());
+        b.measurements[0]
+            .samples_ns
+            .iter_mut()
+            .for_each(|t| *t *= 1.2);
+        let result = compare(&a, &b, 0.05, false).expect("alike");
+        assert!(result.rows[0].slower);
+        assert!((result.geometric_mean.expect("a ratio") - 1.0 / 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_peak_on_both_sides_bare_times_are_compared() {
+        let (a, mut b) = (sample(), sample());
+        b.measurements[0].peak_gflops.clear();
+        let row = &compare(&a, &b, 0.05, false).expect("alike").rows[0];
+        assert!((row.ratio - 1.0).abs() < 1e-9 && !row.normalised);
+    }
+
+    #[test]
+    fn what_is_missing_is_listed_and_unlike_machines_are_refused() {
+        let (a, mut b) = (sample(), sample());
+        b.measurements[0].variant = "im2col/avx2/st".into();
+        let result = compare(&a, &b, 0.05, false).expect("alike");
+        assert_eq!(
+            (result.rows.len(), result.only_a.len(), result.only_b.len()),
+            (0, 1, 1)
+        );
+        b.fingerprint.id = "other".into();
+        assert!(
+            compare(&a, &b, 0.05, false)
+                .expect_err("unlike")
+                .to_string()
+                .contains("--force")
+        );
+        assert!(compare(&a, &b, 0.05, true).is_ok());
+    }
+}
