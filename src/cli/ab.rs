@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
     candidate: Option<String>,
     #[command(flatten)]
-    pub(super) what: What,
+    what: What,
     /// Seconds of measuring; builds and checks come before
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     budget: f64,
@@ -134,7 +134,7 @@ pub(super) fn seed() -> u64 {
 }
 
 /// A wrong result is found wanting, where trouble is bad input.
-fn failed(error: anyhow::Error) -> anyhow::Error {
+pub(super) fn failed(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Wrong>() {
         Some(Wrong(text)) => Failed(text.clone()).into(),
         None => error,
@@ -315,19 +315,20 @@ impl Shown<'_> {
             }
         }
         text.pop();
-        let finds: Vec<f64> = self.judged.iter().map(|j| j.finding.finds).collect();
+        let finds = |j: &Judged| j.finds.unwrap_or(f64::INFINITY);
+        let all: Vec<f64> = self.judged.iter().map(finds).collect();
         let worst = self
             .judged
             .iter()
-            .max_by(|x, y| x.finding.finds.total_cmp(&y.finding.finds));
-        if let (Some(median), Some(worst)) = (median(&finds), worst) {
+            .max_by(|x, y| finds(x).total_cmp(&finds(y)));
+        if let (Some(median), Some(worst)) = (median(&all), worst) {
             let _ = write!(
                 text,
                 ".\nThe smallest slow-down that {:.0} s find here half the time: {} (median of the pairs), {} ({}).\n\
                  An alarm has a chance of {ALPHA} in all, is at least {:.0} % and {NOISES} times the noise, and is found twice.\n",
                 self.budget,
                 percent(median),
-                percent(worst.finding.finds),
+                percent(finds(worst)),
                 worst.pair,
                 100.0 * LEAST,
             );

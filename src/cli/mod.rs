@@ -1,10 +1,12 @@
 //! The command line: a file a subcommand.
 
 mod ab;
+mod audit;
 mod bench;
 mod calibrate;
 mod check;
 mod compare;
+mod counts;
 mod exec;
 mod list;
 mod net;
@@ -14,6 +16,7 @@ mod progress;
 mod report;
 mod run;
 mod select;
+mod track;
 mod tune;
 mod worker;
 
@@ -50,6 +53,8 @@ enum Command {
     Report(report::Args),
     /// Has a change made a kernel slower? Two builds in turns, in one sitting: exit code 1 if so
     Ab(ab::Args),
+    /// How often does ab alarm falsely here, and what does it find?
+    Audit(audit::Args),
     /// Compare two records of one machine
     Compare(compare::Args),
     /// Run whole networks, verified: where their time goes
@@ -58,6 +63,13 @@ enum Command {
     Tune(tune::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
+    /// Add a run to its machine's history, and look for steps in it
+    Track(track::Args),
+    /// Numbers that need no clock, against a baseline: exit code 1 if one changed
+    Counts(counts::Args),
+    /// Run what `counts --valgrind` counts
+    #[command(hide = true)]
+    CountRuns,
     /// Take samples when told to on standard input (`ab` does this)
     #[command(hide = true)]
     Worker,
@@ -90,7 +102,11 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Bench(args) => bench::run(registry, &args),
         Command::Report(args) => report::run(&args),
         Command::Ab(args) => ab::run(&args),
+        Command::Track(args) => track::run(&args),
+        Command::Counts(args) => counts::run(registry, &args),
+        Command::CountRuns => crate::regress::counts::valgrind::run_all(registry),
         Command::Worker => worker::run(registry),
+        Command::Audit(args) => audit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Net(args) => net::run(registry, &args),
         Command::Tune(args) => tune::run(registry, &args),

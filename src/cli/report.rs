@@ -88,7 +88,8 @@ pub(super) fn show(run: &Run, target: &Path) -> Result<()> {
     print(&format!("Report: {}\n", target.display()))
 }
 
-fn newest(folder: &Path) -> Result<PathBuf> {
+/// The newest record in a folder.
+pub(super) fn newest(folder: &Path) -> Result<PathBuf> {
     let files = std::fs::read_dir(folder).map_err(|_| {
         anyhow!(
             "there is no record in {}: make one with convroof bench",

@@ -7,6 +7,9 @@
 //! * [`history`]: runs over time, and the steps in them.
 
 pub mod ab;
+pub mod audit;
+pub mod counts;
+pub mod history;
 
 pub mod records;
 

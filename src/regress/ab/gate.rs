@@ -1,7 +1,7 @@
 //! One run of the gate: blocks, verdicts, and what alarmed once more.
 
 use super::rounds::{Checked, Sitting, TooShort};
-use super::verdict::{Change, Evidence, Finding, judge};
+use super::verdict::{Change, Evidence, Finding, finds, judge};
 use super::{Block, Pair, layout};
 use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct Judged {
     /// What all blocks say.
     #[serde(flatten)]
     pub finding: Finding,
+    /// The smallest slow-down that these blocks find half the time; none if they find none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finds: Option<f64>,
     /// What the blocks in fresh processes say, where the others alarmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Finding>,
@@ -126,7 +129,8 @@ fn evidence(blocks: &[Block], pairs: usize) -> Vec<Evidence> {
 
 /// What each pair's measurements come to; whether code is the same isn't looked at.
 pub fn judged(measured: &Measured) -> Vec<Judged> {
-    let findings = judge(&evidence(&measured.blocks, measured.pairs.len()));
+    let evidence_of_all = evidence(&measured.blocks, measured.pairs.len());
+    let findings = judge(&evidence_of_all);
     let confirmed = judge(&evidence(&measured.confirmation, measured.alarms.len()));
     let pairs = measured.pairs.iter().zip(findings).enumerate();
     pairs
@@ -144,6 +148,8 @@ pub fn judged(measured: &Measured) -> Vec<Judged> {
                 pair: pair.clone(),
                 a_ns: crate::stats::median(&times).unwrap_or(0.0),
                 finding,
+                finds: Some(finds(&evidence_of_all[i], measured.pairs.len()))
+                    .filter(|f| f.is_finite()),
                 confirmation,
                 outcome,
             }

@@ -61,16 +61,38 @@ impl std::fmt::Display for Pair {
     }
 }
 
-/// The rounds of one pair in one block. Logarithms, so that a slow-down and its opposite are as large.
+/// The rounds of one pair in one block. Logarithms, so that a slow-down and its opposite are as large; in units
+/// of 10^-5, which are far below the noise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rounds {
     /// ln of B's time over A's, of each round: the mean of two samples each.
-    pub ratio: Vec<f64>,
+    pub ratio: Vec<i32>,
     /// ln of A's later sample over A's earlier one, of each round: A against itself.
-    pub halves: Vec<f64>,
+    pub halves: Vec<i32>,
     /// Median time of a run of A.
     pub a_ns: f64,
+}
+
+impl Rounds {
+    /// Median of the first so many rounds' ratios, as a logarithm.
+    pub fn effect(&self, rounds: usize) -> Option<f64> {
+        middle(&self.ratio, rounds)
+    }
+
+    /// The same of A against itself.
+    pub fn half(&self, rounds: usize) -> Option<f64> {
+        middle(&self.halves, rounds)
+    }
+}
+
+fn middle(units: &[i32], first: usize) -> Option<f64> {
+    let logs: Vec<f64> = units
+        .iter()
+        .take(first)
+        .map(|u| f64::from(*u) / 1e5)
+        .collect();
+    crate::stats::median(&logs)
 }
 
 /// Some rounds with fresh processes on both sides.

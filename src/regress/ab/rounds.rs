@@ -46,6 +46,17 @@ pub struct Checked {
     pub debug: bool,
 }
 
+impl Checked {
+    /// Leaves all but some pairs out, by their numbers.
+    pub fn keep(&mut self, wanted: impl Fn(usize) -> bool) {
+        let numbers = |n: usize| (0..n).map(&wanted).collect::<Vec<bool>>();
+        let mut keep = numbers(self.pairs.len()).into_iter();
+        self.pairs.retain(|_| keep.next() == Some(true));
+        let mut keep = numbers(self.outputs.len()).into_iter();
+        self.outputs.retain(|_| keep.next() == Some(true));
+    }
+}
+
 /// Memory of this machine; none if it can't be told.
 fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -218,11 +229,8 @@ impl Sitting<'_> {
                 a_ns[i] = (a[0] + a[1]) / 2.0;
                 times[i].push(a_ns[i]);
                 let rounds = &mut block.pairs[i];
-                // Hundredths of a permille are far below the noise.
-                rounds
-                    .ratio
-                    .push(shorten(((b[0] + b[1]) / (a[0] + a[1])).ln(), 1e5));
-                rounds.halves.push(shorten((a[1] / a[0]).ln(), 1e5));
+                rounds.ratio.push(units((b[0] + b[1]) / (a[0] + a[1])));
+                rounds.halves.push(units(a[1] / a[0]));
             }
             let round = start.elapsed();
             if Instant::now() + round.mul_f64(0.7) >= until {
@@ -309,6 +317,11 @@ pub struct TooShort {
     pub pairs: usize,
     /// What they need.
     pub needs: Duration,
+}
+
+/// The logarithm of a ratio as [`Rounds`] keeps it.
+fn units(ratio: f64) -> i32 {
+    (1e5 * ratio.ln()).round() as i32
 }
 
 fn shorten(x: f64, digits: f64) -> f64 {

@@ -1,0 +1,285 @@
+//! `convroof audit`
+
+use super::ab::{Blocks, What, check, failed, seed};
+use super::bench::check_budget;
+use super::output::print;
+use super::progress::{Bar, Scratch, stop_flag};
+use crate::machine::{Topology, fingerprint};
+use crate::record::save_text;
+use crate::regress::ab::client::Side;
+use crate::regress::ab::gate::{Measured, measure};
+use crate::regress::ab::revision::Source;
+use crate::regress::ab::rounds::{Checked, Sitting, Stopped};
+use crate::regress::audit::{Draws, EFFECTS, Rate, Report, audit, injections};
+use anyhow::{Context, Result, bail};
+use convroof_kernels::data::Rng;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often does `convroof ab` alarm falsely on this machine, and what does it find? Runs it on this program
+/// against itself, and with slow-downs injected; interrupted, it goes on where it was.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    what: What,
+    /// Pairs of layer and variant, spread over those chosen
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pairs: usize,
+    /// Seconds of measuring for each gate
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    budget: f64,
+    /// Gates of the program against itself, those of earlier calls counted in
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    gates: usize,
+    /// Gates with slow-downs of 1, 2, 5 and 10 % injected into a few pairs
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    slowed: usize,
+    /// Gates drawn from the real ones' blocks
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    draws: usize,
+    /// Folder of results; the audit goes into this machine's
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+/// One real gate on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GateFile {
+    kind: String,
+    schema: u32,
+    fingerprint: String,
+    started: String,
+    revision: Option<String>,
+    budget_s: f64,
+    measured: Measured,
+}
+
+const KIND: &str = "convroof-gate";
+const SCHEMA: u32 = 1;
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    check_budget(Some(args.budget))?;
+    if args.gates == 0 || args.pairs == 0 || args.draws == 0 {
+        bail!("--gates, --pairs and --draws are at least 1");
+    }
+    let topology = Topology::detect();
+    let machine = fingerprint::fingerprint(&topology);
+    let wanted = args.what.wanted(&topology)?;
+    let own = args.results.join(&machine.id);
+    let folder = own.join("audit");
+    let path = |kind: &str, i: usize| folder.join(format!("{kind}-{:02}.json", i + 1));
+    let kinds = [("same", args.gates), ("slowed", args.slowed)];
+    let left: Vec<(&str, usize)> = kinds
+        .into_iter()
+        .flat_map(|(kind, n)| (0..n).map(move |i| (kind, i)))
+        .filter(|(kind, i)| !path(kind, *i).exists())
+        .collect();
+    if !left.is_empty() {
+        let stop = stop_flag();
+        let scratch = Scratch::new()?;
+        let sides = sides(scratch.path(), stop)?;
+        let bar = Bar::new(0, "audit");
+        let mut sitting = Sitting {
+            a: &sides[0],
+            b: &sides[1],
+            stop,
+            rng: Rng::new(seed()),
+        };
+        let checked = spread(check(&sitting, &wanted, &bar)?, args.pairs);
+        for (kind, i) in left {
+            let injected = match kind {
+                "same" => vec![0.0; checked.pairs.len()],
+                _ => injections(checked.pairs.len(), i),
+            };
+            let budget = Duration::from_secs_f64(args.budget);
+            let started = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+            eprintln!(
+                "convroof: {kind} gate {}, {} pairs",
+                i + 1,
+                checked.pairs.len()
+            );
+            let measured = measure(&mut sitting, &checked, &injected, budget, &mut Blocks(&bar));
+            let measured = match measured {
+                Err(error) if error.is::<Stopped>() => {
+                    eprintln!(
+                        "convroof: stopped; the gates that ended are kept, and the same command goes on"
+                    );
+                    break;
+                }
+                other => other.map_err(failed)?,
+            };
+            let file = GateFile {
+                kind: KIND.into(),
+                schema: SCHEMA,
+                fingerprint: machine.id.clone(),
+                started: started.to_string(),
+                revision: fingerprint::tool().git_revision,
+                budget_s: args.budget,
+                measured,
+            };
+            save_text(&(serde_json::to_string(&file)? + "\n"), &path(kind, i))?;
+        }
+        bar.finish();
+    }
+    let load_all = |kind: &str| -> Result<Vec<Measured>> {
+        let files = (0..).map(|i| path(kind, i)).take_while(|p| p.exists());
+        files.map(|p| load(&p, args.budget)).collect()
+    };
+    let (same, slowed) = (load_all("same")?, load_all("slowed")?);
+    if let Some(first) = same.first()
+        && let Some(other) = same
+            .iter()
+            .chain(&slowed)
+            .position(|g| g.pairs != first.pairs)
+    {
+        bail!(
+            "gate {} of {} has other pairs than the first: move the folder away to begin anew",
+            other + 1,
+            folder.display()
+        );
+    }
+    let draws = Draws {
+        gates: args.draws,
+        slowed: args.draws / 10,
+    };
+    let budgets = [args.budget / 5.0, args.budget / 2.0, args.budget];
+    let bar = Bar::new(0, "audit");
+    let report = audit(&same, &slowed, args.budget, &budgets, draws, |what| {
+        bar.say(what);
+    });
+    bar.finish();
+    let report = report.context("no gate has ended: there is nothing to audit")?;
+    let text = markdown(
+        &report,
+        machine.cpu_model.as_deref().unwrap_or(&machine.arch),
+    );
+    save_text(&text, &own.join("audit.md"))?;
+    save_text(
+        &(serde_json::to_string_pretty(&report)? + "\n"),
+        &own.join("audit.json"),
+    )?;
+    print(&text)
+}
+
+/// This program on both sides, as `ab` has them.
+fn sides(folder: &Path, stop: &std::sync::atomic::AtomicBool) -> Result<[Side; 2]> {
+    let own = Source::Program(std::env::current_exe()?);
+    let side = |letter: char| -> Result<Side> {
+        let program = folder.join(letter.to_string()).join("convroof");
+        own.make(folder, &program, stop)?;
+        Ok(Side {
+            letter,
+            label: "this program".into(),
+            program,
+        })
+    };
+    Ok([side('A')?, side('B')?])
+}
+
+/// So many of the pairs, evenly.
+fn spread(mut checked: Checked, pairs: usize) -> Checked {
+    let all = checked.pairs.len();
+    let pairs = pairs.min(all);
+    checked.keep(|i| i * pairs / all != (i + 1) * pairs / all);
+    checked
+}
+
+fn load(path: &Path, budget: f64) -> Result<Measured> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+    let damaged = || {
+        format!(
+            "{} is no gate of an audit, or it is damaged",
+            path.display()
+        )
+    };
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(damaged)?;
+    if value["schema"].as_u64() > Some(u64::from(SCHEMA)) {
+        bail!(
+            "{} has schema {}, this program reads up to {SCHEMA}: use the convroof that wrote it, or a newer one",
+            path.display(),
+            value["schema"]
+        );
+    }
+    let file: GateFile = serde_json::from_value(value).with_context(damaged)?;
+    if file.budget_s != budget {
+        bail!(
+            "{} had a budget of {} s, not {budget}: use the same, or move the folder away",
+            path.display(),
+            file.budget_s
+        );
+    }
+    Ok(file.measured)
+}
+
+fn markdown(report: &Report, machine: &str) -> String {
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    let rate = |r: Rate| match r.tries {
+        0 => "not tried".to_string(),
+        _ => format!(
+            "{} of {} ({:.2} to {:.2} %)",
+            r.hits,
+            r.tries,
+            100.0 * r.low,
+            100.0 * r.high
+        ),
+    };
+    let Report {
+        pairs,
+        budget_s,
+        blocks,
+        rounds,
+        ..
+    } = report;
+    let mut text = format!(
+        "# `convroof ab`, audited on {machine}\n\n\
+         {pairs} pairs of layer and variant, {budget_s:.0} s of measuring, {blocks} blocks of {rounds:.0} rounds (median). \
+         Intervals are exact 95 % ones (Clopper and Pearson). Made by `convroof audit`; the gates are in `audit/`.\n\n\
+         ## False alarms\n\n\
+         | gates of a program against itself | failed | alarmed before trying again |\n|---|---|---|\n"
+    );
+    let _ = writeln!(
+        text,
+        "| real | {} | {} |",
+        rate(report.real),
+        rate(report.real_alarms)
+    );
+    for drawn in &report.drawn {
+        let _ = writeln!(
+            text,
+            "| drawn from the real ones' blocks, {:.0} s | {} | |",
+            drawn.budget_s,
+            rate(drawn.false_alarms)
+        );
+    }
+    text += "\n## Slow-downs found\n\n| gates |";
+    EFFECTS
+        .iter()
+        .for_each(|e| text += &format!(" {:.0} % |", 100.0 * e));
+    text += " half the time | 9 times in 10 |\n|---|---|---|---|---|---|---|\n| real, injected into a few pairs |";
+    for detection in &report.injected {
+        let _ = write!(text, " {} |", rate(detection.found));
+    }
+    text += " | |\n";
+    for drawn in &report.drawn {
+        let _ = write!(text, "| drawn, one pair slowed, {:.0} s |", drawn.budget_s);
+        for detection in &drawn.found {
+            let _ = write!(text, " {} |", rate(detection.found));
+        }
+        let _ = writeln!(
+            text,
+            " {} | {} |",
+            percent(drawn.half),
+            percent(drawn.nine_in_ten)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nPairs of the real gates with injections that were named though nothing was injected into them: {}.",
+        rate(report.injected_others)
+    );
+    text
+}

@@ -1,0 +1,94 @@
+//! `convroof counts`
+
+use super::Failed;
+use super::output::print;
+use super::progress::Scratch;
+use super::select::{Layers, Variants, globs, problems};
+use crate::record::save_text;
+use crate::regress::counts::model::{CACHES, THREADS, model};
+use crate::regress::counts::{Table, differences, valgrind};
+use anyhow::Result;
+use convroof_kernels::{Problem, Registry};
+use globset::GlobSet;
+use std::path::PathBuf;
+
+/// Numbers that are the same in every run, so that any difference is a change: flops, bytes, packed weights
+/// and scratch of each layer by each variant, for caches that are given; and instructions under valgrind.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    layers: Layers,
+    #[command(flatten)]
+    variants: Variants,
+    /// Count instructions and cache accesses of small kernels under valgrind, too (scalar code and AVX2)
+    #[arg(long)]
+    valgrind: bool,
+    /// Compare with the baselines in this folder, exactly: exit code 1 if something changed
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES)]
+    check: Option<PathBuf>,
+    /// Write the baselines into this folder; what this machine can't count is kept
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES, conflicts_with = "check")]
+    write: Option<PathBuf>,
+}
+
+const BASELINES: &str = "results/baselines";
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let problems = problems(&args.layers.choose("nin,resnet50")?);
+    let variants = args.variants.choose(registry)?;
+    let mut tables = vec![("model.tsv", model(&variants, &problems, &CACHES, THREADS))];
+    if args.valgrind {
+        let scratch = Scratch::new()?;
+        tables.push((
+            "instructions.tsv",
+            valgrind::count(registry, scratch.path())?,
+        ));
+    }
+    let mut changes = Vec::new();
+    for (name, mut table) in tables {
+        if let Some(folder) = &args.check {
+            let mut baseline = Table::load(&folder.join(name))?;
+            if name == "model.tsv" {
+                restrict(&mut baseline, &problems, &globs(&args.variants.variant)?);
+            }
+            let found = differences(&baseline, &table);
+            print(&format!(
+                "{name}: {} rows are equal, {} changed\n",
+                found.same,
+                found.changes.len()
+            ))?;
+            for line in &found.untested {
+                print(&format!("{name}: not compared: {line}\n"))?;
+            }
+            changes.extend(found.changes);
+        } else if let Some(folder) = &args.write {
+            let path = folder.join(name);
+            if let Ok(older) = Table::load(&path)
+                && older.conditions == table.conditions
+            {
+                table.keep_from(&older);
+            }
+            save_text(&table.text(), &path)?;
+            print(&format!("{}: {} rows\n", path.display(), table.rows.len()))?;
+        } else {
+            print(&table.text())?;
+        }
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    print(&(changes.join("\n") + "\n"))?;
+    Err(Failed(format!(
+        "{} rows differ from the baseline; if that is meant, write it anew with convroof counts --write",
+        changes.len()
+    ))
+    .into())
+}
+
+/// Leaves what wasn't asked for out of a baseline.
+fn restrict(baseline: &mut Table, problems: &[Problem], variants: &GlobSet) {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    baseline.rows.retain(|(problem, variant, _), _| {
+        problems.contains(problem) && variants.is_match(variant)
+    });
+}

@@ -1,0 +1,115 @@
+//! `convroof track`
+
+use super::output::{print, print_json};
+use super::report::newest;
+use crate::record::{self, save_text};
+use crate::regress::history::{CREEP, Entry, History, Series, append, page, read, series};
+use crate::report::terminal::{right, table};
+use crate::roofline::time;
+use anyhow::{Result, bail};
+use comfy_table::Cell;
+use std::path::{Path, PathBuf};
+
+/// Adds a run to the history of its machine, looks for steps and creep in it, and makes a page of it.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The record [default: the newest in RESULTS/runs]
+    record: Option<PathBuf>,
+    /// Folder of records
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+    /// Folder of histories, a file a machine [default: RESULTS/history]
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
+    /// Write the page here [default: beside the history]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// One JSON object a line, for each layer and variant
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let path = match &args.record {
+        Some(path) => path.clone(),
+        None => newest(&args.results.join("runs"))?,
+    };
+    let run = record::load(&path)?;
+    let entry = Entry::of(&run);
+    if entry.points.is_empty() {
+        bail!(
+            "{} has nothing to track: no sample has a peak beside it",
+            path.display()
+        );
+    }
+    let folder = args
+        .history
+        .clone()
+        .unwrap_or_else(|| args.results.join("history"));
+    let file = folder.join(format!("{}.jsonl", run.fingerprint.id));
+    let before = read(&file)?;
+    if before.entries.iter().any(|e| e.started == entry.started) {
+        eprintln!("convroof: {} is in the history already", path.display());
+    } else {
+        append(&file, &entry)?;
+    }
+    let history = read(&file)?;
+    for doubt in &history.doubts {
+        let (name, line, why) = (file.display(), doubt.line, &doubt.why);
+        eprintln!("convroof: {name}, line {line}: {why}; it is kept, and passed over");
+    }
+    let all = series(&history.entries);
+    let html = args
+        .html
+        .clone()
+        .unwrap_or_else(|| file.with_extension("html"));
+    save_text(&page::page(&history.entries, &all, &history.doubts), &html)?;
+    if args.json {
+        return print_json(&all);
+    }
+    print(&text(&history, &all, &file, &html))
+}
+
+fn text(history: &History, all: &[Series], file: &Path, html: &Path) -> String {
+    let moved: Vec<&Series> = all
+        .iter()
+        .filter(|s| s.slower() || !s.steps.is_empty())
+        .collect();
+    let mut text = format!(
+        "{}: {} runs, {} series; {} with a step, {} slower than a baseline by more than {:.0} %\n",
+        file.display(),
+        history.entries.len(),
+        all.len(),
+        all.iter().filter(|s| !s.steps.is_empty()).count(),
+        all.iter().filter(|s| s.slower()).count(),
+        100.0 * CREEP
+    );
+    if !moved.is_empty() {
+        let mut out = table(&[
+            "layer",
+            "variant",
+            "threads",
+            "newest",
+            "over the first",
+            "over those before",
+            "steps",
+        ]);
+        let ratio = |r: Option<f64>| right(r.map_or("-".into(), |r| format!("{r:.3}")));
+        for s in moved {
+            let steps = s.steps.iter();
+            let steps =
+                steps.map(|s| page::step(s.run, &s.started, s.revision.as_deref(), s.ratio));
+            out.add_row(vec![
+                Cell::new(&s.layer),
+                Cell::new(&s.key.variant),
+                right(s.key.threads.to_string()),
+                right(time(s.newest_ns)),
+                ratio(s.fixed),
+                ratio(s.rolling),
+                Cell::new(steps.collect::<Vec<_>>().join("\n")),
+            ]);
+        }
+        text += &format!("{out}\n");
+    }
+    text + &format!("Page: {}\n", html.display())
+}

@@ -1,0 +1,92 @@
+//! What plans say of themselves.
+
+use super::Table;
+use convroof_kernels::blocking::{Caches, Tuning};
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{PlanCx, Problem, Variant};
+use std::collections::BTreeMap;
+
+/// A machine that is nobody's: its caches decide block sizes, and so numbers, wherever the count is made.
+pub const CACHES: Caches = Caches {
+    l1d: 32 << 10,
+    l2: 1 << 20,
+    l3: 4 << 20,
+};
+
+/// Threads of multi-threaded variants.
+pub const THREADS: usize = 2;
+
+/// Of every variant for this CPU, on each problem that it can do.
+pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, threads: usize) -> Table {
+    let mut rows = BTreeMap::new();
+    for variant in variants {
+        let Some(isa) = variant.isa.detect() else {
+            continue;
+        };
+        let threads = match variant.threading {
+            Threading::St => 1,
+            Threading::Mt => threads,
+        };
+        let cx = PlanCx {
+            isa,
+            caches,
+            threads,
+            tuning: Tuning::default(),
+        };
+        for problem in problems {
+            let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
+                continue;
+            };
+            let (spec, lines) = (plan.spec(), |n: usize| 64 * n as u64);
+            let cost = spec.cost;
+            let key = (problem.to_string(), variant.id().to_string(), threads);
+            let numbers = vec![
+                cost.flops_nominal,
+                cost.flops_executed,
+                cost.bytes_read,
+                cost.bytes_written,
+                lines(spec.packed_lines),
+                lines(spec.workspace_lines()),
+            ];
+            rows.insert(key, numbers);
+        }
+    }
+    let names = [
+        "flops_nominal",
+        "flops_executed",
+        "bytes_read",
+        "bytes_written",
+        "packed_bytes",
+        "workspace_bytes",
+    ];
+    Table {
+        conditions: format!(
+            "model 1: caches of {}, {}, {} bytes; mt variants on {threads} threads",
+            caches.l1d, caches.l2, caches.l3
+        ),
+        columns: names.map(String::from).into(),
+        rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convroof_kernels::{Isa, Registry};
+
+    #[test]
+    fn numbers_follow_the_problem_and_not_the_machine() {
+        let variants = Registry::builtin().variants(&[Isa::Scalar]);
+        let problem: Problem = "mb1ic16ih8oc16oh8kh3ph1".parse().expect("a problem");
+        let table = model(&variants, &[problem], &CACHES, THREADS);
+        let key = (problem.to_string(), "direct/scalar/st".to_string(), 1);
+        let numbers = &table.rows[&key];
+        // 2 x 16 x 16 x 9 x 64 flops; the map and the weights are read, the map written, the weights packed.
+        assert_eq!(numbers[0], 2 * 16 * 16 * 9 * 64);
+        assert_eq!(numbers[2..4], [4 * (16 * 64 + 16 * 16 * 9), 4 * 16 * 64]);
+        assert!(numbers[4] >= 4 * 16 * 16 * 9, "{numbers:?}");
+        let mt = (problem.to_string(), "direct/scalar/mt".to_string(), THREADS);
+        assert!(table.rows.contains_key(&mt));
+        assert!(table.rows.keys().all(|key| !key.1.starts_with("gemm-1x1")));
+    }
+}

@@ -1,0 +1,194 @@
+//! Instructions and cache accesses of kernels, simulated by valgrind's callgrind: what a machine without
+//! counters, or one that others use too, can still tell exactly.
+//!
+//! Valgrind knows no AVX-512: it hides it from the program, and what is counted is scalar code and AVX2.
+//! Counts depend on the compiler, so a table is comparable only with one of the same.
+
+use super::Table;
+use super::model::CACHES;
+use anyhow::{Context, Result, bail};
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::Data;
+use convroof_kernels::data::Fill;
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::registry::Threading;
+use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Small layers of each kind, with tails; a simulation takes some fifty times as long as a run.
+const PROBLEMS: [&str; 6] = [
+    "mb1ic32ih14oc32oh14kh3ph1",
+    "mb1ic3ih32oc32oh16kh3sh2ph1",
+    "mb1ic64ih14oc64oh14kh1",
+    "mb1ic32ih14oc32oh14kh5ph2",
+    "mb1ic128ih1oc100oh1kh1",
+    "--pool --alg=max mb1ic32ih15oh7kh3sh2",
+];
+
+/// The kernels that are counted, in order: single-threaded ones that can do the problems.
+fn kernels(registry: &Registry) -> Result<Vec<(Variant, Problem)>> {
+    let mut kernels = Vec::new();
+    for text in PROBLEMS {
+        let problem: Problem = text.parse()?;
+        for variant in registry.variants(&[Isa::Scalar, Isa::Avx2]) {
+            if variant.threading == Threading::St && instance(&variant, &problem).is_some() {
+                kernels.push((variant, problem));
+            }
+        }
+    }
+    Ok(kernels)
+}
+
+fn instance(variant: &Variant, problem: &Problem) -> Option<Instance> {
+    let cx = PlanCx {
+        isa: variant.isa.detect()?,
+        caches: &CACHES,
+        threads: 1,
+        tuning: Tuning::default(),
+    };
+    let plan = variant.algorithm.plan(problem, &cx).ok()?;
+    Instance::new(plan).ok()
+}
+
+/// What runs under valgrind: each kernel once, between runs that aren't counted.
+///
+/// # Errors
+/// Never: problems are part of the program, and a test reads them.
+pub fn run_all(registry: &Registry) -> Result<()> {
+    for (variant, problem) in kernels(registry)? {
+        let mut instance = instance(&variant, &problem).expect("just planned");
+        let data = Data::new(&problem, Fill::Uniform, 1);
+        instance.load(data.operands(), &Serial);
+        instance.run(&Serial);
+        counted_run(&mut instance);
+    }
+    Ok(())
+}
+
+/// A function of its own, so that valgrind can count from its first instruction to its last.
+#[inline(never)]
+fn counted_run(instance: &mut Instance) {
+    instance.run(&Serial);
+    std::hint::black_box(instance);
+}
+
+/// Counts all kernels of this program. `folder` is for valgrind's files.
+///
+/// # Errors
+/// When there is no valgrind, or it can't run this program.
+pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
+    let version = Command::new("valgrind").arg("--version").output();
+    let version = version.context(
+        "counting instructions needs valgrind, which can't be started: install it, or leave --valgrind out",
+    )?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_string();
+    let file = folder.join("callgrind");
+    let out = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--cache-sim=yes",
+            "--collect-atstart=no",
+        ])
+        .args([
+            "--toggle-collect=*counted_run*",
+            "--dump-after=*counted_run*",
+        ])
+        // 8, 16 and 16 ways of 64 bytes, whatever the machine has.
+        .arg(format!("--I1={},8,64", CACHES.l1d))
+        .arg(format!("--D1={},8,64", CACHES.l1d))
+        .arg(format!("--LL={},16,64", CACHES.l3))
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(std::env::current_exe()?)
+        .arg("count-runs")
+        .output()
+        .context("valgrind can't be started")?;
+    if !out.status.success() {
+        let said = String::from_utf8_lossy(&out.stderr);
+        let said = said
+            .lines()
+            .find(|l| !l.starts_with("=="))
+            .unwrap_or("it says nothing");
+        bail!("valgrind fails ({}): {said}", out.status);
+    }
+    let mut rows = BTreeMap::new();
+    for (i, (variant, problem)) in kernels(registry)?.iter().enumerate() {
+        let part = file.with_extension(format!("{}", i + 1));
+        let text = std::fs::read_to_string(&part);
+        let text = text.with_context(|| format!("{version} wrote no {}", part.display()))?;
+        let numbers = totals(&text).with_context(|| format!("{version}: no totals in its file"))?;
+        let key = (problem.to_string(), variant.id().to_string(), 1);
+        rows.insert(key, numbers);
+    }
+    let rustc = option_env!("CONVROOF_RUSTC").unwrap_or("an unknown compiler");
+    Ok(Table {
+        conditions: format!(
+            "instructions 1: {rustc}, {version}, {}",
+            std::env::consts::ARCH
+        ),
+        columns: COLUMNS.map(String::from).into(),
+        rows,
+    })
+}
+
+const COLUMNS: [&str; 5] = [
+    "instructions",
+    "reads",
+    "writes",
+    "l1_misses",
+    "last_level_misses",
+];
+
+/// The totals of a callgrind file. Misses are of data.
+fn totals(text: &str) -> Option<Vec<u64>> {
+    let after = |word: &str| text.lines().find_map(|l| l.strip_prefix(word));
+    let names: Vec<&str> = after("events:")?.split_whitespace().collect();
+    let sums = after("totals:").or_else(|| after("summary:"))?;
+    let sums: Option<Vec<u64>> = sums.split_whitespace().map(|n| n.parse().ok()).collect();
+    let sums = sums?;
+    // Callgrind leaves trailing zeros away.
+    let of = |name: &str| {
+        let at = names.iter().position(|n| *n == name)?;
+        Some(sums.get(at).copied().unwrap_or(0))
+    };
+    Some(vec![
+        of("Ir")?,
+        of("Dr")?,
+        of("Dw")?,
+        of("D1mr")? + of("D1mw")?,
+        of("DLmr")? + of("DLmw")?,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_of_each_kind_are_counted() {
+        let kernels = kernels(&Registry::builtin()).expect("problems");
+        for algorithm in [
+            "direct",
+            "im2col",
+            "gemm-1x1",
+            "winograd-f4x3",
+            "fc",
+            "maxpool",
+        ] {
+            let id = |v: &Variant| v.algorithm.meta().id;
+            assert!(
+                kernels.iter().any(|(v, _)| id(v) == algorithm),
+                "{algorithm}"
+            );
+        }
+    }
+
+    #[test]
+    fn totals_are_read_by_name() {
+        let text = "version: 1\nevents: Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw\nfn=x\n1 2\ntotals: 100 30 20 1 7 5 1 3\n";
+        assert_eq!(totals(text), Some(vec![100, 30, 20, 12, 3]));
+        assert_eq!(totals("nothing"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Histories on disk: a line of JSON a run, only ever added to.
+
+use super::{Entry, KIND, SCHEMA};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Why a history can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It can't be read.
+    #[error("can't read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// It can't be added to; it is as it was.
+    #[error("can't add to {}: {error}; what it had is kept", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// A line that is kept, and passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is the matter with it.
+    pub why: String,
+}
+
+/// What a file has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The runs, in the order of time.
+    pub entries: Vec<Entry>,
+    /// What couldn't be read.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Reads a history; one that isn't there yet is empty.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn read(path: &Path) -> Result<History, HistoryError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(History::default()),
+        Err(error) => {
+            let path = path.to_path_buf();
+            return Err(HistoryError::Read { path, error });
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut history = History::default();
+    for (i, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+    {
+        match parse(line) {
+            Ok(entry) => history.entries.push(entry),
+            Err(why) => history.doubts.push(Doubt { line: i + 1, why }),
+        }
+    }
+    history.entries.sort_by(|a, b| a.started.cmp(&b.started));
+    Ok(history)
+}
+
+fn parse(line: &str) -> Result<Entry, String> {
+    let value: serde_json::Value =
+        serde_json::from_str(line).map_err(|_| "it is truncated or damaged".to_string())?;
+    if value["kind"] != KIND {
+        return Err(format!("its kind is not {KIND}"));
+    }
+    match value["schema"].as_u64() {
+        Some(found) if found > u64::from(SCHEMA) => Err(format!(
+            "it has schema {found}, this program reads up to {SCHEMA}: use a newer convroof"
+        )),
+        _ => serde_json::from_value(value).map_err(|e| format!("it is damaged: {e}")),
+    }
+}
+
+/// Adds a run as a line of its own, also where the last one was cut short.
+///
+/// # Errors
+/// When it can't be written: then the file is as it was.
+pub fn append(path: &Path, entry: &Entry) -> Result<(), HistoryError> {
+    let wrong = |error| HistoryError::Write {
+        path: path.to_path_buf(),
+        error,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(wrong)?;
+    let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
+    let mut line = String::new();
+    if length > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1)).map_err(wrong)?;
+        file.read_exact(&mut last).map_err(wrong)?;
+        if last != *b"\n" {
+            line.push('\n');
+        }
+    }
+    line += &serde_json::to_string(entry).expect("an entry has no keys that JSON lacks");
+    line.push('\n');
+    let written = file
+        .write_all(line.as_bytes())
+        .and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        // A full disk: half a line is worse than none.
+        let _ = file.set_len(length);
+        wrong(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::history;
+    use super::*;
+
+    #[test]
+    fn lines_come_back_in_the_order_of_time() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/history.jsonl");
+        assert_eq!(read(&path).expect("nothing yet"), History::default());
+        let runs = history(3, |_| 1.0);
+        for run in [&runs[1], &runs[0], &runs[2]] {
+            append(&path, run).expect("written");
+        }
+        let found = read(&path).expect("read");
+        assert_eq!((found.entries, found.doubts), (runs, vec![]));
+    }
+
+    #[test]
+    fn a_truncated_line_and_a_newer_one_are_kept_reported_and_skipped() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("history.jsonl");
+        let runs = history(2, |_| 1.0);
+        append(&path, &runs[0]).expect("written");
+        let mut text = std::fs::read_to_string(&path).expect("read");
+        text += "{\"kind\":\"convroof-history\",\"schema\":9,\"new\":1}\n{\"kind\":\"convroof-hist";
+        std::fs::write(&path, &text).expect("written");
+        append(&path, &runs[1]).expect("written");
+        let found = read(&path).expect("read");
+        assert_eq!(found.entries, runs);
+        let lines: Vec<usize> = found.doubts.iter().map(|d| d.line).collect();
+        assert_eq!(lines, [2, 3]);
+        assert!(found.doubts[0].why.contains("newer"), "{:?}", found.doubts);
+        assert!(
+            found.doubts[1].why.contains("truncated"),
+            "{:?}",
+            found.doubts
+        );
+        assert!(
+            std::fs::read_to_string(&path)
+                .expect("read")
+                .starts_with(&text)
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_loses_nothing() {
+        let runs = history(1, |_| 1.0);
+        let error = append(Path::new("/dev/full"), &runs[0])
+            .expect_err("full")
+            .to_string();
+        assert!(error.contains("what it had is kept"), "{error}");
+    }
+}

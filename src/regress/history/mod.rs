@@ -1,0 +1,278 @@
+//! Runs over time.
+//!
+//! Each run adds a line to the history of its machine, with a figure for each layer and variant: the time in
+//! units of what the FMA peak of the same rounds would have done meanwhile, so that a clock of another day
+//! doesn't count. Two things are looked for:
+//!
+//! * *steps*: change points by E-divisive with a permutation test ([`crate::stats::steps`]);
+//! * *creep*: the newest runs against the first ones (a fixed baseline, which a slow decay can't escape) and
+//!   against those just before (a rolling one, which alone would follow it).
+
+mod file;
+pub mod page;
+
+pub use file::{Doubt, History, HistoryError, append, read};
+
+use crate::record::Run;
+use crate::stats::{median, steps::steps};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a line calls itself.
+pub const KIND: &str = "convroof-history";
+
+/// The version of a line that this program writes, and the newest it reads.
+pub const SCHEMA: u32 = 1;
+
+/// Runs in a baseline, and the newest that are held against it.
+const BASELINE: usize = 5;
+const NEWEST: usize = 3;
+
+/// A smaller change against a baseline is not worth a word.
+pub const CREEP: f64 = 0.03;
+
+/// One run: a line of a history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `convroof-history`.
+    pub kind: String,
+    /// The version of the line.
+    pub schema: u32,
+    /// When the run started, RFC 3339, UTC.
+    pub started: String,
+    /// The machine.
+    pub fingerprint: String,
+    /// The revision that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Whether it was changed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
+    /// The compiler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rustc: Option<String>,
+    /// What was measured.
+    pub points: Vec<Point>,
+}
+
+/// One variant on one problem in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// What.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The first network and layer that has the problem.
+    pub layer: String,
+    /// Median time of a run.
+    pub median_ns: f64,
+    /// Median of time x peak of the same round: flops that the peak would have done meanwhile.
+    pub cost: f64,
+}
+
+/// What a series is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// Threads.
+    pub threads: usize,
+    /// The problem's text form.
+    pub problem: String,
+    /// `<algorithm>/<isa>/<st|mt>`.
+    pub variant: String,
+    /// State of the caches.
+    pub cache: String,
+}
+
+impl Entry {
+    /// A line for a record. What has no peak beside its samples is left out: bare times of different days
+    /// don't compare.
+    pub fn of(run: &Run) -> Entry {
+        let mut points = Vec::new();
+        for m in &run.measurements {
+            let costs = m.samples_ns.iter().zip(&m.peak_gflops).map(|(t, p)| t * p);
+            let costs: Vec<f64> = costs.collect();
+            let (Some(median_ns), Some(cost)) = (median(&m.samples_ns), median(&costs)) else {
+                continue;
+            };
+            let layer = run.layers.iter().find(|l| l.problem == m.problem);
+            points.push(Point {
+                key: Key {
+                    threads: m.threads,
+                    problem: m.problem.clone(),
+                    variant: m.variant.clone(),
+                    cache: m.cache.clone(),
+                },
+                layer: layer.map_or(m.problem.clone(), |l| match l.network.as_str() {
+                    "custom" => l.layer.clone(),
+                    network => format!("{network}/{}", l.layer),
+                }),
+                median_ns,
+                cost: cost.round(),
+            });
+        }
+        Entry {
+            kind: KIND.into(),
+            schema: SCHEMA,
+            started: run.started.clone(),
+            fingerprint: run.fingerprint.id.clone(),
+            revision: run.tool.git_revision.clone(),
+            dirty: run.tool.git_dirty,
+            rustc: run.tool.rustc.clone(),
+            points,
+        }
+    }
+}
+
+/// One variant on one problem over all runs that have it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    /// What.
+    #[serde(flatten)]
+    pub key: Key,
+    /// Its layer.
+    pub layer: String,
+    /// The number of the run of each point, and its cost.
+    #[serde(skip)]
+    pub points: Vec<(usize, f64)>,
+    /// How many there are.
+    pub runs: usize,
+    /// Where the level changes.
+    pub steps: Vec<Step>,
+    /// The newest runs over the first ones: above 1 it has become slower. None of a short series.
+    pub fixed: Option<f64>,
+    /// The newest runs over those just before them.
+    pub rolling: Option<f64>,
+    /// Median time in the newest run.
+    pub newest_ns: f64,
+}
+
+/// A change of level.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// The first run of the new level, counted from 0.
+    pub run: usize,
+    /// When it started.
+    pub started: String,
+    /// Its revision.
+    pub revision: Option<String>,
+    /// The new level over the old one: above 1 it became slower.
+    pub ratio: f64,
+}
+
+impl Series {
+    /// Whether it has become slower than the runs of either baseline.
+    pub fn slower(&self) -> bool {
+        let over = |ratio: Option<f64>| ratio.is_some_and(|r| r > 1.0 + CREEP);
+        over(self.fixed) || over(self.rolling)
+    }
+}
+
+/// Every series of some runs, in the order of time, by threads and problem.
+pub fn series(entries: &[Entry]) -> Vec<Series> {
+    let mut all: BTreeMap<&Key, Series> = BTreeMap::new();
+    for (run, entry) in entries.iter().enumerate() {
+        for point in entry.points.iter().filter(|p| p.cost > 0.0) {
+            let series = all.entry(&point.key).or_insert_with(|| Series {
+                key: point.key.clone(),
+                layer: point.layer.clone(),
+                points: Vec::new(),
+                runs: 0,
+                steps: Vec::new(),
+                fixed: None,
+                rolling: None,
+                newest_ns: 0.0,
+            });
+            series.points.push((run, point.cost));
+            series.newest_ns = point.median_ns;
+        }
+    }
+    let mut all: Vec<Series> = all.into_values().collect();
+    for series in &mut all {
+        let costs: Vec<f64> = series.points.iter().map(|(_, cost)| *cost).collect();
+        let level = |of: &[f64]| median(of).unwrap_or(f64::NAN);
+        let n = costs.len();
+        series.runs = n;
+        if n >= BASELINE + NEWEST {
+            let newest = level(&costs[n - NEWEST..]);
+            series.fixed = Some(newest / level(&costs[..BASELINE]));
+            series.rolling = Some(newest / level(&costs[n - NEWEST - BASELINE..n - NEWEST]));
+        }
+        let logs: Vec<f64> = costs.iter().map(|c| c.ln()).collect();
+        let found = steps(&logs);
+        for (i, &at) in found.iter().enumerate() {
+            let from = if i == 0 { 0 } else { found[i - 1] };
+            let to = found.get(i + 1).copied().unwrap_or(n);
+            let run = series.points[at].0;
+            series.steps.push(Step {
+                run,
+                started: entries[run].started.clone(),
+                revision: entries[run].revision.clone(),
+                ratio: level(&costs[at..to]) / level(&costs[from..at]),
+            });
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use convroof_kernels::data::Rng;
+
+    /// Runs whose cost is scaled by what `of` says, and scatters by 1 %.
+    pub(crate) fn history(runs: usize, of: impl Fn(usize) -> f64) -> Vec<Entry> {
+        let mut rng = Rng::new(1);
+        let entry = |run| {
+            let mut entry = Entry::of(&sample());
+            entry.started = format!("2026-11-{:02}T00:00:00Z", 1 + run);
+            let scatter = 1.0 + 0.01 * (rng.below(1000) as f64 / 500.0 - 1.0);
+            entry.points[0].cost *= of(run) * scatter;
+            entry
+        };
+        (0..runs).map(entry).collect()
+    }
+
+    #[test]
+    fn a_step_is_dated_and_measured() {
+        let runs = history(24, |run| if run < 14 { 1.0 } else { 1.06 });
+        let series = &series(&runs)[0];
+        assert_eq!(series.steps.len(), 1, "{series:?}");
+        assert_eq!(
+            (series.steps[0].run, &series.steps[0].started),
+            (14, &runs[14].started)
+        );
+        assert!((series.steps[0].ratio - 1.06).abs() < 0.01);
+        // The rolling baseline has followed, the fixed one has not.
+        assert!(series.fixed > Some(1.04) && series.rolling < Some(1.02));
+        assert!(series.slower());
+    }
+
+    #[test]
+    fn creep_is_seen_by_the_fixed_baseline() {
+        let series = &series(&history(28, |run| 1.004f64.powi(run as i32)))[0];
+        assert!(series.fixed > Some(1.06) && series.rolling < Some(1.0 + CREEP));
+        assert!(series.slower());
+    }
+
+    #[test]
+    fn a_level_series_and_a_short_one_are_silent() {
+        let level = &series(&history(30, |_| 1.0))[0];
+        assert!(level.steps.is_empty() && !level.slower(), "{level:?}");
+        let short = &series(&history(3, |run| 1.0 + run as f64))[0];
+        assert_eq!(
+            (short.fixed, short.steps.len(), short.slower()),
+            (None, 0, false)
+        );
+    }
+
+    #[test]
+    fn a_slower_clock_is_not_a_step() {
+        let mut run = sample();
+        let before = Entry::of(&run).points[0].cost;
+        for m in &mut run.measurements {
+            m.samples_ns.iter_mut().for_each(|t| *t *= 1.25);
+            m.peak_gflops.iter_mut().for_each(|p| *p /= 1.25);
+        }
+        assert!((Entry::of(&run).points[0].cost - before).abs() < 1.0 + 1e-6 * before);
+    }
+}

@@ -1,0 +1,195 @@
+//! A history as one HTML file that needs nothing else: a sparkline a series, steps marked.
+
+use super::{CREEP, Doubt, Entry, Series};
+use crate::report::svg::style;
+use crate::roofline::time;
+use minijinja::{Environment, Value};
+use serde::Serialize;
+use std::fmt::Write;
+
+const TEMPLATE: &str = include_str!("page.html");
+
+#[derive(Serialize)]
+struct Page<'a> {
+    machine: &'a str,
+    runs: usize,
+    first: &'a str,
+    last: &'a str,
+    sections: Vec<Section>,
+    doubts: Vec<String>,
+    creep: String,
+    light: &'static str,
+    dark: &'static str,
+}
+
+/// All series on one number of threads.
+#[derive(Serialize)]
+struct Section {
+    threads: usize,
+    rows: Vec<Row>,
+    steps: usize,
+    slower: usize,
+}
+
+#[derive(Serialize)]
+struct Row {
+    layer: String,
+    problem: String,
+    variant: String,
+    cache: String,
+    runs: usize,
+    newest: String,
+    newest_ns: f64,
+    picture: String,
+    fixed: Option<f64>,
+    rolling: Option<f64>,
+    slower: bool,
+    steps: Vec<String>,
+}
+
+/// The page of a machine's history.
+///
+/// # Panics
+/// Never: the template is part of the program, and a test renders it.
+pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
+    let mut threads: Vec<usize> = all.iter().map(|s| s.key.threads).collect();
+    threads.dedup();
+    let section = |threads: usize| {
+        let mut own: Vec<&Series> = all.iter().filter(|s| s.key.threads == threads).collect();
+        own.sort_by_key(|s| (&s.layer, &s.key.variant));
+        Section {
+            threads,
+            steps: own.iter().map(|s| s.steps.len()).sum(),
+            slower: own.iter().filter(|s| s.slower()).count(),
+            rows: own.into_iter().map(|s| row(s, entries)).collect(),
+        }
+    };
+    let page = Page {
+        machine: entries.first().map_or("", |e| &e.fingerprint),
+        runs: entries.len(),
+        first: entries.first().map_or("", |e| &e.started),
+        last: entries.last().map_or("", |e| &e.started),
+        sections: threads.into_iter().map(section).collect(),
+        doubts: doubts
+            .iter()
+            .map(|d| format!("line {}: {}", d.line, d.why))
+            .collect(),
+        creep: format!("{:.0} %", 100.0 * CREEP),
+        light: style::LIGHT,
+        dark: style::DARK,
+    };
+    let mut environment = Environment::new();
+    environment
+        .add_template("page.html", TEMPLATE)
+        .expect("the template parses");
+    let template = environment.get_template("page.html").expect("just added");
+    template
+        .render(Value::from(minijinja::value::Serde(&page)))
+        .expect("the template renders")
+}
+
+fn row(series: &Series, entries: &[Entry]) -> Row {
+    Row {
+        layer: series.layer.clone(),
+        problem: series.key.problem.clone(),
+        variant: series.key.variant.clone(),
+        cache: series.key.cache.clone(),
+        runs: series.runs,
+        newest: time(series.newest_ns),
+        newest_ns: series.newest_ns,
+        picture: sparkline(series, entries),
+        fixed: series.fixed,
+        rolling: series.rolling,
+        slower: series.slower(),
+        steps: series
+            .steps
+            .iter()
+            .map(|s| step(s.run, &s.started, s.revision.as_deref(), s.ratio))
+            .collect(),
+    }
+}
+
+/// A step in words.
+pub fn step(run: usize, started: &str, revision: Option<&str>, ratio: f64) -> String {
+    let day = started.get(..10).unwrap_or(started);
+    let revision = revision.map_or(String::new(), |r| format!(" ({})", &r[..r.len().min(10)]));
+    format!(
+        "{:+.1} % with run {}, {day}{revision}",
+        100.0 * (ratio - 1.0),
+        run + 1
+    )
+}
+
+const WIDTH: f64 = 220.0;
+const HEIGHT: f64 = 36.0;
+const EDGE: f64 = 4.0;
+
+/// Cost over runs: upwards is slower. The scale is at least +-5 % of the median, so that noise looks small.
+fn sparkline(series: &Series, entries: &[Entry]) -> String {
+    let costs: Vec<f64> = series.points.iter().map(|(_, cost)| cost.ln()).collect();
+    let middle = crate::stats::median(&costs).unwrap_or(0.0);
+    let reach = costs
+        .iter()
+        .map(|c| (c - middle).abs())
+        .fold(0.05, f64::max);
+    let runs = (entries.len().max(2) - 1) as f64;
+    let x = |run: usize| EDGE + (WIDTH - 2.0 * EDGE) * run as f64 / runs;
+    let y = |cost: f64| HEIGHT / 2.0 - (HEIGHT / 2.0 - EDGE) * (cost.ln() - middle) / reach;
+    let mut svg = format!(
+        "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{} runs, {} steps\">",
+        series.runs,
+        series.steps.len()
+    );
+    for step in &series.steps {
+        let class = if step.ratio > 1.0 { "up" } else { "down" };
+        let at = x(step.run);
+        let _ = write!(
+            svg,
+            "<path class=\"{class}\" d=\"M{at:.1} 1V{}\"/>",
+            HEIGHT - 1.0
+        );
+    }
+    let mut line = String::new();
+    for (i, &(run, cost)) in series.points.iter().enumerate() {
+        let letter = if i == 0 { 'M' } else { 'L' };
+        let _ = write!(line, "{letter}{:.1} {:.1}", x(run), y(cost));
+    }
+    let _ = write!(svg, "<path class=\"line\" d=\"{line}\"/>");
+    if let Some(&(run, cost)) = series.points.last() {
+        let _ = write!(
+            svg,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>",
+            x(run),
+            y(cost)
+        );
+    }
+    svg + "</svg>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{series, tests::history};
+    use super::*;
+
+    #[test]
+    fn a_page_has_every_series_and_step() {
+        let runs = history(24, |run| if run < 14 { 1.0 } else { 1.06 });
+        let doubt = Doubt {
+            line: 7,
+            why: "it is truncated or damaged".into(),
+        };
+        let html = page(&runs, &series(&runs), &[doubt]);
+        for text in [
+            "resnet50/conv2_x.3x3",
+            "direct/avx2/st",
+            "class=\"up\"",
+            "with run 15, 2026-11-15",
+            "line 7: it is truncated",
+            "</html>",
+        ] {
+            assert!(html.contains(text), "{text}");
+        }
+        assert!(!html.contains("NaN") && !html.contains("http"));
+        assert!(page(&[], &[], &[]).contains("</html>"));
+    }
+}
