@@ -6,7 +6,19 @@ use crate::phase::PhaseClock;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
 use crate::reorder::reorder;
-use crate::tensor::{AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef};
+use crate::tensor::{
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s,
+    as_f32s_mut,
+};
+
+/// What a run doesn't find in the caches, because it lies in a set of operands that wasn't used for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cold {
+    /// The packed weights: how a layer finds them in a network, whose other layers ran since.
+    Weights,
+    /// Source, residual and destination too.
+    Everything,
+}
 
 /// A plan and all the memory it needs.
 pub struct Instance {
@@ -96,6 +108,78 @@ impl Instance {
             exec,
             phases,
         });
+    }
+
+    /// Cache lines of a set of operands for [`Instance::run_on`].
+    pub fn set_lines(&self, cold: Cold) -> usize {
+        let operands = [Some(&self.src), self.residual.as_ref(), Some(&self.dst)];
+        let operands = operands.into_iter().flatten();
+        let lines: usize = operands.map(|t| t.desc().lines()).sum();
+        self.packed.len()
+            + match cold {
+                Cold::Weights => 0,
+                Cold::Everything => lines,
+            }
+    }
+
+    /// Copies the operands to a set.
+    ///
+    /// # Panics
+    /// If it is too short.
+    pub fn copy_to(&self, cold: Cold, set: &mut [CacheLine]) {
+        let (packed, mut rest) = set.split_at_mut(self.packed.len());
+        packed.copy_from_slice(&self.packed);
+        if cold == Cold::Everything {
+            for tensor in [Some(&self.src), self.residual.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                let (to, behind) = rest.split_at_mut(tensor.desc().lines());
+                as_f32s_mut(to)[..tensor.f32s().len()].copy_from_slice(tensor.f32s());
+                rest = behind;
+            }
+        }
+    }
+
+    /// Runs the plan once on the operands of a set, its own where the set hasn't them.
+    ///
+    /// # Panics
+    /// If the set is too short.
+    pub fn run_on(&mut self, cold: Cold, set: &mut [CacheLine], exec: &dyn Executor) {
+        let (packed, rest) = set.split_at_mut(self.packed.len());
+        let (mut src, mut residual, mut dst) = (
+            self.src.view(),
+            self.residual.as_ref().map(Tensor::view),
+            self.dst.view_mut(),
+        );
+        if cold == Cold::Everything {
+            let (lines, rest) = rest.split_at_mut(src.desc().lines());
+            src = TensorRef::from_f32s(src.desc(), as_f32s(lines));
+            let (lines, rest) = rest.split_at_mut(residual.map_or(0, |r| r.desc().lines()));
+            residual = residual.map(|r| TensorRef::from_f32s(r.desc(), as_f32s(lines)));
+            dst = TensorMut::from_f32s(dst.desc(), as_f32s_mut(rest));
+        }
+        self.plan.run(RunArgs {
+            src,
+            residual,
+            dst,
+            packed,
+            workspace: &mut self.workspace,
+            exec,
+            phases: None,
+        });
+    }
+
+    /// Takes the output of a run from its set.
+    ///
+    /// # Panics
+    /// If the set is too short.
+    pub fn take_output(&mut self, cold: Cold, set: &[CacheLine]) {
+        if cold == Cold::Everything {
+            let at = set.len() - self.dst.desc().lines();
+            let outputs = self.dst.f32s_mut();
+            outputs.copy_from_slice(&as_f32s(&set[at..])[..outputs.len()]);
+        }
     }
 
     /// The output as it lies in memory.

@@ -10,7 +10,11 @@
 //! thread pool inside `dispatch` would lose the features.
 
 use crate::arch::KernelSimd;
+pub use crate::arch::ablation::Ablation;
+#[cfg(feature = "ablation")]
+use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// An instruction set that kernels are instantiated for.
@@ -97,7 +101,10 @@ impl Isa {
             Isa::Neon => Token::Neon(pulp::aarch64::Neon::try_new()?),
             _ => Token::Emulated(Emulated::detect(self)?),
         };
-        Some(IsaToken(token))
+        Some(IsaToken {
+            token,
+            ablation: None,
+        })
     }
 
     /// Why [`Isa::detect`] found nothing, for people.
@@ -163,7 +170,10 @@ pub trait SimdTask {
 
 /// Proof that this CPU has an instruction set.
 #[derive(Clone, Copy, Debug)]
-pub struct IsaToken(Token);
+pub struct IsaToken {
+    token: Token,
+    ablation: Option<Ablation>,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Token {
@@ -260,14 +270,14 @@ impl<T: SimdTask, S: KernelSimd> pulp::WithSimd for Vectorized<T, S> {
 }
 
 #[inline(always)]
-fn vectorize<T: SimdTask, S: KernelSimd>(simd: S, task: T) -> T::Output {
+fn vectorize<T: SimdTask, S: KernelSimd + pulp::Simd>(simd: S, task: T) -> T::Output {
     simd.vectorize(Vectorized { task, simd })
 }
 
 impl IsaToken {
     /// The instruction set this token proves.
     pub fn isa(self) -> Isa {
-        match self.0 {
+        match self.token {
             Token::Scalar(_) => Isa::Scalar,
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => Isa::Avx2,
@@ -279,19 +289,55 @@ impl IsaToken {
         }
     }
 
+    /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar
+    /// code, which is seldom what one wants to know about, for emulated widths, and in builds without the
+    /// feature `ablation`.
+    pub fn without(self, ablation: Ablation) -> Option<Self> {
+        let ablation = Some(ablation);
+        let native = self.isa().lanes() > 1 && !self.isa().is_emulated();
+        (cfg!(feature = "ablation") && native).then_some(IsaToken { ablation, ..self })
+    }
+
+    /// Where a panel of weights begins: where it lies or, if one stands for all, at the start.
+    pub(crate) fn panel(self, floats: &Range<usize>) -> Range<usize> {
+        match self.ablation {
+            Some(Ablation::OnePanel) => 0..floats.len(),
+            _ => floats.clone(),
+        }
+    }
+
+    /// Whether what a kernel copies without computing is to be copied.
+    pub(crate) fn moves_data(self) -> bool {
+        self.ablation != Some(Ablation::ArithOnly)
+    }
+
     /// Runs `task` compiled for this instruction set. Call it once per coarse piece of work: it is a
     /// function call that the compiler can't see through.
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
-        match self.0 {
+        #[cfg(feature = "ablation")]
+        match self.ablation {
+            Some(Ablation::LoadsOnly) => return self.dispatch_native(WithLoadsOnly(task)),
+            Some(Ablation::ArithOnly) => return self.dispatch_native(WithArithOnly(task)),
+            Some(Ablation::OnePanel) | None => {}
+        }
+        match self.token {
             Token::Scalar(simd) => vectorize(simd, task),
+            Token::Emulated(emulated) => emulated.dispatch(task),
+            _ => self.dispatch_native(task),
+        }
+    }
+
+    #[inline(always)]
+    fn dispatch_native<T: SimdTask>(self, task: T) -> T::Output {
+        match self.token {
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(simd) => vectorize(simd, task),
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(simd) => vectorize(simd, task),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(simd) => vectorize(simd, task),
-            Token::Emulated(emulated) => emulated.dispatch(task),
+            Token::Scalar(_) | Token::Emulated(_) => unreachable!("not the CPU's vectors"),
         }
     }
 }

@@ -202,6 +202,11 @@ pub(super) struct BlockTask<'a, 'o> {
 }
 
 impl BlockTask<'_, '_> {
+    /// Whether inputs that are copied first are to be copied.
+    pub(super) fn moves_data(&self) -> bool {
+        self.isa.moves_data()
+    }
+
     /// Multiplies the pixels with every panel of the task, into NCHW16c.
     pub(super) fn multiply_blocked<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, cols, stride) = (self.panels[0].block, self.out.len(), self.out.stride());
@@ -213,7 +218,7 @@ impl BlockTask<'_, '_> {
                 src,
                 pixels,
                 channels: panel.channels.clone(),
-                panel: &self.packed[panel.floats.clone()],
+                panel: &self.packed[self.isa.panel(&panel.floats)],
                 epilogue: self.epilogue.from(at),
                 out,
             });
@@ -231,7 +236,7 @@ impl BlockTask<'_, '_> {
                 src,
                 pixels,
                 channels: panel.channels.clone(),
-                panel: &self.packed[panel.floats.clone()],
+                panel: &self.packed[self.isa.panel(&panel.floats)],
                 epilogue: self.epilogue.from(start),
                 out,
             });

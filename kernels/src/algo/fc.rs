@@ -176,7 +176,7 @@ impl FcPlan {
 
     fn panel<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> &'a [f32] {
         let blocks = first / CHANNEL_BLOCK..(first + outputs) / CHANNEL_BLOCK;
-        &packed[self.panels.of_blocks(blocks)[0].floats.clone()]
+        &packed[self.isa.panel(&self.panels.of_blocks(blocks)[0].floats)]
     }
 
     fn vector(&self, mut io: CheckedArgs<'_>) {
@@ -207,7 +207,8 @@ impl FcPlan {
         };
         let vectors = as_f32s_mut(io.workspace);
         par_rows(io.exec, vectors, beside, &mut [], |at, mut out, _| {
-            for row in 0..out.rows() {
+            let copied = if self.isa.moves_data() { out.rows() } else { 0 };
+            for row in 0..copied {
                 let first = (at.row + row) * CHANNEL_BLOCK;
                 let images = out.row(row).as_chunks_mut::<CHANNEL_BLOCK>().0;
                 for (image, to) in images.iter_mut().enumerate() {

@@ -201,7 +201,9 @@ impl Plan for Gemm1x1NchwPlan {
                 let panel_len = (conv.c_in + 1) * self.lanes;
                 let panels = pixels.len().div_ceil(self.lanes);
                 let panels = &mut as_f32s_mut(scratch)[..panels * panel_len];
-                self.pack(&io.src[n * image..][..image], &pixels, panels);
+                if self.isa.moves_data() {
+                    self.pack(&io.src[n * image..][..image], &pixels, panels);
+                }
 
                 for start in (0..channels).step_by(self.kc) {
                     let rows = start..(start + self.kc).min(channels);

@@ -96,11 +96,12 @@ impl Plan for Im2colPlan {
             let inputs = self.inputs.block(task.index);
             let matrix = as_f32s_mut(scratch);
             let plane = blocked.source(task.image).block_stride;
-            for (pixel, row) in matrix
-                .chunks_exact_mut(self.row)
-                .take(inputs.pixels())
-                .enumerate()
-            {
+            let copied = if task.moves_data() {
+                inputs.pixels()
+            } else {
+                0
+            };
+            for (pixel, row) in matrix.chunks_exact_mut(self.row).take(copied).enumerate() {
                 let taps = row.chunks_exact_mut(conv.c_in).take(inputs.taps());
                 for (tap, channels) in taps.enumerate() {
                     let [offset] = *inputs.offsets::<1>(tap, pixel);

@@ -95,8 +95,13 @@ impl Plan for ImagePlan {
         let strip = &self.strip;
         self.blocked.each_block(&self.spec, args, |task, scratch| {
             // A filter row in place of a block of channels.
+            let rows = strip.rows(&task.pixels);
+            let copied = &mut as_f32s_mut(scratch)[..rows.len() * strip.row];
+            if task.moves_data() {
+                strip.copy(task.image, rows, copied);
+            }
             let src = Source {
-                data: strip.copy(task.image, strip.rows(&task.pixels), as_f32s_mut(scratch)),
+                data: copied,
                 block: strip.conv.kernel[1] * strip.conv.c_in,
                 block_stride: strip.conv.dilation[0] * strip.row,
             };
@@ -135,14 +140,8 @@ impl Strip {
     }
 
     /// Copies rows from the image into `strip`.
-    pub(super) fn copy<'s>(
-        &self,
-        image: &[f32],
-        rows: Range<usize>,
-        strip: &'s mut [f32],
-    ) -> &'s [f32] {
+    pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, strip: &mut [f32]) {
         let conv = &self.conv;
-        let strip = &mut strip[..rows.len() * self.row];
         for (iy, row) in rows.zip(strip.chunks_exact_mut(self.row)) {
             let iy = iy.wrapping_sub(conv.pad.top);
             if iy >= conv.h {
@@ -161,7 +160,6 @@ impl Strip {
                 _ => interleave::<4>(image, conv, iy, inside),
             }
         }
-        strip
     }
 }
 

@@ -296,10 +296,13 @@ impl StemPlan {
         if step.new.is_empty() {
             return;
         }
+        let rows = self.strip.input_rows(step.new.clone());
+        let copied = &mut input[..rows.len() * self.strip.row];
+        if self.isa.moves_data() {
+            self.strip.copy(image, rows, copied);
+        }
         let src = Source {
-            data: self
-                .strip
-                .copy(image, self.strip.input_rows(step.new.clone()), input),
+            data: copied,
             block: conv.kernel[1] * conv.c_in,
             block_stride: conv.dilation[0] * self.strip.row,
         };

@@ -422,7 +422,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
 
             for first in blocks.clone().step_by(self.panel_blocks) {
                 let panel = self.panel(first, blocks.end);
-                let packed = &io.packed[self.panel_at(&panel)];
+                let packed = &io.packed[self.isa.panel(&self.panel_at(&panel))];
                 for point in 0..T * T {
                     let from = (&*transformed, v);
                     self.multiply((packed, panel.len(), point), from, (products, m));

@@ -1,13 +1,122 @@
-//! What pulp can't say, or not in one instruction: prefetch, streaming stores, broadcasts, ReLU, 4x4
-//! transposes.
+//! The vector operations that kernels are written in: pulp's, and what pulp can't say (prefetch, streaming
+//! stores, broadcasts, ReLU, 4x4 transposes).
+//!
+//! A trait of our own and not pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or
+//! without its memory traffic ([`ablation`]): all that a kernel computes and all that it moves goes through here.
 #![allow(unsafe_code)]
 
-use pulp::Simd;
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+pub mod ablation;
+mod baseline;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
-/// pulp's `Simd` and what kernels need beside it.
-pub trait KernelSimd: Simd {
+pub(crate) use baseline::Baseline;
+
+use bytemuck::Pod;
+use std::fmt::Debug;
+
+/// The operations of one instruction set.
+#[allow(non_camel_case_types)]
+pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
+    /// A vector of floats.
+    type f32s: Pod + Debug + Send + Sync;
+    /// A yes or no for each lane.
+    type m32s: Copy + Debug + Send + Sync;
+
+    /// Floats in a vector.
+    const F32_LANES: usize = size_of::<Self::f32s>() / size_of::<f32>();
+    /// Vector registers, as pulp counts them.
+    const REGISTER_COUNT: usize;
     /// Whether its vectors are the CPU's. Others are loops over lanes, written out.
     const NATIVE: bool = false;
+
+    /// x in every lane.
+    fn splat_f32s(self, x: f32) -> Self::f32s;
+    /// a + b.
+    fn add_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// a - b.
+    fn sub_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// a b.
+    fn mul_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// a / b.
+    fn div_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// a b + c, rounded once where there is an instruction for it, twice otherwise.
+    fn mul_add_e_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
+    /// The larger; which of them where one is a NaN is up to the CPU.
+    fn max_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// |a|.
+    fn abs_f32s(self, a: Self::f32s) -> Self::f32s;
+    /// -a.
+    fn neg_f32s(self, a: Self::f32s) -> Self::f32s;
+    /// a 2^n, where the last bits of `n` as they lie in memory are n: added to the exponent of a, unchecked.
+    fn raise_f32s(self, a: Self::f32s, n: Self::f32s) -> Self::f32s;
+    /// The square root.
+    fn sqrt_f32s(self, a: Self::f32s) -> Self::f32s;
+    /// a = b.
+    fn equal_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::m32s;
+    /// a < b.
+    fn less_than_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::m32s;
+    /// a <= b.
+    fn less_than_or_equal_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::m32s;
+    /// Both.
+    fn and_m32s(self, a: Self::m32s, b: Self::m32s) -> Self::m32s;
+    /// `yes` where the mask says so, `no` elsewhere.
+    fn select_f32s(self, mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
+    /// The sum of all lanes.
+    fn reduce_sum_f32s(self, a: Self::f32s) -> f32;
+    /// Lane `l` gets what lane `l + lanes` had, around the end.
+    fn rotate_left_f32s(self, a: Self::f32s, lanes: usize) -> Self::f32s;
+    /// Lane `l + lanes` gets what lane `l` had, around the end.
+    fn rotate_right_f32s(self, a: Self::f32s, lanes: usize) -> Self::f32s;
+
+    /// The same vector, of which the compiler knows nothing any more: it is computed, and what comes of it too.
+    #[inline(always)]
+    fn opaque(self, x: Self::f32s) -> Self::f32s {
+        std::hint::black_box(x)
+    }
+
+    /// A vector from memory.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of a vector.
+    #[inline(always)]
+    unsafe fn load_f32s(self, at: *const f32) -> Self::f32s {
+        // SAFETY: the caller's promise; vectors are plain data.
+        unsafe { at.cast::<Self::f32s>().read_unaligned() }
+    }
+
+    /// A vector to memory.
+    ///
+    /// # Safety
+    /// `to` is valid for a write of a vector.
+    #[inline(always)]
+    unsafe fn store_f32s(self, to: *mut f32, y: Self::f32s) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<Self::f32s>().write_unaligned(y) }
+    }
+
+    /// The mask of the first `lanes` lanes.
+    fn first_lanes(self, lanes: usize) -> Self::m32s;
+
+    /// The lanes of a mask from memory, zeros elsewhere.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of these lanes.
+    unsafe fn load_masked_f32s(self, mask: Self::m32s, at: *const f32) -> Self::f32s;
+
+    /// The lanes of a mask to memory.
+    ///
+    /// # Safety
+    /// `to` is valid for a write of these lanes.
+    unsafe fn store_masked_f32s(self, mask: Self::m32s, to: *mut f32, y: Self::f32s);
+
+    /// As much of a slice as a vector holds, zeros in the lanes beyond.
+    fn load_part_f32s(self, from: &[f32]) -> Self::f32s;
+
+    /// As much of a vector as a slice holds.
+    fn store_part_f32s(self, to: &mut [f32], y: Self::f32s);
 
     /// max(least, y) that keeps a NaN: a ReLU where `least` is 0.
     #[inline(always)]
@@ -138,306 +247,87 @@ pub fn stream_fence() {
     }
 }
 
-/// Four floats in a register that every CPU of the target has: SSE2's on x86-64, NEON's on aarch64.
-#[derive(Clone, Copy)]
-pub(crate) struct Baseline(Quad);
-
-#[cfg(target_arch = "x86_64")]
-type Quad = core::arch::x86_64::__m128;
-#[cfg(target_arch = "aarch64")]
-type Quad = core::arch::aarch64::float32x4_t;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-type Quad = [f32; 4];
-
-impl Baseline {
-    /// Floats in it.
-    pub(crate) const LANES: usize = 4;
-
-    #[inline(always)]
-    pub(crate) fn splat(x: f32) -> Self {
-        // SAFETY: four floats, whatever the type.
-        Baseline(unsafe { core::mem::transmute::<[f32; 4], Quad>([x; 4]) })
-    }
-
-    /// self * x + y, the product rounded.
-    #[inline(always)]
-    pub(crate) fn mul_then_add(self, x: Self, y: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE is part of x86-64's baseline.
-        #[allow(unused_unsafe)]
-        unsafe {
-            use core::arch::x86_64::{_mm_add_ps, _mm_mul_ps};
-            Baseline(_mm_add_ps(_mm_mul_ps(self.0, x.0), y.0))
+/// What pulp's tokens have of [`KernelSimd`] as it is.
+macro_rules! pulp_operations {
+    () => {
+        type f32s = <Self as pulp::Simd>::f32s;
+        type m32s = <Self as pulp::Simd>::m32s;
+        const REGISTER_COUNT: usize = <Self as pulp::Simd>::REGISTER_COUNT;
+        $crate::arch::pulp_operations! {
+            splat_f32s(x: f32) -> Self::f32s;
+            add_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            sub_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            mul_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            div_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
+            max_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            abs_f32s(a: Self::f32s) -> Self::f32s;
+            neg_f32s(a: Self::f32s) -> Self::f32s;
+            sqrt_f32s(a: Self::f32s) -> Self::f32s;
+            equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+            less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+            less_than_or_equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+            and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
+            select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
+            reduce_sum_f32s(a: Self::f32s) -> f32;
+            rotate_left_f32s(a: Self::f32s, lanes: usize) -> Self::f32s;
+            rotate_right_f32s(a: Self::f32s, lanes: usize) -> Self::f32s;
         }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: NEON is part of aarch64's baseline.
-        #[allow(unused_unsafe)]
-        unsafe {
-            use core::arch::aarch64::{vaddq_f32, vmulq_f32};
-            Baseline(vaddq_f32(vmulq_f32(self.0, x.0), y.0))
+
+        #[inline(always)]
+        fn raise_f32s(self, a: Self::f32s, n: Self::f32s) -> Self::f32s {
+            use pulp::Simd as _;
+            let exponent = pulp::Simd::splat_u32s(self, f32::MANTISSA_DIGITS - 1);
+            let n = pulp::Simd::wrapping_dyn_shl_u32s(self, self.transmute_u32s_f32s(n), exponent);
+            let bits = pulp::Simd::add_u32s(self, self.transmute_u32s_f32s(a), n);
+            self.transmute_f32s_u32s(bits)
         }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        Baseline(core::array::from_fn(|i| self.0[i] * x.0[i] + y.0[i]))
-    }
 
-    /// The first of the four.
-    #[inline(always)]
-    pub(crate) fn first(self) -> f32 {
-        // SAFETY: four floats, whatever the type.
-        unsafe { core::mem::transmute::<Quad, [f32; 4]>(self.0)[0] }
-    }
-}
+        #[inline(always)]
+        fn first_lanes(self, lanes: usize) -> Self::m32s {
+            pulp::Simd::mask_between_m32s(self, 0, lanes as u32).mask()
+        }
 
-impl KernelSimd for pulp::Scalar {}
-impl KernelSimd for pulp::Scalar128b {}
-impl KernelSimd for pulp::Scalar256b {}
-impl KernelSimd for pulp::Scalar512b {}
-
-#[cfg(target_arch = "aarch64")]
-impl KernelSimd for pulp::aarch64::Neon {
-    const NATIVE: bool = true;
-
-    #[inline(always)]
-    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
-        use core::arch::aarch64::{vextq_f32, vrev64q_f32};
-        let x = pulp::cast(x);
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe {
-            match DISTANCE {
-                1 => vrev64q_f32(x),
-                _ => vextq_f32::<2>(x, x),
-            }
-        })
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
-        if const { !N.is_multiple_of(Self::F32_LANES) } {
+        #[inline(always)]
+        unsafe fn load_masked_f32s(self, mask: Self::m32s, at: *const f32) -> Self::f32s {
             // SAFETY: the caller's promise.
-            return self.splat_f32s(unsafe { *from.add(index) });
+            unsafe { pulp::Simd::mask_load_ptr_f32s(self, pulp::MemMask::new(mask), at) }
         }
-        // SAFETY: the token proves NEON; `N` floats are whole vectors, of which this is one.
-        pulp::cast(unsafe {
-            use core::arch::aarch64::{vdupq_laneq_f32, vld1q_f32};
-            let floats = vld1q_f32(from.add(index / 4 * 4));
-            match index % 4 {
-                0 => vdupq_laneq_f32::<0>(floats),
-                1 => vdupq_laneq_f32::<1>(floats),
-                2 => vdupq_laneq_f32::<2>(floats),
-                _ => vdupq_laneq_f32::<3>(floats),
-            }
-        })
-    }
 
-    #[inline(always)]
-    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vuzp1q_f32(pulp::cast(a), pulp::cast(b)) })
-    }
+        #[inline(always)]
+        unsafe fn store_masked_f32s(self, mask: Self::m32s, to: *mut f32, y: Self::f32s) {
+            // SAFETY: the caller's promise.
+            unsafe { pulp::Simd::mask_store_ptr_f32s(self, pulp::MemMask::new(mask), to, y) }
+        }
 
-    #[inline(always)]
-    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vuzp2q_f32(pulp::cast(a), pulp::cast(b)) })
-    }
+        #[inline(always)]
+        fn load_part_f32s(self, from: &[f32]) -> Self::f32s {
+            pulp::Simd::partial_load_f32s(self, from)
+        }
 
-    #[inline(always)]
-    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
-        use core::arch::aarch64::{
-            float32x4_t, float64x2_t, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32,
-            vtrn2q_f64,
-        };
-        let [a, b, c, d]: [float32x4_t; 4] = pulp::cast(rows);
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        let columns = unsafe {
-            let (e0, e1): (float64x2_t, float64x2_t) = (
-                vreinterpretq_f64_f32(vtrn1q_f32(a, b)),
-                vreinterpretq_f64_f32(vtrn1q_f32(c, d)),
-            );
-            let (o0, o1) = (
-                vreinterpretq_f64_f32(vtrn2q_f32(a, b)),
-                vreinterpretq_f64_f32(vtrn2q_f32(c, d)),
-            );
-            [
-                vtrn1q_f64(e0, e1),
-                vtrn1q_f64(o0, o1),
-                vtrn2q_f64(e0, e1),
-                vtrn2q_f64(o0, o1),
-            ]
-        };
-        pulp::cast(columns)
-    }
+        #[inline(always)]
+        fn store_part_f32s(self, to: &mut [f32], y: Self::f32s) {
+            pulp::Simd::partial_store_f32s(self, to, y);
+        }
+    };
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: $type),*) -> $out {
+            pulp::Simd::$name(self, $($arg),*)
+        })+
+    };
 }
+use pulp_operations;
 
-#[cfg(target_arch = "x86_64")]
-impl KernelSimd for pulp::x86::V3 {
-    const NATIVE: bool = true;
-
-    #[inline(always)]
-    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{_mm256_permute_ps, _mm256_permute2f128_ps};
-        let x = pulp::cast(x);
-        // SAFETY: the token proves AVX.
-        pulp::cast(unsafe {
-            match DISTANCE {
-                1 => _mm256_permute_ps::<0b10_11_00_01>(x),
-                2 => _mm256_permute_ps::<0b01_00_11_10>(x),
-                _ => _mm256_permute2f128_ps::<1>(x, x),
-            }
-        })
-    }
-
-    #[inline(always)]
-    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
-        // x86's max is its second operand where one is a NaN.
-        self.max_f32s(least, y)
-    }
-
-    #[inline(always)]
-    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
-        // SAFETY: the token proves AVX; the address is as the caller promises.
-        unsafe { core::arch::x86_64::_mm256_stream_ps(to, pulp::cast(value)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
-        use core::arch::x86_64::{_mm_loadu_ps, _mm256_castps128_ps256, _mm256_insertf128_ps};
-        // SAFETY: the token proves AVX; the addresses are as the caller promises.
-        pulp::cast(unsafe {
-            let low = _mm256_castps128_ps256(_mm_loadu_ps(at));
-            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(at.add(stride)))
-        })
-    }
-
-    #[inline(always)]
-    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{
-            _mm256_castpd_ps, _mm256_castps_pd, _mm256_permute4x64_pd, _mm256_shuffle_ps,
-        };
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe {
-            let pairs = _mm256_shuffle_ps::<0x88>(pulp::cast(a), pulp::cast(b));
-            _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(pairs)))
-        })
-    }
-
-    #[inline(always)]
-    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{
-            _mm256_castpd_ps, _mm256_castps_pd, _mm256_permute4x64_pd, _mm256_shuffle_ps,
-        };
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe {
-            let pairs = _mm256_shuffle_ps::<0xdd>(pulp::cast(a), pulp::cast(b));
-            _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(pairs)))
-        })
-    }
-
-    #[inline(always)]
-    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
-        use core::arch::x86_64::{
-            __m256, _mm256_shuffle_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
-        };
-        let [a, b, c, d]: [__m256; 4] = pulp::cast(rows);
-        // SAFETY: the token proves AVX.
-        let columns = unsafe {
-            let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
-            let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
-            [
-                _mm256_shuffle_ps::<0x44>(low.0, low.1),
-                _mm256_shuffle_ps::<0xee>(low.0, low.1),
-                _mm256_shuffle_ps::<0x44>(high.0, high.1),
-                _mm256_shuffle_ps::<0xee>(high.0, high.1),
-            ]
-        };
-        pulp::cast(columns)
-    }
+impl KernelSimd for pulp::Scalar {
+    pulp_operations!();
 }
-
-#[cfg(target_arch = "x86_64")]
-impl KernelSimd for pulp::x86::V4 {
-    const NATIVE: bool = true;
-
-    #[inline(always)]
-    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{_mm512_permute_ps, _mm512_shuffle_f32x4};
-        let x = pulp::cast(x);
-        // SAFETY: the token proves AVX-512F.
-        pulp::cast(unsafe {
-            match DISTANCE {
-                1 => _mm512_permute_ps::<0b10_11_00_01>(x),
-                2 => _mm512_permute_ps::<0b01_00_11_10>(x),
-                _ => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
-            }
-        })
-    }
-
-    #[inline(always)]
-    fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
-        // x86's max is its second operand where one is a NaN.
-        self.max_f32s(least, y)
-    }
-
-    #[inline(always)]
-    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
-        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
-        unsafe { core::arch::x86_64::_mm512_stream_ps(to, pulp::cast(value)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
-        use core::arch::x86_64::{_mm_loadu_ps, _mm512_castps128_ps512, _mm512_insertf32x4};
-        // SAFETY: the token proves AVX-512F; the addresses are as the caller promises.
-        pulp::cast(unsafe {
-            let v = _mm512_castps128_ps512(_mm_loadu_ps(at));
-            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(stride)));
-            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(2 * stride)));
-            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(3 * stride)))
-        })
-    }
-
-    #[inline(always)]
-    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{_mm512_permutex2var_ps, _mm512_setr_epi32};
-        // SAFETY: the token proves AVX-512F.
-        pulp::cast(unsafe {
-            let evens =
-                _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            _mm512_permutex2var_ps(pulp::cast(a), evens, pulp::cast(b))
-        })
-    }
-
-    #[inline(always)]
-    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        use core::arch::x86_64::{_mm512_permutex2var_ps, _mm512_setr_epi32};
-        // SAFETY: the token proves AVX-512F.
-        pulp::cast(unsafe {
-            let odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-            _mm512_permutex2var_ps(pulp::cast(a), odds, pulp::cast(b))
-        })
-    }
-
-    #[inline(always)]
-    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
-        use core::arch::x86_64::{
-            __m512, _mm512_shuffle_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
-        };
-        let [a, b, c, d]: [__m512; 4] = pulp::cast(rows);
-        // SAFETY: the token proves AVX-512F.
-        let columns = unsafe {
-            let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
-            let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
-            [
-                _mm512_shuffle_ps::<0x44>(low.0, low.1),
-                _mm512_shuffle_ps::<0xee>(low.0, low.1),
-                _mm512_shuffle_ps::<0x44>(high.0, high.1),
-                _mm512_shuffle_ps::<0xee>(high.0, high.1),
-            ]
-        };
-        pulp::cast(columns)
-    }
+impl KernelSimd for pulp::Scalar128b {
+    pulp_operations!();
+}
+impl KernelSimd for pulp::Scalar256b {
+    pulp_operations!();
+}
+impl KernelSimd for pulp::Scalar512b {
+    pulp_operations!();
 }

@@ -45,13 +45,13 @@ impl Scores<'_, '_> {
         for (position, score) in scores.iter_mut().enumerate() {
             let mut sums = [simd.splat_f32s(0.0); V];
             for (hidden, w) in hidden.chunks_exact(units).zip(w) {
-                let hidden = vectors::<S, V>(pixel(hidden, position));
-                let w = vectors::<S, V>(w);
+                let hidden = vectors::<S, V>(simd, pixel(hidden, position));
+                let w = vectors::<S, V>(simd, w);
                 for v in 0..V {
                     sums[v] = simd.mul_add_e_f32s(w[v], tanh(simd, hidden[v]), sums[v]);
                 }
             }
-            *score = lanes_of::<S, V>(sums).into_iter().sum();
+            *score = lanes_of::<S, V>(simd, sums).into_iter().sum();
         }
     }
 }
@@ -90,12 +90,12 @@ impl Shares<'_> {
         let largest = simd.splat_f32s(largest);
         let mut sums = [simd.splat_f32s(0.0); V];
         let mut power = |block: &mut Pixel| {
-            let x = vectors::<S, V>(block);
+            let x = vectors::<S, V>(simd, block);
             let powers = x.map(|x| exp(simd, simd.sub_f32s(x, largest)));
             for v in 0..V {
                 sums[v] = simd.add_f32s(sums[v], powers[v]);
             }
-            put::<S, V>(block, powers);
+            put::<S, V>(simd, block, powers);
         };
         let (blocks, rest) = self.scores.as_chunks_mut::<CHANNEL_BLOCK>();
         blocks.iter_mut().for_each(&mut power);
@@ -103,7 +103,7 @@ impl Shares<'_> {
         last[..rest.len()].copy_from_slice(rest);
         power(&mut last);
         rest.copy_from_slice(&last[..rest.len()]);
-        let sum: f32 = lanes_of::<S, V>(sums).into_iter().sum();
+        let sum: f32 = lanes_of::<S, V>(simd, sums).into_iter().sum();
         let share = 1.0 / sum;
         self.scores.iter_mut().for_each(|power| *power *= share);
     }
@@ -145,7 +145,7 @@ impl WeightedSum<'_, '_> {
         assert_eq!(pixels.len(), self.shares.len());
         let mut sums = [[simd.splat_f32s(0.0); V]; SIDE_BY_SIDE];
         let add = |sums: &mut [S::f32s; V], pixel: &Pixel, share: f32| {
-            let (x, share) = (vectors::<S, V>(pixel), simd.splat_f32s(share));
+            let (x, share) = (vectors::<S, V>(simd, pixel), simd.splat_f32s(share));
             for v in 0..V {
                 sums[v] = simd.mul_add_e_f32s(share, x[v], sums[v]);
             }
@@ -165,6 +165,6 @@ impl WeightedSum<'_, '_> {
             simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
         });
         let out: &mut Pixel = self.out.try_into().expect("16 sums");
-        put::<S, V>(out, sum);
+        put::<S, V>(simd, out, sum);
     }
 }

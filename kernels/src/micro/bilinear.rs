@@ -1,6 +1,9 @@
 //! The parts of bilinear pooling around the matrix product: its operands, and what is made of the sums.
 
+#![allow(unsafe_code)]
+
 use super::channels::{Pixel, lanes_of, pixel_mut, put, vectors};
+use super::gemm::load;
 use super::transpose::{Rows, transpose};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
@@ -55,7 +58,7 @@ impl SimdTask for Panel<'_, '_> {
 
 impl Panel<'_, '_> {
     #[inline(always)]
-    fn panel<S: KernelSimd, const V: usize>(self, _: S) {
+    fn panel<S: KernelSimd, const V: usize>(self, simd: S) {
         let Panel { maps, blocks, out } = self;
         out[..blocks * CHANNEL_BLOCK].fill(0.0);
         let pixels = maps.as_chunks::<CHANNEL_BLOCK>().0;
@@ -63,7 +66,7 @@ impl Panel<'_, '_> {
         for (block, map) in pixels.chunks_exact(positions).enumerate() {
             for (position, pixel) in map.iter().enumerate() {
                 let to = pixel_mut(out, (position + 1) * blocks + block);
-                put::<S, V>(to, vectors::<S, V>(pixel));
+                put::<S, V>(simd, to, vectors::<S, V>(simd, pixel));
             }
         }
     }
@@ -85,12 +88,17 @@ impl SimdTask for SignedRoots<'_> {
             let negative = simd.less_than_f32s(y, simd.splat_f32s(0.0));
             simd.select_f32s(negative, simd.neg_f32s(root), root)
         };
-        let (vectors, rest) = S::as_mut_simd_f32s(self.y);
-        for y in vectors {
-            *y = root(*y);
+        let mut vectors = self.y.chunks_exact_mut(S::F32_LANES);
+        for y in &mut vectors {
+            // SAFETY: a chunk is a vector.
+            unsafe {
+                let [x] = load::<S, 1>(simd, y.as_ptr());
+                simd.store_f32s(y.as_mut_ptr(), root(x));
+            }
         }
-        let y = simd.partial_load_f32s(rest);
-        simd.partial_store_f32s(rest, root(y));
+        let rest = vectors.into_remainder();
+        let y = simd.load_part_f32s(rest);
+        simd.store_part_f32s(rest, root(y));
     }
 }
 
@@ -124,7 +132,7 @@ impl SumOfSquares<'_> {
     fn sum<S: KernelSimd, const V: usize>(self, simd: S) -> f32 {
         let mut sums = [[simd.splat_f32s(0.0); V]; SIDE_BY_SIDE];
         let add = |sums: &mut [S::f32s; V], block: &Pixel| {
-            let y = vectors::<S, V>(block);
+            let y = vectors::<S, V>(simd, block);
             for v in 0..V {
                 sums[v] = simd.mul_add_e_f32s(y[v], y[v], sums[v]);
             }
@@ -146,6 +154,6 @@ impl SumOfSquares<'_> {
         let sum = std::array::from_fn(|v| {
             simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
         });
-        lanes_of::<S, V>(sum).into_iter().sum()
+        lanes_of::<S, V>(simd, sum).into_iter().sum()
     }
 }

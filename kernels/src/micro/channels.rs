@@ -1,7 +1,7 @@
 //! A pixel of a channel block: its 16 channels as `V` vectors.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 
@@ -10,19 +10,23 @@ pub(super) type Pixel = [f32; CHANNEL_BLOCK];
 
 /// Their vectors.
 #[inline(always)]
-pub(super) fn vectors<S: KernelSimd, const V: usize>(pixel: &Pixel) -> [S::f32s; V] {
+pub(super) fn vectors<S: KernelSimd, const V: usize>(simd: S, pixel: &Pixel) -> [S::f32s; V] {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
     // SAFETY: V vectors are the pixel's 16 floats.
-    unsafe { load::<S, V>(pixel.as_ptr()) }
+    unsafe { load::<S, V>(simd, pixel.as_ptr()) }
 }
 
 /// The pixel of these vectors.
 #[inline(always)]
-pub(super) fn put<S: KernelSimd, const V: usize>(pixel: &mut Pixel, vectors: [S::f32s; V]) {
+pub(super) fn put<S: KernelSimd, const V: usize>(
+    simd: S,
+    pixel: &mut Pixel,
+    vectors: [S::f32s; V],
+) {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
     for (v, vector) in vectors.into_iter().enumerate() {
         // SAFETY: V vectors are the pixel's 16 floats.
-        unsafe { store::<S>(pixel.as_mut_ptr().add(v * S::F32_LANES), vector) };
+        unsafe { simd.store_f32s(pixel.as_mut_ptr().add(v * S::F32_LANES), vector) };
     }
 }
 
@@ -40,8 +44,8 @@ pub(super) fn pixel_mut(row: &mut [f32], pixel: usize) -> &mut Pixel {
 
 /// The lanes of a pixel's vectors.
 #[inline(always)]
-pub(super) fn lanes_of<S: KernelSimd, const V: usize>(vectors: [S::f32s; V]) -> Pixel {
+pub(super) fn lanes_of<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> Pixel {
     let mut pixel = [0.0; CHANNEL_BLOCK];
-    put::<S, V>(&mut pixel, vectors);
+    put::<S, V>(simd, &mut pixel, vectors);
     pixel
 }

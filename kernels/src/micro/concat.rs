@@ -34,7 +34,7 @@ impl SimdTask for Gather<'_, '_> {
 
 impl Gather<'_, '_> {
     #[inline(always)]
-    fn pixels<S: KernelSimd, const V: usize>(self, _: S) {
+    fn pixels<S: KernelSimd, const V: usize>(self, simd: S) {
         let Gather { src, channels, out } = self;
         let pixels = out.len() / CHANNEL_BLOCK;
         let first = channels[0];
@@ -43,7 +43,11 @@ impl Gather<'_, '_> {
         if whole {
             let src = &src[first..][..out.len()];
             for at in 0..pixels {
-                put::<S, V>(pixel_mut(out, at), vectors::<S, V>(pixel(src, at)));
+                put::<S, V>(
+                    simd,
+                    pixel_mut(out, at),
+                    vectors::<S, V>(simd, pixel(src, at)),
+                );
             }
             return;
         }

@@ -4,7 +4,7 @@
 //! passes a random part of it; all lanes go through all elements and keep the last that was eligible.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use super::pool::{Axis, Span};
 use crate::arch::KernelSimd;
 use crate::data::uniform;
@@ -101,7 +101,8 @@ impl Pixel<'_> {
             for s in 0..columns.len {
                 let place = first + r * down * self.width + s * right;
                 // SAFETY: in the last element's pixel at most, as asserted.
-                let [x] = unsafe { load::<S, 1>(self.image.as_ptr().add(place * channels + c)) };
+                let [x] =
+                    unsafe { load::<S, 1>(simd, self.image.as_ptr().add(place * channels + c)) };
                 sum = simd.add_f32s(sum, simd.at_least(zero, x));
             }
         }
@@ -121,7 +122,8 @@ impl Pixel<'_> {
             for s in 0..columns.len {
                 let place = first + r * down * self.width + s * right;
                 // SAFETY: as above.
-                let [x] = unsafe { load::<S, 1>(self.image.as_ptr().add(place * channels + c)) };
+                let [x] =
+                    unsafe { load::<S, 1>(simd, self.image.as_ptr().add(place * channels + c)) };
                 let a = simd.at_least(zero, x);
                 let eligible = simd.and_m32s(
                     simd.less_than_f32s(zero, a),
@@ -139,6 +141,6 @@ impl Pixel<'_> {
         // The sum is NaN where an element is.
         let drawn = simd.select_f32s(simd.equal_f32s(sum, sum), drawn, sum);
         // SAFETY: a vector of this pixel's channels, as asserted.
-        unsafe { store::<S>(out.as_mut_ptr().add(c), drawn) };
+        unsafe { simd.store_f32s(out.as_mut_ptr().add(c), drawn) };
     }
 }

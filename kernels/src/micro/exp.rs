@@ -51,9 +51,7 @@ pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     for term in &TAYLOR[1..] {
         power = simd.mul_add_e_f32s(power, r, splat(*term));
     }
-    let n = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
-    let bits = simd.add_u32s(simd.transmute_u32s_f32s(power), n);
-    let y = simd.transmute_f32s_u32s(bits);
+    let y = simd.raise_f32s(power, shifted);
     let y = simd.select_f32s(simd.less_than_f32s(x, splat(LEAST)), splat(0.0), y);
     let infinity = splat(f32::INFINITY);
     let y = simd.select_f32s(simd.less_than_f32s(splat(LARGEST), x), infinity, y);
@@ -91,13 +89,13 @@ mod tests {
         type Output = ();
         #[inline(always)]
         fn run<S: KernelSimd>(self, simd: S) {
-            let (vectors, rest) = S::as_mut_simd_f32s(self.1);
-            assert!(rest.is_empty());
-            for x in vectors {
-                *x = match self.0 {
-                    Function::Exp => exp(simd, *x),
-                    Function::Tanh => tanh(simd, *x),
+            for lanes in self.1.chunks_exact_mut(S::F32_LANES) {
+                let x = simd.load_part_f32s(lanes);
+                let y = match self.0 {
+                    Function::Exp => exp(simd, x),
+                    Function::Tanh => tanh(simd, x),
                 };
+                simd.store_part_f32s(lanes, y);
             }
         }
     }

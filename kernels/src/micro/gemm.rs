@@ -199,7 +199,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
         // SAFETY: inside the panel (`check`).
-        let bias: [S::f32s; V] = unsafe { load::<S, V>(self.panel.as_ptr()) };
+        let bias: [S::f32s; V] = unsafe { load::<S, V>(simd, self.panel.as_ptr()) };
         let mut acc = [bias; P];
         if let Some(bias) = self.epilogue.pixel_bias {
             let bias: &[f32; P] = bias[first..].first_chunk().expect("a bias a pixel");
@@ -334,7 +334,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             each!(P, |p| {
                 each!(V, |v| {
                     // SAFETY: as long as the outputs (`check`), of which these are inside.
-                    let [r] = unsafe { load::<S, 1>(residual.add(at(p, v))) };
+                    let [r] = unsafe { load::<S, 1>(simd, residual.add(at(p, v))) };
                     acc[p][v] = simd.add_f32s(acc[p][v], r);
                 });
             });
@@ -350,7 +350,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         each!(P, |p| {
             each!(V, |v| {
                 // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
-                unsafe { store::<S>(out.add(at(p, v)), acc[p][v]) };
+                unsafe { simd.store_f32s(out.add(at(p, v)), acc[p][v]) };
             });
         });
     }
@@ -391,7 +391,7 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
 ) -> [[S::f32s; V]; P] {
     each!(K, |c| {
         // SAFETY: the caller's promise.
-        let w: [S::f32s; V] = unsafe { load::<S, V>(weights.add(c * V * S::F32_LANES)) };
+        let w: [S::f32s; V] = unsafe { load::<S, V>(simd, weights.add(c * V * S::F32_LANES)) };
         each!(P, |p| {
             // SAFETY: the caller's promise.
             let x = unsafe { simd.broadcast::<K>(x[p].add(k), c) };
@@ -403,22 +403,12 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
     acc
 }
 
-/// One vector to memory.
-///
-/// # Safety
-/// `to` is valid for a write of one vector.
-#[inline(always)]
-pub(super) unsafe fn store<S: KernelSimd>(to: *mut f32, y: S::f32s) {
-    // SAFETY: the caller's promise.
-    unsafe { to.cast::<S::f32s>().write_unaligned(y) };
-}
-
 /// `V` vectors from memory.
 ///
 /// # Safety
 /// `at` is valid for a read of `V` vectors.
 #[inline(always)]
-pub(super) unsafe fn load<S: KernelSimd, const V: usize>(at: *const f32) -> [S::f32s; V] {
-    // SAFETY: the caller's promise; vectors are plain data.
-    unsafe { at.cast::<[S::f32s; V]>().read_unaligned() }
+pub(super) unsafe fn load<S: KernelSimd, const V: usize>(simd: S, at: *const f32) -> [S::f32s; V] {
+    // SAFETY: the caller's promise.
+    std::array::from_fn(|v| unsafe { simd.load_f32s(at.add(v * S::F32_LANES)) })
 }

@@ -21,7 +21,7 @@
 //! tiles at the ends of a row have ([`Window::whole`]).
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use super::pool::Window;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
@@ -204,7 +204,7 @@ impl GroupedRows<'_> {
         }
         for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
             // SAFETY: the first row of `packed` (`run`).
-            let [bias] = unsafe { load::<S, 1>(self.packed.as_ptr().add(lane)) };
+            let [bias] = unsafe { load::<S, 1>(simd, self.packed.as_ptr().add(lane)) };
             let mut acc = [bias; P];
             for pass in 0..per {
                 for r in filter_rows.clone() {
@@ -244,7 +244,7 @@ impl GroupedRows<'_> {
                             );
                             let mut w = [bias; SLIDING];
                             each!(taps SLIDING, |t| {
-                                [w[t]] = load::<S, 1>(weights.add((s + t) * CHANNEL_BLOCK));
+                                [w[t]] = load::<S, 1>(simd, weights.add((s + t) * CHANNEL_BLOCK));
                             });
                             each!(inputs(P - 1) * SLIDE + SLIDING, |i| {
                                 let end = i == 0 || i == (P - 1) * SLIDE + SLIDING - 1;
@@ -263,7 +263,7 @@ impl GroupedRows<'_> {
                             });
                         }
                         for s in together * SLIDING..across.kernel {
-                            let [w] = load::<S, 1>(weights.add(s * CHANNEL_BLOCK));
+                            let [w] = load::<S, 1>(simd, weights.add(s * CHANNEL_BLOCK));
                             let s = s * across.dilation;
                             let (column, input) = (
                                 column.wrapping_add(s),
@@ -317,7 +317,7 @@ impl GroupedRows<'_> {
         if let Some(residual) = self.residual {
             each!(pixels P, |p| {
                 // SAFETY: as long as the outputs (`run`), of which these are inside.
-                let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at + p * CHANNEL_BLOCK)) };
+                let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at + p * CHANNEL_BLOCK)) };
                 acc[p] = simd.add_f32s(acc[p], r);
             });
         }
@@ -325,7 +325,7 @@ impl GroupedRows<'_> {
         each!(pixels P, |p| {
             let y = simd.at_least(least, acc[p]);
             // SAFETY: a vector of a pixel's 16 channels, of a row of the outputs (`run`).
-            unsafe { store::<S>(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
+            unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
         });
     }
 }
@@ -341,7 +341,7 @@ unsafe fn input_at<S: KernelSimd, const BROADCAST: bool>(simd: S, from: *const f
         return simd.splat_f32s(unsafe { *from });
     }
     // SAFETY: the caller's promise.
-    let [x] = unsafe { load::<S, 1>(from) };
+    let [x] = unsafe { load::<S, 1>(simd, from) };
     x
 }
 

@@ -80,10 +80,10 @@ impl Lrn<'_, '_> {
             let step = STEP.min(pixels - first);
             for block in 0..blocks {
                 for p in 0..step {
-                    let x = vectors::<S, V>(pixel(&src[block * stride..], first + p));
+                    let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
                     let squares = &mut self.scratch[p * row + margin..][..blocks * CHANNEL_BLOCK];
                     let squares = pixel_mut(squares, block);
-                    put::<S, V>(squares, x.map(|x| simd.mul_f32s(x, x)));
+                    put::<S, V>(simd, squares, x.map(|x| simd.mul_f32s(x, x)));
                 }
             }
             for block in 0..blocks {
@@ -91,10 +91,10 @@ impl Lrn<'_, '_> {
                     // The squares that the first lane's window begins with.
                     let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
                     let squares = &self.scratch[at..][..CHANNEL_BLOCK + 2 * self.half];
-                    let x = vectors::<S, V>(pixel(&src[block * stride..], first + p));
+                    let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
                     let y = self.normalise::<S, V>(simd, x, squares);
                     let out = pixel_mut(self.out.row(block), first + p);
-                    put::<S, V>(out, y);
+                    put::<S, V>(simd, out, y);
                     // Zeros over a NaN.
                     if block + 1 == blocks && used < CHANNEL_BLOCK {
                         out[used..].fill(0.0);
@@ -115,7 +115,7 @@ impl Lrn<'_, '_> {
         let mut sums = [simd.splat_f32s(0.0); V];
         for window in squares.windows(CHANNEL_BLOCK) {
             let window: &Pixel = window.try_into().expect("a block's");
-            let window = vectors::<S, V>(window);
+            let window = vectors::<S, V>(simd, window);
             for v in 0..V {
                 sums[v] = simd.add_f32s(sums[v], window[v]);
             }

@@ -6,7 +6,7 @@
 //! .75 of a plain read with prefetches, .94 without (Zen 4), 64 MB from memory at 1.01 with them, .99 without.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
@@ -75,7 +75,7 @@ impl PanelTimesVector<'_, '_> {
         assert!(rest.is_empty() && panel.len() >= (x.len() + 1) * row);
         let mut sums = [[simd.splat_f32s(0.0); V]; K];
         // SAFETY: the panel's first row.
-        sums[0] = unsafe { load::<S, V>(panel.as_ptr()) };
+        sums[0] = unsafe { load::<S, V>(simd, panel.as_ptr()) };
         // SAFETY: inside the panel, of one row for each input behind the first.
         let mut weights = unsafe { panel.as_ptr().add(row) };
         for step in steps {
@@ -88,7 +88,7 @@ impl PanelTimesVector<'_, '_> {
                 // SAFETY: the step's k-th row, and an input of the step.
                 let (w, x) = unsafe {
                     (
-                        load::<S, V>(weights.add(k * row)),
+                        load::<S, V>(simd, weights.add(k * row)),
                         simd.broadcast::<K>(step.as_ptr(), k),
                     )
                 };
@@ -108,11 +108,11 @@ impl PanelTimesVector<'_, '_> {
             let at = v * S::F32_LANES;
             if let Some(residual) = residual {
                 // SAFETY: as long as the outputs (asserted).
-                let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
+                let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at)) };
                 y = simd.add_f32s(y, r);
             }
             // SAFETY: V vectors of outputs (asserted).
-            unsafe { store::<S>(out.as_mut_ptr().add(at), simd.at_least(floor, y)) };
+            unsafe { simd.store_f32s(out.as_mut_ptr().add(at), simd.at_least(floor, y)) };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Elements that meet nothing but their channel's scale and shift and a second tensor's element.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::{KernelSimd, stream_fence};
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
@@ -59,8 +59,8 @@ impl Pointwise<'_, '_> {
             // SAFETY: 16 floats each are V vectors.
             let (scale, shift) = unsafe {
                 (
-                    load::<S, V>(self.scale[block].as_ptr()),
-                    load::<S, V>(self.shift[block].as_ptr()),
+                    load::<S, V>(simd, self.scale[block].as_ptr()),
+                    load::<S, V>(simd, self.shift[block].as_ptr()),
                 )
             };
             let out = self.out.row(row);
@@ -131,14 +131,14 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         let at = |p: usize| (pixel + p) * CHANNEL_BLOCK;
         // SAFETY: the caller's promise; a pixel has V vectors.
         let mut y: [[F; V]; P] =
-            std::array::from_fn(|p| unsafe { load::<S, V>(self.src.as_ptr().add(at(p))) });
+            std::array::from_fn(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
             for (y, (scale, shift)) in y.iter_mut().zip(self.scale.into_iter().zip(self.shift)) {
                 *y = simd.mul_add_e_f32s(*y, scale, shift);
             }
             if let (true, Some(residual)) = (ADD, self.residual) {
                 // SAFETY: the caller's promise.
-                let r: [F; V] = unsafe { load::<S, V>(residual.as_ptr().add(at(p))) };
+                let r: [F; V] = unsafe { load::<S, V>(simd, residual.as_ptr().add(at(p))) };
                 for (y, r) in y.iter_mut().zip(r) {
                     *y = simd.add_f32s(*y, r);
                 }
@@ -155,7 +155,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
                     if STREAM {
                         simd.stream_f32s(to, y);
                     } else {
-                        store::<S>(to, y);
+                        simd.store_f32s(to, y);
                     }
                 }
             }

@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::fold::{Fold, Reduce, ReduceTask};
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
@@ -361,7 +361,8 @@ impl<'a, F> Row<'a, F> {
             for r in 0..rows.len {
                 for (j, column) in columns.iter_mut().enumerate() {
                     // SAFETY: the last row's last pixel is inside `from`, and the vector in its pixel.
-                    let [v] = unsafe { load::<S, 1>(from.as_ptr().add(r * down + j * pixel + c)) };
+                    let [v] =
+                        unsafe { load::<S, 1>(simd, from.as_ptr().add(r * down + j * pixel + c)) };
                     if F::LOSES_NAN {
                         let watch = &mut watches[j % WATCHES];
                         *watch = simd.add_f32s(*watch, v);
@@ -380,7 +381,7 @@ impl<'a, F> Row<'a, F> {
                 }
                 let y = fold.finish(simd, window, scale);
                 // SAFETY: the vector is in one of the pixels of `to`.
-                unsafe { store::<S>(to.as_mut_ptr().add(n * pixel + c), y) };
+                unsafe { simd.store_f32s(to.as_mut_ptr().add(n * pixel + c), y) };
             }
         }
     }
@@ -417,7 +418,7 @@ impl<'a, F> Row<'a, F> {
                 let at = r * self.down + s * right + c;
                 for (n, state) in states.iter_mut().enumerate() {
                     // SAFETY: in the last pixel of `from` at most.
-                    let [v] = unsafe { load::<S, 1>(from.as_ptr().add(at + n * step)) };
+                    let [v] = unsafe { load::<S, 1>(simd, from.as_ptr().add(at + n * step)) };
                     *state = fold.add(simd, *state, v);
                 }
             }
@@ -425,7 +426,7 @@ impl<'a, F> Row<'a, F> {
         for (n, state) in states.into_iter().enumerate() {
             let out = &mut out[n * pixel + c..][..S::F32_LANES];
             // SAFETY: a slice of as many lanes.
-            unsafe { store::<S>(out.as_mut_ptr(), fold.finish(simd, state, scale)) };
+            unsafe { simd.store_f32s(out.as_mut_ptr(), fold.finish(simd, state, scale)) };
         }
     }
 }
@@ -464,13 +465,13 @@ fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
         for four in fours {
             for (sum, pixel) in sums.iter_mut().zip(four) {
                 // SAFETY: `lane` and the lanes behind it are among the pixel's 16.
-                let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
+                let [x] = unsafe { load::<S, 1>(simd, pixel.as_ptr().add(lane)) };
                 *sum = simd.add_f32s(*sum, x);
             }
         }
         for pixel in rest {
             // SAFETY: as above.
-            let [x] = unsafe { load::<S, 1>(pixel.as_ptr().add(lane)) };
+            let [x] = unsafe { load::<S, 1>(simd, pixel.as_ptr().add(lane)) };
             sums[0] = simd.add_f32s(sums[0], x);
         }
         let sum = simd.add_f32s(
@@ -478,7 +479,7 @@ fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
             simd.add_f32s(sums[2], sums[3]),
         );
         // SAFETY: as above, among the 16 means.
-        unsafe { store::<S>(out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
+        unsafe { simd.store_f32s(out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
     }
 }
 
@@ -512,7 +513,7 @@ impl SimdTask for ChannelMeans<'_> {
             let mut sums = [simd.splat_f32s(0.0); SUMS];
             for pixel in image.chunks_exact(channels) {
                 // SAFETY: `SUMS` vectors from a channel on that has as many behind it.
-                let x = unsafe { load::<S, SUMS>(pixel.as_ptr().add(first + c)) };
+                let x = unsafe { load::<S, SUMS>(simd, pixel.as_ptr().add(first + c)) };
                 for (sum, x) in sums.iter_mut().zip(x) {
                     *sum = simd.add_f32s(*sum, x);
                 }
@@ -520,7 +521,7 @@ impl SimdTask for ChannelMeans<'_> {
             for sum in sums {
                 let mean = simd.div_f32s(sum, simd.splat_f32s(count));
                 // SAFETY: a vector of `out`, which has `SUMS` from here on.
-                unsafe { store::<S>(out.as_mut_ptr().add(c), mean) };
+                unsafe { simd.store_f32s(out.as_mut_ptr().add(c), mean) };
                 c += lanes;
             }
         }

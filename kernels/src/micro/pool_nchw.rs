@@ -15,12 +15,11 @@
 #![allow(unsafe_code)]
 
 use super::fold::{Fold, Reduce, ReduceTask};
-use super::gemm::{load, store};
+use super::gemm::load;
 use super::pool::{Axis, Row, Span, Window};
 use crate::arch::KernelSimd;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
-use pulp::MemMask;
 
 /// Some rows of the outputs of some maps.
 pub struct PoolMaps<'a> {
@@ -137,7 +136,7 @@ impl ReduceTask for PoolMaps<'_> {
 #[inline(always)]
 fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
     let lanes = (len - 1) % S::F32_LANES + 1;
-    simd.mask_between_m32s(0, lanes as u32).mask()
+    simd.first_lanes(lanes)
 }
 
 /// What all rows of outputs have in common.
@@ -292,12 +291,12 @@ impl<M: Copy, F> Rows<'_, M, F> {
             state = self.fold.merge(simd, state, tap);
         }
         // SAFETY: `scales` has a vector.
-        let [columns] = unsafe { load::<S, 1>(self.scales.as_ptr()) };
+        let [columns] = unsafe { load::<S, 1>(simd, self.scales.as_ptr()) };
         let scale = simd.mul_f32s(columns, simd.splat_f32s(rows));
         let y = self.fold.finish(simd, state, scale);
         // SAFETY: the mask has the outputs' lanes.
         unsafe {
-            simd.mask_store_ptr_f32s(MemMask::new(self.last_output), out.as_mut_ptr(), y);
+            simd.store_masked_f32s(self.last_output, out.as_mut_ptr(), y);
         }
     }
 
@@ -328,7 +327,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 for (p, a) in a.into_iter().enumerate() {
                     let at = p * self.row + before + x;
                     // SAFETY: a whole vector, beyond the row too, is in the pitch, as asserted.
-                    unsafe { store::<S>(folded.as_mut_ptr().add(at), a) };
+                    unsafe { simd.store_f32s(folded.as_mut_ptr().add(at), a) };
                 }
                 x += lanes;
                 continue;
@@ -344,7 +343,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
                     let column = before + x + i;
                     let at = p * self.row + column % 2 * self.pitch + column / 2;
                     // SAFETY: as above, half as many in each part.
-                    unsafe { store::<S>(folded.as_mut_ptr().add(at), part) };
+                    unsafe { simd.store_f32s(folded.as_mut_ptr().add(at), part) };
                 }
             }
             x += 2 * lanes;
@@ -375,9 +374,9 @@ impl<M: Copy, F> Rows<'_, M, F> {
             let v = unsafe {
                 let from = map.as_ptr().add(r * step + x);
                 if last {
-                    simd.mask_load_ptr_f32s(MemMask::new(self.last_input), from)
+                    simd.load_masked_f32s(self.last_input, from)
                 } else {
-                    let [v] = load::<S, 1>(from);
+                    let [v] = load::<S, 1>(simd, from);
                     v
                 }
             };
@@ -431,7 +430,8 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 let mut tap = state;
                 for (p, tap) in tap.iter_mut().enumerate() {
                     // SAFETY: whole vectors of outputs reach at most to the pitch, as asserted.
-                    [*tap] = unsafe { load::<S, 1>(folded.as_ptr().add(p * self.row + at + x)) };
+                    [*tap] =
+                        unsafe { load::<S, 1>(simd, folded.as_ptr().add(p * self.row + at + x)) };
                 }
                 state = if k == 0 {
                     tap
@@ -440,16 +440,16 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 };
             }
             // SAFETY: `scales` has a vector beyond the outputs.
-            let [columns] = unsafe { load::<S, 1>(self.scales.as_ptr().add(x)) };
+            let [columns] = unsafe { load::<S, 1>(simd, self.scales.as_ptr().add(x)) };
             let scale = simd.mul_f32s(columns, simd.splat_f32s(rows));
             let y = self.fold.finish(simd, state, scale);
             // SAFETY: a vector of the outputs, or what there is of the last.
             unsafe {
                 let to = out.as_mut_ptr().add(x);
                 if x + S::F32_LANES > out.len() {
-                    simd.mask_store_ptr_f32s(MemMask::new(self.last_output), to, y);
+                    simd.store_masked_f32s(self.last_output, to, y);
                 } else {
-                    store::<S>(to, y);
+                    simd.store_f32s(to, y);
                 }
             }
             x += S::F32_LANES;
@@ -496,12 +496,12 @@ impl SimdTask for PlainMeans<'_> {
             let rest = vectors.remainder();
             for v in vectors {
                 // SAFETY: a chunk of as many lanes.
-                let [x] = unsafe { load::<S, 1>(v.as_ptr()) };
+                let [x] = unsafe { load::<S, 1>(simd, v.as_ptr()) };
                 (a, b) = (b, simd.add_f32s(a, x));
             }
             if !rest.is_empty() {
                 // SAFETY: as many floats as the mask has lanes.
-                let x = unsafe { simd.mask_load_ptr_f32s(MemMask::new(lanes), rest.as_ptr()) };
+                let x = unsafe { simd.load_masked_f32s(lanes, rest.as_ptr()) };
                 a = simd.add_f32s(a, x);
             }
             *out = simd.reduce_sum_f32s(simd.add_f32s(a, b)) / map.len() as f32;

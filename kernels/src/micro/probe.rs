@@ -2,7 +2,7 @@
 //! roofline are measured with these loops.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::isa::{IsaToken, SimdTask};
 use std::hint::black_box;
@@ -125,24 +125,18 @@ impl SimdTask for Streaming<'_> {
         let part = self.a.len() / self.stream.arrays() / (STEP * lanes) * (STEP * lanes);
         let (a, rest) = self.a.split_at_mut(part);
         let x = simd.splat_f32s(black_box(0.5));
-        let mut sums = [simd.splat_f32s(0.0); STEP];
+        let mut total = 0.0;
         let step = STEP * S::F32_LANES;
         for _ in 0..self.passes {
             match self.stream {
                 Stream::Read => {
-                    for chunk in a.chunks_exact(step) {
-                        // SAFETY: a chunk is STEP vectors.
-                        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(chunk.as_ptr()) };
-                        for i in 0..STEP {
-                            sums[i] = simd.add_f32s(sums[i], v[i]);
-                        }
-                    }
+                    total += sum(simd, a);
                 }
                 Stream::Write => {
                     for chunk in a.chunks_exact_mut(step) {
                         for i in 0..STEP {
                             // SAFETY: a chunk is STEP vectors.
-                            unsafe { store::<S>(chunk.as_mut_ptr().add(i * S::F32_LANES), x) };
+                            unsafe { simd.store_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x) };
                         }
                     }
                 }
@@ -161,10 +155,10 @@ impl SimdTask for Streaming<'_> {
                 Stream::Copy => {
                     for (to, from) in a.chunks_exact_mut(step).zip(rest.chunks_exact(step)) {
                         // SAFETY: a chunk is STEP vectors.
-                        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(from.as_ptr()) };
+                        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, from.as_ptr()) };
                         for (i, v) in v.into_iter().enumerate() {
                             // SAFETY: as above.
-                            unsafe { store::<S>(to.as_mut_ptr().add(i * S::F32_LANES), v) };
+                            unsafe { simd.store_f32s(to.as_mut_ptr().add(i * S::F32_LANES), v) };
                         }
                     }
                 }
@@ -173,20 +167,20 @@ impl SimdTask for Streaming<'_> {
                     let from = b.chunks_exact(step).zip(c.chunks_exact(step));
                     for (to, (b, c)) in a.chunks_exact_mut(step).zip(from) {
                         // SAFETY: chunks are STEP vectors.
-                        let b: [S::f32s; STEP] = unsafe { load::<S, STEP>(b.as_ptr()) };
+                        let b: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, b.as_ptr()) };
                         // SAFETY: as above.
-                        let c: [S::f32s; STEP] = unsafe { load::<S, STEP>(c.as_ptr()) };
+                        let c: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, c.as_ptr()) };
                         for i in 0..STEP {
                             let v = simd.mul_add_e_f32s(x, c[i], b[i]);
                             // SAFETY: as above.
-                            unsafe { store::<S>(to.as_mut_ptr().add(i * S::F32_LANES), v) };
+                            unsafe { simd.store_f32s(to.as_mut_ptr().add(i * S::F32_LANES), v) };
                         }
                     }
                 }
             }
             black_box(&mut *a);
         }
-        sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
+        total
     }
 }
 
@@ -207,6 +201,33 @@ pub fn stream(isa: IsaToken, stream: Stream, buffer: &mut [f32], passes: usize) 
         a: buffer,
     }));
     (elements * 4 * stream.arrays() * passes) as u64
+}
+
+/// Reads a buffer once. Its last few vectors may be left out.
+pub fn read(isa: IsaToken, buffer: &[f32]) {
+    struct Read<'a>(&'a [f32]);
+    impl SimdTask for Read<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn run<S: KernelSimd>(self, simd: S) -> f32 {
+            sum(simd, self.0)
+        }
+    }
+    black_box(isa.dispatch(Read(buffer)));
+}
+
+/// The sum of a buffer's whole steps.
+#[inline(always)]
+fn sum<S: KernelSimd>(simd: S, buffer: &[f32]) -> f32 {
+    let mut sums = [simd.splat_f32s(0.0); STEP];
+    for chunk in buffer.chunks_exact(STEP * S::F32_LANES) {
+        // SAFETY: a chunk is STEP vectors.
+        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, chunk.as_ptr()) };
+        for i in 0..STEP {
+            sums[i] = simd.add_f32s(sums[i], v[i]);
+        }
+    }
+    sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
 }
 
 #[cfg(test)]

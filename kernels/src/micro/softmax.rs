@@ -46,7 +46,7 @@ impl Softmax<'_, '_> {
         let used = self.channels - (blocks - 1) * CHANNEL_BLOCK;
         let last = std::array::from_fn(|lane| if lane < used { 0.0 } else { f32::NEG_INFINITY });
         for at in 0..self.out.len() / CHANNEL_BLOCK {
-            self.softmax::<S, V>(simd, at, vectors::<S, V>(&last));
+            self.softmax::<S, V>(simd, at, vectors::<S, V>(simd, &last));
             if used < CHANNEL_BLOCK {
                 pixel_mut(self.out.row(blocks - 1), at)[used..].fill(0.0);
             }
@@ -59,7 +59,7 @@ impl Softmax<'_, '_> {
         let (blocks, stride) = (self.out.rows(), self.out.stride());
         let src = self.src;
         let block = |block: usize| -> [S::f32s; V] {
-            let x = vectors::<S, V>(pixel(&src[block * stride..], at));
+            let x = vectors::<S, V>(simd, pixel(&src[block * stride..], at));
             if block + 1 < blocks {
                 return x;
             }
@@ -74,7 +74,7 @@ impl Softmax<'_, '_> {
                 largest[v] = simd.max_f32s(largest[v], x[v]);
             }
         }
-        let lanes = lanes_of::<S, V>(largest);
+        let lanes = lanes_of::<S, V>(simd, largest);
         let largest = simd.splat_f32s(lanes.into_iter().fold(f32::NEG_INFINITY, f32::max));
 
         let mut sums = [simd.splat_f32s(0.0); V];
@@ -84,15 +84,15 @@ impl Softmax<'_, '_> {
             for v in 0..V {
                 sums[v] = simd.add_f32s(sums[v], powers[v]);
             }
-            put::<S, V>(pixel_mut(self.out.row(b), at), powers);
+            put::<S, V>(simd, pixel_mut(self.out.row(b), at), powers);
         }
-        let sum: f32 = lanes_of::<S, V>(sums).into_iter().sum();
+        let sum: f32 = lanes_of::<S, V>(simd, sums).into_iter().sum();
 
         let share = simd.splat_f32s(1.0 / sum);
         for b in 0..blocks {
             let out = pixel_mut(self.out.row(b), at);
-            let powers = vectors::<S, V>(out);
-            put::<S, V>(out, powers.map(|power| simd.mul_f32s(power, share)));
+            let powers = vectors::<S, V>(simd, out);
+            put::<S, V>(simd, out, powers.map(|power| simd.mul_f32s(power, share)));
         }
     }
 }

@@ -59,8 +59,8 @@ impl Moments<'_, '_> {
             Method::TwoPass => self.two_pass::<S, V>(simd),
             Method::Welford => self.welford::<S, V>(simd),
         };
-        put::<S, V>(self.mean, mean);
-        put::<S, V>(self.variance, variance);
+        put::<S, V>(simd, self.mean, mean);
+        put::<S, V>(simd, self.variance, variance);
     }
 
     /// The pixels of each image's map: steps of some, and what is left.
@@ -84,14 +84,14 @@ impl Moments<'_, '_> {
         for (steps, rest) in self.maps() {
             for step in steps {
                 for (sums, pixel) in sums.iter_mut().zip(step) {
-                    let x = vectors::<S, V>(pixel);
+                    let x = vectors::<S, V>(simd, pixel);
                     for v in 0..V {
                         sums[v] = add(sums[v], x[v], v);
                     }
                 }
             }
             for pixel in rest {
-                let x = vectors::<S, V>(pixel);
+                let x = vectors::<S, V>(simd, pixel);
                 for v in 0..V {
                     sums[0][v] = add(sums[0][v], x[v], v);
                 }
@@ -127,13 +127,13 @@ impl Moments<'_, '_> {
                 count += 1;
                 let inverse = simd.splat_f32s(1.0 / count as f32);
                 for (sequence, pixel) in beside.iter_mut().zip(step) {
-                    sequence.push(simd, inverse, vectors::<S, V>(pixel));
+                    sequence.push(simd, inverse, vectors::<S, V>(simd, pixel));
                 }
             }
             for pixel in rest {
                 left += 1;
                 let inverse = simd.splat_f32s(1.0 / left as f32);
-                last.push(simd, inverse, vectors::<S, V>(pixel));
+                last.push(simd, inverse, vectors::<S, V>(simd, pixel));
             }
         }
         let [a, b, c, d] = beside;

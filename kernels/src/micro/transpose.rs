@@ -6,7 +6,7 @@
 //! stored whole: two shuffles a vector at any width, where a transpose of L x L vectors takes log2 L.
 #![allow(unsafe_code)]
 
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::{KernelSimd, stream_fence};
 use crate::exec::RowsMut;
 use crate::tensor::CacheLine;
@@ -174,7 +174,7 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
                 if STREAM {
                     simd.stream_f32s(to, column);
                 } else {
-                    store::<S>(to, column);
+                    simd.store_f32s(to, column);
                 }
             }
         }
@@ -260,12 +260,12 @@ unsafe fn lines<S: KernelSimd, const STREAM: bool>(
         for v in (0..TILE).step_by(S::F32_LANES) {
             // SAFETY: inside of a row, as the caller promises.
             unsafe {
-                let [x] = load::<S, 1>(src.data.as_ptr().add(row * src.stride + v));
+                let [x] = load::<S, 1>(simd, src.data.as_ptr().add(row * src.stride + v));
                 let to = dst.as_mut_ptr().add(row * dst.stride() + v);
                 if STREAM {
                     simd.stream_f32s(to, x);
                 } else {
-                    store::<S>(to, x);
+                    simd.store_f32s(to, x);
                 }
             }
         }
@@ -281,13 +281,13 @@ fn copy_row<S: KernelSimd>(simd: S, src: &[f32], dst: &mut [f32]) {
     for (from, to) in whole.chunks_exact(lanes).zip(to.chunks_exact_mut(lanes)) {
         // SAFETY: chunks are vectors.
         unsafe {
-            let [x] = load::<S, 1>(from.as_ptr());
-            store::<S>(to.as_mut_ptr(), x);
+            let [x] = load::<S, 1>(simd, from.as_ptr());
+            simd.store_f32s(to.as_mut_ptr(), x);
         }
     }
-    let mut last = simd.partial_load_f32s(rest);
+    let mut last = simd.load_part_f32s(rest);
     for to in behind.chunks_mut(lanes) {
-        simd.partial_store_f32s(to, last);
+        simd.store_part_f32s(to, last);
         last = simd.splat_f32s(0.0);
     }
 }

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
-use super::gemm::{load, store};
+use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
@@ -134,7 +134,7 @@ impl<const N: usize> InputTiles<'_, N> {
                         // SAFETY: the row is inside the map and so is the column, so its 16 channels are
                         // inside the image (asserted above), of which the lanes from `lane` on are read;
                         // or it is a row of N times 16 zeros.
-                        [column[i]] = unsafe { load::<S, 1>(at) };
+                        [column[i]] = unsafe { load::<S, 1>(simd, at) };
                     });
                     column = W::input(Vectors(simd), column);
                 }
@@ -154,7 +154,7 @@ impl<const N: usize> InputTiles<'_, N> {
                 unroll!(c < N, {
                     let at = self.products[r][c] + to + lane;
                     // SAFETY: no product begins after the last, which is inside `out` (asserted above).
-                    unsafe { store::<S>(self.out.as_mut_ptr().add(at), row[c]) };
+                    unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at), row[c]) };
                 });
                 r += 1;
             }
@@ -212,7 +212,7 @@ impl OutputTiles<'_> {
         let mut lane = 0;
         while lane < CHANNEL_BLOCK {
             // SAFETY: 16 elements.
-            let [bias] = unsafe { load::<S, 1>(bias.as_ptr().add(lane)) };
+            let [bias] = unsafe { load::<S, 1>(simd, bias.as_ptr().add(lane)) };
             let mut half = [[MaybeUninit::<S::f32s>::uninit(); T]; M];
             let mut j = 0;
             while j < T {
@@ -220,7 +220,7 @@ impl OutputTiles<'_> {
                 unroll!(i < T, {
                     let at = (i * T + j) * step + from + lane;
                     // SAFETY: at most the last point's (asserted above).
-                    [column[i]] = unsafe { load::<S, 1>(self.products.as_ptr().add(at)) };
+                    [column[i]] = unsafe { load::<S, 1>(simd, self.products.as_ptr().add(at)) };
                 });
                 let column = W::output(Vectors(simd), column);
                 unroll!(r < M, {
@@ -242,14 +242,14 @@ impl OutputTiles<'_> {
                         let mut value = simd.add_f32s(values[c], bias);
                         if let Some(residual) = residual {
                             // SAFETY: before `end` (asserted above).
-                            let [r] = unsafe { load::<S, 1>(residual.as_ptr().add(at)) };
+                            let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at)) };
                             value = simd.add_f32s(value, r);
                         }
                         if self.relu {
                             value = simd.at_least(zero, value);
                         }
                         // SAFETY: row `r` and its pixel `c` are inside `out`.
-                        unsafe { store::<S>(out.as_mut_ptr().add(at), value) };
+                        unsafe { simd.store_f32s(out.as_mut_ptr().add(at), value) };
                     }
                 });
                 r += 1;

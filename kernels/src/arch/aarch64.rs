@@ -1,0 +1,94 @@
+//! NEON.
+
+use super::{KernelSimd, pulp_operations};
+
+impl KernelSimd for pulp::aarch64::Neon {
+    pulp_operations!();
+
+    const NATIVE: bool = true;
+
+    #[inline(always)]
+    fn opaque(self, x: Self::f32s) -> Self::f32s {
+        let mut x: core::arch::aarch64::float32x4_t = pulp::cast(x);
+        // SAFETY: does nothing.
+        unsafe {
+            core::arch::asm!("/* {0:v} */", inout(vreg) x, options(nomem, nostack, preserves_flags));
+        }
+        pulp::cast(x)
+    }
+
+    #[inline(always)]
+    fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vextq_f32, vrev64q_f32};
+        let x = pulp::cast(x);
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            match DISTANCE {
+                1 => vrev64q_f32(x),
+                _ => vextq_f32::<2>(x, x),
+            }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
+        if const { !N.is_multiple_of(Self::F32_LANES) } {
+            // SAFETY: the caller's promise.
+            return pulp::Simd::splat_f32s(self, unsafe { *from.add(index) });
+        }
+        // SAFETY: the token proves NEON; `N` floats are whole vectors, of which this is one.
+        pulp::cast(unsafe {
+            use core::arch::aarch64::{vdupq_laneq_f32, vld1q_f32};
+            let floats = vld1q_f32(from.add(index / 4 * 4));
+            match index % 4 {
+                0 => vdupq_laneq_f32::<0>(floats),
+                1 => vdupq_laneq_f32::<1>(floats),
+                2 => vdupq_laneq_f32::<2>(floats),
+                _ => vdupq_laneq_f32::<3>(floats),
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vuzp1q_f32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vuzp2q_f32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
+        use core::arch::aarch64::{
+            float32x4_t, float64x2_t, vreinterpretq_f64_f32, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32,
+            vtrn2q_f64,
+        };
+        let [a, b, c, d]: [float32x4_t; 4] = pulp::cast(rows);
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        let columns = unsafe {
+            let (e0, e1): (float64x2_t, float64x2_t) = (
+                vreinterpretq_f64_f32(vtrn1q_f32(a, b)),
+                vreinterpretq_f64_f32(vtrn1q_f32(c, d)),
+            );
+            let (o0, o1) = (
+                vreinterpretq_f64_f32(vtrn2q_f32(a, b)),
+                vreinterpretq_f64_f32(vtrn2q_f32(c, d)),
+            );
+            [
+                vtrn1q_f64(e0, e1),
+                vtrn1q_f64(o0, o1),
+                vtrn2q_f64(e0, e1),
+                vtrn2q_f64(o0, o1),
+            ]
+        };
+        pulp::cast(columns)
+    }
+}
