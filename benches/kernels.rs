@@ -172,6 +172,8 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 let peak = peak_probe(workers, isa, Duration::from_millis(1));
                 let spec = instance.spec();
                 run.measurements.push(Measurement {
+                    ablation: None,
+                    cold_read: None,
                     problem: layer.problem.to_string(),
                     variant: id,
                     implementation: None,

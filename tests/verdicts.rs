@@ -38,6 +38,7 @@ fn known_loops_get_their_verdicts() {
         bytes_read: 64.0,
         bytes_written: 0.0,
         working_set: 64,
+        far: None,
     };
     let Judgement {
         verdict, reason, ..
@@ -59,6 +60,7 @@ fn known_loops_get_their_verdicts() {
         bytes_read: bytes as f64,
         bytes_written: 0.0,
         working_set: bytes as u64,
+        far: None,
     };
     let Judgement {
         verdict, reason, ..

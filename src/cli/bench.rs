@@ -7,7 +7,7 @@ use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Layers, Variants, problems};
 use super::{calibrate, select::threads};
 use crate::machine::{Topology, fingerprint};
-use crate::measure::{Candidate, Session, Settings, kernels, refuse_huge};
+use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
 use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    /// What runs find in the caches, several with commas: warm, weights-cold, cold
+    #[arg(long, value_name = "STATES", default_value = "warm")]
+    cache: String,
     /// Seconds for all rounds: the layers share them, after each variant had its first turns
     #[arg(long, value_name = "SECONDS")]
     budget: Option<f64>,
@@ -52,6 +55,8 @@ pub(super) struct Job {
     pub(super) peers: Option<Guests>,
     pub(super) threads: Vec<usize>,
     pub(super) batch: usize,
+    /// States of the caches.
+    pub(super) states: Vec<CacheState>,
     pub(super) budget: Option<f64>,
     pub(super) rounds_for_all: usize,
     pub(super) path: PathBuf,
@@ -69,6 +74,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 peers: args.peers.guests()?,
                 threads: threads(&args.threads, &topology)?,
                 batch: args.layers.batch,
+                states: select::states(&args.cache)?,
                 budget: args.budget,
                 rounds_for_all: match (args.budget, args.peers.wanted()) {
                     (Some(_), false) => 1,
@@ -138,6 +144,7 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
         peers: args.peers.guests()?,
         threads: select::threads(&old.conditions.threads, topology)?,
         batch: old.conditions.batch,
+        states: select::states(&old.conditions.cache)?,
         budget: args.budget.or(old.conditions.budget_s),
         rounds_for_all: 5,
         path: path.to_path_buf(),
@@ -163,6 +170,8 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         best_few: 3,
         rounds_at_least: Row::FEW,
         rounds_for_best: if job.budget.is_some() { 200 } else { 15 },
+        rounds_for_twins: 7,
+        states: job.states.clone(),
         seed: 1,
     };
     let mut peers = Vec::new();
@@ -258,7 +267,7 @@ fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
             command: std::env::args().collect(),
             threads: job.threads.clone(),
             batch: job.batch,
-            cache: "warm".into(),
+            cache: select::names(&job.states),
             budget_s: job.budget,
             seed: 1,
             interleaved: true,

@@ -5,7 +5,7 @@ use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
 use super::report::show;
-use super::select::{Layers, Variants, threads};
+use super::select::{Layers, Variants, states, threads};
 use crate::machine::{Topology, pool::Workers};
 use crate::record::save_text;
 use crate::report::{html, rows};
@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    /// What runs find in the caches, several with commas: warm, weights-cold, cold
+    #[arg(long, value_name = "STATES", default_value = "warm,weights-cold")]
+    cache: String,
     /// How thorough: quick takes some two minutes, full some twenty
     #[arg(long, value_enum, default_value_t = Profile::Quick)]
     profile: Profile,
@@ -71,6 +74,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         peers: args.peers.guests()?,
         threads: threads(&args.threads, &topology)?,
         batch: args.layers.batch,
+        states: states(&args.cache)?,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),
         rounds_for_all: args.profile.rounds_for_all(),
         path: record_path(&args.results),

@@ -1,6 +1,7 @@
 //! Which layers, variants and threads a command is about.
 
 use crate::machine::Topology;
+use crate::measure::CacheState;
 use crate::networks::{self, Network};
 use crate::record::LayerRef;
 use anyhow::{Context, Result, anyhow, bail};
@@ -198,4 +199,27 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     threads.sort_unstable();
     threads.dedup();
     Ok(threads)
+}
+/// States of the caches by their names; warm is always among them, since the others are set beside it.
+///
+/// # Errors
+/// When a name is none of theirs.
+pub(super) fn states(names: &str) -> Result<Vec<CacheState>> {
+    let mut states = vec![CacheState::Warm];
+    for name in names.split(',').map(str::trim) {
+        let state = CacheState::ALL.into_iter().find(|s| s.name() == name);
+        let Some(state) = state else {
+            bail!("--cache {name}: expected warm, weights-cold or cold, several with commas");
+        };
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    Ok(states)
+}
+
+/// Their names.
+pub(super) fn names(states: &[CacheState]) -> String {
+    let names: Vec<_> = states.iter().map(|s| s.name()).collect();
+    names.join(",")
 }

@@ -8,7 +8,7 @@ pub mod events;
 mod perf;
 
 use crate::machine::pool::Workers;
-use crate::record::{CounterStatus, CounterValue};
+use crate::record::{CounterStatus, CounterValue, Level};
 use events::Event;
 
 /// Counters opened on every worker of a pool.
@@ -104,6 +104,63 @@ pub fn flops(values: &[CounterValue]) -> Option<f64> {
     let per_event = |v: &CounterValue| events::flops_per_event(&v.event).map(|n| n * v.per_run);
     let counts: Vec<f64> = values.iter().filter_map(per_event).collect();
     (!counts.is_empty()).then(|| counts.iter().sum())
+}
+
+/// Bytes that were counted on their way from a level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// The level that they came from.
+    pub level: Level,
+    /// Of one run, of all workers.
+    pub bytes: f64,
+}
+
+/// What was counted at the memory controllers, or else on the way into L2; none where neither is counted.
+pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
+    let lines = |prefix: &str| {
+        let own = values.iter().filter(|v| v.event.starts_with(prefix));
+        let counts: Vec<f64> = own.map(|v| v.per_run).collect();
+        (!counts.is_empty()).then(|| counts.iter().sum::<f64>() * events::LINE_BYTES)
+    };
+    let from = |level, bytes| Traffic { level, bytes };
+    // A layer that stays in the caches moves next to nothing at the controllers: then L2 is more to the point.
+    let dram = lines("dram-").map(|bytes| from(Level::Dram, bytes));
+    let l2 = lines("l2-lines-in").map(|bytes| from(Level::L3, bytes));
+    match (dram, l2) {
+        (Some(dram), Some(l2)) if dram.bytes < 0.5 * l2.bytes => Some(l2),
+        (dram, l2) => dram.or(l2),
+    }
+}
+
+#[cfg(test)]
+mod traffic_tests {
+    use super::*;
+    use crate::record::CounterSource;
+
+    fn lines(event: &str, per_run: f64) -> CounterValue {
+        CounterValue {
+            event: event.into(),
+            source: CounterSource::Pmu,
+            per_run,
+            running_fraction: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_farthest_level_that_moves_most_counts() {
+        assert_eq!(traffic(&[lines("cycles", 1e6)]), None);
+        let l2 = lines("l2-lines-in", 1000.0);
+        let level = |values: &[CounterValue]| traffic(values).map(|t| (t.level, t.bytes));
+        assert_eq!(level(std::slice::from_ref(&l2)), Some((Level::L3, 64e3)));
+        let dram = [
+            lines("dram-read-lines", 900.0),
+            lines("dram-write-lines", 50.0),
+            l2.clone(),
+        ];
+        assert_eq!(level(&dram), Some((Level::Dram, 950.0 * 64.0)));
+        let quiet = [lines("dram-read-lines", 3.0), l2];
+        assert_eq!(level(&quiet), Some((Level::L3, 64e3)));
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -3,9 +3,9 @@
 
 use super::Topology;
 use super::pool::Workers;
-use crate::record::{Bandwidth, Calibration, Level, Peak};
+use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
 use convroof_kernels::micro::probe::{self, Stream};
-use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
+use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub fn calibrate(
         let threads = workers.threads();
         for &token in &tokens {
             progress(&format!("{} peak, {threads} threads", token.isa()));
-            let (gflops, spread) = best(|| peak_probe(workers, token, SAMPLE));
+            let (gflops, spread) = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
             let isa = token.isa().to_string();
             calibration.peaks.push(Peak {
                 isa,
@@ -40,9 +40,15 @@ pub fn calibrate(
                 spread,
             });
         }
-        for (level, bytes) in working_sets(topology, threads) {
-            let mut buffers = workers.broadcast(|_| AlignedBuf::zeroed(bytes / 64));
-            let mut buffers: Vec<AlignedBuf> = buffers.drain(..).collect::<Result<_, _>>()?;
+        calibration.starts.push(Start {
+            threads,
+            ns: start_probe(workers),
+        });
+        let sets = working_sets(topology, threads);
+        let most = sets.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let buffers = workers.broadcast(|_| AlignedBuf::zeroed(most / CacheLine::BYTES));
+        let mut buffers: Vec<AlignedBuf> = buffers.into_iter().collect::<Result<_, _>>()?;
+        for (level, bytes) in sets {
             for stream in Stream::ALL {
                 // Streaming stores go to memory wherever the lines are.
                 if stream == Stream::WriteNonTemporal && level != Level::Dram {
@@ -59,8 +65,14 @@ pub fn calibrate(
                         level.name(),
                         stream.name()
                     ));
+                    let mut parts: Vec<_> = buffers
+                        .iter_mut()
+                        .map(|b| &mut b[..bytes / CacheLine::BYTES])
+                        .collect();
+                    // A pass over the largest set takes longer than a sample need.
+                    let samples = if level == Level::Dram { 3 } else { SAMPLES };
                     let (gbps, spread) =
-                        best(|| stream_probe(workers, token, stream, &mut buffers));
+                        best(samples, || stream_probe(workers, token, stream, &mut parts));
                     calibration.bandwidths.push(Bandwidth {
                         level,
                         op: stream.name().into(),
@@ -73,14 +85,17 @@ pub fn calibrate(
                 }
             }
         }
+        progress(&format!("size of L3, {threads} threads"));
+        let capacity = effective_l3(workers, Isa::best(), &calibration, &mut buffers);
+        calibration.capacities.extend(capacity);
     }
     calibration.notes = doubts(&calibration);
     Ok(calibration)
 }
 
 /// The best of several samples, and how far the median is below it.
-fn best(mut sample: impl FnMut() -> f64) -> (f64, f64) {
-    let samples: Vec<f64> = (0..SAMPLES).map(|_| sample()).collect();
+fn best(samples: usize, mut sample: impl FnMut() -> f64) -> (f64, f64) {
+    let samples: Vec<f64> = (0..samples).map(|_| sample()).collect();
     let best = samples.iter().copied().fold(0.0, f64::max);
     let median = crate::stats::median(&samples).unwrap_or(best);
     (
@@ -109,11 +124,28 @@ pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
     rates.iter().sum()
 }
 
+/// Nanoseconds from handing every worker a task that does nothing to having them all back: the best of some.
+fn start_probe(workers: &Workers) -> f64 {
+    const RUNS: usize = 200;
+    workers.install(|exec| {
+        let sample = || {
+            let start = Instant::now();
+            for _ in 0..RUNS {
+                exec.run(exec.width(), &|_, _| {
+                    std::hint::black_box(());
+                });
+            }
+            start.elapsed().as_nanos() as f64 / RUNS as f64
+        };
+        (0..SAMPLES).map(|_| sample()).fold(f64::INFINITY, f64::min)
+    })
+}
+
 fn stream_probe(
     workers: &Workers,
     token: IsaToken,
     stream: Stream,
-    buffers: &mut [AlignedBuf],
+    buffers: &mut [&mut [CacheLine]],
 ) -> f64 {
     let barrier = Barrier::new(workers.threads());
     let buffers: Vec<_> = buffers.iter_mut().map(std::sync::Mutex::new).collect();
@@ -137,8 +169,9 @@ fn rounds_for(rounds: usize, took: Duration, time: Duration) -> usize {
     ((time.as_secs_f64() / per_round) as usize).clamp(1, 1 << 30)
 }
 
-/// Bytes for each thread to stay in a level: half of its cache (its share of one that is shared), and
-/// for memory four times the last cache, in all. A level without a cache is left out.
+/// Bytes for each thread to stay in a level: half of its cache (of L3 its share, but no more than four times L2:
+/// of a large cache that many virtual machines share, nobody has the whole), and for memory four times the last
+/// cache, in all. A level without a cache is left out.
 fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
     let mut sets = Vec::new();
     let mut last = 0;
@@ -146,7 +179,8 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
         let share = topology.share(number, threads);
         // An L3 whose share is hardly larger than L2 can't be told from it.
         if share / 2 > last {
-            sets.push((level, share / 2 / 4096 * 4096));
+            let most = if level == Level::L3 { 4 * last } else { share };
+            sets.push((level, (share / 2).min(most) / 4096 * 4096));
             last = share;
         }
     }
@@ -158,9 +192,48 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
         .unwrap_or(8 << 20);
     sets.push((
         Level::Dram,
-        (4 * largest / threads).clamp(16 << 20, 512 << 20) / 4096 * 4096,
+        (4 * largest / threads).clamp(16 << 20, LARGEST / threads) / 4096 * 4096,
     ));
     sets
+}
+
+/// The largest working set, of all threads.
+const LARGEST: usize = 1 << 30;
+
+/// What L3 holds for some threads, by how fast sets of growing size are read: the largest of which more comes at
+/// its speed than at the memory's. What the system says may be several times as much: of a virtual machine's L3
+/// most belongs to its neighbours.
+fn effective_l3(
+    workers: &Workers,
+    token: IsaToken,
+    calibration: &Calibration,
+    buffers: &mut [AlignedBuf],
+) -> Option<Capacity> {
+    let threads = workers.threads();
+    let read = |level| {
+        let mut all = calibration.bandwidths.iter();
+        all.find(|b| (b.level, b.op.as_str(), b.threads) == (level, "read", threads))
+    };
+    let (near, far) = (read(Level::L3)?, read(Level::Dram)?);
+    let middle = (near.gbps * far.gbps).sqrt();
+    let mut bytes = near.working_set_bytes;
+    while 2 * bytes < far.working_set_bytes {
+        let mut parts: Vec<_> = buffers
+            .iter_mut()
+            .map(|b| &mut b[..2 * bytes / CacheLine::BYTES])
+            .collect();
+        // The best of three: a neighbour makes a cache no larger than it is.
+        let rates = (0..3).map(|_| stream_probe(workers, token, Stream::Read, &mut parts));
+        if rates.fold(0.0, f64::max) < middle {
+            break;
+        }
+        bytes *= 2;
+    }
+    Some(Capacity {
+        level: Level::L3,
+        threads,
+        bytes: threads * bytes,
+    })
 }
 
 /// What can't be: a farther level faster than a nearer one, wide vectors slower than narrow ones.

@@ -7,10 +7,11 @@ use anyhow::Result;
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
+use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::{Phase, PhaseClock};
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, Plan, PlanCx, Problem, Variant};
+use convroof_kernels::{Isa, IsaToken, Plan, PlanCx, Problem, Variant};
 use std::time::Instant;
 
 /// Something with a name that can be asked for any problem.
@@ -32,6 +33,16 @@ pub trait Candidate {
     /// # Errors
     /// The reason why it can't, or won't any more.
     fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String>;
+    /// The same with parts taken out; none where that can't be had.
+    fn twin(
+        &self,
+        ablation: Ablation,
+        problem: &Problem,
+        topology: &Topology,
+    ) -> Option<Box<dyn Contestant>> {
+        let _ = (ablation, problem, topology);
+        None
+    }
 }
 
 /// A candidate on one problem. `load` comes first.
@@ -62,6 +73,10 @@ pub trait Contestant {
     /// # Errors
     /// When there is no memory, or a peer is gone.
     fn output(&mut self, workers: &Workers) -> Result<Vec<f32>>;
+    /// Plan and memory, once loaded, of a contestant of this process.
+    fn instance(&mut self) -> Option<&mut Instance> {
+        None
+    }
 }
 
 /// What is known of a contestant beside its times. Sizes in bytes.
@@ -121,7 +136,31 @@ impl Candidate for Kernel {
 
     fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String> {
         let isa = self.variant.isa.detect();
-        let isa = isa.ok_or_else(|| self.variant.isa.missing_reason())?;
+        self.plan_for(
+            isa.ok_or_else(|| self.variant.isa.missing_reason())?,
+            problem,
+            topology,
+        )
+    }
+
+    fn twin(
+        &self,
+        ablation: Ablation,
+        problem: &Problem,
+        topology: &Topology,
+    ) -> Option<Box<dyn Contestant>> {
+        let isa = self.variant.isa.detect()?.without(ablation)?;
+        self.plan_for(isa, problem, topology).ok()
+    }
+}
+
+impl Kernel {
+    fn plan_for(
+        &self,
+        isa: IsaToken,
+        problem: &Problem,
+        topology: &Topology,
+    ) -> Result<Box<dyn Contestant>, String> {
         let caches = topology.caches(self.threads);
         let cx = PlanCx {
             isa,
@@ -142,11 +181,9 @@ enum Runnable {
 }
 
 impl Runnable {
-    fn instance(&mut self) -> &mut Instance {
-        match self {
-            Runnable::Ready(instance) => instance,
-            Runnable::Planned(_) => panic!("a contestant is loaded before it runs"),
-        }
+    fn ready(&mut self) -> &mut Instance {
+        self.instance()
+            .expect("a contestant is loaded before it runs")
     }
 }
 
@@ -173,7 +210,7 @@ impl Contestant for Runnable {
             let plan = plan.take().expect("loaded once");
             *self = Runnable::Ready(Instance::new(plan)?);
         }
-        let instance = self.instance();
+        let instance = self.ready();
         workers.install(|exec| {
             if inputs_only {
                 instance.load_inputs(x, exec);
@@ -185,7 +222,7 @@ impl Contestant for Runnable {
     }
 
     fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64> {
-        let instance = self.instance();
+        let instance = self.ready();
         Ok(workers.install(|exec| {
             instance.run(exec);
             instance.poison_output(f32::NAN);
@@ -198,13 +235,13 @@ impl Contestant for Runnable {
     }
 
     fn run(&mut self, runs: usize, workers: &Workers) -> bool {
-        let instance = self.instance();
+        let instance = self.ready();
         workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
         true
     }
 
     fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
-        let instance = self.instance();
+        let instance = self.ready();
         let Some(flops) = instance.spec().cost.flops_by_phase else {
             return Vec::new();
         };
@@ -223,8 +260,15 @@ impl Contestant for Runnable {
             .collect()
     }
 
+    fn instance(&mut self) -> Option<&mut Instance> {
+        match self {
+            Runnable::Ready(instance) => Some(instance),
+            Runnable::Planned(_) => None,
+        }
+    }
+
     fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {
-        let instance = self.instance();
+        let instance = self.ready();
         let plain = workers.install(|exec| instance.output_nchw(exec))?;
         Ok(plain.f32s().to_vec())
     }

@@ -11,10 +11,14 @@
 //! last the output is compared with the reference of the new ones. So a timed result is a verified
 //! result.
 //!
-//! Times are `warm`: a candidate's data stay wherever its previous run left them.
+//! These times are `warm`: a candidate's data stay wherever its previous run left them. The fastest are then
+//! examined: with parts taken out, and with operands that were not used for long (`examine.rs`).
 
+mod arena;
 mod candidate;
+mod examine;
 mod session;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
+pub use examine::CacheState;
 pub use session::{Outcome, Progress, Session, Settings, refuse_huge};

@@ -1,5 +1,7 @@
 //! One sitting of measurements on one machine.
 
+use super::arena::Arena;
+use super::examine::{CacheState, Exam, Examined};
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::machine::Topology;
@@ -12,14 +14,14 @@ use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Isa, Problem, reference};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How thoroughly to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// A sample repeats runs until it takes this long.
     pub sample: Duration,
@@ -31,6 +33,10 @@ pub struct Settings {
     pub rounds_at_least: usize,
     /// Rounds that the fastest take part in, if time allows.
     pub rounds_for_best: usize,
+    /// Rounds of the fastest, for each number of threads, with their twins; 0 to leave them out.
+    pub rounds_for_twins: usize,
+    /// States of the caches in which the fastest are measured.
+    pub states: Vec<CacheState>,
     /// Of data and order.
     pub seed: u64,
 }
@@ -57,6 +63,8 @@ pub struct Session<'a> {
     topology: &'a Topology,
     pools: BTreeMap<usize, (Workers, Counters)>,
     settings: Settings,
+    /// Made when it is first needed.
+    arena: Option<Arena>,
     stop: &'a AtomicBool,
 }
 
@@ -88,6 +96,7 @@ impl<'a> Session<'a> {
             topology,
             pools,
             settings,
+            arena: None,
             stop,
         })
     }
@@ -226,16 +235,20 @@ impl<'a> Session<'a> {
         }
 
         let stopped = self.stopped();
-        for mut runner in runners {
+        let mut examined = self.fastest_of_ours(&runners);
+        for (index, mut runner) in runners.into_iter().enumerate() {
             let candidate = runner.candidate.clone();
             let finished = match runner.trouble.take() {
                 Some(error) => Err(error),
                 // A stop leaves candidates that had no turn: they have nothing to say.
                 None if runner.samples_ns.is_empty() => continue,
-                None => self.finish(problem, runner, expected),
+                None => {
+                    let examined = !stopped && examined.remove(&index);
+                    self.finish(problem, runner, expected, examined)
+                }
             };
             match finished {
-                Ok(measurement) => outcome.measurements.push(measurement),
+                Ok(measurements) => outcome.measurements.extend(measurements),
                 Err(error) => outcome.trouble(problem, candidate.as_ref(), error)?,
             }
         }
@@ -259,8 +272,6 @@ impl<'a> Session<'a> {
             });
             match runner.contestant.sample(runner.runs, workers) {
                 Ok(ns) => {
-                    // No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
-                    let shorten = |x: f64| (x * 100.0).round() / 100.0;
                     runner.samples_ns.push(shorten(ns));
                     runner.rounds.push(round);
                     runner.peaks.push(shorten(peak));
@@ -279,9 +290,73 @@ impl<'a> Session<'a> {
         problem: &Problem,
         mut runner: Runner,
         expected: &Expected,
-    ) -> Result<Measurement> {
+        examined: bool,
+    ) -> Result<Vec<Measurement>> {
+        let (deviation, tolerance) = self.verify(
+            problem,
+            runner.candidate.as_ref(),
+            runner.contestant.as_mut(),
+            expected,
+        )?;
         let (candidate, threads) = (&runner.candidate, runner.candidate.threads());
-        let output = runner.contestant.output(self.widest())?;
+        let (workers, counters) = self
+            .pools
+            .get_mut(&threads)
+            .expect("a pool for each number");
+        let (runs, contestant) = (runner.runs, &mut runner.contestant);
+        let mut here = false;
+        let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
+        let phases = contestant.phases(runs, workers);
+        let facts = contestant.facts();
+        let errors_by_input = match candidate.accuracy() {
+            Accuracy::Transformed { .. } if !candidate.foreign() => {
+                self.errors_by_input(threads, contestant.as_mut(), expected)?
+            }
+            _ => Vec::new(),
+        };
+        let mut measurements = vec![Measurement {
+            problem: problem.to_string(),
+            variant: candidate.id(),
+            implementation: facts.implementation,
+            threads,
+            cache: "warm".into(),
+            runs_per_sample: runs,
+            samples_ns: std::mem::take(&mut runner.samples_ns),
+            rounds: std::mem::take(&mut runner.rounds),
+            peak_gflops: std::mem::take(&mut runner.peaks),
+            flops_nominal: facts.cost.flops_nominal,
+            flops_executed: facts.cost.flops_executed,
+            bytes_read: facts.cost.bytes_read,
+            bytes_written: facts.cost.bytes_written,
+            packed_bytes: facts.packed_bytes as u64,
+            workspace_bytes: facts.workspace_bytes as u64,
+            working_set_bytes: facts.working_set_bytes as u64,
+            error_l2: deviation.l2,
+            error_max: deviation.max,
+            tolerance,
+            errors_by_input,
+            verified: true,
+            phases,
+            ablation: None,
+            cold_read: None,
+            // Another process's events are not ours to count.
+            counters: if here { counts } else { Vec::new() },
+        }];
+        if examined && self.settings.rounds_for_twins > 0 {
+            self.examine(problem, &mut runner, expected, &mut measurements)?;
+        }
+        Ok(measurements)
+    }
+
+    /// Compares what was timed with the reference: its deviation, and what it may be.
+    fn verify(
+        &self,
+        problem: &Problem,
+        candidate: &dyn Candidate,
+        contestant: &mut dyn Contestant,
+        expected: &Expected,
+    ) -> Result<(Deviation, f64)> {
+        let output = contestant.output(self.widest())?;
         if output.len() != expected.output.len() {
             bail!(
                 "{} is wrong on {problem}: {} outputs for {}",
@@ -300,47 +375,92 @@ impl<'a> Session<'a> {
                 deviation.max
             );
         }
-        let (workers, counters) = self
-            .pools
-            .get_mut(&threads)
-            .expect("a pool for each number");
-        let (runs, contestant) = (runner.runs, &mut runner.contestant);
-        let mut here = false;
-        let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
-        let phases = contestant.phases(runs, workers);
-        let facts = contestant.facts();
-        let errors_by_input = match candidate.accuracy() {
-            Accuracy::Transformed { .. } if !candidate.foreign() => {
-                self.errors_by_input(threads, contestant.as_mut(), expected)?
+        Ok((deviation, tolerance))
+    }
+
+    /// The fastest of ours for each number of threads, of the CPU's own instruction sets.
+    fn fastest_of_ours(&self, runners: &[Runner]) -> BTreeSet<usize> {
+        let mut best: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+        for (index, runner) in runners.iter().enumerate() {
+            let candidate = &runner.candidate;
+            let Some(median) = crate::stats::median(&runner.samples_ns) else {
+                continue;
+            };
+            if candidate.foreign() || runner.trouble.is_some() {
+                continue;
             }
-            _ => Vec::new(),
-        };
-        Ok(Measurement {
-            problem: problem.to_string(),
-            variant: candidate.id(),
-            implementation: facts.implementation,
-            threads,
-            cache: "warm".into(),
-            runs_per_sample: runs,
-            samples_ns: runner.samples_ns,
-            rounds: runner.rounds,
-            peak_gflops: runner.peaks,
-            flops_nominal: facts.cost.flops_nominal,
-            flops_executed: facts.cost.flops_executed,
-            bytes_read: facts.cost.bytes_read,
-            bytes_written: facts.cost.bytes_written,
-            packed_bytes: facts.packed_bytes as u64,
-            workspace_bytes: facts.workspace_bytes as u64,
-            working_set_bytes: facts.working_set_bytes as u64,
-            error_l2: deviation.l2,
-            error_max: deviation.max,
-            tolerance,
-            errors_by_input,
-            verified: true,
-            phases,
-            // Another process's events are not ours to count.
-            counters: if here { counts } else { Vec::new() },
-        })
+            let best = best.entry(candidate.threads()).or_insert((median, index));
+            if median < best.0 {
+                *best = (median, index);
+            }
+        }
+        best.into_values().map(|(_, index)| index).collect()
+    }
+
+    /// The kernel with its twins in each state of the caches: the first of `measurements` is the warm one, to which
+    /// others are added.
+    fn examine(
+        &mut self,
+        problem: &Problem,
+        runner: &mut Runner,
+        expected: &Expected,
+        measurements: &mut Vec<Measurement>,
+    ) -> Result<()> {
+        let Runner {
+            candidate,
+            contestant,
+            runs,
+            ..
+        } = runner;
+        let rounds = self.settings.rounds_for_twins;
+        let cold = |state: &CacheState| matches!(state, CacheState::Cold(_));
+        let mut arena = self.arena.take();
+        if arena.is_none() && self.settings.states.iter().any(cold) {
+            arena = Some(Arena::new(self.topology)?);
+        }
+        let (workers, _) = &self.pools[&candidate.threads()];
+        let token = candidate.isa().detect().expect("planned for this CPU");
+        let peak = || peak_probe(workers, token, Duration::from_micros(500));
+        let exam = Exam::new(
+            candidate.as_ref(),
+            contestant.as_mut(),
+            (problem, expected.data.operands()),
+            *runs,
+            (self.topology, workers),
+        )?;
+        let Some(mut exam) = exam else { return Ok(()) };
+        let mut rng = Rng::new(self.settings.seed);
+        measurements[0].ablation = Some(exam.warm(rounds, &mut rng, peak)?.times);
+        for &state in &self.settings.states {
+            let (CacheState::Cold(cold), Some(arena)) = (state, &mut arena) else {
+                continue;
+            };
+            let Some(examined) = exam.cold(cold, rounds, arena, &mut rng, peak)? else {
+                continue;
+            };
+            let (deviation, _) = self.verify(problem, candidate.as_ref(), exam.full(), expected)?;
+            let Examined {
+                times,
+                peaks,
+                cold_read,
+            } = examined;
+            measurements.push(Measurement {
+                cache: state.name().into(),
+                samples_ns: times.full_ns.clone(),
+                rounds: (0..rounds as u32).collect(),
+                peak_gflops: peaks,
+                error_l2: deviation.l2,
+                error_max: deviation.max,
+                errors_by_input: Vec::new(),
+                phases: Vec::new(),
+                counters: Vec::new(),
+                ablation: Some(times),
+                cold_read,
+                ..measurements[0].clone()
+            });
+        }
+        self.arena = arena;
+        Ok(())
     }
 
     /// The errors on inputs of each kind, with the weights of the timed runs.
@@ -464,8 +584,13 @@ fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
     by_speed
 }
 
+/// No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
+pub(super) fn shorten(x: f64) -> f64 {
+    (x * 100.0).round() / 100.0
+}
+
 /// Fisher and Yates.
-fn shuffle(rng: &mut Rng, order: &mut [usize]) {
+pub(super) fn shuffle(rng: &mut Rng, order: &mut [usize]) {
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i + 1));
     }

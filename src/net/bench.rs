@@ -217,6 +217,7 @@ pub fn rows(
                         bytes_read: moved.read as f64,
                         bytes_written: moved.written as f64,
                         working_set,
+                        far: None,
                     };
                     let judgement = judge(&evidence, &ceilings);
                     (judgement.verdict, judgement.reason)

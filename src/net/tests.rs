@@ -361,7 +361,7 @@ proptest! {
             choice.node((0..count).map(|_| rng.below(20) as f64).collect())
         };
         let costs = |rng: &mut Rng| -> Vec<f64> { (0..9).map(|_| rng.below(10) as f64).collect() };
-        let mut link = |choice: &mut Choice, rng: &mut Rng, a: usize, b: usize| {
+        let link = |choice: &mut Choice, rng: &mut Rng, a: usize, b: usize| {
             let costs = costs(rng);
             choice.edge(a, b, |i, j| costs[3 * i + j]);
         };

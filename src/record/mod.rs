@@ -159,8 +159,24 @@ pub struct Calibration {
     pub peaks: Vec<Peak>,
     /// Memory.
     pub bandwidths: Vec<Bandwidth>,
+    /// What caches hold, where that was measured: on virtual machines less than the system says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capacities: Vec<Capacity>,
+    /// What it takes to hand tasks to threads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<Start>,
     /// What looked wrong.
     pub notes: Vec<String>,
+}
+
+/// What it takes to hand tasks to threads, and to have them all back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// Threads.
+    pub threads: usize,
+    /// Nanoseconds, with tasks that do nothing.
+    pub ns: f64,
 }
 
 /// The most multiply-adds a second from registers.
@@ -195,6 +211,18 @@ pub struct Bandwidth {
     pub gbps: f64,
     /// (best - median) / best of the samples.
     pub spread: f64,
+}
+
+/// What a cache was found to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// The level.
+    pub level: Level,
+    /// Threads.
+    pub threads: usize,
+    /// Of all threads together: the largest working set, in steps of two, that is read at the level's speed.
+    pub bytes: usize,
 }
 
 /// A level of the memory.
@@ -236,7 +264,8 @@ pub struct Conditions {
     pub threads: Vec<usize>,
     /// Images.
     pub batch: usize,
-    /// `warm`: everything resident from the run before.
+    /// States of the caches, several with commas. `warm`: everything resident from the run before;
+    /// `weights-cold`: the weights not used for long; `cold`: nothing used for long.
     pub cache: String,
     /// Seconds that sampling was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -278,7 +307,7 @@ pub struct Measurement {
     pub implementation: Option<String>,
     /// Threads.
     pub threads: usize,
-    /// `warm`.
+    /// `warm`, `weights-cold` or `cold`.
     pub cache: String,
     /// Runs that one sample is the mean of.
     pub runs_per_sample: usize,
@@ -316,8 +345,42 @@ pub struct Measurement {
     /// What each phase of a run takes, of an algorithm that has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseTime>,
+    /// What it takes with parts taken out, of the fastest variants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<AblationTimes>,
+    /// A plain read of the weights in the same rounds, of a run that finds them cold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_read: Option<ColdRead>,
     /// What the counters said of one run.
     pub counters: Vec<CounterValue>,
+}
+
+/// Times of a kernel and of its twins, a sample of each a round. Measured in rounds of their own, after the timed
+/// ones; a twin's result is worthless, and not verified.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AblationTimes {
+    /// The kernel as it is.
+    pub full_ns: Vec<f64>,
+    /// Without its arithmetic: every load and store is still executed.
+    pub loads_only_ns: Vec<f64>,
+    /// Without its memory traffic: the same arithmetic on registers.
+    pub arith_only_ns: Vec<f64>,
+    /// With one panel of weights in place of all; empty where there are no weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_panel_ns: Vec<f64>,
+}
+
+/// How fast a plain loop reads what a run found cold: which level it really came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColdRead {
+    /// Packed weights.
+    pub bytes: u64,
+    /// A read of them by all workers, a sample a round.
+    pub ns: Vec<f64>,
+    /// Bytes that lie between two uses of the same weights.
+    pub arena_bytes: u64,
 }
 
 /// The error on inputs of a kind, in runs of their own.

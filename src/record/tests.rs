@@ -33,6 +33,17 @@ pub(crate) fn sample() -> Run {
             ns: 1.8e6,
             flops: 228_000_000,
         }],
+        ablation: Some(AblationTimes {
+            full_ns: vec![2.0e6, 2.1e6, 2.05e6],
+            loads_only_ns: vec![0.8e6, 0.84e6, 0.82e6],
+            arith_only_ns: vec![1.94e6, 2.04e6, 1.99e6],
+            one_panel_ns: vec![2.0e6, 2.1e6, 2.05e6],
+        }),
+        cold_read: Some(ColdRead {
+            bytes: 147_712,
+            ns: vec![9.2e3, 9.3e3, 9.2e3],
+            arena_bytes: 96 << 20,
+        }),
         counters: vec![CounterValue {
             event: "page-faults".into(),
             source: CounterSource::Software,
@@ -88,6 +99,15 @@ pub(crate) fn sample() -> Run {
                 bandwidth(Level::L3, 50.0),
                 bandwidth(Level::Dram, 20.0),
             ],
+            capacities: vec![Capacity {
+                level: Level::L3,
+                threads: 1,
+                bytes: 32 << 20,
+            }],
+            starts: vec![Start {
+                threads: 1,
+                ns: 2.0,
+            }],
             notes: vec![],
         },
         conditions: Conditions {

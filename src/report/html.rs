@@ -2,6 +2,7 @@
 
 use super::svg::{FAMILIES, Family, legend_mark, roofline, style};
 use super::versus::{Duel, Mean, duels, lost, means};
+use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::record::{Level, Run};
 use crate::roofline::{Ceilings, Verdict, bytes, time};
@@ -47,6 +48,8 @@ struct Section {
     duels: Vec<ShownDuel>,
     means: Vec<Mean>,
     lost: Vec<String>,
+    /// How good a model's predictions are, in a sentence.
+    predicted: Option<String>,
 }
 
 /// A family of algorithms in the legend.
@@ -81,7 +84,22 @@ struct Shown {
     label: &'static str,
     family: &'static str,
     few: bool,
+    sure: String,
+    /// What a model says: predicted over measured.
+    model: Option<String>,
+    cold: Vec<ShownCold>,
     variants: Vec<Other>,
+}
+
+/// The same kernel when the caches have seen other data.
+#[derive(Serialize)]
+struct ShownCold {
+    cache: String,
+    time: String,
+    ratio: String,
+    verdict: &'static str,
+    label: &'static str,
+    reason: String,
 }
 
 /// One of a layer's other variants.
@@ -154,12 +172,14 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         .iter()
         .map(|r| r.count as f64 * r.median_ns)
         .fold(0.0, f64::max);
+    let cold = cold_rows(all, &total.network, total.threads);
     let shown = best.iter().map(|row| {
         let total_ns = row.count as f64 * row.median_ns;
         let own: Vec<&Row> = all
             .iter()
             .filter(|r| {
-                r.network == row.network && r.layer == row.layer && r.threads == row.threads
+                (&r.network, &r.layer, r.threads) == (&row.network, &row.layer, row.threads)
+                    && r.is_warm()
             })
             .collect();
         let longest = own.iter().map(|r| r.median_ns).fold(0.0, f64::max);
@@ -187,6 +207,22 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
             label: row.verdict.label(),
             family: Family::of(row.algorithm()).class,
             few: row.few_samples(),
+            sure: format!("{:.0} %", 100.0 * row.confidence),
+            model: row
+                .predicted_ns
+                .map(|p| format!("{} ({:.0} %)", time(p), 100.0 * p / row.median_ns)),
+            cold: cold
+                .iter()
+                .filter(|c| c.cold.layer == row.layer)
+                .map(|c| ShownCold {
+                    cache: c.cold.cache.clone(),
+                    time: time(c.cold.median_ns),
+                    ratio: format!("{:.2}", c.ratio),
+                    verdict: c.cold.verdict.name(),
+                    label: c.cold.verdict.label(),
+                    reason: c.cold.reason.clone(),
+                })
+                .collect(),
             variants: own.iter().map(other).collect(),
             row: (*row).clone(),
         }
@@ -207,7 +243,19 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         percent: 100.0 * s,
         layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
+    let predicted = predictions(best.iter().copied()).map(|p| {
+        let worst: Vec<String> = p
+            .worst
+            .iter()
+            .map(|(row, ratio)| format!("{} {ratio:.2}", row.layer))
+            .collect();
+        format!(
+            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average; measured over predicted of the worst: {}.",
+            p.near, p.layers, p.factor, worst.join(", ")
+        )
+    });
     Some(Section {
+        predicted,
         id: format!("{}-{}", total.network, total.threads),
         time: time(total.time_ns),
         gflops: format!("{:.0}", total.gflops_nominal),

@@ -1,6 +1,7 @@
 //! Markdown, for the summary of a CI job.
 
 use super::versus::{Duel, duels, means};
+use super::why::cold_rows;
 use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
 use crate::record::Run;
 use crate::roofline::time;
@@ -25,17 +26,24 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
             .map(|(v, s)| format!("{:.0} % {}", 100.0 * s, v.label()))
             .collect();
         let _ = write!(out, " Of the time: {}.\n\n", shares.join(", "));
-        out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by |\n";
-        out += "|---|--:|---|--:|--:|--:|--:|---|\n";
+        out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
+        out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
+        let cold = cold_rows(rows, &total.network, total.threads);
         for row in best_rows(rows, &total.network, total.threads) {
             let few = if row.few_samples() {
                 " (few samples)"
             } else {
                 ""
             };
+            let found = cold
+                .iter()
+                .find(|c| (&c.cold.layer, c.cold.cache.as_str()) == (&row.layer, "weights-cold"));
+            let weights_cold = found.map_or("-".into(), |c| {
+                format!("x {:.2}, {}", c.ratio, c.cold.verdict.label())
+            });
             let _ = writeln!(
                 out,
-                "| {} | {} | `{}` | {}{few} | {:.1} | {:.0} % | {:.1} | {} |",
+                "| {} | {} | `{}` | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {} |",
                 row.layer,
                 row.count,
                 row.variant,
@@ -43,7 +51,9 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
                 row.gflops_nominal,
                 100.0 * row.fraction_of_peak,
                 row.intensity,
-                row.verdict.label()
+                row.verdict.label(),
+                100.0 * row.confidence,
+                weights_cold
             );
         }
     }

@@ -6,6 +6,7 @@ mod rows;
 pub mod svg;
 pub mod terminal;
 pub mod versus;
+pub mod why;
 
 pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
 

@@ -1,7 +1,9 @@
 //! A run flattened: one row for each layer, variant and number of threads.
 
+use crate::counters;
 use crate::record::{InputError, LayerRef, Measurement, PhaseTime, Run};
 use crate::roofline::{Ceilings, Placed, Verdict, place};
+use crate::verdict::{self, Case, Finding, Witness};
 use serde::Serialize;
 
 /// One layer by one variant. The keys are kept by later versions; times in nanoseconds, rates in 10^9
@@ -65,9 +67,21 @@ pub struct Row {
     pub verified: bool,
     /// What each phase of a run takes, and at how many executed flops; empty of an algorithm that has one.
     pub phases: Vec<PhaseTime>,
+    /// Bytes counted by the CPU from the level that the traffic came from; none without such counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_measured: Option<f64>,
+    /// What a model says that it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_ns: Option<f64>,
     /// What bounds it.
     pub verdict: Verdict,
-    /// Why.
+    /// How sure that is: the votes for the verdict over all votes and one more.
+    pub confidence: f64,
+    /// Whether a witness says something else.
+    pub disputed: bool,
+    /// Who says what.
+    pub witnesses: Vec<Witness>,
+    /// Why, in a sentence.
     pub reason: String,
 }
 
@@ -80,6 +94,11 @@ impl Row {
         self.samples < Self::FEW
     }
 
+    /// Whether it found in the caches what its run before left there.
+    pub fn is_warm(&self) -> bool {
+        self.cache == "warm"
+    }
+
     /// Whether it is somebody else's library.
     pub fn is_peer(&self) -> bool {
         self.variant.starts_with("peer-")
@@ -90,14 +109,7 @@ impl Row {
         self.variant.split('/').next().unwrap_or(&self.variant)
     }
 
-    fn new(layer: &LayerRef, m: &Measurement, placed: &Placed) -> Self {
-        let (verdict, reason) = match &placed.judgement {
-            Some(j) => (j.verdict, j.reason.clone()),
-            None => (
-                Verdict::Undecided,
-                "the machine was not calibrated for these threads".into(),
-            ),
-        };
+    fn new(layer: &LayerRef, m: &Measurement, placed: &Placed, finding: &Finding) -> Self {
         Row {
             network: layer.network.clone(),
             layer: layer.layer.clone(),
@@ -127,8 +139,13 @@ impl Row {
             errors_by_input: m.errors_by_input.clone(),
             verified: m.verified,
             phases: m.phases.clone(),
-            verdict,
-            reason,
+            bytes_measured: counters::traffic(&m.counters).map(|t| t.bytes),
+            predicted_ns: placed.predicted_ns,
+            verdict: finding.verdict,
+            confidence: finding.confidence,
+            disputed: finding.disputed,
+            witnesses: finding.witnesses.clone(),
+            reason: finding.reason.clone(),
         }
     }
 }
@@ -139,24 +156,35 @@ fn isa_of(variant: &str) -> &str {
 
 /// Every row, in the order of the layers; a layer's rows by threads, then by time.
 pub fn rows(run: &Run) -> Vec<Row> {
-    let mut placed: Vec<(&Measurement, Placed)> = run
+    let ceilings_of = |m: &Measurement| {
+        let isa = isa_of(&m.variant);
+        Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads)
+    };
+    let mut found: Vec<(&Measurement, Placed, Finding)> = run
         .measurements
         .iter()
         .filter_map(|m| {
-            let isa = isa_of(&m.variant);
-            let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads);
-            Some((m, place(m, ceilings.as_ref())?))
+            let ceilings = ceilings_of(m);
+            let placed = place(m, ceilings.as_ref())?;
+            let finding = verdict::find(Case {
+                m,
+                placed: &placed,
+                ceilings: ceilings.as_ref(),
+                others: &run.measurements,
+                ceilings_of: &ceilings_of,
+            });
+            Some((m, placed, finding))
         })
         .collect();
-    placed.sort_by(|(a, x), (b, y)| {
+    found.sort_by(|(a, x, _), (b, y, _)| {
         a.threads
             .cmp(&b.threads)
             .then(x.time.median.total_cmp(&y.time.median))
     });
     let mut rows = Vec::new();
     for layer in &run.layers {
-        let own = placed.iter().filter(|(m, _)| m.problem == layer.problem);
-        rows.extend(own.map(|(m, p)| Row::new(layer, m, p)));
+        let own = found.iter().filter(|(m, _, _)| m.problem == layer.problem);
+        rows.extend(own.map(|(m, placed, finding)| Row::new(layer, m, placed, finding)));
     }
     rows
 }
@@ -177,7 +205,7 @@ pub(super) fn best_of<'a>(
     let mut best: Vec<&Row> = Vec::new();
     for row in rows
         .iter()
-        .filter(|r| r.network == network && r.threads == threads && kind(r))
+        .filter(|r| r.network == network && r.threads == threads && r.is_warm() && kind(r))
     {
         match best.iter_mut().find(|b| b.layer == row.layer) {
             None => best.push(row),

@@ -1,6 +1,7 @@
 //! Tables in the terminal.
 
 use super::versus::{Duel, duels, lost, means};
+use super::why::{ColdRow, cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
 use crate::record::Run;
 use crate::roofline::{Verdict, time};
@@ -25,7 +26,9 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
             "of peak",
             "flop/byte",
             "of roof",
+            "model",
             "bound by",
+            "sure",
         ]);
         for row in &best {
             table.add_row(cells(row, colour));
@@ -48,6 +51,9 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
                 total.layers.0, total.layers.1
             );
         }
+        out += &predicted(&best);
+        out += &disputes(&best);
+        out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
         if best.iter().any(|r| r.few_samples()) {
             out += &format!("* fewer than {} samples\n", Row::FEW);
         }
@@ -56,7 +62,8 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     for total in totals(run, rows) {
         out += &versus(&total, &duels(&total));
     }
-    out += "\nGFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
+    out += "\nmodel: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
+    out += "GFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
         out += &format!("{line}.\n");
     }
@@ -213,8 +220,77 @@ fn cells(row: &Row, colour: bool) -> Vec<Cell> {
         right(percent(row.fraction_of_peak)),
         right(format!("{:.1}", row.intensity)),
         right(row.roof_fraction.map_or("-".into(), percent)),
+        right(
+            row.predicted_ns
+                .map_or("-".into(), |p| percent(p / row.median_ns)),
+        ),
         verdict(row.verdict, colour),
+        right(sure(row)),
     ]
+}
+
+/// How sure a verdict is; with a mark where a witness says something else.
+fn sure(row: &Row) -> String {
+    let mark = if row.disputed { "?" } else { "" };
+    format!("{}{mark}", percent(row.confidence))
+}
+
+/// The same layers in other states of the caches.
+fn cold(rows: &[ColdRow<'_>], colour: bool) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = table(&[
+        "layer",
+        "cache",
+        "variant",
+        "warm",
+        "cold",
+        "cold/warm",
+        "bound by",
+        "sure",
+    ]);
+    for ColdRow { warm, cold, ratio } in rows {
+        table.add_row(vec![
+            Cell::new(&cold.layer),
+            Cell::new(&cold.cache),
+            Cell::new(&cold.variant),
+            right(time(warm.median_ns)),
+            right(time(cold.median_ns)),
+            right(format!("{ratio:.2}")),
+            verdict(cold.verdict, colour),
+            right(sure(cold)),
+        ]);
+    }
+    format!("the same when caches have seen other data since the last run\n{table}\n")
+}
+
+/// Layers of which a witness says something else than the verdict.
+fn disputes(rows: &[&Row]) -> String {
+    let disputed = rows.iter().filter(|r| r.disputed);
+    let lines: Vec<String> = disputed
+        .map(|r| format!("? {}: {}: {}\n", r.layer, r.verdict.label(), r.reason))
+        .collect();
+    lines.concat()
+}
+
+/// How good a model's predictions are.
+fn predicted(rows: &[&Row]) -> String {
+    let Some(p) = predictions(rows.iter().copied()) else {
+        return String::new();
+    };
+    let worst: Vec<String> = p
+        .worst
+        .iter()
+        .map(|(row, ratio)| format!("{} {ratio:.2}", row.layer))
+        .collect();
+    format!(
+        "model: {} of {} layers within a fifth, a factor of {:.2} on average; measured over predicted of the worst: {}\n",
+        p.near,
+        p.layers,
+        p.factor,
+        worst.join(", ")
+    )
 }
 
 /// A table without lines between rows, so that it can be read and cut with ordinary tools.

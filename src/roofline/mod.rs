@@ -15,9 +15,12 @@
 //! [`OVERHEAD_NS`], and undecided otherwise: a kernel that reaches neither roof says nothing about
 //! its layer.
 
+pub mod predict;
+
 use crate::record::{Calibration, Fingerprint, Level, Measurement};
 use crate::stats::Summary;
 use convroof_kernels::Problem;
+use predict::predict;
 use serde::Serialize;
 use std::fmt;
 
@@ -158,6 +161,8 @@ pub struct Ceilings {
     pub peak: f64,
     /// Nearest level first.
     pub roofs: Vec<Roof>,
+    /// Nanoseconds to hand tasks to the threads.
+    pub start_ns: f64,
 }
 
 impl Ceilings {
@@ -187,6 +192,11 @@ impl Ceilings {
                 .find(|b| b.isa == isa)
                 .or_else(|| all().max_by(|a, b| a.gbps.total_cmp(&b.gbps)))
         };
+        let measured = |level: Level| {
+            let mut all = calibration.capacities.iter();
+            let found = all.find(|c| c.level == level && c.threads == threads);
+            found.map(|c| c.bytes)
+        };
         let roofs = Level::ALL.into_iter().filter_map(|level| {
             let read = find(level, "read")?.gbps;
             let write = find(level, "write").map_or(read, |b| b.gbps);
@@ -194,7 +204,7 @@ impl Ceilings {
                 level,
                 read,
                 write,
-                capacity: capacity(machine, level, threads),
+                capacity: measured(level).or_else(|| capacity(machine, level, threads)),
             })
         });
         Some(Ceilings {
@@ -202,6 +212,11 @@ impl Ceilings {
             threads,
             peak,
             roofs: roofs.collect(),
+            start_ns: calibration
+                .starts
+                .iter()
+                .find(|s| s.threads == threads)
+                .map_or(0.0, |s| s.ns),
         })
     }
 
@@ -240,6 +255,58 @@ pub struct Evidence {
     pub bytes_written: f64,
     /// Bytes touched, which decide the level that they come from.
     pub working_set: u64,
+    /// What of the bytes read comes from elsewhere, because it was not used for long.
+    pub far: Option<Far>,
+}
+
+/// Bytes that a run finds cold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Far {
+    /// How many.
+    pub bytes: f64,
+    /// The level that they come from.
+    pub level: Level,
+    /// The bandwidth at which a plain loop reads them.
+    pub gbps: f64,
+}
+
+/// The time that data take, and the level to which most of it goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataTime {
+    /// Nanoseconds.
+    pub ns: f64,
+    /// The level; none without a ceiling for it.
+    pub level: Option<Level>,
+}
+
+impl Evidence {
+    /// The least time that the data take.
+    pub fn data_ns(&self, ceilings: &Ceilings) -> DataTime {
+        let far = self.far.filter(|far| far.bytes > 0.0);
+        let far_bytes = far.map_or(0.0, |far| far.bytes);
+        let home = ceilings.home(self.working_set.saturating_sub(far_bytes as u64));
+        let near_ns = home.map_or(0.0, |r| {
+            (self.bytes_read - far_bytes).max(0.0) / r.read + self.bytes_written / r.write
+        });
+        let far_ns = far.map_or(0.0, |far| far.bytes / far.gbps);
+        let level = if far_ns > near_ns {
+            far.map(|far| far.level)
+        } else {
+            home.map(|r| r.level)
+        };
+        DataTime {
+            ns: near_ns + far_ns,
+            level,
+        }
+    }
+}
+
+/// The level whose read bandwidth is nearest to one that was seen, L1 left out.
+pub fn nearest(ceilings: &Ceilings, gbps: f64) -> Option<Level> {
+    let distance = |r: &&Roof| (r.read / gbps).ln().abs();
+    let beyond = ceilings.roofs.iter().filter(|r| r.level != Level::L1);
+    let nearest = beyond.min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    nearest.map(|r| r.level)
 }
 
 /// A verdict with its evidence.
@@ -265,12 +332,10 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         flops,
         bytes_read,
         bytes_written,
-        working_set,
+        ..
     } = *evidence;
     let compute_ns = flops / peak_gflops;
-    let home = ceilings.home(working_set);
-    let data_ns = home.map_or(0.0, |r| bytes_read / r.read + bytes_written / r.write);
-    let level = home.map(|r| r.level);
+    let DataTime { ns: data_ns, level } = evidence.data_ns(ceilings);
     let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
     let arithmetic = format!(
         "its {} flops take {} at this machine's {peak_gflops:.0} GFLOP/s, {:.0} % of the {} it needs",
@@ -348,6 +413,8 @@ pub struct Placed {
     pub roof_fraction: f64,
     /// The verdict; none without ceilings for this instruction set and number of threads.
     pub judgement: Option<Judgement>,
+    /// What a model says that it takes; none of somebody else's library.
+    pub predicted_ns: Option<f64>,
 }
 
 /// Places a measurement; none if it has no samples.
@@ -364,8 +431,10 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
         bytes_read: (m.bytes_read + packing_excess(m)) as f64,
         bytes_written: m.bytes_written as f64,
         working_set: m.working_set_bytes,
+        far: ceilings.and_then(|c| far(m, c)),
     };
     let judgement = ceilings.map(|c| judge(&evidence, c));
+    let predicted_ns = ceilings.and_then(|c| predict(m, &evidence, c));
     let roof_fraction = judgement
         .as_ref()
         .map_or(f64::NAN, |j| j.compute_share.max(j.data_share));
@@ -379,8 +448,31 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
         intensity_nominal: m.flops_nominal as f64 / bytes as f64,
         roof_fraction,
         judgement,
+        predicted_ns,
         time,
     })
+}
+
+/// What a run finds cold, and where.
+fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
+    let memory = ceilings.roofs.iter().find(|r| r.level == Level::Dram)?;
+    match m.cache.as_str() {
+        "weights-cold" => {
+            let read = m.cold_read.as_ref()?;
+            let gbps = read.bytes as f64 / crate::stats::median(&read.ns)?;
+            Some(Far {
+                bytes: read.bytes as f64,
+                level: nearest(ceilings, gbps)?,
+                gbps,
+            })
+        }
+        "cold" => Some(Far {
+            bytes: (m.bytes_read + packing_excess(m)) as f64,
+            level: Level::Dram,
+            gbps: memory.read,
+        }),
+        _ => None,
+    }
 }
 
 /// Bytes by which the packed weights are larger than the weights.
@@ -443,6 +535,7 @@ mod tests {
             bytes_read,
             bytes_written,
             working_set,
+            far: None,
         }
     }
 

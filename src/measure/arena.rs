@@ -1,0 +1,76 @@
+//! Memory that is cold because so much else was used since.
+
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use convroof_kernels::instance::{Cold, Instance};
+use convroof_kernels::tensor::{AlignedBuf, CacheLine, OutOfMemory};
+
+/// A buffer of three times the last cache, in which sets of a kernel's operands lie one behind the other. Runs
+/// take turns with them: when one comes round again, the caches have seen all the others.
+pub(super) struct Arena {
+    buffer: AlignedBuf,
+    /// Cache lines of a set, and which is next.
+    set: usize,
+    next: usize,
+}
+
+/// More than this is not asked for, whatever the caches.
+const LARGEST_BYTES: usize = 4 << 30;
+
+impl Arena {
+    /// For the caches of a machine.
+    pub(super) fn new(topology: &Topology) -> Result<Self, OutOfMemory> {
+        let caches = topology.caches.iter().map(|c| c.bytes);
+        let bytes = 3 * caches.max().unwrap_or(8 << 20);
+        let lines = bytes.min(LARGEST_BYTES) / CacheLine::BYTES;
+        Ok(Arena {
+            buffer: AlignedBuf::zeroed(lines)?,
+            set: lines,
+            next: 0,
+        })
+    }
+
+    /// Bytes between two uses of the same set.
+    pub(super) fn bytes(&self) -> usize {
+        self.sets() * self.set * CacheLine::BYTES
+    }
+
+    /// Fills the arena with copies of what `instance` is to find cold; false if not even two fit.
+    pub(super) fn fill(&mut self, instance: &Instance, cold: Cold, workers: &Workers) -> bool {
+        self.set = instance.set_lines(cold).max(1);
+        self.next = 0;
+        if 2 * self.set > self.buffer.len() {
+            return false;
+        }
+        let sets = self.buffer.chunks_exact_mut(self.set);
+        workers.install(|_| sets.for_each(|set| instance.copy_to(cold, set)));
+        true
+    }
+
+    /// The set that was used longest ago.
+    pub(super) fn coldest(&mut self) -> &mut [CacheLine] {
+        let at = self.skip(1) * self.set;
+        &mut self.buffer[at..at + self.set]
+    }
+
+    /// The set that was used last.
+    pub(super) fn last(&self) -> &[CacheLine] {
+        self.set(self.next + self.sets() - 1)
+    }
+
+    /// Leaves the next `n` sets to someone who says [`Arena::set`] from the returned one on.
+    pub(super) fn skip(&mut self, n: usize) -> usize {
+        let first = self.next;
+        self.next = (self.next + n) % self.sets();
+        first
+    }
+
+    /// The set of a number, around the end.
+    pub(super) fn set(&self, number: usize) -> &[CacheLine] {
+        &self.buffer[number % self.sets() * self.set..][..self.set]
+    }
+
+    fn sets(&self) -> usize {
+        self.buffer.len() / self.set
+    }
+}

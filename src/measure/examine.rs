@@ -1,0 +1,254 @@
+//! Why does a kernel take as long as it does? What is measured beside it to answer that.
+//!
+//! The fastest kernel of a problem and a number of threads is run again, in rounds with its twins
+//! ([`Ablation`]), once for each state of the caches. The order within a round is shuffled; a twin's ratio to the
+//! kernel is of one round.
+
+use super::arena::Arena;
+use super::session::{shorten, shuffle};
+use super::{Candidate, Contestant};
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use crate::record::{AblationTimes, ColdRead};
+use anyhow::Result;
+use convroof_kernels::data::Rng;
+use convroof_kernels::instance::{Cold, Instance};
+use convroof_kernels::isa::Ablation;
+use convroof_kernels::micro::probe;
+use convroof_kernels::reference::Operands;
+use convroof_kernels::tensor::{CacheLine, as_f32s};
+use convroof_kernels::{IsaToken, Problem};
+use std::sync::Barrier;
+use std::time::Instant;
+
+/// What a run finds in the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CacheState {
+    /// Everything that there is room for, from the run before.
+    Warm,
+    /// Not this, which was not used for long.
+    Cold(Cold),
+}
+
+impl CacheState {
+    /// All.
+    pub const ALL: [CacheState; 3] = [
+        CacheState::Warm,
+        CacheState::Cold(Cold::Weights),
+        CacheState::Cold(Cold::Everything),
+    ];
+
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CacheState::Warm => "warm",
+            CacheState::Cold(Cold::Weights) => "weights-cold",
+            CacheState::Cold(Cold::Everything) => "cold",
+        }
+    }
+}
+
+/// Samples in one state of the caches.
+#[derive(Default)]
+pub(super) struct Examined {
+    /// The kernel and its twins.
+    pub(super) times: AblationTimes,
+    /// The FMA peak of each round.
+    pub(super) peaks: Vec<f64>,
+    /// A plain read of what was cold.
+    pub(super) cold_read: Option<ColdRead>,
+}
+
+/// A contestant that borrows nothing.
+type Own = dyn Contestant + 'static;
+
+/// A kernel and its twins, with memory of their own.
+pub(super) struct Exam<'a> {
+    full: &'a mut Own,
+    twins: Vec<(Ablation, Box<dyn Contestant>)>,
+    isa: IsaToken,
+    runs: usize,
+    workers: &'a Workers,
+}
+
+impl<'a> Exam<'a> {
+    /// Makes the twins of `full`, which has been loaded. None of a kernel that has none.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(super) fn new(
+        candidate: &dyn Candidate,
+        full: &'a mut Own,
+        (problem, x): (&Problem, Operands<'_>),
+        runs: usize,
+        (topology, workers): (&Topology, &'a Workers),
+    ) -> Result<Option<Self>> {
+        let (Some(isa), Some(instance)) = (candidate.isa().detect(), full.instance()) else {
+            return Ok(None);
+        };
+        let weights = instance.spec().packed_lines > 0;
+        let mut twins = Vec::new();
+        for ablation in Ablation::ALL {
+            if ablation == Ablation::OnePanel && !weights {
+                continue;
+            }
+            let Some(mut twin) = candidate.twin(ablation, problem, topology) else {
+                return Ok(None);
+            };
+            twin.load(x, false, workers)?;
+            twins.push((ablation, twin));
+        }
+        Ok(Some(Exam {
+            full,
+            twins,
+            isa,
+            runs,
+            workers,
+        }))
+    }
+
+    /// The kernel as it is.
+    pub(super) fn full(&mut self) -> &mut Own {
+        self.full
+    }
+
+    /// Samples of the kernel and each twin as they find the caches. `peak` is called once a round.
+    ///
+    /// # Errors
+    /// None that a contestant of this process has.
+    pub(super) fn warm(
+        &mut self,
+        rounds: usize,
+        rng: &mut Rng,
+        mut peak: impl FnMut() -> f64,
+    ) -> Result<Examined> {
+        let (runs, workers) = (self.runs, self.workers);
+        let mut examined = Examined::default();
+        for _ in 0..rounds {
+            examined.peaks.push(shorten(peak()));
+            self.round(rng, &mut examined.times, |_, contestant| {
+                contestant.sample(runs, workers).map(Some)
+            })?;
+        }
+        Ok(examined)
+    }
+
+    /// The same with operands from `arena`, and a plain read of its weights. None if the arena is too small, or
+    /// there is nothing to find cold.
+    ///
+    /// # Errors
+    /// None that a contestant of this process has.
+    pub(super) fn cold(
+        &mut self,
+        cold: Cold,
+        rounds: usize,
+        arena: &mut Arena,
+        rng: &mut Rng,
+        mut peak: impl FnMut() -> f64,
+    ) -> Result<Option<Examined>> {
+        let (runs, workers) = (self.runs, self.workers);
+        let instance = self.full.instance().expect("made with one");
+        let packed = instance.spec().packed_lines;
+        if cold == Cold::Weights && packed == 0 || !arena.fill(instance, cold, workers) {
+            return Ok(None);
+        }
+        let (mut examined, mut read) = (Examined::default(), ColdRead::default());
+        for _ in 0..rounds {
+            examined.peaks.push(shorten(peak()));
+            if packed > 0 {
+                read.ns
+                    .push(shorten(read_cold(self.isa, packed, runs, arena, workers)));
+            }
+            self.round(rng, &mut examined.times, |ablation, contestant| {
+                Ok(match ablation {
+                    // As warm as ever.
+                    Some(Ablation::ArithOnly) => Some(contestant.sample(runs, workers)?),
+                    Some(Ablation::OnePanel) => None,
+                    Some(Ablation::LoadsOnly) | None => {
+                        let instance = contestant.instance().expect("loaded");
+                        Some(run_cold(instance, cold, runs, arena, workers))
+                    }
+                })
+            })?;
+        }
+        if packed > 0 {
+            read.bytes = (packed * CacheLine::BYTES) as u64;
+            read.arena_bytes = arena.bytes() as u64;
+            examined.cold_read = Some(read);
+        }
+        Ok(Some(examined))
+    }
+
+    /// A turn for each, in shuffled order.
+    fn round(
+        &mut self,
+        rng: &mut Rng,
+        times: &mut AblationTimes,
+        mut sample: impl FnMut(Option<Ablation>, &mut Own) -> Result<Option<f64>>,
+    ) -> Result<()> {
+        let mut order: Vec<usize> = (0..=self.twins.len()).collect();
+        shuffle(rng, &mut order);
+        for index in order {
+            let (ablation, contestant) = match self.twins.get_mut(index) {
+                Some((ablation, twin)) => (Some(*ablation), twin.as_mut()),
+                None => (None, &mut *self.full),
+            };
+            if let Some(ns) = sample(ablation, contestant)? {
+                let series = match ablation {
+                    None => &mut times.full_ns,
+                    Some(Ablation::LoadsOnly) => &mut times.loads_only_ns,
+                    Some(Ablation::ArithOnly) => &mut times.arith_only_ns,
+                    Some(Ablation::OnePanel) => &mut times.one_panel_ns,
+                };
+                series.push(shorten(ns));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds of a run, the mean of `runs` on as many sets of operands. The last output is taken over, so that it
+/// can be verified.
+fn run_cold(
+    instance: &mut Instance,
+    cold: Cold,
+    runs: usize,
+    arena: &mut Arena,
+    workers: &Workers,
+) -> f64 {
+    workers.install(|exec| {
+        // Code and workspace are warm in every state.
+        instance.run_on(cold, arena.coldest(), exec);
+        instance.poison_output(f32::NAN);
+        let start = Instant::now();
+        for _ in 0..runs {
+            instance.run_on(cold, arena.coldest(), exec);
+        }
+        let took = start.elapsed();
+        instance.take_output(cold, arena.last());
+        took.as_nanos() as f64 / runs as f64
+    })
+}
+
+/// Nanoseconds of a plain read of `packed` lines of a set by all workers, the mean of `runs` sets.
+fn read_cold(
+    isa: IsaToken,
+    packed: usize,
+    runs: usize,
+    arena: &mut Arena,
+    workers: &Workers,
+) -> f64 {
+    let first = arena.skip(runs);
+    let (arena, part) = (&*arena, packed.div_ceil(workers.threads()));
+    let barrier = Barrier::new(workers.threads());
+    let times = workers.broadcast(|worker| {
+        let part = (worker * part).min(packed)..((worker + 1) * part).min(packed);
+        barrier.wait();
+        let start = Instant::now();
+        for set in first..first + runs {
+            probe::read(isa, as_f32s(&arena.set(set)[part.clone()]));
+        }
+        start.elapsed().as_nanos() as f64
+    });
+    times.into_iter().fold(0.0, f64::max) / runs as f64
+}

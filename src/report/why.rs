@@ -1,0 +1,104 @@
+//! Beside the verdicts: other states of the caches, witnesses that disagree, and a model's predictions.
+
+use super::Row;
+use super::rows::best_rows;
+use crate::stats::geometric_mean;
+use serde::Serialize;
+
+/// A layer that finds its weights, or everything, cold, beside the same kernel warm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ColdRow<'a> {
+    /// Warm, in the rounds of the table of verdicts.
+    pub warm: &'a Row,
+    /// Cold.
+    pub cold: &'a Row,
+    /// Cold over warm.
+    pub ratio: f64,
+}
+
+/// The fastest kernel of each layer in other states of the caches.
+pub fn cold_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<ColdRow<'a>> {
+    let mut all = Vec::new();
+    for warm in best_rows(rows, network, threads) {
+        let same = |r: &&Row| {
+            (&r.network, &r.layer, r.threads) == (&warm.network, &warm.layer, warm.threads)
+                && !r.is_warm()
+        };
+        all.extend(rows.iter().filter(same).map(|cold| ColdRow {
+            warm,
+            cold,
+            ratio: cold.median_ns / warm.median_ns,
+        }));
+    }
+    all
+}
+
+/// How a model's predictions compare with what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Predictions<'a> {
+    /// Layers predicted.
+    pub layers: usize,
+    /// Of them, those predicted to within a fifth.
+    pub near: usize,
+    /// Geometric mean of measured over predicted, or its inverse where that is larger.
+    pub factor: f64,
+    /// The farthest off, with measured over predicted.
+    pub worst: Vec<(&'a Row, f64)>,
+}
+
+/// How many of the worst are shown.
+const WORST: usize = 5;
+
+/// The predictions for some rows; none if there is none.
+pub fn predictions<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Option<Predictions<'a>> {
+    let mut worst: Vec<(&Row, f64)> = rows
+        .into_iter()
+        .filter_map(|r| Some((r, r.median_ns / r.predicted_ns?)))
+        .collect();
+    let off = |ratio: f64| ratio.max(1.0 / ratio);
+    let factors: Vec<f64> = worst.iter().map(|(_, ratio)| off(*ratio)).collect();
+    let factor = geometric_mean(&factors)?;
+    worst.sort_by(|a, b| off(b.1).total_cmp(&off(a.1)));
+    let layers = worst.len();
+    worst.truncate(WORST);
+    Some(Predictions {
+        layers,
+        near: factors.iter().filter(|f| **f <= 1.2).count(),
+        factor,
+        worst,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::report::rows;
+
+    #[test]
+    fn cold_rows_stand_beside_warm_ones() {
+        let mut run = sample();
+        let mut cold = run.measurements[0].clone();
+        cold.cache = "weights-cold".into();
+        cold.samples_ns = vec![4.1e6; 3];
+        run.measurements.push(cold);
+        let rows = rows(&run);
+        let found = cold_rows(&rows, "resnet50", 1);
+        assert_eq!(found.len(), 1);
+        assert!((found[0].ratio - 2.0).abs() < 1e-9);
+        assert_eq!(best_rows(&rows, "resnet50", 1)[0].cache, "warm");
+    }
+
+    #[test]
+    fn predictions_name_the_worst() {
+        let mut rows = rows(&sample());
+        rows[0].predicted_ns = Some(rows[0].median_ns / 4.0);
+        let mut near = rows[0].clone();
+        near.predicted_ns = Some(near.median_ns);
+        rows.push(near);
+        let predictions = predictions(&rows).expect("predicted");
+        assert_eq!((predictions.layers, predictions.near), (2, 1));
+        assert!((predictions.factor - 2.0).abs() < 1e-9);
+        assert!((predictions.worst[0].1 - 4.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,242 @@
+//! The witnesses: each looks at other evidence, and votes or abstains.
+
+use crate::counters;
+use crate::record::{Level, Measurement};
+use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes, nearest, time};
+use crate::stats::median;
+use serde::Serialize;
+
+/// What one kind of evidence says of a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Witness {
+    /// `roofline`, `ablation`, `cache`, `panel`, `threads` or `counters`.
+    pub witness: &'static str,
+    /// What it votes for; none if its evidence fits several verdicts.
+    pub vote: Option<Verdict>,
+    /// How much the vote counts.
+    pub weight: f64,
+    /// Its evidence, in a clause.
+    pub says: String,
+}
+
+impl Witness {
+    fn new(witness: &'static str, vote: Option<Verdict>, weight: f64, says: String) -> Self {
+        Witness {
+            witness,
+            vote,
+            weight,
+            says,
+        }
+    }
+}
+
+/// A measurement with what was measured beside it.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The measurement.
+    pub m: &'a Measurement,
+    /// Under its roofs.
+    pub placed: &'a Placed,
+    /// The roofs.
+    pub ceilings: Option<&'a Ceilings>,
+    /// All measurements of the run, and the ceilings of any.
+    pub others: &'a [Measurement],
+    /// The ceilings for an instruction set and a number of threads.
+    pub ceilings_of: &'a dyn Fn(&Measurement) -> Option<Ceilings>,
+}
+
+/// What takes at least this much of the kernel's time explains it.
+const EXPLAINS: f64 = 0.75;
+
+/// Two explanations nearer to each other than this are one too many.
+const APART: f64 = 0.08;
+
+/// A change of time that is no noise.
+const CHANGE: f64 = 0.1;
+
+/// All witnesses that have something to say.
+pub fn hear(case: Case<'_>) -> Vec<Witness> {
+    let all = [roofline, ablation, cache, panel, threads, counted];
+    all.iter().filter_map(|witness| witness(case)).collect()
+}
+
+/// The level that the data come from: as the roofline has it.
+fn data_level(case: Case<'_>) -> Option<Verdict> {
+    let judgement = case.placed.judgement.as_ref()?;
+    judgement.home.map(Verdict::from)
+}
+
+/// Its place on the roofline.
+fn roofline(case: Case<'_>) -> Option<Witness> {
+    let j = case.placed.judgement.as_ref()?;
+    let vote = (j.verdict != Verdict::Undecided).then_some(j.verdict);
+    Some(Witness::new("roofline", vote, 1.0, j.reason.clone()))
+}
+
+/// Median of the ratios of a twin to the kernel in the same rounds.
+fn share(twin: &[f64], full: &[f64]) -> Option<f64> {
+    median(
+        &twin
+            .iter()
+            .zip(full)
+            .map(|(t, f)| t / f)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// The kernel without its arithmetic, and without its memory traffic. It counts twice: it is an experiment on the
+/// kernel itself, where the others compare it with something else.
+fn ablation(case: Case<'_>) -> Option<Witness> {
+    let times = case.m.ablation.as_ref()?;
+    let loads = share(&times.loads_only_ns, &times.full_ns)?;
+    let arith = share(&times.arith_only_ns, &times.full_ns)?;
+    let says = format!(
+        "without its arithmetic it takes {:.0} % of the time, without its loads and stores {:.0} %",
+        100.0 * loads,
+        100.0 * arith
+    );
+    let vote = if loads.max(arith) < EXPLAINS {
+        // Neither alone: they wait for each other, or for something else.
+        let short = case.placed.time.median < OVERHEAD_NS;
+        short.then_some(Verdict::Overhead)
+    } else if arith > loads + APART {
+        Some(Verdict::Compute)
+    } else if loads > arith + APART {
+        data_level(case)
+    } else {
+        None
+    };
+    Some(Witness::new("ablation", vote, 2.0, says))
+}
+
+/// The same with other contents of the caches.
+fn cache(case: Case<'_>) -> Option<Witness> {
+    let here = case.placed.time.median;
+    if case.m.cache == "warm" {
+        return None;
+    }
+    let same = |o: &&Measurement| {
+        (&o.problem, &o.variant, o.threads) == (&case.m.problem, &case.m.variant, case.m.threads)
+            && o.cache == "warm"
+    };
+    let warm = case.others.iter().find(same)?;
+    // In the rounds with the twins, as this one.
+    let warm = median(&warm.ablation.as_ref()?.full_ns)?;
+    let ratio = here / warm;
+    let read = case.m.cold_read.as_ref().and_then(|read| {
+        let gbps = read.bytes as f64 / median(&read.ns)?;
+        Some(format!(
+            ", and a plain read of its {} of weights runs at {gbps:.1} GB/s",
+            bytes(read.bytes as f64)
+        ))
+    });
+    let says = format!(
+        "{} it takes {ratio:.2} times as long as warm{}",
+        case.m.cache,
+        read.unwrap_or_default()
+    );
+    let vote = if ratio > 1.0 + CHANGE {
+        data_level(case)
+    } else if ratio < 1.0 + CHANGE / 2.0 && case.m.cache == "cold" {
+        // Where data come from makes no difference.
+        Some(Verdict::Compute)
+    } else {
+        None
+    };
+    Some(Witness::new("cache", vote, 1.0, says))
+}
+
+/// The kernel with one panel of weights in place of all.
+fn panel(case: Case<'_>) -> Option<Witness> {
+    let times = case.m.ablation.as_ref()?;
+    let one = share(&times.one_panel_ns, &times.full_ns)?;
+    let weights = case.m.packed_bytes as f64;
+    let streamed = (case.m.bytes_read + case.m.bytes_written) as f64;
+    let says = format!(
+        "with one panel of weights in place of all it takes {:.0} % of the time",
+        100.0 * one
+    );
+    // What few weights cost says little about where the time goes.
+    let vote = if one < 1.0 - CHANGE {
+        data_level(case)
+    } else if one > 1.0 - CHANGE / 2.0 && weights > 0.5 * streamed {
+        Some(Verdict::Compute)
+    } else {
+        None
+    };
+    Some(Witness::new("panel", vote, 1.0, says))
+}
+
+/// One thread against more: arithmetic scales as the peak does, data as their level's bandwidth.
+fn threads(case: Case<'_>) -> Option<Witness> {
+    let (m, algorithm) = (case.m, |v: &str| {
+        v.rsplit_once('/').map(|(a, _)| a.to_string())
+    });
+    let other = case.others.iter().find(|o| {
+        o.problem == m.problem
+            && o.cache == m.cache
+            && algorithm(&o.variant) == algorithm(&m.variant)
+            && (o.threads == 1) != (m.threads == 1)
+    })?;
+    let (one, more) = if m.threads == 1 {
+        (m, other)
+    } else {
+        (other, m)
+    };
+    let n = more.threads;
+    let efficiency = median(&one.samples_ns)? / median(&more.samples_ns)? / n as f64;
+    let says = format!(
+        "{n} threads are {:.2} times as fast as one",
+        efficiency * n as f64
+    );
+    let (few, many) = ((case.ceilings_of)(one)?, (case.ceilings_of)(more)?);
+    let home = case.placed.judgement.as_ref()?.home?;
+    let read = |c: &Ceilings| c.roofs.iter().find(|r| r.level == home).map(|r| r.read);
+    let arithmetic = many.peak / few.peak / n as f64;
+    let data = read(&many)? / read(&few)? / n as f64;
+    // Where both would scale alike there is nothing to tell.
+    let vote = if (arithmetic - data).abs() < 0.2 {
+        None
+    } else if (efficiency - arithmetic).abs() < (efficiency - data).abs() {
+        Some(Verdict::Compute)
+    } else {
+        data_level(case)
+    };
+    Some(Witness::new("threads", vote, 1.0, says))
+}
+
+/// What the CPU counted: bytes moved against bytes that must move.
+fn counted(case: Case<'_>) -> Option<Witness> {
+    let (m, ceilings) = (case.m, case.ceilings?);
+    let traffic = counters::traffic(&m.counters)?;
+    let compulsory = (m.bytes_read + m.bytes_written) as f64;
+    let roof = ceilings.roofs.iter().find(|r| r.level == traffic.level)?;
+    let share = traffic.bytes / roof.read / case.placed.time.median;
+    let says = format!(
+        "{} came from {}, {:.1} times the compulsory bytes: {:.0} % of the time at its bandwidth",
+        bytes(traffic.bytes),
+        traffic.level.name(),
+        traffic.bytes / compulsory,
+        100.0 * share
+    );
+    let vote = if share > EXPLAINS {
+        Some(Verdict::from(traffic.level))
+    } else if share < 0.3 && case.placed.roof_fraction > EXPLAINS {
+        Some(Verdict::Compute)
+    } else {
+        None
+    };
+    Some(Witness::new("counters", vote, 1.0, says))
+}
+
+/// Which level a cold read came from, by its speed.
+pub fn level_of_read(m: &Measurement, ceilings: &Ceilings) -> Option<(Level, f64)> {
+    let read = m.cold_read.as_ref()?;
+    let gbps = read.bytes as f64 / median(&read.ns)?;
+    Some((nearest(ceilings, gbps)?, gbps))
+}
+
+/// For people: what a measurement took.
+pub fn took(m: &Measurement) -> String {
+    time(median(&m.samples_ns).unwrap_or(f64::NAN))
+}
