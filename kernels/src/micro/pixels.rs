@@ -8,6 +8,7 @@
 
 use super::indirection::{Indirection, PADDING, SingleTap};
 use super::tiles::{Tiles, even_tiles};
+use crate::arch::hidden;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
@@ -35,13 +36,20 @@ pub unsafe trait Pixels: Copy {
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
     /// Whether a tap falls into padding for all of `P` pixels from `first` on.
     fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool;
+    /// Whether the inputs of `P` pixels from `first` on are next to each other for a tap, 16 elements apart, and none
+    /// is padding: then one address register serves them all.
+    fn adjoin<const P: usize>(&self, tap: usize, first: usize) -> bool;
     /// Where the inputs of `P` pixels from `first` on are, for one tap.
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
 }
 
 /// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
 macro_rules! one_tap_in_order {
-    (|$self:ident| $step:expr) => {
+    (|$self:ident| $step:expr, $adjoin:literal) => {
+        #[inline(always)]
+        fn adjoin<const P: usize>(&self, _: usize, _: usize) -> bool {
+            $adjoin
+        }
         #[inline(always)]
         fn taps(&self) -> usize {
             1
@@ -79,7 +87,7 @@ pub struct BlockedPixels {
 
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
-    one_tap_in_order!(|self| CHANNEL_BLOCK);
+    one_tap_in_order!(|self| CHANNEL_BLOCK, true);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -103,7 +111,7 @@ unsafe impl Pixels for StreamedPixels {
     fn weights_ahead(&self) -> Option<usize> {
         Some(self.weights_ahead)
     }
-    one_tap_in_order!(|self| CHANNEL_BLOCK);
+    one_tap_in_order!(|self| CHANNEL_BLOCK, true);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -122,7 +130,7 @@ pub struct MatrixRows {
 
 // SAFETY: the last row has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for MatrixRows {
-    one_tap_in_order!(|self| self.step);
+    one_tap_in_order!(|self| self.step, false);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -133,7 +141,7 @@ unsafe impl Pixels for MatrixRows {
             if p > 0 {
                 at = at.wrapping_add(self.step);
             }
-            at = std::hint::black_box(at);
+            at = hidden(at);
             at
         })
     }
@@ -173,6 +181,13 @@ unsafe impl Pixels for Indirection<'_> {
         self.offsets::<P>(tap, first).iter().all(|&o| o == PADDING)
     }
     #[inline(always)]
+    fn adjoin<const P: usize>(&self, tap: usize, first: usize) -> bool {
+        let offsets = self.offsets::<P>(tap, first);
+        // No pixel adjoins padding.
+        let at = |p: usize| offsets[0].wrapping_add((p * CHANNEL_BLOCK) as u32);
+        offsets[0] != PADDING && (1..P).fold(true, |all, p| all & (offsets[p] == at(p)))
+    }
+    #[inline(always)]
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
         let offsets = self.offsets::<P>(tap, first);
         let mut at = [ZEROS.as_ptr().cast(); P];
@@ -209,6 +224,10 @@ unsafe impl Pixels for SingleTap<'_> {
     }
     #[inline(always)]
     fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn adjoin<const P: usize>(&self, _: usize, _: usize) -> bool {
         false
     }
     #[inline(always)]
