@@ -1,21 +1,66 @@
-//! Two loops whose verdict is known: multiply-adds on registers, and the sum of a gigabyte.
+//! Two loops whose verdict is known: multiply-adds on registers, and the sum of a gigabyte. The roofline and the
+//! twins must both say so.
 
 use convroof::machine::calibration::{calibrate, peak_probe};
 use convroof::machine::{Topology, fingerprint::fingerprint, pool::Workers};
-use convroof::roofline::{Ceilings, Evidence, Judgement, Verdict, judge};
-use convroof_kernels::Isa;
+use convroof::record::{AblationTimes, Measurement};
+use convroof::roofline::{Ceilings, Verdict, place};
+use convroof::verdict::{self, Case, Finding};
+use convroof_kernels::isa::Ablation;
 use convroof_kernels::micro::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
+use convroof_kernels::{Isa, IsaToken};
 use std::time::{Duration, Instant};
 
-/// The best of some runs of `f`, in nanoseconds.
-fn best(runs: usize, mut f: impl FnMut()) -> f64 {
-    let mut time = || {
+const ROUNDS: usize = 5;
+
+/// Samples of a loop and its twins, in turns.
+fn examine(mut run: impl FnMut(IsaToken)) -> AblationTimes {
+    let isa = Isa::best();
+    let mut time = |ablation: Option<Ablation>| {
+        let token = ablation.map_or(Some(isa), |a| isa.without(a));
         let start = Instant::now();
-        f();
+        token.into_iter().for_each(&mut run);
         start.elapsed().as_nanos() as f64
     };
-    (0..runs).map(|_| time()).fold(f64::INFINITY, f64::min)
+    let mut times = AblationTimes::default();
+    for _ in 0..ROUNDS {
+        times.full_ns.push(time(None));
+        times.loads_only_ns.push(time(Some(Ablation::LoadsOnly)));
+        times.arith_only_ns.push(time(Some(Ablation::ArithOnly)));
+    }
+    times
+}
+
+/// A measurement of a loop that is no kernel.
+fn measurement(times: AblationTimes, peak: f64, flops: u64, bytes: u64) -> Measurement {
+    Measurement {
+        problem: "loop".into(),
+        variant: format!("loop/{}/st", Isa::best().isa()),
+        implementation: None,
+        threads: 1,
+        cache: "warm".into(),
+        runs_per_sample: 1,
+        samples_ns: times.full_ns.clone(),
+        rounds: (0..ROUNDS as u32).collect(),
+        peak_gflops: vec![peak; ROUNDS],
+        flops_nominal: flops,
+        flops_executed: flops,
+        bytes_read: bytes,
+        bytes_written: 0,
+        packed_bytes: 0,
+        workspace_bytes: 0,
+        working_set_bytes: bytes,
+        error_l2: 0.0,
+        error_max: 0.0,
+        tolerance: 0.0,
+        errors_by_input: Vec::new(),
+        verified: true,
+        phases: Vec::new(),
+        ablation: Some(times),
+        cold_read: None,
+        counters: Vec::new(),
+    }
 }
 
 #[test]
@@ -26,44 +71,33 @@ fn known_loops_get_their_verdicts() {
     let isa = Isa::best();
     let machine = fingerprint(&topology);
     let ceilings = Ceilings::of(&calibration, &machine, isa.isa().name(), 1).expect("calibrated");
-    let peak_gflops = peak_probe(&workers, isa, Duration::from_millis(5));
-
-    let rounds = 200_000;
-    let mut flops = 0;
-    let time_ns = workers.install(|_| best(5, || flops = probe::fma(isa, rounds)));
-    let fma = Evidence {
-        time_ns,
-        peak_gflops,
-        flops: flops as f64,
-        bytes_read: 64.0,
-        bytes_written: 0.0,
-        working_set: 64,
-        far: None,
+    let find = |m: &Measurement| -> Finding {
+        verdict::find(Case {
+            m,
+            placed: &place(m, Some(&ceilings)).expect("samples"),
+            ceilings: Some(&ceilings),
+            others: &[],
+            ceilings_of: &|_| Some(ceilings.clone()),
+        })
     };
-    let Judgement {
-        verdict, reason, ..
-    } = judge(&fma, &ceilings);
-    assert_eq!(verdict, Verdict::Compute, "{reason}");
+
+    let rounds = 400_000;
+    let mut flops = 0;
+    let times = workers.install(|_| examine(|token| flops = probe::fma(token, rounds)));
+    let peak = peak_probe(&workers, isa, Duration::from_millis(5));
+    let fma = find(&measurement(times, peak, flops, 64));
+    assert_eq!(fma.verdict, Verdict::Compute, "{fma:?}");
+    assert!(!fma.disputed, "{fma:?}");
 
     let bytes = 1usize << 30;
     let mut lines = AlignedBuf::zeroed(bytes / 64).expect("a gigabyte");
     let buffer = as_f32s_mut(&mut lines);
-    let time_ns = workers.install(|_| {
-        best(3, || {
-            probe::stream(isa, Stream::Read, buffer, 1);
+    let times = workers.install(|_| {
+        examine(|token| {
+            probe::stream(token, Stream::Read, buffer, 1);
         })
     });
-    let sum = Evidence {
-        time_ns,
-        peak_gflops,
-        flops: (bytes / 4) as f64,
-        bytes_read: bytes as f64,
-        bytes_written: 0.0,
-        working_set: bytes as u64,
-        far: None,
-    };
-    let Judgement {
-        verdict, reason, ..
-    } = judge(&sum, &ceilings);
-    assert_eq!(verdict, Verdict::Dram, "{reason}");
+    let sum = find(&measurement(times, peak, (bytes / 4) as u64, bytes as u64));
+    assert_eq!(sum.verdict, Verdict::Dram, "{sum:?}");
+    assert!(!sum.disputed, "{sum:?}");
 }
