@@ -156,6 +156,54 @@ fn a_results_folder_that_is_a_file_is_refused() {
 }
 
 #[test]
+fn the_fastest_is_examined_warm_and_cold() {
+    let dir = folder();
+    let record = dir.path().join("run.json");
+    let out = bench(&record)
+        .args(["--cache", "weights-cold,cold", "--json"])
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let rows = json_lines(&out);
+    let examined: Vec<&Value> = rows
+        .iter()
+        .filter(|r| r["witnesses"].as_array().expect("witnesses").len() > 1)
+        .collect();
+    let mut states: Vec<&str> = examined
+        .iter()
+        .map(|r| r["cache"].as_str().expect("text"))
+        .collect();
+    states.sort_unstable();
+    assert_eq!(states, ["cold", "warm", "weights-cold"], "{rows:?}");
+    for row in examined {
+        assert!(row["verified"].as_bool().expect("verified"));
+        assert!(row["predicted_ns"].as_f64().expect("a prediction") > 0.0);
+        let confidence = row["confidence"].as_f64().expect("a number");
+        assert!((0.0..1.0).contains(&confidence), "{row}");
+        assert!(!row["reason"].as_str().expect("text").is_empty());
+    }
+    let resumed = convroof()
+        .args(["bench", "--resume"])
+        .arg(&record)
+        .assert()
+        .success();
+    drop(resumed);
+}
+
+#[test]
+fn an_unknown_state_of_the_caches_is_refused() {
+    convroof()
+        .args(["bench", "--cache", "tepid"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains(
+            "--cache tepid: expected warm, weights-cold or cold",
+        ));
+}
+
+#[test]
 fn list_shows_every_variant_and_every_reason() {
     let out = convroof()
         .args(["list", "--json", "--network", "nin"])
