@@ -2,7 +2,7 @@
 
 use crate::counters;
 use crate::record::{InputError, LayerRef, Measurement, PhaseTime, Run};
-use crate::roofline::{Ceilings, Placed, Verdict, place};
+use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
 use crate::verdict::{self, Case, Finding, Witness};
 use serde::Serialize;
 
@@ -92,6 +92,16 @@ impl Row {
     /// Whether the row rests on few samples.
     pub fn few_samples(&self) -> bool {
         self.samples < Self::FEW
+    }
+
+    /// Bytes that the CPU counted, over the compulsory ones; none where it doesn't count.
+    pub fn moved(&self) -> Option<f64> {
+        Some(self.bytes_measured? / self.bytes_compulsory as f64)
+    }
+
+    /// Whether it executes more than its ceiling by more than noise: then the ceiling is wrong.
+    pub fn beats_peak(&self) -> bool {
+        !self.is_peer() && !self.few_samples() && self.gflops_executed > BEYOND * self.peak_gflops
     }
 
     /// Whether it found in the caches what its run before left there.

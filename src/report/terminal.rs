@@ -25,6 +25,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
             "GFLOP/s",
             "of peak",
             "flop/byte",
+            "moved",
             "of roof",
             "model",
             "bound by",
@@ -62,7 +63,8 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     for total in totals(run, rows) {
         out += &versus(&total, &duels(&total));
     }
-    out += "\nmodel: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
+    out += &beaten(rows);
+    out += "\nmoved: bytes that the CPU counted over the compulsory ones. model: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
     out += "GFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
         out += &format!("{line}.\n");
@@ -219,6 +221,7 @@ fn cells(row: &Row, colour: bool) -> Vec<Cell> {
         right(format!("{:.1}", row.gflops_nominal)),
         right(percent(row.fraction_of_peak)),
         right(format!("{:.1}", row.intensity)),
+        right(row.moved().map_or("-".into(), |m| format!("x {m:.1}"))),
         right(row.roof_fraction.map_or("-".into(), percent)),
         right(
             row.predicted_ns
@@ -270,6 +273,20 @@ fn disputes(rows: &[&Row]) -> String {
     let disputed = rows.iter().filter(|r| r.disputed);
     let lines: Vec<String> = disputed
         .map(|r| format!("? {}: {}: {}\n", r.layer, r.verdict.label(), r.reason))
+        .collect();
+    lines.concat()
+}
+
+/// Ceilings that kernels beat: measured too low, or in a slower moment.
+fn beaten(rows: &[Row]) -> String {
+    let beaten = rows.iter().filter(|r| r.beats_peak());
+    let lines: Vec<String> = beaten
+        .map(|r| {
+            format!(
+                "Error: {} on {}/{} executes {:.0} GFLOP/s, more than the FMA peak of {:.0} measured beside it: calibrate again.\n",
+                r.variant, r.network, r.layer, r.gflops_executed, r.peak_gflops
+            )
+        })
         .collect();
     lines.concat()
 }
