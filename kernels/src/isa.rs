@@ -11,7 +11,7 @@
 
 use crate::arch::KernelSimd;
 pub use crate::arch::ablation::Ablation;
-#[cfg(feature = "ablation")]
+#[cfg(all(feature = "ablation", not(test)))]
 use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
 use std::fmt;
 use std::ops::Range;
@@ -295,7 +295,8 @@ impl IsaToken {
     pub fn without(self, ablation: Ablation) -> Option<Self> {
         let ablation = Some(ablation);
         let native = self.isa().lanes() > 1 && !self.isa().is_emulated();
-        (cfg!(feature = "ablation") && native).then_some(IsaToken { ablation, ..self })
+        (cfg!(all(feature = "ablation", not(test))) && native)
+            .then_some(IsaToken { ablation, ..self })
     }
 
     /// Where a panel of weights begins: where it lies or, if one stands for all, at the start.
@@ -315,7 +316,7 @@ impl IsaToken {
     /// function call that the compiler can't see through.
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
-        #[cfg(feature = "ablation")]
+        #[cfg(all(feature = "ablation", not(test)))]
         match self.ablation {
             Some(Ablation::LoadsOnly) => return self.dispatch_native(WithLoadsOnly(task)),
             Some(Ablation::ArithOnly) => return self.dispatch_native(WithArithOnly(task)),

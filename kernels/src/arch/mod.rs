@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+// Not compiled into every build ([`crate::isa::IsaToken::without`]).
+#[cfg_attr(any(test, not(feature = "ablation")), allow(dead_code))]
 pub mod ablation;
 mod baseline;
 #[cfg(target_arch = "x86_64")]
