@@ -1,6 +1,7 @@
 //! Memory that is cold because so much else was used since.
 
 use crate::machine::Topology;
+use crate::machine::fingerprint::fingerprint;
 use crate::machine::pool::Workers;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, OutOfMemory};
@@ -14,7 +15,7 @@ pub(super) struct Arena {
     next: usize,
 }
 
-/// More than this is not asked for, whatever the caches.
+/// More than this, or a quarter of the memory, is not asked for, whatever the caches.
 const LARGEST_BYTES: usize = 4 << 30;
 
 impl Arena {
@@ -22,7 +23,9 @@ impl Arena {
     pub(super) fn new(topology: &Topology) -> Result<Self, OutOfMemory> {
         let caches = topology.caches.iter().map(|c| c.bytes);
         let bytes = 3 * caches.max().unwrap_or(8 << 20);
-        let lines = bytes.min(LARGEST_BYTES) / CacheLine::BYTES;
+        let memory = fingerprint(topology).memory_bytes.unwrap_or(u64::MAX);
+        let most = LARGEST_BYTES.min(usize::try_from(memory / 4).unwrap_or(usize::MAX));
+        let lines = bytes.min(most) / CacheLine::BYTES;
         Ok(Arena {
             buffer: AlignedBuf::zeroed(lines)?,
             set: lines,
