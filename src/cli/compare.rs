@@ -8,6 +8,7 @@ use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Ratios are A's time over B's, each normalised by the peak of its own moment: above 1, B is faster.
@@ -28,6 +29,13 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What one record alone has.
+#[derive(Serialize)]
+struct Only<'a> {
+    only_in: &'static str,
+    what: &'a str,
+}
+
 pub(super) fn run(args: &Args) -> Result<()> {
     if !(args.threshold > 0.0 && args.threshold < 1000.0) {
         bail!(
@@ -39,6 +47,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let result = compare(&a, &b, args.threshold / 100.0, args.force)?;
     if args.json {
         print_json(&result.rows)?;
+        let sides = [("A", &result.only_a), ("B", &result.only_b)].into_iter();
+        let only = sides.flat_map(|(side, list)| {
+            list.iter().map(move |what| Only {
+                only_in: side,
+                what,
+            })
+        });
+        print_json(&only.collect::<Vec<_>>())?;
     } else {
         let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
         for row in &result.rows {

@@ -17,6 +17,10 @@ pub struct Comparison {
     pub variant: String,
     /// Threads.
     pub threads: usize,
+    /// State of the caches.
+    pub cache: String,
+    /// Whether both records are of one machine: otherwise the ratio compares machines, not kernels.
+    pub like: bool,
     /// Median time in A.
     pub a_ns: f64,
     /// Median time in B.
@@ -65,6 +69,7 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
             ));
         }
     }
+    let like = a.fingerprint.id == b.fingerprint.id;
     let mut result = Comparisons {
         rows: vec![],
         only_a: vec![],
@@ -73,7 +78,7 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
     };
     for x in &a.measurements {
         match b.measurements.iter().find(|y| same(x, y)) {
-            Some(y) => result.rows.extend(compare_one(x, y, threshold)),
+            Some(y) => result.rows.extend(compare_one(x, y, threshold, like)),
             None => result.only_a.push(name(x)),
         }
     }
@@ -92,10 +97,13 @@ fn same(x: &Measurement, y: &Measurement) -> bool {
 }
 
 fn name(m: &Measurement) -> String {
-    format!("{} {} on {} threads", m.problem, m.variant, m.threads)
+    format!(
+        "{} {} on {} threads, {} caches",
+        m.problem, m.variant, m.threads, m.cache
+    )
 }
 
-fn compare_one(x: &Measurement, y: &Measurement, threshold: f64) -> Option<Comparison> {
+fn compare_one(x: &Measurement, y: &Measurement, threshold: f64, like: bool) -> Option<Comparison> {
     // Time in units of what the peak would have done meanwhile; bare where one record has no peak
     // beside its samples, as a criterion run: a normalised and a bare time don't compare.
     let bare = x.peak_gflops.is_empty() || y.peak_gflops.is_empty();
@@ -111,6 +119,8 @@ fn compare_one(x: &Measurement, y: &Measurement, threshold: f64) -> Option<Compa
         problem: x.problem.clone(),
         variant: x.variant.clone(),
         threads: x.threads,
+        cache: x.cache.clone(),
+        like,
         a_ns: median(&x.samples_ns)?,
         b_ns: median(&y.samples_ns)?,
         ratio,
@@ -171,6 +181,14 @@ mod tests {
                 .to_string()
                 .contains("--force")
         );
-        assert!(compare(&a, &b, 0.05, true).is_ok());
+        let forced = compare(&a, &sample(), 0.05, true).expect("forced");
+        assert!(forced.rows.iter().all(|r| r.like));
+        b.measurements[0].variant = a.measurements[0].variant.clone();
+        let forced = compare(&a, &b, 0.05, true).expect("forced");
+        assert!(forced.rows.iter().all(|r| !r.like), "labelled");
+        // What was measured with other caches is another thing.
+        b.measurements[0].cache = "cold".into();
+        let other = compare(&a, &b, 0.05, true).expect("forced");
+        assert!(other.rows.is_empty() && other.only_b[0].contains("cold caches"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`model`]: what each plan says that a layer takes: flops, bytes, packed weights, scratch; for caches and
 //!   threads that are given, not those of the machine at hand;
-//! * [`valgrind`]: instructions and cache accesses of whole kernels, simulated.
+//! * [`valgrind`]: instructions and memory accesses of whole kernels, simulated.
 //!
 //! A [`Table`] is one or the other: plain numbers, a line each, in a file that is committed and compared
 //! exactly.
@@ -15,12 +15,14 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Numbers of some kernels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// What must be the same for two tables to be comparable: a line of text.
     pub conditions: String,
     /// The names of the numbers.
     pub columns: Vec<String>,
+    /// Numbers that differ by less, as a fraction, are the same. No part of the file.
+    pub slack: f64,
     /// By problem, variant and threads.
     pub rows: BTreeMap<Key, Vec<u64>>,
 }
@@ -116,6 +118,7 @@ impl Table {
         Ok(Table {
             conditions: conditions.into(),
             columns: columns.iter().map(|c| c.to_string()).collect(),
+            slack: 0.0,
             rows,
         })
     }
@@ -155,7 +158,7 @@ pub struct Differences {
     pub untested: Vec<String>,
 }
 
-/// Compares row by row, exactly. Instruction sets that one side has nothing of are not compared, and listed.
+/// Compares row by row, exactly but for the slack. Instruction sets that one side has nothing of are not compared, and listed.
 pub fn differences(baseline: &Table, now: &Table) -> Differences {
     let mut found = Differences::default();
     if baseline.conditions != now.conditions {
@@ -191,7 +194,7 @@ pub fn differences(baseline: &Table, now: &Table) -> Differences {
                 .position(|c| c == column)
                 .map(|j| old[j]);
             match was {
-                Some(was) if was == new[i] => {}
+                Some(was) if was.abs_diff(new[i]) as f64 <= now.slack * was as f64 => {}
                 Some(was) => changed.push(format!("{column} {was} -> {}", new[i])),
                 None => changed.push(format!("{column} new")),
             }
@@ -222,6 +225,7 @@ mod tests {
         Table {
             conditions: "caches 1, 2, 3".into(),
             columns: vec!["flops".into(), "bytes".into()],
+            slack: 0.0,
             rows: rows
                 .iter()
                 .map(|(p, v, n)| ((p.to_string(), v.to_string(), 1), n.to_vec()))
@@ -293,6 +297,14 @@ mod tests {
         );
         new.keep_from(&old);
         assert_eq!(new.rows.len(), 3);
+        // Where a count has some slack, that much is no change.
+        let off = |by: u64, slack| {
+            let old = table(&[("p", "direct/avx2/st", [100_000, 4])]);
+            let mut new = table(&[("p", "direct/avx2/st", [100_000 + by, 4])]);
+            new.slack = slack;
+            differences(&old, &new).changes.len()
+        };
+        assert_eq!([off(10, 1e-4), off(11, 1e-4), off(1, 0.0)], [0, 1, 1]);
         let elsewhere = Table {
             conditions: "other".into(),
             ..new

@@ -65,6 +65,7 @@ pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, thread
             caches.l1d, caches.l2, caches.l3
         ),
         columns: names.map(String::from).into(),
+        slack: 0.0,
         rows,
     }
 }

@@ -1,4 +1,4 @@
-//! Instructions and cache accesses of kernels, simulated by valgrind's callgrind: what a machine without
+//! Instructions and accesses to the first cache of kernels, simulated by valgrind's callgrind: what a machine without
 //! counters, or one that others use too, can still tell exactly.
 //!
 //! Valgrind knows no AVX-512: it hides it from the program, and what is counted is scalar code and AVX2.
@@ -68,6 +68,13 @@ pub fn run_all(registry: &Registry) -> Result<()> {
     Ok(())
 }
 
+/// Counts that differ by less are the same: where the C library clears memory, a few instructions depend on how
+/// the stack lies.
+const SLACK: f64 = 1e-4;
+
+/// The name of what is counted. Callgrind takes patterns too, but not for dumps (3.19).
+const COUNTED: &str = concat!(module_path!(), "::counted_run");
+
 /// A function of its own, so that valgrind can count from its first instruction to its last.
 #[inline(never)]
 fn counted_run(instance: &mut Instance) {
@@ -92,11 +99,9 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
             "--cache-sim=yes",
             "--collect-atstart=no",
         ])
-        .args([
-            "--toggle-collect=*counted_run*",
-            "--dump-after=*counted_run*",
-        ])
-        // 8, 16 and 16 ways of 64 bytes, whatever the machine has.
+        .arg(format!("--toggle-collect={COUNTED}"))
+        .arg(format!("--dump-after={COUNTED}"))
+        // 8, 8 and 16 ways of 64 bytes, whatever the machine has.
         .arg(format!("--I1={},8,64", CACHES.l1d))
         .arg(format!("--D1={},8,64", CACHES.l1d))
         .arg(format!("--LL={},16,64", CACHES.l3))
@@ -129,19 +134,15 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
             std::env::consts::ARCH
         ),
         columns: COLUMNS.map(String::from).into(),
+        slack: SLACK,
         rows,
     })
 }
 
-const COLUMNS: [&str; 5] = [
-    "instructions",
-    "reads",
-    "writes",
-    "l1_misses",
-    "last_level_misses",
-];
+const COLUMNS: [&str; 3] = ["instructions", "reads", "writes"];
 
-/// The totals of a callgrind file. Misses are of data.
+/// The totals of a callgrind file. Its misses aren't taken: they follow the addresses that memory happens to
+/// have, and differ by some percent with the length of an environment variable.
 fn totals(text: &str) -> Option<Vec<u64>> {
     let after = |word: &str| text.lines().find_map(|l| l.strip_prefix(word));
     let names: Vec<&str> = after("events:")?.split_whitespace().collect();
@@ -153,13 +154,7 @@ fn totals(text: &str) -> Option<Vec<u64>> {
         let at = names.iter().position(|n| *n == name)?;
         Some(sums.get(at).copied().unwrap_or(0))
     };
-    Some(vec![
-        of("Ir")?,
-        of("Dr")?,
-        of("Dw")?,
-        of("D1mr")? + of("D1mw")?,
-        of("DLmr")? + of("DLmw")?,
-    ])
+    Some(vec![of("Ir")?, of("Dr")?, of("Dw")?])
 }
 
 #[cfg(test)]
@@ -188,7 +183,7 @@ mod tests {
     #[test]
     fn totals_are_read_by_name() {
         let text = "version: 1\nevents: Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw\nfn=x\n1 2\ntotals: 100 30 20 1 7 5 1 3\n";
-        assert_eq!(totals(text), Some(vec![100, 30, 20, 12, 3]));
+        assert_eq!(totals(text), Some(vec![100, 30, 20]));
         assert_eq!(totals("nothing"), None);
     }
 }

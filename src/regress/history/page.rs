@@ -180,8 +180,8 @@ mod tests {
         };
         let html = page(&runs, &series(&runs), &[doubt]);
         for text in [
-            "resnet50/conv2_x.3x3",
-            "direct/avx2/st",
+            "conv2_x.3x3",
+            "direct",
             "class=\"up\"",
             "with run 15, 2026-11-15",
             "line 7: it is truncated",

@@ -1,0 +1,319 @@
+//! The gate from outside: real processes, real repositories, small layers.
+
+use assert_cmd::Command;
+use convroof::regress::ab::Pair;
+use convroof::regress::ab::client::Side;
+use convroof::regress::ab::gate::{Outcome, Progress, judged, measure};
+use convroof::regress::ab::layout::same_code;
+use convroof::regress::ab::rounds::Sitting;
+use convroof_kernels::data::Rng;
+use predicates::prelude::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PROBLEM: &str = "mb1ic16ih14oc16oh14kh3ph1";
+
+fn program() -> PathBuf {
+    assert_cmd::cargo::cargo_bin!("convroof").into()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// `convroof ab`, with a folder for temporary files that is to be empty afterwards.
+fn ab(scratch: &Path) -> Command {
+    let mut command = Command::cargo_bin("convroof").expect("built");
+    command.env("TMPDIR", scratch).arg("ab");
+    command
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).expect("listed").next().is_none()
+}
+
+fn side(letter: char) -> Side {
+    Side {
+        letter,
+        label: "this build".into(),
+        program: program(),
+    }
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn block(&mut self, _: &'static str, _: usize, _: usize) {}
+}
+
+#[test]
+fn a_slow_variant_is_named_and_no_other() {
+    let (a, b, stop) = (side('A'), side('B'), AtomicBool::new(false));
+    let mut sitting = Sitting {
+        a: &a,
+        b: &b,
+        stop: &stop,
+        rng: Rng::new(1),
+    };
+    let pair = |variant: &str| Pair {
+        problem: PROBLEM.into(),
+        variant: variant.into(),
+        threads: 1,
+    };
+    let wanted = ["direct/scalar/st", "im2col/scalar/st", "gemm-1x1/scalar/st"].map(pair);
+    let checked = sitting.check(&wanted, |_| ()).expect("right");
+    assert_eq!(checked.pairs, wanted[..2], "what neither can do is no pair");
+    // Half as much again, so that tests beside this one don't matter.
+    let measured = measure(
+        &mut sitting,
+        &checked,
+        &[0.0, 0.5],
+        Duration::from_secs(8),
+        &mut Silent,
+    );
+    let measured = measured.expect("measured");
+    let judged = judged(&measured);
+    assert_ne!(judged[0].outcome, Outcome::Slower, "{:?}", judged[0]);
+    assert_eq!(judged[1].outcome, Outcome::Slower, "{:?}", judged[1]);
+    assert!(
+        (0.4..0.6).contains(&judged[1].finding.effect),
+        "{:?}",
+        judged[1]
+    );
+    // Where the system shows where a process is, its hot code is found, and is its own.
+    if let Some(same) = same_code(&a, &b, &wanted[0]).expect("no trouble") {
+        assert!(same);
+    }
+}
+
+#[test]
+fn a_build_against_itself_is_silent_and_leaves_nothing() {
+    let scratch = folder();
+    let own = program();
+    let assert = ab(scratch.path())
+        .args([&own, &own])
+        .args([
+            "--problem",
+            PROBLEM,
+            "--variant",
+            "direct/*/st",
+            "--budget",
+            "6",
+            "--json",
+        ])
+        .assert()
+        .success();
+    let out = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let rows: Vec<Value> = out
+        .lines()
+        .map(|l| serde_json::from_str(l).expect(l))
+        .collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert_eq!(row["problem"], PROBLEM);
+        assert_ne!(row["outcome"], "slower");
+        assert!(row["finds"].as_f64().expect("a fraction") >= 0.02);
+    }
+    assert!(is_empty(scratch.path()));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_gate_leaves_nothing() {
+    let scratch = folder();
+    let own = program();
+    let mut child = std::process::Command::new(&own)
+        .arg("ab")
+        .args([&own, &own])
+        .args([
+            "--problem",
+            PROBLEM,
+            "--variant",
+            "direct/*",
+            "--budget",
+            "60",
+        ])
+        .env("TMPDIR", scratch.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!is_empty(scratch.path()), "it works in its folder");
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.expect("kill").success());
+    let status = child.wait().expect("ended");
+    assert!(!status.success());
+    assert!(is_empty(scratch.path()));
+}
+
+fn git(folder: &Path, args: &[&str]) {
+    let out = std::process::Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "commit.gpgsign=false",
+        ])
+        .args(args)
+        .output()
+        .expect("git");
+    assert!(
+        out.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+/// A repository whose program is no convroof, and then doesn't even build.
+fn repository() -> TempDir {
+    let dir = folder();
+    let write =
+        |file: &str, text: &str| std::fs::write(dir.path().join(file), text).expect("written");
+    git(dir.path(), &["init", "--quiet"]);
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"convroof\"\nversion = \"0.0.1\"\nedition = \"2024\"\n[[bin]]\nname = \"convroof\"\npath = \"main.rs\"\n",
+    );
+    write("main.rs", "fn main() {}\n");
+    git(dir.path(), &["add", "."]);
+    git(dir.path(), &["commit", "--quiet", "-m", "builds"]);
+    write("main.rs", "fn main() { nonsense }\n");
+    git(dir.path(), &["commit", "--quiet", "-a", "-m", "doesn't"]);
+    dir
+}
+
+#[test]
+fn trouble_is_one_line_and_nothing_is_lost() {
+    let (scratch, here, elsewhere) = (folder(), repository(), folder());
+    let own = program();
+    let own = own.to_str().expect("UTF-8");
+    let changed = here.path().join("main.rs");
+    std::fs::write(&changed, "fn main() { changed }\n").expect("written");
+    for (from, args, part) in [
+        (
+            here.path(),
+            &["HEAD~9"][..],
+            "neither a program's file nor a revision",
+        ),
+        (elsewhere.path(), &["HEAD"], "in no git repository"),
+        (here.path(), &["HEAD", own], "HEAD, "),
+        (here.path(), &["HEAD", own], "doesn't build: error"),
+        (here.path(), &[own], "with this work tree's changes"),
+        (here.path(), &["HEAD~1", own], "has no `convroof worker`"),
+        (
+            here.path(),
+            &[own, own, "--budget", "0"],
+            "expected seconds",
+        ),
+        (
+            here.path(),
+            &[own, own, "--budget", "0.05"],
+            "the budget is too small",
+        ),
+        (
+            here.path(),
+            &[own, own, "--variant", "nope/*"],
+            "no variant matches 'nope/*'",
+        ),
+        (here.path(), &[own, own, "--threads", "0"], "use 1 to"),
+        (
+            here.path(),
+            &[own, own, "--out", "/nowhere/x.json"],
+            "can't write",
+        ),
+    ] {
+        let mut command = ab(scratch.path());
+        command.current_dir(from).args(args);
+        if !args.contains(&"--problem") {
+            command.args(["--problem", PROBLEM]);
+        }
+        if !args.contains(&"--variant") {
+            command.args(["--variant", "direct/scalar/st"]);
+        }
+        let assert = command.assert().code(2);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        // A debug build says so.
+        let lines: Vec<&str> = error
+            .lines()
+            .filter(|l| !l.contains("debug build"))
+            .collect();
+        assert!(error.contains(part), "{args:?}: {error}");
+        assert!(
+            lines.len() == 1 && !error.contains("panicked"),
+            "{args:?}: {error}"
+        );
+        assert!(is_empty(scratch.path()), "{args:?}");
+    }
+    // The work tree is as it was, and has no target folder.
+    assert_eq!(
+        std::fs::read_to_string(&changed).expect("read"),
+        "fn main() { changed }\n"
+    );
+    assert!(!here.path().join("target").exists());
+    Command::new("git")
+        .arg("-C")
+        .arg(here.path())
+        .args(["status", "--porcelain"])
+        .assert()
+        .stdout(predicate::str::diff(" M main.rs\n"));
+}
+
+#[test]
+fn an_audit_goes_on_where_it_was() {
+    let results = folder();
+    let audit = |gates: &str| {
+        let mut command = Command::cargo_bin("convroof").expect("built");
+        command
+            .args([
+                "audit",
+                "--problem",
+                PROBLEM,
+                "--variant",
+                "direct/*/st",
+                "--budget",
+                "4",
+            ])
+            .args([
+                "--pairs",
+                "2",
+                "--gates",
+                gates,
+                "--slowed",
+                "0",
+                "--draws",
+                "50",
+                "--results",
+            ])
+            .arg(results.path());
+        command
+    };
+    audit("1")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("| real | "));
+    audit("2").assert().success().stderr(
+        predicate::str::contains("same gate 2").and(predicate::str::contains("same gate 1").not()),
+    );
+    let machine = std::fs::read_dir(results.path()).expect("listed").next();
+    let machine = machine.expect("a folder").expect("listed").path();
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(machine.join("audit.json")).expect("read"))
+            .expect("JSON");
+    assert_eq!(report["real"]["tries"], 2);
+    assert_eq!(report["drawn"][2]["false_alarms"]["tries"], 50);
+    // A gate that isn't one is named.
+    std::fs::write(machine.join("audit/same-02.json"), "{").expect("written");
+    audit("2")
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("same-02.json is no gate"));
+}
