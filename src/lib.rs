@@ -10,7 +10,7 @@
 //! * `peers` (feature): other people's libraries beside our kernels;
 //! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
-//! * [`report`]: terminal, Markdown, HTML; [`regress`]: one record against another;
+//! * [`report`]: terminal, Markdown, HTML; [`regress`]: has something become slower?
 //! * [`cli`]: a file a subcommand.
 
 pub mod cli;

@@ -227,7 +227,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
         (here.path(), &[own, own, "--threads", "0"], "use 1 to"),
         (
             here.path(),
-            &[own, own, "--out", "/nowhere/x.json"],
+            &[own, own, "--out", "/dev/null/x.json"],
             "can't write",
         ),
     ] {

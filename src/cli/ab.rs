@@ -15,13 +15,13 @@ use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use crate::stats::median;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::data::Rng;
 use convroof_kernels::registry::{Threading, VariantId};
 use convroof_kernels::{Isa, Problem};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Ratios are B's time over A's in the same round: above 1, B is slower.
@@ -69,7 +69,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let wanted = args.what.wanted(&topology)?;
     if let Some(out) = &args.out {
         // Known now rather than after minutes.
-        crate::record::save_text("", out)?;
+        let folder = match out.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let tried = tempfile::tempfile_in(folder);
+        tried.with_context(|| format!("can't write {}", out.display()))?;
     }
     let sources = [
         Source::of(Some(&args.base))?,
