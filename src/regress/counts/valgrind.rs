@@ -68,9 +68,9 @@ pub fn run_all(registry: &Registry) -> Result<()> {
     Ok(())
 }
 
-/// Counts that differ by less are the same: where the C library clears memory, a few instructions depend on how
-/// the stack lies.
-const SLACK: f64 = 1e-4;
+/// Counts that differ by less are the same: how the C library clears and copies memory depends on the CPU that
+/// valgrind runs on, and a few instructions on how the stack lies.
+const SLACK: f64 = 1e-2;
 
 /// The name of what is counted. Callgrind takes patterns too, but not for dumps (3.19).
 const COUNTED: &str = concat!(module_path!(), "::counted_run");
