@@ -291,12 +291,17 @@ impl IsaToken {
 
     /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar
     /// code, which is seldom what one wants to know about, for emulated widths, and in builds without the
-    /// feature `ablation`.
+    /// feature `ablation`. Test builds, which have the emulated widths, go without AVX-512's: they would be a
+    /// third of the build.
     pub fn without(self, ablation: Ablation) -> Option<Self> {
+        let built = cfg!(all(feature = "ablation", not(test)));
+        let twins = match self.isa() {
+            Isa::Avx2 | Isa::Neon => built,
+            Isa::Avx512 => built && !cfg!(feature = "emulated"),
+            _ => false,
+        };
         let ablation = Some(ablation);
-        let native = self.isa().lanes() > 1 && !self.isa().is_emulated();
-        (cfg!(all(feature = "ablation", not(test))) && native)
-            .then_some(IsaToken { ablation, ..self })
+        twins.then_some(IsaToken { ablation, ..self })
     }
 
     /// Where a panel of weights begins: where it lies or, if one stands for all, at the start.
@@ -318,13 +323,23 @@ impl IsaToken {
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
         #[cfg(all(feature = "ablation", not(test)))]
         match self.ablation {
-            Some(Ablation::LoadsOnly) => return self.dispatch_native(WithLoadsOnly(task)),
-            Some(Ablation::ArithOnly) => return self.dispatch_native(WithArithOnly(task)),
+            Some(Ablation::LoadsOnly) => return self.dispatch_twin(WithLoadsOnly(task)),
+            Some(Ablation::ArithOnly) => return self.dispatch_twin(WithArithOnly(task)),
             Some(Ablation::OnePanel) | None => {}
         }
         match self.token {
             Token::Scalar(simd) => vectorize(simd, task),
             Token::Emulated(emulated) => emulated.dispatch(task),
+            _ => self.dispatch_native(task),
+        }
+    }
+
+    #[cfg(all(feature = "ablation", not(test)))]
+    #[inline(always)]
+    fn dispatch_twin<T: SimdTask>(self, task: T) -> T::Output {
+        match self.token {
+            #[cfg(all(target_arch = "x86_64", feature = "emulated"))]
+            Token::Avx512(_) => unreachable!("not in test builds"),
             _ => self.dispatch_native(task),
         }
     }
