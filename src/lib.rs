@@ -7,14 +7,18 @@
 //! * [`machine`]: what this machine is and can do; [`counters`]: what it can count;
 //! * [`measure`]: interleaved, verified samples;
 //! * [`net`]: whole networks: variants and layouts chosen, memory planned, run and verified;
+//! * [`lowrank`]: convolutions as two of lower rank;
+//! * [`claims`]: what is claimed of these networks, answered;
 //! * `peers` (feature): other people's libraries beside our kernels;
 //! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: has something become slower?
 //! * [`cli`]: a file a subcommand.
 
+pub mod claims;
 pub mod cli;
 pub mod counters;
+pub mod lowrank;
 pub mod machine;
 pub mod measure;
 pub mod net;

@@ -117,7 +117,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 }
 
 /// Reads an array of a shape; what isn't wanted must not be given, what is wanted must be.
-fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
+pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
     let (path, shape) = match (path, shape) {
         (None, None) => return Ok(Vec::new()),
         (Some(_), None) => bail!("{flag} is given, but the problem has none"),

@@ -5,10 +5,12 @@ mod audit;
 mod bench;
 mod calibrate;
 mod check;
+mod claims;
 mod compare;
 mod counts;
 mod exec;
 mod list;
+mod lowrank;
 mod net;
 mod output;
 mod peers;
@@ -61,6 +63,10 @@ enum Command {
     Net(net::Args),
     /// Measure which variant is best for each layer of a network, for net to choose by
     Tune(tune::Args),
+    /// Answer what is claimed of these networks, with figures
+    Claims(claims::Args),
+    /// Convolutions of low rank by singular values: what each rank keeps, errs and gains
+    Lowrank(lowrank::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
     /// Add a run to its machine's history, and look for steps in it
@@ -110,6 +116,8 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Compare(args) => compare::run(&args),
         Command::Net(args) => net::run(registry, &args),
         Command::Tune(args) => tune::run(registry, &args),
+        Command::Claims(args) => claims::run(registry, &args),
+        Command::Lowrank(args) => lowrank::run(registry, &args),
         Command::Exec(args) => exec::run(registry, &args),
         #[cfg(feature = "peers")]
         Command::PeerHost(args) => peers::host(&args),

@@ -1,5 +1,6 @@
 //! `convroof report`
 
+use super::claims;
 use super::output::{colour, print, print_json};
 use crate::record::{self, Run, save_text};
 use crate::report::{best_rows, html, markdown, rows, terminal, versus};
@@ -69,21 +70,26 @@ pub(super) fn run(args: &Args) -> Result<()> {
         None
     };
     if args.json {
-        save_text(&html::html(&run), &target)?;
+        save_text(&page(&run, &args.results), &target)?;
         return print_json(&rows(&run));
     }
     match text {
         Some(text) => {
-            save_text(&html::html(&run), &target)?;
+            save_text(&page(&run, &args.results), &target)?;
             print(&text)
         }
-        None => show(&run, &target),
+        None => show(&run, &target, &args.results),
     }
 }
 
+/// The report of a run, and of what is claimed, if that was answered on its machine (`convroof claims`).
+pub(super) fn page(run: &Run, results: &Path) -> String {
+    html::html_with(run, &claims::load(results, &run.fingerprint.id))
+}
+
 /// Prints the verdicts, writes the report and names it.
-pub(super) fn show(run: &Run, target: &Path) -> Result<()> {
-    save_text(&html::html(run), target)?;
+pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
+    save_text(&page(run, results), target)?;
     print(&terminal::verdicts(run, &rows(run), colour()))?;
     print(&format!("Report: {}\n", target.display()))
 }

@@ -4,11 +4,11 @@ use super::bench::{Job, check_budget, measure, record_path};
 use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
-use super::report::show;
+use super::report::{page, show};
 use super::select::{Layers, Variants, states, threads};
 use crate::machine::{Topology, pool::Workers};
 use crate::record::save_text;
-use crate::report::{html, rows};
+use crate::report::rows;
 use anyhow::Result;
 use convroof_kernels::Registry;
 use std::path::PathBuf;
@@ -86,8 +86,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let run = measure(&topology, &job, None)?;
     let report = args.results.join("report.html");
     if args.json {
-        save_text(&html::html(&run), &report)?;
+        save_text(&page(&run, &args.results), &report)?;
         return print_json(&rows(&run));
     }
-    show(&run, &report)
+    show(&run, &report, &args.results)
 }

@@ -124,7 +124,11 @@ impl Builder<'_> {
         for step in &network.flow {
             match step {
                 Step::Layer(layer) if inside.contains(layer) => {}
-                Step::Layer(layer) => at = self.layer(*layer, at, None)?,
+                Step::Layer(layer) => {
+                    for _ in 0..network.layers[*layer].count {
+                        at = self.layer(*layer, at, None)?;
+                    }
+                }
                 Step::Block {
                     times,
                     path,

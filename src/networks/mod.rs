@@ -21,7 +21,7 @@
 //! conv3_x  block x3 conv3_x.1x1a conv3_x.3x3 conv3_x.1x1b +
 //! ```
 //!
-//! Layers whose names begin with a concatenation's (`inception_3a.`) are its branches, of which each part is an end; all
+//! A layer that occurs several times outside of blocks follows itself. Layers whose names begin with a concatenation's (`inception_3a.`) are its branches, of which each part is an end; all
 //! other layers follow each other. [`Graph`] is what these lines make: every layer as often as it occurs.
 //!
 //! Problems are as they are at inference: batch normalisation is folded into weights and bias

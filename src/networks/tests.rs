@@ -305,8 +305,8 @@ fn what_does_not_fit_together_says_so() {
         (format!("{a}x block x1 a +\n"), "adds something"),
         (format!("{a}{b}i concat b\n"), "its input"),
         (
-            format!("{}", a.replace("x1", "x2")),
-            "a occurs 1 times, and not 2",
+            layer("i.a", "2kh3ph1").replace("x1", "x2") + "i concat i.a\n",
+            "i.a occurs 1 times, and not 2",
         ),
         (
             format!(

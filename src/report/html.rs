@@ -4,6 +4,7 @@ use super::svg::{FAMILIES, Family, legend_mark, roofline, style};
 use super::versus::{Duel, Mean, duels, lost, means};
 use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
+use crate::claims::Answer;
 use crate::record::{Level, Run};
 use crate::roofline::{Ceilings, Verdict, bytes, time};
 use minijinja::{Environment, Value};
@@ -15,6 +16,8 @@ const TEMPLATE: &str = include_str!("report.html");
 #[derive(Serialize)]
 struct Page<'a> {
     run: &'a Run,
+    /// Each with whether it holds, for people.
+    claims: Vec<(&'a Answer, &'static str)>,
     sections: Vec<Section>,
     verdicts: Vec<Meaning>,
     machine: String,
@@ -127,6 +130,14 @@ struct Meaning {
 /// # Panics
 /// Never: the template is part of the program, and a test renders it.
 pub fn html(run: &Run) -> String {
+    html_with(run, &[])
+}
+
+/// The same, with what is claimed of the networks, answered on the same machine, as a chapter.
+///
+/// # Panics
+/// Never, as [`html`].
+pub fn html_with(run: &Run, claims: &[Answer]) -> String {
     let all = rows(run);
     let sections: Vec<Section> = totals(run, &all)
         .into_iter()
@@ -147,6 +158,7 @@ pub fn html(run: &Run) -> String {
     let template = environment.get_template("report.html").expect("just added");
     let page = Page {
         run,
+        claims: claims.iter().map(|a| (a, a.holds.label())).collect(),
         sections,
         verdicts,
         machine: machine_line(run),
@@ -395,7 +407,37 @@ fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::{Figure, Holds};
     use crate::record::tests::sample;
+
+    #[test]
+    fn claims_are_a_chapter() {
+        assert!(!html(&sample()).contains("id=\"claims\""));
+        let figure = |value| Figure {
+            what: "a figure".into(),
+            value,
+            unit: "MB".into(),
+            measured: true,
+        };
+        let answer = Answer {
+            number: 3,
+            claim: "One is two.".into(),
+            holds: Holds::InPart,
+            answer: "sometimes".into(),
+            evidence: vec![figure(0.000_123), figure(12.5), figure(1234.5), figure(0.0)],
+        };
+        let page = html_with(&sample(), &[answer]);
+        for text in [
+            "id=\"claims\"",
+            "3. One is two.",
+            "Holds in part",
+            "1.2e-",
+            "12.5",
+            "1235",
+        ] {
+            assert!(page.contains(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_report_is_one_file_that_asks_for_nothing() {

@@ -1,0 +1,108 @@
+//! `convroof claims`
+
+use super::bench::check_budget;
+use super::calibrate;
+use super::output::{print, print_json};
+use super::progress::{Bar, stop_flag};
+use crate::claims::{Answer, CLAIMS, Lab};
+use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::record::save_text;
+use anyhow::{Result, bail};
+use convroof_kernels::{Isa, Registry};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Counts from the networks' tables, and measures on one thread.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Only the claims of these numbers
+    #[arg(value_name = "NUMBER")]
+    numbers: Vec<usize>,
+    /// Seconds of measuring, which the claims share
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    budget: f64,
+    /// Folder for the answers: the report has them as a chapter
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+    /// One JSON object a claim
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    check_budget(Some(args.budget))?;
+    if let Some(wrong) = args.numbers.iter().find(|&&n| n == 0 || n > CLAIMS.len()) {
+        bail!("there is no claim {wrong}: they are 1 to {}", CLAIMS.len());
+    }
+    let topology = Topology::detect();
+    let machine = fingerprint::fingerprint(&topology);
+    let workers = Workers::new(&topology, 1)?;
+    let calibration = calibrate::measure(&topology, &[&workers])?;
+    let (stop, variants) = (stop_flag(), registry.variants(&Isa::REAL));
+    let wanted: Vec<usize> = (1..=CLAIMS.len())
+        .filter(|n| args.numbers.is_empty() || args.numbers.contains(n))
+        .collect();
+    let part = wanted.len() as f64 / CLAIMS.len() as f64;
+    // Fewer claims measure fewer layers.
+    let budget = Duration::from_secs_f64(args.budget / part);
+    let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
+    let bar = Bar::new(wanted.len(), "claims");
+    let mut answers = Vec::new();
+    for number in wanted {
+        let claim = &CLAIMS[number - 1];
+        bar.say(claim.text);
+        let answer = claim.answer(number, &mut lab);
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        answers.push(answer?);
+        bar.step();
+    }
+    bar.finish();
+    if answers.len() == CLAIMS.len() {
+        let path = path(&args.results, &machine.id);
+        save_text(&(serde_json::to_string_pretty(&answers)? + "\n"), &path)?;
+        eprintln!("answers: {}", path.display());
+    }
+    if args.json {
+        return print_json(&answers);
+    }
+    print(&answers.iter().map(text).collect::<String>())
+}
+
+/// Where a machine's answers are.
+pub(super) fn path(results: &Path, fingerprint: &str) -> PathBuf {
+    results.join("claims").join(format!("{fingerprint}.json"))
+}
+
+/// A machine's answers, if there are some that can be read.
+pub(super) fn load(results: &Path, fingerprint: &str) -> Vec<Answer> {
+    let text = std::fs::read_to_string(path(results, fingerprint)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn text(answer: &Answer) -> String {
+    let mut out = format!(
+        "\n{}. {}\n   {}: {}\n",
+        answer.number,
+        answer.claim,
+        answer.holds.label(),
+        answer.answer
+    );
+    for figure in &answer.evidence {
+        let value = match figure.value {
+            v if v.fract() == 0.0 && v.abs() < 1e15 => format!("{v:.0}"),
+            v if v.abs() < 0.01 => format!("{v:.1e}"),
+            v => format!("{v:.2}"),
+        };
+        let how = if figure.measured {
+            "measured"
+        } else {
+            "counted"
+        };
+        out += &format!("   - {}: {value} {} ({how})\n", figure.what, figure.unit)
+            .replace("  (", " (");
+    }
+    out
+}

@@ -1,0 +1,206 @@
+//! Whole networks on the command line.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+use std::path::Path;
+
+fn convroof(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("convroof").expect("built");
+    command.current_dir(folder);
+    command
+}
+
+fn json_lines(out: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(out).expect("UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_network_runs_tuned_and_untuned() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let net = || {
+        let mut command = convroof(dir.path());
+        command.args([
+            "net",
+            "lenet5",
+            "--threads",
+            "1",
+            "--budget",
+            "0.1",
+            "--json",
+        ]);
+        let out = command.assert().success();
+        let lines = json_lines(&out.get_output().stdout);
+        assert_eq!(lines.len(), 1);
+        lines[0].clone()
+    };
+    let line = net();
+    assert_eq!(
+        (&line["network"], &line["batch"]),
+        (&"lenet5".into(), &1.into())
+    );
+    assert_eq!(
+        (&line["threads"], &line["selection"]),
+        (&1.into(), &"model".into())
+    );
+    assert!(number(&line["median_ns"]) > 0.0);
+    assert!(number(&line["error_max"]) <= number(&line["tolerance"]));
+    assert!(line["peer_ns"].is_null() && line["ratio"].is_null() && line["regret"].is_null());
+    let layers = line["layers"].as_array().expect("layers");
+    assert!(layers.len() >= 7, "{layers:?}");
+    let shares: f64 = layers.iter().map(|l| number(&l["share"])).sum();
+    assert!((shares - 1.0).abs() < 1e-6);
+    for layer in layers {
+        assert!(
+            number(&layer["bytes"]) > 0.0 && layer["verdict"].is_string(),
+            "{layer}"
+        );
+    }
+
+    let out = convroof(dir.path())
+        .args(["tune", "--network", "lenet5", "--threads", "1", "--json"])
+        .assert()
+        .success();
+    let tuned = json_lines(&out.get_output().stdout);
+    assert!(number(&tuned[0]["total"]) > -1.0);
+    assert_eq!(tuned[0]["layers"].as_array().expect("layers").len(), 7);
+    let line = net();
+    assert_eq!(line["selection"], "measured");
+    assert_eq!(line["regret"], tuned[0]["total"]);
+}
+
+#[test]
+fn several_images_are_run_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    convroof(dir.path())
+        .args([
+            "net",
+            "lenet-d2l",
+            "--batch",
+            "3",
+            "--threads",
+            "1",
+            "--budget",
+            "0.1",
+        ])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("error against the network in f64"));
+}
+
+#[test]
+fn claims_are_answered_with_figures() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = convroof(dir.path())
+        .args([
+            "claims", "8", "9", "10", "11", "14", "--budget", "2", "--json",
+        ])
+        .assert()
+        .success();
+    let lines = json_lines(&out.get_output().stdout);
+    let holds: Vec<&str> = lines
+        .iter()
+        .map(|l| l["holds"].as_str().expect("text"))
+        .collect();
+    // These are mathematics, or counted: they are the same everywhere.
+    assert_eq!(holds, ["yes", "in-part", "yes", "in-part", "yes"]);
+    for line in &lines {
+        assert!(line["claim"].is_string() && !line["answer"].as_str().expect("text").is_empty());
+        let evidence = line["evidence"].as_array().expect("figures");
+        assert!(!evidence.is_empty());
+        evidence
+            .iter()
+            .for_each(|f| assert!(number(&f["value"]).is_finite(), "{f}"));
+    }
+}
+
+#[test]
+fn low_ranks_lose_what_winograd_does_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = convroof(dir.path())
+        .args([
+            "lowrank",
+            "--problem",
+            "mb1ic16ih12oc16oh12kh3ph1",
+            "--ranks",
+            "4,16",
+        ])
+        .args(["--budget", "2", "--json"])
+        .assert()
+        .success();
+    let lines = json_lines(&out.get_output().stdout);
+    assert_eq!(
+        lines.len(),
+        6,
+        "the layer itself twice, and two ranks of two forms"
+    );
+    for line in &lines {
+        let (energy, error) = (number(&line["energy"]), number(&line["error_l2"]));
+        let whole = line["rank"].is_null() || line["form"] == "channel" && line["rank"] == 16;
+        assert_eq!(whole, energy > 1.0 - 1e-9, "{line}");
+        assert_eq!(whole, error < 1e-5, "{line}");
+        assert!(number(&line["ns"]) > 0.0);
+    }
+}
+
+#[test]
+fn bad_input_is_one_line_and_exit_code_2() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(dir.path().join("w")).expect("created");
+    std::fs::write(dir.path().join("w.npy"), "no array").expect("written");
+    for (args, part) in [
+        (&["net", "resnet51"][..], "unknown network 'resnet51'"),
+        (&["net", "lenet5", "--batch", "0"], "batch"),
+        (&["net", "vgg16", "--batch", "100000"], "choose a smaller"),
+        (&["net", "lenet5", "--threads", "0"], "use 1 to"),
+        (&["net", "lenet5", "--budget", "0"], "expected seconds"),
+        (
+            &["net", "lenet5", "--variant", "maxpool/*", "--threads", "1"],
+            "no variant can compute",
+        ),
+        (&["tune", "--network", "nothing"], "unknown network"),
+        (
+            &["tune", "--network", "lenet5", "--plans", "w.npy/x"],
+            "w.npy",
+        ),
+        (&["claims", "15"], "they are 1 to 14"),
+        (&["claims", "0"], "they are 1 to 14"),
+        (
+            &["lowrank", "--problem", "--pool --alg=max mb1ic8ih8kh2"],
+            "no convolution",
+        ),
+        (
+            &["lowrank", "--problem", "g2mb1ic8ih8oc8kh3ph1"],
+            "without groups",
+        ),
+        (
+            &["lowrank", "--problem", "mb1ic8ih8oc8kh3ph1", "--ranks", "9"],
+            "ranks 1 to 8",
+        ),
+        (
+            &[
+                "lowrank",
+                "--problem",
+                "mb1ic8ih8oc8kh3ph1",
+                "--weights",
+                "w.npy",
+            ],
+            "not a .npy file",
+        ),
+        (&["lowrank", "--weights", "w.npy"], "one --problem"),
+    ] {
+        let assert = convroof(dir.path()).args(args).assert().code(2);
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(error.contains(part), "{args:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
+    }
+}
