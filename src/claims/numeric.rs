@@ -116,21 +116,32 @@ pub(super) fn l2_pooling(_: &mut Lab<'_>) -> Result<Found> {
     ))
 }
 
+fn operands<'a>(src: &'a [f32], weights: &'a [f32]) -> Operands<'a> {
+    Operands {
+        src,
+        weights,
+        ..Operands::default()
+    }
+}
+
 pub(super) fn pixel_by_pixel(_: &mut Lab<'_>) -> Result<Found> {
     let (c_in, c_out, pixels) = (64, 48, 36);
     let mut rng = Rng::new(3);
     let src = rng.vec(Fill::Uniform, c_in * pixels);
     let weights = rng.vec(Fill::Uniform, c_out * c_in);
-    let x = |src| Operands {
-        src,
-        weights: &weights,
-        ..Operands::default()
-    };
-    let conv = compute("gemm-1x1", &"mb1ic64ih6oc48oh6kh1ph0".parse()?, x(&src[..]))?;
+    let conv = compute(
+        "gemm-1x1",
+        &"mb1ic64ih6oc48oh6kh1ph0".parse()?,
+        operands(&src, &weights),
+    )?;
     let mut layers = vec![0.0f64; c_out * pixels];
     for pixel in 0..pixels {
         let column: Vec<f32> = (0..c_in).map(|c| src[c * pixels + pixel]).collect();
-        let out = compute("fc", &"mb1ic64ih1oc48oh1kh1ph0".parse()?, x(&column[..]))?;
+        let out = compute(
+            "fc",
+            &"mb1ic64ih1oc48oh1kh1ph0".parse()?,
+            operands(&column, &weights),
+        )?;
         for (k, y) in out.iter().enumerate() {
             layers[k * pixels + pixel] = f64::from(*y);
         }

@@ -161,7 +161,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         bar.say(&format!("{} form of {problem}", form.name()));
         let whole = workers.install(|exec| reference::compute(problem, data.operands(), exec));
         let direct = lab.by("direct", &problem.to_string())?;
-        let line = |form: &str, rank, energy, output: &[f32], ns: f64, kernels| {
+        let line = |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
             let Deviation { max, l2, .. } = Deviation::between(output, &whole);
             Line {
                 problem: problem.to_string(),
