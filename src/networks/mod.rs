@@ -1,6 +1,7 @@
 //! Networks as data: every layer with its multiplicity, in `tables/*.txt`.
 //!
-//! A table starts with `title` and `input` (c x h x w) lines; then each line is a layer:
+//! A table starts with `title` and `input` (c x h x w) lines, and `epsilon` where batch normalisations have another than
+//! 1e-5; then each line is a layer:
 //!
 //! ```text
 //! conv2_x.3x3  x3  conv+bn  --dir=FWD_B --attr-post-ops=relu mb1ic64ih56oc64oh56kh3ph1
