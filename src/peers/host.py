@@ -181,7 +181,8 @@ class OpenVinoPlan(OnnxPlan):
         return self.session.create_infer_request()
 
     def bind(self, name, array):
-        self.binding.set_tensor(name, self.lib.Tensor(array, shared_memory=True))
+        # It takes no memory that it may not write.
+        self.binding.set_tensor(name, self.lib.Tensor(np.require(array, requirements="W"), shared_memory=True))
 
     def bind_output(self):
         self.bind("y", self.y)
