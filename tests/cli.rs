@@ -155,6 +155,7 @@ fn a_results_folder_that_is_a_file_is_refused() {
     ));
 }
 
+#[cfg(feature = "ablation")]
 #[test]
 fn the_fastest_is_examined_warm_and_cold() {
     let dir = folder();
