@@ -2,7 +2,7 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
-use crate::measure::{Candidate, Progress, Session, Settings, kernels};
+use crate::measure::{CacheState, Candidate, Progress, Session, Settings, kernels};
 use crate::net::bench::{self, Row};
 use crate::net::candidates::By;
 use crate::net::model::Model;
@@ -88,6 +88,8 @@ impl<'a> Lab<'a> {
             best_few: 3,
             rounds_at_least: 5,
             rounds_for_best: 15,
+            rounds_for_twins: 0,
+            states: vec![CacheState::Warm],
             seed: 1,
         };
         let candidates = kernels(&variants, &[1])

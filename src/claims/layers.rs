@@ -74,7 +74,7 @@ pub(super) fn bottleneck_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         let network = networks::find(name)?;
         // d2l's layers have names of their own: the stage of 384 channels, and the last 3x3.
         let of_claim = |layer: &str| -> bool {
-            if claimed[0] != "" {
+            if !claimed[0].is_empty() {
                 return claimed.contains(&layer);
             }
             let Some(Op::Conv(conv)) = network.layer(layer).map(|l| &l.problem.op) else {

@@ -56,8 +56,8 @@ pub fn compute(
 
 /// What max |error| / max |reference| of a network's output may be.
 ///
-/// Each layer's own error, over the largest of its outputs, is bounded as in the conformance tests, on operands of order
-/// 1. What one layer makes of the error of those before, relative to its output, is neither more nor less: the weights
+/// Each layer's own error, over the largest of its outputs, is bounded as in the conformance tests, on operands of
+/// order one. What one layer makes of the error of those before, relative to its output, is neither more nor less: the weights
 /// are random, and act on an error as they act on the activations; ReLU and poolings are contractions. So the bounds of
 /// the layers add up. (A softmax makes a relative error of an output's absolute one: of one of order 1 the same.) Errors
 /// really are independent of each other and add up as their squares do, far below.

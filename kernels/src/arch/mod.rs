@@ -245,7 +245,8 @@ pub fn hidden(at: *const f32) -> *const f32 {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     {
         let mut at = at;
-        // SAFETY: does nothing.
+        // SAFETY: does nothing; the address is followed by nobody.
+        #[allow(clippy::pointers_in_nomem_asm_block)]
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
         }
