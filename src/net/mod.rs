@@ -10,7 +10,7 @@
 //!   ([`memory`]);
 //! * [`runner`]: weights packed, steps run;
 //! * [`reference`](mod@reference): the same network in f64, and how far from it an output may be;
-//! * [`bench`]: times, in rounds with other people's libraries on the same network.
+//! * [`mod@bench`]: times, in rounds with other people's libraries on the same network.
 
 pub mod bench;
 pub mod candidates;
