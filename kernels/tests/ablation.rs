@@ -92,7 +92,7 @@ fn a_twin_without_memory_traffic_stores_nothing_and_one_without_arithmetic_all()
         }
     });
     assert!(
-        kernels > 20,
+        kernels > 20 || natives().next().is_none(),
         "only {kernels} kernels have a twin that stores nothing"
     );
 }

@@ -18,6 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How long the kernel is looked at, and how often.
 const LOOK_MS: u64 = 400;
+#[cfg(target_os = "linux")]
 const LOOKS: usize = 100;
 
 /// With fewer that found the program's own code nothing can be told.
