@@ -169,7 +169,7 @@ fn the_fastest_is_examined_warm_and_cold() {
             "--threads",
             "1",
         ])
-        .args(["--budget", "1", "--variant", "direct/avx2/*,direct/neon/*"])
+        .args(["--budget", "1", "--variant", "direct/avx2/*,direct/neon/*,winograd-f2x3/avx2/*"])
         .args(["--cache", "weights-cold,cold", "--json", "--out"])
         .arg(&record)
         .assert()

@@ -421,6 +421,8 @@ impl<'a> Session<'a> {
         let (workers, _) = &self.pools[&candidate.threads()];
         let token = candidate.isa().detect().expect("planned for this CPU");
         let peak = || peak_probe(workers, token, Duration::from_micros(500));
+        // Errors by kind of input left others behind.
+        contestant.load(expected.data.operands(), true, workers)?;
         let exam = Exam::new(
             candidate.as_ref(),
             contestant.as_mut(),
