@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
 
-/// Vectors that test builds have twins of.
+/// The vectors; none in builds without twins.
 fn vectors() -> Option<IsaToken> {
     let real = [Isa::Avx2, Isa::Neon].into_iter().filter_map(Isa::detect);
     let mut twins = real.filter(|isa| isa.without(Ablation::LoadsOnly).is_some());

@@ -11,7 +11,7 @@
 
 use crate::arch::KernelSimd;
 pub use crate::arch::ablation::Ablation;
-#[cfg(all(feature = "ablation", not(test)))]
+#[cfg(all(feature = "ablation", not(feature = "emulated")))]
 use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
 use std::fmt;
 use std::ops::Range;
@@ -291,15 +291,11 @@ impl IsaToken {
 
     /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar
     /// code, which is seldom what one wants to know about, for emulated widths, and in builds without the
-    /// feature `ablation`. Test builds, which have the emulated widths, go without AVX-512's: they would be a
-    /// third of the build.
+    /// feature `ablation`. Test builds, which have the emulated widths instead, have no twins either: both would
+    /// be most of the build. Twins are tested in release builds (`.ci/run`).
     pub fn without(self, ablation: Ablation) -> Option<Self> {
-        let built = cfg!(all(feature = "ablation", not(test)));
-        let twins = match self.isa() {
-            Isa::Avx2 | Isa::Neon => built,
-            Isa::Avx512 => built && !cfg!(feature = "emulated"),
-            _ => false,
-        };
+        let built = cfg!(all(feature = "ablation", not(feature = "emulated")));
+        let twins = built && self.isa().lanes() > 1;
         let ablation = Some(ablation);
         twins.then_some(IsaToken { ablation, ..self })
     }
@@ -321,25 +317,15 @@ impl IsaToken {
     /// function call that the compiler can't see through.
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
-        #[cfg(all(feature = "ablation", not(test)))]
+        #[cfg(all(feature = "ablation", not(feature = "emulated")))]
         match self.ablation {
-            Some(Ablation::LoadsOnly) => return self.dispatch_twin(WithLoadsOnly(task)),
-            Some(Ablation::ArithOnly) => return self.dispatch_twin(WithArithOnly(task)),
+            Some(Ablation::LoadsOnly) => return self.dispatch_native(WithLoadsOnly(task)),
+            Some(Ablation::ArithOnly) => return self.dispatch_native(WithArithOnly(task)),
             Some(Ablation::OnePanel) | None => {}
         }
         match self.token {
             Token::Scalar(simd) => vectorize(simd, task),
             Token::Emulated(emulated) => emulated.dispatch(task),
-            _ => self.dispatch_native(task),
-        }
-    }
-
-    #[cfg(all(feature = "ablation", not(test)))]
-    #[inline(always)]
-    fn dispatch_twin<T: SimdTask>(self, task: T) -> T::Output {
-        match self.token {
-            #[cfg(all(target_arch = "x86_64", feature = "emulated"))]
-            Token::Avx512(_) => unreachable!("not in test builds"),
             _ => self.dispatch_native(task),
         }
     }

@@ -8,7 +8,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 // Not compiled into every build ([`crate::isa::IsaToken::without`]).
-#[cfg_attr(any(test, not(feature = "ablation")), allow(dead_code))]
+#[cfg_attr(any(feature = "emulated", not(feature = "ablation")), allow(dead_code))]
 pub mod ablation;
 mod baseline;
 #[cfg(target_arch = "x86_64")]
