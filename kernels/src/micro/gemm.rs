@@ -222,7 +222,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             }
             // Pixels next to each other share an address register. On Golden Cove one or two of them reach .98 of the
             // peak in a loop of nothing else, 14 of them .85 to .90.
-            let adjoin = const { S::NATIVE && S::F32_LANES == 16 && P > 6 }
+            // Small tiles, and those whose outputs need addresses of their own, gained nothing but spills.
+            let adjoin = const { S::NATIVE && S::F32_LANES == 16 && P > 6 && !L::PARTIAL }
                 && self.pixels.adjoin::<P>(tap, first);
             let (mut block_at, mut lane, mut left) = (block_at, lane, channels);
             while left > 0 {
