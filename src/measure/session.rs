@@ -413,11 +413,6 @@ impl<'a> Session<'a> {
             ..
         } = runner;
         let rounds = self.settings.rounds_for_twins;
-        let cold = |state: &CacheState| matches!(state, CacheState::Cold(_));
-        let mut arena = self.arena.take();
-        if arena.is_none() && self.settings.states.iter().any(cold) {
-            arena = Some(Arena::new(self.topology)?);
-        }
         let (workers, _) = &self.pools[&candidate.threads()];
         let token = candidate.isa().detect().expect("planned for this CPU");
         let peak = || peak_probe(workers, token, Duration::from_micros(500));
@@ -431,11 +426,15 @@ impl<'a> Session<'a> {
             (self.topology, workers),
         )?;
         let Some(mut exam) = exam else { return Ok(()) };
-        let mut rng = Rng::new(self.settings.seed);
+        let (mut rng, mut arena) = (Rng::new(self.settings.seed), self.arena.take());
         measurements[0].ablation = Some(exam.warm(rounds, &mut rng, peak)?.times);
         for &state in &self.settings.states {
-            let (CacheState::Cold(cold), Some(arena)) = (state, &mut arena) else {
+            let CacheState::Cold(cold) = state else {
                 continue;
+            };
+            let arena = match &mut arena {
+                Some(arena) => arena,
+                none => none.insert(Arena::new(self.topology)?),
             };
             let Some(examined) = exam.cold(cold, rounds, arena, &mut rng, peak)? else {
                 continue;
