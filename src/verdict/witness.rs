@@ -1,8 +1,8 @@
 //! The witnesses: each looks at other evidence, and votes or abstains.
 
 use crate::counters;
-use crate::record::{Level, Measurement};
-use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes, nearest, time};
+use crate::record::Measurement;
+use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes};
 use crate::stats::median;
 use serde::Serialize;
 
@@ -227,16 +227,4 @@ fn counted(case: Case<'_>) -> Option<Witness> {
         None
     };
     Some(Witness::new("counters", vote, 1.0, says))
-}
-
-/// Which level a cold read came from, by its speed.
-pub fn level_of_read(m: &Measurement, ceilings: &Ceilings) -> Option<(Level, f64)> {
-    let read = m.cold_read.as_ref()?;
-    let gbps = read.bytes as f64 / median(&read.ns)?;
-    Some((nearest(ceilings, gbps)?, gbps))
-}
-
-/// For people: what a measurement took.
-pub fn took(m: &Measurement) -> String {
-    time(median(&m.samples_ns).unwrap_or(f64::NAN))
 }
