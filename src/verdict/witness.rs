@@ -135,14 +135,9 @@ fn cache(case: Case<'_>) -> Option<Witness> {
         case.m.cache,
         read.unwrap_or_default()
     );
-    let vote = if ratio > 1.0 + CHANGE {
-        data_level(case)
-    } else if ratio < 1.0 + CHANGE / 2.0 && case.m.cache == "cold" {
-        // Where data come from makes no difference.
-        Some(Verdict::Compute)
-    } else {
-        None
-    };
+    // As fast as warm says nothing: what has no room in the caches is never warm.
+    let slower = ratio > 1.0 + CHANGE;
+    let vote = if slower { data_level(case) } else { None };
     Some(Witness::new("cache", vote, 1.0, says))
 }
 
