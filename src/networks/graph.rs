@@ -221,6 +221,16 @@ impl Builder<'_> {
         let network = self.network;
         let of = &network.concats[concat];
         let branches: Vec<usize> = self.branches(concat).collect();
+        let among = |part: &&String| {
+            let mut names = branches.iter().map(|&layer| &network.layers[layer].name);
+            names.any(|name| name == *part)
+        };
+        if let Some(stranger) = of.parts.iter().find(|part| !among(part)) {
+            return Err(format!(
+                "{}: {stranger} is none of its branches, whose names begin with '{}.'",
+                of.name, of.name
+            ));
+        }
         let (mut at, mut parts) = (input, Vec::new());
         for layer in branches {
             at = self.layer(layer, at, None)?;
@@ -229,7 +239,7 @@ impl Builder<'_> {
                 at = input;
             }
         }
-        if at != input || parts.len() != of.parts.len() {
+        if at != input {
             return Err(format!("{}: a branch that is no part", of.name));
         }
         // In the order of the line.

@@ -303,7 +303,7 @@ fn what_does_not_fit_together_says_so() {
             "its input is [1, 4, 8, 8]",
         ),
         (format!("{a}x block x1 a +\n"), "adds something"),
-        (format!("{a}{b}i concat b\n"), "its input"),
+        (format!("{a}{b}i concat b\n"), "b is none of its branches"),
         (
             layer("i.a", "2kh3ph1").replace("x1", "x2") + "i concat i.a\n",
             "i.a occurs 1 times, and not 2",
