@@ -19,9 +19,6 @@ pub struct Cost {
     pub flops_nominal: u64,
     /// Operations that the plan performs, in lanes that padded channels occupy too.
     pub flops_executed: u64,
-    /// `flops_executed` by phase, in the order of [`Phase::ALL`](crate::phase::Phase::ALL); none for an
-    /// algorithm that has but one.
-    pub flops_by_phase: Option<[u64; 3]>,
     /// Compulsory bytes read: input elements in use, weights, bias, residual.
     pub bytes_read: u64,
     /// Compulsory bytes written: the output.
@@ -87,17 +84,8 @@ impl Cost {
         Cost {
             flops_nominal,
             flops_executed,
-            flops_by_phase: None,
             bytes_read: src * dtypes.src.size() as u64 + parameters + residual,
             bytes_written: dst * dtypes.dst.size() as u64,
-        }
-    }
-
-    /// The cost of `problem` by an algorithm that executes these flops in its phases.
-    pub fn in_phases(problem: &Problem, flops: [u64; 3]) -> Self {
-        Cost {
-            flops_by_phase: Some(flops),
-            ..Cost::new(problem, flops.iter().sum())
         }
     }
 

@@ -2,7 +2,7 @@
 //! plain NCHW; the reorders to the plan's layouts are made here, outside of `run`.
 
 use crate::exec::Executor;
-use crate::phase::PhaseClock;
+use crate::phase::{PhaseClock, PhaseCost};
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
 use crate::reorder::reorder;
@@ -95,6 +95,11 @@ impl Instance {
     /// Runs the plan once.
     pub fn run(&mut self, exec: &dyn Executor) {
         self.run_timed(exec, None);
+    }
+
+    /// What the phases of a run cost, in their order; nothing where there is but one.
+    pub fn phases(&self) -> Vec<PhaseCost> {
+        self.plan.phases()
     }
 
     /// Runs the plan once, and adds up what its phases take.

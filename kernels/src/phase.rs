@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 /// A part of a run that has a roof of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The copy of the input into the form that is multiplied: im2col's matrix.
+    Pack,
     /// Winograd's transform of the input.
     InputTransform,
     /// The products.
@@ -16,7 +18,8 @@ pub enum Phase {
 
 impl Phase {
     /// In their order.
-    pub const ALL: [Phase; 3] = [
+    pub const ALL: [Phase; 4] = [
+        Phase::Pack,
         Phase::InputTransform,
         Phase::Multiply,
         Phase::InverseTransform,
@@ -25,6 +28,7 @@ impl Phase {
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {
+            Phase::Pack => "pack",
             Phase::InputTransform => "input_transform",
             Phase::Multiply => "multiply",
             Phase::InverseTransform => "inverse_transform",
@@ -32,14 +36,31 @@ impl Phase {
     }
 }
 
+/// What a phase of a run computes and moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseCost {
+    /// Which.
+    pub phase: Phase,
+    /// Operations executed.
+    pub flops: u64,
+    /// Bytes read of the operands, weights as they are packed, as often as they are streamed.
+    pub read: u64,
+    /// Bytes written to the output.
+    pub written: u64,
+    /// Bytes read of the scratch that phases leave each other, as often as they are streamed.
+    pub scratch_read: u64,
+    /// Bytes written to it.
+    pub scratch_written: u64,
+}
+
 /// Adds up the time of each phase, over all workers.
 #[derive(Debug, Default)]
 pub struct PhaseClock([AtomicU64; Phase::ALL.len()]);
 
 impl PhaseClock {
-    /// The sum of all workers' times, in the order of [`Phase::ALL`].
-    pub fn times(&self) -> [Duration; Phase::ALL.len()] {
-        std::array::from_fn(|phase| Duration::from_nanos(self.0[phase].load(Relaxed)))
+    /// The sum of all workers' times in a phase.
+    pub fn time(&self, phase: Phase) -> Duration {
+        Duration::from_nanos(self.0[phase as usize].load(Relaxed))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::blocking::{Caches, Tuning};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
-pub use crate::phase::{Phase, PhaseClock};
+pub use crate::phase::{Phase, PhaseClock, PhaseCost};
 use crate::problem::{ConvShape, DType, Op, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
@@ -338,6 +338,11 @@ impl<'a> RunArgs<'a> {
 pub trait Plan: Send + Sync {
     /// What it needs and what it costs.
     fn spec(&self) -> &PlanSpec;
+
+    /// What the phases of a run cost, in their order; nothing where there is but one.
+    fn phases(&self) -> Vec<PhaseCost> {
+        Vec::new()
+    }
 
     /// Packs the weights and the bias in the order that `run` reads them. Nothing to do for a
     /// pooling.

@@ -8,7 +8,7 @@ use convroof_kernels::blocking::Tuning;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
-use convroof_kernels::phase::{Phase, PhaseClock};
+use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, PlanCx, Problem, Variant};
@@ -242,22 +242,25 @@ impl Contestant for Runnable {
 
     fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
         let instance = self.ready();
-        let Some(flops) = instance.spec().cost.flops_by_phase else {
+        let costs = instance.phases();
+        if costs.is_empty() {
             return Vec::new();
-        };
+        }
         let clock = PhaseClock::default();
         let width = workers.install(|exec| {
             (0..runs).for_each(|_| instance.run_timed(exec, Some(&clock)));
             exec.width()
         });
-        let times = Phase::ALL.iter().zip(clock.times()).zip(flops);
-        times
-            .map(|((phase, time), flops)| PhaseTime {
-                phase: phase.name().into(),
-                ns: time.as_nanos() as f64 / (runs * width) as f64,
-                flops,
-            })
-            .collect()
+        let timed = costs.into_iter().map(|cost| PhaseTime {
+            phase: cost.phase.name().into(),
+            ns: clock.time(cost.phase).as_nanos() as f64 / (runs * width) as f64,
+            flops: cost.flops,
+            bytes_read: cost.read,
+            bytes_written: cost.written,
+            scratch_read: cost.scratch_read,
+            scratch_written: cost.scratch_written,
+        });
+        timed.collect()
     }
 
     fn instance(&mut self) -> Option<&mut Instance> {

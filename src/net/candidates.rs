@@ -67,7 +67,7 @@ impl Candidates {
                 let id = variant.algorithm.meta().id;
                 candidates.push(Candidate {
                     variant,
-                    estimate_ns: model.plan_ns(id, variant.isa, plan.spec(), network_bytes),
+                    estimate_ns: model.plan_ns(id, variant.isa, plan.as_ref(), network_bytes),
                     measured_ns: None,
                     plan,
                 });

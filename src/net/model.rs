@@ -7,14 +7,21 @@
 use crate::record::{Calibration, Fingerprint};
 use crate::roofline::Ceilings;
 use convroof_kernels::Isa;
-use convroof_kernels::plan::PlanSpec;
+use convroof_kernels::plan::{Phase, PhaseCost, Plan};
 use convroof_kernels::problem::Op;
 use convroof_kernels::tensor::{CacheLine, Layout, TensorDesc};
 use std::collections::BTreeMap;
 
-/// Parts of the FMA peak that phases reach: input transform, multiply, inverse transform of Winograd. Medians over the
-/// layers of five networks on AMD Zen 4, AVX-512 (results/amd-epyc-2c-8fa605/peers.json, `phases`).
-const PHASES: [f64; 3] = [0.25, 0.93, 0.22];
+/// The part of the FMA peak that a phase reaches. Medians over the layers of five networks on AMD Zen 4, AVX-512
+/// (results/amd-epyc-2c-8fa605/peers.json, `phases`).
+fn part_of_peak(phase: Phase) -> f64 {
+    match phase {
+        Phase::Pack => 1.0,
+        Phase::InputTransform => 0.25,
+        Phase::Multiply => 0.93,
+        Phase::InverseTransform => 0.22,
+    }
+}
 
 /// The same for convolutions of one phase: direct .95, 1x1 .94.
 const ONE_PHASE: f64 = 0.94;
@@ -59,22 +66,32 @@ impl Model {
     }
 
     /// Nanoseconds of a run. `network_bytes` are all packed weights of the network.
-    pub fn plan_ns(&self, algorithm: &str, isa: Isa, spec: &PlanSpec, network_bytes: u64) -> f64 {
+    pub fn plan_ns(&self, algorithm: &str, isa: Isa, plan: &dyn Plan, network_bytes: u64) -> f64 {
+        let (spec, phases) = (plan.spec(), plan.phases());
         let Some(ceilings) = self.by_isa.get(&isa) else {
             return f64::INFINITY;
         };
         let peak = ceilings.peak;
-        let arithmetic = match (spec.cost.flops_by_phase, &spec.problem.op) {
-            (Some(flops), _) => {
-                let phases = flops.iter().zip(PHASES);
-                phases.map(|(&f, part)| f as f64 / (part * peak)).sum()
+        let executed = spec.cost.flops_executed as f64;
+        let arithmetic = match &spec.problem.op {
+            _ if !phases.is_empty() => {
+                let of_phase = |p: &PhaseCost| {
+                    // A copy reads and writes at the speed of where its copy stays.
+                    let copied = match p.phase {
+                        Phase::Pack => ceilings.home(p.scratch_written),
+                        _ => None,
+                    };
+                    let copying = copied.map_or(0.0, |r| p.scratch_written as f64 / r.write);
+                    copying + p.flops as f64 / (part_of_peak(p.phase) * peak)
+                };
+                phases.iter().map(of_phase).sum()
             }
-            (None, Op::Conv(_)) if algorithm == "direct-nchw" => {
+            Op::Conv(_) if algorithm == "direct-nchw" => {
                 spec.cost.flops_nominal as f64 / (NAIVE * peak)
             }
-            (None, Op::Conv(_)) => spec.cost.flops_executed as f64 / (ONE_PHASE * peak),
+            Op::Conv(_) => executed / (ONE_PHASE * peak),
             // Poolings and the like compare and add, one element a lane, and read more often than they compute.
-            (None, _) => spec.cost.flops_executed as f64 / (0.25 * peak),
+            _ => executed / (0.25 * peak),
         };
         let packed = (spec.packed_lines * CacheLine::BYTES) as u64;
         let weights = spec

@@ -395,8 +395,8 @@ pub struct InputError {
     pub max: f64,
 }
 
-/// A phase of a run: of Winograd's `input_transform`, `multiply`, `inverse_transform`. Measured in runs of
-/// their own, after the timed ones.
+/// A phase of a run: of im2col `pack` and `multiply`, of Winograd `input_transform`, `multiply` and
+/// `inverse_transform`. Measured in runs of their own, after the timed ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseTime {
@@ -406,6 +406,18 @@ pub struct PhaseTime {
     pub ns: f64,
     /// Operations executed in it.
     pub flops: u64,
+    /// Bytes of the operands that it reads, as often as it streams them.
+    #[serde(default)]
+    pub bytes_read: u64,
+    /// Bytes of the output that it writes.
+    #[serde(default)]
+    pub bytes_written: u64,
+    /// Bytes that it reads of what another phase left.
+    #[serde(default)]
+    pub scratch_read: u64,
+    /// Bytes that it leaves for another phase.
+    #[serde(default)]
+    pub scratch_written: u64,
 }
 
 /// A variant that can't do a problem.

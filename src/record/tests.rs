@@ -32,6 +32,10 @@ pub(crate) fn sample() -> Run {
             phase: "multiply".into(),
             ns: 1.8e6,
             flops: 228_000_000,
+            bytes_read: 950_000,
+            bytes_written: 802_816,
+            scratch_read: 0,
+            scratch_written: 0,
         }],
         ablation: Some(AblationTimes {
             full_ns: vec![2.0e6, 2.1e6, 2.05e6],

@@ -6,6 +6,7 @@ use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::claims::Answer;
 use crate::record::{Level, Run};
+use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Verdict, bytes, time};
 use minijinja::{Environment, Value};
 use serde::Serialize;
@@ -47,6 +48,8 @@ struct Section {
     shares: Vec<Share>,
     svg: String,
     families: Vec<Legend>,
+    /// Whether phases are in the picture.
+    phased: bool,
     rows: Vec<Shown>,
     duels: Vec<ShownDuel>,
     means: Vec<Mean>,
@@ -91,6 +94,8 @@ struct Shown {
     /// What a model says: predicted over measured.
     model: Option<String>,
     cold: Vec<ShownCold>,
+    /// Each with its time and what bounds it, for people.
+    phases: Vec<(PlacedPhase, String, &'static str)>,
     variants: Vec<Other>,
 }
 
@@ -235,6 +240,11 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
                     reason: c.cold.reason.clone(),
                 })
                 .collect(),
+            phases: row
+                .phases
+                .iter()
+                .map(|p| (p.clone(), time(p.ns), p.verdict.label()))
+                .collect(),
             variants: own.iter().map(other).collect(),
             row: (*row).clone(),
         }
@@ -268,6 +278,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
     });
     Some(Section {
         predicted,
+        phased: rows.iter().any(|r| !r.phases.is_empty()),
         id: format!("{}-{}", total.network, total.threads),
         time: time(total.time_ns),
         gflops: format!("{:.0}", total.gflops_nominal),

@@ -1,7 +1,8 @@
 //! A run flattened: one row for each layer, variant and number of threads.
 
 use crate::counters;
-use crate::record::{InputError, LayerRef, Measurement, PhaseTime, Run};
+use crate::record::{InputError, LayerRef, Measurement, Run};
+use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
 use crate::verdict::{self, Case, Finding, Witness};
 use serde::Serialize;
@@ -65,8 +66,8 @@ pub struct Row {
     pub errors_by_input: Vec<InputError>,
     /// Whether the timed output was compared with the reference and found right.
     pub verified: bool,
-    /// What each phase of a run takes, and at how many executed flops; empty of an algorithm that has one.
-    pub phases: Vec<PhaseTime>,
+    /// What each phase of a run takes, and its place under the roofs; empty of an algorithm that has one.
+    pub phases: Vec<PlacedPhase>,
     /// Bytes counted by the CPU from the level that the traffic came from; none without such counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_measured: Option<f64>,
@@ -119,7 +120,13 @@ impl Row {
         self.variant.split('/').next().unwrap_or(&self.variant)
     }
 
-    fn new(layer: &LayerRef, m: &Measurement, placed: &Placed, finding: &Finding) -> Self {
+    fn new(layer: &LayerRef, found: &Found<'_>) -> Self {
+        let Found {
+            m,
+            placed,
+            finding,
+            phases,
+        } = found;
         Row {
             network: layer.network.clone(),
             layer: layer.layer.clone(),
@@ -148,7 +155,7 @@ impl Row {
             error_max: m.error_max,
             errors_by_input: m.errors_by_input.clone(),
             verified: m.verified,
-            phases: m.phases.clone(),
+            phases: phases.clone(),
             bytes_measured: counters::traffic(&m.counters).map(|t| t.bytes),
             predicted_ns: placed.predicted_ns,
             verdict: finding.verdict,
@@ -164,37 +171,46 @@ fn isa_of(variant: &str) -> &str {
     variant.split('/').nth(1).unwrap_or("")
 }
 
+/// A measurement, judged.
+struct Found<'a> {
+    m: &'a Measurement,
+    placed: Placed,
+    finding: Finding,
+    phases: Vec<PlacedPhase>,
+}
+
 /// Every row, in the order of the layers; a layer's rows by threads, then by time.
 pub fn rows(run: &Run) -> Vec<Row> {
     let ceilings_of = |m: &Measurement| {
         let isa = isa_of(&m.variant);
         Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads)
     };
-    let mut found: Vec<(&Measurement, Placed, Finding)> = run
-        .measurements
-        .iter()
-        .filter_map(|m| {
-            let ceilings = ceilings_of(m);
-            let placed = place(m, ceilings.as_ref())?;
-            let finding = verdict::find(Case {
-                m,
-                placed: &placed,
-                ceilings: ceilings.as_ref(),
-                others: &run.measurements,
-                ceilings_of: &ceilings_of,
-            });
-            Some((m, placed, finding))
+    let find = |m| {
+        let ceilings = ceilings_of(m);
+        let placed = place(m, ceilings.as_ref())?;
+        let finding = verdict::find(Case {
+            m,
+            placed: &placed,
+            ceilings: ceilings.as_ref(),
+            others: &run.measurements,
+            ceilings_of: &ceilings_of,
+        });
+        Some(Found {
+            m,
+            phases: place_phases(m, placed.peak, ceilings.as_ref()),
+            placed,
+            finding,
         })
-        .collect();
-    found.sort_by(|(a, x, _), (b, y, _)| {
-        a.threads
-            .cmp(&b.threads)
-            .then(x.time.median.total_cmp(&y.time.median))
+    };
+    let mut found: Vec<Found<'_>> = run.measurements.iter().filter_map(find).collect();
+    found.sort_by(|a, b| {
+        let by_time = || a.placed.time.median.total_cmp(&b.placed.time.median);
+        a.m.threads.cmp(&b.m.threads).then_with(by_time)
     });
     let mut rows = Vec::new();
     for layer in &run.layers {
-        let own = found.iter().filter(|(m, _, _)| m.problem == layer.problem);
-        rows.extend(own.map(|(m, placed, finding)| Row::new(layer, m, placed, finding)));
+        let own = found.iter().filter(|f| f.m.problem == layer.problem);
+        rows.extend(own.map(|f| Row::new(layer, f)));
     }
     rows
 }

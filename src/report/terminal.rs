@@ -55,6 +55,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
         out += &predicted(&best);
         out += &disputes(&best);
         out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
+        out += &phases(best.iter().copied(), colour);
         if best.iter().any(|r| r.few_samples()) {
             out += &format!("* fewer than {} samples\n", Row::FEW);
         }
@@ -154,7 +155,7 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
     } else {
         String::new()
     };
-    format!("{table}\n{note}{}{}", errors(rows), phases(rows))
+    format!("{table}\n{note}{}{}", errors(rows), phases(rows, colour))
 }
 
 /// The errors of algorithms whose error depends on the inputs, beside their speed.
@@ -189,26 +190,40 @@ fn errors(rows: &[Row]) -> String {
     )
 }
 
-/// Where the time of algorithms with several phases goes, and how near each is to the FMA peak.
-fn phases(rows: &[Row]) -> String {
-    let mut table = table(&["layer", "variant", "threads", "phase", "time", "of peak"]);
+/// Where the time of algorithms with several phases goes, and what bounds each.
+fn phases<'a>(rows: impl IntoIterator<Item = &'a Row>, colour: bool) -> String {
+    let mut table = table(&[
+        "layer",
+        "variant",
+        "threads",
+        "phase",
+        "time",
+        "share",
+        "of peak",
+        "flop/byte",
+        "GB/s",
+        "bound by",
+    ]);
     for row in rows {
         for phase in &row.phases {
-            let rate = phase.flops as f64 / phase.ns;
             table.add_row(vec![
                 Cell::new(format!("{}/{}", row.network, row.layer)),
                 Cell::new(&row.variant),
                 right(row.threads.to_string()),
                 Cell::new(phase.phase.replace('_', " ")),
                 right(time(phase.ns)),
-                right(percent(rate / row.peak_gflops)),
+                right(percent(phase.share)),
+                right(percent(phase.fraction_of_peak)),
+                right(format!("{:.1}", phase.intensity)),
+                right(format!("{:.0}", phase.gbps)),
+                verdict(phase.verdict, colour),
             ]);
         }
     }
     if table.is_empty() {
         return String::new();
     }
-    format!("\nPhases, executed operations:\n{table}\n")
+    format!("\nPhases, by what they execute and stream, scratch included:\n{table}\n")
 }
 
 fn cells(row: &Row, colour: bool) -> Vec<Cell> {

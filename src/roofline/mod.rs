@@ -15,6 +15,7 @@
 //! [`OVERHEAD_NS`], and undecided otherwise: a kernel that reaches neither roof says nothing about
 //! its layer.
 
+pub mod phases;
 pub mod predict;
 
 use crate::record::{Calibration, Fingerprint, Level, Measurement};

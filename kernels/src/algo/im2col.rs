@@ -17,6 +17,7 @@ use crate::exec::Executor;
 use crate::isa::Isa;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
+use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
@@ -45,6 +46,7 @@ struct Im2colPlan {
     /// Floats from one row of the matrix to the next: whole lines, and one more so that rows don't
     /// all fall into the same cache sets when K is a power of two.
     row: usize,
+    phases: [PhaseCost; 2],
 }
 
 impl Algorithm for Im2col {
@@ -71,12 +73,14 @@ impl Algorithm for Im2col {
             (pixel % mc * row + tap * conv.c_in) as u32
         });
         let spec = blocked.spec(blocked.pixels() * row_taps, mc * row / CacheLine::F32S);
+        let phases = phases(&blocked, &spec, row);
         Ok(Box::new(Im2colPlan {
             spec,
             blocked,
             inputs,
             rows,
             row,
+            phases,
         }))
     }
 }
@@ -86,13 +90,19 @@ impl Plan for Im2colPlan {
         &self.spec
     }
 
+    fn phases(&self) -> Vec<PhaseCost> {
+        self.phases.into()
+    }
+
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         self.blocked.prepare(params, packed);
     }
 
     fn run(&self, args: RunArgs<'_>) {
         let (blocked, conv) = (&self.blocked, &self.blocked.conv);
+        let clock = args.phases;
         blocked.each_block(&self.spec, args, |task, scratch| {
+            let mut laps = Laps::start(clock);
             let inputs = self.inputs.block(task.index);
             let matrix = as_f32s_mut(scratch);
             let plane = blocked.source(task.image).block_stride;
@@ -108,6 +118,7 @@ impl Plan for Im2colPlan {
                     copy_channels(task.image, plane, offset, channels);
                 }
             }
+            laps.lap(Phase::Pack);
             let src = Source {
                 data: matrix,
                 block: self.row,
@@ -115,8 +126,40 @@ impl Plan for Im2colPlan {
             };
             let rows = self.rows.block(task.index);
             task.multiply_blocked(src, rows);
+            laps.lap(Phase::Multiply);
         });
     }
+}
+
+/// What the copy and the product cost. A task copies its pixels for all of its panels, and reads them once for each.
+fn phases(blocked: &BlockedConv, spec: &PlanSpec, row: usize) -> [PhaseCost; 2] {
+    let (conv, blocking) = (&blocked.conv, &blocked.blocking);
+    let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+    let tasks = blocked.pixels().div_ceil(blocking.mc) * conv.n;
+    let copies = out_blocks.div_ceil(blocking.out_blocks);
+    let floats = |n: usize| 4 * n as u64;
+    let matrix = floats(conv.n * blocked.pixels() * row);
+    let output = floats(conv.n * blocked.pixels() * out_blocks * CHANNEL_BLOCK);
+    let added = u64::from(spec.problem.epilogue.residual);
+    let packed = (spec.packed_lines * CacheLine::BYTES) as u64;
+    [
+        PhaseCost {
+            phase: Phase::Pack,
+            flops: 0,
+            read: copies as u64 * floats(conv.n * conv.c_in * conv.h * conv.w),
+            written: 0,
+            scratch_read: 0,
+            scratch_written: copies as u64 * matrix,
+        },
+        PhaseCost {
+            phase: Phase::Multiply,
+            flops: spec.cost.flops_executed,
+            read: tasks as u64 * packed + added * output,
+            written: output,
+            scratch_read: blocked.panels.all().len() as u64 * matrix,
+            scratch_written: 0,
+        },
+    ]
 }
 
 /// Copies the channels of the input pixel at `offset`, from their blocks of 16, or zeros.

@@ -42,7 +42,7 @@ use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::StreamedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
-use crate::phase::{Laps, Phase};
+use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -106,6 +106,7 @@ struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
     panel_blocks: usize,
     blocking: WinogradBlocking,
     points: Vec<Point>,
+    phases: Vec<PhaseCost>,
     _scheme: PhantomData<W>,
 }
 
@@ -151,6 +152,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             2 * tiles * terms as u64 * padded_out,
             tiles * padded_out * (T + M) as u64 * output,
         ];
+        let panels = out_blocks.div_ceil(tile.blocks) as u64;
 
         let mut plan = WinogradPlan {
             spec: PlanSpec {
@@ -169,19 +171,54 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                     w_out: M,
                     pixels: M,
                 },
-                cost: Cost::in_phases(problem, flops),
+                cost: Cost::new(problem, flops.iter().sum()),
             },
             conv,
             isa: cx.isa,
             panel_blocks: tile.blocks,
             blocking,
             points,
+            phases: Vec::new(),
             _scheme: PhantomData,
         };
         let (v, m) = (plan.inputs(blocking.tiles), plan.outputs(blocking.tiles));
         let elements = v.before(T * T, N * N) + m.before(T * T, T * T);
         plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements);
         plan.spec.packed_lines = CacheLine::for_f32s(plan.packed_len());
+        let floats = |n: u64| 4 * n;
+        let transformed = floats(tiles * padded_in * (N * N) as u64);
+        let products = floats(tiles * padded_out * (T * T) as u64);
+        let task_rounds = (conv.n * (rows * cols).div_ceil(blocking.tiles)) as u64;
+        let [map_in, map_out] =
+            [conv.h * conv.w, conv.h_out() * conv.w_out()].map(|p| (conv.n * p) as u64);
+        let added = u64::from(problem.epilogue.residual);
+        let phase = |phase, flops| PhaseCost {
+            phase,
+            flops,
+            read: 0,
+            written: 0,
+            scratch_read: 0,
+            scratch_written: 0,
+        };
+        plan.phases = vec![
+            PhaseCost {
+                read: groups * floats(map_in * padded_in),
+                scratch_written: groups * transformed,
+                ..phase(Phase::InputTransform, flops[0])
+            },
+            PhaseCost {
+                read: task_rounds * floats(plan.packed_len() as u64),
+                scratch_read: panels * transformed,
+                scratch_written: products,
+                ..phase(Phase::Multiply, flops[1])
+            },
+            PhaseCost {
+                read: added * floats(map_out * padded_out),
+                written: floats(map_out * padded_out),
+                scratch_read: products,
+                ..phase(Phase::InverseTransform, flops[2])
+            },
+        ];
         Ok(plan)
     }
 
@@ -363,6 +400,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
 {
     fn spec(&self) -> &PlanSpec {
         &self.spec
+    }
+
+    fn phases(&self) -> Vec<PhaseCost> {
+        self.phases.clone()
     }
 
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {

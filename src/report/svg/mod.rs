@@ -10,6 +10,7 @@ pub(crate) mod style;
 pub(crate) use points::{FAMILIES, Family, legend_mark};
 
 use super::Row;
+use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Roof};
 use layout::{Axis, Taken};
 use std::fmt::Write;
@@ -36,6 +37,10 @@ pub fn roofline(
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
     };
+    let of_phases = |f: &dyn Fn(&PlacedPhase) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
+        let phases = points.iter().flat_map(|r| &r.phases);
+        phases.filter(|p| p.drawn()).map(f).fold(start, pick)
+    };
     // Every corner is in the picture.
     let corner = |roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
     let (first, last) = (
@@ -43,9 +48,13 @@ pub fn roofline(
         corner(ceilings.roofs.last()),
     );
     let x = Axis {
-        lo: fold(
-            &|r| r.intensity.min(r.intensity_nominal),
-            first / 2.0,
+        lo: of_phases(
+            &|p| p.intensity,
+            fold(
+                &|r| r.intensity.min(r.intensity_nominal),
+                first / 2.0,
+                f64::min,
+            ),
             f64::min,
         ) / 2.0,
         hi: fold(&|r| r.intensity.max(r.intensity_nominal), last, f64::max) * 2.5,
@@ -53,7 +62,11 @@ pub fn roofline(
         to: WIDTH - RIGHT,
     };
     let y = Axis {
-        lo: fold(&|r| r.gflops_executed, ceilings.peak / 4.0, f64::min) / 2.0,
+        lo: of_phases(
+            &|p| p.gflops,
+            fold(&|r| r.gflops_executed, ceilings.peak / 4.0, f64::min),
+            f64::min,
+        ) / 2.0,
         hi: fold(&|r| r.gflops_nominal, ceilings.peak, f64::max) * 1.5,
         from: HEIGHT - BOTTOM,
         to: TOP,

@@ -4,6 +4,7 @@
 use super::escape;
 use super::layout::{Axis, Taken};
 use crate::report::Row;
+use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Verdict, time};
 use std::f64::consts::{FRAC_PI_2, TAU};
 use std::fmt::Write;
@@ -185,6 +186,7 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
             taken.0.push(square(nx, ny, 6.0));
         }
     }
+    points.iter().for_each(|p| phases(svg, x, y, p));
     points.iter().for_each(|p| draw(svg, x, y, p));
     // What isn't bound by arithmetic is what a reader looks for; then by time.
     let unusual = |p: &&Point<'_>| p.row.verdict != Verdict::Compute;
@@ -197,6 +199,37 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
             names += 1;
         }
     }
+}
+
+/// The phases of a point's run, small, with a line from it to each: where they compute nothing they have no place.
+fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
+    for phase in p.row.phases.iter().filter(|f| f.drawn()) {
+        let (px, py) = (x.at(phase.intensity), y.at(phase.gflops));
+        let _ = write!(
+            svg,
+            "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"2.5\"/></g>",
+            Family::of(p.row.algorithm()).class,
+            escape(&p.row.layer),
+            phase_details(p.row, phase),
+            p.cx,
+            p.cy,
+        );
+    }
+}
+
+fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
+    format!(
+        "{}: {}\n{}, {:.0} % of the layer\n{:.0} GFLOP/s executed, {:.0} % of the FMA peak\n{:.1} flop/byte, {:.0} GB/s, scratch included\n{}",
+        escape(&row.layer),
+        phase.phase.replace('_', " "),
+        time(phase.ns),
+        100.0 * phase.share,
+        phase.gflops,
+        100.0 * phase.fraction_of_peak,
+        phase.intensity,
+        phase.gbps,
+        phase.verdict.label()
+    )
 }
 
 fn draw(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
