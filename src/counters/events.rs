@@ -10,7 +10,7 @@ use crate::record::{CounterSource, CounterStatus};
 pub const FLOPS: &str = "fp-";
 
 /// One thing that can be counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Its name in records.
     pub name: &'static str,
@@ -19,6 +19,8 @@ pub struct Event {
     /// Events of one group are counted at the same time; groups take turns if there are too few
     /// counters.
     pub group: &'static str,
+    /// What one count stands for: slots of a cycle, say.
+    pub scale: f64,
 }
 
 /// How the kernel is asked for an event.
@@ -56,7 +58,22 @@ impl Event {
 }
 
 const fn event(name: &'static str, group: &'static str, code: Code) -> Event {
-    Event { name, code, group }
+    Event {
+        name,
+        code,
+        group,
+        scale: 1.0,
+    }
+}
+
+/// A raw event of the issue slots' group, of which each count stands for `scale` slots.
+const fn slots(name: &'static str, code: u64, scale: f64) -> Event {
+    Event {
+        name,
+        code: Code::Raw(code),
+        group: "slots",
+        scale,
+    }
 }
 
 /// perf's own, on every CPU with a PMU.
@@ -84,6 +101,58 @@ const INTEL_FLOPS: [Event; 4] = [
     event("fp-256", "flops", Code::Raw(0x20c7)),
     event("fp-512", "flops", Code::Raw(0x80c7)),
 ];
+
+/// The first level of top-down analysis (Yasin 2014, *A Top-Down method for performance analysis and counters
+/// architecture*) in issue slots. Skylake: four a cycle; what was issued and never retired, and the cycles of
+/// recovery, are lost to wrong speculation.
+const SKYLAKE_SLOTS: [Event; 5] = [
+    slots(SLOTS, 0x003c, 4.0),
+    slots(RETIRED, 0x02c2, 1.0),
+    slots(FRONTEND, 0x019c, 1.0),
+    slots(ISSUED, 0x010e, 1.0),
+    slots(RECOVERY, 0x010d, 4.0),
+];
+
+/// Since Ice Lake the CPU counts slots itself. Not as perf's metrics, which want to lead their group.
+const INTEL_SLOTS: [Event; 4] = [
+    slots(SLOTS, 0x01a4, 1.0),
+    slots(BACKEND, 0x02a4, 1.0),
+    slots(RETIRED, 0x02c2, 1.0),
+    slots(FRONTEND, 0x019c, 1.0),
+];
+
+/// Zen 4 and 5, of so many slots a cycle: `de_no_dispatch_per_slot`, event 1A0h.
+const fn zen_slots(width: f64) -> [Event; 4] {
+    [
+        slots(SLOTS, 0x0076, width),
+        slots(BACKEND, 0x1_0000_1ea0, 1.0),
+        slots(RETIRED, 0x00c1, 1.0),
+        slots(FRONTEND, 0x1_0000_01a0, 1.0),
+    ]
+}
+
+/// Neoverse, of so many slots a cycle. Operations that are speculated and not retired are lost.
+const fn neoverse_slots(width: f64) -> [Event; 4] {
+    [
+        slots(SLOTS, 0x11, width),
+        slots(BACKEND, 0x3d, 1.0),
+        slots(RETIRED, 0x3a, 1.0),
+        slots(FRONTEND, 0x3e, 1.0),
+    ]
+}
+
+/// Names of issue slots: all,
+pub const SLOTS: &str = "slots";
+/// those whose operation retired,
+pub const RETIRED: &str = "slots-retired";
+/// those left empty by fetch and decode,
+pub const FRONTEND: &str = "slots-frontend";
+/// by what executes and moves data,
+pub const BACKEND: &str = "slots-backend";
+/// those filled,
+pub const ISSUED: &str = "slots-issued";
+/// and those lost while a wrong speculation was cleared away.
+pub const RECOVERY: &str = "slots-recovery";
 
 /// How many f32 operations one event stands for.
 pub fn flops_per_event(name: &str) -> Option<f64> {
@@ -138,6 +207,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
         // Skylake-X, Cascade Lake, Cooper Lake.
         ("GenuineIntel", 6, 85) => {
             events.extend(INTEL_FLOPS);
+            events.extend(SKYLAKE_SLOTS);
             events.push(raw("l1d-replacement", 0x0151));
             events.push(raw("l2-lines-in", 0x1ff1));
             events.extend(dram(0x0304, 0x0c04));
@@ -145,6 +215,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
         // Ice Lake server.
         ("GenuineIntel", 6, 106 | 108) => {
             events.extend(INTEL_FLOPS);
+            events.extend(INTEL_SLOTS);
             events.push(raw("l1d-replacement", 0x0151));
             events.push(raw("l2-lines-in", 0x1ff1));
             events.push(raw("l2-lines-out-dirty", 0x02f2));
@@ -153,6 +224,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
         // Sapphire and Emerald Rapids.
         ("GenuineIntel", 6, 143 | 207) => {
             events.extend(INTEL_FLOPS);
+            events.extend(INTEL_SLOTS);
             events.push(raw("l1d-replacement", 0x0151));
             events.push(raw("l2-lines-in", 0x1f25));
             events.push(raw("l2-lines-out-dirty", 0x0226));
@@ -161,6 +233,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
         // Granite Rapids: two sub-channels.
         ("GenuineIntel", 6, 173 | 174) => {
             events.extend(INTEL_FLOPS);
+            events.extend(INTEL_SLOTS);
             events.push(raw("l1d-replacement", 0x0151));
             events.push(raw("l2-lines-in", 0x1f25));
             events.push(raw("l2-lines-out-dirty", 0x0226));
@@ -181,7 +254,8 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
             events.push(event("fp-ops", "flops", Code::Raw(0xff03)));
         }
         // Zen 4 (family 19h) and 5 (1Ah).
-        ("AuthenticAMD", 0x19, _) | ("AuthenticAMD", 0x1a, _) => {
+        ("AuthenticAMD", family @ (0x19 | 0x1a), _) => {
+            events.extend(zen_slots(if family == 0x19 { 6.0 } else { 8.0 }));
             events.push(event("fp-ops", "flops", Code::Raw(0xff03)));
             events.push(event(
                 "dram-read-lines",
@@ -200,7 +274,8 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
             events.push(raw("l2d-writeback", 0x18));
         }
         // Neoverse N2, V1, V2: speculative operations, fixed width and scalable.
-        ("0x41", _, 0xd49 | 0xd40 | 0xd4f) => {
+        ("0x41", _, part @ (0xd49 | 0xd40 | 0xd4f)) => {
+            events.extend(neoverse_slots(if part == 0xd49 { 5.0 } else { 8.0 }));
             events.push(event("fp-scale-ops", "flops", Code::Raw(0x80c0)));
             events.push(event("fp-fixed-ops", "flops", Code::Raw(0x80c1)));
             events.push(raw("l3d-refill", 0x2a));
@@ -300,6 +375,37 @@ mod tests {
             code("0x41", 0, 0xd4f, "fp-fixed-ops"),
             Some(Code::Raw(0x80c1))
         );
+    }
+
+    #[test]
+    fn slots_are_counted_where_they_can_be() {
+        let slots = |vendor, family, model| {
+            let events = for_cpu(CpuModel {
+                vendor,
+                family,
+                model,
+            });
+            let found = events.into_iter().find(|e| e.name == SLOTS);
+            found.map(|e| (e.code, e.scale))
+        };
+        for (vendor, family, model, code, scale) in [
+            ("GenuineIntel", 6, 85, 0x003c, 4.0),
+            ("GenuineIntel", 6, 106, 0x01a4, 1.0),
+            ("GenuineIntel", 6, 207, 0x01a4, 1.0),
+            ("GenuineIntel", 6, 173, 0x01a4, 1.0),
+            ("AuthenticAMD", 0x19, 0x11, 0x76, 6.0),
+            ("AuthenticAMD", 0x1a, 0x02, 0x76, 8.0),
+            ("0x41", 0, 0xd49, 0x11, 5.0),
+            ("0x41", 0, 0xd4f, 0x11, 8.0),
+        ] {
+            assert_eq!(
+                slots(vendor, family, model),
+                Some((Code::Raw(code), scale)),
+                "{vendor} {family} {model}"
+            );
+        }
+        assert_eq!(slots("AuthenticAMD", 0x17, 0x31), None);
+        assert_eq!(slots("0x41", 0, 0xd0c), None);
     }
 
     #[test]

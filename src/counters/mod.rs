@@ -132,8 +132,47 @@ pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
     }
 }
 
+/// What became of the issue slots of a run: the first level of top-down analysis. Parts of 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slots {
+    /// Their operation retired.
+    pub retired: f64,
+    /// Fetch and decode left them empty.
+    pub frontend: f64,
+    /// There was no room behind: for data or for units that execute.
+    pub backend: f64,
+    /// Lost to wrong speculation.
+    pub lost: f64,
+}
+
+/// What became of the issue slots; none where they are not counted.
+pub fn slots(values: &[CounterValue]) -> Option<Slots> {
+    let value = |name: &str| {
+        let own = values.iter().find(|v| v.event == name);
+        own.map(|v| v.per_run)
+    };
+    let all = value(events::SLOTS).filter(|&n| n > 0.0)?;
+    let share = |name| Some((value(name)? / all).clamp(0.0, 1.0));
+    let (retired, frontend) = (share(events::RETIRED)?, share(events::FRONTEND)?);
+    let rest = |known: f64| (1.0 - retired - frontend - known).max(0.0);
+    let (backend, lost) = match share(events::BACKEND) {
+        Some(backend) => (backend, rest(backend)),
+        None => {
+            let issued = (share(events::ISSUED)? - retired).max(0.0);
+            let lost = issued + share(events::RECOVERY)?;
+            (rest(lost), lost)
+        }
+    };
+    Some(Slots {
+        retired,
+        frontend,
+        backend,
+        lost,
+    })
+}
+
 #[cfg(test)]
-mod traffic_tests {
+mod values_tests {
     use super::*;
     use crate::record::CounterSource;
 
@@ -160,6 +199,33 @@ mod traffic_tests {
         assert_eq!(level(&dram), Some((Level::Dram, 950.0 * 64.0)));
         let quiet = [lines("dram-read-lines", 3.0), l2];
         assert_eq!(level(&quiet), Some((Level::L3, 64e3)));
+    }
+
+    #[test]
+    fn slots_add_up() {
+        assert_eq!(slots(&[lines("slots", 100.0)]), None);
+        let value = |(name, n): (&str, f64)| lines(name, n);
+        let modern = [
+            ("slots", 100.0),
+            ("slots-retired", 60.0),
+            ("slots-frontend", 3.0),
+            ("slots-backend", 35.0),
+        ];
+        let skylake = [
+            ("slots", 100.0),
+            ("slots-retired", 60.0),
+            ("slots-frontend", 3.0),
+            ("slots-issued", 61.0),
+            ("slots-recovery", 1.0),
+        ];
+        for counted in [&modern[..], &skylake] {
+            let values: Vec<CounterValue> = counted.iter().copied().map(value).collect();
+            let found = slots(&values).expect("counted");
+            let parts = [found.retired, found.frontend, found.backend, found.lost];
+            let wanted = [0.6, 0.03, 0.35, 0.02];
+            let near = |(a, b): (f64, f64)| (a - b).abs() < 1e-9;
+            assert!(parts.into_iter().zip(wanted).all(near), "{parts:?}");
+        }
     }
 }
 

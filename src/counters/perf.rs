@@ -103,7 +103,8 @@ impl Groups {
                     } else {
                         0.0
                     };
-                    add(&mut values, event, count / runs as f64, fraction);
+                    let per_run = event.scale * count / runs as f64;
+                    add(&mut values, event, per_run, fraction);
                 }
             }
         }

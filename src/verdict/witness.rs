@@ -200,8 +200,28 @@ fn threads(case: Case<'_>) -> Option<Witness> {
     Some(Witness::new("threads", vote, 1.0, says))
 }
 
-/// What the CPU counted: bytes moved against bytes that must move.
+/// What the CPU counted: bytes moved against bytes that must move. What became of its issue slots is told beside
+/// it, and is no vote: units that execute and data that are late both fill the back end.
 fn counted(case: Case<'_>) -> Option<Witness> {
+    let slots = counters::slots(&case.m.counters).map(|s| {
+        format!(
+            "of its issue slots {:.0} % retired, {:.0} % waited for units or data, {:.0} % for instructions, {:.0} % were lost",
+            100.0 * s.retired,
+            100.0 * s.backend,
+            100.0 * s.frontend,
+            100.0 * s.lost
+        )
+    });
+    let (vote, moved) = match moved(case) {
+        Some((vote, says)) => (vote, Some(says)),
+        None => (None, None),
+    };
+    let says: Vec<String> = moved.into_iter().chain(slots).collect();
+    (!says.is_empty()).then(|| Witness::new("counters", vote, 1.0, says.join("; ")))
+}
+
+/// What was counted on its way from a level, and what that speaks for.
+fn moved(case: Case<'_>) -> Option<(Option<Verdict>, String)> {
     let (m, ceilings) = (case.m, case.ceilings?);
     let traffic = counters::traffic(&m.counters)?;
     let compulsory = (m.bytes_read + m.bytes_written) as f64;
@@ -221,5 +241,5 @@ fn counted(case: Case<'_>) -> Option<Witness> {
     } else {
         None
     };
-    Some(Witness::new("counters", vote, 1.0, says))
+    Some((vote, says))
 }
