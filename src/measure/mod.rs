@@ -17,6 +17,7 @@
 mod arena;
 mod candidate;
 mod examine;
+mod expected;
 mod session;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};

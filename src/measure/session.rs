@@ -2,21 +2,19 @@
 
 use super::arena::Arena;
 use super::examine::{CacheState, Exam, Examined};
+use super::expected::Expected;
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::record::{CounterStatus, InputError, Measurement, Refusal};
+use crate::record::{CounterStatus, Measurement, Refusal};
 use anyhow::{Result, bail};
-use convroof_kernels::conformance::{Data, tolerance};
 use convroof_kernels::cost::Accuracy;
-use convroof_kernels::data::{Fill, Rng};
-use convroof_kernels::instance::Deviation;
-use convroof_kernels::{Isa, Problem, reference};
+use convroof_kernels::data::Rng;
+use convroof_kernels::{Isa, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -292,11 +290,10 @@ impl<'a> Session<'a> {
         expected: &Expected,
         examined: bool,
     ) -> Result<Vec<Measurement>> {
-        let (deviation, tolerance) = self.verify(
-            problem,
+        let (deviation, tolerance) = expected.verify(
             runner.candidate.as_ref(),
             runner.contestant.as_mut(),
-            expected,
+            self.widest(),
         )?;
         let (candidate, threads) = (&runner.candidate, runner.candidate.threads());
         let (workers, counters) = self
@@ -310,7 +307,8 @@ impl<'a> Session<'a> {
         let facts = contestant.facts();
         let errors_by_input = match candidate.accuracy() {
             Accuracy::Transformed { .. } if !candidate.foreign() => {
-                self.errors_by_input(threads, contestant.as_mut(), expected)?
+                let (workers, _) = &self.pools[&threads];
+                expected.errors_by_input(contestant.as_mut(), (workers, self.widest()))?
             }
             _ => Vec::new(),
         };
@@ -346,36 +344,6 @@ impl<'a> Session<'a> {
             self.examine(problem, &mut runner, expected, &mut measurements)?;
         }
         Ok(measurements)
-    }
-
-    /// Compares what was timed with the reference: its deviation, and what it may be.
-    fn verify(
-        &self,
-        problem: &Problem,
-        candidate: &dyn Candidate,
-        contestant: &mut dyn Contestant,
-        expected: &Expected,
-    ) -> Result<(Deviation, f64)> {
-        let output = contestant.output(self.widest())?;
-        if output.len() != expected.output.len() {
-            bail!(
-                "{} is wrong on {problem}: {} outputs for {}",
-                candidate.id(),
-                output.len(),
-                expected.output.len()
-            );
-        }
-        let deviation = Deviation::between(&output, &expected.output);
-        let magnitude = Fill::Uniform.magnitude();
-        let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
-        if deviation.max.is_nan() || deviation.max > tolerance {
-            bail!(
-                "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-                candidate.id(),
-                deviation.max
-            );
-        }
-        Ok((deviation, tolerance))
     }
 
     /// The fastest of ours for each number of threads, of the CPU's own instruction sets.
@@ -439,7 +407,7 @@ impl<'a> Session<'a> {
             let Some(examined) = exam.cold(cold, rounds, arena, &mut rng, peak)? else {
                 continue;
             };
-            let (deviation, _) = self.verify(problem, candidate.as_ref(), exam.full(), expected)?;
+            let (deviation, _) = expected.verify(candidate.as_ref(), exam.full(), self.widest())?;
             let Examined {
                 times,
                 peaks,
@@ -462,26 +430,6 @@ impl<'a> Session<'a> {
         }
         self.arena = arena;
         Ok(())
-    }
-
-    /// The errors on inputs of each kind, with the weights of the timed runs.
-    fn errors_by_input(
-        &self,
-        threads: usize,
-        contestant: &mut dyn Contestant,
-        expected: &Expected,
-    ) -> Result<Vec<InputError>> {
-        let (workers, _) = &self.pools[&threads];
-        let mut errors = Vec::new();
-        for (input, data, output) in expected.other_inputs(self.widest()) {
-            contestant.load(data.operands(), true, workers)?;
-            contestant.run(1, workers);
-            let Deviation { l2, max, .. } =
-                Deviation::between(&contestant.output(self.widest())?, output);
-            let input = input.to_string();
-            errors.push(InputError { input, l2, max });
-        }
-        Ok(errors)
     }
 }
 
@@ -519,48 +467,6 @@ struct Runner {
     peaks: Vec<f64>,
     /// What ended its part.
     trouble: Option<anyhow::Error>,
-}
-
-/// Two sets of inputs with the same weights, and what should come out of the second.
-struct Expected {
-    problem: Problem,
-    warm_up: Data,
-    data: Data,
-    output: Vec<f64>,
-    /// Inputs of other kinds, and what should come out of them: made when they are asked for.
-    others: OnceLock<Vec<(&'static str, Data, Vec<f64>)>>,
-}
-
-impl Expected {
-    fn new(problem: &Problem, seed: u64, workers: &Workers) -> Self {
-        let warm_up = Data::new(problem, Fill::Uniform, seed);
-        let data = warm_up.with_other_inputs(Fill::Uniform, seed + 1);
-        let output = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-        Expected {
-            problem: *problem,
-            warm_up,
-            data,
-            output,
-            others: OnceLock::new(),
-        }
-    }
-
-    /// Inputs of other kinds: their name, operands, and what should come out.
-    fn other_inputs(&self, workers: &Workers) -> impl Iterator<Item = (&str, &Data, &[f64])> {
-        let others = self.others.get_or_init(|| {
-            let kinds = [("gaussian", Fill::Gaussian), ("post-relu", Fill::PostRelu)];
-            let make = |(name, fill)| {
-                let data = self.data.with_other_inputs(fill, 3);
-                let output = workers
-                    .install(|exec| reference::compute(&self.problem, data.operands(), exec));
-                (name, data, output)
-            };
-            kinds.map(make).into()
-        });
-        others
-            .iter()
-            .map(|(name, data, output)| (*name, data, output.as_slice()))
-    }
 }
 
 /// The `few` fastest for each number of threads, of ours and of others, by their best sample.

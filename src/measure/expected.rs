@@ -1,0 +1,107 @@
+//! What should come out: the inputs of a problem, and the reference's outputs, which samples are compared with.
+
+use super::{Candidate, Contestant};
+use crate::machine::pool::Workers;
+use crate::record::InputError;
+use anyhow::{Result, bail};
+use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::data::Fill;
+use convroof_kernels::instance::Deviation;
+use convroof_kernels::{Problem, reference};
+use std::sync::OnceLock;
+
+/// Two sets of inputs with the same weights, and what should come out of the second.
+pub(super) struct Expected {
+    problem: Problem,
+    pub(super) warm_up: Data,
+    pub(super) data: Data,
+    output: Vec<f64>,
+    /// Inputs of other kinds, and what should come out of them: made when they are asked for.
+    others: OnceLock<Vec<(&'static str, Data, Vec<f64>)>>,
+}
+
+impl Expected {
+    pub(super) fn new(problem: &Problem, seed: u64, workers: &Workers) -> Self {
+        let warm_up = Data::new(problem, Fill::Uniform, seed);
+        let data = warm_up.with_other_inputs(Fill::Uniform, seed + 1);
+        let output = workers.install(|exec| reference::compute(problem, data.operands(), exec));
+        Expected {
+            problem: *problem,
+            warm_up,
+            data,
+            output,
+            others: OnceLock::new(),
+        }
+    }
+
+    /// Compares what was timed with the reference: its deviation, and what it may be.
+    ///
+    /// # Errors
+    /// When it deviates by more, or has no output.
+    pub(super) fn verify(
+        &self,
+        candidate: &dyn Candidate,
+        contestant: &mut dyn Contestant,
+        workers: &Workers,
+    ) -> Result<(Deviation, f64)> {
+        let problem = &self.problem;
+        let output = contestant.output(workers)?;
+        if output.len() != self.output.len() {
+            bail!(
+                "{} is wrong on {problem}: {} outputs for {}",
+                candidate.id(),
+                output.len(),
+                self.output.len()
+            );
+        }
+        let deviation = Deviation::between(&output, &self.output);
+        let magnitude = Fill::Uniform.magnitude();
+        let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
+        if deviation.max.is_nan() || deviation.max > tolerance {
+            bail!(
+                "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
+                candidate.id(),
+                deviation.max
+            );
+        }
+        Ok((deviation, tolerance))
+    }
+
+    /// The errors on inputs of each kind, with the weights of the timed runs, computed by the first workers; the
+    /// second do what is not to be measured.
+    ///
+    /// # Errors
+    /// When the contestant can't be loaded, or has no output.
+    pub(super) fn errors_by_input(
+        &self,
+        contestant: &mut dyn Contestant,
+        (own, widest): (&Workers, &Workers),
+    ) -> Result<Vec<InputError>> {
+        let mut errors = Vec::new();
+        for (input, data, output) in self.other_inputs(widest) {
+            contestant.load(data.operands(), true, own)?;
+            contestant.run(1, own);
+            let Deviation { l2, max, .. } = Deviation::between(&contestant.output(widest)?, output);
+            let input = input.to_string();
+            errors.push(InputError { input, l2, max });
+        }
+        Ok(errors)
+    }
+
+    /// Inputs of other kinds: their name, operands, and what should come out.
+    fn other_inputs(&self, workers: &Workers) -> impl Iterator<Item = (&str, &Data, &[f64])> {
+        let others = self.others.get_or_init(|| {
+            let kinds = [("gaussian", Fill::Gaussian), ("post-relu", Fill::PostRelu)];
+            let make = |(name, fill)| {
+                let data = self.data.with_other_inputs(fill, 3);
+                let output = workers
+                    .install(|exec| reference::compute(&self.problem, data.operands(), exec));
+                (name, data, output)
+            };
+            kinds.map(make).into()
+        });
+        others
+            .iter()
+            .map(|(name, data, output)| (*name, data, output.as_slice()))
+    }
+}
