@@ -1,6 +1,9 @@
 //! The gate from outside: real processes, real repositories, small layers.
 
+mod command;
+
 use assert_cmd::Command;
+use command::{convroof, folder};
 use convroof::regress::ab::Pair;
 use convroof::regress::ab::client::Side;
 use convroof::regress::ab::gate::{Outcome, Progress, judged, measure};
@@ -20,13 +23,9 @@ fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("convroof").into()
 }
 
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
 /// `convroof ab`, with a folder for temporary files that is to be empty afterwards.
 fn ab(scratch: &Path) -> Command {
-    let mut command = Command::cargo_bin("convroof").expect("built");
+    let mut command = convroof();
     command.env("TMPDIR", scratch).arg("ab");
     command
 }
@@ -271,7 +270,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
 fn an_audit_goes_on_where_it_was() {
     let results = folder();
     let audit = |gates: &str| {
-        let mut command = Command::cargo_bin("convroof").expect("built");
+        let mut command = convroof();
         command
             .args([
                 "audit",

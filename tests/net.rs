@@ -1,21 +1,17 @@
 //! Whole networks on the command line.
 
+mod command;
+
 use assert_cmd::Command;
+use command::json_lines;
 use predicates::prelude::*;
 use serde_json::Value;
 use std::path::Path;
 
 fn convroof(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("convroof").expect("built");
+    let mut command = command::convroof();
     command.current_dir(folder);
     command
-}
-
-fn json_lines(out: &[u8]) -> Vec<Value> {
-    let text = std::str::from_utf8(out).expect("UTF-8");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect()
 }
 
 fn number(value: &Value) -> f64 {

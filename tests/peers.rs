@@ -2,7 +2,9 @@
 //! compiled in. Libraries that must be installed are tried where they are (`target/peers`).
 #![cfg(feature = "peers")]
 
-use assert_cmd::Command;
+mod command;
+
+use command::convroof;
 use convroof::peers::protocol::{Layer, Reply, Request, floats, receive, send};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
@@ -11,10 +13,6 @@ use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Problem, reference};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-
-fn convroof() -> Command {
-    Command::cargo_bin("convroof").expect("the program")
-}
 
 /// Sends some requests to a host and returns its replies, with the floats of an output.
 fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, Vec<f32>) {

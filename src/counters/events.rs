@@ -221,33 +221,19 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
             events.push(raw("l2-lines-out-dirty", 0x02f2));
             events.extend(dram(0x0f04, 0x3004));
         }
-        // Sapphire and Emerald Rapids.
-        ("GenuineIntel", 6, 143 | 207) => {
+        // Sapphire and Emerald Rapids; Granite Rapids, whose memory channels have two halves.
+        ("GenuineIntel", 6, 143 | 207 | 173 | 174) => {
             events.extend(INTEL_FLOPS);
             events.extend(INTEL_SLOTS);
             events.push(raw("l1d-replacement", 0x0151));
             events.push(raw("l2-lines-in", 0x1f25));
             events.push(raw("l2-lines-out-dirty", 0x0226));
             events.extend(dram(0xcf05, 0xf005));
-        }
-        // Granite Rapids: two sub-channels.
-        ("GenuineIntel", 6, 173 | 174) => {
-            events.extend(INTEL_FLOPS);
-            events.extend(INTEL_SLOTS);
-            events.push(raw("l1d-replacement", 0x0151));
-            events.push(raw("l2-lines-in", 0x1f25));
-            events.push(raw("l2-lines-out-dirty", 0x0226));
-            events.extend(dram(0xcf05, 0xf005));
-            events.push(event(
-                "dram-read-lines-1",
-                "dram",
-                Code::Uncore("uncore_imc", 0xcf06),
-            ));
-            events.push(event(
-                "dram-write-lines-1",
-                "dram",
-                Code::Uncore("uncore_imc", 0xf006),
-            ));
+            if matches!(cpu.model, 173 | 174) {
+                let half = |name, code| event(name, "dram", Code::Uncore("uncore_imc", code));
+                events.push(half("dram-read-lines-1", 0xcf06));
+                events.push(half("dram-write-lines-1", 0xf006));
+            }
         }
         // Zen 2 and 3: all operations, no precision split.
         ("AuthenticAMD", 0x17, 0x30..) | ("AuthenticAMD", 0x19, 0x00..=0x0f | 0x20..=0x5f) => {

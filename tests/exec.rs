@@ -1,0 +1,86 @@
+//! `convroof exec` on arrays, from outside.
+
+mod command;
+
+use command::{convroof, folder};
+use predicates::prelude::*;
+use std::path::Path;
+
+/// Writes an array of f32 as NumPy does.
+fn npy(path: &Path, shape: &[u64], values: &[f32]) {
+    use npyz::WriterBuilder;
+    let file = std::fs::File::create(path).expect("created");
+    let mut writer = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(shape)
+        .writer(file)
+        .begin_nd()
+        .expect("begun");
+    writer.extend(values.iter().copied()).expect("written");
+    writer.finish().expect("finished");
+}
+
+#[test]
+fn exec_computes_on_arrays() {
+    let dir = folder();
+    let path = |name: &str| dir.path().join(name);
+    npy(&path("x.npy"), &[1, 1, 3, 3], &[1.0; 9]);
+    npy(
+        &path("w.npy"),
+        &[2, 1, 3, 3],
+        &[[1.0f32; 9], [-1.0; 9]].concat(),
+    );
+    npy(&path("b.npy"), &[2], &[0.5, -0.5]);
+    let exec = |weights: &str| {
+        let mut command = convroof();
+        command.args([
+            "exec",
+            "--variant",
+            "direct/scalar/st",
+            "--problem",
+            "mb1ic1ih3oc2oh3kh3ph1",
+        ]);
+        command
+            .arg("--src")
+            .arg(path("x.npy"))
+            .arg("--weights")
+            .arg(path(weights));
+        command
+            .arg("--bias")
+            .arg(path("b.npy"))
+            .arg("--dst")
+            .arg(path("y.npy"));
+        command
+    };
+    exec("w.npy").assert().success();
+    let bytes = std::fs::read(path("y.npy")).expect("written");
+    let array = npyz::NpyFile::new(&bytes[..]).expect("an array");
+    assert_eq!(array.shape(), [1, 2, 3, 3]);
+    let values: Vec<f32> = array.into_vec().expect("f32");
+    let sums = [4.0, 6.0, 4.0, 6.0, 9.0, 6.0, 4.0, 6.0, 4.0];
+    let expected: Vec<f32> = sums
+        .iter()
+        .map(|s| s + 0.5)
+        .chain(sums.iter().map(|s| -s - 0.5))
+        .collect();
+    assert_eq!(values, expected);
+
+    // Wrong arrays are named, and nothing is written.
+    std::fs::remove_file(path("y.npy")).expect("removed");
+    npy(&path("short.npy"), &[2, 1, 3, 2], &[1.0; 12]);
+    std::fs::write(path("text.npy"), "hello").expect("written");
+    for (weights, part) in [
+        (
+            "short.npy",
+            "has the shape 2 x 1 x 3 x 2, the problem wants 2 x 1 x 3 x 3",
+        ),
+        ("text.npy", "not a .npy file"),
+        ("missing.npy", "can't read --weights"),
+    ] {
+        exec(weights)
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains(part));
+        assert!(!path("y.npy").exists());
+    }
+}

@@ -1,0 +1,245 @@
+//! Records from outside: reported, compared, counted, tracked.
+
+mod command;
+
+use command::{bench, convroof, folder, json_lines, walk};
+use predicates::prelude::*;
+use serde_json::Value;
+
+#[test]
+fn bench_report_and_compare_go_together() {
+    let dir = folder();
+    let (a, b) = (dir.path().join("a.json"), dir.path().join("b.json"));
+    let out = bench(&a).arg("--json").assert().success();
+    let rows = json_lines(&out.get_output().stdout);
+    assert!(!rows.is_empty());
+    for row in &rows {
+        assert_eq!(row["verified"], true);
+        assert_eq!(row["network"], "custom");
+        assert!(row["median_ns"].as_f64().expect("a time") > 0.0);
+        assert!(row["gflops_nominal"].as_f64().expect("a rate") > 0.0);
+    }
+    bench(&b).assert().success();
+
+    // What a bench writes fits the committed schema.
+    let schema: Value =
+        serde_json::from_str(include_str!("../results/schema/run-v1.json")).expect("JSON");
+    let record: Value =
+        serde_json::from_str(&std::fs::read_to_string(&a).expect("read")).expect("JSON");
+    let errors: Vec<String> = jsonschema::validator_for(&schema)
+        .expect("a schema")
+        .iter_errors(&record)
+        .map(|e| format!("{e} at {}", e.instance_path()))
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(record["complete"], true);
+
+    let html = dir.path().join("report.html");
+    convroof()
+        .arg("report")
+        .arg(&a)
+        .arg("--html")
+        .arg(&html)
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("bound by"));
+    assert!(
+        std::fs::read_to_string(&html)
+            .expect("read")
+            .contains("</html>")
+    );
+    convroof()
+        .arg("report")
+        .arg(&a)
+        .arg("--html")
+        .arg(&html)
+        .arg("--markdown")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("| layer |"));
+    let svg = dir.path().join("roofline.svg");
+    convroof()
+        .arg("report")
+        .arg(&a)
+        .args(["--network", "custom", "--threads", "1", "--svg"])
+        .arg(&svg)
+        .assert()
+        .success();
+    assert!(
+        std::fs::read_to_string(&svg)
+            .expect("read")
+            .starts_with("<svg")
+    );
+
+    // A record against itself: nothing is slower.
+    convroof()
+        .arg("compare")
+        .args([&a, &a])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("geometric mean"));
+    // Against one that took half as long: exit code 1, and the variant is named.
+    let mut fast = record;
+    for m in fast["measurements"].as_array_mut().expect("a list") {
+        for t in m["samples_ns"].as_array_mut().expect("a list") {
+            *t = Value::from(t.as_f64().expect("a time") / 2.0);
+        }
+    }
+    std::fs::write(&b, fast.to_string()).expect("written");
+    convroof()
+        .arg("compare")
+        .args([&b, &a])
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("are slower"));
+    // Another machine's is refused.
+    fast["fingerprint"]["id"] = "elsewhere".into();
+    std::fs::write(&b, fast.to_string()).expect("written");
+    convroof()
+        .arg("compare")
+        .args([&a, &b])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("--force"));
+}
+
+#[test]
+fn a_comparison_says_what_only_one_record_has() {
+    let dir = folder();
+    let (a, b) = (dir.path().join("a.json"), dir.path().join("b.json"));
+    bench(&a).assert().success();
+    let text = std::fs::read_to_string(&a).expect("read");
+    std::fs::write(&b, text.replace("winograd-f2x3/", "winograd-f4x3/")).expect("written");
+    let compared = convroof()
+        .arg("compare")
+        .args([&a, &b])
+        .args(["--json", "--threshold", "900"])
+        .assert()
+        .success();
+    let lines = json_lines(&compared.get_output().stdout);
+    let only = |side: &str, variant: &str| {
+        let found = lines.iter().filter(|l| l["only_in"] == side);
+        found.clone().count() > 0
+            && found
+                .clone()
+                .all(|l| l["what"].as_str().expect("text").contains(variant))
+    };
+    assert!(
+        only("A", "winograd-f2x3/") && only("B", "winograd-f4x3/"),
+        "{lines:?}"
+    );
+    assert!(lines.iter().any(|l| l["ratio"].is_number()));
+}
+
+#[test]
+fn counts_are_compared_exactly() {
+    let dir = folder();
+    let counts = |how: &str| {
+        let mut command = convroof();
+        command
+            .args(["counts", "--problem", "mb1ic16ih8oc16oh8kh3ph1", how])
+            .arg(dir.path());
+        command
+    };
+    counts("--check")
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains(
+            "write it with convroof counts --write",
+        ));
+    counts("--write").assert().success();
+    counts("--check")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("0 changed"));
+    // One byte more, a row less: both are named, and the exit code is 1.
+    let file = dir.path().join("model.tsv");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let row = text
+        .lines()
+        .find(|l| l.contains("direct/scalar/st"))
+        .expect("a row");
+    let (rest, last) = row.rsplit_once('\t').expect("numbers");
+    let more = format!("{rest}\t{}", last.parse::<u64>().expect("a number") + 1);
+    let gone = text
+        .lines()
+        .find(|l| l.contains("im2col/scalar/st"))
+        .expect("a row");
+    std::fs::write(
+        &file,
+        text.replace(row, &more).replace(&format!("{gone}\n"), ""),
+    )
+    .expect("written");
+    counts("--check")
+        .assert()
+        .code(1)
+        .stdout(
+            predicate::str::contains("direct/scalar/st, threads 1: workspace_bytes")
+                .and(predicate::str::contains("im2col/scalar/st, threads 1: new")),
+        )
+        .stderr(predicate::str::contains("2 rows differ"));
+    std::fs::write(&file, "# x\n?\n").expect("written");
+    counts("--check")
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("line 2"));
+}
+
+#[test]
+fn runs_are_tracked_and_damage_is_kept() {
+    let dir = folder();
+    let (record, history) = (dir.path().join("a.json"), dir.path().join("history"));
+    bench(&record).assert().success();
+    let text = std::fs::read_to_string(&record).expect("read");
+    let mut run: Value = serde_json::from_str(&text).expect("JSON");
+    let track = || {
+        let mut command = convroof();
+        command
+            .arg("track")
+            .arg(&record)
+            .arg("--history")
+            .arg(&history);
+        command
+    };
+    // Runs of one kernel, 20 % slower from the eleventh on.
+    for i in 0..20 {
+        run["started"] = format!("2026-01-{:02}T00:00:00Z", i + 1).into();
+        let mut slow = run.clone();
+        for m in slow["measurements"].as_array_mut().expect("a list") {
+            for t in m["samples_ns"].as_array_mut().expect("a list") {
+                let wobble = 1.0 + 0.004 * f64::from(i * 7 % 5);
+                let step = if i < 10 { 1.0 } else { 1.2 };
+                *t = Value::from(t.as_f64().expect("a time") * wobble * step);
+            }
+        }
+        std::fs::write(&record, slow.to_string()).expect("written");
+        track().assert().success();
+    }
+    let out = track()
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("with run 11, 2026-01-11"))
+        .stderr(predicate::str::contains("is in the history already"));
+    assert!(String::from_utf8_lossy(&out.get_output().stdout).contains("20 runs"));
+    let files = walk(&history);
+    let lines = files
+        .iter()
+        .find(|f| f.extension().is_some_and(|e| e == "jsonl"));
+    let lines = lines.expect("a history");
+    let html = std::fs::read_to_string(lines.with_extension("html")).expect("a page");
+    assert!(html.contains("class=\"up\"") && html.contains("</html>"));
+    // A line cut short: reported, passed over, kept.
+    let mut text = std::fs::read_to_string(lines).expect("read");
+    text.truncate(text.len() - 20);
+    std::fs::write(lines, &text).expect("written");
+    run["started"] = "2026-02-01T00:00:00Z".into();
+    std::fs::write(&record, run.to_string()).expect("written");
+    track().assert().success().stderr(predicate::str::contains(
+        "line 20: it is truncated or damaged; it is kept",
+    ));
+    assert!(
+        std::fs::read_to_string(lines)
+            .expect("read")
+            .starts_with(&text)
+    );
+}
