@@ -189,6 +189,22 @@ pub struct PlanSpec {
 }
 
 impl PlanSpec {
+    /// From a layout to the same, with nothing packed and no scratch.
+    pub fn new(problem: &Problem, layout: Layout, cx: &PlanCx<'_>, flops_executed: u64) -> Self {
+        PlanSpec {
+            problem: *problem,
+            layouts: Layouts {
+                src: layout,
+                dst: layout,
+            },
+            packed_lines: 0,
+            workspace_lines_per_worker: 0,
+            threads: cx.threads,
+            granularity: Granularity::default(),
+            cost: Cost::new(problem, flops_executed),
+        }
+    }
+
     /// Cache lines of scratch for all workers.
     pub fn workspace_lines(&self) -> usize {
         self.workspace_lines_per_worker * self.threads
@@ -344,12 +360,14 @@ pub trait Plan: Send + Sync {
         Vec::new()
     }
 
-    /// Packs the weights and the bias in the order that `run` reads them. Nothing to do for a
-    /// pooling.
+    /// Packs the weights and the bias in the order that `run` reads them; nothing, where there are
+    /// none.
     ///
     /// # Panics
     /// If the parameters or `packed` don't fit the spec.
-    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor);
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor) {
+        let _ = (params, packed, exec);
+    }
 
     /// Computes the destination from the source. Allocates nothing, starts no thread.
     ///

@@ -8,7 +8,7 @@
 //! A NaN anywhere in an image's maps makes its scores' sum, and so all of its outputs, NaN.
 
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::attention::{SCORE_FLOPS, Scores, Shares, WeightedSum};
@@ -17,8 +17,8 @@ use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::BlockedPixels;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec,
-    RunArgs, Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only, no_epilogue,
 };
 use crate::problem::{AttentionShape, ConvShape, ConvSpec, Op, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s, as_f32s_mut};
@@ -76,21 +76,15 @@ impl Algorithm for Attention {
             + 2 * c.next_multiple_of(CHANNEL_BLOCK) as u64;
         Ok(Box::new(AttentionPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
                 packed_lines: panels.lines() + units / CACHE_LINE,
                 workspace_lines_per_worker: own + score_lines.div_ceil(cx.threads),
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     c_out: CHANNEL_BLOCK * tile.blocks,
                     pixels: tile.pixels,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, (n * positions) as u64 * flops),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, (n * positions) as u64 * flops)
             },
             attention,
             hidden,

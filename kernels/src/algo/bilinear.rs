@@ -16,8 +16,8 @@ use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
+    no_epilogue,
 };
 use crate::problem::{BilinearShape, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -98,19 +98,12 @@ impl Algorithm for Bilinear {
         };
         let mut plan = BilinearPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
                 workspace_lines_per_worker: regions.lines().div_ceil(cx.threads),
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK * tile.blocks,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, 0),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, 0)
             },
             bilinear,
             regions,
@@ -181,8 +174,6 @@ impl Plan for BilinearPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

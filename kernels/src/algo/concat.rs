@@ -5,16 +5,16 @@
 //! within a block, the channels behind it move to other lanes, one by one.
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::cost::Accuracy;
+use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::concat::Gather;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
+    no_epilogue,
 };
 use crate::problem::{ConcatShape, Op, Problem};
-use crate::tensor::{CacheLine, Layout};
+use crate::tensor::Layout;
 
 /// Concatenation.
 #[derive(Debug)]
@@ -47,19 +47,11 @@ impl Algorithm for Concat {
         let executed = (rows * pixels * CHANNEL_BLOCK) as u64;
         Ok(Box::new(ConcatPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
-                workspace_lines_per_worker: 0,
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, executed),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, executed)
             },
             // A task is some pixels of a channel block.
             grid: Grid {
@@ -86,8 +78,6 @@ impl Plan for ConcatPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

@@ -1,12 +1,11 @@
 //! Direct convolution on plain NCHW, scalar: the loops of the definition, ordered so that the inner
 //! one runs along a row. Here to be read, and as the base that speed-ups are stated against.
 
-use crate::cost::{Accuracy, Cost};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::Isa;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_conv,
+    Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -36,16 +35,8 @@ impl Algorithm for DirectNchw {
         let conv = *f32_conv(problem)?;
         let weights = conv.c_out * conv.reduction_len();
         let spec = PlanSpec {
-            problem: *problem,
-            layouts: Layouts {
-                src: Layout::Nchw,
-                dst: Layout::Nchw,
-            },
             packed_lines: CacheLine::for_f32s(conv.c_out + weights),
-            workspace_lines_per_worker: 0,
-            threads: cx.threads,
-            granularity: Granularity::default(),
-            cost: Cost::new(problem, executed(&conv)),
+            ..PlanSpec::new(problem, Layout::Nchw, cx, executed(&conv))
         };
         Ok(Box::new(DirectNchwPlan { spec, conv }))
     }

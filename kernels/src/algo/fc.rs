@@ -6,7 +6,7 @@
 //! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
 
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
@@ -15,8 +15,8 @@ use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::StreamedPixels;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec,
-    RunArgs, Unsupported, f32_conv,
+    Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_conv,
 };
 use crate::problem::{ConvShape, ConvSpec, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s, as_f32s_mut};
@@ -72,21 +72,20 @@ impl Algorithm for Fc {
             0
         };
         let spec = PlanSpec {
-            problem: *problem,
-            layouts: Layouts {
-                src: Layout::NCHW16C,
-                dst: Layout::NCHW16C,
-            },
             packed_lines: panels.lines(),
             workspace_lines_per_worker: lines,
-            threads: cx.threads,
             granularity: Granularity {
                 c_in: CHANNEL_BLOCK,
                 c_out: CHANNEL_BLOCK * tile.blocks,
                 pixels: tile.pixels,
                 ..Granularity::default()
             },
-            cost: Cost::new(problem, conv.n as u64 * panels.flops_per_tap()),
+            ..PlanSpec::new(
+                problem,
+                Layout::NCHW16C,
+                cx,
+                conv.n as u64 * panels.flops_per_tap(),
+            )
         };
         Ok(Box::new(FcPlan {
             spec,

@@ -14,15 +14,14 @@
 
 use super::gemm_1x1::conv_1x1;
 use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -84,20 +83,14 @@ impl Algorithm for Gemm1x1Nchw {
         let computed = pixels.next_multiple_of(CHANNEL_BLOCK) * conv.n;
         let executed = 2 * (computed * conv.c_in * conv.c_out) as u64;
         let spec = PlanSpec {
-            problem: *problem,
-            layouts: Layouts {
-                src: Layout::Nchw,
-                dst: Layout::Nchw,
-            },
             packed_lines: CacheLine::for_f32s(conv.c_out) + conv.c_out * step / CacheLine::F32S,
             workspace_lines_per_worker: panels * (conv.c_in + 1) * lanes / CacheLine::F32S,
-            threads: cx.threads,
             granularity: Granularity {
                 c_out: tile.pixels,
                 pixels: lanes,
                 ..Granularity::default()
             },
-            cost: Cost::new(problem, executed),
+            ..PlanSpec::new(problem, Layout::Nchw, cx, executed)
         };
         Ok(Box::new(Gemm1x1NchwPlan {
             spec,

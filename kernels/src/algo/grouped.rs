@@ -10,7 +10,7 @@ use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::micro::pool::Window;
-use crate::plan::{Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::plan::{Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
@@ -53,21 +53,13 @@ impl GroupedPlan {
         let rows = cx.tuning.mc.unwrap_or(conv.h_out().div_ceil(parts));
         let mut plan = GroupedPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
-                workspace_lines_per_worker: 0,
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     c_out: CHANNEL_BLOCK,
                     w_out: TILE_PIXELS,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, 0),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, 0)
             },
             conv: *conv,
             vertical,

@@ -5,13 +5,13 @@
 //! whose windows it is in NaN, and no others.
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::cost::Accuracy;
+use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::lrn::{Lrn as Pixels, scratch_len};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
+    no_epilogue,
 };
 use crate::problem::{LrnShape, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -58,29 +58,15 @@ impl Algorithm for Lrn {
         let executed = (flops * n * blocks * CHANNEL_BLOCK * pixels) as u64;
         Ok(Box::new(LrnPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
                 workspace_lines_per_worker: CacheLine::for_f32s(scratch_len(blocks, lrn.half())),
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     pixels: 4,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, executed),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, executed)
             },
-            // A task is some pixels of an image, in all of its channel blocks.
-            grid: Grid {
-                rows: n * blocks,
-                cols: pixels * CHANNEL_BLOCK,
-                block_rows: blocks,
-                block_cols: task * CHANNEL_BLOCK,
-                band: blocks,
-            },
+            grid: Grid::of_pixels(n, blocks, pixels, task),
             lrn,
             quarters: quarters as u32,
             isa: cx.isa,
@@ -100,8 +86,6 @@ impl Plan for LrnPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

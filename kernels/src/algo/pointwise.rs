@@ -12,8 +12,8 @@ use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::pointwise::Pointwise as Rows;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
+    f32_only,
 };
 use crate::problem::{BATCH_NORM_EPSILON, Epilogue, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -128,20 +128,18 @@ impl Algorithm for Pointwise {
         };
         let flops = Cost::new(problem, 0).flops_nominal / c as u64;
         let spec = PlanSpec {
-            problem: *problem,
-            layouts: Layouts {
-                src: Layout::NCHW16C,
-                dst: Layout::NCHW16C,
-            },
             packed_lines: 2 * blocks,
-            workspace_lines_per_worker: 0,
-            threads: cx.threads,
             granularity: Granularity {
                 c_in: CHANNEL_BLOCK,
                 pixels: 4,
                 ..Granularity::default()
             },
-            cost: Cost::new(problem, flops * c.next_multiple_of(CHANNEL_BLOCK) as u64),
+            ..PlanSpec::new(
+                problem,
+                Layout::NCHW16C,
+                cx,
+                flops * c.next_multiple_of(CHANNEL_BLOCK) as u64,
+            )
         };
         Ok(Box::new(PointwisePlan {
             spec,

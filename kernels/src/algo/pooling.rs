@@ -8,16 +8,15 @@
 //! ([`crate::micro::pool_nchw`]).
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::cost::Accuracy;
+use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::{Axis, ChannelMeans, MapMeans, PoolPixels, Window};
 use crate::micro::pool_nchw::{PlainMeans, PoolMaps, column_scales, scratch_len};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_pool,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_pool,
 };
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -285,14 +284,7 @@ fn spec(
     cx: &PlanCx<'_>,
 ) -> PlanSpec {
     PlanSpec {
-        problem: *problem,
-        layouts: Layouts {
-            src: layout,
-            dst: layout,
-        },
-        packed_lines: 0,
         workspace_lines_per_worker,
-        threads: cx.threads,
         granularity: match layout {
             Layout::Nchw => Granularity {
                 c_in: 3,
@@ -305,7 +297,7 @@ fn spec(
                 ..Granularity::default()
             },
         },
-        cost: Cost::new(problem, executed as u64),
+        ..PlanSpec::new(problem, layout, cx, executed as u64)
     }
 }
 
@@ -412,8 +404,6 @@ impl Plan for PoolPlan {
         &self.spec
     }
 
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
-
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);
         let (vertical, horizontal) = (&self.vertical, &self.horizontal);
@@ -514,8 +504,6 @@ impl Plan for GlobalPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

@@ -4,16 +4,16 @@
 //! all there is to do. Threads share out pixels; the sum of one pixel is never split.
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::cost::Accuracy;
+use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::softmax::{FLOPS, Softmax as Pixels};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
+    no_epilogue,
 };
 use crate::problem::{Op, Problem};
-use crate::tensor::{CacheLine, Layout};
+use crate::tensor::Layout;
 
 /// Softmax.
 #[derive(Debug)]
@@ -45,31 +45,18 @@ impl Algorithm for Softmax {
         };
         Ok(Box::new(SoftmaxPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
-                workspace_lines_per_worker: 0,
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     ..Granularity::default()
                 },
-                cost: Cost::new(
+                ..PlanSpec::new(
                     problem,
+                    Layout::NCHW16C,
+                    cx,
                     FLOPS * (n * blocks * CHANNEL_BLOCK * pixels) as u64,
-                ),
+                )
             },
-            // A task is some pixels of an image, in all of its channel blocks.
-            grid: Grid {
-                rows: n * blocks,
-                cols: pixels * CHANNEL_BLOCK,
-                block_rows: blocks,
-                block_cols: task * CHANNEL_BLOCK,
-                band: blocks,
-            },
+            grid: Grid::of_pixels(n, blocks, pixels, task),
             channels: c,
             isa: cx.isa,
         }))
@@ -87,8 +74,6 @@ impl Plan for SoftmaxPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

@@ -4,16 +4,16 @@
 //! don't stay in a cache between the passes.
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::{Accuracy, Cost};
-use crate::exec::{Executor, Grid, par_rows};
+use crate::cost::Accuracy;
+use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::statistics::{Method, Moments};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
+    no_epilogue,
 };
 use crate::problem::{Op, Problem};
-use crate::tensor::{CacheLine, Layout};
+use crate::tensor::Layout;
 
 /// In two passes.
 #[derive(Debug)]
@@ -70,20 +70,12 @@ fn plan(problem: &Problem, method: Method, cx: &PlanCx<'_>) -> Result<Box<dyn Pl
     let elements = n * c.next_multiple_of(CHANNEL_BLOCK) * h * w;
     Ok(Box::new(StatisticsPlan {
         spec: PlanSpec {
-            problem: *problem,
-            layouts: Layouts {
-                src: Layout::NCHW16C,
-                dst: Layout::NCHW16C,
-            },
-            packed_lines: 0,
-            workspace_lines_per_worker: 0,
-            threads: cx.threads,
             granularity: Granularity {
                 c_in: CHANNEL_BLOCK,
                 pixels: 4,
                 ..Granularity::default()
             },
-            cost: Cost::new(problem, flops * elements as u64),
+            ..PlanSpec::new(problem, Layout::NCHW16C, cx, flops * elements as u64)
         },
         method,
         isa: cx.isa,
@@ -100,8 +92,6 @@ impl Plan for StatisticsPlan {
     fn spec(&self) -> &PlanSpec {
         &self.spec
     }
-
-    fn prepare(&self, _: Params<'_>, _: &mut [CacheLine], _: &dyn Executor) {}
 
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);

@@ -34,7 +34,7 @@
 
 use crate::arch::KernelSimd;
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::cook_toom::{self, Scheme};
@@ -44,8 +44,8 @@ use crate::micro::pixels::StreamedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_conv,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
+    f32_conv,
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -156,14 +156,6 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
 
         let mut plan = WinogradPlan {
             spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: 0,
-                workspace_lines_per_worker: 0,
-                threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     c_out: CHANNEL_BLOCK * tile.blocks,
@@ -171,7 +163,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                     w_out: M,
                     pixels: M,
                 },
-                cost: Cost::new(problem, flops.iter().sum()),
+                ..PlanSpec::new(problem, Layout::NCHW16C, cx, flops.iter().sum())
             },
             conv,
             isa: cx.isa,

@@ -12,6 +12,7 @@ mod team;
 
 pub use team::{Team, with_team};
 
+use crate::blocking::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -152,6 +153,20 @@ pub struct Grid {
     /// No block crosses a multiple of this many rows: so that a block stays within one image of a
     /// batch. `rows` where it doesn't matter.
     pub band: usize,
+}
+
+impl Grid {
+    /// For `images` maps of `blocks` x `pixels` x 16 channels (NCHW16c): a task is some pixels of an image, in all of
+    /// its blocks.
+    pub fn of_pixels(images: usize, blocks: usize, pixels: usize, task: usize) -> Self {
+        Grid {
+            rows: images * blocks,
+            cols: pixels * CHANNEL_BLOCK,
+            block_rows: blocks,
+            block_cols: task * CHANNEL_BLOCK,
+            band: blocks,
+        }
+    }
 }
 
 /// Where a task's block lies in the matrix.
