@@ -24,14 +24,7 @@ impl SimdTask for Scores<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of 16 floats.
-        match S::F32_LANES {
-            16 => self.scores::<S, 1>(simd),
-            8 => self.scores::<S, 2>(simd),
-            4 => self.scores::<S, 4>(simd),
-            1 => self.scores::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.scores::<S, V>(simd));
     }
 }
 
@@ -67,14 +60,7 @@ impl SimdTask for Shares<'_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of 16 floats.
-        match S::F32_LANES {
-            16 => self.shares::<S, 1>(simd),
-            8 => self.shares::<S, 2>(simd),
-            4 => self.shares::<S, 4>(simd),
-            1 => self.shares::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.shares::<S, V>(simd));
     }
 }
 
@@ -127,14 +113,7 @@ impl SimdTask for WeightedSum<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of a pixel.
-        match S::F32_LANES {
-            16 => self.sum::<S, 1>(simd),
-            8 => self.sum::<S, 2>(simd),
-            4 => self.sum::<S, 4>(simd),
-            1 => self.sum::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.sum::<S, V>(simd));
     }
 }
 

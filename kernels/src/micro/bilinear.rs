@@ -45,14 +45,7 @@ impl SimdTask for Panel<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of a pixel.
-        match S::F32_LANES {
-            16 => self.panel::<S, 1>(simd),
-            8 => self.panel::<S, 2>(simd),
-            4 => self.panel::<S, 4>(simd),
-            1 => self.panel::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.panel::<S, V>(simd));
     }
 }
 
@@ -113,14 +106,7 @@ impl SimdTask for SumOfSquares<'_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
-        // Vectors of 16 floats.
-        match S::F32_LANES {
-            16 => self.sum::<S, 1>(simd),
-            8 => self.sum::<S, 2>(simd),
-            4 => self.sum::<S, 4>(simd),
-            1 => self.sum::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.sum::<S, V>(simd))
     }
 }
 

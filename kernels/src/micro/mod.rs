@@ -21,6 +21,23 @@
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
+/// A call with the number of vectors, `$v`, that 16 channels take: a block of NCHW16c.
+macro_rules! in_blocks {
+    ($s:ident, $v:ident => $call:expr) => {
+        match $s::F32_LANES {
+            16 => in_blocks!(@ 1, $v, $call),
+            8 => in_blocks!(@ 2, $v, $call),
+            4 => in_blocks!(@ 4, $v, $call),
+            1 => in_blocks!(@ 16, $v, $call),
+            lanes => panic!("{lanes} lanes"),
+        }
+    };
+    (@ $count:literal, $v:ident, $call:expr) => {{
+        const $v: usize = $count;
+        $call
+    }};
+}
+
 pub mod attention;
 pub mod bilinear;
 mod channels;

@@ -37,14 +37,7 @@ impl SimdTask for Pointwise<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of a pixel.
-        match S::F32_LANES {
-            16 => self.rows::<S, 1>(simd),
-            8 => self.rows::<S, 2>(simd),
-            4 => self.rows::<S, 4>(simd),
-            1 => self.rows::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.rows::<S, V>(simd));
     }
 }
 

@@ -26,14 +26,7 @@ impl SimdTask for Softmax<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of a pixel.
-        match S::F32_LANES {
-            16 => self.pixels::<S, 1>(simd),
-            8 => self.pixels::<S, 2>(simd),
-            4 => self.pixels::<S, 4>(simd),
-            1 => self.pixels::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.pixels::<S, V>(simd));
     }
 }
 

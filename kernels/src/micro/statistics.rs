@@ -41,14 +41,7 @@ impl SimdTask for Moments<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // Vectors of a pixel.
-        match S::F32_LANES {
-            16 => self.moments::<S, 1>(simd),
-            8 => self.moments::<S, 2>(simd),
-            4 => self.moments::<S, 4>(simd),
-            1 => self.moments::<S, 16>(simd),
-            lanes => panic!("{lanes} lanes"),
-        }
+        in_blocks!(S, V => self.moments::<S, V>(simd));
     }
 }
 
