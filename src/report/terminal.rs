@@ -55,7 +55,6 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
         out += &predicted(&best);
         out += &disputes(&best);
         out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
-        out += &phases(best.iter().copied(), colour);
         if best.iter().any(|r| r.few_samples()) {
             out += &format!("* fewer than {} samples\n", Row::FEW);
         }
@@ -191,7 +190,7 @@ fn errors(rows: &[Row]) -> String {
 }
 
 /// Where the time of algorithms with several phases goes, and what bounds each.
-fn phases<'a>(rows: impl IntoIterator<Item = &'a Row>, colour: bool) -> String {
+fn phases(rows: &[Row], colour: bool) -> String {
     let mut table = table(&[
         "layer",
         "variant",
