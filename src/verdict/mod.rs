@@ -63,7 +63,12 @@ pub fn conclude(witnesses: Vec<Witness>) -> Finding {
                     .filter(|w| against(w))
                     .map(|w| {
                         let vote = w.vote.map_or("undecided", Verdict::label);
-                        format!("the {} says {vote}: {}", w.witness, w.says)
+                        let say = if w.witness.ends_with('s') {
+                            "say"
+                        } else {
+                            "says"
+                        };
+                        format!("the {} {say} {vote}: {}", w.witness, w.says)
                     })
                     .collect();
                 reason += &format!("; but {}", others.join("; "));
