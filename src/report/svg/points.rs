@@ -201,13 +201,14 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
     }
 }
 
-/// The phases of a point's run, small, with a line from it to each: where they compute nothing they have no place.
+/// The phases of a point's run, small, with a faint line from it to each: where they compute nothing they have no
+/// place.
 fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
     for phase in p.row.phases.iter().filter(|f| f.drawn()) {
         let (px, py) = (x.at(phase.intensity), y.at(phase.gflops));
         let _ = write!(
             svg,
-            "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"2.5\"/></g>",
+            "<g class=\"point phase {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3.2\"/></g>",
             Family::of(p.row.algorithm()).class,
             escape(&p.row.layer),
             phase_details(p.row, phase),
