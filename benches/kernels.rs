@@ -245,7 +245,7 @@ fn new_run(topology: &Topology, threads: &[usize]) -> Run {
         fingerprint: fingerprint::fingerprint(topology),
         calibration: Calibration::default(),
         conditions: Conditions {
-            command: std::env::args().collect(),
+            command: fingerprint::command_line(),
             threads: threads.to_vec(),
             batch: 1,
             cache: "warm".into(),

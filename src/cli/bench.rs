@@ -264,7 +264,7 @@ fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
         fingerprint: fingerprint::fingerprint(topology),
         calibration: Calibration::default(),
         conditions: Conditions {
-            command: std::env::args().collect(),
+            command: fingerprint::command_line(),
             threads: job.threads.clone(),
             batch: job.batch,
             cache: select::names(&job.states),

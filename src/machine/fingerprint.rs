@@ -4,6 +4,7 @@ use super::Topology;
 use crate::record::{Fingerprint, Tool};
 use convroof_kernels::Isa;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::process::Command;
 
 /// Of the machine that this runs on.
@@ -138,6 +139,17 @@ fn memory_total(meminfo: &str) -> Option<u64> {
 /// Whether a product that is denormal comes out as zero in this process.
 fn flushes_to_zero() -> bool {
     std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5) == 0.0
+}
+
+/// How this program was called. Of its path the name: where it lies is nobody's business.
+pub fn command_line() -> Vec<String> {
+    let mut line: Vec<String> = std::env::args().collect();
+    if let Some(program) = line.first_mut()
+        && let Some(name) = Path::new(&*program).file_name()
+    {
+        *program = name.to_string_lossy().into_owned();
+    }
+    line
 }
 
 /// The program, as built and as it lies in its repository, if it does.
