@@ -265,17 +265,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         percent: 100.0 * s,
         layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
-    let predicted = predictions(best.iter().copied()).map(|p| {
-        let worst: Vec<String> = p
-            .worst
-            .iter()
-            .map(|(row, ratio)| format!("{} {ratio:.2}", row.layer))
-            .collect();
-        format!(
-            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average; measured over predicted of the worst: {}.",
-            p.near, p.layers, p.factor, worst.join(", ")
-        )
-    });
+    let predicted = predictions(best.iter().copied()).map(|p| p.sentence());
     Some(Section {
         predicted,
         phased: rows.iter().any(|r| !r.phases.is_empty()),

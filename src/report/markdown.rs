@@ -1,7 +1,7 @@
 //! Markdown, for the summary of a CI job.
 
 use super::versus::{Duel, duels, means};
-use super::why::cold_rows;
+use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
 use crate::record::Run;
 use crate::roofline::time;
@@ -29,7 +29,8 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
         out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
         out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
         let cold = cold_rows(rows, &total.network, total.threads);
-        for row in best_rows(rows, &total.network, total.threads) {
+        let best = best_rows(rows, &total.network, total.threads);
+        for row in &best {
             let few = if row.few_samples() {
                 " (few samples)"
             } else {
@@ -55,6 +56,9 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
                 100.0 * row.confidence,
                 weights_cold
             );
+        }
+        if let Some(predictions) = predictions(best) {
+            let _ = write!(out, "\n{}\n", predictions.sentence());
         }
     }
     for total in totals(run, rows) {

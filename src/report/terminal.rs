@@ -310,17 +310,12 @@ fn predicted(rows: &[&Row]) -> String {
     let Some(p) = predictions(rows.iter().copied()) else {
         return String::new();
     };
-    let worst: Vec<String> = p
-        .worst
-        .iter()
-        .map(|(row, ratio)| format!("{} {ratio:.2}", row.layer))
-        .collect();
     format!(
         "model: {} of {} layers within a fifth, a factor of {:.2} on average; measured over predicted of the worst: {}\n",
         p.near,
         p.layers,
         p.factor,
-        worst.join(", ")
+        p.worst_of_all()
     )
 }
 

@@ -46,6 +46,26 @@ pub struct Predictions<'a> {
     pub worst: Vec<(&'a Row, f64)>,
 }
 
+impl Predictions<'_> {
+    /// For people.
+    pub fn sentence(&self) -> String {
+        format!(
+            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average; measured over predicted of the worst: {}.",
+            self.near,
+            self.layers,
+            self.factor,
+            self.worst_of_all()
+        )
+    }
+
+    /// Their layers and ratios.
+    pub fn worst_of_all(&self) -> String {
+        let worst = self.worst.iter();
+        let worst = worst.map(|(row, ratio)| format!("{} {ratio:.2}", row.layer));
+        worst.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// How many of the worst are shown.
 const WORST: usize = 5;
 

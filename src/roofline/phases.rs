@@ -76,6 +76,20 @@ pub fn place_phases(m: &Measurement, peak: f64, ceilings: Option<&Ceilings>) -> 
     placed.collect()
 }
 
+/// What was seen of each phase, and its name; nothing of a record that lacks their bytes, or a part of them.
+pub(super) fn evidence_of_phases<'m>(
+    m: &'m Measurement,
+    peak: f64,
+    ceilings: &Ceilings,
+) -> Vec<(&'m str, Evidence)> {
+    let known = |p: &PhaseTime| p.bytes_read + p.scratch_read > 0;
+    if !m.phases.iter().all(known) {
+        return Vec::new();
+    }
+    let of = |p: &'m PhaseTime| (p.phase.as_str(), evidence(p, m, peak, ceilings));
+    m.phases.iter().map(of).collect()
+}
+
 /// What was seen of a phase: scratch is near, operands are as far as the layer's working set makes them.
 fn evidence(p: &PhaseTime, m: &Measurement, peak: f64, ceilings: &Ceilings) -> Evidence {
     let [read, written] = [p.bytes_read, p.bytes_written].map(|b| b as f64);

@@ -2,18 +2,21 @@
 //! performance bottlenecks of stencil computations using the execution-cache-memory model*).
 //!
 //! ```text
-//! T = start + max(T_arithmetic, T_loads + T_transfer)
+//! T = start + sum over phases of max(T_arithmetic, T_loads + T_transfer)
 //! ```
 //!
 //! *T_arithmetic* is executed flops at the FMA peak, *T_loads* what the register tiles load from L1: a vector of
 //! each panel and a broadcast of each pixel for a step's FMAs, at the rate at which L1 was read; *T_transfer* what
-//! has to come from farther away, at the bandwidth of where it is. Loads and transfers share the path to the
+//! has to come from farther away, at the bandwidth of where it is. Most kernels have one phase; what others leave each
+//! other is transferred from where their scratch is. Loads and transfers share the path to the
 //! registers and don't overlap, arithmetic overlaps with both. *start* is what a run takes that does nothing: tasks
 //! handed to threads. Rates are measured, counts are modelled: nothing is fitted to the layers that are predicted.
 
+use super::phases::evidence_of_phases;
 use super::{Ceilings, Evidence};
 use crate::record::{Level, Measurement};
 use convroof_kernels::blocking::{CHANNEL_BLOCK, RegisterTile};
+use convroof_kernels::phase::Phase;
 use convroof_kernels::problem::Op;
 use convroof_kernels::{Isa, Problem};
 
@@ -22,26 +25,39 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
     let (algorithm, isa) = m.variant.split_once('/')?;
     let isa: Isa = isa.split('/').next()?.parse().ok()?;
     let problem: Problem = m.problem.parse().ok()?;
-    let arithmetic = evidence.flops / evidence.peak_gflops;
     let l1 = ceilings.roofs.iter().find(|r| r.level == Level::L1)?;
-    let loads = loaded_bytes(algorithm, isa, &problem, evidence) / l1.read;
-    let data = evidence.data_ns(ceilings);
-    let transfer = if data.level == Some(Level::L1) {
-        0.0
-    } else {
-        data.ns
+    let phase_ns = |evidence: &Evidence, tiled: bool| {
+        let arithmetic = evidence.flops / evidence.peak_gflops;
+        let loaded = if tiled {
+            tile_bytes(isa, evidence)
+        } else {
+            // Loops over memory: what is streamed is loaded once.
+            evidence.bytes_read
+        };
+        let data = evidence.data_ns(ceilings);
+        let transfer = if data.level == Some(Level::L1) {
+            0.0
+        } else {
+            data.ns
+        };
+        arithmetic.max(loaded / l1.read + transfer)
     };
-    Some(ceilings.start_ns + arithmetic.max(loads + transfer))
+    let tiled = matches!(problem.op, Op::Conv(_)) && algorithm != "fc" && isa != Isa::Scalar;
+    let phases = evidence_of_phases(m, evidence.peak_gflops, ceilings);
+    let total = if phases.is_empty() {
+        phase_ns(evidence, tiled)
+    } else {
+        let of_phase = |(phase, evidence): &(&str, Evidence)| {
+            phase_ns(evidence, tiled && *phase == Phase::Multiply.name())
+        };
+        phases.iter().map(of_phase).sum()
+    };
+    Some(ceilings.start_ns + total)
 }
 
-/// Bytes that a kernel's inner loops load into registers.
-fn loaded_bytes(algorithm: &str, isa: Isa, problem: &Problem, evidence: &Evidence) -> f64 {
+/// Bytes that register tiles load for some operations.
+fn tile_bytes(isa: Isa, evidence: &Evidence) -> f64 {
     let vector = 4.0 * isa.lanes() as f64;
-    let tiled = matches!(problem.op, Op::Conv(_)) && algorithm != "fc" && isa != Isa::Scalar;
-    if !tiled {
-        // Loops over memory: what is streamed is loaded once.
-        return evidence.bytes_read;
-    }
     // An FMA is two operations a lane; a step of the tile is P V of them for V vectors and P broadcasts.
     let fmas = evidence.flops / (2.0 * isa.lanes() as f64);
     let tile = RegisterTile::of(isa);
