@@ -13,7 +13,9 @@
 //! 3. *tiles*: the P-pixel tiles of the block, all against the same panel.
 //!
 //! A tile does `P * B` FMAs of 16 lanes for each `64 B` bytes of panel, so a panel may stream from L2
-//! (or even L3) without being felt; what must stay near is the block's input, which every panel
+//! without being felt. From L3 it is as much as that gives (27 GB/s of 2 x 14 x 2 x 16 FLOP for each 128
+//! bytes at 190 GFLOP/s): where few tiles share it, each asks for its part of the next panel
+//! ([`crate::micro::gemm::Ahead`]). What must stay near is the block's input, which every panel
 //! reads again: `mc` is chosen so that it takes at most half of L2 (Goto and van de Geijn 2008,
 //! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
 //! split: accumulators stay in registers over all of K, and each output is written once.
@@ -134,6 +136,8 @@ pub struct Blocking {
     pub mc: usize,
     /// Blocks of 16 output channels in a task.
     pub out_blocks: usize,
+    /// Whether inputs, weights and outputs together are more than L2: then they come from further away.
+    pub beyond_l2: bool,
 }
 
 impl Blocking {
@@ -182,7 +186,10 @@ impl Blocking {
             )
         };
         let nc = tuning.nc.map_or(blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
+        let output_bytes = out_blocks * CHANNEL_BLOCK * size_of::<f32>();
+        let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
+            beyond_l2: working_set > caches.l2,
             mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
             out_blocks: nc.next_multiple_of(tile.blocks),
         }
@@ -362,28 +369,26 @@ mod tests {
     #[test]
     fn small_maps_with_many_weights_split_the_channels() {
         let blocking = derive(49, 32, 512 * 4, 512 * 512 * 9 * 4, 2);
-        assert_eq!(
-            blocking,
-            Blocking {
-                mc: 49,
-                out_blocks: 16
-            }
-        );
+        assert_eq!((blocking.mc, blocking.out_blocks), (49, 16));
+        assert!(blocking.beyond_l2, "9 MB of weights");
     }
 
     #[test]
     fn a_panel_is_shared_out_by_pixels() {
         for out_blocks in [1, 2, 6] {
             let blocking = derive(25, out_blocks, 384 * 4, 384 * 16 * out_blocks * 9 * 4, 2);
-            let mc = 13;
-            assert_eq!(
-                blocking,
-                Blocking {
-                    mc,
-                    out_blocks: out_blocks.next_multiple_of(2)
-                }
-            );
+            let panels = out_blocks.next_multiple_of(2);
+            assert_eq!((blocking.mc, blocking.out_blocks), (13, panels));
         }
+    }
+
+    #[test]
+    fn what_fits_in_l2_is_near() {
+        assert!(!derive(196, 4, 64 * 4, 64 * 64 * 4, 1).beyond_l2);
+        assert!(
+            derive(3136, 4, 64 * 4, 64 * 64 * 4, 1).beyond_l2,
+            "800 KB in, 800 KB out"
+        );
     }
 
     #[test]

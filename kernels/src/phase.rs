@@ -53,6 +53,20 @@ pub struct PhaseCost {
     pub scratch_written: u64,
 }
 
+impl PhaseCost {
+    /// A phase that moves nothing yet.
+    pub const fn new(phase: Phase, flops: u64) -> Self {
+        PhaseCost {
+            phase,
+            flops,
+            read: 0,
+            written: 0,
+            scratch_read: 0,
+            scratch_written: 0,
+        }
+    }
+}
+
 /// Adds up the time of each phase, over all workers.
 #[derive(Debug, Default)]
 pub struct PhaseClock([AtomicU64; Phase::ALL.len()]);

@@ -12,7 +12,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::attention::{SCORE_FLOPS, Scores, Shares, WeightedSum};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::BlockedPixels;
@@ -198,6 +198,7 @@ impl AttentionPlan {
                         channels: panel.channels.clone(),
                         panel: &panels[panel.floats.clone()],
                         epilogue: Finish::default(),
+                        ahead: Ahead::Nothing,
                         out: Outputs::blocked(units.part(blocks, all)),
                     });
                 }

@@ -12,7 +12,7 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares, Transposed};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
@@ -308,6 +308,7 @@ impl BilinearPlan {
                     channels: 0..positions,
                     panel,
                     epilogue: Finish::default(),
+                    ahead: Ahead::Nothing,
                     out: Outputs::matrix(out.part(0..channels, lanes)),
                 });
             }

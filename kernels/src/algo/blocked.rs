@@ -5,10 +5,11 @@ use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
 use crate::cost::Cost;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::IsaToken;
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::{Panel, Panels};
 use crate::micro::pixels::Pixels;
+use crate::phase::{Phase, PhaseCost};
 use crate::plan::{Granularity, Layouts, Params, PlanCx, PlanSpec, RunArgs, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
@@ -115,6 +116,38 @@ impl BlockedConv {
         }
     }
 
+    /// What a copy of the input and the product cost, where a task copies its pixels for all of its panels and reads
+    /// them once for each. `read`: floats of an image; `copied`: floats of an output pixel.
+    pub(super) fn copied_phases(
+        &self,
+        spec: &PlanSpec,
+        read: usize,
+        copied: usize,
+    ) -> [PhaseCost; 2] {
+        let (n, pixels) = (self.conv.n, self.pixels());
+        let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let tasks = pixels.div_ceil(self.blocking.mc) * n;
+        let copies = out_blocks.div_ceil(self.blocking.out_blocks) as u64;
+        let floats = |count: usize| (size_of::<f32>() * count) as u64;
+        let copy = floats(n * pixels * copied);
+        let output = floats(n * pixels * out_blocks * CHANNEL_BLOCK);
+        let added = u64::from(spec.problem.epilogue.residual);
+        let weights = (tasks * spec.packed_lines * CacheLine::BYTES) as u64;
+        [
+            PhaseCost {
+                read: copies * floats(n * read),
+                scratch_written: copies * copy,
+                ..PhaseCost::new(Phase::Pack, 0)
+            },
+            PhaseCost {
+                read: weights + added * output,
+                written: output,
+                scratch_read: self.panels.all().len() as u64 * copy,
+                ..PhaseCost::new(Phase::Multiply, spec.cost.flops_executed)
+            },
+        ]
+    }
+
     pub(super) fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine]) {
         self.panels.pack(&self.conv, params, packed);
     }
@@ -178,6 +211,8 @@ impl BlockedConv {
                         relu: self.problem.epilogue.relu,
                     },
                     isa: self.isa,
+                    tile: self.tile,
+                    beyond_l2: self.blocking.beyond_l2,
                     out,
                 };
                 work(task, scratch);
@@ -198,8 +233,13 @@ pub(super) struct BlockTask<'a, 'o> {
     packed: &'a [f32],
     epilogue: Finish<'a>,
     isa: IsaToken,
+    tile: RegisterTile,
+    beyond_l2: bool,
     out: RowsMut<'o, f32>,
 }
+
+/// Up to here tiles ask for the next panel. Of 14 (512 channels at 14x14) the first may wait for L3.
+const FEW_TILES: usize = 6;
 
 impl BlockTask<'_, '_> {
     /// Whether inputs that are copied first are to be copied.
@@ -207,10 +247,25 @@ impl BlockTask<'_, '_> {
         self.isa.moves_data()
     }
 
+    /// What the tiles of the `index`-th panel ask for: the next one where few tiles share it, or else the first
+    /// panel fetches the inputs for all, a line a step, which is one pixel of one block of channels.
+    fn ahead(&self, index: usize, src: &Source<'_>) -> Ahead {
+        if !self.beyond_l2 {
+            Ahead::Nothing
+        } else if self.pixels.len() <= FEW_TILES * self.tile.pixels {
+            Ahead::NextPanel
+        } else if index == 0 && src.block == CHANNEL_BLOCK {
+            Ahead::NextInputs
+        } else {
+            Ahead::Nothing
+        }
+    }
+
     /// Multiplies the pixels with every panel of the task, into NCHW16c.
     pub(super) fn multiply_blocked<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, cols, stride) = (self.panels[0].block, self.out.len(), self.out.stride());
-        for panel in self.panels {
+        for (index, panel) in self.panels.iter().enumerate() {
+            let ahead = self.ahead(index, &src);
             let blocks = panel.block - first..panel.block - first + panel.blocks;
             let at = blocks.start * stride;
             let out = Outputs::blocked(self.out.part(blocks, 0..cols));
@@ -220,6 +275,7 @@ impl BlockTask<'_, '_> {
                 channels: panel.channels.clone(),
                 panel: &self.packed[self.isa.panel(&panel.floats)],
                 epilogue: self.epilogue.from(at),
+                ahead,
                 out,
             });
         }
@@ -228,7 +284,8 @@ impl BlockTask<'_, '_> {
     /// The same into NHWC.
     pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
-        for panel in self.panels {
+        for (index, panel) in self.panels.iter().enumerate() {
+            let ahead = self.ahead(index, &src);
             let start = (panel.block - first) * CHANNEL_BLOCK;
             let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);
             let out = Outputs::matrix(self.out.part(0..rows, channels));
@@ -238,6 +295,7 @@ impl BlockTask<'_, '_> {
                 channels: panel.channels.clone(),
                 panel: &self.packed[self.isa.panel(&panel.floats)],
                 epilogue: self.epilogue.from(start),
+                ahead,
                 out,
             });
         }

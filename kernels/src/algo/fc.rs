@@ -9,7 +9,7 @@ use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::matvec::{AHEAD, PanelTimesVector};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
@@ -237,6 +237,7 @@ impl FcPlan {
                     residual: residual.map(|r| &r[at.col..]),
                     relu,
                 },
+                ahead: Ahead::Nothing,
                 out: Outputs::matrix(out),
             });
         });

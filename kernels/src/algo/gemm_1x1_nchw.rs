@@ -17,7 +17,7 @@ use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
@@ -223,6 +223,7 @@ impl Plan for Gemm1x1NchwPlan {
                                 residual,
                                 relu: self.spec.problem.epilogue.relu,
                             },
+                            ahead: Ahead::Nothing,
                             out: Outputs::matrix(out.part(rows.clone(), cols)),
                         });
                     }

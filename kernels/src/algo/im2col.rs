@@ -46,7 +46,6 @@ struct Im2colPlan {
     /// Floats from one row of the matrix to the next: whole lines, and one more so that rows don't
     /// all fall into the same cache sets when K is a power of two.
     row: usize,
-    phases: [PhaseCost; 2],
 }
 
 impl Algorithm for Im2col {
@@ -73,14 +72,12 @@ impl Algorithm for Im2col {
             (pixel % mc * row + tap * conv.c_in) as u32
         });
         let spec = blocked.spec(blocked.pixels() * row_taps, mc * row / CacheLine::F32S);
-        let phases = phases(&blocked, &spec, row);
         Ok(Box::new(Im2colPlan {
             spec,
             blocked,
             inputs,
             rows,
             row,
-            phases,
         }))
     }
 }
@@ -91,7 +88,11 @@ impl Plan for Im2colPlan {
     }
 
     fn phases(&self) -> Vec<PhaseCost> {
-        self.phases.into()
+        let conv = &self.blocked.conv;
+        let read = conv.c_in * conv.h * conv.w;
+        self.blocked
+            .copied_phases(&self.spec, read, self.row)
+            .into()
     }
 
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
@@ -129,37 +130,6 @@ impl Plan for Im2colPlan {
             laps.lap(Phase::Multiply);
         });
     }
-}
-
-/// What the copy and the product cost. A task copies its pixels for all of its panels, and reads them once for each.
-fn phases(blocked: &BlockedConv, spec: &PlanSpec, row: usize) -> [PhaseCost; 2] {
-    let (conv, blocking) = (&blocked.conv, &blocked.blocking);
-    let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
-    let tasks = blocked.pixels().div_ceil(blocking.mc) * conv.n;
-    let copies = out_blocks.div_ceil(blocking.out_blocks);
-    let floats = |n: usize| 4 * n as u64;
-    let matrix = floats(conv.n * blocked.pixels() * row);
-    let output = floats(conv.n * blocked.pixels() * out_blocks * CHANNEL_BLOCK);
-    let added = u64::from(spec.problem.epilogue.residual);
-    let packed = (spec.packed_lines * CacheLine::BYTES) as u64;
-    [
-        PhaseCost {
-            phase: Phase::Pack,
-            flops: 0,
-            read: copies as u64 * floats(conv.n * conv.c_in * conv.h * conv.w),
-            written: 0,
-            scratch_read: 0,
-            scratch_written: copies as u64 * matrix,
-        },
-        PhaseCost {
-            phase: Phase::Multiply,
-            flops: spec.cost.flops_executed,
-            read: tasks as u64 * packed + added * output,
-            written: output,
-            scratch_read: blocked.panels.all().len() as u64 * matrix,
-            scratch_written: 0,
-        },
-    ]
 }
 
 /// Copies the channels of the input pixel at `offset`, from their blocks of 16, or zeros.

@@ -18,7 +18,7 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::fold::Reduce;
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
@@ -325,6 +325,7 @@ impl StemPlan {
                     relu: self.spec.problem.epilogue.relu,
                     ..Finish::default()
                 },
+                ahead: Ahead::Nothing,
                 out: Outputs::blocked(between.part(blocks, rows)),
             });
         }

@@ -38,7 +38,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::cook_toom::{self, Scheme};
-use crate::micro::gemm::{Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::StreamedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
@@ -184,31 +184,23 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let [map_in, map_out] =
             [conv.h * conv.w, conv.h_out() * conv.w_out()].map(|p| (conv.n * p) as u64);
         let added = u64::from(problem.epilogue.residual);
-        let phase = |phase, flops| PhaseCost {
-            phase,
-            flops,
-            read: 0,
-            written: 0,
-            scratch_read: 0,
-            scratch_written: 0,
-        };
         plan.phases = vec![
             PhaseCost {
                 read: groups * floats(map_in * padded_in),
                 scratch_written: groups * transformed,
-                ..phase(Phase::InputTransform, flops[0])
+                ..PhaseCost::new(Phase::InputTransform, flops[0])
             },
             PhaseCost {
                 read: task_rounds * floats(plan.packed_len() as u64),
                 scratch_read: panels * transformed,
                 scratch_written: products,
-                ..phase(Phase::Multiply, flops[1])
+                ..PhaseCost::new(Phase::Multiply, flops[1])
             },
             PhaseCost {
                 read: added * floats(map_out * padded_out),
                 written: floats(map_out * padded_out),
                 scratch_read: products,
-                ..phase(Phase::InverseTransform, flops[2])
+                ..PhaseCost::new(Phase::InverseTransform, flops[2])
             },
         ];
         Ok(plan)
@@ -283,6 +275,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             channels: 0..own.terms,
             panel: &panel[Self::weights_at(blocks * CHANNEL_BLOCK, own)],
             epilogue: Finish::default(),
+            ahead: Ahead::Nothing,
             out: Outputs::blocked(RowsMut::new(product, m.tiles * CHANNEL_BLOCK)),
         });
     }

@@ -23,9 +23,9 @@
 #![allow(unsafe_code)]
 
 use super::outputs::{Outputs, Place};
-use super::pixels::{Pixels, ZERO_RUN};
-use super::tiles::Tiles;
-use crate::arch::KernelSimd;
+use super::pixels::{Pixels, Spacing, ZERO_RUN};
+use super::tiles::{FEW_PIXELS, Tiles};
+use crate::arch::{KernelSimd, hidden};
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
@@ -62,6 +62,24 @@ macro_rules! each {
 /// than L1 can wait for (24 on Zen 4), and hold up the inputs.
 const PREFETCHED: usize = 4;
 
+/// Channels a step where inputs are evenly spaced.
+const EVEN_STEP: usize = 4;
+
+/// What tiles ask for in advance beside their own outputs: lines that are evenly spread over the reduction, as a
+/// burst of them would fill the queues to memory. Measured on a virtual Xeon (Golden Cove, 2 MB of L2), one
+/// thread: `NextPanel` 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, 512-2048 @7 1.04; `NextInputs`
+/// 256-64 and 256-128 @56 1.07. With either, where all is in L2, 0.97 to 0.99.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// All is near.
+    Nothing,
+    /// The panel that follows in memory, a part of it during each tile: where weights come from L3 or memory, and
+    /// serve so few tiles that the first of them would wait.
+    NextPanel,
+    /// The next tile's inputs, where they come from L3 or memory.
+    NextInputs,
+}
+
 /// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
 /// for the output channels of `out`, up to a panel's.
 pub struct PanelTimesPixels<'a, 'o, I, L> {
@@ -75,6 +93,8 @@ pub struct PanelTimesPixels<'a, 'o, I, L> {
     pub panel: &'a [f32],
     /// What comes after the sum.
     pub epilogue: Finish<'a>,
+    /// What is asked for in advance.
+    pub ahead: Ahead,
     /// Where results go.
     pub out: Outputs<'o, L>,
 }
@@ -168,13 +188,15 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             self.channels.start % block,
         );
         let pixels = self.pixels;
+        let mut ahead = self.next_panel(P, V * S::F32_LANES);
         for Tiles { first, size, count } in pixels.tiles(P) {
             macro_rules! sizes {
                 ($($n:literal)*) => {
                     match size {
                         $($n => if const { $n <= P } {
                             for t in 0..count {
-                                self.tile::<S, $n, V, K>(simd, first + t * $n, block_at, lane);
+                                let first = first + t * $n;
+                                self.tile::<S, $n, V, K>(simd, first, block_at, lane, &mut ahead);
                             }
                         },)*
                         _ => unreachable!("a tile has at most {P} pixels"),
@@ -182,6 +204,21 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 };
             }
             sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        }
+    }
+
+    /// The lines of the panel that follows this one, whose rows have `row` weights: a share of a row's for each step
+    /// of each tile, and a quarter more, as taps in the padding are skipped.
+    #[inline(always)]
+    fn next_panel(&self, most: usize, row: usize) -> Lines {
+        let rows = 1 + self.pixels.taps() * self.channels.len();
+        let tiles = self.pixels.pixels().div_ceil(most).max(1);
+        Lines {
+            at: self.panel.as_ptr().wrapping_add(rows * row),
+            apart: match self.ahead {
+                Ahead::NextPanel => row * size_of::<f32>() * 5 / 4 / tiles,
+                Ahead::NextInputs | Ahead::Nothing => 0,
+            },
         }
     }
 
@@ -194,8 +231,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         first: usize,
         block_at: usize,
         lane: usize,
+        ahead: &mut Lines,
     ) {
-        let mut prefetched = 0;
         // The bias comes first: one row of the panel.
         let row = V * S::F32_LANES;
         // SAFETY: inside the panel (`check`).
@@ -205,84 +242,164 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let bias: &[f32; P] = bias[first..].first_chunk().expect("a bias a pixel");
             acc = bias.map(|x| [simd.splat_f32s(x); V]);
         }
-        // SAFETY: inside the panel (`check`).
-        let mut weights = unsafe { self.panel.as_ptr().add(row) };
-        let Source {
-            data,
-            block,
-            block_stride,
-        } = self.src;
-        let channels = self.channels.len();
-
+        let mut progress = Progress {
+            first,
+            // SAFETY: inside the panel (`check`).
+            weights: unsafe { self.panel.as_ptr().add(row) },
+            asked: 0,
+        };
         for tap in 0..self.pixels.taps() {
-            if self.pixels.skips::<P>(tap, first) {
-                // SAFETY: stays inside the panel: one row for each tap and channel.
-                weights = unsafe { weights.add(channels * row) };
-                continue;
-            }
-            // Pixels next to each other share an address register. On Golden Cove one or two of them reach .98 of the
-            // peak in a loop of nothing else, 14 of them .85 to .90.
-            // Small tiles, and those whose outputs need addresses of their own, gained nothing but spills.
-            let adjoin = const { S::NATIVE && S::F32_LANES == 16 && P > 6 && !L::PARTIAL }
-                && self.pixels.adjoin::<P>(tap, first);
-            let (mut block_at, mut lane, mut left) = (block_at, lane, channels);
-            while left > 0 {
-                let run = left.min(block - lane).min(ZERO_RUN);
-                if prefetched < P {
-                    self.prefetch_outputs::<S, P, V>(simd, first, prefetched);
-                    prefetched += PREFETCHED;
+            let from = self.src.data.as_ptr().wrapping_add(block_at + lane);
+            match self.pixels.spacing::<P>(tap, first) {
+                Spacing::Padding => {
+                    // SAFETY: stays inside the panel: one row for each tap and channel.
+                    progress.weights = unsafe { progress.weights.add(self.channels.len() * row) };
                 }
-                let base = data.as_ptr().wrapping_add(block_at + lane);
-                let x: [*const f32; P] = if adjoin {
-                    let [x] = self.pixels.tile::<1>(tap, first, base);
-                    std::array::from_fn(|p| x.wrapping_add(p * CHANNEL_BLOCK))
-                } else {
-                    self.pixels.tile(tap, first, base)
-                };
-                // A tap next to another finds its inputs in L1; of a single one the next block's are asked for,
-                // unless two blocks of output channels take long enough to hide L2's latency.
-                let short = const { V * S::F32_LANES <= CHANNEL_BLOCK };
-                if short && self.pixels.taps() == 1 && run < left && lane + run == block {
-                    each!(P, |p| {
-                        simd.prefetch(x[p].wrapping_add(block_stride));
-                    });
+                Spacing::Even { halves, step } if const { S::NATIVE && P > FEW_PIXELS } => {
+                    let last = tap + 1 == self.pixels.taps();
+                    let halves = halves.map(|at| from.wrapping_add(at));
+                    let inputs = (halves, step, last);
+                    acc = self.even::<S, P, V>(simd, inputs, lane, &mut progress, ahead, acc);
                 }
-                // Steps of several channels where that is all the same to the addresses.
-                macro_rules! steps {
-                    ($x:expr, $k:expr) => {{
-                        let whole = if const { $k > 1 } { run - run % $k } else { 0 };
-                        for k in (0..whole).step_by($k) {
-                            self.stream_weights(simd, weights.add(k * row), $k * row);
-                            acc = multiply::<S, P, V, $k>(simd, $x, k, weights.add(k * row), acc);
-                        }
-                        for k in whole..run {
-                            self.stream_weights(simd, weights.add(k * row), row);
-                            acc = multiply::<S, P, V, 1>(simd, $x, k, weights.add(k * row), acc);
-                        }
-                    }};
-                }
-                // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
-                // either among zeros, of which `run` reads no more; or inside `data`: the offset is at most
-                // `largest`, for which `check` found the last channel there, and `run` leaves neither the
-                // channels nor their block.
-                unsafe {
-                    if adjoin {
-                        let first = x[0];
-                        let x = std::array::from_fn(|p| first.wrapping_add(p * CHANNEL_BLOCK));
-                        steps!(x, 4);
-                    } else {
-                        steps!(x, K);
-                    }
-                    weights = weights.add(run * row);
-                }
-                left -= run;
-                lane += run;
-                if lane == block {
-                    (lane, block_at) = (0, block_at + block_stride);
+                Spacing::Even { .. } | Spacing::Uneven => {
+                    acc = self.uneven::<S, P, V, K>(simd, (tap, from), lane, &mut progress, acc);
                 }
             }
         }
         self.finish(simd, first, acc);
+    }
+
+    /// The sum over a tap's channels, from the `lane`-th of their block on, where pixels are a step apart in each
+    /// half of the tile: all are reached from two addresses and three multiples of the step. With an address for
+    /// each pixel, LLVM keeps some in memory and has to find 14 of them for each block of channels: 0.82 to 0.87 of
+    /// the peak where this reaches 0.95 (Golden Cove).
+    #[inline(always)]
+    fn even<S: KernelSimd, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        (halves, step, last_tap): ([*const f32; 2], usize, bool),
+        mut lane: usize,
+        progress: &mut Progress,
+        ahead: &mut Lines,
+        mut acc: [[S::f32s; V]; P],
+    ) -> [[S::f32s; V]; P] {
+        let Source {
+            block,
+            block_stride,
+            ..
+        } = self.src;
+        let row = V * S::F32_LANES;
+        let step = if const { I::STEP > 0 } { I::STEP } else { step };
+        let steps = Multiples::of(step);
+        let mut x = halves;
+        let mut left = self.channels.len();
+        while left > 0 {
+            let run = left.min(block - lane).min(ZERO_RUN);
+            self.ask_for_outputs::<S, P, V>(simd, progress);
+            if self.ahead == Ahead::NextInputs {
+                // A filter's last row is the one that the tile before had no use for.
+                *ahead = Lines {
+                    at: x[0].wrapping_add(P * step),
+                    apart: if last_tap { step * size_of::<f32>() } else { 0 },
+                };
+            }
+            macro_rules! step {
+                ($k:expr) => {{
+                    self.stream_weights(simd, progress.weights, $k * row);
+                    ahead.ask::<S, $k>(simd);
+                    let at = |p: usize| {
+                        if const { I::STEP > 0 } {
+                            x[0].wrapping_add(p * I::STEP)
+                        } else {
+                            steps.pixel::<P>(x, p)
+                        }
+                    };
+                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
+                    // inside `data`: the offset is at most `largest`, for which `check` found the last channel
+                    // there, and `run` leaves neither the channels nor their block.
+                    unsafe {
+                        acc = multiply::<S, P, V, $k>(simd, at, progress.weights, acc);
+                        progress.weights = progress.weights.add($k * row);
+                    }
+                    x = x.map(|x| hidden(x.wrapping_add($k)));
+                }};
+            }
+            for _ in 0..run / EVEN_STEP {
+                step!(EVEN_STEP);
+            }
+            for _ in 0..run % EVEN_STEP {
+                step!(1);
+            }
+            left -= run;
+            lane += run;
+            if lane == block {
+                lane = 0;
+                x = x.map(|x| x.wrapping_add(block_stride).wrapping_sub(block));
+            }
+        }
+        acc
+    }
+
+    /// The same for pixels that are anywhere or in the padding. The first channel of the first pixel is at `from`.
+    #[inline(always)]
+    fn uneven<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
+        &self,
+        simd: S,
+        (tap, mut from): (usize, *const f32),
+        mut lane: usize,
+        progress: &mut Progress,
+        mut acc: [[S::f32s; V]; P],
+    ) -> [[S::f32s; V]; P] {
+        let Source {
+            block,
+            block_stride,
+            ..
+        } = self.src;
+        let row = V * S::F32_LANES;
+        let mut left = self.channels.len();
+        while left > 0 {
+            let run = left.min(block - lane).min(ZERO_RUN);
+            self.ask_for_outputs::<S, P, V>(simd, progress);
+            let x: [*const f32; P] = self.pixels.tile(tap, progress.first, from);
+            // A tap next to another finds its inputs in L1; of a single one the next block's are asked for,
+            // unless two blocks of output channels take long enough to hide L2's latency.
+            let short = const { V * S::F32_LANES <= CHANNEL_BLOCK };
+            if short && self.pixels.taps() == 1 && run < left && lane + run == block {
+                each!(P, |p| {
+                    simd.prefetch(x[p].wrapping_add(block_stride));
+                });
+            }
+            macro_rules! step {
+                ($k:ident, $first:ident) => {{
+                    let weights = progress.weights.wrapping_add($first * row);
+                    self.stream_weights(simd, weights, $k * row);
+                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
+                    // either among zeros, of which `run` reads no more; or inside `data`, as in `even`.
+                    unsafe {
+                        let at = |p: usize| x[p].add($first);
+                        acc = multiply::<S, P, V, $k>(simd, at, weights, acc);
+                    }
+                }};
+            }
+            let whole = if const { K > 1 } { run - run % K } else { 0 };
+            for k in (0..whole).step_by(K) {
+                step!(K, k);
+            }
+            const ONE: usize = 1;
+            for k in whole..run {
+                step!(ONE, k);
+            }
+            // SAFETY: as above.
+            progress.weights = unsafe { progress.weights.add(run * row) };
+            left -= run;
+            lane += run;
+            from = from.wrapping_add(run);
+            if lane == block {
+                lane = 0;
+                from = from.wrapping_add(block_stride).wrapping_sub(block);
+            }
+        }
+        acc
     }
 
     /// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of
@@ -297,21 +414,23 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// Asks for the lines that `finish` will add and write, those of [`PREFETCHED`] pixels from `pixel` on of
-    /// the `P` from `first` on. They arrive during the reduction, where otherwise a tile would end in waiting
-    /// for L3 or memory.
+    /// Asks for lines that `finish` will add and write, those of [`PREFETCHED`] pixels after those asked for
+    /// before. They arrive during the reduction, where otherwise a tile would end in waiting for L3 or memory.
     #[inline(always)]
-    fn prefetch_outputs<S: KernelSimd, const P: usize, const V: usize>(
+    fn ask_for_outputs<S: KernelSimd, const P: usize, const V: usize>(
         &self,
         simd: S,
-        first: usize,
-        pixel: usize,
+        progress: &mut Progress,
     ) {
+        if progress.asked >= P {
+            return;
+        }
         let (out, place) = (self.out.as_ptr(), self.out.place());
         let residual = self.epilogue.residual.map(|r| r.as_ptr());
         for p in 0..PREFETCHED {
             // Rather one line twice than a loop whose end depends on the tile.
-            let [pixel] = self.pixels.positions::<1>(first + (pixel + p).min(P - 1));
+            let pixel = progress.first + (progress.asked + p).min(P - 1);
+            let [pixel] = self.pixels.positions::<1>(pixel);
             for block in 0..const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) } {
                 let at = place.offset(pixel, block);
                 simd.prefetch(out.wrapping_add(at));
@@ -320,6 +439,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 }
             }
         }
+        progress.asked += PREFETCHED;
     }
 
     /// Residual, ReLU, and the one store of each output. What the epilogue has is asked once a tile, and what
@@ -399,15 +519,75 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
     }
 }
 
-/// `K` channels from the `k`-th on, of `P` pixels, times as many rows of `V` weights.
+/// How far a tile has come.
+struct Progress {
+    /// Its first pixel.
+    first: usize,
+    /// The next row of weights.
+    weights: *const f32,
+    /// Pixels whose outputs were asked for.
+    asked: usize,
+}
+
+/// Lines to ask for in advance.
+struct Lines {
+    at: *const f32,
+    /// Bytes from one to the next; 0 if there are none.
+    apart: usize,
+}
+
+impl Lines {
+    /// Asks for the next `N`.
+    #[inline(always)]
+    fn ask<S: KernelSimd, const N: usize>(&mut self, simd: S) {
+        if self.apart > 0 {
+            for line in 0..N {
+                simd.prefetch(self.at.wrapping_byte_add(line * self.apart));
+            }
+            self.at = hidden(self.at.wrapping_byte_add(N * self.apart));
+        }
+    }
+}
+
+/// One, three and five times a step in bytes: with an index that is scaled by 1, 2 or 4, x86 reaches seven pixels
+/// from an address.
+#[derive(Clone, Copy)]
+struct Multiples([usize; 3]);
+
+impl Multiples {
+    /// Hidden, or LLVM adds them to the addresses of all pixels in advance, and has 14 again.
+    #[inline(always)]
+    fn of(step: usize) -> Self {
+        let bytes = step * size_of::<f32>();
+        Multiples([1, 3, 5].map(|n| hidden(std::ptr::without_provenance(n * bytes)).addr()))
+    }
+
+    /// Where the `p`-th of `P` pixels is, of which each half begins at an address.
+    #[inline(always)]
+    fn pixel<const P: usize>(self, halves: [*const f32; 2], p: usize) -> *const f32 {
+        const { assert!(P <= 14) };
+        let half = const { P.div_ceil(2) };
+        let [one, three, five] = self.0;
+        halves[p / half].wrapping_byte_add(match p % half {
+            0 => 0,
+            1 => one,
+            2 => 2 * one,
+            3 => three,
+            4 => 4 * one,
+            5 => five,
+            _ => 2 * three,
+        })
+    }
+}
+
+/// `K` channels of `P` pixels, of which each begins at `x`, times as many rows of `V` weights.
 ///
 /// # Safety
-/// `weights` is valid for a read of `K` rows, each of `x` for one of `k + K` floats.
+/// `weights` is valid for a read of `K` rows, each of `x` for one of `K` floats.
 #[inline(always)]
 unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
     simd: S,
-    x: [*const f32; P],
-    k: usize,
+    x: impl Fn(usize) -> *const f32,
     weights: *const f32,
     mut acc: [[S::f32s; V]; P],
 ) -> [[S::f32s; V]; P] {
@@ -416,7 +596,7 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
         let w: [S::f32s; V] = unsafe { load::<S, V>(simd, weights.add(c * V * S::F32_LANES)) };
         each!(P, |p| {
             // SAFETY: the caller's promise.
-            let x = unsafe { simd.broadcast::<K>(x[p].add(k), c) };
+            let x = unsafe { simd.broadcast::<K>(x(p), c) };
             for v in 0..V {
                 acc[p][v] = simd.mul_add_e_f32s(x, w[v], acc[p][v]);
             }

@@ -12,12 +12,31 @@ use crate::arch::hidden;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
+/// How the inputs of a register tile's pixels lie for one tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// All in the padding.
+    Padding,
+    /// A step apart in each half of the tile: two addresses serve them all, in the next row too.
+    Even {
+        /// The offsets of the first pixel and of that behind the first half. The first half is the larger.
+        halves: [usize; 2],
+        /// Elements from a pixel to the next.
+        step: usize,
+    },
+    /// Anywhere, or some of them in the padding.
+    Uneven,
+}
+
 /// Where the inputs of a run of output pixels are, and how register tiles take them.
 ///
 /// # Safety
-/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros.
+/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros; offsets of
+/// pixels that are evenly spaced are at most `largest()`, and their step is `STEP`, unless that is 0.
 /// Tiles are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
 pub unsafe trait Pixels: Copy {
+    /// The step of all tiles, where it is known to the compiler.
+    const STEP: usize = 0;
     /// How many elements in advance the weights are asked for, where they may come from so far that the
     /// hardware's prefetcher needs help. Whether there is an answer is to be known to the compiler.
     #[inline(always)]
@@ -34,21 +53,21 @@ pub unsafe trait Pixels: Copy {
     fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles>;
     /// Which of the run's pixels `P` of them from `first` on are, in that order.
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
-    /// Whether a tap falls into padding for all of `P` pixels from `first` on.
-    fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool;
-    /// Whether the inputs of `P` pixels from `first` on are next to each other for a tap, 16 elements apart, and none
-    /// is padding: then one address register serves them all.
-    fn adjoin<const P: usize>(&self, tap: usize, first: usize) -> bool;
+    /// How the inputs of `P` pixels from `first` on lie for a tap.
+    fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing;
     /// Where the inputs of `P` pixels from `first` on are, for one tap.
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
 }
 
 /// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
 macro_rules! one_tap_in_order {
-    (|$self:ident| $step:expr, $adjoin:literal) => {
+    (|$self:ident| $step:expr) => {
         #[inline(always)]
-        fn adjoin<const P: usize>(&self, _: usize, _: usize) -> bool {
-            $adjoin
+        fn spacing<const P: usize>(&$self, _: usize, first: usize) -> Spacing {
+            Spacing::Even {
+                halves: [first, first + P.div_ceil(2)].map(|pixel| pixel * $step),
+                step: $step,
+            }
         }
         #[inline(always)]
         fn taps(&self) -> usize {
@@ -70,10 +89,6 @@ macro_rules! one_tap_in_order {
         fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
             std::array::from_fn(|p| first + p)
         }
-        #[inline(always)]
-        fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
-            false
-        }
     };
 }
 
@@ -87,7 +102,8 @@ pub struct BlockedPixels {
 
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
-    one_tap_in_order!(|self| CHANNEL_BLOCK, true);
+    const STEP: usize = CHANNEL_BLOCK;
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -107,11 +123,12 @@ pub struct StreamedPixels {
 
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for StreamedPixels {
+    const STEP: usize = CHANNEL_BLOCK;
     #[inline(always)]
     fn weights_ahead(&self) -> Option<usize> {
         Some(self.weights_ahead)
     }
-    one_tap_in_order!(|self| CHANNEL_BLOCK, true);
+    one_tap_in_order!(|self| CHANNEL_BLOCK);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -130,7 +147,7 @@ pub struct MatrixRows {
 
 // SAFETY: the last row has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for MatrixRows {
-    one_tap_in_order!(|self| self.step, false);
+    one_tap_in_order!(|self| self.step);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -177,15 +194,8 @@ unsafe impl Pixels for Indirection<'_> {
         self.positions(first).map(|p| p as usize)
     }
     #[inline(always)]
-    fn skips<const P: usize>(&self, tap: usize, first: usize) -> bool {
-        self.offsets::<P>(tap, first).iter().all(|&o| o == PADDING)
-    }
-    #[inline(always)]
-    fn adjoin<const P: usize>(&self, tap: usize, first: usize) -> bool {
-        let offsets = self.offsets::<P>(tap, first);
-        // No pixel adjoins padding.
-        let at = |p: usize| offsets[0].wrapping_add((p * CHANNEL_BLOCK) as u32);
-        offsets[0] != PADDING && (1..P).fold(true, |all, p| all & (offsets[p] == at(p)))
+    fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {
+        self.spacing::<P>(tap, first)
     }
     #[inline(always)]
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
@@ -223,12 +233,8 @@ unsafe impl Pixels for SingleTap<'_> {
         std::array::from_fn(|p| first + p)
     }
     #[inline(always)]
-    fn skips<const P: usize>(&self, _: usize, _: usize) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn adjoin<const P: usize>(&self, _: usize, _: usize) -> bool {
-        false
+    fn spacing<const P: usize>(&self, _: usize, first: usize) -> Spacing {
+        self.block().spacing::<P>(0, first)
     }
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {

@@ -3,6 +3,11 @@
 //! Equal tiles follow one another, so that a tile's size is chosen once for many: what is chosen for each
 //! tile costs it some 50 cycles, as the first load waits for the choice.
 
+use std::ops::Range;
+
+/// Larger tiles gain from pixels that are evenly spaced; up to here there are registers for all their addresses.
+pub const FEW_PIXELS: usize = 6;
+
 /// Consecutive register tiles of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
@@ -12,6 +17,14 @@ pub struct Tiles {
     pub size: usize,
     /// How many.
     pub count: usize,
+}
+
+impl Tiles {
+    /// The pixels of each.
+    pub fn bounds(&self) -> impl Iterator<Item = Range<usize>> {
+        let &Tiles { first, size, count } = self;
+        (0..count).map(move |t| first + t * size..first + (t + 1) * size)
+    }
 }
 
 /// The nearly equal tiles of at most `most` pixels that `pixels` are cut into (49 pixels are 13 + 12 + 12 +
