@@ -259,20 +259,21 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                     let last = tap + 1 == self.pixels.taps();
                     let halves = halves.map(|at| from.wrapping_add(at));
                     let inputs = (halves, step, last);
-                    acc = self.even::<S, P, V>(simd, inputs, lane, &mut progress, ahead, acc);
+                    self.even::<S, P, V>(simd, inputs, lane, &mut progress, ahead, &mut acc);
                 }
                 Spacing::Even { .. } | Spacing::Uneven => {
-                    acc = self.uneven::<S, P, V, K>(simd, (tap, from), lane, &mut progress, acc);
+                    self.uneven::<S, P, V, K>(simd, (tap, from), lane, &mut progress, &mut acc);
                 }
             }
         }
         self.finish(simd, first, acc);
     }
 
-    /// The sum over a tap's channels, from the `lane`-th of their block on, where pixels are a step apart in each
+    /// Adds a tap's channels to the sums, from the `lane`-th of their block on, where pixels are a step apart in each
     /// half of the tile: all are reached from two addresses and three multiples of the step. With an address for
     /// each pixel, LLVM keeps some in memory and has to find 14 of them for each block of channels: 0.82 to 0.87 of
     /// the peak where this reaches 0.95 (Golden Cove).
+    /// The sums by reference: by value, LLVM finds no vectors in the scalar tile's, and takes four times as long.
     #[inline(always)]
     fn even<S: KernelSimd, const P: usize, const V: usize>(
         &self,
@@ -281,8 +282,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         mut lane: usize,
         progress: &mut Progress,
         ahead: &mut Lines,
-        mut acc: [[S::f32s; V]; P],
-    ) -> [[S::f32s; V]; P] {
+        acc: &mut [[S::f32s; V]; P],
+    ) {
         let Source {
             block,
             block_stride,
@@ -318,7 +319,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                     // inside `data`: the offset is at most `largest`, for which `check` found the last channel
                     // there, and `run` leaves neither the channels nor their block.
                     unsafe {
-                        acc = multiply::<S, P, V, $k>(simd, at, progress.weights, acc);
+                        *acc = multiply::<S, P, V, $k>(simd, at, progress.weights, *acc);
                         progress.weights = progress.weights.add($k * row);
                     }
                     x = x.map(|x| hidden(x.wrapping_add($k)));
@@ -337,7 +338,6 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 x = x.map(|x| x.wrapping_add(block_stride).wrapping_sub(block));
             }
         }
-        acc
     }
 
     /// The same for pixels that are anywhere or in the padding. The first channel of the first pixel is at `from`.
@@ -348,8 +348,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         (tap, mut from): (usize, *const f32),
         mut lane: usize,
         progress: &mut Progress,
-        mut acc: [[S::f32s; V]; P],
-    ) -> [[S::f32s; V]; P] {
+        acc: &mut [[S::f32s; V]; P],
+    ) {
         let Source {
             block,
             block_stride,
@@ -370,16 +370,16 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 });
             }
             macro_rules! step {
-                ($k:ident, $first:ident) => {{
-                    let weights = progress.weights.wrapping_add($first * row);
-                    self.stream_weights(simd, weights, $k * row);
+                ($k:ident, $first:ident) => {
                     // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
                     // either among zeros, of which `run` reads no more; or inside `data`, as in `even`.
                     unsafe {
+                        let weights = progress.weights.add($first * row);
+                        self.stream_weights(simd, weights, $k * row);
                         let at = |p: usize| x[p].add($first);
-                        acc = multiply::<S, P, V, $k>(simd, at, weights, acc);
+                        *acc = multiply::<S, P, V, $k>(simd, at, weights, *acc);
                     }
-                }};
+                };
             }
             let whole = if const { K > 1 } { run - run % K } else { 0 };
             for k in (0..whole).step_by(K) {
@@ -399,7 +399,6 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 from = from.wrapping_add(block_stride).wrapping_sub(block);
             }
         }
-        acc
     }
 
     /// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of
