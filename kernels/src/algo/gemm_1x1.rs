@@ -92,11 +92,7 @@ fn plan(problem: &Problem, layout: Layout, cx: &PlanCx<'_>) -> Result<Box<dyn Pl
         0
     };
     let spec = blocked.spec(blocked.pixels(), scratch);
-    Ok(Box::new(Gemm1x1Plan {
-        spec,
-        blocked,
-        copies,
-    }))
+    Ok(Box::new(Gemm1x1Plan { spec, blocked }))
 }
 
 /// Output channels from which on a strided input is copied first.
@@ -106,7 +102,6 @@ const COPIED_FOR: usize = 512;
 struct Gemm1x1Plan {
     spec: PlanSpec,
     blocked: BlockedConv,
-    copies: bool,
 }
 
 impl Plan for Gemm1x1Plan {
@@ -115,7 +110,7 @@ impl Plan for Gemm1x1Plan {
     }
 
     fn phases(&self) -> Vec<PhaseCost> {
-        if !self.copies {
+        if !self.copies() {
             return Vec::new();
         }
         let channels = self.blocked.conv.c_in.next_multiple_of(CHANNEL_BLOCK);
@@ -134,7 +129,7 @@ impl Plan for Gemm1x1Plan {
         let clock = args.phases;
         self.blocked.each_block(&self.spec, args, |task, scratch| {
             let pixels = task.pixels.len();
-            if self.copies {
+            if self.copies() {
                 let mut laps = Laps::start(clock);
                 let copied = as_f32s_mut(scratch);
                 if task.moves_data() {
@@ -161,6 +156,11 @@ impl Plan for Gemm1x1Plan {
 }
 
 impl Gemm1x1Plan {
+    /// Whether a task copies its inputs: strided ones, as those that stay where they are have another plan.
+    fn copies(&self) -> bool {
+        self.blocked.conv.stride != [1, 1]
+    }
+
     /// The inputs of some output pixels, each block of channels by itself.
     fn copy(&self, image: &[f32], pixels: &Range<usize>, copied: &mut [f32]) {
         let conv = &self.blocked.conv;

@@ -68,7 +68,8 @@ const EVEN_STEP: usize = 4;
 /// What tiles ask for in advance beside their own outputs: lines that are evenly spread over the reduction, as a
 /// burst of them would fill the queues to memory. Measured on a virtual Xeon (Golden Cove, 2 MB of L2), one
 /// thread: `NextPanel` 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, 512-2048 @7 1.04; `NextInputs`
-/// 256-64 and 256-128 @56 1.07. With either, where all is in L2, 0.97 to 0.99.
+/// 256-64 and 256-128 @56 1.07. With either, where all is in L2, 0.97 to 0.99. Tiles of few or unevenly spaced
+/// pixels ask for neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// All is near.
