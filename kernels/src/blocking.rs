@@ -138,6 +138,8 @@ pub struct Blocking {
     pub out_blocks: usize,
     /// Whether inputs, weights and outputs together are more than L2: then they come from further away.
     pub beyond_l2: bool,
+    /// Whether weights alone are more than half of it.
+    pub far_weights: bool,
 }
 
 impl Blocking {
@@ -190,6 +192,7 @@ impl Blocking {
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
             beyond_l2: working_set > caches.l2,
+            far_weights: weight_bytes > caches.l2 / 2,
             mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
             out_blocks: nc.next_multiple_of(tile.blocks),
         }
@@ -215,19 +218,21 @@ pub struct WinogradShape {
 
 /// Block sizes of a Winograd convolution.
 ///
-/// A task transforms some tiles, V, and multiplies them with one panel of weights after the other, each
-/// point's M kept until the panel's inverse transform. V is read by every panel, M is written and read at
-/// once: together they are to take at most half of L2, while the weights U stream past.
+/// A task transforms some tiles, V, multiplies them with the weights U, and transforms the products M back: for
+/// a *run* of panels of output channels first at all points, then back.
 ///
-/// Each task streams all of U. A task of b tiles does 2 b flops for each 4 bytes of it, so at 120 GFLOP/s
-/// it wants 240 / b GB/s: from L3 a register tile of tiles is enough, 14 with AVX-512; from memory, which
-/// has about a quarter of L3's bandwidth, four are wanted, and the weights asked for in advance. Then V
-/// may leave L2: a panel reads it at 4 bytes for each 2 x 32 flops, a quarter of what 14 tiles want of U.
+/// - A run of one panel, where V, its M and its U fit into L2: V stays, M is written and read at once, U streams
+///   past. Each task streams all of U, and t tiles do 2 t flops for each 4 bytes of it: at 200 GFLOP/s 400 / t GB/s.
+/// - A run of all the task's panels: at each point V, which stays in L1 or L2, meets all of U. M goes to L3 and
+///   comes back, but a task may take so many tiles that V and M outweigh U.
 ///
-/// Measured on Zen 4 (1 MB of L2), F(4,3), tiles in a task: 512 channels at 14x14, whose U are 38 MB: 1.9
-/// times direct with 8, 2.4 with all 16; at 28x28 2.7 with 5, 2.95 with those and prefetch, 3.4 with 25,
-/// 3.5 with 49. 64 channels at 56x56: 3.03 with 14, 3.12 with 28, 3.17 with 33. Point by point, with all
-/// panels' M kept to the end and so V read once, was slower by 3 to 7 % wherever it was tried.
+/// The one that moves less past L2. Of C channels in and out, at each point, a tile moves 4 C^2 / t bytes of U, and
+/// in the second case half of its V and M's 8 C (measured: where the two are equally fast).
+///
+/// A virtual Xeon (2 MB of L2, 27 GB/s from L3), F(4,3), one thread, fractions of the peak, first and second: 512
+/// channels at 28x28 1.97 with 14 tiles, 2.82 with all 49; 256 at 56x56 2.19 with 28, 3.02 with 196; 192 at 28x28 2.60
+/// with 25, 2.75 with 49; 128 to 256 at 56x56 2.72 with 40, 2.86 with 66; but 128 to 128 2.76 with 40, 2.62 with 49.
+/// On Zen 4 (1 MB), 64 channels at 56x56, panel by panel: 3.03 with 14 tiles, 3.12 with 28, 3.17 with 33.
 ///
 /// Threads share out the tiles, if there are 49 or more. Of fewer each takes all and they share out the
 /// panels: then each transforms the input for itself, but reads its own weights only. Transformed tiles
@@ -238,14 +243,13 @@ pub struct WinogradBlocking {
     pub tiles: usize,
     /// Blocks of 16 output channels in a task.
     pub out_blocks: usize,
-    /// How many elements in advance the weights are asked for: 0 if they don't come from memory.
-    pub weights_ahead: usize,
+    /// Blocks of 16 output channels in a run, which are multiplied at a point before the next.
+    pub run_blocks: usize,
+    /// Whether weights come from L3 or memory.
+    pub far_weights: bool,
 }
 
 impl WinogradBlocking {
-    /// Elements that weights from memory are asked for in advance: 8 KB, which is 64 steps of a panel.
-    const AHEAD: usize = 2048;
-
     /// Derives the blocks.
     pub fn derive(
         shape: &WinogradShape,
@@ -263,28 +267,52 @@ impl WinogradBlocking {
             out_blocks,
         } = *shape;
         let line = CHANNEL_BLOCK * 4;
-        let tile_bytes = (products * in_blocks + points * tile.blocks) * line;
-        let weight_bytes = products * in_blocks * out_blocks * CHANNEL_BLOCK * line;
-        let from_memory = weight_bytes > caches.l3 / 2;
-        let least = if from_memory { 4 } else { 1 } * tile.pixels;
-        let fit = (caches.l2 / 2 / tile_bytes).max(least);
+        let weights_of = |blocks: usize| products * in_blocks * blocks * CHANNEL_BLOCK * line;
+        // V and M of a tile, with a run of so many blocks.
+        let tile_bytes = |run: usize| (products * in_blocks + points * run) * line;
+        let weight_bytes = weights_of(out_blocks);
 
         let panels = out_blocks.div_ceil(tile.blocks);
         let split_panels = images * tiles < 49 && panels > 1;
-        let (tasks, panels) = if split_panels {
-            (images * tiles.div_ceil(fit), panels.div_ceil(threads))
+        let panels = if split_panels {
+            panels.div_ceil(threads)
         } else {
-            let tasks = images * tiles.div_ceil(fit);
-            (tasks.next_multiple_of(threads), panels)
+            panels
         };
-        let even = tiles.div_ceil(tasks.div_ceil(images).min(tiles));
         let nc = tuning
             .nc
             .map_or(panels * tile.blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
+        let task_blocks = nc.next_multiple_of(tile.blocks);
+        // Equal tasks of at most so many tiles, and as many for each thread.
+        let tasks_of = |most: usize| {
+            let tasks = images * tiles.div_ceil(most.max(tile.pixels));
+            let tasks = if split_panels {
+                tasks
+            } else {
+                tasks.next_multiple_of(threads)
+            };
+            tiles.div_ceil(tasks.div_ceil(images).min(tiles))
+        };
+
+        let by_panel = tasks_of(caches.l2 / 2 / tile_bytes(tile.blocks));
+        let by_point = tasks_of(weight_bytes.max(caches.l2 / 2) / tile_bytes(task_blocks));
+        let near = by_panel * tile_bytes(tile.blocks) + weights_of(tile.blocks);
+        // What a tile moves past L2; of V and M half stays.
+        let weights = weights_of(task_blocks);
+        let moved = [
+            weights / by_panel,
+            weights / by_point + tile_bytes(task_blocks) / 2,
+        ];
+        let (even, run_blocks) = if near <= caches.l2 / 8 * 7 && moved[0] <= moved[1] {
+            (by_panel, tile.blocks)
+        } else {
+            (by_point, task_blocks)
+        };
         WinogradBlocking {
             tiles: tuning.mc.unwrap_or(even).clamp(1, tiles),
-            out_blocks: nc.next_multiple_of(tile.blocks),
-            weights_ahead: if from_memory { Self::AHEAD } else { 0 },
+            out_blocks: task_blocks,
+            run_blocks,
+            far_weights: weight_bytes > caches.l2 / 2,
         }
     }
 }
@@ -333,16 +361,18 @@ mod tests {
     fn transformed_tiles_stay_in_half_of_l2() {
         let blocking = winograd(196, 64, 1);
         assert!((28..=37).contains(&blocking.tiles), "{blocking:?}");
-        assert_eq!((blocking.out_blocks, blocking.weights_ahead), (4, 0));
+        assert_eq!((blocking.out_blocks, blocking.run_blocks), (4, 2));
     }
 
     #[test]
-    fn weights_from_memory_want_many_tiles() {
-        let blocking = winograd(49, 512, 1);
-        assert!(
-            blocking.tiles == 49 && blocking.weights_ahead > 0,
-            "{blocking:?}"
-        );
+    fn weights_beyond_l2_are_streamed_once_for_many_tiles() {
+        let all = WinogradBlocking {
+            tiles: 49,
+            out_blocks: 32,
+            run_blocks: 32,
+            far_weights: true,
+        };
+        assert_eq!(winograd(49, 512, 1), all);
     }
 
     #[test]

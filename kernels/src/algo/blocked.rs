@@ -212,7 +212,7 @@ impl BlockedConv {
                     },
                     isa: self.isa,
                     tile: self.tile,
-                    beyond_l2: self.blocking.beyond_l2,
+                    blocking: self.blocking,
                     out,
                 };
                 work(task, scratch);
@@ -234,12 +234,9 @@ pub(super) struct BlockTask<'a, 'o> {
     epilogue: Finish<'a>,
     isa: IsaToken,
     tile: RegisterTile,
-    beyond_l2: bool,
+    blocking: Blocking,
     out: RowsMut<'o, f32>,
 }
-
-/// Up to here tiles ask for the next panel. Of 14 (512 channels at 14x14) the first may wait for L3.
-const FEW_TILES: usize = 6;
 
 impl BlockTask<'_, '_> {
     /// Whether inputs that are copied first are to be copied.
@@ -247,17 +244,16 @@ impl BlockTask<'_, '_> {
         self.isa.moves_data()
     }
 
-    /// What the tiles of the `index`-th panel ask for: the next one where few tiles share it, or else the first
-    /// panel fetches the inputs for all, a line a step, which is one pixel of one block of channels.
+    /// What the tiles of the `index`-th panel ask for. Of many tiles that share it, those of the first panel fetch the
+    /// inputs for all, a line a step, which is one pixel of one block of channels.
     fn ahead(&self, index: usize, src: &Source<'_>) -> Ahead {
-        if !self.beyond_l2 {
-            Ahead::Nothing
-        } else if self.pixels.len() <= FEW_TILES * self.tile.pixels {
-            Ahead::NextPanel
-        } else if index == 0 && src.block == CHANNEL_BLOCK {
-            Ahead::NextInputs
-        } else {
-            Ahead::Nothing
+        if !self.blocking.beyond_l2 {
+            return Ahead::Nothing;
+        }
+        match Ahead::far_weights(self.pixels.len(), self.tile.pixels) {
+            Ahead::Weights if index == 0 && src.block == CHANNEL_BLOCK => Ahead::NextInputs,
+            Ahead::Weights if !self.blocking.far_weights => Ahead::Nothing,
+            ahead => ahead,
         }
     }
 

@@ -10,10 +10,10 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
-use crate::micro::matvec::{AHEAD, PanelTimesVector};
+use crate::micro::matvec::PanelTimesVector;
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
-use crate::micro::pixels::StreamedPixels;
+use crate::micro::pixels::BlockedPixels;
 use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -93,6 +93,10 @@ impl Algorithm for Fc {
             inputs,
             outputs_a_task: CHANNEL_BLOCK * tile.blocks,
             far: panels.lines() * CacheLine::BYTES > cx.threads * cx.caches.l3.max(cx.caches.l2),
+            ahead: match panels.lines() * CacheLine::BYTES > cx.caches.l2 / 2 {
+                true => Ahead::far_weights(conv.n, tile.pixels),
+                false => Ahead::Nothing,
+            },
             panels,
             isa: cx.isa,
         }))
@@ -108,6 +112,8 @@ struct FcPlan {
     outputs_a_task: usize,
     /// Whether the weights come from memory.
     far: bool,
+    /// What the tiles of several images ask for.
+    ahead: Ahead,
     isa: IsaToken,
 }
 
@@ -226,10 +232,7 @@ impl FcPlan {
                     block: CHANNEL_BLOCK,
                     block_stride: n * CHANNEL_BLOCK,
                 },
-                pixels: StreamedPixels {
-                    pixels: n,
-                    weights_ahead: if self.far { AHEAD } else { 0 },
-                },
+                pixels: BlockedPixels { pixels: n },
                 channels: 0..inputs,
                 panel: self.panel(packed, at.col, out.len()),
                 epilogue: Finish {
@@ -237,7 +240,7 @@ impl FcPlan {
                     residual: residual.map(|r| &r[at.col..]),
                     relu,
                 },
-                ahead: Ahead::Nothing,
+                ahead: self.ahead,
                 out: Outputs::matrix(out),
             });
         });

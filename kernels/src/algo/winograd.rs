@@ -2,14 +2,17 @@
 //! with fewer multiplications than outputs times taps ([`crate::micro::cook_toom`] derives how).
 //!
 //! ```text
-//! for a block of tiles:                             (a task)
-//!     V[point][c][tile] = B' d B                     input transform, all channels
-//!     for a panel of output channels:
-//!         for each point:  M[point] = V[point] * U[point]
-//!         out = A' M A + bias, residual, ReLU        inverse transform
+//! for a block of tiles:                              (a task)
+//!     V[point][c][tile] = B' d B                      input transform, all channels
+//!     for a run of panels of output channels:
+//!         for each point, for each panel of the run:
+//!             M[point][panel] = V[point] * U[point][panel]
+//!         out = A' M A + bias, residual, ReLU         inverse transform
 //! ```
 //!
-//! V and a panel's M stay in L2, the weights stream past them ([`WinogradBlocking`]).
+//! A run is one panel where V and a panel's M stay in L2, and all panels where weights weigh more
+//! ([`WinogradBlocking`]). Weights lie in the order in which they are read; from L3 and memory they are asked for in
+//! advance ([`Ahead`]).
 //!
 //! U = G g G' is computed in f64 when the weights are packed. Tiles at the border read zeros where they
 //! leave the input and drop what leaves the output; no padded copy is made.
@@ -40,7 +43,7 @@ use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::cook_toom::{self, Scheme};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::StreamedPixels;
+use crate::micro::pixels::BlockedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
@@ -102,8 +105,7 @@ struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
     spec: PlanSpec,
     conv: ConvShape,
     isa: IsaToken,
-    /// Channel blocks of a panel.
-    panel_blocks: usize,
+    tile: RegisterTile,
     blocking: WinogradBlocking,
     points: Vec<Point>,
     phases: Vec<PhaseCost>,
@@ -152,7 +154,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             2 * tiles * terms as u64 * padded_out,
             tiles * padded_out * (T + M) as u64 * output,
         ];
-        let panels = out_blocks.div_ceil(tile.blocks) as u64;
+        let runs = out_blocks.div_ceil(blocking.run_blocks) as u64;
 
         let mut plan = WinogradPlan {
             spec: PlanSpec {
@@ -167,7 +169,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             },
             conv,
             isa: cx.isa,
-            panel_blocks: tile.blocks,
+            tile,
             blocking,
             points,
             phases: Vec::new(),
@@ -192,7 +194,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             },
             PhaseCost {
                 read: task_rounds * floats(plan.packed_len() as u64),
-                scratch_read: panels * transformed,
+                scratch_read: runs * transformed,
                 scratch_written: products,
                 ..PhaseCost::new(Phase::Multiply, flops[1])
             },
@@ -214,10 +216,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         }
     }
 
-    /// How a panel's products of so many tiles lie.
+    /// How a run's products of so many tiles lie.
     fn outputs(&self, tiles: usize) -> Transformed {
         Transformed {
-            blocks: self.panel_blocks,
+            blocks: self.blocking.run_blocks,
             tiles,
         }
     }
@@ -226,9 +228,21 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         self.conv.c_out.div_ceil(CHANNEL_BLOCK)
     }
 
-    /// The blocks of the panel that starts at a block.
-    fn panel(&self, first: usize, end: usize) -> Range<usize> {
-        first..(first + self.panel_blocks).min(end)
+    /// Blocks in groups of so many.
+    fn groups(blocks: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+        let end = blocks.end;
+        let group = move |first: usize| first..(first + size).min(end);
+        blocks.step_by(size).map(group)
+    }
+
+    /// The runs of some blocks, in each of which all panels are multiplied at a point before the next.
+    fn runs(&self, blocks: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        Self::groups(blocks, self.blocking.run_blocks)
+    }
+
+    /// The panels of a run.
+    fn panels(&self, run: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<W, M, N, T> {
+        Self::groups(run.clone(), self.tile.blocks)
     }
 
     fn packed_len(&self) -> usize {
@@ -240,44 +254,46 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         self.points.last().map_or(0, |p| p.rows + 1 + p.terms)
     }
 
-    /// Where a panel is in the packed weights: its biases, then its weights point by point.
-    fn panel_at(&self, panel: &Range<usize>) -> Range<usize> {
-        let before = |block: usize| block * CHANNEL_BLOCK * (1 + self.rows());
-        before(panel.start)..before(panel.end)
+    /// Where a panel's weights at a point are: behind all biases, run by run, point by point, in the order in
+    /// which they are read. A row of zeros, where the product expects a bias, and one for each term of its sum.
+    fn weights_at(&self, run: &Range<usize>, panel: &Range<usize>, point: &Point) -> Range<usize> {
+        let rows = 1 + point.terms;
+        let before =
+            run.start * self.rows() + run.len() * point.rows + (panel.start - run.start) * rows;
+        let first = (self.all_out() + before) * CHANNEL_BLOCK;
+        first..first + rows * panel.len() * CHANNEL_BLOCK
     }
 
-    /// Where the weights at a point are in a panel of some width: a row of zeros, where the product expects
-    /// a bias, and one for each term of its sum.
-    fn weights_at(width: usize, point: &Point) -> Range<usize> {
-        let first = 1 + point.rows;
-        width * first..width * (first + 1 + point.terms)
-    }
-
-    /// The product of a panel of weights with all tiles at a point.
+    /// The products of a run's panels with all tiles, at a point.
     fn multiply(
         &self,
-        (panel, blocks, point): (&[f32], usize, usize),
+        (packed, run, point): (&[f32], &Range<usize>, usize),
         (transformed, v): (&[f32], Transformed),
         (products, m): (&mut [f32], Transformed),
     ) {
         let own = &self.points[point];
-        let product = &mut products[m.before(point, point)..][..blocks * m.tiles * CHANNEL_BLOCK];
-        self.isa.dispatch(PanelTimesPixels {
-            src: Source {
-                data: &transformed[v.before(point, own.products)..],
-                block: CHANNEL_BLOCK,
-                block_stride: v.tiles * CHANNEL_BLOCK,
-            },
-            pixels: StreamedPixels {
-                pixels: v.tiles,
-                weights_ahead: self.blocking.weights_ahead,
-            },
-            channels: 0..own.terms,
-            panel: &panel[Self::weights_at(blocks * CHANNEL_BLOCK, own)],
-            epilogue: Finish::default(),
-            ahead: Ahead::Nothing,
-            out: Outputs::blocked(RowsMut::new(product, m.tiles * CHANNEL_BLOCK)),
-        });
+        for panel in self.panels(run) {
+            let block = m.tiles * CHANNEL_BLOCK;
+            let first = m.before(point, point) + (panel.start - run.start) * block;
+            let product = &mut products[first..][..panel.len() * block];
+            let weights = self.isa.panel(&self.weights_at(run, &panel, own));
+            self.isa.dispatch(PanelTimesPixels {
+                src: Source {
+                    data: &transformed[v.before(point, own.products)..],
+                    block: CHANNEL_BLOCK,
+                    block_stride: v.tiles * CHANNEL_BLOCK,
+                },
+                pixels: BlockedPixels { pixels: v.tiles },
+                channels: 0..own.terms,
+                panel: &packed[weights],
+                epilogue: Finish::default(),
+                ahead: match self.blocking.far_weights {
+                    true => Ahead::far_weights(v.tiles, self.tile.pixels),
+                    false => Ahead::Nothing,
+                },
+                out: Outputs::blocked(RowsMut::new(product, block)),
+            });
+        }
     }
 }
 
@@ -398,23 +414,29 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
         packed.fill(0.0);
         let matrices = &W::MATRICES;
         let filters = weights.chunks_exact(conv.kernel[0] * conv.kernel[1]);
+        let groups: Vec<_> = Self::groups(0..self.all_out(), self.blocking.out_blocks)
+            .flat_map(|task| self.runs(task))
+            .flat_map(|run| self.panels(&run).map(move |panel| (run.clone(), panel)))
+            .collect();
         for (at, filter) in filters.enumerate() {
             let (out, c) = (at / conv.c_in, at % conv.c_in);
             // The panel of this output, its width in floats, and the output's place in it.
-            let first = out / CHANNEL_BLOCK / self.panel_blocks * self.panel_blocks;
-            let panel = self.panel(first, self.all_out());
-            let (width, lane) = (panel.len() * CHANNEL_BLOCK, out - first * CHANNEL_BLOCK);
-            let panel = &mut packed[self.panel_at(&panel)];
+            let [block, lane] = [out / CHANNEL_BLOCK, out % CHANNEL_BLOCK];
+            let mut of_block = groups.iter().filter(|(_, panel)| panel.contains(&block));
+            let (run, panel) = of_block.next().expect("every block has its panel");
+            let width = panel.len() * CHANNEL_BLOCK;
+            let lane = (block - panel.start) * CHANNEL_BLOCK + lane;
             for (i, row) in transform_filter::<N>(matrices, filter).iter().enumerate() {
                 for (j, &u) in row.iter().enumerate() {
                     let (point, which) = Slots::<N, T>::of(i, j);
                     let row = 1 + which * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + c;
-                    panel[Self::weights_at(width, &self.points[point])][row * width + lane] = u;
+                    let weights = self.weights_at(run, panel, &self.points[point]);
+                    packed[weights][row * width + lane] = u;
                 }
             }
-            if let (0, Some(bias)) = (c, params.bias) {
-                panel[lane] = bias.f32s()[out];
-            }
+        }
+        if let Some(bias) = params.bias {
+            packed[..conv.c_out].copy_from_slice(bias.f32s());
         }
     }
 
@@ -446,12 +468,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
             });
             laps.lap(Phase::InputTransform);
 
-            for first in blocks.clone().step_by(self.panel_blocks) {
-                let panel = self.panel(first, blocks.end);
-                let packed = &io.packed[self.isa.panel(&self.panel_at(&panel))];
+            for run in self.runs(blocks) {
                 for point in 0..T * T {
                     let from = (&*transformed, v);
-                    self.multiply((packed, panel.len(), point), from, (products, m));
+                    self.multiply((io.packed, &run, point), from, (products, m));
                 }
                 laps.lap(Phase::Multiply);
                 self.isa.dispatch(TransformOutput::<W, M, N, T> {
@@ -460,9 +480,9 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
                         layout: m,
                         relu: self.spec.problem.epilogue.relu,
                     },
-                    bias: &packed[..panel.len() * CHANNEL_BLOCK],
+                    bias: &io.packed[run.start * CHANNEL_BLOCK..run.end * CHANNEL_BLOCK],
                     residual: io.residual,
-                    out: (&mut out, first),
+                    out: (&mut out, run.start),
                     _scheme: PhantomData,
                 });
                 laps.lap(Phase::InverseTransform);

@@ -161,6 +161,10 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         self.0.prefetch(at);
     }
     #[inline(always)]
+    fn prefetch_l2(self, at: *const f32) {
+        self.0.prefetch_l2(at);
+    }
+    #[inline(always)]
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
         // SAFETY: the caller's promise.
         unsafe { self.0.stream_f32s(to, value) }
@@ -268,6 +272,8 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
+    fn prefetch_l2(self, _: *const f32) {}
     #[inline(always)]
     unsafe fn stream_f32s(self, _: *mut f32, y: Self::f32s) {
         self.simd.opaque(y);

@@ -155,6 +155,13 @@ pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
         prefetch(at);
     }
 
+    /// The same as far as L2: what is read so much later, or in such amounts, that it would drive from L1 what is
+    /// read before.
+    #[inline(always)]
+    fn prefetch_l2(self, at: *const f32) {
+        prefetch_l2(at);
+    }
+
     /// Stores past the caches (non-temporal), where the instruction set has such a store; an
     /// ordinary store otherwise. Follow a run of them with [`stream_fence`].
     ///
@@ -221,22 +228,30 @@ fn every_other<V: bytemuck::Pod>(a: V, b: V, first: usize) -> V {
     every_other
 }
 
-#[inline(always)]
-fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of x86-64's baseline, and a prefetch of any address is harmless.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: a prefetch of any address is harmless; it changes neither memory nor flags.
-    unsafe {
-        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
+/// A prefetch into a level of the caches: x86's hint, AArch64's operation.
+macro_rules! prefetch {
+    ($name:ident, $x86:ident, $aarch64:literal) => {
+        #[inline(always)]
+        fn $name(at: *const f32) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: SSE is part of x86-64's baseline, and a prefetch of any address is harmless.
+            unsafe {
+                use core::arch::x86_64::{$x86, _mm_prefetch};
+                _mm_prefetch::<$x86>(at.cast());
+            }
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            // SAFETY: a prefetch of any address is harmless; it changes neither memory nor flags.
+            unsafe {
+                core::arch::asm!(concat!("prfm ", $aarch64, ", [{0}]"), in(reg) at, options(nostack, preserves_flags, readonly));
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            let _ = at;
+        }
+    };
 }
+
+prefetch!(prefetch, _MM_HINT_T0, "pldl1keep");
+prefetch!(prefetch_l2, _MM_HINT_T1, "pldl2keep");
 
 /// The same address, of which the compiler knows nothing any more. In a register, where `black_box` goes through
 /// memory: one address from the other, 14 of them would take 70 cycles.

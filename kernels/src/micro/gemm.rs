@@ -65,20 +65,42 @@ const PREFETCHED: usize = 4;
 /// Channels a step where inputs are evenly spaced.
 const EVEN_STEP: usize = 4;
 
-/// What tiles ask for in advance beside their own outputs: lines that are evenly spread over the reduction, as a
-/// burst of them would fill the queues to memory. Measured on a virtual Xeon (Golden Cove, 2 MB of L2), one
-/// thread: `NextPanel` 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, 512-2048 @7 1.04; `NextInputs`
-/// 256-64 and 256-128 @56 1.07. With either, where all is in L2, 0.97 to 0.99. Tiles of few or unevenly spaced
-/// pixels ask for neither.
+/// What tiles ask for in advance beside their own outputs. The lines are evenly spread over the reduction, as a burst
+/// of them would fill the queues to memory.
+///
+/// A loop that computes sees less of L3 and memory than one that only reads, unless it asks: 14 x 2 FMAs for each two
+/// lines of weights read 27 GB/s from L3 and 8.6 from memory by the hardware's prefetchers alone, 30 and 18 when they
+/// ask for weights 2 KB before they read them, 30 and 12 at 8 KB (a virtual Xeon, Golden Cove, one thread; 34 is the
+/// FMAs' pace). There `NextPanel` made 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, F(2,3) of 512 @7 1.4;
+/// `NextInputs` 256-64 and 256-128 @56 1.07. Tiles of few or unevenly spaced pixels ask for weights only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// All is near.
     Nothing,
-    /// The panel that follows in memory, a part of it during each tile: where weights come from L3 or memory, and
-    /// serve so few tiles that the first of them would wait.
+    /// The panel's own weights, [`WEIGHTS_AHEAD`], where they come from L3 or memory. The first tile does: for those
+    /// after it they are in L2, and 256 channels at 14x14 would lose 3.5 %.
+    Weights,
+    /// Also the panel that follows in memory, a part of it during each tile, into L2: where panels serve so few
+    /// tiles that the first would wait for what the others have no use for.
     NextPanel,
     /// The next tile's inputs, where they come from L3 or memory.
     NextInputs,
+}
+
+/// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
+const WEIGHTS_AHEAD: usize = 512;
+
+/// Up to here tiles ask for the next panel.
+const FEW_TILES: usize = 6;
+
+impl Ahead {
+    /// What `pixels` ask for that share weights from L3 or memory, in tiles of at most `tile`.
+    pub fn far_weights(pixels: usize, tile: usize) -> Self {
+        match pixels.div_ceil(tile) {
+            2..=FEW_TILES => Ahead::NextPanel,
+            _ => Ahead::Weights,
+        }
+    }
 }
 
 /// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
@@ -209,16 +231,19 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
     }
 
     /// The lines of the panel that follows this one, whose rows have `row` weights: a share of a row's for each step
-    /// of each tile, and a quarter more, as taps in the padding are skipped.
+    /// of each tile, and a quarter more where taps in the padding may be skipped.
     #[inline(always)]
     fn next_panel(&self, most: usize, row: usize) -> Lines {
-        let rows = 1 + self.pixels.taps() * self.channels.len();
+        let taps = self.pixels.taps();
+        let rows = 1 + taps * self.channels.len();
         let tiles = self.pixels.pixels().div_ceil(most).max(1);
+        let share = row * size_of::<f32>() / tiles;
         Lines {
             at: self.panel.as_ptr().wrapping_add(rows * row),
             apart: match self.ahead {
-                Ahead::NextPanel => row * size_of::<f32>() * 5 / 4 / tiles,
-                Ahead::NextInputs | Ahead::Nothing => 0,
+                Ahead::NextPanel if taps > 1 => share * 5 / 4,
+                Ahead::NextPanel => share,
+                Ahead::Nothing | Ahead::Weights | Ahead::NextInputs => 0,
             },
         }
     }
@@ -248,6 +273,11 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             // SAFETY: inside the panel (`check`).
             weights: unsafe { self.panel.as_ptr().add(row) },
             asked: 0,
+            asks: match self.ahead {
+                Ahead::Nothing => false,
+                Ahead::Weights => first == 0,
+                Ahead::NextPanel | Ahead::NextInputs => true,
+            },
         };
         for tap in 0..self.pixels.taps() {
             let from = self.src.data.as_ptr().wrapping_add(block_at + lane);
@@ -307,8 +337,14 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             }
             macro_rules! step {
                 ($k:expr) => {{
-                    self.stream_weights(simd, progress.weights, $k * row);
-                    ahead.ask::<S, $k>(simd);
+                    if progress.asks {
+                        if self.ahead == Ahead::NextInputs {
+                            ahead.ask::<$k>(|line| simd.prefetch(line));
+                        } else {
+                            ask_for_weights(simd, progress.weights, $k * row);
+                            ahead.ask::<$k>(|line| simd.prefetch_l2(line));
+                        }
+                    }
                     let at = |p: usize| {
                         if const { I::STEP > 0 } {
                             x[0].wrapping_add(p * I::STEP)
@@ -370,13 +406,16 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                     simd.prefetch(x[p].wrapping_add(block_stride));
                 });
             }
+            let asks = progress.asks && self.ahead != Ahead::NextInputs;
             macro_rules! step {
                 ($k:ident, $first:ident) => {
                     // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
                     // either among zeros, of which `run` reads no more; or inside `data`, as in `even`.
                     unsafe {
                         let weights = progress.weights.add($first * row);
-                        self.stream_weights(simd, weights, $k * row);
+                        if asks {
+                            ask_for_weights(simd, weights, $k * row);
+                        }
                         let at = |p: usize| x[p].add($first);
                         *acc = multiply::<S, P, V, $k>(simd, at, weights, *acc);
                     }
@@ -398,18 +437,6 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             if lane == block {
                 lane = 0;
                 from = from.wrapping_add(block_stride).wrapping_sub(block);
-            }
-        }
-    }
-
-    /// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of
-    /// them before a run of channels would find the queues to memory full (measured: 512 channels at 14x14
-    /// took 1.3 times as long).
-    #[inline(always)]
-    fn stream_weights<S: KernelSimd>(&self, simd: S, weights: *const f32, len: usize) {
-        if let Some(ahead) = self.pixels.weights_ahead() {
-            for line in (0..len).step_by(CacheLine::F32S) {
-                simd.prefetch(weights.wrapping_add(ahead + line));
             }
         }
     }
@@ -527,25 +554,34 @@ struct Progress {
     weights: *const f32,
     /// Pixels whose outputs were asked for.
     asked: usize,
+    /// Whether it asks for more.
+    asks: bool,
 }
 
 /// Lines to ask for in advance.
 struct Lines {
     at: *const f32,
-    /// Bytes from one to the next; 0 if there are none.
+    /// Bytes from one to the next; 0 if it is always the same.
     apart: usize,
 }
 
 impl Lines {
     /// Asks for the next `N`.
     #[inline(always)]
-    fn ask<S: KernelSimd, const N: usize>(&mut self, simd: S) {
-        if self.apart > 0 {
-            for line in 0..N {
-                simd.prefetch(self.at.wrapping_byte_add(line * self.apart));
-            }
-            self.at = hidden(self.at.wrapping_byte_add(N * self.apart));
+    fn ask<const N: usize>(&mut self, prefetch: impl Fn(*const f32)) {
+        for line in 0..N {
+            prefetch(self.at.wrapping_byte_add(line * self.apart));
         }
+        self.at = hidden(self.at.wrapping_byte_add(N * self.apart));
+    }
+}
+
+/// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of them before a
+/// run of channels would find the queues to memory full (measured: 512 channels at 14x14 took 1.3 times as long).
+#[inline(always)]
+fn ask_for_weights<S: KernelSimd>(simd: S, weights: *const f32, len: usize) {
+    for line in (0..len).step_by(CacheLine::F32S) {
+        simd.prefetch(weights.wrapping_add(WEIGHTS_AHEAD + line));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
 
 /// How many elements in advance weights are asked for: 4 KB.
-pub const AHEAD: usize = 1024;
+const AHEAD: usize = 1024;
 
 /// `out = relu(bias + residual + sum of x[k] * w[k])` for one or two blocks of 16 outputs.
 pub struct PanelTimesVector<'a, 'o> {

@@ -37,12 +37,6 @@ pub enum Spacing {
 pub unsafe trait Pixels: Copy {
     /// The step of all tiles, where it is known to the compiler.
     const STEP: usize = 0;
-    /// How many elements in advance the weights are asked for, where they may come from so far that the
-    /// hardware's prefetcher needs help. Whether there is an answer is to be known to the compiler.
-    #[inline(always)]
-    fn weights_ahead(&self) -> Option<usize> {
-        None
-    }
     /// Taps of the filter.
     fn taps(&self) -> usize;
     /// Output pixels in the run.
@@ -103,31 +97,6 @@ pub struct BlockedPixels {
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
     const STEP: usize = CHANNEL_BLOCK;
-    one_tap_in_order!(|self| CHANNEL_BLOCK);
-
-    #[inline(always)]
-    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
-    }
-}
-
-/// The same, with weights that may come from far away.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamedPixels {
-    /// Output pixels in the run; the first is at the source's start.
-    pub pixels: usize,
-    /// How many elements in advance the weights are asked for; 0 asks for what is read anyway, which costs
-    /// nothing: FMAs take all the time that the loop has.
-    pub weights_ahead: usize,
-}
-
-// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
-unsafe impl Pixels for StreamedPixels {
-    const STEP: usize = CHANNEL_BLOCK;
-    #[inline(always)]
-    fn weights_ahead(&self) -> Option<usize> {
-        Some(self.weights_ahead)
-    }
     one_tap_in_order!(|self| CHANNEL_BLOCK);
 
     #[inline(always)]
