@@ -43,14 +43,15 @@ impl Topology {
         cache.map_or(0, |c| c.bytes / c.shared_by.min(threads).max(1))
     }
 
-    /// The caches to block for.
+    /// The caches to block for. Of the L3 that a guest is told of most belongs to its neighbours: no more than any core
+    /// has to itself.
     pub fn caches(&self, threads: usize) -> Caches {
         let assumed = Caches::default();
         let or = |bytes: usize, assumed| if bytes == 0 { assumed } else { bytes };
         Caches {
             l1d: or(self.share(1, 1), assumed.l1d),
             l2: or(self.share(2, threads), assumed.l2),
-            l3: self.share(3, threads),
+            l3: self.share(3, threads).min(32 << 20),
         }
     }
 }

@@ -72,7 +72,8 @@ const EVEN_STEP: usize = 4;
 /// lines of weights read 27 GB/s from L3 and 8.6 from memory by the hardware's prefetchers alone, 30 and 18 when they
 /// ask for weights 2 KB before they read them, 30 and 12 at 8 KB (a virtual Xeon, Golden Cove, one thread; 34 is the
 /// FMAs' pace). There `NextPanel` made 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, F(2,3) of 512 @7 1.4;
-/// `NextInputs` 256-64 and 256-128 @56 1.07. Tiles of few or unevenly spaced pixels ask for weights only.
+/// `NextInputs` 256-64 and 256-128 @56 1.07. Taps of few or unevenly spaced pixels ask for their weights
+/// only: 512 @7 3x3 loses 4 % if they ask for the next panel too, 10 % from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// All is near.
@@ -88,10 +89,11 @@ pub enum Ahead {
 }
 
 /// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
-const WEIGHTS_AHEAD: usize = 512;
+pub(super) const WEIGHTS_AHEAD: usize = 512;
 
-/// Up to here tiles ask for the next panel.
-const FEW_TILES: usize = 6;
+/// Up to here tiles ask for the next panel. Weights from memory, of which the first of n tiles waits for all, gain most:
+/// 256-384 @12 3x3 (11 tiles) 1.07 to 1.15, and loses nothing from L3; 256 @14 (14 tiles) gains 6 and loses 3 %.
+const FEW_TILES: usize = 12;
 
 impl Ahead {
     /// What `pixels` ask for that share weights from L3 or memory, in tiles of at most `tile`.

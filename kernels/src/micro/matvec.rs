@@ -3,17 +3,15 @@
 //! Each weight is read once, for one multiply-add: what counts is that lines arrive without a pause. So there are
 //! several sums of each output, or additions would wait for each other. Weights from memory are asked for well
 //! before the hardware's prefetchers would, which stop at each page; from a cache that only costs: 8 MB in L3 came at
-//! .75 of a plain read with prefetches, .94 without (Zen 4), 64 MB from memory at 1.01 with them, .99 without.
+//! .75 of a plain read with prefetches, .94 without (Zen 4), 64 MB from memory at 1.01 with them, .99 without. 411 MB
+//! on a virtual Xeon, 2 KB before they are read: 1.07 times as fast as without, 4 KB: .87.
 #![allow(unsafe_code)]
 
-use super::gemm::load;
+use super::gemm::{WEIGHTS_AHEAD, load};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
-
-/// How many elements in advance weights are asked for: 4 KB.
-const AHEAD: usize = 1024;
 
 /// `out = relu(bias + residual + sum of x[k] * w[k])` for one or two blocks of 16 outputs.
 pub struct PanelTimesVector<'a, 'o> {
@@ -81,7 +79,7 @@ impl PanelTimesVector<'_, '_> {
         for step in steps {
             if FAR {
                 for line in (0..K * row).step_by(CacheLine::F32S) {
-                    simd.prefetch(weights.wrapping_add(AHEAD + line));
+                    simd.prefetch(weights.wrapping_add(WEIGHTS_AHEAD + line));
                 }
             }
             for (k, sums) in sums.iter_mut().enumerate() {
