@@ -1,10 +1,8 @@
 //! What a plan should take, without measuring it: the roofline read backwards.
 //!
-//! A phase takes its executed flops over a part of the FMA peak, or what it takes to move its operands and scratch.
-//! Activations stream meanwhile, from the level that holds the layer's own. Packed weights come from the level that
-//! holds the whole network's, since a run uses them once, and their time is added: of it little is hidden (on a virtual
-//! Xeon, 512 channels at 7x7, direct: 1.2 ms to compute, 0.5 to read 9.4 MB from memory, 1.7 measured). And what it takes
-//! to begin.
+//! A phase takes its executed flops over a part of the FMA peak. Bytes stream meanwhile: activations from the level that
+//! holds the layer's own, packed weights from the level that holds the whole network's, since a run uses them once.
+//! The larger of the two is the estimate, and what it takes to begin.
 
 use crate::record::{Calibration, Fingerprint};
 use crate::roofline::Ceilings;
@@ -78,18 +76,13 @@ impl Model {
         let arithmetic = match &spec.problem.op {
             _ if !phases.is_empty() => {
                 let of_phase = |p: &PhaseCost| {
-                    let computing = p.flops as f64 / (part_of_peak(p.phase) * peak);
-                    // A copy or a transform reads and writes at the speed of where its scratch stays; a product
-                    // finds it in time.
-                    let moved = match p.phase {
-                        Phase::Multiply => None,
-                        _ => ceilings.home(p.scratch_read.max(p.scratch_written)),
+                    // A copy reads and writes at the speed of where its copy stays.
+                    let copied = match p.phase {
+                        Phase::Pack => ceilings.home(p.scratch_written),
+                        _ => None,
                     };
-                    let moving = moved.map_or(0.0, |r| {
-                        (p.read + p.scratch_read) as f64 / r.read
-                            + (p.written + p.scratch_written) as f64 / r.write
-                    });
-                    computing.max(moving)
+                    let copying = copied.map_or(0.0, |r| p.scratch_written as f64 / r.write);
+                    copying + p.flops as f64 / (part_of_peak(p.phase) * peak)
                 };
                 phases.iter().map(of_phase).sum()
             }
@@ -119,7 +112,7 @@ impl Model {
         } else {
             1.0
         };
-        f64::max(arithmetic, narrow * planes * activations) + narrow * streamed + self.begin()
+        f64::max(arithmetic, narrow * (planes * activations + streamed)) + self.begin()
     }
 
     /// Nanoseconds of a reorder, or of a copy: read and written, each at half of its bandwidth.

@@ -275,11 +275,13 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             // SAFETY: inside the panel (`check`).
             weights: unsafe { self.panel.as_ptr().add(row) },
             asked: 0,
-            asks: match self.ahead {
-                Ahead::Nothing => false,
-                Ahead::Weights => first == 0,
-                Ahead::NextPanel | Ahead::NextInputs => true,
-            },
+            // Scalar code computes too slowly to wait for weights.
+            asks: const { S::NATIVE }
+                && match self.ahead {
+                    Ahead::Nothing => false,
+                    Ahead::Weights => first == 0,
+                    Ahead::NextPanel | Ahead::NextInputs => true,
+                },
         };
         for tap in 0..self.pixels.taps() {
             let from = self.src.data.as_ptr().wrapping_add(block_at + lane);
