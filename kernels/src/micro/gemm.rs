@@ -89,7 +89,7 @@ pub enum Ahead {
 }
 
 /// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
-pub(super) const WEIGHTS_AHEAD: usize = 512;
+pub const WEIGHTS_AHEAD: usize = 512;
 
 /// Up to here tiles ask for the next panel. Weights from memory, of which the first of n tiles waits for all, gain most:
 /// 256-384 @12 3x3 (11 tiles) 1.07 to 1.15, and loses nothing from L3; 256 @14 (14 tiles) gains 6 and loses 3 %.
