@@ -44,6 +44,13 @@ impl Default for Caches {
     }
 }
 
+impl Caches {
+    /// Whether so many bytes of weights come from L3 or memory: inputs and outputs have the other half of L2.
+    pub fn far(&self, weight_bytes: usize) -> bool {
+        weight_bytes > self.l2 / 2
+    }
+}
+
 /// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
 /// multi-block paths on tiny shapes. Rounded as the kernel needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,7 +145,7 @@ pub struct Blocking {
     pub out_blocks: usize,
     /// Whether inputs, weights and outputs together are more than L2: then they come from further away.
     pub beyond_l2: bool,
-    /// Whether weights alone are more than half of it.
+    /// Whether weights come from L3 or memory.
     pub far_weights: bool,
 }
 
@@ -192,7 +199,7 @@ impl Blocking {
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
             beyond_l2: working_set > caches.l2,
-            far_weights: weight_bytes > caches.l2 / 2,
+            far_weights: caches.far(weight_bytes),
             mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
             out_blocks: nc.next_multiple_of(tile.blocks),
         }
@@ -312,7 +319,7 @@ impl WinogradBlocking {
             tiles: tuning.mc.unwrap_or(even).clamp(1, tiles),
             out_blocks: task_blocks,
             run_blocks,
-            far_weights: weight_bytes > caches.l2 / 2,
+            far_weights: caches.far(weight_bytes),
         }
     }
 }

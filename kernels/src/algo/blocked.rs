@@ -250,7 +250,7 @@ impl BlockTask<'_, '_> {
         if !self.blocking.beyond_l2 {
             return Ahead::Nothing;
         }
-        match Ahead::far_weights(self.pixels.len(), self.tile.pixels) {
+        match Ahead::of_weights(true, self.pixels.len(), self.tile.pixels) {
             Ahead::Weights if index == 0 && src.block == CHANNEL_BLOCK => Ahead::NextInputs,
             Ahead::Weights if !self.blocking.far_weights => Ahead::Nothing,
             ahead => ahead,

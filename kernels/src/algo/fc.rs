@@ -65,6 +65,7 @@ impl Algorithm for Fc {
             .map_err(|_| Unsupported::new("too many weights"))?;
         let tile = RegisterTile::of(cx.isa.isa());
         let panels = Panels::new(&flat, tile);
+        let weight_bytes = panels.lines() * CacheLine::BYTES;
         // What the images' vectors side by side take, in shares of the workers.
         let lines = if conv.n > 1 {
             (conv.n * inputs / CHANNEL_BLOCK).div_ceil(cx.threads)
@@ -92,11 +93,8 @@ impl Algorithm for Fc {
             conv,
             inputs,
             outputs_a_task: CHANNEL_BLOCK * tile.blocks,
-            far: panels.lines() * CacheLine::BYTES > cx.threads * cx.caches.l3.max(cx.caches.l2),
-            ahead: match panels.lines() * CacheLine::BYTES > cx.caches.l2 / 2 {
-                true => Ahead::far_weights(conv.n, tile.pixels),
-                false => Ahead::Nothing,
-            },
+            far: weight_bytes > cx.threads * cx.caches.l3.max(cx.caches.l2),
+            ahead: Ahead::of_weights(cx.caches.far(weight_bytes), conv.n, tile.pixels),
             panels,
             isa: cx.isa,
         }))

@@ -78,7 +78,7 @@ const EVEN_STEP: usize = 4;
 pub enum Ahead {
     /// All is near.
     Nothing,
-    /// The panel's own weights, [`WEIGHTS_AHEAD`], where they come from L3 or memory. The first tile does: for those
+    /// The panel's own weights, `WEIGHTS_AHEAD`, where they come from L3 or memory. The first tile does: for those
     /// after it they are in L2, and 256 channels at 14x14 would lose 3.5 %.
     Weights,
     /// Also the panel that follows in memory, a part of it during each tile, into L2: where panels serve so few
@@ -89,16 +89,17 @@ pub enum Ahead {
 }
 
 /// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
-pub const WEIGHTS_AHEAD: usize = 512;
+const WEIGHTS_AHEAD: usize = 512;
 
 /// Up to here tiles ask for the next panel. Weights from memory, of which the first of n tiles waits for all, gain most:
 /// 256-384 @12 3x3 (11 tiles) 1.07 to 1.15, and loses nothing from L3; 256 @14 (14 tiles) gains 6 and loses 3 %.
 const FEW_TILES: usize = 12;
 
 impl Ahead {
-    /// What `pixels` ask for that share weights from L3 or memory, in tiles of at most `tile`.
-    pub fn far_weights(pixels: usize, tile: usize) -> Self {
+    /// What `pixels` ask for that share weights, in tiles of at most `tile`; `far` weights come from L3 or memory.
+    pub fn of_weights(far: bool, pixels: usize, tile: usize) -> Self {
         match pixels.div_ceil(tile) {
+            _ if !far => Ahead::Nothing,
             2..=FEW_TILES => Ahead::NextPanel,
             _ => Ahead::Weights,
         }
@@ -583,7 +584,7 @@ impl Lines {
 /// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of them before a
 /// run of channels would find the queues to memory full (measured: 512 channels at 14x14 took 1.3 times as long).
 #[inline(always)]
-fn ask_for_weights<S: KernelSimd>(simd: S, weights: *const f32, len: usize) {
+pub(super) fn ask_for_weights<S: KernelSimd>(simd: S, weights: *const f32, len: usize) {
     for line in (0..len).step_by(CacheLine::F32S) {
         simd.prefetch(weights.wrapping_add(WEIGHTS_AHEAD + line));
     }

@@ -7,11 +7,10 @@
 //! on a virtual Xeon, 2 KB before they are read: 1.07 times as fast as without, 4 KB: .87.
 #![allow(unsafe_code)]
 
-use super::gemm::{WEIGHTS_AHEAD, load};
+use super::gemm::{ask_for_weights, load};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
-use crate::tensor::CacheLine;
 
 /// `out = relu(bias + residual + sum of x[k] * w[k])` for one or two blocks of 16 outputs.
 pub struct PanelTimesVector<'a, 'o> {
@@ -78,9 +77,7 @@ impl PanelTimesVector<'_, '_> {
         let mut weights = unsafe { panel.as_ptr().add(row) };
         for step in steps {
             if FAR {
-                for line in (0..K * row).step_by(CacheLine::F32S) {
-                    simd.prefetch(weights.wrapping_add(WEIGHTS_AHEAD + line));
-                }
+                ask_for_weights(simd, weights, K * row);
             }
             for (k, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the step's k-th row, and an input of the step.
