@@ -192,7 +192,8 @@ enum Token {
 /// second time, only those that Miri runs.
 #[cfg(all(feature = "emulated", any(not(test), miri)))]
 mod emulated {
-    use super::{Isa, SimdTask, vectorize};
+    use super::{Isa, SimdTask};
+    use crate::arch::KernelSimd;
 
     #[derive(Clone, Copy, Debug)]
     pub(super) enum Emulated {
@@ -222,9 +223,9 @@ mod emulated {
         #[inline(always)]
         pub(super) fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
             match self {
-                Emulated::Emu128(simd) => vectorize(simd, task),
-                Emulated::Emu256(simd) => vectorize(simd, task),
-                Emulated::Emu512(simd) => vectorize(simd, task),
+                Emulated::Emu128(simd) => simd.call(task),
+                Emulated::Emu256(simd) => simd.call(task),
+                Emulated::Emu512(simd) => simd.call(task),
             }
         }
     }
@@ -254,25 +255,6 @@ mod emulated {
 }
 
 use emulated::Emulated;
-
-/// Hands a task to pulp, which calls it with the instruction set enabled.
-struct Vectorized<T, S> {
-    task: T,
-    simd: S,
-}
-
-impl<T: SimdTask, S: KernelSimd> pulp::WithSimd for Vectorized<T, S> {
-    type Output = T::Output;
-    #[inline(always)]
-    fn with_simd<Wide: pulp::Simd>(self, _: Wide) -> T::Output {
-        self.task.run(self.simd)
-    }
-}
-
-#[inline(always)]
-fn vectorize<T: SimdTask, S: KernelSimd + pulp::Simd>(simd: S, task: T) -> T::Output {
-    simd.vectorize(Vectorized { task, simd })
-}
 
 impl IsaToken {
     /// The instruction set this token proves.
@@ -324,7 +306,7 @@ impl IsaToken {
             Some(Ablation::OnePanel) | None => {}
         }
         match self.token {
-            Token::Scalar(simd) => vectorize(simd, task),
+            Token::Scalar(simd) => simd.call(task),
             Token::Emulated(emulated) => emulated.dispatch(task),
             _ => self.dispatch_native(task),
         }
@@ -334,11 +316,11 @@ impl IsaToken {
     fn dispatch_native<T: SimdTask>(self, task: T) -> T::Output {
         match self.token {
             #[cfg(target_arch = "x86_64")]
-            Token::Avx2(simd) => vectorize(simd, task),
+            Token::Avx2(simd) => simd.call(task),
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512(simd) => vectorize(simd, task),
+            Token::Avx512(simd) => simd.call(task),
             #[cfg(target_arch = "aarch64")]
-            Token::Neon(simd) => vectorize(simd, task),
+            Token::Neon(simd) => simd.call(task),
             Token::Scalar(_) | Token::Emulated(_) => unreachable!("not the CPU's vectors"),
         }
     }

@@ -89,6 +89,11 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
 
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        self.0.call(WithLoadsOnly(task))
+    }
+
     as_before! { 0:
         splat_f32s(x: f32) -> Self::f32s;
         equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
@@ -217,6 +222,11 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     type m32s = S::m32s;
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
+
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        self.simd.call(WithArithOnly(task))
+    }
 
     as_before! { simd:
         splat_f32s(x: f32) -> Self::f32s;

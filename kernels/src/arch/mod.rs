@@ -16,8 +16,23 @@ mod x86_64;
 
 pub(crate) use baseline::Baseline;
 
+use crate::isa::SimdTask;
 use bytemuck::Pod;
 use std::fmt::Debug;
+
+/// The function that a task runs in where no instruction set is to be enabled. A method of the task's type, as others
+/// are ([`x86_64`]): rustc makes a unit of code generation of the methods of a module's types, and compiles units side
+/// by side. Functions of pulp's would all be one.
+trait Plain: SimdTask {
+    fn plain<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
+
+impl<T: SimdTask> Plain for T {
+    #[inline(never)]
+    fn plain<S: KernelSimd>(self, simd: S) -> T::Output {
+        self.run(simd)
+    }
+}
 
 /// The operations of one instruction set.
 #[allow(non_camel_case_types)]
@@ -33,6 +48,14 @@ pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
     const REGISTER_COUNT: usize;
     /// Whether its vectors are the CPU's. Others are loops over lanes, written out.
     const NATIVE: bool = false;
+
+    /// Runs a task in a function of its own, compiled for this instruction set: how plain code gets into it, and how a
+    /// kernel keeps apart what it has for each of many sizes. One function of all would be some 100 KB, and compilers
+    /// take time that grows with a function's square. A call takes some ten cycles, so let it be for much work.
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        task.plain(self)
+    }
 
     /// x in every lane.
     fn splat_f32s(self, x: f32) -> Self::f32s;

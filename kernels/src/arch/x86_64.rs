@@ -1,11 +1,45 @@
 //! AVX2 and AVX-512.
 
 use super::{KernelSimd, pulp_operations};
+use crate::isa::SimdTask;
+
+/// The functions that tasks run in, compiled for an instruction set: pulp's features of its name.
+trait Enter: SimdTask {
+    /// # Safety
+    /// The CPU has V3's features.
+    unsafe fn avx2(self, simd: pulp::x86::V3) -> Self::Output;
+    /// # Safety
+    /// The CPU has V4's features.
+    unsafe fn avx512(self, simd: pulp::x86::V4) -> Self::Output;
+}
+
+impl<T: SimdTask> Enter for T {
+    #[target_feature(enable = "sse,sse2,fxsr,sse3,ssse3,sse4.1,sse4.2,popcnt")]
+    #[target_feature(enable = "avx,avx2,bmi1,bmi2,fma,lzcnt")]
+    #[inline(never)]
+    unsafe fn avx2(self, simd: pulp::x86::V3) -> T::Output {
+        self.run(simd)
+    }
+
+    #[target_feature(enable = "sse,sse2,fxsr,sse3,ssse3,sse4.1,sse4.2,popcnt")]
+    #[target_feature(enable = "avx,avx2,bmi1,bmi2,fma,lzcnt")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+    #[inline(never)]
+    unsafe fn avx512(self, simd: pulp::x86::V4) -> T::Output {
+        self.run(simd)
+    }
+}
 
 impl KernelSimd for pulp::x86::V3 {
     pulp_operations!();
 
     const NATIVE: bool = true;
+
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        // SAFETY: the token proves the features.
+        unsafe { task.avx2(self) }
+    }
 
     #[inline(always)]
     fn opaque(self, x: Self::f32s) -> Self::f32s {
@@ -98,6 +132,12 @@ impl KernelSimd for pulp::x86::V4 {
     pulp_operations!();
 
     const NATIVE: bool = true;
+
+    #[inline(always)]
+    fn call<T: SimdTask>(self, task: T) -> T::Output {
+        // SAFETY: the token proves the features.
+        unsafe { task.avx512(self) }
+    }
 
     #[inline(always)]
     fn opaque(self, x: Self::f32s) -> Self::f32s {

@@ -4,6 +4,7 @@
 //! What holds of all folds: a NaN in a window makes its output NaN.
 
 use crate::arch::KernelSimd;
+use crate::isa::SimdTask;
 
 /// What is made of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,14 +31,33 @@ impl Reduce {
     /// Runs a loop with the fold of this name.
     #[inline(always)]
     pub(super) fn run<S: KernelSimd>(self, simd: S, task: impl ReduceTask) {
-        match self {
-            Reduce::Max => task.with(simd, Largest::<false>),
-            Reduce::Mean => task.with(simd, Mean),
-            Reduce::Powers(2) => task.with(simd, Squares),
-            Reduce::Powers(p) => task.with(simd, Powers(p)),
-            Reduce::Magnitude => task.with(simd, Largest::<true>),
-            Reduce::Expectation => task.with(simd, Expectation),
+        macro_rules! by {
+            ($fold:expr) => {
+                simd.call(Folding { task, fold: $fold })
+            };
         }
+        match self {
+            Reduce::Max => by!(Largest::<false>),
+            Reduce::Mean => by!(Mean),
+            Reduce::Powers(2) => by!(Squares),
+            Reduce::Powers(p) => by!(Powers(p)),
+            Reduce::Magnitude => by!(Largest::<true>),
+            Reduce::Expectation => by!(Expectation),
+        }
+    }
+}
+
+/// A loop with a fold, whose state is `P` vectors.
+struct Folding<T, F, const P: usize> {
+    task: T,
+    fold: F,
+}
+
+impl<T: ReduceTask, F: Fold<P>, const P: usize> SimdTask for Folding<T, F, P> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        self.task.with(simd, self.fold);
     }
 }
 

@@ -102,7 +102,7 @@ impl SimdTask for GroupedRows<'_> {
 
     /// The promises that the tiles' pointers rest on, checked once a task; and its tiles.
     #[inline(always)]
-    fn run<S: KernelSimd>(mut self, simd: S) {
+    fn run<S: KernelSimd>(self, simd: S) {
         let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
         let row = across.out * CHANNEL_BLOCK;
         let rows = self.out.len() / row;
@@ -113,14 +113,26 @@ impl SimdTask for GroupedRows<'_> {
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
 
         if const { S::F32_LANES < 8 } && S::F32_LANES < per {
-            return self.tiles::<S, 0, true>(simd, rows);
+            return simd.call(Tiles::<0, true>(self, rows));
         }
         let slides = across.kernel >= SLIDING && across.dilation == 1;
         match across.stride {
-            1 if slides => self.tiles::<S, 1, false>(simd, rows),
-            2 if slides => self.tiles::<S, 2, false>(simd, rows),
-            _ => self.tiles::<S, 0, false>(simd, rows),
+            1 if slides => simd.call(Tiles::<1, false>(self, rows)),
+            2 if slides => simd.call(Tiles::<2, false>(self, rows)),
+            _ => simd.call(Tiles::<0, false>(self, rows)),
         }
+    }
+}
+
+/// The tiles of so many rows, of one kind.
+struct Tiles<'a, const SLIDE: usize, const BROADCAST: bool>(GroupedRows<'a>, usize);
+
+impl<const SLIDE: usize, const BROADCAST: bool> SimdTask for Tiles<'_, SLIDE, BROADCAST> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let Tiles(mut kernel, rows) = self;
+        kernel.tiles::<S, SLIDE, BROADCAST>(simd, rows);
     }
 }
 
