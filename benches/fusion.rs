@@ -14,7 +14,7 @@ use convroof_kernels::{Isa, Plan, PlanCx, Problem, Registry};
 use std::time::{Duration, Instant};
 
 /// A name, the one algorithm, and the two; layers are split at their ` + `.
-const CASES: [(&str, &str, [&str; 2], &str); 3] = [
+const CASES: [(&str, &str, [&str; 2], &str); 7] = [
     (
         "resnet50/conv1+pool1",
         "direct-maxpool",
@@ -32,6 +32,30 @@ const CASES: [(&str, &str, [&str; 2], &str); 3] = [
         "direct-maxpool",
         ["direct", "maxpool"],
         "--dir=FWD_B --attr-post-ops=relu mb1ic3ih227oc96oh55kh11sh4ph0 + --pool --alg=max mb1ic96ih55oh27kh3sh2ph0",
+    ),
+    (
+        "resnet50/conv2_x.1x1+3x3",
+        "gemm-1x1-direct",
+        ["gemm-1x1", "direct"],
+        "--dir=FWD_B --attr-post-ops=relu mb1ic256ih56oc64oh56kh1ph0 + --dir=FWD_B --attr-post-ops=relu mb1ic64ih56oc64oh56kh3ph1",
+    ),
+    (
+        "resnet50/conv3_1.1x1+3x3s2",
+        "gemm-1x1-direct",
+        ["gemm-1x1", "direct"],
+        "--dir=FWD_B --attr-post-ops=relu mb1ic256ih56oc128oh56kh1ph0 + --dir=FWD_B --attr-post-ops=relu mb1ic128ih56oc128oh28kh3sh2ph1",
+    ),
+    (
+        "resnet50/conv3_x.1x1+3x3",
+        "gemm-1x1-direct",
+        ["gemm-1x1", "direct"],
+        "--dir=FWD_B --attr-post-ops=relu mb1ic512ih28oc128oh28kh1ph0 + --dir=FWD_B --attr-post-ops=relu mb1ic128ih28oc128oh28kh3ph1",
+    ),
+    (
+        "resnet50/conv4_x.1x1+3x3",
+        "gemm-1x1-direct",
+        ["gemm-1x1", "direct"],
+        "--dir=FWD_B --attr-post-ops=relu mb1ic1024ih14oc256oh14kh1ph0 + --dir=FWD_B --attr-post-ops=relu mb1ic256ih14oc256oh14kh3ph1",
     ),
 ];
 

@@ -34,21 +34,23 @@ impl Cost {
             Op::Conv(conv) => (
                 2 * conv.macs(),
                 conv_src_elements(conv),
-                conv_parameters(problem, conv),
+                conv_parameters(problem),
             ),
             Op::ConvPool(stem) => (
                 2 * stem.conv().macs() + dst * window_elements(stem.pool()),
                 conv_src_elements(stem.conv()),
-                conv_parameters(problem, stem.conv()),
+                conv_parameters(problem),
+            ),
+            Op::ConvPair(pair) => (
+                2 * (pair.first().macs() + pair.second().macs()),
+                conv_src_elements(pair.first()),
+                conv_parameters(problem),
             ),
             Op::Pool(pool) => (dst * window_elements(pool), pool_src_elements(pool), 0),
-            Op::Identity(maps) => {
-                let bias = bytes_of_bias(problem, maps.dims()[1]);
-                (dst * epilogue_flops(problem), dst, bias)
-            }
+            Op::Identity(_) => (dst * epilogue_flops(problem), dst, bytes_of_bias(problem)),
             Op::BatchNorm(maps) => {
                 let c = maps.dims()[1];
-                let parameters = c as u64 * 16 + bytes_of_bias(problem, c);
+                let parameters = c as u64 * 16 + bytes_of_bias(problem);
                 (dst * (2 + epilogue_flops(problem)), dst, parameters)
             }
             // A sum; a difference, its square and their sum.
@@ -95,8 +97,8 @@ impl Cost {
     }
 }
 
-fn bytes_of_bias(problem: &Problem, channels: usize) -> u64 {
-    4 * u64::from(problem.epilogue.bias) * channels as u64
+fn bytes_of_bias(problem: &Problem) -> u64 {
+    4 * problem.biases() as u64
 }
 
 /// Operations of the epilogue for each element, or the one of a copy.
@@ -114,9 +116,9 @@ fn elements(dims: [usize; 4]) -> u64 {
 }
 
 /// Bytes of weights and bias.
-fn conv_parameters(problem: &Problem, conv: &ConvShape) -> u64 {
+fn conv_parameters(problem: &Problem) -> u64 {
     let weights = problem.weights_dims().map_or(0, elements);
-    weights * problem.dtypes.weights.size() as u64 + bytes_of_bias(problem, conv.c_out)
+    weights * problem.dtypes.weights.size() as u64 + bytes_of_bias(problem)
 }
 
 fn window_elements(pool: &PoolShape) -> u64 {

@@ -10,7 +10,7 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
-use crate::problem::{ConvShape, DType, Op, PoolShape, Problem};
+use crate::problem::{ConvPairShape, ConvShape, DType, Op, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
 
@@ -238,13 +238,10 @@ impl PlanSpec {
         })
     }
 
-    /// The bias, as `prepare` takes it: one f32 for each output channel.
+    /// The bias, as `prepare` takes it: an f32 for each of [`Problem::biases`].
     pub fn bias_desc(&self) -> Option<TensorDesc> {
-        let [_, c, _, _] = self.problem.dst_dims();
-        self.problem
-            .epilogue
-            .bias
-            .then(|| TensorDesc::f32(Layout::Nchw, [1, c, 1, 1]))
+        let biases = self.problem.biases();
+        (biases > 0).then(|| TensorDesc::f32(Layout::Nchw, [1, biases, 1, 1]))
     }
 }
 
@@ -272,6 +269,29 @@ impl<'a> Params<'a> {
         let filters = flipped.chunks_exact_mut(conv.kernel[0] * conv.kernel[1]);
         filters.for_each(<[f32]>::reverse);
         flipped.into()
+    }
+
+    /// Those of two convolutions, each one's.
+    ///
+    /// # Panics
+    /// If there are no weights, or fewer than the first has.
+    pub fn of_pair(&self, pair: &ConvPairShape) -> [Params<'a>; 2] {
+        let dims = [pair.first(), pair.second()].map(|&conv| {
+            let dims = Problem::from(conv).weights_dims();
+            dims.expect("a convolution has weights")
+        });
+        let weights = self.weights.expect("convolutions have weights").f32s();
+        let weights = weights.split_at(dims[0].iter().product());
+        let bias = self.bias.map(|b| b.f32s().split_at(pair.first().c_out));
+        let tensor = |dims, x| TensorRef::from_f32s(TensorDesc::f32(Layout::Nchw, dims), x);
+        let of = |dims, weights, bias: Option<&'a [f32]>| Params {
+            weights: Some(tensor(dims, weights)),
+            bias: bias.map(|b| tensor([1, b.len(), 1, 1], b)),
+        };
+        [
+            of(dims[0], weights.0, bias.map(|b| b.0)),
+            of(dims[1], weights.1, bias.map(|b| b.1)),
+        ]
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::problem::{
-    AttentionShape, BATCH_NORM_EPSILON, BilinearShape, ConvPoolShape, ConvShape, Epilogue,
-    LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
+    AttentionShape, BATCH_NORM_EPSILON, BilinearShape, ConvPairShape, ConvPoolShape, ConvShape,
+    Epilogue, LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
 };
 
 /// The operands of a problem in plain NCHW (weights OIHW). Activations are f64 where a chain of layers is computed in
@@ -14,9 +14,10 @@ use crate::problem::{
 pub struct Operands<'a, T = f32> {
     /// n x c x h x w; of a concatenation as [`crate::problem::ConcatShape`] says.
     pub src: &'a [T],
-    /// c_out x c_in / groups x kh x kw; 4 x c for a batch normalisation; empty where there are none.
+    /// c_out x c_in / groups x kh x kw, of two convolutions one behind the other; 4 x c for a batch normalisation;
+    /// empty where there are none.
     pub weights: &'a [f32],
-    /// c_out; empty without a bias.
+    /// c_out, [`Problem::biases`] of them; empty without a bias.
     pub bias: &'a [f32],
     /// Like the output; empty without a residual.
     pub residual: &'a [T],
@@ -31,6 +32,9 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
     operands: Operands<'_, T>,
     exec: &dyn Executor,
 ) -> Vec<f64> {
+    if let Op::ConvPair(pair) = &problem.op {
+        return conv_pair(problem, pair, operands, exec);
+    }
     let [n, c, h, w] = problem.dst_dims();
     let mut out = vec![0.0; n * c * h * w];
     let between = match &problem.op {
@@ -64,6 +68,7 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
             *y = match &problem.op {
                 Op::Conv(conv) => conv_pixel(conv, operands, image, channel, pixel),
                 Op::Pool(pool) => pool_pixel(pool, operands.src, image, channel, pixel),
+                Op::ConvPair(_) => unreachable!("computed as two"),
                 Op::ConvPool(stem) => pool_pixel(stem.pool(), &between, image, channel, pixel),
                 Op::Identity(_) => operands.src[at.row * h * w + i].into(),
                 Op::BatchNorm(_) => {
@@ -116,6 +121,37 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
         }
     }
     out
+}
+
+/// One convolution, then the other.
+fn conv_pair<T: Copy + Into<f64> + Sync>(
+    problem: &Problem,
+    pair: &ConvPairShape,
+    operands: Operands<'_, T>,
+    exec: &dyn Executor,
+) -> Vec<f64> {
+    let [mut first, second] = [pair.first(), pair.second()].map(|conv| Problem {
+        op: Op::Conv(*conv),
+        ..*problem
+    });
+    first.epilogue.residual = false;
+    let weights = first.weights_dims().map_or(0, |d| d.iter().product());
+    let weights = operands.weights.split_at(weights);
+    let bias = operands.bias.split_at(first.biases());
+    let between = Operands {
+        weights: weights.0,
+        bias: bias.0,
+        ..operands
+    };
+    let between = compute(&first, between, exec);
+    let residual: Vec<f64> = operands.residual.iter().map(|&r| r.into()).collect();
+    let operands = Operands {
+        src: &between,
+        weights: weights.1,
+        bias: bias.1,
+        residual: &residual,
+    };
+    compute(&second, operands, exec)
 }
 
 /// What is pooled: the convolution with its bias and ReLU.

@@ -16,6 +16,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::gemm_1x1::Gemm1x1Nhwc,
     &algo::gemm_1x1_nchw::Gemm1x1Nchw,
     &algo::stem::DirectMaxPool,
+    &algo::pair::Gemm1x1Direct,
     &algo::winograd::WinogradF2x3,
     &algo::winograd::WinogradF4x3,
     &algo::winograd::WinogradF4x3Std,

@@ -192,7 +192,7 @@ const PROBLEMS: [&str; 4] = [
 ];
 
 /// The kernels without a window, with the faults that they can have.
-const OTHERS: [(&str, &str, &[Fault]); 12] = [
+const OTHERS: [(&str, &str, &[Fault]); 13] = [
     (
         "fc",
         "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu --ip mb2ic20ih2oc40",
@@ -325,6 +325,11 @@ const OTHERS: [(&str, &str, &[Fault]); 12] = [
             Fault::ThreadDependent,
             Fault::Rounding,
         ],
+    ),
+    (
+        "gemm-1x1-direct",
+        "--dir=FWD_B --attr-post-ops=relu mb2ic20ih7oc33oh7kh1ph0 + --dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb2ic33ih7oc20oh7kh3ph1",
+        &FAULTS,
     ),
     (
         "softmax",

@@ -86,7 +86,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let bias = read(
         "--bias",
         args.bias.as_deref(),
-        problem.epilogue.bias.then_some(&dst[1..2]),
+        (problem.biases() > 0).then_some(&[problem.biases()][..]),
     )?;
     let residual = read(
         "--residual",

@@ -82,6 +82,7 @@ fn class(problem: &str) -> &'static str {
     let conv = match problem.parse().map(|p: Problem| p.op) {
         Ok(Op::Conv(conv)) => conv,
         Ok(Op::ConvPool(_)) => return "stem",
+        Ok(Op::ConvPair(_)) => return "other",
         Ok(Op::Pool(_) | Op::Attention(_) | Op::Bilinear(_)) => return "pool",
         _ => return "elementwise",
     };

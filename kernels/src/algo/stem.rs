@@ -1,10 +1,9 @@
 //! The first convolution of a network and the max pooling behind it, row by row: what lies between them is the largest
 //! tensor that many networks have (ResNet's 64 maps of 112x112, 3.2 MB), and never leaves L2.
 //!
-//! A task is a range of pooled rows, made in strips of a few. For each, the convolution's rows that the strip's windows
-//! cover are computed into the worker's scratch, in NCHW16c; those that the strip before had already made (one of three,
-//! for windows of 3 rows a step of 2 apart) are moved to its beginning. Only at the border of two tasks a row is
-//! computed twice.
+//! A task is a range of pooled rows, made in strips of a few (`algo/rows.rs`). For each, the convolution's rows that the
+//! strip's windows cover are computed into the worker's scratch, in NCHW16c; those that the strip before had already made
+//! (one of three, for windows of 3 rows a step of 2 apart) are moved to its beginning.
 //!
 //! The convolution is that of [`super::image`]: input rows copied, channels innermost, with their padding.
 //!
@@ -13,6 +12,7 @@
 //! maps are a quarter as large, is as fast. On two threads it loses what the row costs that both compute.
 
 use super::image::{MOST_CHANNELS, Strip, suits};
+use super::rows::{Step, Windows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
@@ -27,9 +27,8 @@ use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_only,
 };
-use crate::problem::{ConvPoolShape, ConvShape, Op, PoolKind, PoolShape, Problem};
+use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
-use std::ops::Range;
 
 /// Convolution of an image, and max pooling.
 #[derive(Debug)]
@@ -72,18 +71,25 @@ impl Algorithm for DirectMaxPool {
         let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
         let row = conv.w_out() * CHANNEL_BLOCK;
         // The strip's rows take a third of L2.
-        let near = cx.caches.l2 / 3 / (blocks * row * 4);
-        let fit = near.saturating_sub(extent(&pool)) / pool.stride[0] + 1;
+        let windows = Windows {
+            rows: conv.h_out(),
+            kernel: pool.kernel[0],
+            stride: pool.stride[0],
+            dilation: pool.dilation[0],
+            above: pool.pad.top,
+        };
+        let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * 4));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
         let task_rows = pool.h_out().div_ceil(cx.threads.div_ceil(conv.n));
-        let tasks: Vec<Vec<Step>> = (0..pool.h_out())
+        let tasks: Vec<Vec<PoolStep>> = (0..pool.h_out())
             .step_by(task_rows)
             .map(|first| {
                 let rows = first..(first + task_rows).min(pool.h_out());
-                steps(&conv, &pool, rows, strip_rows)
+                let steps = windows.steps(rows, strip_rows).into_iter();
+                steps.map(|step| PoolStep::new(&pool, step)).collect()
             })
             .collect();
-        let all = || tasks.iter().flatten();
+        let all = || tasks.iter().flatten().map(|step| &step.rows);
         let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
         let most = all().map(|step| step.new.len()).max().unwrap_or(0);
         let w_out = conv.w_out();
@@ -144,63 +150,31 @@ impl Algorithm for DirectMaxPool {
     }
 }
 
-/// Rows that a window spans.
-fn extent(pool: &PoolShape) -> usize {
-    (pool.kernel[0] - 1) * pool.dilation[0] + 1
-}
-
 /// A strip of pooled rows.
-struct Step {
-    /// Which they are.
-    pooled: Range<usize>,
-    /// The convolution's rows that they cover.
-    rows: Range<usize>,
-    /// Those of them that the step before has not made.
-    new: Range<usize>,
-    /// Where the others are among that step's rows.
-    kept: usize,
+struct PoolStep {
+    rows: Step,
     /// The strip's windows, over its own rows.
     vertical: Axis,
 }
 
-/// The steps of a task.
-fn steps(conv: &ConvShape, pool: &PoolShape, task: Range<usize>, strip: usize) -> Vec<Step> {
-    let ([kernel, _], [stride, _], [dilation, _]) = (pool.kernel, pool.stride, pool.dilation);
-    let mut steps = Vec::new();
-    let mut made = 0..0;
-    for first in task.clone().step_by(strip) {
-        let pooled = first..(first + strip).min(task.end);
-        // Both counted from the first row of the padding.
-        let top = pooled.start * stride;
-        let bottom = (pooled.end - 1) * stride + extent(pool);
-        let start = top.saturating_sub(pool.pad.top);
-        let rows = start..(bottom - pool.pad.top).min(conv.h_out()).max(start);
-        let new = made.end.clamp(rows.start, rows.end)..rows.end;
-        steps.push(Step {
-            vertical: Axis::new(
-                Window {
-                    size: rows.len(),
-                    out: pooled.len(),
-                    kernel,
-                    stride,
-                    dilation,
-                    before: rows.start + pool.pad.top - top,
-                    counted: None,
-                },
-                true,
-            ),
-            kept: if new.start > rows.start {
-                rows.start - made.start
-            } else {
-                0
-            },
-            pooled,
-            new,
-            rows: rows.clone(),
-        });
-        made = rows;
+impl PoolStep {
+    fn new(pool: &PoolShape, rows: Step) -> Self {
+        // From the first row of the padding.
+        let top = rows.out.start * pool.stride[0];
+        let window = Window {
+            size: rows.rows.len(),
+            out: rows.out.len(),
+            kernel: pool.kernel[0],
+            stride: pool.stride[0],
+            dilation: pool.dilation[0],
+            before: rows.rows.start + pool.pad.top - top,
+            counted: None,
+        };
+        PoolStep {
+            vertical: Axis::new(window, true),
+            rows,
+        }
     }
-    steps
 }
 
 struct StemPlan {
@@ -212,7 +186,7 @@ struct StemPlan {
     buffer: IndirectionBuffer,
     horizontal: Axis,
     /// The steps of each task of an image.
-    tasks: Vec<Vec<Step>>,
+    tasks: Vec<Vec<PoolStep>>,
     /// Pooled rows of a task.
     task_rows: usize,
     /// The most rows of the convolution that a step has.
@@ -256,13 +230,16 @@ impl Plan for StemPlan {
                 let (input, between) = (as_f32s_mut(input), as_f32s_mut(between));
                 let first = at.col / row;
                 for step in &self.tasks[first / self.task_rows] {
-                    self.convolve(step, image, packed, input, between);
-                    let pooled = step.pooled.start - first..step.pooled.end - first;
+                    self.convolve(&step.rows, image, packed, input, between);
+                    let Step {
+                        out: pooled, rows, ..
+                    } = &step.rows;
+                    let pooled = pooled.start - first..pooled.end - first;
                     let cols = pooled.start * row..pooled.end * row;
                     let map = self.rows * conv.w_out() * CHANNEL_BLOCK;
                     for (block, map) in between.chunks_exact(map).take(blocks).enumerate() {
                         self.isa.dispatch(PoolPixels {
-                            maps: &map[..step.rows.len() * conv.w_out() * CHANNEL_BLOCK],
+                            maps: &map[..rows.len() * conv.w_out() * CHANNEL_BLOCK],
                             channels: CHANNEL_BLOCK,
                             vertical: &step.vertical,
                             horizontal: &self.horizontal,
@@ -293,9 +270,8 @@ impl StemPlan {
         let row = conv.w_out() * CHANNEL_BLOCK;
         let map = self.rows * row;
         let between = &mut between[..blocks * map];
-        let kept = step.rows.len() - step.new.len();
-        for map in between.chunks_exact_mut(map) {
-            map.copy_within(step.kept * row..(step.kept + kept) * row, 0);
+        if self.isa.moves_data() {
+            step.keep(between.chunks_exact_mut(map), row);
         }
         if step.new.is_empty() {
             return;
@@ -315,7 +291,7 @@ impl StemPlan {
         let mut between = RowsMut::new(between, map);
         for panel in self.panels.all() {
             let blocks = panel.block..panel.block + panel.blocks;
-            let rows = kept * row..step.rows.len() * row;
+            let rows = step.kept() * row..step.rows.len() * row;
             self.isa.dispatch(PanelTimesPixels {
                 src,
                 pixels,

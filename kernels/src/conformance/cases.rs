@@ -6,8 +6,8 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvPoolShape, ConvShape, ConvSpec,
-    Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvPairShape, ConvPoolShape,
+    ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
 };
 
 /// A problem, and block sizes that reach paths which its size alone would not.
@@ -206,6 +206,61 @@ pub fn stems(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
+/// 1x1 convolutions, and others behind them.
+pub fn pairs(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
+    let mut cases = Vec::new();
+    while cases.len() < count {
+        let kernel = rng.pick(&[[3, 3], [3, 3], [1, 1], [5, 2], [1, 4]]);
+        let first = ConvSpec {
+            n: 1 + rng.below(2),
+            c_in: rng.pick(&around(g.c_in)),
+            h: 1 + rng.below(14),
+            w: rng.pick(&[around(g.pixels), vec![7, 13]].concat()),
+            c_out: rng.pick(&around(g.c_out)),
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: Pad::default(),
+            dilation: [1, 1],
+            groups: 1,
+            flip: false,
+        };
+        let second = ConvSpec {
+            c_in: first.c_out,
+            c_out: rng.pick(&around(g.c_out)),
+            kernel,
+            stride: rng.pick(&[[1, 1], [1, 1], [2, 2], [3, 1]]),
+            pad: match kernel {
+                [1, 1] => Pad::default(),
+                _ => rng.pick(&[
+                    Pad::uniform(kernel[0] / 2),
+                    Pad::uniform(kernel[0] / 2),
+                    Pad {
+                        top: 2,
+                        left: 0,
+                        bottom: 0,
+                        right: 1,
+                    },
+                ]),
+            },
+            dilation: rng.pick(&[[1, 1], [1, 1], [2, 2]]),
+            flip: rng.below(4) == 0,
+            ..first
+        };
+        let (Ok(first), Ok(second)) = (ConvShape::try_from(first), ConvShape::try_from(second))
+        else {
+            continue;
+        };
+        let pair = ConvPairShape::new(first, second).expect("the first's maps");
+        let problem = Problem {
+            epilogue: epilogue(&mut rng),
+            ..Problem::from(Op::ConvPair(pair))
+        };
+        cases.push((problem, tuning(&mut rng)));
+    }
+    cases
+}
+
 /// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels.
 pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
@@ -335,7 +390,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 25] = [
+pub const PROBES: [&str; 26] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh1ph0",
@@ -343,6 +398,7 @@ pub const PROBES: [&str; 25] = [
     "mb1ic16ih14oc32oh7kh3sh2ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2",
     "mb1ic3ih17oc32oh9kh5sh2ph2 + --pool --alg=max mb1ic32ih9oh5kh3sh2ph1",
+    "mb1ic16ih14oc16oh14kh1ph0 + mb1ic16ih14oc16oh14kh3ph1",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=avg_np mb1ic16ih7oh1kh7sh1ph0",
     "--ip mb2ic16ih2oc32",
@@ -374,6 +430,7 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             cases
         }
         Op::ConvPool(_) => stems(g, count, 6),
+        Op::ConvPair(_) => pairs(g, count, 7),
         Op::Pool(pool) => {
             let global = pool.kernel == [pool.h, pool.w];
             poolings(g, alike(pool.kind), global, count, 3)

@@ -79,7 +79,7 @@ impl Data {
         Data {
             src,
             weights,
-            bias: rng.vec(fill, if epilogue.bias { dst[1] } else { 0 }),
+            bias: rng.vec(fill, problem.biases()),
             residual: rng.vec(fill, if epilogue.residual { len(dst) } else { 0 }),
         }
     }
@@ -117,6 +117,8 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
         Op::ConvPool(stem) => stem.conv().reduction_len(),
+        // Those of the second, and what it sums of the first's errors.
+        Op::ConvPair(pair) => 2 * pair.second().reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
         Op::Identity(_) | Op::Concat(_) => 1,
         // gamma and the root make one factor; x, the mean, and beta.
@@ -151,7 +153,14 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         _ => magnitude,
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
-    let bound = accuracy.tolerance(terms + epilogue, magnitude, magnitude);
+    let inputs = match &problem.op {
+        // What lies between the two is the largest sum that the first can come to.
+        Op::ConvPair(pair) => {
+            (pair.first().reduction_len() + 1) as f64 * magnitude * magnitude.max(1.0)
+        }
+        _ => magnitude,
+    };
+    let bound = accuracy.tolerance(terms + epilogue, inputs, magnitude);
     if largest == 0.0 {
         bound
     } else {

@@ -92,17 +92,32 @@ impl IndirectionBuffer {
         most: usize,
         pixel_stride: usize,
     ) -> Self {
+        let whole = blocks.map(|block| (block, 0));
+        IndirectionBuffer::of_rows(conv, whole, most, pixel_stride)
+    }
+
+    /// The same where only some rows of the input are at hand: beside each block, which is the first.
+    pub fn of_rows(
+        conv: &ConvShape,
+        blocks: impl Iterator<Item = (Range<usize>, usize)>,
+        most: usize,
+        pixel_stride: usize,
+    ) -> Self {
         let mut buffer = IndirectionBuffer::empty(conv.kernel[0] * conv.kernel[1]);
         let seen = Seen::by(conv);
         let cost = TileCost { most };
-        for block in blocks {
+        for (block, first_row) in blocks {
             let place = |pixel| {
                 let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
                 (y * conv.stride[0] * conv.w + x * conv.stride[1]) as i64
             };
             let cut = seen.cut(block.clone(), cost, place);
+            let before = (first_row * conv.w * pixel_stride) as u32;
             buffer.push(block.start, cut, |tap, pixel| {
-                conv_offset(conv, tap, pixel, pixel_stride)
+                match conv_offset(conv, tap, pixel, pixel_stride) {
+                    PADDING => PADDING,
+                    offset => offset - before,
+                }
             });
         }
         buffer

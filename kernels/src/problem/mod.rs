@@ -10,11 +10,11 @@ mod bilinear;
 mod concat;
 mod conv;
 mod drivers;
+mod fused;
 mod lrn;
 mod maps;
 mod parse;
 mod pool;
-mod stem;
 mod text;
 
 pub use attention::AttentionShape;
@@ -22,11 +22,11 @@ pub use axis::ShapeError;
 pub use bilinear::{BilinearKind, BilinearShape};
 pub use concat::ConcatShape;
 pub use conv::{ConvShape, ConvSpec};
+pub use fused::{ConvPairShape, ConvPoolShape};
 pub use lrn::{LrnShape, LrnSpec};
 pub use maps::{BATCH_NORM_EPSILON, Maps};
 pub use parse::ParseError;
 pub use pool::{PoolKind, PoolShape, PoolSpec};
-pub use stem::ConvPoolShape;
 
 use std::fmt;
 
@@ -172,6 +172,9 @@ pub enum Op {
     Bilinear(BilinearShape),
     /// A convolution and the pooling behind it. Bias and ReLU come between the two, a residual behind them.
     ConvPool(ConvPoolShape),
+    /// Two convolutions. Bias and ReLU come behind each, a residual is added to the second's sum. The weights are
+    /// those of the first and, behind them, those of the second; so are the biases.
+    ConvPair(ConvPairShape),
 }
 
 impl From<ConvShape> for Op {
@@ -239,6 +242,7 @@ impl Problem {
             Op::Attention(attention) => Op::Attention(attention.with_batch(n)?),
             Op::Bilinear(bilinear) => Op::Bilinear(bilinear.with_batch(n)?),
             Op::ConvPool(stem) => Op::ConvPool(stem.with_batch(n)?),
+            Op::ConvPair(pair) => Op::ConvPair(pair.with_batch(n)?),
         };
         Ok(Problem { op, ..self })
     }
@@ -248,7 +252,8 @@ impl Problem {
         match &self.op {
             Op::Conv(conv) => conv_src(conv),
             Op::ConvPool(stem) => conv_src(stem.conv()),
-            Op::Pool(pool) => [pool.n, pool.c, pool.h, pool.w],
+            Op::ConvPair(pair) => conv_src(pair.first()),
+            Op::Pool(pool) => pool_src(pool),
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Statistics(maps) | Op::Softmax(maps) => {
                 maps.dims()
             }
@@ -259,12 +264,21 @@ impl Problem {
         }
     }
 
-    /// c_out, c_in / groups, kh, kw of the weights; 4, c, 1, 1 for a batch normalisation; hidden, c + 1, 1, 1 for
-    /// an attention pooling; none for other layers.
+    /// c_out, c_in / groups, kh, kw of the weights; 1, 1, 1 and their number for two convolutions; 4, c, 1, 1 for a
+    /// batch normalisation; hidden, c + 1, 1, 1 for an attention pooling; none for other layers.
     pub fn weights_dims(&self) -> Option<[usize; 4]> {
         match &self.op {
             Op::Conv(conv) => Some(conv_weights(conv)),
             Op::ConvPool(stem) => Some(conv_weights(stem.conv())),
+            Op::ConvPair(pair) => {
+                let both = [pair.first(), pair.second()].map(conv_weights);
+                Some([
+                    1,
+                    1,
+                    1,
+                    both.map(|d| d.iter().product::<usize>()).iter().sum(),
+                ])
+            }
             Op::BatchNorm(maps) => Some([4, maps.dims()[1], 1, 1]),
             Op::Attention(attention) => {
                 let [_, c, _, _] = attention.maps().dims();
@@ -280,10 +294,21 @@ impl Problem {
         }
     }
 
+    /// Elements of the bias: one for each output channel, of two convolutions of both; none without one.
+    pub fn biases(&self) -> usize {
+        let [_, c, _, _] = self.dst_dims();
+        match &self.op {
+            _ if !self.epilogue.bias => 0,
+            Op::ConvPair(pair) => pair.first().c_out + c,
+            _ => c,
+        }
+    }
+
     /// n, c, h, w of the destination.
     pub fn dst_dims(&self) -> [usize; 4] {
         match &self.op {
-            Op::Conv(conv) => [conv.n, conv.c_out, conv.h_out(), conv.w_out()],
+            Op::Conv(conv) => conv_dst(conv),
+            Op::ConvPair(pair) => conv_dst(pair.second()),
             Op::Pool(pool) => pool_dst(pool),
             Op::ConvPool(stem) => pool_dst(stem.pool()),
             Op::Identity(maps) | Op::BatchNorm(maps) | Op::Softmax(maps) => maps.dims(),
@@ -306,6 +331,14 @@ fn conv_src(conv: &ConvShape) -> [usize; 4] {
 fn conv_weights(conv: &ConvShape) -> [usize; 4] {
     let [kh, kw] = conv.kernel;
     [conv.c_out, conv.c_in_per_group(), kh, kw]
+}
+
+fn conv_dst(conv: &ConvShape) -> [usize; 4] {
+    [conv.n, conv.c_out, conv.h_out(), conv.w_out()]
+}
+
+fn pool_src(pool: &PoolShape) -> [usize; 4] {
+    [pool.n, pool.c, pool.h, pool.w]
 }
 
 fn pool_dst(pool: &PoolShape) -> [usize; 4] {

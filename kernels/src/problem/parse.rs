@@ -3,8 +3,8 @@
 use super::drivers::Wrong;
 use super::text::{bilinear_kind, pool_kind};
 use super::{
-    BilinearKind, ConvPoolShape, ConvSpec, DType, DTypes, Epilogue, Op, Pad, PoolKind, PoolShape,
-    PoolSpec, Problem, ShapeError,
+    BilinearKind, ConvPairShape, ConvPoolShape, ConvSpec, DType, DTypes, Epilogue, Op, Pad,
+    PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
 };
 use std::str::FromStr;
 
@@ -42,24 +42,38 @@ impl FromStr for Problem {
             why,
         };
         if let Some((first, second)) = text.split_once(" + ") {
-            let op = match (first.parse::<Problem>()?, second.parse::<Problem>()?) {
-                (conv, pool) if pool == Problem::from(pool.op) => [conv.op, pool.op],
-                _ => {
-                    return Err(wrong(
-                        "what is pooled may have an epilogue, a pooling none".into(),
-                    ));
+            let (first, second): (Problem, Problem) = (first.parse()?, second.parse()?);
+            return match (first.op, second.op) {
+                (Op::Conv(conv), Op::Pool(pool)) => {
+                    if second != Problem::from(pool) {
+                        let why = "what is pooled may have an epilogue, a pooling none";
+                        return Err(wrong(why.into()));
+                    }
+                    let op = ConvPoolShape::new(conv, pool).map_err(impossible)?;
+                    Ok(Problem {
+                        op: Op::ConvPool(op),
+                        ..first
+                    })
                 }
+                (Op::Conv(a), Op::Conv(b)) => {
+                    let kept = Epilogue {
+                        residual: false,
+                        ..second.epilogue
+                    };
+                    if first.epilogue != kept || first.dtypes != second.dtypes {
+                        let why = "two convolutions have the same types, both or neither bias and ReLU, and only the second a residual";
+                        return Err(wrong(why.into()));
+                    }
+                    let op = ConvPairShape::new(a, b).map_err(impossible)?;
+                    Ok(Problem {
+                        op: Op::ConvPair(op),
+                        ..second
+                    })
+                }
+                _ => Err(wrong(
+                    "a + joins a convolution and the pooling or the convolution behind it".into(),
+                )),
             };
-            let [Op::Conv(conv), Op::Pool(pool)] = op else {
-                return Err(wrong(
-                    "a + joins a convolution and the pooling behind it".into(),
-                ));
-            };
-            let op = Op::ConvPool(ConvPoolShape::new(conv, pool).map_err(impossible)?);
-            return Ok(Problem {
-                op,
-                ..first.parse()?
-            });
         }
         let mut flags = Flags::default();
         let mut words = text.split_whitespace().peekable();

@@ -205,12 +205,12 @@ fn errors_say_what_is_wrong() {
         ),
         ("--flip --softmax 1x8x5x5", "--flip is for convolutions"),
         (
-            "mb1ic3ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1",
-            "a + joins a convolution and the pooling behind it",
+            "mb1ic3ih8oc8kh3ph1 + --softmax 1x8x8x8",
+            "a + joins a convolution and the pooling or the convolution behind it",
         ),
         (
             "mb1ic3ih8oc8kh3ph1 + --alg=max mb1ic8ih7kh3ph1",
-            "the pooling takes 1x8x7x7, but the convolution makes 1x8x8x8",
+            "the pooling takes 1x8x7x7, but the convolution before it makes 1x8x8x8",
         ),
         (
             "mb1ic3ih8oc8kh3ph1 + --alg=max --attr-post-ops=relu mb1ic8ih8kh3ph1",
@@ -512,6 +512,48 @@ fn parts_of_whole_blocks_are_joined_where_they_lie() {
     let channels = [(0, 15), (0, 16), (1, 15), (1, 16), (1, 35), (1, 36)];
     let sources = channels.map(|(image, channel)| odd.source_channel(image, channel));
     assert_eq!(sources, [15, 32, 31, 64, 83, 112]);
+}
+
+#[test]
+fn two_layers_are_one_where_the_second_takes_what_the_first_makes() {
+    let relu = "--dir=FWD_B --attr-post-ops=relu ";
+    let both = "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu ";
+    let (narrow, wide) = ("mb1ic64ih56oc16oh56kh1ph0", "mb1ic16ih56oc32oh28kh3sh2ph1");
+    for text in [
+        format!("{narrow} + {wide}"),
+        format!("{relu}{narrow} + {both}{wide}"),
+        format!("{relu}{narrow} + --pool --alg=max mb1ic16ih56oh28kh3sh2ph1"),
+    ] {
+        let problem = parse(&text);
+        assert_eq!(problem.to_string(), text);
+        let twice = problem.with_batch(2).expect("two images");
+        assert_eq!(twice.dst_dims()[0], 2);
+    }
+    let pair = parse(&format!("{relu}{narrow} + {both}{wide}"));
+    assert_eq!(pair.src_dims(), [1, 64, 56, 56]);
+    assert_eq!(pair.weights_dims(), Some([1, 1, 1, 64 * 16 + 16 * 32 * 9]));
+    assert_eq!((pair.biases(), pair.dst_dims()), (16 + 32, [1, 32, 28, 28]));
+    for (text, why) in [
+        (
+            format!("{narrow} + {narrow}"),
+            "the second convolution takes 1x64x56x56, but the convolution before it makes 1x16x56x56",
+        ),
+        (
+            format!("{relu}{narrow} + {wide}"),
+            "both or neither bias and ReLU",
+        ),
+        (
+            format!("{both}{narrow} + {both}{wide}"),
+            "only the second a residual",
+        ),
+        (
+            format!("{narrow} + --eltwise --alg=relu 1x16x56x56"),
+            "a + joins",
+        ),
+    ] {
+        let error = text.parse::<Problem>().expect_err(&text).to_string();
+        assert!(error.contains(why) && error.lines().count() == 1, "{error}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
-//! A convolution and the pooling behind it, as one layer, are both with a ` + ` between them.
+//! A convolution and the pooling or the convolution behind it, as one layer, are both with a ` + ` between them.
 //!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
 //! channels and sizes, k kernel, s stride, p padding (top and left), d dilation (`dh0` is dense). Left
@@ -40,7 +40,7 @@
 //! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
 //! benchdnn can't say.
 
-use super::{BilinearKind, DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
+use super::{BilinearKind, ConvShape, DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
 /// A pooling's kind as `--alg` has it: benchdnn's short names, and ours for what it doesn't know.
@@ -129,12 +129,25 @@ impl Problem {
             dtypes,
             epilogue,
         } = self;
-        if let Op::ConvPool(stem) = op {
-            let conv = Problem {
-                op: Op::Conv(*stem.conv()),
-                ..*self
-            };
-            return write!(f, "{conv} + {}", Problem::from(*stem.pool()));
+        let convolution = |conv: &ConvShape, residual: bool| Problem {
+            op: Op::Conv(*conv),
+            epilogue: Epilogue {
+                residual: residual && epilogue.residual,
+                ..*epilogue
+            },
+            ..*self
+        };
+        match op {
+            Op::ConvPool(stem) => {
+                let (conv, pool) = (convolution(stem.conv(), true), Problem::from(*stem.pool()));
+                return write!(f, "{conv} + {pool}");
+            }
+            Op::ConvPair(pair) => {
+                let first = convolution(pair.first(), false);
+                let second = convolution(pair.second(), true);
+                return write!(f, "{first} + {second}");
+            }
+            _ => {}
         }
         let mut epilogue = *epilogue;
         let mut second = None;
@@ -154,7 +167,7 @@ impl Problem {
             }
             Op::BatchNorm(_) => f.write_str("--bnorm --flags=GCH ")?,
             Op::Statistics(_) => f.write_str("--statistics ")?,
-            Op::ConvPool(_) => unreachable!("written above"),
+            Op::ConvPool(_) | Op::ConvPair(_) => unreachable!("written above"),
             Op::Softmax(_) => f.write_str("--softmax --axis=1 ")?,
             Op::Lrn(_) => f.write_str("--lrn ")?,
             Op::Concat(_) => f.write_str("--concat --axis=1 ")?,
@@ -207,7 +220,7 @@ impl Problem {
                 f.write_str(&dims(maps.dims()))?;
                 second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
             }
-            Op::ConvPool(_) => unreachable!("written above"),
+            Op::ConvPool(_) | Op::ConvPair(_) => unreachable!("written above"),
             Op::Softmax(maps) => f.write_str(&dims(maps.dims())),
             Op::Attention(attention) => f.write_str(&dims(attention.maps().dims())),
             Op::Bilinear(bilinear) => f.write_str(&dims(bilinear.maps().dims())),

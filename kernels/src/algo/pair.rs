@@ -1,0 +1,258 @@
+//! A 1x1 convolution and the convolution behind it, strip by strip of rows: the first two layers of ResNet's bottleneck,
+//! between which lies a tensor that no other layer reads (64 maps of 56x56, 0.8 MB) and that here never leaves L2.
+//!
+//! A task is a range of output rows, made in strips of a few (`algo/rows.rs`). For each, the rows between that its
+//! windows see are computed into the worker's scratch, in NCHW16c; those that the strip before had already made (two of
+//! a 3x3 filter's) are moved to its beginning. The second convolution finds them through an indirection buffer of the
+//! strip's own rows, so that padding is skipped as everywhere else ([`super::direct`]).
+//!
+//! Each strip reads both convolutions' weights again: where they outweigh what lies between, two layers are better.
+//!
+//! What it gains is little (`cargo bench --bench fusion`, AVX2 on Zen 3, in turns, quartiles .04 apart): on one thread
+//! 1.00 times the pair's speed for 256-64-64 @56, 1.04 for 256-128 @56 and 128 3x3 with a step of 2, 1.02 for
+//! 512-128-128 @28 and 1024-256-256 @14; on two .99, .90, .99, .97, as both compute the rows at their border. What lies
+//! between was in L3, which feeds AVX2's FMAs well enough.
+
+use super::gemm_1x1::conv_1x1;
+use super::rows::{Step, Windows};
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::cost::{Accuracy, Cost};
+use crate::exec::{Executor, Grid, RowsMut, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::Outputs;
+use crate::micro::pack::Panels;
+use crate::micro::pixels::{BlockedPixels, Pixels};
+use crate::plan::{
+    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Unsupported, f32_only,
+};
+use crate::problem::{ConvPairShape, Op, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+
+/// A 1x1 convolution and a direct one.
+#[derive(Debug)]
+pub struct Gemm1x1Direct;
+
+static META: AlgorithmMeta = AlgorithmMeta {
+    id: "gemm-1x1-direct",
+    summary: "1x1 convolution and the direct convolution behind it in strips of rows, on NCHW16c",
+    isas: &Isa::ALL,
+    accuracy: Accuracy::Sum,
+};
+
+impl Algorithm for Gemm1x1Direct {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        &META
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        f32_only(problem)?;
+        let Op::ConvPair(pair) = problem.op else {
+            return Err(Unsupported::new("computes two convolutions only"));
+        };
+        let (first, second) = (*pair.first(), *pair.second());
+        conv_1x1(&Problem::from(first))?;
+        if first.stride != [1, 1] {
+            return Err(Unsupported::new("the first convolution has a stride"));
+        }
+        if first.groups * second.groups != 1 {
+            return Err(Unsupported::new("takes no groups"));
+        }
+        if [&first, &second]
+            .iter()
+            .any(|c| c.h * c.w * c.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize)
+        {
+            return Err(Unsupported::new("an image of 2^32 elements or more"));
+        }
+        let tile = RegisterTile::of(cx.isa.isa());
+        let panels = [Panels::new(&first, tile), Panels::new(&second, tile)];
+        let between = first.c_out.div_ceil(CHANNEL_BLOCK);
+        let row = second.w * CHANNEL_BLOCK;
+        let windows = Windows {
+            rows: second.h,
+            kernel: second.kernel[0],
+            stride: second.stride[0],
+            dilation: second.dilation[0],
+            above: second.pad.top,
+        };
+        // The rows between take a third of L2.
+        let fit = windows.rows_out(cx.caches.l2 / 3 / (between * row * size_of::<f32>()));
+        let h_out = second.h_out();
+        let strip = cx.tuning.mc.unwrap_or(fit).min(h_out);
+        let task_rows = h_out.div_ceil(cx.threads.div_ceil(second.n));
+        let tasks = (0..h_out).step_by(task_rows);
+        let tasks: Vec<Vec<Step>> = tasks
+            .map(|from| windows.steps(from..(from + task_rows).min(h_out), strip))
+            .collect();
+        let all = || tasks.iter().flatten();
+        let w_out = second.w_out();
+        let blocks = all().map(|step| {
+            let pixels = step.out.start * w_out..step.out.end * w_out;
+            (pixels, step.rows.start)
+        });
+        let buffer = IndirectionBuffer::of_rows(&second, blocks, tile.pixels, CHANNEL_BLOCK);
+        let rows = all().map(|step| step.rows.len().max(1)).max().unwrap_or(1);
+        let computed: usize = all().map(|step| step.new.len() * first.w).sum();
+        let executed = computed as u64 * panels[0].flops_per_tap()
+            + buffer.computed() as u64 * panels[1].flops_per_tap();
+        let lines = panels.each_ref().map(Panels::lines);
+        Ok(Box::new(PairPlan {
+            spec: PlanSpec {
+                problem: *problem,
+                layouts: Layouts {
+                    src: Layout::NCHW16C,
+                    dst: Layout::NCHW16C,
+                },
+                packed_lines: lines.iter().sum(),
+                workspace_lines_per_worker: CacheLine::for_f32s(between * rows * row),
+                threads: cx.threads,
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    c_out: CHANNEL_BLOCK * tile.blocks,
+                    pixels: tile.pixels,
+                    ..Granularity::default()
+                },
+                cost: Cost::new(problem, second.n as u64 * executed),
+            },
+            far: cx
+                .caches
+                .far(lines.iter().sum::<usize>() * CacheLine::BYTES),
+            pair,
+            tile,
+            panels,
+            buffer,
+            tasks,
+            task_rows,
+            rows,
+            isa: cx.isa,
+        }))
+    }
+}
+
+struct PairPlan {
+    spec: PlanSpec,
+    pair: ConvPairShape,
+    tile: RegisterTile,
+    /// Each convolution's, packed one behind the other.
+    panels: [Panels; 2],
+    /// Where the second's taps are among the rows of each step, task by task.
+    buffer: IndirectionBuffer,
+    /// The steps of each task of an image.
+    tasks: Vec<Vec<Step>>,
+    /// Output rows of a task.
+    task_rows: usize,
+    /// The most rows between that a step has.
+    rows: usize,
+    /// Whether weights come from L3 or memory.
+    far: bool,
+    isa: IsaToken,
+}
+
+impl Plan for PairPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
+        let (first, second) = packed.split_at_mut(self.panels[0].lines());
+        let params = params.of_pair(&self.pair);
+        self.panels[0].pack(self.pair.first(), params[0], first);
+        self.panels[1].pack(self.pair.second(), params[1], second);
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (first, second) = (self.pair.first(), self.pair.second());
+        let out_blocks = second.c_out.div_ceil(CHANNEL_BLOCK);
+        let between_blocks = first.c_out.div_ceil(CHANNEL_BLOCK);
+        let w_out = second.w_out();
+        let (row, row_out) = (second.w * CHANNEL_BLOCK, w_out * CHANNEL_BLOCK);
+        let map = self.rows * row;
+        let image = io.src.len() / first.n;
+        let pixels = second.h_out() * w_out;
+        let grid = Grid::of_pixels(second.n, out_blocks, pixels, self.task_rows * w_out);
+        let (src, residual) = (io.src, io.residual);
+        let packed = io.packed.split_at(self.panels[0].lines() * CacheLine::F32S);
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            grid,
+            io.workspace,
+            |at, mut out, scratch| {
+                let image = &src[at.row / out_blocks * image..][..image];
+                let between = &mut as_f32s_mut(scratch)[..between_blocks * map];
+                let top = at.col / row_out;
+                let task = top / self.task_rows;
+                let before: usize = self.tasks[..task].iter().map(Vec::len).sum();
+                let residual = residual.map(|r| &r[at.row * grid.cols + at.col..]);
+                for (index, step) in self.tasks[task].iter().enumerate() {
+                    if self.isa.moves_data() {
+                        step.keep(between.chunks_exact_mut(map), row);
+                    }
+                    if !step.new.is_empty() {
+                        let new = step.kept() * row..step.rows.len() * row;
+                        let src = Source {
+                            data: &image[step.new.start * row..],
+                            block: CHANNEL_BLOCK,
+                            block_stride: first.h * row,
+                        };
+                        let pixels = BlockedPixels {
+                            pixels: step.new.len() * first.w,
+                        };
+                        let mut rows = RowsMut::new(between, map);
+                        let new = rows.part(0..between_blocks, new);
+                        self.multiply(0, src, pixels, packed.0, None, new);
+                    }
+                    let src = Source {
+                        data: between,
+                        block: CHANNEL_BLOCK,
+                        block_stride: map,
+                    };
+                    let pixels = self.buffer.block(before + index);
+                    let cols = (step.out.start - top) * row_out..(step.out.end - top) * row_out;
+                    let residual = residual.map(|r| &r[cols.start..]);
+                    let out = out.part(0..out_blocks, cols);
+                    match pixels.single_tap() {
+                        Some(pixels) => self.multiply(1, src, pixels, packed.1, residual, out),
+                        None => self.multiply(1, src, pixels, packed.1, residual, out),
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl PairPlan {
+    /// The pixels of a strip with every panel of the first or the second convolution.
+    fn multiply<I: Pixels>(
+        &self,
+        which: usize,
+        src: Source<'_>,
+        pixels: I,
+        packed: &[f32],
+        residual: Option<&[f32]>,
+        mut out: RowsMut<'_, f32>,
+    ) {
+        let (cols, stride) = (out.len(), out.stride());
+        let finish = Finish {
+            residual,
+            relu: self.spec.problem.epilogue.relu,
+            ..Finish::default()
+        };
+        let ahead = Ahead::of_weights(self.far, cols / CHANNEL_BLOCK, self.tile.pixels);
+        for panel in self.panels[which].all() {
+            let blocks = panel.block..panel.block + panel.blocks;
+            self.isa.dispatch(PanelTimesPixels {
+                src,
+                pixels,
+                channels: panel.channels.clone(),
+                panel: &packed[self.isa.panel(&panel.floats)],
+                epilogue: finish.from(blocks.start * stride),
+                ahead,
+                out: Outputs::blocked(out.part(blocks, 0..cols)),
+            });
+        }
+    }
+}

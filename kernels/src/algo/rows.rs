@@ -1,0 +1,134 @@
+//! Two layers as one, from strip to strip of rows: which rows of what lies between them a strip of the second's rows
+//! wants, and which of these the strip before has made. Only at the border of two tasks rows are computed twice.
+
+use std::ops::Range;
+
+/// The second layer along the vertical axis: windows over the rows between.
+#[derive(Clone, Copy)]
+pub(super) struct Windows {
+    /// Rows between.
+    pub(super) rows: usize,
+    /// Rows of a window.
+    pub(super) kernel: usize,
+    /// From a window to the next.
+    pub(super) stride: usize,
+    /// From a window's row to its next.
+    pub(super) dilation: usize,
+    /// Rows of padding above.
+    pub(super) above: usize,
+}
+
+/// A strip.
+pub(super) struct Step {
+    /// Its rows of the output.
+    pub(super) out: Range<usize>,
+    /// The rows between that they see.
+    pub(super) rows: Range<usize>,
+    /// Those of them that the step before has not made.
+    pub(super) new: Range<usize>,
+    /// Where the others are among that step's rows.
+    kept: usize,
+}
+
+impl Windows {
+    /// Rows that a window spans.
+    fn extent(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// How many rows of the output see no more than `most` rows between; one at least.
+    pub(super) fn rows_out(&self, most: usize) -> usize {
+        most.saturating_sub(self.extent()) / self.stride + 1
+    }
+
+    /// The steps of a task, which makes the output's rows `task`, `strip` of them at a time.
+    pub(super) fn steps(&self, task: Range<usize>, strip: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut made = 0..0;
+        for first in task.clone().step_by(strip) {
+            let out = first..(first + strip).min(task.end);
+            // Counted from the first row of the padding.
+            let bottom = (out.end - 1) * self.stride + self.extent();
+            let start = (out.start * self.stride).saturating_sub(self.above);
+            let end = bottom.saturating_sub(self.above).min(self.rows);
+            let rows = start.min(self.rows)..end.max(start.min(self.rows));
+            let new = made.end.clamp(rows.start, rows.end)..rows.end;
+            steps.push(Step {
+                kept: if new.start > rows.start {
+                    rows.start - made.start
+                } else {
+                    0
+                },
+                out,
+                new,
+                rows: rows.clone(),
+            });
+            made = rows;
+        }
+        steps
+    }
+}
+
+impl Step {
+    /// How many rows the step before has made.
+    pub(super) fn kept(&self) -> usize {
+        self.rows.len() - self.new.len()
+    }
+
+    /// Moves these to the beginning of each of `maps`, whose rows have `row` floats.
+    pub(super) fn keep<'a>(&self, maps: impl Iterator<Item = &'a mut [f32]>, row: usize) {
+        let kept = self.kept * row..(self.kept + self.kept()) * row;
+        for map in maps {
+            map.copy_within(kept.clone(), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row that a window sees is there, and made once in a task.
+    #[test]
+    fn steps_have_the_rows_of_their_windows() {
+        for (rows, kernel, stride, dilation, above, out) in [
+            (12, 3, 1, 1, 1, 12),
+            (12, 3, 2, 1, 1, 6),
+            (9, 2, 3, 1, 0, 3),
+            (9, 3, 1, 2, 2, 9),
+            (2, 5, 1, 1, 4, 6),
+        ] {
+            let windows = Windows {
+                rows,
+                kernel,
+                stride,
+                dilation,
+                above,
+            };
+            for (task, strip) in [(0..out, 1), (0..out, 2), (1..out, 3), (0..out, out)] {
+                let (mut made, mut next) = (None, task.start);
+                let mut before = 0..0;
+                for step in windows.steps(task.clone(), strip) {
+                    assert_eq!(step.out.start, next);
+                    next = step.out.end;
+                    let taps = step.out.clone().flat_map(|y| {
+                        (0..kernel).map(move |k| (y * stride + k * dilation).checked_sub(above))
+                    });
+                    for row in taps.flatten().filter(|&row| row < rows) {
+                        assert!(step.rows.contains(&row), "{row} in {:?}", step.rows);
+                    }
+                    if step.kept() > 0 {
+                        assert_eq!(before.start + step.kept, step.rows.start);
+                        assert!(step.new.start <= before.end, "kept rows were made");
+                    }
+                    if !step.new.is_empty() {
+                        assert!(made.is_none_or(|made| step.new.start >= made));
+                        made = Some(step.new.end);
+                    }
+                    before = step.rows;
+                }
+                assert_eq!(next, task.end);
+            }
+        }
+    }
+}
