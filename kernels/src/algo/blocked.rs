@@ -15,6 +15,14 @@ use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 use std::ops::Range;
 
+/// That offsets into an image are 32 bits.
+pub(super) fn offsets_fit(conv: &ConvShape) -> Result<(), Unsupported> {
+    if conv.h * conv.w * conv.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize {
+        return Err(Unsupported::new("an image of 2^32 elements or more"));
+    }
+    Ok(())
+}
+
 /// A convolution from a layout (or what a plan makes of it) to the same, cut into blocks.
 pub(super) struct BlockedConv {
     pub(super) conv: ConvShape,
@@ -36,9 +44,7 @@ impl BlockedConv {
         bytes_per_pixel: usize,
         cx: &PlanCx<'_>,
     ) -> Result<Self, Unsupported> {
-        if conv.h * conv.w * conv.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize {
-            return Err(Unsupported::new("an image of 2^32 elements or more"));
-        }
+        offsets_fit(conv)?;
         let tile = Panels::tile(conv, RegisterTile::of(cx.isa.isa()));
         let panels = Panels::new(conv, tile);
         let shape = GemmShape {

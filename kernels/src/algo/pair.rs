@@ -8,13 +8,14 @@
 //!
 //! Each strip reads both convolutions' weights again: where they outweigh what lies between, two layers are better.
 //!
-//! What it gains is little (`cargo bench --bench fusion`, AVX2 on Zen 3, in turns, quartiles .04 apart): on one thread
-//! 1.00 times the pair's speed for 256-64-64 @56, 1.04 for 256-128 @56 and 128 3x3 with a step of 2, 1.02 for
-//! 512-128-128 @28 and 1024-256-256 @14; on two .99, .90, .99, .97, as both compute the rows at their border. What lies
-//! between was in L3, which feeds AVX2's FMAs well enough.
+//! What it gains is little (`cargo bench --bench fusion`, AVX2 on Zen 3, in turns, quartiles .03 to .05 to either side):
+//! on one thread 1.00 times the pair's speed for 256-64-64 @56, 1.04 for 256-128 @56 and 128 3x3 with a step of 2,
+//! 1.02 for 512-128-128 @28 and 1024-256-256 @14; on two .99, .90, .99, .97. The rows at a border, which both threads
+//! compute, account for some 2 % of that; the rest was not looked into.
 
+use super::blocked::offsets_fit;
 use super::gemm_1x1::conv_1x1;
-use super::rows::{Step, Windows};
+use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
@@ -60,12 +61,8 @@ impl Algorithm for Gemm1x1Direct {
         if first.groups * second.groups != 1 {
             return Err(Unsupported::new("takes no groups"));
         }
-        if [&first, &second]
-            .iter()
-            .any(|c| c.h * c.w * c.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize)
-        {
-            return Err(Unsupported::new("an image of 2^32 elements or more"));
-        }
+        offsets_fit(&first)?;
+        offsets_fit(&second)?;
         let tile = RegisterTile::of(cx.isa.isa());
         let panels = [Panels::new(&first, tile), Panels::new(&second, tile)];
         let between = first.c_out.div_ceil(CHANNEL_BLOCK);
@@ -81,11 +78,8 @@ impl Algorithm for Gemm1x1Direct {
         let fit = windows.rows_out(cx.caches.l2 / 3 / (between * row * size_of::<f32>()));
         let h_out = second.h_out();
         let strip = cx.tuning.mc.unwrap_or(fit).min(h_out);
-        let task_rows = h_out.div_ceil(cx.threads.div_ceil(second.n));
-        let tasks = (0..h_out).step_by(task_rows);
-        let tasks: Vec<Vec<Step>> = tasks
-            .map(|from| windows.steps(from..(from + task_rows).min(h_out), strip))
-            .collect();
+        let task_rows = task_rows(h_out, second.n, cx.threads);
+        let tasks: Vec<Vec<Step>> = windows.tasks(h_out, task_rows, strip).collect();
         let all = || tasks.iter().flatten();
         let w_out = second.w_out();
         let blocks = all().map(|step| {

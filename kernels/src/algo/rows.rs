@@ -30,6 +30,11 @@ pub(super) struct Step {
     kept: usize,
 }
 
+/// Output rows of a task: as many tasks in `images` as threads, or an image each.
+pub(super) fn task_rows(out: usize, images: usize, threads: usize) -> usize {
+    out.div_ceil(threads.div_ceil(images))
+}
+
 impl Windows {
     /// Rows that a window spans.
     fn extent(&self) -> usize {
@@ -41,8 +46,19 @@ impl Windows {
         most.saturating_sub(self.extent()) / self.stride + 1
     }
 
+    /// The steps of each task of an image, of whose `out` output rows tasks make `task`, `strip` of them at a time.
+    pub(super) fn tasks(
+        &self,
+        out: usize,
+        task: usize,
+        strip: usize,
+    ) -> impl Iterator<Item = Vec<Step>> {
+        let first = (0..out).step_by(task);
+        first.map(move |first| self.steps(first..(first + task).min(out), strip))
+    }
+
     /// The steps of a task, which makes the output's rows `task`, `strip` of them at a time.
-    pub(super) fn steps(&self, task: Range<usize>, strip: usize) -> Vec<Step> {
+    fn steps(&self, task: Range<usize>, strip: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut made = 0..0;
         for first in task.clone().step_by(strip) {

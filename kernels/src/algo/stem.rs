@@ -12,7 +12,7 @@
 //! maps are a quarter as large, is as fast. On two threads it loses what the row costs that both compute.
 
 use super::image::{MOST_CHANNELS, Strip, suits};
-use super::rows::{Step, Windows};
+use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
@@ -80,15 +80,10 @@ impl Algorithm for DirectMaxPool {
         };
         let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * 4));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
-        let task_rows = pool.h_out().div_ceil(cx.threads.div_ceil(conv.n));
-        let tasks: Vec<Vec<PoolStep>> = (0..pool.h_out())
-            .step_by(task_rows)
-            .map(|first| {
-                let rows = first..(first + task_rows).min(pool.h_out());
-                let steps = windows.steps(rows, strip_rows).into_iter();
-                steps.map(|step| PoolStep::new(&pool, step)).collect()
-            })
-            .collect();
+        let task_rows = task_rows(pool.h_out(), conv.n, cx.threads);
+        let steps = |steps: Vec<Step>| steps.into_iter().map(|step| PoolStep::new(&pool, step));
+        let tasks = windows.tasks(pool.h_out(), task_rows, strip_rows);
+        let tasks: Vec<Vec<PoolStep>> = tasks.map(|task| steps(task).collect()).collect();
         let all = || tasks.iter().flatten().map(|step| &step.rows);
         let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
         let most = all().map(|step| step.new.len()).max().unwrap_or(0);

@@ -21,8 +21,8 @@ use bytemuck::Pod;
 use std::fmt::Debug;
 
 /// The function that a task runs in where no instruction set is to be enabled. A method of the task's type, as others
-/// are ([`x86_64`]): rustc makes a unit of code generation of the methods of a module's types, and compiles units side
-/// by side. Functions of pulp's would all be one.
+/// are ([`x86_64`]): where a build has several units of code generation (tests'), rustc makes one of the methods of a
+/// module's types, and compiles them side by side. Functions of pulp's would all be one.
 trait Plain: SimdTask {
     fn plain<S: KernelSimd>(self, simd: S) -> Self::Output;
 }
