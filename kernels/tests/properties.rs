@@ -7,7 +7,7 @@ use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::Instance;
 use convroof_kernels::problem::Op;
-use convroof_kernels::reference::Operands;
+use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 
 /// Every algorithm on the widest instruction set and on scalar code.
@@ -182,6 +182,48 @@ fn a_nan_stays_in_its_receptive_field() {
             }
         }
     }
+}
+
+/// One NaN, wherever it is: poolings look for it once where windows overlap.
+#[test]
+fn a_single_nan_reaches_all_windows_that_it_is_in_and_no_others() {
+    let mut ran = 0;
+    for text in [
+        "--pool --alg=max mb1ic17ih9iw11oh4ow5kh3kw3sh2sw2ph0pw0",
+        "--pool --alg=max mb1ic16ih8iw10oh4ow5kh3kw3sh2sw2ph1pw1",
+        "--pool --alg=max mb1ic16ih7iw9oh7ow9kh3kw3sh1sw1ph1pw1",
+        "--pool --alg=max mb1ic16ih7iw9oh3ow4kh2kw2sh2sw2ph0pw0",
+        "--pool --alg=max mb1ic16ih9iw9oh3ow4kh5kw3sh2sw2ph0pw0",
+        "--pool --alg=max mb1ic16ih9iw9oh9ow4kh5kw3sh1sw2ph2pw0",
+        "--pool --alg=max mb1ic16ih9iw9oh8ow4kh2kw3sh1sw2ph0pw0",
+        "--pool --alg=max mb1ic16ih9iw9oh3ow4kh3kw3sh2sw2ph0pw0dh1dw0",
+        "--pool --alg=max mb1ic16ih9iw9oh3ow4kh2kw3sh3sw2ph0pw0",
+        "--pool --alg=lpinf mb1ic16ih9iw9oh4ow4kh3kw3sh2sw2ph0pw0",
+        "--pool --alg=lp2 mb1ic16ih9iw9oh4ow4kh3kw3sh2sw2ph0pw0",
+        "--pool --alg=avg_p mb1ic16ih8iw10oh4ow5kh3kw3sh2sw2ph1pw1",
+    ] {
+        let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        let data = Data::new(&problem, Fill::Uniform, 6);
+        let [_, c, h, w] = problem.src_dims();
+        for pixel in 0..h * w {
+            let mut src = data.operands().src.to_vec();
+            src[pixel * 5 % c * h * w + pixel] = f32::NAN;
+            let x = Operands {
+                src: &src,
+                ..data.operands()
+            };
+            let expected = reference::compute(&problem, x, &Serial);
+            for variant in variants() {
+                let Some(out) = run(&variant, &problem, x) else {
+                    continue;
+                };
+                ran += 1;
+                let wrong = (out.iter().zip(&expected)).position(|(y, z)| y.is_nan() != z.is_nan());
+                assert_eq!(wrong, None, "{variant:?} on {text}, NaN at pixel {pixel}");
+            }
+        }
+    }
+    assert!(ran > 1000, "{ran}");
 }
 
 /// Of every variant that does them: a true convolution is a cross-correlation whose filters are turned around.

@@ -159,25 +159,65 @@ impl SimdTask for PoolPixels<'_> {
 
 impl ReduceTask for PoolPixels<'_> {
     #[inline(always)]
-    fn with<S: KernelSimd, F: Fold<P>, const P: usize>(mut self, simd: S, fold: F) {
+    fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F) {
+        match self.channels {
+            CHANNEL_BLOCK => self.rows(simd, Block, fold),
+            channels => self.rows(simd, channels, fold),
+        }
+    }
+}
+
+impl PoolPixels<'_> {
+    #[inline(always)]
+    fn rows<S: KernelSimd, F: Fold<P>, const P: usize>(
+        mut self,
+        simd: S,
+        channels: impl Channels,
+        fold: F,
+    ) {
         let (down, across) = (self.vertical, self.horizontal);
         let map = down.window.size * across.window.size * self.channels;
         let row = across.window.out * self.channels;
-        let spans = &down.spans[self.first..];
+        let count = self.out.len() / row;
+        let spans = &down.spans[self.first..][..count];
         for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {
             let rows = self.out.row(m);
             let mut watches = [simd.splat_f32s(0.0); WATCHES];
-            for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
-                let row = Row::new(map, self.channels, (down, across), *span, fold);
-                row.fill(simd, out, &mut watches);
+            for (o, out) in rows.chunks_exact_mut(row).enumerate() {
+                let row = Row::new(map, channels, (down, across), spans[o], fold);
+                row.fill(simd, out, spans.get(o + 1), &mut watches);
             }
             if F::LOSES_NAN && is_nan(simd, watches) {
                 for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
-                    let row = Row::new(map, self.channels, (down, across), *span, fold);
+                    let row = Row::new(map, channels, (down, across), *span, fold);
                     row.side_by_side(simd, out);
                 }
             }
         }
+    }
+}
+
+/// Floats of a pixel.
+pub(super) trait Channels: Copy {
+    /// Their number.
+    fn count(self) -> usize;
+}
+
+/// Those of NCHW16c: known to the compiler, so that a pixel's neighbours are at offsets that instructions have.
+#[derive(Clone, Copy)]
+struct Block;
+
+impl Channels for Block {
+    #[inline(always)]
+    fn count(self) -> usize {
+        CHANNEL_BLOCK
+    }
+}
+
+impl Channels for usize {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self
     }
 }
 
@@ -194,9 +234,10 @@ fn is_nan<S: KernelSimd>(simd: S, [a, b, c, d]: [S::f32s; WATCHES]) -> bool {
 }
 
 /// One row of outputs.
-pub(super) struct Row<'a, F> {
+pub(super) struct Row<'a, C, F> {
     map: &'a [f32],
-    channels: usize,
+    channels: C,
+    vertical: &'a Window,
     /// From a row of the window to the next.
     down: usize,
     rows: Span,
@@ -204,32 +245,35 @@ pub(super) struct Row<'a, F> {
     fold: F,
 }
 
-impl<'a, F> Row<'a, F> {
+impl<'a, C: Channels, F> Row<'a, C, F> {
     /// The row of the outputs of a map whose windows have this span of rows.
     #[inline(always)]
     pub(super) fn new(
         map: &'a [f32],
-        channels: usize,
-        (down, across): (&Axis, &'a Axis),
+        channels: C,
+        (down, across): (&'a Axis, &'a Axis),
         rows: Span,
         fold: F,
     ) -> Self {
         Row {
             map,
             channels,
-            down: down.window.dilation * across.window.size * channels,
+            vertical: &down.window,
+            down: down.window.dilation * across.window.size * channels.count(),
             rows,
             across,
             fold,
         }
     }
 
-    /// All windows of the row; their elements are added to `watches` where NaNs may be lost.
+    /// All windows of the row; where NaNs may be lost, their elements are added to `watches`, but for those that the
+    /// next row of outputs, if one follows, has in its windows too.
     #[inline(always)]
     fn fill<S: KernelSimd, const P: usize>(
         &self,
         simd: S,
         out: &mut [f32],
+        next: Option<&Span>,
         watches: &mut [S::f32s; WATCHES],
     ) where
         F: Fold<P>,
@@ -240,15 +284,22 @@ impl<'a, F> Row<'a, F> {
             dilation,
             ..
         } = self.across.window;
-        let strips = F::STRIPS && dilation == 1 && self.channels >= S::F32_LANES;
+        let watched = match next {
+            _ if !F::LOSES_NAN => 0,
+            Some(next) if self.vertical.dilation == 1 => {
+                (next.first - self.rows.first).min(self.rows.len)
+            }
+            _ => self.rows.len,
+        };
+        let watch = (watched, watches);
+        let strips = F::STRIPS
+            && dilation == 1
+            && self.vertical.kernel <= kernel
+            && self.channels.count() >= S::F32_LANES;
         match (kernel, stride) {
-            // Two at once of a fold of two vectors: 16 registers hold their columns.
-            (3, 2) if strips && P == 1 => self.strips::<S, P, 3, 2, 9, 4>(simd, out, watches),
-            (3, 1) if strips && P == 1 => self.strips::<S, P, 3, 1, 6, 4>(simd, out, watches),
-            (2, 2) if strips && P == 1 => self.strips::<S, P, 2, 2, 8, 4>(simd, out, watches),
-            (3, 2) if strips => self.strips::<S, P, 3, 2, 5, 2>(simd, out, watches),
-            (3, 1) if strips => self.strips::<S, P, 3, 1, 4, 2>(simd, out, watches),
-            (2, 2) if strips => self.strips::<S, P, 2, 2, 4, 2>(simd, out, watches),
+            (3, 2) if strips => self.strips::<S, P, 3, 2>(simd, out, watch),
+            (3, 1) if strips => self.strips::<S, P, 3, 1>(simd, out, watch),
+            (2, 2) if strips => self.strips::<S, P, 2, 2>(simd, out, watch),
             _ => self.side_by_side(simd, out),
         }
     }
@@ -256,8 +307,8 @@ impl<'a, F> Row<'a, F> {
     /// The last vector of channels overlaps the one before.
     #[inline(always)]
     fn vectors<S: KernelSimd>(&self) -> impl Iterator<Item = usize> {
-        let last = self.channels - S::F32_LANES;
-        (0..self.channels)
+        let last = self.channels.count() - S::F32_LANES;
+        (0..self.channels.count())
             .step_by(S::F32_LANES)
             .map(move |c| c.min(last))
     }
@@ -287,7 +338,7 @@ impl<'a, F> Row<'a, F> {
     {
         let Range { start, end } = self.across.whole;
         let all = self.across.window.out;
-        if self.channels < S::F32_LANES {
+        if self.channels.count() < S::F32_LANES {
             self.singly(pulp::Scalar::new(), 0..all, out);
             return;
         }
@@ -301,76 +352,75 @@ impl<'a, F> Row<'a, F> {
         self.singly(simd, fours..all, out);
     }
 
-    /// All windows of the row, of `K` columns at a stride of `T`: `N` of them, which cover `COLS` columns, at
-    /// once.
+    /// All windows of the row, of `K` columns at a stride of `T`: some at once.
     #[inline(always)]
-    fn strips<
-        S: KernelSimd,
-        const P: usize,
-        const K: usize,
-        const T: usize,
-        const COLS: usize,
-        const N: usize,
-    >(
+    fn strips<S: KernelSimd, const P: usize, const K: usize, const T: usize>(
         &self,
         simd: S,
         out: &mut [f32],
-        watches: &mut [S::f32s; WATCHES],
+        (watched, watches): (usize, &mut [S::f32s; WATCHES]),
     ) where
         F: Fold<P>,
     {
         let Range { start, end } = self.across.whole;
-        let strips = start + end.saturating_sub(start) / N * N;
-        for x in (start..strips).step_by(N) {
-            self.strip::<S, P, K, T, COLS, N>(simd, x, out, watches);
+        let mut x = start;
+        // Two at once of a fold of two vectors: 16 registers hold their columns.
+        if P == 1 {
+            while x + 4 <= end {
+                self.strip::<S, P, K, T, 4>(simd, x, out, (watched, watches));
+                x += 4;
+            }
         }
-        for x in strips..end {
-            self.strip::<S, P, K, T, K, 1>(simd, x, out, watches);
+        while x + 2 <= end {
+            self.strip::<S, P, K, T, 2>(simd, x, out, (watched, watches));
+            x += 2;
+        }
+        if x < end {
+            self.strip::<S, P, K, T, 1>(simd, x, out, (watched, watches));
         }
         self.singly(simd, 0..start, out);
-        self.singly(simd, strips.max(end)..self.across.window.out, out);
+        self.singly(simd, end..self.across.window.out, out);
     }
 
-    /// `N` whole windows from `x` on, of `K` columns at a stride of `T`; together they cover `COLS`.
+    /// `N` whole windows from `x` on, of `K` columns at a stride of `T` and up to `K` rows. The elements of their first `watched` rows are
+    /// added to `watches`.
     #[inline(always)]
-    fn strip<
-        S: KernelSimd,
-        const P: usize,
-        const K: usize,
-        const T: usize,
-        const COLS: usize,
-        const N: usize,
-    >(
+    fn strip<S: KernelSimd, const P: usize, const K: usize, const T: usize, const N: usize>(
         &self,
         simd: S,
         x: usize,
         out: &mut [f32],
-        watches: &mut [S::f32s; WATCHES],
+        (watched, watches): (usize, &mut [S::f32s; WATCHES]),
     ) where
         F: Fold<P>,
     {
-        const { assert!(COLS == (N - 1) * T + K) };
-        let (fold, pixel, down, rows) = (self.fold, self.channels, self.down, self.rows);
+        // The columns that they cover together.
+        const MOST: usize = 9;
+        const { assert!((N - 1) * T + K <= MOST) };
+        let cover = (N - 1) * T + K;
+        let (fold, pixel, down, rows) = (self.fold, self.channels.count(), self.down, self.rows);
         let columns = self.across.spans[x];
         let scale = simd.splat_f32s(1.0 / (rows.count * columns.count) as f32);
         let at = (rows.first * self.across.window.size + self.across.window.at(x, 0)) * pixel;
-        let from = &self.map[at..][..(rows.len - 1) * down + COLS * pixel];
+        let from = &self.map[at..][..(rows.len - 1) * down + cover * pixel];
         let to = &mut out[x * pixel..][..N * pixel];
         for c in self.vectors::<S>() {
-            let mut columns: [[S::f32s; P]; COLS] = [[simd.splat_f32s(0.0); P]; COLS];
-            for r in 0..rows.len {
-                for (j, column) in columns.iter_mut().enumerate() {
+            let mut columns = [[simd.splat_f32s(0.0); P]; MOST];
+            // Written out, as a window has at most as many rows as columns.
+            for r in 0..K {
+                if r == rows.len {
+                    break;
+                }
+                for j in 0..cover {
                     // SAFETY: the last row's last pixel is inside `from`, and the vector in its pixel.
-                    let [v] =
+                    let [x] =
                         unsafe { load::<S, 1>(simd, from.as_ptr().add(r * down + j * pixel + c)) };
-                    if F::LOSES_NAN {
-                        let watch = &mut watches[j % WATCHES];
-                        *watch = simd.add_f32s(*watch, v);
+                    if F::LOSES_NAN && r < watched {
+                        watches[j % WATCHES] = simd.add_f32s(watches[j % WATCHES], x);
                     }
-                    *column = if r == 0 {
-                        fold.lift(simd, v)
-                    } else {
-                        fold.add(simd, *column, v)
+                    columns[j] = match r {
+                        0 => fold.lift(simd, x),
+                        _ => fold.add(simd, columns[j], x),
                     };
                 }
             }
@@ -397,7 +447,7 @@ impl<'a, F> Row<'a, F> {
     ) where
         F: Fold<P>,
     {
-        let (fold, pixel, rows) = (self.fold.careful(), self.channels, self.rows);
+        let (fold, pixel, rows) = (self.fold.careful(), self.channels.count(), self.rows);
         let Window {
             size,
             stride,
