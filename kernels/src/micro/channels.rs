@@ -24,9 +24,10 @@ pub(super) fn put<S: KernelSimd, const V: usize>(
     vectors: [S::f32s; V],
 ) {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
-    for (v, vector) in vectors.into_iter().enumerate() {
+    // By reference: an array that is consumed goes by way of the stack.
+    for (v, vector) in vectors.iter().enumerate() {
         // SAFETY: V vectors are the pixel's 16 floats.
-        unsafe { simd.store_f32s(pixel.as_mut_ptr().add(v * S::F32_LANES), vector) };
+        unsafe { simd.store_f32s(pixel.as_mut_ptr().add(v * S::F32_LANES), *vector) };
     }
 }
 

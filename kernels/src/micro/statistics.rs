@@ -8,10 +8,10 @@ use crate::isa::SimdTask;
 /// How a variance is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The mean first, then the squares of what differs from it: reads all elements twice.
+    /// The mean first, then the squares of what differs from it: of as many pixels at a time as L1 keeps for the
+    /// second pass, whose moments are joined, so that beyond L1 all elements are read once.
     TwoPass,
-    /// Both at once, corrected with each element (Welford 1962), in several sequences that are joined at the end
-    /// (Chan, Golub and LeVeque 1983): reads all elements once.
+    /// Both at once, corrected with each element (Welford 1962), in several sequences that are joined at the end.
     Welford,
 }
 
@@ -33,8 +33,11 @@ pub struct Moments<'a, 'o> {
     pub variance: &'o mut [f32; CHANNEL_BLOCK],
 }
 
-/// Sequences of pixels side by side, so that one's operations don't wait for each other.
-const SIDE_BY_SIDE: usize = 4;
+/// Pixels that two passes go over at a time: 8 KB.
+const STRETCH: usize = 128;
+
+/// Sums side by side, so that one's additions don't wait for each other.
+const SUMS: usize = 4;
 
 impl SimdTask for Moments<'_, '_> {
     type Output = ();
@@ -48,94 +51,106 @@ impl SimdTask for Moments<'_, '_> {
 impl Moments<'_, '_> {
     #[inline(always)]
     fn moments<S: KernelSimd, const V: usize>(self, simd: S) {
-        let (mean, variance) = match self.method {
+        let all = match self.method {
             Method::TwoPass => self.two_pass::<S, V>(simd),
-            Method::Welford => self.welford::<S, V>(simd),
+            // 16 registers hold three of two vectors.
+            Method::Welford if V == 1 => self.welford::<S, V, 8>(simd),
+            Method::Welford => self.welford::<S, V, 3>(simd),
         };
-        put::<S, V>(simd, self.mean, mean);
+        let count = simd.splat_f32s((self.images * self.map / CHANNEL_BLOCK) as f32);
+        put::<S, V>(simd, self.mean, all.mean);
+        let variance = all.squares.map(|sum| simd.div_f32s(sum, count));
         put::<S, V>(simd, self.variance, variance);
     }
 
-    /// The pixels of each image's map: steps of some, and what is left.
+    /// The pixels of each image's map.
     #[inline(always)]
-    fn maps(&self) -> impl Iterator<Item = (&[[Pixel; SIDE_BY_SIDE]], &[Pixel])> {
+    fn maps(&self) -> impl Iterator<Item = &[Pixel]> {
         (0..self.images).map(|image| {
             let map = &self.src[image * self.stride..][..self.map];
-            let (pixels, _) = map.as_chunks::<CHANNEL_BLOCK>();
-            pixels.as_chunks::<SIDE_BY_SIDE>()
+            map.as_chunks::<CHANNEL_BLOCK>().0
         })
     }
 
-    /// The sum over all pixels: `add` says what an element adds to that of its vector.
     #[inline(always)]
-    fn sum<S: KernelSimd, const V: usize>(
+    fn two_pass<S: KernelSimd, const V: usize>(&self, simd: S) -> Sequence<S::f32s, V> {
+        let (mut all, mut before) = (Sequence::empty(simd), 0);
+        for pixels in self.maps().flat_map(|map| map.chunks(STRETCH)) {
+            let behind = pixels.as_ptr_range().end.cast::<f32>();
+            let count = simd.splat_f32s(pixels.len() as f32);
+            let total = sum::<S, V>(simd, pixels, |_| (), |sum, x, _| simd.add_f32s(sum, x));
+            let mean = total.map(|sum| simd.div_f32s(sum, count));
+            // The next stretch comes into L1 meanwhile.
+            let ahead = |at| simd.prefetch(behind.wrapping_add(at * CHANNEL_BLOCK));
+            let squares = sum::<S, V>(simd, pixels, ahead, |sum, x, v| {
+                let d = simd.sub_f32s(x, mean[v]);
+                simd.mul_add_e_f32s(d, d, sum)
+            });
+            all.join(simd, before, &Sequence { mean, squares }, pixels.len());
+            before += pixels.len();
+        }
+        all
+    }
+
+    /// `N` sequences of each map side by side, so that one's operations don't wait for each other.
+    #[inline(always)]
+    fn welford<S: KernelSimd, const V: usize, const N: usize>(
         &self,
         simd: S,
-        add: impl Fn(S::f32s, S::f32s, usize) -> S::f32s,
-    ) -> [S::f32s; V] {
-        let mut sums = [[simd.splat_f32s(0.0); V]; SIDE_BY_SIDE];
-        for (steps, rest) in self.maps() {
-            for step in steps {
-                for (sums, pixel) in sums.iter_mut().zip(step) {
-                    let x = vectors::<S, V>(simd, pixel);
-                    for v in 0..V {
-                        sums[v] = add(sums[v], x[v], v);
-                    }
-                }
-            }
-            for pixel in rest {
-                let x = vectors::<S, V>(simd, pixel);
-                for v in 0..V {
-                    sums[0][v] = add(sums[0][v], x[v], v);
-                }
-            }
-        }
-        let [a, b, c, d] = sums;
-        std::array::from_fn(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])))
-    }
-
-    #[inline(always)]
-    fn two_pass<S: KernelSimd, const V: usize>(&self, simd: S) -> ([S::f32s; V], [S::f32s; V]) {
-        let count = simd.splat_f32s((self.images * self.map / CHANNEL_BLOCK) as f32);
-        let sum = self.sum::<S, V>(simd, |sum, x, _| simd.add_f32s(sum, x));
-        let mean = sum.map(|sum| simd.div_f32s(sum, count));
-        let squares = self.sum::<S, V>(simd, |sum, x, v| {
-            let d = simd.sub_f32s(x, mean[v]);
-            simd.mul_add_e_f32s(d, d, sum)
-        });
-        (mean, squares.map(|sum| simd.div_f32s(sum, count)))
-    }
-
-    #[inline(always)]
-    fn welford<S: KernelSimd, const V: usize>(&self, simd: S) -> ([S::f32s; V], [S::f32s; V]) {
-        let empty = Sequence {
-            mean: [simd.splat_f32s(0.0); V],
-            squares: [simd.splat_f32s(0.0); V],
-        };
-        // Those side by side have the same count; what is left of each map is a sequence of its own.
-        let (mut beside, mut last) = ([empty; SIDE_BY_SIDE], empty);
-        let (mut count, mut left) = (0usize, 0usize);
-        for (steps, rest) in self.maps() {
+    ) -> Sequence<S::f32s, V> {
+        let (mut all, mut before) = (Sequence::empty(simd), 0);
+        let inverse = |count: u32| simd.splat_f32s(1.0 / count as f32);
+        for map in self.maps() {
+            let (steps, rest) = map.as_chunks::<N>();
+            let (mut beside, mut count) = ([Sequence::empty(simd); N], 0);
             for step in steps {
                 count += 1;
-                let inverse = simd.splat_f32s(1.0 / count as f32);
-                for (sequence, pixel) in beside.iter_mut().zip(step) {
-                    sequence.push(simd, inverse, vectors::<S, V>(simd, pixel));
+                let inverse = inverse(count);
+                for n in 0..N {
+                    beside[n].push(simd, inverse, &vectors::<S, V>(simd, &step[n]));
                 }
             }
+            for one in &beside {
+                all.join(simd, before, one, steps.len());
+                before += steps.len();
+            }
             for pixel in rest {
-                left += 1;
-                let inverse = simd.splat_f32s(1.0 / left as f32);
-                last.push(simd, inverse, vectors::<S, V>(simd, pixel));
+                before += 1;
+                all.push(simd, inverse(before as u32), &vectors::<S, V>(simd, pixel));
             }
         }
-        let [a, b, c, d] = beside;
-        let two = |a: Sequence<_, V>, b| a.join(simd, count, b, count);
-        let four = two(a, b).join(simd, 2 * count, two(c, d), 2 * count);
-        let Sequence { mean, squares } = four.join(simd, 4 * count, last, left);
-        let count = simd.splat_f32s((4 * count + left) as f32);
-        (mean, squares.map(|sum| simd.div_f32s(sum, count)))
+        all
     }
+}
+
+/// The sum over some pixels: `add` says what an element adds to that of its vector; `before` is called with the number
+/// of each pixel.
+#[inline(always)]
+fn sum<S: KernelSimd, const V: usize>(
+    simd: S,
+    pixels: &[Pixel],
+    before: impl Fn(usize),
+    add: impl Fn(S::f32s, S::f32s, usize) -> S::f32s,
+) -> [S::f32s; V] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; SUMS];
+    let (steps, rest) = pixels.as_chunks::<SUMS>();
+    for (at, step) in steps.iter().enumerate() {
+        for n in 0..SUMS {
+            before(at * SUMS + n);
+            let x = vectors::<S, V>(simd, &step[n]);
+            for v in 0..V {
+                sums[n][v] = add(sums[n][v], x[v], v);
+            }
+        }
+    }
+    for pixel in rest {
+        let x = vectors::<S, V>(simd, pixel);
+        for v in 0..V {
+            sums[0][v] = add(sums[0][v], x[v], v);
+        }
+    }
+    let [a, b, c, d] = sums;
+    std::array::from_fn(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])))
 }
 
 /// Mean, and sum of squares of what differs from it, of the elements so far.
@@ -146,10 +161,20 @@ struct Sequence<F, const V: usize> {
 }
 
 impl<F: Copy, const V: usize> Sequence<F, V> {
+    /// No elements.
+    #[inline(always)]
+    fn empty<S: KernelSimd<f32s = F>>(simd: S) -> Self {
+        let zeros = [simd.splat_f32s(0.0); V];
+        Sequence {
+            mean: zeros,
+            squares: zeros,
+        }
+    }
+
     /// One element more. `inverse`: 1 / their number.
     #[inline(always)]
-    fn push<S: KernelSimd<f32s = F>>(&mut self, simd: S, inverse: F, x: [F; V]) {
-        for (v, x) in x.into_iter().enumerate() {
+    fn push<S: KernelSimd<f32s = F>>(&mut self, simd: S, inverse: F, x: &[F; V]) {
+        for (v, &x) in x.iter().enumerate() {
             let before = simd.sub_f32s(x, self.mean[v]);
             self.mean[v] = simd.mul_add_e_f32s(before, inverse, self.mean[v]);
             let after = simd.sub_f32s(x, self.mean[v]);
@@ -157,15 +182,9 @@ impl<F: Copy, const V: usize> Sequence<F, V> {
         }
     }
 
-    /// This sequence of `here` elements, and behind it the other of `there`.
+    /// Behind these `here` elements the other `there` ones (Chan, Golub and LeVeque 1983).
     #[inline(always)]
-    fn join<S: KernelSimd<f32s = F>>(
-        mut self,
-        simd: S,
-        here: usize,
-        other: Self,
-        there: usize,
-    ) -> Self {
+    fn join<S: KernelSimd<f32s = F>>(&mut self, simd: S, here: usize, other: &Self, there: usize) {
         let share = there as f32 / (here + there).max(1) as f32;
         let (share, pairs) = (simd.splat_f32s(share), simd.splat_f32s(share * here as f32));
         for v in 0..V {
@@ -174,6 +193,5 @@ impl<F: Copy, const V: usize> Sequence<F, V> {
             let squares = simd.add_f32s(self.squares[v], other.squares[v]);
             self.squares[v] = simd.mul_add_e_f32s(simd.mul_f32s(d, d), pairs, squares);
         }
-        self
     }
 }
