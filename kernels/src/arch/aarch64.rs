@@ -1,6 +1,6 @@
 //! NEON.
 
-use super::{KernelSimd, pulp_operations};
+use super::{KernelSimd, inverse_sqrt_step, pulp_operations};
 
 impl KernelSimd for pulp::aarch64::Neon {
     pulp_operations!();
@@ -29,6 +29,15 @@ impl KernelSimd for pulp::aarch64::Neon {
                 _ => vextq_f32::<2>(x, x),
             }
         })
+    }
+
+    #[inline(always)]
+    fn inverse_sqrt_f32s(self, a: Self::f32s) -> Self::f32s {
+        // Of 8 bits.
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        let estimate = unsafe { core::arch::aarch64::vrsqrteq_f32(pulp::cast(a)) };
+        inverse_sqrt_step(self, a, inverse_sqrt_step(self, a, pulp::cast(estimate)))
     }
 
     #[inline(always)]

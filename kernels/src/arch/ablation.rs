@@ -116,6 +116,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         neg_f32s(a) = a;
         raise_f32s(a, n) = a;
         sqrt_f32s(a) = a;
+        inverse_sqrt_f32s(a) = a;
         at_least(least, y) = y;
         evens_f32s(a, b) = a;
         odds_f32s(a, b) = b;
@@ -250,6 +251,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         neg_f32s(a: Self::f32s);
         raise_f32s(a: Self::f32s, n: Self::f32s);
         sqrt_f32s(a: Self::f32s);
+        inverse_sqrt_f32s(a: Self::f32s);
         at_least(least: Self::f32s, y: Self::f32s);
         select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s);
         evens_f32s(a: Self::f32s, b: Self::f32s);

@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512.
 
-use super::{KernelSimd, pulp_operations};
+use super::{KernelSimd, inverse_sqrt_step, pulp_operations};
 use crate::isa::SimdTask;
 
 /// The functions that tasks run in, compiled for an instruction set: pulp's features of its name.
@@ -59,6 +59,13 @@ impl KernelSimd for pulp::x86::V3 {
                 _ => _mm256_permute2f128_ps::<1>(x, x),
             }
         })
+    }
+
+    #[inline(always)]
+    fn inverse_sqrt_f32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX.
+        let estimate = unsafe { core::arch::x86_64::_mm256_rsqrt_ps(pulp::cast(a)) };
+        inverse_sqrt_step(self, a, pulp::cast(estimate))
     }
 
     #[inline(always)]
@@ -157,6 +164,13 @@ impl KernelSimd for pulp::x86::V4 {
                 _ => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
             }
         })
+    }
+
+    #[inline(always)]
+    fn inverse_sqrt_f32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512F.
+        let estimate = unsafe { core::arch::x86_64::_mm512_rsqrt14_ps(pulp::cast(a)) };
+        inverse_sqrt_step(self, a, pulp::cast(estimate))
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Local response normalisation across channels.
 
-use super::channels::{Pixel, pixel, pixel_mut, put, vectors};
+use super::channels::{pixel, pixel_mut, put, vectors};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
@@ -10,8 +10,8 @@ use crate::isa::SimdTask;
 ///
 /// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are
 /// first laid one after the other, between zeros; then a block's windows are the sum of `2 half + 1` vectors, each
-/// one float further on. Powers are square roots and products: a root takes as long as a logarithm and an
-/// exponential of 20 operations would, and is exact.
+/// one float further on. Powers are products of
+/// r = 1 / sqrt(base) and of its root, r / sqrt(r).
 pub struct Lrn<'a, 'o> {
     /// From the first pixel of the first channel block on; laid out as the outputs.
     pub src: &'a [f32],
@@ -56,13 +56,22 @@ impl SimdTask for Lrn<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        in_blocks!(S, V => self.pixels::<S, V>(simd));
+        // What AlexNet and GoogLeNet have, known to the compiler.
+        if self.half == 2 && self.quarters == 3 {
+            in_blocks!(S, V => self.pixels::<S, V, true>(simd));
+        } else {
+            in_blocks!(S, V => self.pixels::<S, V, false>(simd));
+        }
     }
 }
 
 impl Lrn<'_, '_> {
+    /// `USUAL`: windows of 5, to the power of 3/4.
     #[inline(always)]
-    fn pixels<S: KernelSimd, const V: usize>(mut self, simd: S) {
+    fn pixels<S: KernelSimd, const V: usize, const USUAL: bool>(mut self, simd: S) {
+        if USUAL {
+            (self.half, self.quarters) = (2, 3);
+        }
         let (blocks, stride) = (self.out.rows(), self.out.stride());
         let pixels = self.out.len() / CHANNEL_BLOCK;
         let (row, margin) = (row(blocks, self.half), margin(self.half));
@@ -105,38 +114,39 @@ impl Lrn<'_, '_> {
         x: [S::f32s; V],
         squares: &[f32],
     ) -> [S::f32s; V] {
-        let mut sums = [simd.splat_f32s(0.0); V];
-        for window in squares.windows(CHANNEL_BLOCK) {
-            let window: &Pixel = window.try_into().expect("a block's");
-            let window = vectors::<S, V>(simd, window);
+        // An odd number of windows, added up in two sums, which don't wait for each other.
+        let window =
+            |at: usize| vectors::<S, V>(simd, squares[at..].first_chunk().expect("a block's"));
+        let (mut sums, mut others) = (window(0), [simd.splat_f32s(0.0); V]);
+        for pair in 0..self.half {
+            let (odd, even) = (window(2 * pair + 1), window(2 * pair + 2));
             for v in 0..V {
-                sums[v] = simd.add_f32s(sums[v], window[v]);
+                others[v] = simd.add_f32s(others[v], odd[v]);
+                sums[v] = simd.add_f32s(sums[v], even[v]);
             }
         }
         let (k, scale) = (simd.splat_f32s(self.k), simd.splat_f32s(self.scale));
-        std::array::from_fn(|v| {
-            let base = simd.mul_add_e_f32s(sums[v], scale, k);
-            simd.div_f32s(x[v], self.power(simd, base))
-        })
+        let mut y = x;
+        for (v, y) in y.iter_mut().enumerate() {
+            let base = simd.mul_add_e_f32s(simd.add_f32s(sums[v], others[v]), scale, k);
+            *y = simd.mul_f32s(*y, self.inverse_power(simd, base));
+        }
+        y
     }
 
-    /// base^(quarters / 4).
+    /// base^-(quarters / 4).
     #[inline(always)]
-    fn power<S: KernelSimd>(&self, simd: S, base: S::f32s) -> S::f32s {
-        let root = simd.sqrt_f32s(base);
-        // What AlexNet and GoogLeNet have.
+    fn inverse_power<S: KernelSimd>(&self, simd: S, base: S::f32s) -> S::f32s {
+        let half = simd.inverse_sqrt_f32s(base);
         if self.quarters == 3 {
-            return simd.mul_f32s(root, simd.sqrt_f32s(root));
+            return simd.mul_f32s(simd.mul_f32s(half, half), simd.inverse_sqrt_f32s(half));
         }
         let mut power = simd.splat_f32s(1.0);
-        for _ in 0..self.quarters / 4 {
-            power = simd.mul_f32s(power, base);
+        if !self.quarters.is_multiple_of(2) {
+            power = simd.mul_f32s(half, simd.inverse_sqrt_f32s(half));
         }
-        if self.quarters & 2 != 0 {
-            power = simd.mul_f32s(power, root);
-        }
-        if self.quarters & 1 != 0 {
-            power = simd.mul_f32s(power, simd.sqrt_f32s(root));
+        for _ in 0..self.quarters / 2 {
+            power = simd.mul_f32s(power, half);
         }
         power
     }
