@@ -227,6 +227,42 @@ impl BlockedConv {
     }
 }
 
+/// Panels of weights, and what becomes of their sums, into NCHW16c.
+pub(super) struct PanelLoop<'a> {
+    pub(super) isa: IsaToken,
+    pub(super) panels: &'a [Panel],
+    pub(super) packed: &'a [f32],
+    /// Its residual begins where the first panel's outputs do.
+    pub(super) finish: Finish<'a>,
+    /// What the tiles of the first panel ask for, and those of the others.
+    pub(super) ahead: [Ahead; 2],
+}
+
+impl PanelLoop<'_> {
+    /// Multiplies pixels with every panel. `out` has a row for each block of channels, from the first panel's on.
+    pub(super) fn multiply<I: Pixels>(
+        &self,
+        src: Source<'_>,
+        pixels: I,
+        mut out: RowsMut<'_, f32>,
+    ) {
+        let (first, cols, stride) = (self.panels[0].block, out.len(), out.stride());
+        for (index, panel) in self.panels.iter().enumerate() {
+            let blocks = panel.block - first..panel.block - first + panel.blocks;
+            let at = blocks.start * stride;
+            self.isa.dispatch(PanelTimesPixels {
+                src,
+                pixels,
+                channels: panel.channels.clone(),
+                panel: &self.packed[self.isa.panel(&panel.floats)],
+                epilogue: self.finish.from(at),
+                ahead: self.ahead[index.min(1)],
+                out: Outputs::blocked(out.part(blocks, 0..cols)),
+            });
+        }
+    }
+}
+
 /// One task: a block of pixels against some panels.
 pub(super) struct BlockTask<'a, 'o> {
     /// The source's image.
@@ -250,44 +286,42 @@ impl BlockTask<'_, '_> {
         self.isa.moves_data()
     }
 
-    /// What the tiles of the `index`-th panel ask for. Of many tiles that share it, those of the first panel fetch the
-    /// inputs for all, a line a step, which is one pixel of one block of channels.
-    fn ahead(&self, index: usize, src: &Source<'_>) -> Ahead {
+    /// What the tiles of the first panel ask for, and those of the others. Of many tiles that share a panel, those of the
+    /// first fetch the inputs for all, a line a step, which is one pixel of one block of channels.
+    fn ahead(&self, src: &Source<'_>) -> [Ahead; 2] {
         if !self.blocking.beyond_l2 {
-            return Ahead::Nothing;
+            return [Ahead::Nothing; 2];
         }
-        match Ahead::of_weights(true, self.pixels.len(), self.tile.pixels) {
-            Ahead::Weights if index == 0 && src.block == CHANNEL_BLOCK => Ahead::NextInputs,
+        let ahead = Ahead::of_weights(true, self.pixels.len(), self.tile.pixels);
+        let others = match ahead {
             Ahead::Weights if !self.blocking.far_weights => Ahead::Nothing,
             ahead => ahead,
-        }
+        };
+        let first = match ahead {
+            Ahead::Weights if src.block == CHANNEL_BLOCK => Ahead::NextInputs,
+            _ => others,
+        };
+        [first, others]
     }
 
     /// Multiplies the pixels with every panel of the task, into NCHW16c.
-    pub(super) fn multiply_blocked<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
-        let (first, cols, stride) = (self.panels[0].block, self.out.len(), self.out.stride());
-        for (index, panel) in self.panels.iter().enumerate() {
-            let ahead = self.ahead(index, &src);
-            let blocks = panel.block - first..panel.block - first + panel.blocks;
-            let at = blocks.start * stride;
-            let out = Outputs::blocked(self.out.part(blocks, 0..cols));
-            self.isa.dispatch(PanelTimesPixels {
-                src,
-                pixels,
-                channels: panel.channels.clone(),
-                panel: &self.packed[self.isa.panel(&panel.floats)],
-                epilogue: self.epilogue.from(at),
-                ahead,
-                out,
-            });
-        }
+    pub(super) fn multiply_blocked<I: Pixels>(self, src: Source<'_>, pixels: I) {
+        let ahead = self.ahead(&src);
+        let task = PanelLoop {
+            isa: self.isa,
+            panels: self.panels,
+            packed: self.packed,
+            finish: self.epilogue,
+            ahead,
+        };
+        task.multiply(src, pixels, self.out);
     }
 
     /// The same into NHWC.
     pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
+        let ahead = self.ahead(&src);
         for (index, panel) in self.panels.iter().enumerate() {
-            let ahead = self.ahead(index, &src);
             let start = (panel.block - first) * CHANNEL_BLOCK;
             let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);
             let out = Outputs::matrix(self.out.part(0..rows, channels));
@@ -297,7 +331,7 @@ impl BlockTask<'_, '_> {
                 channels: panel.channels.clone(),
                 panel: &self.packed[self.isa.panel(&panel.floats)],
                 epilogue: self.epilogue.from(start),
-                ahead,
+                ahead: ahead[index.min(1)],
                 out,
             });
         }

@@ -13,16 +13,15 @@
 //! 1.02 for 512-128-128 @28 and 1024-256-256 @14; on two .99, .90, .99, .97. The rows at a border, which both threads
 //! compute, account for some 2 % of that; the rest was not looked into.
 
-use super::blocked::offsets_fit;
+use super::blocked::{PanelLoop, offsets_fit};
 use super::gemm_1x1::conv_1x1;
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
-use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, Pixels};
 use crate::plan::{
@@ -227,26 +226,20 @@ impl PairPlan {
         pixels: I,
         packed: &[f32],
         residual: Option<&[f32]>,
-        mut out: RowsMut<'_, f32>,
+        out: RowsMut<'_, f32>,
     ) {
-        let (cols, stride) = (out.len(), out.stride());
-        let finish = Finish {
-            residual,
-            relu: self.spec.problem.epilogue.relu,
-            ..Finish::default()
+        let ahead = Ahead::of_weights(self.far, out.len() / CHANNEL_BLOCK, self.tile.pixels);
+        let task = PanelLoop {
+            isa: self.isa,
+            panels: self.panels[which].all(),
+            packed,
+            finish: Finish {
+                residual,
+                relu: self.spec.problem.epilogue.relu,
+                ..Finish::default()
+            },
+            ahead: [ahead; 2],
         };
-        let ahead = Ahead::of_weights(self.far, cols / CHANNEL_BLOCK, self.tile.pixels);
-        for panel in self.panels[which].all() {
-            let blocks = panel.block..panel.block + panel.blocks;
-            self.isa.dispatch(PanelTimesPixels {
-                src,
-                pixels,
-                channels: panel.channels.clone(),
-                panel: &packed[self.isa.panel(&panel.floats)],
-                epilogue: finish.from(blocks.start * stride),
-                ahead,
-                out: Outputs::blocked(out.part(blocks, 0..cols)),
-            });
-        }
+        task.multiply(src, pixels, out);
     }
 }

@@ -11,6 +11,7 @@
 //! Zen 4, measured in turns, ResNet's stem is 1.07 times as fast as the pair; AlexNet's 11x11 with a step of 4, whose
 //! maps are a quarter as large, is as fast. On two threads it loses what the row costs that both compute.
 
+use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
@@ -18,9 +19,8 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::fold::Reduce;
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
-use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pool::{Axis, PoolPixels, Window};
 use crate::plan::{
@@ -283,22 +283,18 @@ impl StemPlan {
         };
         let pixels = self.buffer.block(step.new.len() - 1).single_tap();
         let pixels = pixels.expect("nothing in the padding");
+        let task = PanelLoop {
+            isa: self.isa,
+            panels: self.panels.all(),
+            packed,
+            finish: Finish {
+                relu: self.spec.problem.epilogue.relu,
+                ..Finish::default()
+            },
+            ahead: [Ahead::Nothing; 2],
+        };
+        let made = step.kept() * row..step.rows.len() * row;
         let mut between = RowsMut::new(between, map);
-        for panel in self.panels.all() {
-            let blocks = panel.block..panel.block + panel.blocks;
-            let rows = step.kept() * row..step.rows.len() * row;
-            self.isa.dispatch(PanelTimesPixels {
-                src,
-                pixels,
-                channels: panel.channels.clone(),
-                panel: &packed[panel.floats.clone()],
-                epilogue: Finish {
-                    relu: self.spec.problem.epilogue.relu,
-                    ..Finish::default()
-                },
-                ahead: Ahead::Nothing,
-                out: Outputs::blocked(between.part(blocks, rows)),
-            });
-        }
+        task.multiply(src, pixels, between.part(0..blocks, made));
     }
 }
