@@ -248,30 +248,3 @@ impl Registry {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_parse_back_and_are_unique() {
-        let registry = Registry::builtin();
-        let mut seen = std::collections::HashSet::new();
-        for variant in registry.variants(&Isa::ALL) {
-            let id = variant.id();
-            assert_eq!(id.to_string().parse(), Ok(id.clone()));
-            assert_eq!(registry.find(&id).expect("listed").id(), id);
-            assert!(seen.insert(id));
-        }
-    }
-
-    #[test]
-    fn wrong_names_say_what_is_right() {
-        let registry = Registry::builtin();
-        let find = |s: &str| s.parse().and_then(|id| registry.find(&id)).expect_err(s);
-        assert!(find("direct").contains("direct/avx2/st"));
-        assert!(find("direct/avx2/xx").contains("st|mt"));
-        assert!(find("nonsense/avx2/st").contains("im2col"));
-        assert!(find("direct-nchw/avx2/st").contains("it has scalar"));
-    }
-}

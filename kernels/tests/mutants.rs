@@ -1,6 +1,7 @@
 //! Kernels broken on purpose: the conformance checks must reject each. A check that lets a mutant pass
 //! checks nothing.
 
+use convroof_kernels::algo::winograd::faulty::{FAULT, Faulty, ROWS};
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::exec::Executor;
@@ -9,6 +10,7 @@ use convroof_kernels::problem::Problem;
 use convroof_kernels::registry::Registry;
 use convroof_kernels::tensor::{CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
 use convroof_kernels::{Algorithm, Isa, Plan, PlanCx, Unsupported};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What is wrong with a mutant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -380,5 +382,17 @@ fn every_mutant_is_caught() {
             let failure = caught(kernel(id), fault, &[problem]);
             assert!(failure.is_some(), "{id} with {fault:?} passed");
         }
+    }
+}
+
+#[test]
+fn a_wrong_coefficient_is_caught() {
+    let isa = Isa::Scalar.detect().expect("scalar");
+    let problem = "mb1ic5ih9oc3oh9kh3ph1".parse().expect("a problem");
+    let run = || check(&Faulty, isa, &problem, Tuning::default(), &[]);
+    assert!(matches!(run(), Ok(Outcome::Passed { .. })), "the control");
+    for fault in 0..ROWS {
+        FAULT.store(fault, Relaxed);
+        assert!(run().is_err(), "mutant {fault} passed");
     }
 }
