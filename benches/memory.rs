@@ -1,7 +1,7 @@
 //! `cargo bench --bench memory`: how near the memory-bound layers come to memory's bandwidth.
 //!
-//! Each is measured in turns with the plain loop of its traffic (reading for fully connected layers and statistics,
-//! a copy, or a triad where two tensors are read) at the same working set, on the same threads, both on the widest
+//! Each is measured in turns with the plain loop of its traffic (reading for fully connected layers, pooling and
+//! statistics, a copy, or a triad where two tensors are read) at the same working set, on the same threads, both on the widest
 //! vectors. Printed: the loop's time a byte divided by the layer's, its quartiles over the rounds, and both GB/s.
 //! The bytes are compulsory ones: the lines that ordinary stores read before they overwrite them are counted in
 //! neither, so a streaming store may come to more than 1. An argument that is no flag chooses names by a part.
@@ -18,51 +18,63 @@ use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Layers, the algorithms that compute them, and the loop of the same traffic.
-fn cases() -> Vec<(String, Vec<&'static str>, Stream)> {
+/// What is measured in turns: layers with the algorithms that compute them, and the loop of their traffic.
+struct Case {
+    layers: Vec<(String, &'static str)>,
+    stream: Stream,
+}
+
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    let mut case = |stream, layers: &[(&str, &'static str)]| {
+        let layers = layers.iter().map(|(text, id)| (text.to_string(), *id));
+        cases.push(Case {
+            layers: layers.collect(),
+            stream,
+        });
+    };
     for sizes in [
         "ic512oc1000",
         "ic2048oc1000",
         "ic4096oc4096",
         "ic512ih7oc4096",
     ] {
-        cases.push((format!("--ip mb1{sizes}"), vec!["fc"], Stream::Read));
+        case(Stream::Read, &[(&format!("--ip mb1{sizes}"), "fc")]);
     }
     // Maps of ResNet-50 with their result in L2, L3 and memory.
     for (c, hw) in [(64, 28), (256, 56), (256, 224)] {
         let dims = format!("1x{c}x{hw}x{hw}");
         let maps = format!("mb1ic{c}ih{hw}");
-        let mut pair = |text: String, [plain, stream]: [&'static str; 2], as_fast_as| {
-            cases.push((text, vec![plain, stream], as_fast_as));
+        let mut both = |text: &str, [plain, stream]: [&'static str; 2], as_fast_as| {
+            case(as_fast_as, &[(text, plain), (text, stream)]);
         };
-        pair(
-            format!("--eltwise --alg=linear {dims}"),
+        both(
+            &format!("--eltwise --alg=linear {dims}"),
             ["copy", "copy-stream"],
             Stream::Copy,
         );
-        pair(
-            format!("--eltwise --alg=relu {dims}"),
+        both(
+            &format!("--eltwise --alg=relu {dims}"),
             ["relu", "relu-stream"],
             Stream::Copy,
         );
-        pair(
-            format!("--binary --alg=add --attr-post-ops=relu {dims}:{dims}"),
+        both(
+            &format!("--binary --alg=add --attr-post-ops=relu {dims}:{dims}"),
             ["add", "add-stream"],
             Stream::Triad,
         );
-        pair(
-            format!("--binary --alg=add {dims}:1x{c}x1x1"),
+        both(
+            &format!("--binary --alg=add {dims}:1x{c}x1x1"),
             ["bias", "bias-stream"],
             Stream::Copy,
         );
-        pair(
-            format!("--bnorm --flags=GCH --attr-post-ops=relu {maps}"),
+        both(
+            &format!("--bnorm --flags=GCH --attr-post-ops=relu {maps}"),
             ["batchnorm", "batchnorm-stream"],
             Stream::Copy,
         );
-        pair(
-            format!("--statistics {maps}"),
+        both(
+            &format!("--statistics {maps}"),
             ["statistics", "statistics-welford"],
             Stream::Read,
         );
@@ -71,7 +83,31 @@ fn cases() -> Vec<(String, Vec<&'static str>, Stream)> {
     let concat = "--concat --axis=1 1x64x28x28:1x128x28x28:1x32x28x28:1x32x28x28";
     let lrn = "--lrn mb1ic192ih56ls5alpha0.0001beta0.75k1";
     for (text, id) in [(concat, "concat"), (lrn, "lrn")] {
-        cases.push((text.to_string(), vec![id], Stream::Copy));
+        case(Stream::Copy, &[(text, id)]);
+    }
+    // ResNet's pooling and NiN's, on both layouts; of the first also what else is made of a window, in turns.
+    let pools = [
+        "mb1ic64ih112oh56kh3sh2ph1",
+        "mb1ic96ih54oh26kh3sh2ph0",
+        "mb1ic256ih26oh12kh3sh2ph0",
+        "mb1ic384ih12oh5kh3sh2ph0",
+    ];
+    for sizes in pools {
+        let max = format!("--pool --alg=max {sizes}");
+        case(Stream::Read, &[(&max, "maxpool"), (&max, "maxpool-nchw")]);
+        let [mean, squares, draws] =
+            ["avg_np", "lp2", "stochastic"].map(|alg| format!("--pool --alg={alg} {sizes}"));
+        let layers: [(&str, &str); 4] = [
+            (&mean, "avgpool"),
+            (&mean, "avgpool-nchw"),
+            (&squares, "lppool"),
+            (&draws, "stochastic-pool"),
+        ];
+        case(Stream::Read, &layers);
+    }
+    for sizes in ["mb1ic2048ih7oh1kh7ph0", "mb1ic1000ih6oh1kh6ph0"] {
+        let text = format!("--pool --alg=avg_np {sizes}");
+        case(Stream::Read, &[(&text, "global-avgpool")]);
     }
     cases
 }
@@ -86,28 +122,31 @@ fn main() {
         let Ok(workers) = Workers::new(&topology, threads) else {
             continue;
         };
-        for (text, algorithms, stream) in cases() {
-            let name = |id: &str| format!("{id}/{}/{threads} {text}", isa.isa());
-            let chosen: Vec<_> = algorithms
-                .into_iter()
-                .filter(|id| name(id).contains(&part))
+        for Case { layers, stream } in cases() {
+            let name = |text: &str, id: &str| format!("{id}/{}/{threads} {text}", isa.isa());
+            let chosen: Vec<_> = layers
+                .iter()
+                .filter(|(text, id)| name(text, id).contains(&part))
                 .collect();
             if chosen.is_empty() {
                 continue;
             }
-            let problem: Problem = text.parse().expect("a layer");
             let caches = topology.caches(threads);
             let mut layers: Vec<Layer> = chosen
                 .iter()
-                .map(|id| Layer::new(id, &problem, isa, &caches, threads, &workers))
+                .map(|(text, id)| {
+                    let problem = text.parse().expect("a layer");
+                    Layer::new(id, &problem, isa, &caches, threads, &workers)
+                })
                 .collect();
             let mut plain = Loop::new(isa, stream, layers[0].instance.working_set(), &workers);
-            for (id, found) in chosen.iter().zip(ratios(&mut layers, &mut plain, &workers)) {
+            let found = ratios(&mut layers, &mut plain, &workers);
+            for ((text, id), found) in chosen.iter().zip(found) {
                 let [low, middle, high] = found.ratio;
                 let [own, other] = found.gbps;
                 println!(
                     "{:84} {low:.3} {middle:.3} {high:.3}  {own:6.1} {other:6.1}",
-                    name(id)
+                    name(text, id)
                 );
             }
         }

@@ -10,7 +10,7 @@ use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::Deviation;
-use convroof_kernels::{Problem, reference};
+use convroof_kernels::{Isa, Problem, reference};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -193,8 +193,13 @@ fn onednn_computes_the_same() {
         "--pool --alg=avg_p mb1ic17ih12oh6kh3sh2ph1",
         "--pool --alg=avg_np mb1ic17ih7oh1kh7",
     ];
+    // Blocks of 16 channels are for vectors of 16.
+    let refused = Isa::Avx512.detect().is_none();
     for text in CONVOLUTIONS.iter().chain(&pools) {
         for form in ["any", "nchw16c", "nhwc"] {
+            if form == "nchw16c" && refused {
+                continue;
+            }
             let problem = text.parse().expect("a problem");
             let (replies, error) = compute(&["onednn", "--path", path], form, &problem);
             assert!(error < 1e-5, "{form} {text}: {error} {replies:?}");

@@ -52,6 +52,7 @@ impl Tag {
     pub(super) const GOIHW: Tag = Tag(6);
     pub(super) const NHWC: Tag = Tag(22);
     pub(super) const NCHW16C: Tag = Tag(78);
+    pub(super) const NCHW8C: Tag = Tag(102);
 }
 
 #[repr(C)]

@@ -6,9 +6,9 @@ mod api;
 use super::{Library, Prepared, Refused};
 use anyhow::Result;
 use api::{Api, Desc, Io, Memory, Primitive, Tag, Window};
-use convroof_kernels::Problem;
 use convroof_kernels::problem::{ConvShape, DType, Op, PoolKind, PoolShape};
 use convroof_kernels::reference::Operands;
+use convroof_kernels::{Isa, Problem};
 use std::path::Path;
 
 struct OneDnn {
@@ -43,11 +43,26 @@ impl Library for OneDnn {
             "nhwc" => Tag::NHWC,
             _ => return Err(refuse("no such form")),
         };
-        match &problem.op {
+        let prepared = match &problem.op {
             Op::Conv(conv) => self.convolution(problem, conv, tag),
             Op::Pool(pool) => self.pooling(problem, pool, tag),
             _ => Err(refuse("convolutions and poolings only")),
+        }?;
+        // Blocks are as wide as the CPU's vectors; others are a thousand times slower, and measure nothing.
+        if tag == Tag::NCHW16C && prepared.implementation().starts_with("ref") {
+            return Err(refuse(
+                "on this CPU only its reference implementation takes NCHW16c",
+            ));
         }
+        Ok(prepared)
+    }
+}
+
+/// The blocked layout that oneDNN prefers on this CPU.
+fn blocked() -> Tag {
+    match Isa::best().isa() {
+        Isa::Avx512 => Tag::NCHW16C,
+        _ => Tag::NCHW8C,
     }
 }
 
@@ -161,7 +176,7 @@ impl OneDnn {
         };
         // With `any` a pooling takes what the convolution before it wrote, for which oneDNN's choice on
         // x86 is the blocked layout.
-        let tag = if tag == Tag::ANY { Tag::NCHW16C } else { tag };
+        let tag = if tag == Tag::ANY { blocked() } else { tag };
         let [_, _, h_out, w_out] = problem.dst_dims();
         // Ceil mode is padding at the end.
         let after = |axis: usize, out: usize, size: usize, before: usize| {
