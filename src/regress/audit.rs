@@ -5,6 +5,7 @@
 //! of all pairs, with whatever the machine did to them together, and in a build against itself either side
 //! may be called A. A slow-down is added to one pair of such a gate, or injected into real ones.
 
+use super::ab::FEWEST_BLOCKS;
 use super::ab::gate::{Measured, Outcome, judged};
 use super::ab::verdict::{Change, Evidence, judge};
 use crate::stats::{median, proportion};
@@ -97,7 +98,7 @@ pub struct Detection {
 /// Drawn gates with one budget.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Drawn {
-    /// Seconds of measuring: with fewer, blocks have their first rounds only.
+    /// Seconds of measuring: with fewer, there are fewer blocks, or they have their first rounds only.
     pub budget_s: f64,
     /// Gates that failed though both sides are the same.
     pub false_alarms: Rate,
@@ -142,9 +143,12 @@ pub fn audit(
     let mut drawn = Vec::new();
     for &budget in budgets.iter().filter(|b| **b <= budget_s) {
         progress(&format!("drawing gates of {budget:.0} s"));
-        let first_rounds = (rounds * budget / budget_s).round().max(1.0) as usize;
+        // Fewer blocks, or if they would be too few, of fewer rounds.
+        let fit = first.blocks.len() as f64 * budget / budget_s;
+        let blocks = fit.max(FEWEST_BLOCKS as f64);
+        let first_rounds = (rounds * fit / blocks).round().max(1.0) as usize;
         let pool = Pool::of(same, first_rounds);
-        drawn.push(pool.drawn(budget, first.blocks.len(), draws));
+        drawn.push(pool.drawn(budget, blocks.round() as usize, draws));
     }
     let (injected, injected_others) = injected(slowed);
     Some(Report {
@@ -298,9 +302,11 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ab::{BLOCKS, Block, Pair, Rounds};
+    use super::super::ab::{Block, Pair, Rounds};
     use super::*;
     use convroof_kernels::data::Fill;
+
+    const BLOCKS: usize = 24;
 
     /// A gate of a build against itself whose blocks scatter by a share, and with what was injected.
     fn gate(seed: u64, pairs: usize, scatter: f64, injected: Vec<f64>) -> Measured {

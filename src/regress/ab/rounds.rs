@@ -1,7 +1,7 @@
 //! Checks both builds, and takes their samples in turns.
 
 use super::client::{Answer, Client, Planned, Side};
-use super::{BLOCKS, Block, FEWEST_BLOCKS, Pair, Rounds};
+use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
 use crate::stats::median;
 use anyhow::{Result, bail};
 use convroof_kernels::data::Rng;
@@ -155,34 +155,37 @@ impl Sitting<'_> {
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Vec<Block>> {
         let start = Instant::now();
-        let mut blocks = vec![self.block(checked, which, injected, start)?];
-        // The first had one round: its time is the least that a block takes.
+        let (first, round) = self.block(checked, which, injected, start)?;
+        // It had one round: its time is the least that a block takes.
         let least = start.elapsed();
-        let fit = (time.as_secs_f64() / least.as_secs_f64()) as usize;
-        if fit < FEWEST_BLOCKS {
+        let fit = time.as_secs_f64() / least.as_secs_f64();
+        if fit < FEWEST_BLOCKS as f64 {
             return Err(TooShort {
                 pairs: which.len(),
                 needs: least * FEWEST_BLOCKS as u32,
             }
             .into());
         }
-        // Too little time for rounds is better spent on blocks: they are what counts.
-        let count = BLOCKS.min(fit);
+        let whole = least + round * (ROUNDS as u32 - 1);
+        let count = (time.as_secs_f64() / whole.as_secs_f64()) as usize;
+        let count = count.clamp(FEWEST_BLOCKS, MOST_BLOCKS);
+        let mut blocks = vec![first];
         for i in 1..count {
             progress(i, count);
             let until = start + time.mul_f64((i + 1) as f64 / count as f64);
-            blocks.push(self.block(checked, which, injected, until)?);
+            blocks.push(self.block(checked, which, injected, until)?.0);
         }
         Ok(blocks)
     }
 
+    /// A block, and how long its last round took.
     fn block(
         &mut self,
         checked: &Checked,
         which: &[usize],
         injected: &[f64],
         until: Instant,
-    ) -> Result<Block> {
+    ) -> Result<(Block, Duration)> {
         let b_first = self.coin();
         let first = Client::start(if b_first { self.b } else { self.a })?;
         let second = Client::start(if b_first { self.a } else { self.b })?;
@@ -205,7 +208,7 @@ impl Sitting<'_> {
         };
         let mut times = vec![Vec::new(); which.len()];
         let mut order: Vec<usize> = (0..which.len()).collect();
-        loop {
+        let round = loop {
             let start = Instant::now();
             block
                 .peaks
@@ -234,14 +237,14 @@ impl Sitting<'_> {
             }
             let round = start.elapsed();
             if Instant::now() + round.mul_f64(0.7) >= until {
-                break;
+                break round;
             }
-        }
+        };
         for (rounds, times) in block.pairs.iter_mut().zip(&times) {
             rounds.a_ns = shorten(median(times).unwrap_or(0.0), 10.0);
         }
         self.verify(checked, which, &mut clients, &plans)?;
-        Ok(block)
+        Ok((block, round))
     }
 
     /// Makes the pairs ready on both sides, in the same order: problems shuffled, so that memory is laid out

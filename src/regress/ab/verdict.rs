@@ -136,8 +136,9 @@ pub fn finds(evidence: &Evidence, pairs: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regress::ab::BLOCKS;
     use convroof_kernels::data::{Fill, Rng};
+
+    const BLOCKS: usize = 24;
 
     /// Blocks that scatter by some percent about a slow-down.
     fn evidence(rng: &mut Rng, slow_down: f64, scatter: f64) -> Evidence {
