@@ -11,10 +11,11 @@ use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
-use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares, Transposed};
+use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
+use crate::micro::transpose::{Rows, Transpose};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
     no_epilogue,
@@ -256,9 +257,10 @@ impl BilinearPlan {
         };
         par_rows(exec, rows, of_rows, &mut [], |at, mut out, _| {
             let map = &image[at.row / CHANNEL_BLOCK * map..][..map];
-            self.isa.dispatch(Transposed {
-                map,
-                out: out.part(0..CHANNEL_BLOCK, 0..self.bilinear.positions()),
+            let positions = self.bilinear.positions();
+            self.isa.dispatch(Transpose {
+                src: Rows::new(map, positions, CHANNEL_BLOCK, CHANNEL_BLOCK),
+                dst: out.part(0..CHANNEL_BLOCK, 0..positions),
             });
         });
         let panel = self.panel_len();

@@ -131,14 +131,6 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         bytemuck::cast_slice::<_, f32>(std::slice::from_ref(&a))[0]
     }
     #[inline(always)]
-    fn rotate_left_f32s(self, a: Self::f32s, _: usize) -> Self::f32s {
-        a
-    }
-    #[inline(always)]
-    fn rotate_right_f32s(self, a: Self::f32s, _: usize) -> Self::f32s {
-        a
-    }
-    #[inline(always)]
     fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
         x
     }
@@ -256,8 +248,6 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s);
         evens_f32s(a: Self::f32s, b: Self::f32s);
         odds_f32s(a: Self::f32s, b: Self::f32s);
-        rotate_left_f32s(a: Self::f32s, lanes: usize);
-        rotate_right_f32s(a: Self::f32s, lanes: usize);
     }
 
     #[inline(always)]

@@ -97,10 +97,6 @@ pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
     fn select_f32s(self, mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
     /// The sum of all lanes.
     fn reduce_sum_f32s(self, a: Self::f32s) -> f32;
-    /// Lane `l` gets what lane `l + lanes` had, around the end.
-    fn rotate_left_f32s(self, a: Self::f32s, lanes: usize) -> Self::f32s;
-    /// Lane `l + lanes` gets what lane `l` had, around the end.
-    fn rotate_right_f32s(self, a: Self::f32s, lanes: usize) -> Self::f32s;
 
     /// The same vector, of which the compiler knows nothing any more: it is computed, and what comes of it too.
     #[inline(always)]
@@ -342,8 +338,6 @@ macro_rules! pulp_operations {
             and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
             select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
             reduce_sum_f32s(a: Self::f32s) -> f32;
-            rotate_left_f32s(a: Self::f32s, lanes: usize) -> Self::f32s;
-            rotate_right_f32s(a: Self::f32s, lanes: usize) -> Self::f32s;
         }
 
         #[inline(always)]

@@ -4,30 +4,9 @@
 
 use super::channels::{Pixel, lanes_of, pixel_mut, put, vectors};
 use super::gemm::load;
-use super::transpose::{Rows, transpose};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
-use crate::exec::RowsMut;
 use crate::isa::SimdTask;
-
-/// The maps of a channel block as rows: one a channel, a float a position.
-pub struct Transposed<'a, 'o> {
-    /// 16 floats a position.
-    pub map: &'a [f32],
-    /// 16 rows, zeros included that pad the last block.
-    pub out: RowsMut<'o, f32>,
-}
-
-impl SimdTask for Transposed<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
-        let positions = self.map.len() / CHANNEL_BLOCK;
-        let rows = Rows::new(self.map, positions, CHANNEL_BLOCK, CHANNEL_BLOCK);
-        transpose(simd, rows, self.out, false);
-    }
-}
 
 /// The maps of one or two channel blocks as the panel of a matrix product: zeros in place of a bias, then a row a
 /// position.

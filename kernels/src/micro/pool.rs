@@ -125,6 +125,28 @@ impl Axis {
         &self.window
     }
 
+    /// These windows alone, over no more of the input than they see, which is given too.
+    pub fn part(&self, outputs: Range<usize>) -> (Axis, Range<usize>) {
+        let mut spans = self.spans[outputs].to_vec();
+        let end = |span: &Span| span.first + (span.len - 1) * self.window.dilation + 1;
+        let start = spans.iter().map(|span| span.first).min().unwrap_or(0);
+        let seen = start..spans.iter().map(end).max().unwrap_or(start);
+        for span in &mut spans {
+            span.first -= seen.start;
+        }
+        let part = Axis {
+            window: Window {
+                size: seen.len(),
+                out: spans.len(),
+                ..self.window
+            },
+            // Of use across only, where windows side by side are folded together.
+            whole: 0..0,
+            spans,
+        };
+        (part, seen)
+    }
+
     /// Each window's span.
     pub fn spans(&self) -> &[Span] {
         &self.spans

@@ -9,9 +9,6 @@
 //! 3x3, stride 2:   even columns  0 2 4 6 8 ..      output x from even columns x and x + 1
 //!                  odd columns   1 3 5 7 9 ..      and odd column x
 //! ```
-//!
-//! Of narrow maps each part of a folded row is one vector, which is shifted in place of being stored and
-//! loaded at offsets: a load that needs more than one store has to wait for both.
 #![allow(unsafe_code)]
 
 use super::fold::{Fold, Reduce, ReduceTask};
@@ -108,10 +105,6 @@ impl ReduceTask for PoolMaps<'_> {
             part.fill(fold.nothing(pulp::Scalar::new())[i % P]);
         }
         assert!(self.scales.len() >= across.out + LANES);
-        let reach = ((across.kernel - 1) * across.dilation).div_ceil(parts(&across));
-        let columns = (across.before + across.size + 1).div_ceil(parts(&across));
-        let narrow =
-            across.stride <= 2 && columns <= S::F32_LANES && across.out + reach <= S::F32_LANES;
         let rows = Rows {
             down: self.vertical,
             across: self.horizontal,
@@ -120,7 +113,6 @@ impl ReduceTask for PoolMaps<'_> {
             scales: self.scales,
             last_input: last_lanes(simd, across.size),
             last_output: last_lanes(simd, across.out),
-            narrow,
             fold,
         };
         for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {
@@ -149,8 +141,6 @@ struct Rows<'a, M, F> {
     scales: &'a [f32],
     last_input: M,
     last_output: M,
-    /// Whether a part of a folded row, shifted by any of a window's columns, is one vector.
-    narrow: bool,
     fold: F,
 }
 
@@ -167,24 +157,10 @@ impl<M: Copy, F> Rows<'_, M, F> {
     ) where
         F: Fold<P>,
     {
-        let Window {
-            out: width, size, ..
-        } = *self.across.window();
+        let width = self.across.window().out;
         let spans = &self.down.spans()[first..][..out.len() / width];
         let mut watch = simd.splat_f32s(0.0);
-        if self.narrow {
-            for (span, out) in spans.iter().zip(out.chunks_exact_mut(width)) {
-                let map = &map[span.first * size..];
-                let rows = 1.0 / span.count as f32;
-                match span.len {
-                    2 => self.narrow::<S, P, 2>(simd, map, 2, rows, out, &mut watch),
-                    3 => self.narrow::<S, P, 3>(simd, map, 3, rows, out, &mut watch),
-                    n => self.narrow::<S, P, 0>(simd, map, n, rows, out, &mut watch),
-                }
-            }
-        } else {
-            self.wide(simd, map, spans, scratch, out, &mut watch);
-        }
+        self.folded(simd, map, spans, scratch, out, &mut watch);
         if F::LOSES_NAN && simd.reduce_sum_f32s(watch).is_nan() {
             for (span, out) in spans.iter().zip(out.chunks_exact_mut(width)) {
                 let row = Row::new(map, 1, (self.down, self.across), *span, self.fold);
@@ -195,7 +171,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
 
     /// Rows of outputs by way of folded rows in memory.
     #[inline(always)]
-    fn wide<S: KernelSimd<m32s = M>, const P: usize>(
+    fn folded<S: KernelSimd<m32s = M>, const P: usize>(
         &self,
         simd: S,
         map: &[f32],
@@ -230,73 +206,6 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 (3, _) => self.across::<S, P, 3>(simd, rows, folded, out),
                 _ => self.across::<S, P, 0>(simd, rows, folded, out),
             }
-        }
-    }
-
-    /// A row of outputs of a narrow map; `n` or `R` as in `down`.
-    #[inline(always)]
-    fn narrow<S: KernelSimd<m32s = M>, const P: usize, const R: usize>(
-        &self,
-        simd: S,
-        map: &[f32],
-        n: usize,
-        rows: f32,
-        out: &mut [f32],
-        watch: &mut S::f32s,
-    ) where
-        F: Fold<P>,
-    {
-        let n = if R == 0 { n } else { R };
-        let (lanes, across) = (S::F32_LANES, self.across.window());
-        let (size, before) = (across.size, across.before);
-        let map = &map[..(n - 1) * self.down.window().dilation * size + size];
-        assert!(out.len() <= lanes);
-        // Even and odd columns, or all of them twice; beyond the row there is nothing, which is what
-        // padding before it brings back to the front.
-        let (mut even, mut odd) = {
-            let a = self.vector::<S, P, R>(simd, map, n, 0, watch);
-            (a, a)
-        };
-        if across.stride == 2 {
-            let b = if lanes < size {
-                self.vector::<S, P, R>(simd, map, n, lanes, watch)
-            } else {
-                self.fold.nothing(simd)
-            };
-            for (even, (odd, b)) in even.iter_mut().zip(odd.iter_mut().zip(b)) {
-                let parted = (simd.evens_f32s(*even, b), simd.odds_f32s(*even, b));
-                *even = simd.rotate_right_f32s(parted.0, before / 2);
-                *odd = simd.rotate_right_f32s(parted.1, before.div_ceil(2));
-            }
-            if before % 2 == 1 {
-                std::mem::swap(&mut even, &mut odd);
-            }
-        } else {
-            for all in &mut even {
-                *all = simd.rotate_right_f32s(*all, before);
-            }
-        }
-        let mut state = even;
-        for k in 1..across.kernel {
-            let column = k * across.dilation;
-            let (part, shift) = match across.stride {
-                1 => (even, column),
-                _ if column % 2 == 0 => (even, column / 2),
-                _ => (odd, column / 2),
-            };
-            let mut tap = part;
-            for tap in &mut tap {
-                *tap = simd.rotate_left_f32s(*tap, shift);
-            }
-            state = self.fold.merge(simd, state, tap);
-        }
-        // SAFETY: `scales` has a vector.
-        let [columns] = unsafe { load::<S, 1>(simd, self.scales.as_ptr()) };
-        let scale = simd.mul_f32s(columns, simd.splat_f32s(rows));
-        let y = self.fold.finish(simd, state, scale);
-        // SAFETY: the mask has the outputs' lanes.
-        unsafe {
-            simd.store_masked_f32s(self.last_output, out.as_mut_ptr(), y);
         }
     }
 
