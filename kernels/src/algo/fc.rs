@@ -93,7 +93,6 @@ impl Algorithm for Fc {
             conv,
             inputs,
             outputs_a_task: CHANNEL_BLOCK * tile.blocks,
-            far: weight_bytes > cx.threads * cx.caches.l3.max(cx.caches.l2),
             ahead: Ahead::of_weights(cx.caches.far(weight_bytes), conv.n, tile.pixels),
             panels,
             isa: cx.isa,
@@ -108,8 +107,6 @@ struct FcPlan {
     inputs: usize,
     panels: Panels,
     outputs_a_task: usize,
-    /// Whether the weights come from memory.
-    far: bool,
     /// What the tiles of several images ask for.
     ahead: Ahead,
     isa: IsaToken,
@@ -193,7 +190,6 @@ impl FcPlan {
                 panel: self.panel(packed, at.col, outputs),
                 residual: residual.map(|r| &r[at.col..at.col + outputs]),
                 relu,
-                far: self.far,
                 out: out.row(0),
             });
         });

@@ -626,7 +626,7 @@ impl Lines {
 /// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of them before a
 /// run of channels would find the queues to memory full (measured: 512 channels at 14x14 took 1.3 times as long).
 #[inline(always)]
-pub(super) fn ask_for_weights<S: KernelSimd>(simd: S, ahead: *const f32, len: usize) {
+fn ask_for_weights<S: KernelSimd>(simd: S, ahead: *const f32, len: usize) {
     for line in (0..len).step_by(CacheLine::F32S) {
         simd.prefetch(ahead.wrapping_add(line));
     }

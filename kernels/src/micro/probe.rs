@@ -219,15 +219,22 @@ pub fn read(isa: IsaToken, buffer: &[f32]) {
     black_box(isa.dispatch(Read(buffer)));
 }
 
+/// Streams that are read side by side: memory has more for four than for one, whose prefetchers stop at each page. On
+/// Zen 3 a fully connected layer of one stream was as fast as a plain loop of one, and 1.15 to 1.3 times as fast with four.
+const PARTS: usize = 4;
+
 /// The sum of a buffer's whole steps.
 #[inline(always)]
 fn sum<S: KernelSimd>(simd: S, buffer: &[f32]) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); STEP];
-    for chunk in buffer.chunks_exact(STEP * S::F32_LANES) {
-        // SAFETY: a chunk is STEP vectors.
-        let v: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, chunk.as_ptr()) };
-        for i in 0..STEP {
-            sums[i] = simd.add_f32s(sums[i], v[i]);
+    let (lanes, beside) = (S::F32_LANES, STEP / PARTS);
+    let part = buffer.len() / (STEP * lanes) * beside * lanes;
+    for at in (0..part).step_by(beside * lanes) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let at = i / beside * part + at + i % beside * lanes;
+            // SAFETY: a vector of one of PARTS parts of the buffer.
+            let [x] = unsafe { load::<S, 1>(simd, buffer.as_ptr().add(at)) };
+            *sum = simd.add_f32s(*sum, x);
         }
     }
     sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
