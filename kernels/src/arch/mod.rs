@@ -80,7 +80,7 @@ pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
     /// The square root.
     fn sqrt_f32s(self, a: Self::f32s) -> Self::f32s;
     /// 1 / sqrt(a), to within 2^-22 of it, of a normal a above 0: where the CPU has an estimate, by that and Newton's
-    /// steps, which other units do at once than those that a root and a quotient keep for 20 cycles.
+    /// steps: a root and a quotient keep the one unit that divides for some 20 cycles.
     #[inline(always)]
     fn inverse_sqrt_f32s(self, a: Self::f32s) -> Self::f32s {
         self.div_f32s(self.splat_f32s(1.0), self.sqrt_f32s(a))

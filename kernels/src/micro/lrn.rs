@@ -10,8 +10,7 @@ use crate::isa::SimdTask;
 ///
 /// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are
 /// first laid one after the other, between zeros; then a block's windows are the sum of `2 half + 1` vectors, each
-/// one float further on. Powers are products of
-/// r = 1 / sqrt(base) and of its root, r / sqrt(r).
+/// one float further on. Powers are products of r = 1 / sqrt(base) and of its root, r / sqrt(r).
 pub struct Lrn<'a, 'o> {
     /// From the first pixel of the first channel block on; laid out as the outputs.
     pub src: &'a [f32],

@@ -10,8 +10,8 @@
 //!   Where the system puts a process's memory may cost it some percent for as long as it lives (Mytkowicz et
 //!   al. 2009; Kalibera and Jones 2013): one process against another, however long, compares that. So a block
 //!   counts as one observation: the median of its rounds' ratios.
-//! * At least [`FEWEST_BLOCKS`] blocks, of [`ROUNDS`] rounds where time allows. Both sides have the peak of the round in common, so it cancels in their
-//!   ratio; it is kept to show what the machine did meanwhile.
+//! * At least [`FEWEST_BLOCKS`] blocks, of [`ROUNDS`] rounds where time allows. Both sides have the peak of the
+//!   round in common, so it cancels in their ratio; it is kept to show what the machine did meanwhile.
 //!
 //! # How it judges
 //!
@@ -36,8 +36,8 @@ pub const FEWEST_BLOCKS: usize = 20;
 
 /// Rounds of a block, where there is time for more than the fewest blocks of one. The variance of a gate's effect is
 /// that between processes and a round's over the number of rounds, all over the number of blocks. On the first VM that
-/// was audited these are (2.5 %)^2 and (4.8 %)^2, and a block takes 1.9 s and .9 s a round: within a given time the
-/// variance is least at 2.7 rounds. It is .72 of what 24 blocks of 9 rounds have, which the audit began with.
+/// was audited these are (2.5 %)^2 and (4.8 %)^2. Of a block's 10 s its 9 rounds took .9 s each, by estimate: then the
+/// variance within a given time is least at 2.7 rounds, .72 of what the audit's 24 blocks of 9 rounds have.
 pub const ROUNDS: usize = 3;
 
 /// No more blocks than so many: beyond, a few minutes find what is below the least effect anyway.
