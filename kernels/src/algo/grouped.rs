@@ -9,7 +9,7 @@ use crate::cost::Cost;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
-use crate::micro::pool::Window;
+use crate::micro::windows::Window;
 use crate::plan::{Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};

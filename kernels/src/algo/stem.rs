@@ -22,7 +22,8 @@ use crate::micro::fold::Reduce;
 use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::pack::Panels;
-use crate::micro::pool::{Axis, PoolPixels, Window};
+use crate::micro::pool::PoolPixels;
+use crate::micro::windows::{Axis, Window};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_only,

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use super::pool::{Axis, Span};
+use super::windows::{Axis, Span};
 use crate::arch::KernelSimd;
 use crate::data::uniform;
 use crate::exec::RowsMut;

@@ -22,7 +22,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use super::pool::Window;
+use super::windows::Window;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;

@@ -17,7 +17,8 @@
 //! * [`softmax`] over a pixel's channels, by [`mod@exp`];
 //! * [`attention`] and [`bilinear`] pooling, around their matrix products;
 //! * [`fold`]: what a pooling makes of a window;
-//! * [`mod@pool`], windows over pixels of channels, and [`pool_nchw`], over plain maps; [`draw`]: stochastic ones;
+//! * [`windows`] of a pooling; [`mod@pool`] folds them over pixels of channels, [`pool_nchw`] over plain maps; [`draw`]:
+//!   stochastic ones; [`map_means`]: of whole maps;
 //! * [`mod@transpose`], and copies, of matrices;
 //! * [`probe`]: what the machine can do at most.
 
@@ -50,6 +51,7 @@ pub mod gemm;
 pub mod grouped;
 pub mod indirection;
 pub mod lrn;
+pub mod map_means;
 pub mod matvec;
 pub mod outputs;
 pub mod pack;
@@ -63,4 +65,5 @@ pub mod statistics;
 pub mod surd;
 pub mod tiles;
 pub mod transpose;
+pub mod windows;
 pub mod winograd;

@@ -13,7 +13,8 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::pool::{Axis, Row, Span, Window};
+use super::pool::Row;
+use super::windows::{Axis, Span, Window};
 use crate::arch::KernelSimd;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -126,7 +127,7 @@ impl ReduceTask for PoolMaps<'_> {
 
 /// The lanes that a row of `len` has in its last vector.
 #[inline(always)]
-fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
+pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
     let lanes = (len - 1) % S::F32_LANES + 1;
     simd.first_lanes(lanes)
 }
@@ -380,40 +381,6 @@ impl<M: Copy, F> Rows<'_, M, F> {
                 state = self.fold.merge(scalar, state, column);
             }
             *out = self.fold.finish(scalar, state, rows * self.scales[x]);
-        }
-    }
-}
-
-/// The mean of whole plain maps.
-pub struct PlainMeans<'a> {
-    /// The maps, one behind the other.
-    pub maps: &'a [f32],
-    /// The mean of each.
-    pub out: &'a mut [f32],
-}
-
-impl SimdTask for PlainMeans<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
-        let map = self.maps.len() / self.out.len();
-        let lanes = last_lanes(simd, map);
-        for (map, out) in self.maps.chunks_exact(map).zip(self.out) {
-            // Two sums, so that additions don't wait for each other.
-            let (mut a, mut b) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-            let vectors = map.chunks_exact(S::F32_LANES);
-            let rest = vectors.remainder();
-            for v in vectors {
-                // SAFETY: a chunk of as many lanes.
-                let [x] = unsafe { load::<S, 1>(simd, v.as_ptr()) };
-                (a, b) = (b, simd.add_f32s(a, x));
-            }
-            if !rest.is_empty() {
-                // SAFETY: as many floats as the mask has lanes.
-                let x = unsafe { simd.load_masked_f32s(lanes, rest.as_ptr()) };
-                a = simd.add_f32s(a, x);
-            }
-            *out = simd.reduce_sum_f32s(simd.add_f32s(a, b)) / map.len() as f32;
         }
     }
 }

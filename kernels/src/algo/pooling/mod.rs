@@ -1,0 +1,142 @@
+//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average, Lp, stochastic.
+//!
+//! Each output is made from the part of its window that lies inside the input; which part that is, is
+//! known per row and column, so no element is tested in the inner loop. A NaN in a window makes its
+//! output NaN, also a maximum, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
+//!
+//! On NCHW16c and NHWC lanes are channels ([`crate::micro::pool`]), on plain NCHW pixels of a row
+//! ([`crate::micro::pool_nchw`]). Where rows are narrow, most of those would be idle: there 16 maps at a time are
+//! transposed to a block, pooled as such, and transposed back, all within a cache.
+
+mod global;
+mod windows;
+
+use crate::blocking::CHANNEL_BLOCK;
+use crate::cost::Accuracy;
+use crate::isa::Isa;
+use crate::micro::fold::Reduce;
+use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_pool};
+use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::tensor::Layout;
+use global::GlobalPlan;
+use windows::{PoolPlan, Work};
+
+/// A pooling on one layout.
+#[derive(Debug)]
+pub struct Pooling {
+    makes: Makes,
+    layout: Layout,
+    meta: &'static AlgorithmMeta,
+}
+
+/// What it makes of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Makes {
+    Maxima,
+    Means,
+    MeansOfMaps,
+    Norms,
+    Expectations,
+    Draws,
+}
+
+/// The poolings, each on some layouts.
+macro_rules! poolings {
+    ($($makes:ident, $accuracy:ident, $id:literal, $what:literal, $more:literal {
+        $($name:ident on $layout:ident, $suffix:literal, $words:literal;)*
+    })*) => {$($(
+        #[doc = concat!("Computes ", $what, " on ", $words, $more, ".")]
+        pub static $name: Pooling = Pooling {
+            makes: Makes::$makes,
+            layout: Layout::$layout,
+            meta: &AlgorithmMeta {
+                id: concat!($id, $suffix),
+                summary: concat!($what, " on ", $words, $more),
+                isas: &Isa::ALL,
+                accuracy: Accuracy::$accuracy,
+            },
+        };
+    )*)*};
+}
+
+poolings! {
+    Maxima, Exact, "maxpool", "max pooling", ", any window, stride, padding and dilation; NaN wins" {
+        MAX on NCHW16C, "", "NCHW16c";
+        MAX_NHWC on Nhwc, "-nhwc", "NHWC";
+        MAX_NCHW on Nchw, "-nchw", "plain NCHW";
+    }
+    Means, Mean, "avgpool", "average pooling", ", padding counted or not, any window, stride and dilation" {
+        AVG on NCHW16C, "", "NCHW16c";
+        AVG_NHWC on Nhwc, "-nhwc", "NHWC";
+        AVG_NCHW on Nchw, "-nchw", "plain NCHW";
+    }
+    MeansOfMaps, Mean, "global-avgpool", "the average of whole maps", "" {
+        GLOBAL_AVG on NCHW16C, "", "NCHW16c";
+        GLOBAL_AVG_NHWC on Nhwc, "-nhwc", "NHWC";
+        GLOBAL_AVG_NCHW on Nchw, "-nchw", "plain NCHW";
+    }
+    Norms, Mean, "lppool", "Lp pooling", ", sum and mean form, any p from 1 and infinity" {
+        LP on NCHW16C, "", "NCHW16c";
+        LP_NHWC on Nhwc, "-nhwc", "NHWC";
+        LP_NCHW on Nchw, "-nchw", "plain NCHW";
+    }
+    Expectations, Mean, "stochastic-pool", "stochastic pooling", " as at inference: sum a^2 / sum a, a = max(x, 0)" {
+        STOCHASTIC on NCHW16C, "", "NCHW16c";
+        STOCHASTIC_NHWC on Nhwc, "-nhwc", "NHWC";
+        STOCHASTIC_NCHW on Nchw, "-nchw", "plain NCHW";
+    }
+    Draws, Exact, "stochastic-draw", "stochastic pooling", " as in training: elements drawn by a seed, or their indices" {
+        DRAW_NHWC on Nhwc, "-nhwc", "NHWC";
+    }
+}
+
+impl Algorithm for Pooling {
+    fn meta(&self) -> &'static AlgorithmMeta {
+        self.meta
+    }
+
+    fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let pool = *f32_pool(problem)?;
+        let work = match (self.makes, pool.kind) {
+            (Makes::Maxima, PoolKind::Max) => Work::Fold(Reduce::Max),
+            (Makes::Maxima, _) => return Err(Unsupported::new("computes maxima only")),
+            (
+                Makes::Means | Makes::MeansOfMaps,
+                PoolKind::AvgIncludePad | PoolKind::AvgExcludePad,
+            ) => Work::Fold(Reduce::Mean),
+            (Makes::Norms, PoolKind::Lp { p, .. }) => Work::Fold(Reduce::Powers(p)),
+            (Makes::Norms, PoolKind::LInf) => Work::Fold(Reduce::Magnitude),
+            (Makes::Norms, _) => return Err(Unsupported::new("computes Lp norms only")),
+            (Makes::Expectations, PoolKind::Stochastic) => Work::Fold(Reduce::Expectation),
+            (Makes::Draws, PoolKind::Draw { seed, index }) => Work::Draw { seed, index },
+            (Makes::Draws, _) => return Err(Unsupported::new("draws elements only")),
+            (Makes::Expectations, _) => {
+                return Err(Unsupported::new("computes stochastic pooling only"));
+            }
+            _ => return Err(Unsupported::new("computes averages only")),
+        };
+        let whole = pool.kernel == [pool.h, pool.w] && pool.pad == Pad::default();
+        match self.makes {
+            Makes::MeansOfMaps if !whole => {
+                Err(Unsupported::new("the window is not the whole map"))
+            }
+            Makes::MeansOfMaps => Ok(Box::new(GlobalPlan::new(problem, pool, self.layout, cx))),
+            _ => Ok(Box::new(PoolPlan::new(
+                problem,
+                pool,
+                self.layout,
+                work,
+                cx,
+            ))),
+        }
+    }
+}
+
+/// Maps of an image and channels of a map, as they lie in memory.
+fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
+    match layout {
+        Layout::Nhwc => (1, pool.c),
+        Layout::NchwC(_) => (pool.c.div_ceil(CHANNEL_BLOCK), CHANNEL_BLOCK),
+        _ => (pool.c, 1),
+    }
+}

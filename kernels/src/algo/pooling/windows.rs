@@ -1,0 +1,288 @@
+//! Poolings of windows.
+
+use super::maps;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::exec::{Grid, RowsMut, par_rows};
+use crate::isa::{Isa, IsaToken};
+use crate::micro::draw::DrawPixels;
+use crate::micro::fold::Reduce;
+use crate::micro::pool::PoolPixels;
+use crate::micro::pool_nchw::{PoolMaps, column_scales, scratch_len};
+use crate::micro::transpose::{Rows, Transpose};
+use crate::micro::windows::{Axis, Window};
+use crate::plan::{Granularity, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use std::ops::Range;
+
+/// What a plan does with each window.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    Fold(Reduce),
+    /// See [`PoolKind::Draw`].
+    Draw {
+        seed: u64,
+        index: bool,
+    },
+}
+
+pub(super) struct PoolPlan {
+    spec: PlanSpec,
+    work: Work,
+    vertical: Axis,
+    horizontal: Axis,
+    /// Maps of the batch.
+    maps: usize,
+    /// Their channels.
+    channels: usize,
+    /// Maps in a task.
+    task_maps: usize,
+    /// Output rows in a task.
+    task_rows: usize,
+    lanes: Lanes,
+    isa: IsaToken,
+}
+
+/// What the lanes of a vector are.
+enum Lanes {
+    /// Channels of a pixel.
+    Channels,
+    /// Pixels of a plain map's row; see [`PoolMaps::scales`].
+    Pixels { scales: Vec<f32> },
+    /// Plain maps, of whose outputs each task makes a band.
+    Maps(Vec<Band>),
+}
+
+/// Rows of the outputs, and those of the input that their windows see.
+struct Band {
+    vertical: Axis,
+    rows: Range<usize>,
+}
+
+/// From how many outputs in a row on lanes are pixels of plain NCHW. By maps, Zen 3 is 1.9 to 2.6 times as fast for 5 to 14
+/// outputs, 1.3 to 1.6 times for 26 and 28, and slower for 56; AVX-512, which parts even and odd columns by one instruction,
+/// came by pixels to 1.2 to 1.4 of the blocked layout's time for 14 and more, to 2.2 and more for fewer and for 27.
+fn narrow(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 => CHANNEL_BLOCK,
+        _ => 2 * CHANNEL_BLOCK,
+    }
+}
+
+/// Rows of outputs of a band, and the bands: `most` rows, or as many as `cache` bytes hold of 16 maps with their outputs,
+/// but one at least.
+fn bands(down: &Axis, across: &Axis, most: usize, cache: usize) -> (usize, Vec<Band>) {
+    let (down_window, across_window) = (down.window(), across.window());
+    let row = |pixels: usize| pixels * CHANNEL_BLOCK * size_of::<f32>();
+    let extent = (down_window.kernel - 1) * down_window.dilation + 1;
+    let first = extent * row(across_window.size) + row(across_window.out);
+    let next = down_window.stride * row(across_window.size) + row(across_window.out);
+    let fit = cache.saturating_sub(first) / next + 1;
+    let height = fit.min(most).clamp(1, down_window.out);
+    let bands = (0..down_window.out).step_by(height).map(|start| {
+        let (vertical, rows) = down.part(start..(start + height).min(down_window.out));
+        Band { vertical, rows }
+    });
+    (height, bands.collect())
+}
+
+impl PoolPlan {
+    pub(super) fn new(
+        problem: &Problem,
+        pool: PoolShape,
+        layout: Layout,
+        work: Work,
+        cx: &PlanCx<'_>,
+    ) -> Self {
+        let [over_h, over_w] = pool.overhang();
+        let sum = matches!(pool.kind, PoolKind::Lp { mean: false, .. });
+        let axis = |axis: usize, size, out, before, after, overhang| {
+            let window = Window {
+                size,
+                out,
+                kernel: pool.kernel[axis],
+                stride: pool.stride[axis],
+                dilation: pool.dilation[axis],
+                before,
+                counted: (pool.kind == PoolKind::AvgIncludePad)
+                    .then_some(before + size + after - overhang),
+            };
+            Axis::new(window, !sum)
+        };
+        let Pad {
+            top,
+            left,
+            bottom,
+            right,
+        } = pool.pad;
+        let vertical = axis(0, pool.h, pool.h_out(), top, bottom, over_h);
+        let horizontal = axis(1, pool.w, pool.w_out(), left, right, over_w);
+        let (per_image, channels) = maps(&pool, layout);
+        let maps = pool.n * per_image;
+        // A task is some maps, or some rows of one where there are few.
+        let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
+        let split = parts.div_ceil(maps).min(pool.h_out());
+        let (task_maps, task_rows) = match cx.tuning.mc {
+            Some(rows) => (1, rows.min(pool.h_out())),
+            None if split > 1 => (1, pool.h_out().div_ceil(split)),
+            None => (maps.div_ceil(parts), pool.h_out()),
+        };
+        let (lanes, tasks, scratch) = match layout {
+            Layout::Nchw if pool.w_out() < narrow(cx.isa.isa()) => {
+                let parts = parts.div_ceil(maps.div_ceil(CHANNEL_BLOCK));
+                let most = cx.tuning.mc.unwrap_or(pool.h_out().div_ceil(parts));
+                let (height, bands) = bands(&vertical, &horizontal, most, cx.caches.l2 / 4);
+                let rows = bands.iter().map(|band| band.rows.len()).max().unwrap_or(0);
+                let floats = (rows * pool.w + height * pool.w_out()) * CHANNEL_BLOCK;
+                (Lanes::Maps(bands), (CHANNEL_BLOCK, height), floats)
+            }
+            Layout::Nchw => {
+                let scales = column_scales(&horizontal);
+                let floats = scratch_len(horizontal.window());
+                (Lanes::Pixels { scales }, (task_maps, task_rows), floats)
+            }
+            _ => (Lanes::Channels, (task_maps, task_rows), 0),
+        };
+        // Maps that fill up the last block are folded, too.
+        let folded = match lanes {
+            Lanes::Maps(_) => maps.next_multiple_of(CHANNEL_BLOCK),
+            _ => maps * channels,
+        };
+        let executed = folded * elements_inside(&vertical) * elements_inside(&horizontal);
+        PoolPlan {
+            spec: PlanSpec {
+                workspace_lines_per_worker: CacheLine::for_f32s(scratch),
+                granularity: Granularity {
+                    c_in: CHANNEL_BLOCK,
+                    w_out: match layout {
+                        Layout::Nchw => narrow(cx.isa.isa()),
+                        _ => 4,
+                    },
+                    ..Granularity::default()
+                },
+                ..PlanSpec::new(problem, layout, cx, executed as u64)
+            },
+            work,
+            vertical,
+            horizontal,
+            maps,
+            channels,
+            task_maps: tasks.0,
+            task_rows: tasks.1,
+            lanes,
+            isa: cx.isa,
+        }
+    }
+}
+
+/// Input positions that all windows of an axis cover.
+fn elements_inside(axis: &Axis) -> usize {
+    axis.spans().iter().map(|span| span.len).sum()
+}
+
+impl Plan for PoolPlan {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        let mut io = args.check(&self.spec);
+        let (vertical, horizontal) = (&self.vertical, &self.horizontal);
+        let row = horizontal.window().out * self.channels;
+        let map = vertical.window().size * horizontal.window().size * self.channels;
+        let grid = Grid {
+            rows: self.maps,
+            cols: vertical.window().out * row,
+            block_rows: self.task_maps,
+            block_cols: self.task_rows * row,
+            band: self.maps,
+        };
+        par_rows(
+            io.exec,
+            io.dst.f32s_mut(),
+            grid,
+            io.workspace,
+            |at, out, scratch| {
+                let (maps, first) = (&io.src[at.row * map..], at.col / row);
+                match self.work {
+                    Work::Fold(reduce) => match &self.lanes {
+                        Lanes::Channels => self.isa.dispatch(PoolPixels {
+                            maps,
+                            channels: self.channels,
+                            vertical,
+                            horizontal,
+                            first,
+                            out,
+                            reduce,
+                        }),
+                        Lanes::Pixels { scales } => self.isa.dispatch(PoolMaps {
+                            maps,
+                            vertical,
+                            horizontal,
+                            scales,
+                            first,
+                            out,
+                            reduce,
+                            scratch: as_f32s_mut(scratch),
+                        }),
+                        Lanes::Maps(bands) => {
+                            let band = &bands[first / self.task_rows];
+                            self.transposed(band, reduce, maps, out, as_f32s_mut(scratch));
+                        }
+                    },
+                    Work::Draw { seed, index } => self.isa.dispatch(DrawPixels {
+                        images: maps,
+                        channels: self.channels,
+                        vertical,
+                        horizontal,
+                        image: at.row,
+                        first,
+                        out,
+                        seed,
+                        index,
+                    }),
+                }
+            },
+        );
+    }
+}
+
+impl PoolPlan {
+    /// A band of up to 16 plain maps.
+    fn transposed(
+        &self,
+        band: &Band,
+        reduce: Reduce,
+        maps: &[f32],
+        out: RowsMut<'_, f32>,
+        scratch: &mut [f32],
+    ) {
+        let width = self.horizontal.window().size;
+        let map = self.vertical.window().size * width;
+        let (channels, outputs) = (out.rows(), out.len());
+        let pixels = band.rows.len() * width;
+        let (input, rest) = scratch.split_at_mut(pixels * CHANNEL_BLOCK);
+        let output = &mut rest[..outputs * CHANNEL_BLOCK];
+        if self.isa.moves_data() {
+            self.isa.dispatch(Transpose {
+                src: Rows::new(&maps[band.rows.start * width..], channels, pixels, map),
+                dst: RowsMut::new(input, CHANNEL_BLOCK),
+            });
+        }
+        self.isa.dispatch(PoolPixels {
+            maps: input,
+            channels: CHANNEL_BLOCK,
+            vertical: &band.vertical,
+            horizontal: &self.horizontal,
+            first: 0,
+            out: RowsMut::new(output, outputs * CHANNEL_BLOCK),
+            reduce,
+        });
+        if self.isa.moves_data() {
+            self.isa.dispatch(Transpose {
+                src: Rows::new(output, outputs, channels, CHANNEL_BLOCK),
+                dst: out,
+            });
+        }
+    }
+}

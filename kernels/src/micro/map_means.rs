@@ -1,0 +1,143 @@
+//! The means of whole maps: what a classifier's last pooling makes.
+#![allow(unsafe_code)]
+
+use super::gemm::load;
+use super::pool_nchw::last_lanes;
+use crate::arch::KernelSimd;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::isa::SimdTask;
+
+/// The means of whole maps on NCHW16c.
+pub struct MapMeans<'a> {
+    /// The maps, one behind the other, 16 floats a pixel.
+    pub maps: &'a [f32],
+    /// 16 means of each.
+    pub out: &'a mut [f32],
+}
+
+impl SimdTask for MapMeans<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let (out, _) = self.out.as_chunks_mut::<CHANNEL_BLOCK>();
+        if out.is_empty() {
+            return;
+        }
+        let map = self.maps.len() / out.len();
+        for (map, out) in self.maps.chunks_exact(map).zip(out) {
+            mean(simd, map, out);
+        }
+    }
+}
+
+#[inline(always)]
+fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
+    let (pixels, _) = map.as_chunks::<CHANNEL_BLOCK>();
+    let count = simd.splat_f32s(pixels.len() as f32);
+    for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
+        // Four sums, so that additions don't wait for each other.
+        let mut sums = [simd.splat_f32s(0.0); 4];
+        let (fours, rest) = pixels.as_chunks::<4>();
+        for four in fours {
+            for (sum, pixel) in sums.iter_mut().zip(four) {
+                // SAFETY: `lane` and the lanes behind it are among the pixel's 16.
+                let [x] = unsafe { load::<S, 1>(simd, pixel.as_ptr().add(lane)) };
+                *sum = simd.add_f32s(*sum, x);
+            }
+        }
+        for pixel in rest {
+            // SAFETY: as above.
+            let [x] = unsafe { load::<S, 1>(simd, pixel.as_ptr().add(lane)) };
+            sums[0] = simd.add_f32s(sums[0], x);
+        }
+        let sum = simd.add_f32s(
+            simd.add_f32s(sums[0], sums[1]),
+            simd.add_f32s(sums[2], sums[3]),
+        );
+        // SAFETY: as above, among the 16 means.
+        unsafe { simd.store_f32s(out.as_mut_ptr().add(lane), simd.div_f32s(sum, count)) };
+    }
+}
+
+/// The means of some channels of an image on NHWC.
+pub struct ChannelMeans<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// Its channels: floats of a pixel.
+    pub channels: usize,
+    /// The first channel.
+    pub first: usize,
+    /// A mean for each.
+    pub out: &'a mut [f32],
+}
+
+impl SimdTask for ChannelMeans<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        const SUMS: usize = 4;
+        let ChannelMeans {
+            image,
+            channels,
+            first,
+            out,
+        } = self;
+        assert!(first + out.len() <= channels);
+        let count = (image.len() / channels) as f32;
+        let (lanes, mut c) = (S::F32_LANES, 0);
+        while c + SUMS * lanes <= out.len() {
+            let mut sums = [simd.splat_f32s(0.0); SUMS];
+            for pixel in image.chunks_exact(channels) {
+                // SAFETY: `SUMS` vectors from a channel on that has as many behind it.
+                let x = unsafe { load::<S, SUMS>(simd, pixel.as_ptr().add(first + c)) };
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = simd.add_f32s(*sum, x);
+                }
+            }
+            for sum in sums {
+                let mean = simd.div_f32s(sum, simd.splat_f32s(count));
+                // SAFETY: a vector of `out`, which has `SUMS` from here on.
+                unsafe { simd.store_f32s(out.as_mut_ptr().add(c), mean) };
+                c += lanes;
+            }
+        }
+        for (c, mean) in out.iter_mut().enumerate().skip(c) {
+            let sum: f32 = image.iter().skip(first + c).step_by(channels).sum();
+            *mean = sum / count;
+        }
+    }
+}
+
+/// The mean of whole plain maps.
+pub struct PlainMeans<'a> {
+    /// The maps, one behind the other.
+    pub maps: &'a [f32],
+    /// The mean of each.
+    pub out: &'a mut [f32],
+}
+
+impl SimdTask for PlainMeans<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let map = self.maps.len() / self.out.len();
+        let lanes = last_lanes(simd, map);
+        for (map, out) in self.maps.chunks_exact(map).zip(self.out) {
+            // Two sums, so that additions don't wait for each other.
+            let (mut a, mut b) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+            let vectors = map.chunks_exact(S::F32_LANES);
+            let rest = vectors.remainder();
+            for v in vectors {
+                // SAFETY: a chunk of as many lanes.
+                let [x] = unsafe { load::<S, 1>(simd, v.as_ptr()) };
+                (a, b) = (b, simd.add_f32s(a, x));
+            }
+            if !rest.is_empty() {
+                // SAFETY: as many floats as the mask has lanes.
+                let x = unsafe { simd.load_masked_f32s(lanes, rest.as_ptr()) };
+                a = simd.add_f32s(a, x);
+            }
+            *out = simd.reduce_sum_f32s(simd.add_f32s(a, b)) / map.len() as f32;
+        }
+    }
+}
