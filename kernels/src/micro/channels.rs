@@ -31,6 +31,19 @@ pub(super) fn put<S: KernelSimd, const V: usize>(
     }
 }
 
+/// A pixel as it is. Vector by vector: LLVM copies an array of them by way of the stack.
+#[inline(always)]
+pub(super) fn copy<S: KernelSimd, const V: usize>(simd: S, from: &Pixel, to: &mut Pixel) {
+    assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
+    for at in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
+        // SAFETY: V vectors are the pixels' 16 floats.
+        unsafe {
+            let [x] = load::<S, 1>(simd, from.as_ptr().add(at));
+            simd.store_f32s(to.as_mut_ptr().add(at), x);
+        }
+    }
+}
+
 /// The `pixel`-th of a row of pixels.
 #[inline(always)]
 pub(super) fn pixel(row: &[f32], pixel: usize) -> &Pixel {

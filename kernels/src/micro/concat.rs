@@ -1,6 +1,6 @@
 //! Channel blocks put together from channels of others.
 
-use super::channels::{pixel, pixel_mut, put, vectors};
+use super::channels::{copy, pixel_mut};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
@@ -29,22 +29,17 @@ impl Gather<'_, '_> {
     #[inline(always)]
     fn pixels<S: KernelSimd, const V: usize>(self, simd: S) {
         let Gather { src, channels, out } = self;
-        let pixels = out.len() / CHANNEL_BLOCK;
         let first = channels[0];
         let whole = channels.len() == CHANNEL_BLOCK
             && channels.iter().zip(first..).all(|(&at, next)| at == next);
         if whole {
-            let src = &src[first..][..out.len()];
-            for at in 0..pixels {
-                put::<S, V>(
-                    simd,
-                    pixel_mut(out, at),
-                    vectors::<S, V>(simd, pixel(src, at)),
-                );
+            let from = src[first..][..out.len()].as_chunks().0;
+            for (to, from) in out.as_chunks_mut().0.iter_mut().zip(from) {
+                copy::<S, V>(simd, from, to);
             }
             return;
         }
-        for at in 0..pixels {
+        for at in 0..out.len() / CHANNEL_BLOCK {
             let mut gathered = [0.0; CHANNEL_BLOCK];
             for (lane, channel) in gathered.iter_mut().zip(channels) {
                 *lane = src[channel + at * CHANNEL_BLOCK];
