@@ -29,9 +29,6 @@ pub struct Pointwise<'a, 'o> {
     pub out: RowsMut<'o, f32>,
 }
 
-/// Pixels a step: as many lines at least in flight.
-const STEP: usize = 4;
-
 impl SimdTask for Pointwise<'_, '_> {
     type Output = ();
 
@@ -98,15 +95,20 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         assert!(!ADD || self.residual.is_some_and(|r| r.len() == out.len()));
         let pixels = out.len() / CHANNEL_BLOCK;
         let mut pixel = 0;
-        while pixel + STEP <= pixels {
-            // SAFETY: all of the step's pixels are inside (asserted).
-            unsafe { self.step::<S, ADD, STREAM, STEP>(simd, pixel, out) };
-            pixel += STEP;
+        // As many lines at least in flight; of more than two vectors registers hold but two pixels.
+        while V <= 2 && pixel + 4 <= pixels {
+            // SAFETY: all four are inside (asserted).
+            unsafe { self.step::<S, ADD, STREAM, 4>(simd, pixel, out) };
+            pixel += 4;
         }
-        while pixel < pixels {
+        while pixel + 2 <= pixels {
+            // SAFETY: the same for two.
+            unsafe { self.step::<S, ADD, STREAM, 2>(simd, pixel, out) };
+            pixel += 2;
+        }
+        if pixel < pixels {
             // SAFETY: the same for one.
             unsafe { self.step::<S, ADD, STREAM, 1>(simd, pixel, out) };
-            pixel += 1;
         }
     }
 

@@ -53,9 +53,10 @@ impl Moments<'_, '_> {
     fn moments<S: KernelSimd, const V: usize>(self, simd: S) {
         let all = match self.method {
             Method::TwoPass => self.two_pass::<S, V>(simd),
-            // 16 registers hold three of two vectors.
+            // As many as registers hold: 32 of one vector, 16 of two, 32 of four.
             Method::Welford if V == 1 => self.welford::<S, V, 8>(simd),
-            Method::Welford => self.welford::<S, V, 3>(simd),
+            Method::Welford if V == 2 => self.welford::<S, V, 3>(simd),
+            Method::Welford => self.welford::<S, V, 2>(simd),
         };
         let count = simd.splat_f32s((self.images * self.map / CHANNEL_BLOCK) as f32);
         put::<S, V>(simd, self.mean, all.mean);
