@@ -29,7 +29,7 @@ pub struct Caches {
     pub l1d: usize,
     /// Level 2.
     pub l2: usize,
-    /// Level 3: this core's fair share of it; 0 where there is none.
+    /// Level 3: what of this core's fair share keeps from one run to the next; 0 where that is nothing.
     pub l3: usize,
 }
 
@@ -45,10 +45,37 @@ impl Default for Caches {
 }
 
 impl Caches {
-    /// Whether so many bytes of weights come from L3 or memory: inputs and outputs have the other half of L2.
-    pub fn far(&self, weight_bytes: usize) -> bool {
-        weight_bytes > self.l2 / 2
+    /// Where so many bytes of weights are when a run begins: inputs and outputs have the other half of each level.
+    pub fn home(&self, weight_bytes: usize) -> Home {
+        if weight_bytes <= self.l2 / 2 {
+            Home::Near
+        } else if weight_bytes <= self.l3 / 2 {
+            Home::L3
+        } else {
+            Home::Memory
+        }
     }
+
+    /// The caches for a layer of a network whose weights are so many bytes. If they are more than L3, each run of
+    /// the others displaces all of it.
+    pub fn in_network(self, weight_bytes: usize) -> Self {
+        let keeps = weight_bytes <= self.l3;
+        Caches {
+            l3: if keeps { self.l3 } else { 0 },
+            ..self
+        }
+    }
+}
+
+/// Where something is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// L1 or L2.
+    Near,
+    /// L3.
+    L3,
+    /// Memory.
+    Memory,
 }
 
 /// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
@@ -145,8 +172,8 @@ pub struct Blocking {
     pub out_blocks: usize,
     /// Whether inputs, weights and outputs together are more than L2: then they come from further away.
     pub beyond_l2: bool,
-    /// Whether weights come from L3 or memory.
-    pub far_weights: bool,
+    /// Where weights come from.
+    pub weights: Home,
 }
 
 impl Blocking {
@@ -199,7 +226,7 @@ impl Blocking {
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
             beyond_l2: working_set > caches.l2,
-            far_weights: caches.far(weight_bytes),
+            weights: caches.home(weight_bytes),
             mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
             out_blocks: nc.next_multiple_of(tile.blocks),
         }
@@ -252,8 +279,8 @@ pub struct WinogradBlocking {
     pub out_blocks: usize,
     /// Blocks of 16 output channels in a run, which are multiplied at a point before the next.
     pub run_blocks: usize,
-    /// Whether weights come from L3 or memory.
-    pub far_weights: bool,
+    /// Where weights come from.
+    pub weights: Home,
 }
 
 impl WinogradBlocking {
@@ -319,7 +346,7 @@ impl WinogradBlocking {
             tiles: tuning.mc.unwrap_or(even).clamp(1, tiles),
             out_blocks: task_blocks,
             run_blocks,
-            far_weights: caches.far(weight_bytes),
+            weights: caches.home(weight_bytes),
         }
     }
 }
@@ -377,7 +404,7 @@ mod tests {
             tiles: 49,
             out_blocks: 32,
             run_blocks: 32,
-            far_weights: true,
+            weights: Home::Memory,
         };
         assert_eq!(winograd(49, 512, 1), all);
     }

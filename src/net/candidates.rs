@@ -45,8 +45,8 @@ impl Candidates {
         model: &Model,
     ) -> Result<Candidates> {
         let threads = model.threads();
-        let caches = topology.caches(threads);
         let network_bytes = 4 * graph.network.parameters();
+        let caches = topology.caches(threads).in_network(network_bytes as usize);
         let mut layers = Vec::new();
         for layer in &graph.network.layers {
             let mut candidates = Vec::new();

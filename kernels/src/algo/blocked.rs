@@ -1,7 +1,7 @@
 //! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
+use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile};
 use crate::cost::Cost;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::IsaToken;
@@ -292,9 +292,15 @@ impl BlockTask<'_, '_> {
         if !self.blocking.beyond_l2 {
             return [Ahead::Nothing; 2];
         }
-        let ahead = Ahead::of_weights(true, self.pixels.len(), self.tile.pixels);
+        let Blocking { weights, .. } = self.blocking;
+        // Of few tiles the first would wait for L2, too.
+        let home = match weights {
+            Home::Near => Home::L3,
+            home => home,
+        };
+        let ahead = Ahead::of_weights(home, self.pixels.len(), self.tile.pixels);
         let others = match ahead {
-            Ahead::Weights if !self.blocking.far_weights => Ahead::Nothing,
+            Ahead::Weights if weights == Home::Near => Ahead::Nothing,
             ahead => ahead,
         };
         let first = match ahead {

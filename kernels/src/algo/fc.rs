@@ -93,7 +93,7 @@ impl Algorithm for Fc {
             conv,
             inputs,
             outputs_a_task: CHANNEL_BLOCK * tile.blocks,
-            ahead: Ahead::of_weights(cx.caches.far(weight_bytes), conv.n, tile.pixels),
+            ahead: Ahead::of_weights(cx.caches.home(weight_bytes), conv.n, tile.pixels),
             panels,
             isa: cx.isa,
         }))

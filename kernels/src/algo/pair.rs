@@ -16,7 +16,7 @@
 use super::blocked::{PanelLoop, offsets_fit};
 use super::gemm_1x1::conv_1x1;
 use super::rows::{Step, Windows, task_rows};
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::{CHANNEL_BLOCK, Home, RegisterTile};
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
@@ -109,9 +109,9 @@ impl Algorithm for Gemm1x1Direct {
                 },
                 cost: Cost::new(problem, second.n as u64 * executed),
             },
-            far: cx
+            weights: cx
                 .caches
-                .far(lines.iter().sum::<usize>() * CacheLine::BYTES),
+                .home(lines.iter().sum::<usize>() * CacheLine::BYTES),
             pair,
             tile,
             panels,
@@ -138,8 +138,8 @@ struct PairPlan {
     task_rows: usize,
     /// The most rows between that a step has.
     rows: usize,
-    /// Whether weights come from L3 or memory.
-    far: bool,
+    /// Where weights come from.
+    weights: Home,
     isa: IsaToken,
 }
 
@@ -228,7 +228,7 @@ impl PairPlan {
         residual: Option<&[f32]>,
         out: RowsMut<'_, f32>,
     ) {
-        let ahead = Ahead::of_weights(self.far, out.len() / CHANNEL_BLOCK, self.tile.pixels);
+        let ahead = Ahead::of_weights(self.weights, out.len() / CHANNEL_BLOCK, self.tile.pixels);
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels[which].all(),

@@ -287,7 +287,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                 channels: 0..own.terms,
                 panel: &packed[weights],
                 epilogue: Finish::default(),
-                ahead: Ahead::of_weights(self.blocking.far_weights, v.tiles, self.tile.pixels),
+                ahead: Ahead::of_weights(self.blocking.weights, v.tiles, self.tile.pixels),
                 out: Outputs::blocked(RowsMut::new(product, block)),
             });
         }

@@ -26,7 +26,7 @@ use super::outputs::{Outputs, Place};
 use super::pixels::{Pixels, Spacing, ZERO_RUN};
 use super::tiles::{FEW_PIXELS, Tiles};
 use crate::arch::{KernelSimd, hidden};
-use crate::blocking::CHANNEL_BLOCK;
+use crate::blocking::{CHANNEL_BLOCK, Home};
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
 use std::ops::Range;
@@ -76,8 +76,11 @@ const EVEN_STEP: usize = 4;
 /// lines of weights read 27 GB/s from L3 and 8.6 from memory by the hardware's prefetchers alone, 30 and 18 when they
 /// ask for weights 2 KB before they read them, 30 and 12 at 8 KB (a virtual Xeon, Golden Cove, one thread; 34 is the
 /// FMAs' pace). There `NextPanel` made 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, F(2,3) of 512 @7 1.4;
-/// `NextInputs` 256-64 and 256-128 @56 1.07. Taps of few or unevenly spaced pixels ask for their weights
-/// only: 512 @7 3x3 loses 4 % if they ask for the next panel too, 10 % from memory.
+/// `NextInputs` 256-64 and 256-128 @56 1.07. With AVX-512 taps of few or unevenly spaced pixels ask for their weights
+/// only: 512 @7 3x3 loses 4 % if they ask for the next panel too, 10 % from memory. Tiles of few pixels (AVX2, NEON) ask
+/// for the next panel where weights come from memory, in two streams: on Zen 3 F(2,3) of 512 @7 is 1.10 times as fast
+/// (one stream: 1.04, four: 1.10), F(4,3) of 256 to 512 @14 1.06 to 1.10, direct 512 @7 1.03, 1x1 1.00 to 1.05; from L3
+/// they would lose up to 4 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
     /// All is near.
@@ -87,10 +90,13 @@ pub enum Ahead {
     Weights,
     /// Also the panel that follows in memory, a part of it during each tile, into L2: where panels serve so few
     /// tiles that the first would wait for what the others have no use for.
-    NextPanel,
+    NextPanel(Home),
     /// The next tile's inputs, where they come from L3 or memory.
     NextInputs,
 }
+
+/// Parts of the next panel that tiles of few pixels read at the same time: memory has more for two streams than for one.
+const STREAMS: usize = 2;
 
 /// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
 const WEIGHTS_AHEAD: usize = 512;
@@ -100,11 +106,11 @@ const WEIGHTS_AHEAD: usize = 512;
 const FEW_TILES: usize = 12;
 
 impl Ahead {
-    /// What `pixels` ask for that share weights, in tiles of at most `tile`; `far` weights come from L3 or memory.
-    pub fn of_weights(far: bool, pixels: usize, tile: usize) -> Self {
-        match pixels.div_ceil(tile) {
-            _ if !far => Ahead::Nothing,
-            2..=FEW_TILES => Ahead::NextPanel,
+    /// What `pixels` ask for that share weights from `home`, in tiles of at most `tile`.
+    pub fn of_weights(home: Home, pixels: usize, tile: usize) -> Self {
+        match (home, pixels.div_ceil(tile)) {
+            (Home::Near, _) => Ahead::Nothing,
+            (_, 2..=FEW_TILES) => Ahead::NextPanel(home),
             _ => Ahead::Weights,
         }
     }
@@ -218,7 +224,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             self.channels.start % block,
         );
         let pixels = self.pixels;
-        let mut ahead = self.next_panel(P, V * S::F32_LANES);
+        let mut ahead = self.next_panel::<P>(V * S::F32_LANES);
         for Tiles { first, size, count } in pixels.tiles(P) {
             macro_rules! sizes {
                 ($($n:literal)*) => {
@@ -247,21 +253,27 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// The lines of the panel that follows this one, whose rows have `row` weights: a share of a row's for each step
-    /// of each tile, and a quarter more where taps in the padding may be skipped.
+    /// The lines of the panel that follows this one, whose rows have `row` weights, for tiles of at most `P` pixels: a
+    /// share of a row's for each channel of each tile, and a quarter more where taps in the padding may be skipped.
     #[inline(always)]
-    fn next_panel(&self, most: usize, row: usize) -> Lines {
+    fn next_panel<const P: usize>(&self, row: usize) -> Lines {
         let taps = self.pixels.taps();
         let rows = 1 + taps * self.channels.len();
-        let tiles = self.pixels.pixels().div_ceil(most).max(1);
+        let tiles = self.pixels.pixels().div_ceil(P).max(1);
         let share = row * size_of::<f32>() / tiles;
+        let share = if taps > 1 { share * 5 / 4 } else { share };
+        let half = rows * row * size_of::<f32>() / STREAMS;
+        let (apart, advance) = match self.ahead {
+            Ahead::NextPanel(Home::Memory) if const { P <= FEW_PIXELS } => {
+                (half, share * EVEN_STEP / (STREAMS * STREAMS))
+            }
+            Ahead::NextPanel(_) => (share, share),
+            Ahead::Nothing | Ahead::Weights | Ahead::NextInputs => (0, 0),
+        };
         Lines {
             at: self.panel.as_ptr().wrapping_add(rows * row),
-            apart: match self.ahead {
-                Ahead::NextPanel if taps > 1 => share * 5 / 4,
-                Ahead::NextPanel => share,
-                Ahead::Nothing | Ahead::Weights | Ahead::NextInputs => 0,
-            },
+            apart,
+            advance,
         }
     }
 
@@ -294,7 +306,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 && match self.ahead {
                     Ahead::Nothing => false,
                     Ahead::Weights => first == 0,
-                    Ahead::NextPanel | Ahead::NextInputs => true,
+                    Ahead::NextPanel(_) | Ahead::NextInputs => true,
                 },
         };
         for tap in 0..self.pixels.taps() {
@@ -311,7 +323,14 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                     self.even::<S, P, V>(simd, inputs, lane, &mut progress, ahead, &mut acc);
                 }
                 Spacing::Even { .. } | Spacing::Uneven => {
-                    self.uneven::<S, P, V, K>(simd, (tap, from), lane, &mut progress, &mut acc);
+                    self.uneven::<S, P, V, K>(
+                        simd,
+                        (tap, from),
+                        lane,
+                        &mut progress,
+                        ahead,
+                        &mut acc,
+                    );
                 }
             }
         }
@@ -348,9 +367,11 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             self.ask_for_outputs::<S, P, V>(simd, progress);
             if self.ahead == Ahead::NextInputs {
                 // A filter's last row is the one that the tile before had no use for.
+                let apart = if last_tap { step * size_of::<f32>() } else { 0 };
                 *ahead = Lines {
                     at: x[0].wrapping_add(P * step),
-                    apart: if last_tap { step * size_of::<f32>() } else { 0 },
+                    apart,
+                    advance: apart,
                 };
             }
             macro_rules! step {
@@ -404,6 +425,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         (tap, mut from): (usize, *const f32),
         mut lane: usize,
         progress: &mut Progress,
+        ahead: &mut Lines,
         acc: &mut [[S::f32s; V]; P],
     ) {
         let Source {
@@ -434,6 +456,12 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                         let weights = progress.weights.add($first * row);
                         if asks {
                             ask_for_weights(simd, weights.wrapping_add(WEIGHTS_AHEAD), $k * row);
+                            // A step of a tile of few pixels reads four lines: of two that share a panel each has two.
+                            if const { $k == EVEN_STEP }
+                                && self.ahead == Ahead::NextPanel(Home::Memory)
+                            {
+                                ahead.ask::<STREAMS>(|line| simd.prefetch_l2(line));
+                            }
                         }
                         let at = |p: usize| x[p].add($first);
                         *acc = multiply::<S, P, V, $k>(simd, at, weights, *acc);
@@ -608,8 +636,10 @@ struct Progress {
 /// Lines to ask for in advance.
 struct Lines {
     at: *const f32,
-    /// Bytes from one to the next; 0 if it is always the same.
+    /// Bytes from one to the next of those that are asked for at once; 0 if it is always the same.
     apart: usize,
+    /// Bytes that each of them goes on by.
+    advance: usize,
 }
 
 impl Lines {
@@ -619,7 +649,7 @@ impl Lines {
         for line in 0..N {
             prefetch(self.at.wrapping_byte_add(line * self.apart));
         }
-        self.at = hidden(self.at.wrapping_byte_add(N * self.apart));
+        self.at = hidden(self.at.wrapping_byte_add(N * self.advance));
     }
 }
 
