@@ -29,8 +29,11 @@ use std::time::Instant;
 /// Candidates that the model thinks this many times slower than its best are not measured.
 const HOPELESS: f64 = 2.5;
 
-/// Samples of each candidate.
-const SAMPLES: usize = 5;
+/// Samples of each candidate, and of those that may be the fastest by then.
+const SAMPLES: (usize, usize) = (5, 15);
+
+/// Who is this much slower than the fastest by the first samples is out.
+const CLOSE: f64 = 1.15;
 
 /// What a plan file calls itself.
 pub const KIND: &str = "convroof-plan";
@@ -65,7 +68,7 @@ pub struct Time {
     pub problem: String,
     /// `<algorithm>/<isa>/<st|mt>`.
     pub variant: String,
-    /// The median of a run.
+    /// Of a run, in the middle of its samples.
     pub ns: f64,
     /// What the model said.
     pub estimate_ns: f64,
@@ -189,7 +192,7 @@ pub fn measure(
             .filter(|c| c.estimate_ns <= HOPELESS * best)
             .collect();
         let samples = workers.install(|exec| samples(&hopeful, &data, &other, exec))?;
-        for (candidate, samples) in hopeful.iter().zip(samples) {
+        for (candidate, ns) in hopeful.iter().zip(paired(&samples)) {
             times.push(Time {
                 network: graph.network.name.clone(),
                 batch: graph.batch(),
@@ -197,7 +200,7 @@ pub fn measure(
                 layer: layer.name.clone(),
                 problem: layer.problem.to_string(),
                 variant: candidate.variant.id().to_string(),
-                ns: median(&samples).unwrap_or(f64::INFINITY),
+                ns,
                 estimate_ns: candidate.estimate_ns.round(),
             });
         }
@@ -213,6 +216,25 @@ struct Entrant<'a> {
     packed: AlignedBuf,
     workspace: AlignedBuf,
     samples: Vec<f64>,
+}
+
+/// The time of each, by samples that were taken in turns: the first of all in one round, and so on. A machine that
+/// changes its pace slows a whole round down, so that what tells candidates apart is their share of a round, the
+/// median of it; a round is as long as the samples of those who took part in all.
+fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
+    let rounds = samples.iter().map(Vec::len).max().unwrap_or(0);
+    let all = || samples.iter().filter(|s| s.len() == rounds);
+    let length = |round: usize| {
+        let logarithms = all().map(|s| s[round].ln());
+        (logarithms.sum::<f64>() / all().count() as f64).exp()
+    };
+    let lengths: Vec<f64> = (0..rounds).map(length).collect();
+    let usual = median(&lengths).unwrap_or(f64::INFINITY);
+    let share = |own: &Vec<f64>| {
+        let shares: Vec<f64> = own.iter().zip(&lengths).map(|(s, l)| s / l).collect();
+        median(&shares).unwrap_or(f64::INFINITY)
+    };
+    samples.iter().map(|own| usual * share(own)).collect()
 }
 
 /// Samples of each candidate, taken in turns.
@@ -257,7 +279,15 @@ fn samples(
     let mut rng = Rng::new(1);
     let mut order: Vec<usize> = (0..entrants.len()).collect();
     // The first sample finds pages and branches that it doesn't know.
-    for round in 0..=SAMPLES {
+    for round in 0..=SAMPLES.1 {
+        if round == SAMPLES.0 + 1 {
+            let medians = entrants.iter().filter_map(|e| median(&e.samples));
+            let best = medians.fold(f64::INFINITY, f64::min);
+            order.retain(|&i| median(&entrants[i].samples).is_some_and(|ns| ns <= CLOSE * best));
+            if order.len() == 1 {
+                break;
+            }
+        }
         for i in (1..order.len()).rev() {
             order.swap(i, rng.below(i + 1));
         }
@@ -305,4 +335,31 @@ fn read(lines: &[CacheLine], exec: &dyn Executor) {
         let sum: f32 = as_f32s(own).iter().step_by(16).sum();
         black_box(sum);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop, prop_assert, proptest};
+
+    proptest! {
+        #[test]
+        fn a_change_of_pace_changes_no_share(
+            times in prop::collection::vec(1.0..100.0f64, 1..6),
+            pace in prop::collection::vec(1.0..3.0f64, 3..20),
+            out in 0..6usize,
+        ) {
+            // One is out after three rounds.
+            let rounds = |i: usize| if i == out && times.len() > 1 { 3 } else { pace.len() };
+            let samples: Vec<Vec<f64>> = (0..times.len())
+                .map(|i| pace[..rounds(i)].iter().map(|p| p * times[i]).collect())
+                .collect();
+            let found = paired(&samples);
+            let first = found[0];
+            for (found, time) in found.iter().zip(&times) {
+                let share = (found / first) / (time / times[0]);
+                prop_assert!((share - 1.0).abs() < 1e-9);
+            }
+        }
+    }
 }

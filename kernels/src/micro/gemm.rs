@@ -456,12 +456,6 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                         let weights = progress.weights.add($first * row);
                         if asks {
                             ask_for_weights(simd, weights.wrapping_add(WEIGHTS_AHEAD), $k * row);
-                            // A step of a tile of few pixels reads four lines: of two that share a panel each has two.
-                            if const { $k == EVEN_STEP }
-                                && self.ahead == Ahead::NextPanel(Home::Memory)
-                            {
-                                ahead.ask::<STREAMS>(|line| simd.prefetch_l2(line));
-                            }
                         }
                         let at = |p: usize| x[p].add($first);
                         *acc = multiply::<S, P, V, $k>(simd, at, weights, *acc);
@@ -469,8 +463,16 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 };
             }
             let whole = if const { K > 1 } { run - run % K } else { 0 };
-            for k in (0..whole).step_by(K) {
-                step!(K, k);
+            if const { K == EVEN_STEP } && self.ahead == Ahead::NextPanel(Home::Memory) {
+                for k in (0..whole).step_by(K) {
+                    // A step of a tile of few pixels reads four lines: of two that share a panel each has two.
+                    ahead.ask::<STREAMS>(|line| simd.prefetch_l2(line));
+                    step!(K, k);
+                }
+            } else {
+                for k in (0..whole).step_by(K) {
+                    step!(K, k);
+                }
             }
             const ONE: usize = 1;
             for k in whole..run {
