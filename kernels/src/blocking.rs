@@ -392,6 +392,18 @@ mod tests {
     }
 
     #[test]
+    fn a_network_beyond_l3_leaves_nothing_of_it() {
+        let alone = Caches::default();
+        assert_eq!(alone.home(alone.l2 / 2), Home::Near);
+        assert_eq!(alone.home(alone.l3 / 2), Home::L3);
+        assert_eq!(alone.home(alone.l3), Home::Memory);
+        assert_eq!(alone.in_network(alone.l3), alone);
+        let among_others = alone.in_network(alone.l3 + 1);
+        assert_eq!(among_others.home(alone.l2 / 2), Home::Near);
+        assert_eq!(among_others.home(alone.l2 / 2 + 1), Home::Memory);
+    }
+
+    #[test]
     fn transformed_tiles_stay_in_half_of_l2() {
         let blocking = winograd(196, 64, 1);
         assert!((28..=37).contains(&blocking.tiles), "{blocking:?}");
