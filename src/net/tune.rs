@@ -191,8 +191,8 @@ pub fn measure(
             .iter()
             .filter(|c| c.estimate_ns <= HOPELESS * best)
             .collect();
-        let samples = workers.install(|exec| samples(&hopeful, &data, &other, exec))?;
-        for (candidate, ns) in hopeful.iter().zip(paired(&samples)) {
+        let found = workers.install(|exec| sample(&hopeful, &data, &other, exec))?;
+        for (candidate, ns) in hopeful.iter().zip(found) {
             times.push(Time {
                 network: graph.network.name.clone(),
                 batch: graph.batch(),
@@ -215,7 +215,6 @@ struct Entrant<'a> {
     dst: Tensor,
     packed: AlignedBuf,
     workspace: AlignedBuf,
-    samples: Vec<f64>,
 }
 
 /// The time of each, by samples that were taken in turns: the first of all in one round, and so on. A machine that
@@ -237,13 +236,13 @@ fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
     samples.iter().map(|own| usual * share(own)).collect()
 }
 
-/// Samples of each candidate, taken in turns.
-fn samples(
+/// The time of each candidate, by samples that are taken in turns.
+fn sample(
     candidates: &[&Candidate],
     data: &Data,
     other: &[CacheLine],
     exec: &dyn Executor,
-) -> Result<Vec<Vec<f64>>> {
+) -> Result<Vec<f64>> {
     let x = data.operands();
     let mut entrants = Vec::new();
     for &candidate in candidates {
@@ -272,18 +271,18 @@ fn samples(
             dst: Tensor::zeros(spec.dst_desc())?,
             packed,
             workspace: AlignedBuf::zeroed(spec.workspace_lines())?,
-            samples: Vec::new(),
             candidate,
         });
     }
     let mut rng = Rng::new(1);
     let mut order: Vec<usize> = (0..entrants.len()).collect();
+    let mut samples = vec![Vec::new(); entrants.len()];
     // The first sample finds pages and branches that it doesn't know.
     for round in 0..=SAMPLES.1 {
         if round == SAMPLES.0 + 1 {
-            let medians = entrants.iter().filter_map(|e| median(&e.samples));
-            let best = medians.fold(f64::INFINITY, f64::min);
-            order.retain(|&i| median(&entrants[i].samples).is_some_and(|ns| ns <= CLOSE * best));
+            let found = paired(&samples);
+            let best = found.iter().copied().fold(f64::INFINITY, f64::min);
+            order.retain(|&i| found[i] <= CLOSE * best);
             if order.len() == 1 {
                 break;
             }
@@ -294,11 +293,11 @@ fn samples(
         for &i in &order {
             let took = entrants[i].sample(other, exec);
             if round > 0 {
-                entrants[i].samples.push(took);
+                samples[i].push(took);
             }
         }
     }
-    Ok(entrants.into_iter().map(|e| e.samples).collect())
+    Ok(paired(&samples))
 }
 
 impl Entrant<'_> {

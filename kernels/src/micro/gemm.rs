@@ -89,7 +89,7 @@ pub enum Ahead {
     /// after it they are in L2, and 256 channels at 14x14 would lose 3.5 %.
     Weights,
     /// Also the panel that follows in memory, a part of it during each tile, into L2: where panels serve so few
-    /// tiles that the first would wait for what the others have no use for.
+    /// tiles that the first would wait for what the others have no use for. With where it comes from.
     NextPanel(Home),
     /// The next tile's inputs, where they come from L3 or memory.
     NextInputs,
@@ -640,7 +640,7 @@ struct Lines {
     at: *const f32,
     /// Bytes from one to the next of those that are asked for at once; 0 if it is always the same.
     apart: usize,
-    /// Bytes that each of them goes on by.
+    /// Bytes that all go on by, for each that was asked for.
     advance: usize,
 }
 

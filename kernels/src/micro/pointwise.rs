@@ -95,7 +95,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         assert!(!ADD || self.residual.is_some_and(|r| r.len() == out.len()));
         let pixels = out.len() / CHANNEL_BLOCK;
         let mut pixel = 0;
-        // As many lines at least in flight; of more than two vectors registers hold but two pixels.
+        // Four lines at least in flight; of pixels of four vectors registers hold but two.
         while V <= 2 && pixel + 4 <= pixels {
             // SAFETY: all four are inside (asserted).
             unsafe { self.step::<S, ADD, STREAM, 4>(simd, pixel, out) };

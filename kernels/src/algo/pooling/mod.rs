@@ -40,18 +40,38 @@ enum Makes {
     Draws,
 }
 
+/// How a layout's poolings are named, and what it is called.
+macro_rules! layout {
+    (suffix NCHW16C) => {
+        ""
+    };
+    (suffix Nhwc) => {
+        "-nhwc"
+    };
+    (suffix Nchw) => {
+        "-nchw"
+    };
+    (words NCHW16C) => {
+        " on NCHW16c"
+    };
+    (words Nhwc) => {
+        " on NHWC"
+    };
+    (words Nchw) => {
+        " on plain NCHW"
+    };
+}
+
 /// The poolings, each on some layouts.
 macro_rules! poolings {
-    ($($makes:ident, $accuracy:ident, $id:literal, $what:literal, $more:literal {
-        $($name:ident on $layout:ident, $suffix:literal, $words:literal;)*
-    })*) => {$($(
-        #[doc = concat!("Computes ", $what, " on ", $words, $more, ".")]
+    ($($makes:ident, $accuracy:ident, $id:literal, $what:literal, $more:literal: $($name:ident on $layout:ident),*;)*) => {$($(
+        #[doc = concat!("Computes ", $what, layout!(words $layout), $more, ".")]
         pub static $name: Pooling = Pooling {
             makes: Makes::$makes,
             layout: Layout::$layout,
             meta: &AlgorithmMeta {
-                id: concat!($id, $suffix),
-                summary: concat!($what, " on ", $words, $more),
+                id: concat!($id, layout!(suffix $layout)),
+                summary: concat!($what, layout!(words $layout), $more),
                 isas: &Isa::ALL,
                 accuracy: Accuracy::$accuracy,
             },
@@ -60,34 +80,18 @@ macro_rules! poolings {
 }
 
 poolings! {
-    Maxima, Exact, "maxpool", "max pooling", ", any window, stride, padding and dilation; NaN wins" {
-        MAX on NCHW16C, "", "NCHW16c";
-        MAX_NHWC on Nhwc, "-nhwc", "NHWC";
-        MAX_NCHW on Nchw, "-nchw", "plain NCHW";
-    }
-    Means, Mean, "avgpool", "average pooling", ", padding counted or not, any window, stride and dilation" {
-        AVG on NCHW16C, "", "NCHW16c";
-        AVG_NHWC on Nhwc, "-nhwc", "NHWC";
-        AVG_NCHW on Nchw, "-nchw", "plain NCHW";
-    }
-    MeansOfMaps, Mean, "global-avgpool", "the average of whole maps", "" {
-        GLOBAL_AVG on NCHW16C, "", "NCHW16c";
-        GLOBAL_AVG_NHWC on Nhwc, "-nhwc", "NHWC";
-        GLOBAL_AVG_NCHW on Nchw, "-nchw", "plain NCHW";
-    }
-    Norms, Mean, "lppool", "Lp pooling", ", sum and mean form, any p from 1 and infinity" {
-        LP on NCHW16C, "", "NCHW16c";
-        LP_NHWC on Nhwc, "-nhwc", "NHWC";
-        LP_NCHW on Nchw, "-nchw", "plain NCHW";
-    }
-    Expectations, Mean, "stochastic-pool", "stochastic pooling", " as at inference: sum a^2 / sum a, a = max(x, 0)" {
-        STOCHASTIC on NCHW16C, "", "NCHW16c";
-        STOCHASTIC_NHWC on Nhwc, "-nhwc", "NHWC";
-        STOCHASTIC_NCHW on Nchw, "-nchw", "plain NCHW";
-    }
-    Draws, Exact, "stochastic-draw", "stochastic pooling", " as in training: elements drawn by a seed, or their indices" {
-        DRAW_NHWC on Nhwc, "-nhwc", "NHWC";
-    }
+    Maxima, Exact, "maxpool", "max pooling", ", any window, stride, padding and dilation; NaN wins":
+        MAX on NCHW16C, MAX_NHWC on Nhwc, MAX_NCHW on Nchw;
+    Means, Mean, "avgpool", "average pooling", ", padding counted or not, any window, stride and dilation":
+        AVG on NCHW16C, AVG_NHWC on Nhwc, AVG_NCHW on Nchw;
+    MeansOfMaps, Mean, "global-avgpool", "the average of whole maps", "":
+        GLOBAL_AVG on NCHW16C, GLOBAL_AVG_NHWC on Nhwc, GLOBAL_AVG_NCHW on Nchw;
+    Norms, Mean, "lppool", "Lp pooling", ", sum and mean form, any p from 1 and infinity":
+        LP on NCHW16C, LP_NHWC on Nhwc, LP_NCHW on Nchw;
+    Expectations, Mean, "stochastic-pool", "stochastic pooling", " as at inference: sum a^2 / sum a, a = max(x, 0)":
+        STOCHASTIC on NCHW16C, STOCHASTIC_NHWC on Nhwc, STOCHASTIC_NCHW on Nchw;
+    Draws, Exact, "stochastic-draw", "stochastic pooling", " as in training: elements drawn by a seed, or their indices":
+        DRAW_NHWC on Nhwc;
 }
 
 impl Algorithm for Pooling {
