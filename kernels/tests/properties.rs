@@ -196,6 +196,8 @@ fn a_single_nan_reaches_all_windows_that_it_is_in_and_no_others() {
         "--pool --alg=max mb1ic16ih9iw9oh3ow4kh5kw3sh2sw2ph0pw0",
         "--pool --alg=max mb1ic16ih9iw9oh9ow4kh5kw3sh1sw2ph2pw0",
         "--pool --alg=max mb1ic16ih9iw9oh8ow4kh2kw3sh1sw2ph0pw0",
+        "--pool --alg=max mb1ic16ih9iw9oh11ow4kh3kw3sh1sw2ph2pw0",
+        "--pool --alg=max mb1ic40ih9iw23oh4ow11kh3kw3sh2sw2ph0pw0",
         "--pool --alg=max mb1ic16ih9iw9oh3ow4kh3kw3sh2sw2ph0pw0dh1dw0",
         "--pool --alg=max mb1ic16ih9iw9oh3ow4kh2kw3sh3sw2ph0pw0",
         "--pool --alg=lpinf mb1ic16ih9iw9oh4ow4kh3kw3sh2sw2ph0pw0",

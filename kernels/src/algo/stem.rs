@@ -237,6 +237,7 @@ impl Plan for StemPlan {
                         self.isa.dispatch(PoolPixels {
                             maps: &map[..rows.len() * conv.w_out() * CHANNEL_BLOCK],
                             channels: CHANNEL_BLOCK,
+                            strip: usize::MAX,
                             vertical: &step.vertical,
                             horizontal: &self.horizontal,
                             first: 0,

@@ -168,9 +168,9 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         unsafe { self.0.stream_f32s(to, value) }
     }
     #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+    unsafe fn load_fours(self, at: &[*const f32]) -> Self::f32s {
         // SAFETY: the caller's promise.
-        self.0.opaque(unsafe { self.0.load_fours(at, stride) })
+        self.0.opaque(unsafe { self.0.load_fours(at) })
     }
     #[inline(always)]
     unsafe fn load_masked_f32s(self, mask: Self::m32s, at: *const f32) -> Self::f32s {
@@ -281,7 +281,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         self.simd.opaque(y);
     }
     #[inline(always)]
-    unsafe fn load_fours(self, _: *const f32, _: usize) -> Self::f32s {
+    unsafe fn load_fours(self, _: &[*const f32]) -> Self::f32s {
         self.x
     }
     #[inline(always)]

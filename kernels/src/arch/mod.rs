@@ -198,17 +198,17 @@ pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
         unsafe { to.cast::<Self::f32s>().write_unaligned(value) }
     }
 
-    /// The vector whose lanes `4q..4q + 4` are the four floats at `at + q * stride`. Not for one lane.
+    /// The vector whose lanes `4q..4q + 4` are the four floats at `at[q]`. Not for one lane.
     ///
     /// # Safety
     /// Each four floats are valid for reads.
     #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+    unsafe fn load_fours(self, at: &[*const f32]) -> Self::f32s {
         let mut vector = self.splat_f32s(0.0);
         let fours = bytemuck::cast_slice_mut::<_, [f32; 4]>(std::slice::from_mut(&mut vector));
-        for (q, four) in fours.iter_mut().enumerate() {
+        for (four, at) in fours.iter_mut().zip(at) {
             // SAFETY: the caller's promise.
-            *four = unsafe { at.add(q * stride).cast::<[f32; 4]>().read_unaligned() };
+            *four = unsafe { at.cast::<[f32; 4]>().read_unaligned() };
         }
         vector
     }

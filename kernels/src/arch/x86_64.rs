@@ -81,12 +81,12 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+    unsafe fn load_fours(self, at: &[*const f32]) -> Self::f32s {
         use core::arch::x86_64::{_mm_loadu_ps, _mm256_castps128_ps256, _mm256_insertf128_ps};
         // SAFETY: the token proves AVX; the addresses are as the caller promises.
         pulp::cast(unsafe {
-            let low = _mm256_castps128_ps256(_mm_loadu_ps(at));
-            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(at.add(stride)))
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(at[0]));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(at[1]))
         })
     }
 
@@ -186,14 +186,14 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    unsafe fn load_fours(self, at: *const f32, stride: usize) -> Self::f32s {
+    unsafe fn load_fours(self, at: &[*const f32]) -> Self::f32s {
         use core::arch::x86_64::{_mm_loadu_ps, _mm512_castps128_ps512, _mm512_insertf32x4};
         // SAFETY: the token proves AVX-512F; the addresses are as the caller promises.
         pulp::cast(unsafe {
-            let v = _mm512_castps128_ps512(_mm_loadu_ps(at));
-            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at.add(stride)));
-            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at.add(2 * stride)));
-            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at.add(3 * stride)))
+            let v = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
+            let v = _mm512_insertf32x4::<1>(v, _mm_loadu_ps(at[1]));
+            let v = _mm512_insertf32x4::<2>(v, _mm_loadu_ps(at[2]));
+            _mm512_insertf32x4::<3>(v, _mm_loadu_ps(at[3]))
         })
     }
 

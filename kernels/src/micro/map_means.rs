@@ -74,36 +74,52 @@ pub struct ChannelMeans<'a> {
 impl SimdTask for ChannelMeans<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
-        const SUMS: usize = 4;
-        let ChannelMeans {
-            image,
-            channels,
-            first,
-            out,
-        } = self;
-        assert!(first + out.len() <= channels);
-        let count = (image.len() / channels) as f32;
-        let (lanes, mut c) = (S::F32_LANES, 0);
-        while c + SUMS * lanes <= out.len() {
-            let mut sums = [simd.splat_f32s(0.0); SUMS];
-            for pixel in image.chunks_exact(channels) {
-                // SAFETY: `SUMS` vectors from a channel on that has as many behind it.
-                let x = unsafe { load::<S, SUMS>(simd, pixel.as_ptr().add(first + c)) };
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    *sum = simd.add_f32s(*sum, x);
-                }
-            }
-            for sum in sums {
-                let mean = simd.div_f32s(sum, simd.splat_f32s(count));
-                // SAFETY: a vector of `out`, which has `SUMS` from here on.
-                unsafe { simd.store_f32s(out.as_mut_ptr().add(c), mean) };
-                c += lanes;
+    fn run<S: KernelSimd>(mut self, simd: S) {
+        assert!(self.first + self.out.len() <= self.channels);
+        // Of several lines of a pixel at once, as the next pixel's are on another page.
+        let (lanes, len) = (S::F32_LANES, self.out.len());
+        let (whole, done) = if len >= 8 * lanes {
+            (8 * lanes, len)
+        } else {
+            (lanes, len / lanes * lanes)
+        };
+        for c in (0..done).step_by(whole) {
+            // The last ones overlap those before.
+            let c = c.min(done - whole);
+            if whole == lanes {
+                self.means::<S, 1>(simd, c);
+            } else {
+                self.means::<S, 8>(simd, c);
             }
         }
-        for (c, mean) in out.iter_mut().enumerate().skip(c) {
-            let sum: f32 = image.iter().skip(first + c).step_by(channels).sum();
-            *mean = sum / count;
+        for c in done..len {
+            self.means::<pulp::Scalar, 1>(pulp::Scalar::new(), c);
+        }
+    }
+}
+
+impl ChannelMeans<'_> {
+    /// The means of `N` vectors of channels from the `c`-th output on.
+    #[inline(always)]
+    fn means<S: KernelSimd, const N: usize>(&mut self, simd: S, c: usize) {
+        let pixels = self.image.len() / self.channels;
+        let count = simd.splat_f32s(pixels as f32);
+        let out = &mut self.out[c..][..N * S::F32_LANES];
+        let mut sums = [simd.splat_f32s(0.0); N];
+        for pixel in self.image.chunks_exact(self.channels) {
+            let pixel = &pixel[self.first + c..][..out.len()];
+            // SAFETY: as many vectors.
+            let x = unsafe { load::<S, N>(simd, pixel.as_ptr()) };
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = simd.add_f32s(*sum, x);
+            }
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` has `N` vectors.
+            unsafe {
+                let to = out.as_mut_ptr().add(i * S::F32_LANES);
+                simd.store_f32s(to, simd.div_f32s(sum, count));
+            }
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Windows over pixels whose channels lie side by side: NCHW16c and NHWC.
 //!
-//! Lanes are channels. Of the usual windows (3x3 at strides of 1 and 2, 2x2 at a stride of 2) four
-//! neighbours are made at once: each column that they cover is folded down its rows, once, and stays in a
-//! register; then each window folds its columns. Other windows, and those that reach into the padding, are
-//! folded element by element.
+//! Lanes are channels. Of the usual windows (3x3 at strides of 1 and 2, 2x2 at a stride of 2) each column is
+//! folded down its rows, once, and kept in registers for the windows that share it; then each window folds its
+//! columns. Other windows, and those that reach into the padding at the sides, are folded element by element.
 //!
 //! ```text
-//! 3x3, stride 2:   column  0 1 2 3 4 5 6 7 8     nine columns of three elements for four windows,
-//!                  window  [-0-]   [-2-]         where one by one they are twelve
+//! 3x3, stride 2:   column  0 1 2 3 4 5 6 7 8 ..    each window takes two new columns,
+//!                  window  [-0-]   [-2-]           and the last one of the window before
 //!                              [-1-]   [-3-]
 //! ```
 #![allow(unsafe_code)]
@@ -27,6 +26,8 @@ pub struct PoolPixels<'a> {
     pub maps: &'a [f32],
     /// Channels of a map: floats of a pixel.
     pub channels: usize,
+    /// Windows that are folded before the next channels of their pixels; of pixels of 16 channels always whole rows.
+    pub strip: usize,
     /// Down.
     pub vertical: &'a Axis,
     /// Across.
@@ -52,7 +53,10 @@ impl ReduceTask for PoolPixels<'_> {
     fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F) {
         match self.channels {
             CHANNEL_BLOCK => self.rows(simd, Block, fold),
-            channels => self.rows(simd, channels, fold),
+            count => {
+                let strip = self.strip;
+                self.rows(simd, Pixel { count, strip }, fold);
+            }
         }
     }
 }
@@ -87,10 +91,13 @@ impl PoolPixels<'_> {
     }
 }
 
-/// Floats of a pixel.
+/// The floats of a pixel.
 pub(super) trait Channels: Copy {
     /// Their number.
     fn count(self) -> usize;
+
+    /// Windows that are folded before the next of them.
+    fn strip(self) -> usize;
 }
 
 /// Those of NCHW16c: known to the compiler, so that a pixel's neighbours are at offsets that instructions have.
@@ -102,25 +109,54 @@ impl Channels for Block {
     fn count(self) -> usize {
         CHANNEL_BLOCK
     }
+
+    #[inline(always)]
+    fn strip(self) -> usize {
+        usize::MAX
+    }
 }
 
-impl Channels for usize {
+/// Any.
+#[derive(Clone, Copy)]
+pub(super) struct Pixel {
+    pub(super) count: usize,
+    pub(super) strip: usize,
+}
+
+impl Channels for Pixel {
     #[inline(always)]
     fn count(self) -> usize {
-        self
+        self.count
+    }
+
+    #[inline(always)]
+    fn strip(self) -> usize {
+        self.strip
     }
 }
 
 /// Windows that are folded side by side, so that one's operations don't wait for each other.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Sums by which lost NaNs are found: several, so that they don't wait for each other.
-const WATCHES: usize = 4;
+/// Vectors of channels that are folded side by side, each with a sum by which lost NaNs are found.
+const WATCHES: usize = 2;
+
+/// The most columns of a window that is folded by columns.
+const MOST_COLUMNS: usize = 3;
+
+/// Vector by vector.
+#[inline(always)]
+fn added<S: KernelSimd, const V: usize>(simd: S, a: [S::f32s; V], b: [S::f32s; V]) -> [S::f32s; V] {
+    let mut sums = a;
+    for (sum, b) in sums.iter_mut().zip(b) {
+        *sum = simd.add_f32s(*sum, b);
+    }
+    sums
+}
 
 #[inline(always)]
-fn is_nan<S: KernelSimd>(simd: S, [a, b, c, d]: [S::f32s; WATCHES]) -> bool {
-    let sum = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
-    simd.reduce_sum_f32s(sum).is_nan()
+fn is_nan<S: KernelSimd>(simd: S, [a, b]: [S::f32s; WATCHES]) -> bool {
+    simd.reduce_sum_f32s(simd.add_f32s(a, b)).is_nan()
 }
 
 /// One row of outputs.
@@ -174,23 +210,36 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
             dilation,
             ..
         } = self.across.window;
+        let enough = F::STRIPS && dilation == 1 && self.channels.count() >= S::F32_LANES;
+        let usual = |rows: &Span| {
+            let shape = (kernel, rows.len, stride);
+            enough && matches!(shape, (3, 2 | 3, 1 | 2) | (2, 2, 2))
+        };
+        // What is folded element by element watches nothing.
         let watched = match next {
-            _ if !F::LOSES_NAN => 0,
-            Some(next) if self.vertical.dilation == 1 => {
+            Some(next) if self.vertical.dilation == 1 && usual(next) => {
                 (next.first - self.rows.first).min(self.rows.len)
             }
             _ => self.rows.len,
         };
-        let watch = (watched, watches);
-        let strips = F::STRIPS
-            && dilation == 1
-            && self.vertical.kernel <= kernel
-            && self.channels.count() >= S::F32_LANES;
-        match (kernel, stride) {
-            (3, 2) if strips => self.strips::<S, P, 3, 2>(simd, out, watch),
-            (3, 1) if strips => self.strips::<S, P, 3, 1>(simd, out, watch),
-            (2, 2) if strips => self.strips::<S, P, 2, 2>(simd, out, watch),
-            _ => self.side_by_side(simd, out),
+        // Sizes that the compiler knows. To watch a row that the next outputs watch too does no harm.
+        macro_rules! strip {
+            ($columns:literal x $rows:literal, stride $stride:literal) => {{
+                let shape = [$columns, $rows, $stride];
+                if F::LOSES_NAN && watched > $stride {
+                    self.strip(simd, shape, $rows, out, watches);
+                } else {
+                    self.strip(simd, shape, $stride, out, watches);
+                }
+            }};
+        }
+        match (kernel, self.rows.len, stride) {
+            _ if !usual(&self.rows) => self.side_by_side(simd, out),
+            (3, 3, 2) => strip!(3 x 3, stride 2),
+            (3, 2, 2) => strip!(3 x 2, stride 2),
+            (3, 3, 1) => strip!(3 x 3, stride 1),
+            (3, 2, 1) => strip!(3 x 2, stride 1),
+            _ => strip!(2 x 2, stride 2),
         }
     }
 
@@ -242,88 +291,136 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         self.singly(simd, fours..all, out);
     }
 
-    /// All windows of the row, of `K` columns at a stride of `T`: some at once.
+    /// All windows of the row, whose shape is one of the usual ones: whole ones by columns. The elements of their first
+    /// `watched` rows are added to `watches`.
     #[inline(always)]
-    fn strips<S: KernelSimd, const P: usize, const K: usize, const T: usize>(
+    fn strip<S: KernelSimd, const P: usize>(
         &self,
         simd: S,
+        shape: [usize; 3],
+        watched: usize,
         out: &mut [f32],
-        (watched, watches): (usize, &mut [S::f32s; WATCHES]),
+        watches: &mut [S::f32s; WATCHES],
     ) where
         F: Fold<P>,
     {
         let Range { start, end } = self.across.whole;
         let mut x = start;
-        // Two at once of a fold of two vectors: 16 registers hold their columns.
-        if P == 1 {
-            while x + 4 <= end {
-                self.strip::<S, P, K, T, 4>(simd, x, out, (watched, watches));
-                x += 4;
+        while x < end {
+            let windows = x..x.saturating_add(self.channels.strip()).min(end);
+            x = windows.end;
+            if self.channels.count() >= 2 * S::F32_LANES {
+                self.by_columns::<S, P, 2>(simd, shape, watched, windows, out, watches);
+            } else {
+                self.by_columns::<S, P, 1>(simd, shape, watched, windows, out, watches);
             }
-        }
-        while x + 2 <= end {
-            self.strip::<S, P, K, T, 2>(simd, x, out, (watched, watches));
-            x += 2;
-        }
-        if x < end {
-            self.strip::<S, P, K, T, 1>(simd, x, out, (watched, watches));
         }
         self.singly(simd, 0..start, out);
         self.singly(simd, end..self.across.window.out, out);
     }
 
-    /// `N` whole windows from `x` on, of `K` columns at a stride of `T` and up to `K` rows. The elements of their first `watched` rows are
-    /// added to `watches`.
+    /// Some whole windows, of usual shape, `V` vectors of channels at a time.
     #[inline(always)]
-    fn strip<S: KernelSimd, const P: usize, const K: usize, const T: usize, const N: usize>(
+    fn by_columns<S: KernelSimd, const P: usize, const V: usize>(
         &self,
         simd: S,
-        x: usize,
+        shape: [usize; 3],
+        watched: usize,
+        windows: Range<usize>,
         out: &mut [f32],
-        (watched, watches): (usize, &mut [S::f32s; WATCHES]),
+        watches: &mut [S::f32s; WATCHES],
     ) where
         F: Fold<P>,
     {
-        // The columns that they cover together.
-        const MOST: usize = 9;
-        const { assert!((N - 1) * T + K <= MOST) };
-        let cover = (N - 1) * T + K;
-        let (fold, pixel, down, rows) = (self.fold, self.channels.count(), self.down, self.rows);
-        let columns = self.across.spans[x];
-        let scale = simd.splat_f32s(1.0 / (rows.count * columns.count) as f32);
-        let at = (rows.first * self.across.window.size + self.across.window.at(x, 0)) * pixel;
-        let from = &self.map[at..][..(rows.len - 1) * down + cover * pixel];
-        let to = &mut out[x * pixel..][..N * pixel];
-        for c in self.vectors::<S>() {
-            let mut columns = [[simd.splat_f32s(0.0); P]; MOST];
-            // Written out, as a window has at most as many rows as columns.
-            for r in 0..K {
-                if r == rows.len {
-                    break;
-                }
-                for j in 0..cover {
-                    // SAFETY: the last row's last pixel is inside `from`, and the vector in its pixel.
-                    let [x] =
-                        unsafe { load::<S, 1>(simd, from.as_ptr().add(r * down + j * pixel + c)) };
-                    if F::LOSES_NAN && r < watched {
-                        watches[j % WATCHES] = simd.add_f32s(watches[j % WATCHES], x);
-                    }
-                    columns[j] = match r {
-                        0 => fold.lift(simd, x),
-                        _ => fold.add(simd, columns[j], x),
-                    };
-                }
+        let [kernel, rows, stride] = shape;
+        assert!(stride <= kernel && kernel <= MOST_COLUMNS && rows == self.rows.len);
+        let (fold, pixel, across) = (self.fold, self.channels.count(), self.across);
+        let count = self.rows.count * across.spans[windows.start].count;
+        let scale = simd.splat_f32s(1.0 / count);
+        let columns = (windows.len() - 1) * stride + kernel;
+        let first = self.rows.first * across.window.size + across.window.at(windows.start, 0);
+        let from = &self.map[first * pixel..][..(rows - 1) * self.down + columns * pixel];
+        let to = &mut out[windows.start * pixel..windows.end * pixel];
+        let last = pixel - V * S::F32_LANES;
+        for c in (0..pixel).step_by(V * S::F32_LANES).map(|c| c.min(last)) {
+            let mut sums = [simd.splat_f32s(0.0); V];
+            let (mut at, mut to) = (from[c..].as_ptr(), to[c..].as_mut_ptr());
+            // A window's columns, of which the first are those that it shares with the one before.
+            let mut folded = [[[simd.splat_f32s(0.0); P]; V]; MOST_COLUMNS];
+            let shared = kernel - stride;
+            for column in &mut folded[..shared] {
+                // SAFETY: one of `columns`, and in each pixel `V` vectors from `c` on.
+                let (state, seen) = unsafe { self.column(simd, at, rows, watched) };
+                *column = state;
+                sums = added(simd, sums, seen);
+                at = at.wrapping_add(pixel);
             }
-            for n in 0..N {
-                let mut window = columns[n * T];
-                for column in &columns[n * T + 1..n * T + K] {
-                    window = fold.merge(simd, window, *column);
+            for _ in 0..windows.len() {
+                let mut new = [simd.splat_f32s(0.0); V];
+                for (j, column) in folded[shared..kernel].iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let (state, seen) = unsafe { self.column(simd, at, rows, watched) };
+                    *column = state;
+                    new = if j == 0 { seen } else { added(simd, new, seen) };
+                    at = at.wrapping_add(pixel);
                 }
-                let y = fold.finish(simd, window, scale);
-                // SAFETY: the vector is in one of the pixels of `to`.
-                unsafe { simd.store_f32s(to.as_mut_ptr().add(n * pixel + c), y) };
+                // Once a window, as one sum waits for the other.
+                sums = added(simd, sums, new);
+                for v in 0..V {
+                    let mut window = folded[0][v];
+                    for column in &folded[1..kernel] {
+                        window = fold.merge(simd, window, column[v]);
+                    }
+                    let y = fold.finish(simd, window, scale);
+                    // SAFETY: one of the windows' pixels, and in it `V` vectors from `c` on.
+                    unsafe { simd.store_f32s(to.wrapping_add(v * S::F32_LANES), y) };
+                }
+                for j in 0..shared {
+                    folded[j] = folded[j + stride];
+                }
+                to = to.wrapping_add(pixel);
+            }
+            if F::LOSES_NAN {
+                for (watch, sum) in watches.iter_mut().zip(sums) {
+                    *watch = simd.add_f32s(*watch, sum);
+                }
             }
         }
+    }
+
+    /// `V` vectors of a column of `rows`, folded, and the sum of the first `watched`.
+    ///
+    /// # Safety
+    ///
+    /// The column's rows can be read from `at` on.
+    #[inline(always)]
+    unsafe fn column<S: KernelSimd, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        at: *const f32,
+        rows: usize,
+        watched: usize,
+    ) -> ([[S::f32s; P]; V], [S::f32s; V])
+    where
+        F: Fold<P>,
+    {
+        let mut column = [[simd.splat_f32s(0.0); P]; V];
+        let mut seen = [simd.splat_f32s(0.0); V];
+        for v in 0..V {
+            let at = at.wrapping_add(v * S::F32_LANES);
+            for r in 0..rows {
+                // SAFETY: the caller's promise.
+                let [x] = unsafe { load::<S, 1>(simd, at.wrapping_add(r * self.down)) };
+                column[v] = match r {
+                    0 => self.fold.lift(simd, x),
+                    _ => self.fold.add(simd, column[v], x),
+                };
+                if F::LOSES_NAN && r < watched {
+                    seen[v] = if r == 0 { x } else { simd.add_f32s(seen[v], x) };
+                }
+            }
+        }
+        (column, seen)
     }
 
     /// One vector of channels of `N` windows from `x` on; more than one only where all are whole.
@@ -345,7 +442,7 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
             ..
         } = self.across.window;
         let columns = self.across.spans[x];
-        let scale = simd.splat_f32s(1.0 / (rows.count * columns.count) as f32);
+        let scale = simd.splat_f32s(1.0 / (rows.count * columns.count));
         let (step, right) = (stride * pixel, dilation * pixel);
         let first = (rows.first * size + columns.first) * pixel;
         let reach = (rows.len - 1) * self.down + (columns.len - 1) * right + (N - 1) * step + pixel;

@@ -13,7 +13,7 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::pool::Row;
+use super::pool::{Pixel, Row};
 use super::windows::{Axis, Span, Window};
 use crate::arch::KernelSimd;
 use crate::exec::RowsMut;
@@ -56,10 +56,7 @@ pub fn scratch_len(horizontal: &Window) -> usize {
 
 /// For each output column, one over the columns that a mean divides by, and ones for the lanes beyond.
 pub fn column_scales(horizontal: &Axis) -> Vec<f32> {
-    let scales = horizontal
-        .spans()
-        .iter()
-        .map(|span| 1.0 / span.count as f32);
+    let scales = horizontal.spans().iter().map(|span| 1.0 / span.count);
     scales.chain([1.0; LANES]).collect()
 }
 
@@ -163,8 +160,9 @@ impl<M: Copy, F> Rows<'_, M, F> {
         let mut watch = simd.splat_f32s(0.0);
         self.folded(simd, map, spans, scratch, out, &mut watch);
         if F::LOSES_NAN && simd.reduce_sum_f32s(watch).is_nan() {
+            let pixel = Pixel { count: 1, strip: 1 };
             for (span, out) in spans.iter().zip(out.chunks_exact_mut(width)) {
-                let row = Row::new(map, 1, (self.down, self.across), *span, self.fold);
+                let row = Row::new(map, pixel, (self.down, self.across), *span, self.fold);
                 row.singly(pulp::Scalar::new(), 0..width, out);
             }
         }
@@ -200,7 +198,7 @@ impl<M: Copy, F> Rows<'_, M, F> {
         }
         let folded = scratch.chunks_exact(P * self.row);
         for ((span, out), folded) in spans.iter().zip(out.chunks_exact_mut(width)).zip(folded) {
-            let rows = 1.0 / span.count as f32;
+            let rows = 1.0 / span.count;
             match (kernel, stride) {
                 (_, 3..) => self.pick::<P>(rows, folded, out),
                 (2, _) => self.across::<S, P, 2>(simd, rows, folded, out),

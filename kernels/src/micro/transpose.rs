@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use crate::arch::{KernelSimd, stream_fence};
+use crate::arch::{KernelSimd, hidden, stream_fence};
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
@@ -166,8 +166,10 @@ unsafe fn strip<S: KernelSimd, const STREAM: bool, const ASK: bool>(
     }
     for col in (col..src.len / 4 * 4).step_by(4) {
         if ASK && col.is_multiple_of(TILE) {
-            for i in 0..TILE {
-                simd.prefetch(from.wrapping_add(i * stride.0 + col + 2 * TILE));
+            let mut at = from.wrapping_add(col + 2 * TILE);
+            for _ in 0..TILE {
+                simd.prefetch(at);
+                at = hidden(at.wrapping_add(stride.0));
             }
         }
         // SAFETY: four columns of TILE rows, as the caller promises.
@@ -192,12 +194,19 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
     to: *mut f32,
     stride: (usize, usize),
 ) {
+    // Each fourth row, one from the other: of 16 addresses that are the same in each step the compiler would keep most in
+    // memory.
+    let mut fourth = [from; TILE / 4];
+    for q in 1..TILE / 4 {
+        fourth[q] = hidden(fourth[q - 1].wrapping_add(4 * stride.0));
+    }
     for v in (0..TILE).step_by(S::F32_LANES) {
         // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
         let mut rows = [simd.splat_f32s(0.0); 4];
         for (i, row) in rows.iter_mut().enumerate() {
+            let at = fourth.map(|at| at.wrapping_add(i * stride.0));
             // SAFETY: rows below TILE.
-            *row = unsafe { simd.load_fours(from.add((v + i) * stride.0), 4 * stride.0) };
+            *row = unsafe { simd.load_fours(&at[v / 4..(v + S::F32_LANES) / 4]) };
         }
         let columns = simd.transpose_fours(rows);
         for (j, &column) in columns.iter().enumerate() {

@@ -72,8 +72,8 @@ pub struct Span {
     pub first: usize,
     /// Elements inside the input.
     pub len: usize,
-    /// Elements that a mean divides by; 1 for a sum.
-    pub count: usize,
+    /// Elements that a mean divides by, a whole number; 1 for a sum.
+    pub count: f32,
 }
 
 /// One axis with the spans of all its windows: they are the same for all maps, and take divisions.
@@ -92,7 +92,7 @@ impl Axis {
             Span {
                 first: window.at(o, inside.start),
                 len: inside.len(),
-                count: if divided { window.count(o) } else { 1 },
+                count: if divided { window.count(o) as f32 } else { 1.0 },
             }
         };
         Axis {
