@@ -40,15 +40,13 @@ pub(super) struct PoolPlan {
     /// Output rows in a task.
     task_rows: usize,
     lanes: Lanes,
-    /// See [`PoolPixels::strip`].
-    strip: usize,
     isa: IsaToken,
 }
 
 /// What the lanes of a vector are.
 enum Lanes {
-    /// Channels of a pixel.
-    Channels,
+    /// Channels of a pixel; see [`PoolPixels::strip`].
+    Channels { strip: usize },
     /// Pixels of a plain map's row; see [`PoolMaps::scales`].
     Pixels { scales: Vec<f32> },
     /// Plain maps, of whose outputs each task makes a band.
@@ -161,7 +159,11 @@ impl PoolPlan {
                 let floats = scratch_len(horizontal.window());
                 (Lanes::Pixels { scales }, (task_maps, task_rows), floats)
             }
-            _ => (Lanes::Channels, (task_maps, task_rows), 0),
+            _ => {
+                let (down, across) = (vertical.window(), horizontal.window());
+                let strip = strip(channels, down, across, cx.caches.l1d);
+                (Lanes::Channels { strip }, (task_maps, task_rows), 0)
+            }
         };
         // Maps that fill up the last block are folded, too.
         let folded = match lanes {
@@ -183,12 +185,6 @@ impl PoolPlan {
                 ..PlanSpec::new(problem, layout, cx, executed as u64)
             },
             work,
-            strip: strip(
-                channels,
-                vertical.window(),
-                horizontal.window(),
-                cx.caches.l1d,
-            ),
             vertical,
             horizontal,
             maps,
@@ -232,10 +228,10 @@ impl Plan for PoolPlan {
                 let (maps, first) = (&io.src[at.row * map..], at.col / row);
                 match self.work {
                     Work::Fold(reduce) => match &self.lanes {
-                        Lanes::Channels => self.isa.dispatch(PoolPixels {
+                        Lanes::Channels { strip } => self.isa.dispatch(PoolPixels {
                             maps,
                             channels: self.channels,
-                            strip: self.strip,
+                            strip: *strip,
                             vertical,
                             horizontal,
                             first,
