@@ -9,6 +9,10 @@
 //! 3x3, stride 2:   even columns  0 2 4 6 8 ..      output x from even columns x and x + 1
 //!                  odd columns   1 3 5 7 9 ..      and odd column x
 //! ```
+//!
+//! Rows are short: what is done once a row, and not once a vector, is most of the time on narrow maps. So sizes of usual
+//! windows are known to the compiler, for loops over rows too, and a row's last vector of outputs is written whole, over
+//! the start of the next row, which comes after it.
 #![allow(unsafe_code)]
 
 use super::fold::{Fold, Reduce, ReduceTask};
@@ -42,16 +46,19 @@ pub struct PoolMaps<'a> {
 /// The most lanes.
 const LANES: usize = 16;
 
-/// Rows that are folded down before they are folded across: by then what was stored can be loaded at
-/// any offset.
-const ROWS: usize = 4;
-
 /// The most vectors of a fold's state.
 const STATES: usize = 2;
 
+/// Rows that are folded down before they are folded across: so many that what was stored has left the store buffer, and can
+/// be loaded at any offset, and so few that they stay in L1.
+fn group(horizontal: &Window) -> usize {
+    const FLOATS: usize = 1024;
+    (FLOATS / row_len(horizontal)).clamp(4, 32)
+}
+
 /// Floats of scratch for a task.
 pub fn scratch_len(horizontal: &Window) -> usize {
-    ROWS * STATES * row_len(horizontal)
+    group(horizontal) * STATES * row_len(horizontal)
 }
 
 /// For each output column, one over the columns that a mean divides by, and ones for the lanes beyond.
@@ -60,7 +67,12 @@ pub fn column_scales(horizontal: &Axis) -> Vec<f32> {
     scales.chain([1.0; LANES]).collect()
 }
 
-/// Floats from a part of a folded row to the next: the row's even columns, or its odd ones, or all.
+/// In how many parts a folded row is stored: its even columns and its odd ones, or all.
+fn parts(horizontal: &Window) -> usize {
+    if horizontal.stride == 2 { 2 } else { 1 }
+}
+
+/// Floats from a part of a folded row to the next.
 fn pitch(horizontal: &Window) -> usize {
     let span = (horizontal.kernel - 1) * horizontal.dilation;
     let columns = |floats: usize| floats.div_ceil(parts(horizontal));
@@ -74,14 +86,16 @@ fn pitch(horizontal: &Window) -> usize {
     read.max(written).next_multiple_of(LANES)
 }
 
-/// In how many parts a folded row is stored.
-fn parts(horizontal: &Window) -> usize {
-    if horizontal.stride == 2 { 2 } else { 1 }
-}
-
 /// Floats of a folded row.
 fn row_len(horizontal: &Window) -> usize {
     parts(horizontal) * pitch(horizontal)
+}
+
+/// The lanes that a row of `len` has in its last vector.
+#[inline(always)]
+pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
+    let lanes = (len - 1) % S::F32_LANES + 1;
+    simd.first_lanes(lanes)
 }
 
 impl SimdTask for PoolMaps<'_> {
@@ -94,45 +108,85 @@ impl SimdTask for PoolMaps<'_> {
 
 impl ReduceTask for PoolMaps<'_> {
     #[inline(always)]
-    fn with<S: KernelSimd, F: Fold<P>, const P: usize>(mut self, simd: S, fold: F) {
+    fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F) {
+        macro_rules! by {
+            ($kernel:literal, $parts:literal) => {
+                simd.call(Shape::<F, P, $kernel, $parts> { task: self, fold })
+            };
+        }
+        let Window { kernel, stride, .. } = *self.horizontal.window();
+        match (kernel, stride) {
+            (2, 2) => by!(2, 2),
+            (3, 2) => by!(3, 2),
+            (3, 1) => by!(3, 1),
+            (_, 2) => by!(0, 2),
+            _ => by!(0, 1),
+        }
+    }
+}
+
+/// Windows of `K` columns, or any number where it is 0, whose folded rows have so many `PARTS`.
+struct Shape<'a, F, const P: usize, const K: usize, const PARTS: usize> {
+    task: PoolMaps<'a>,
+    fold: F,
+}
+
+impl<F: Fold<P>, const P: usize, const K: usize, const PARTS: usize> SimdTask
+    for Shape<'_, F, P, K, PARTS>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
         const { assert!(P <= STATES) };
-        let (down, across) = (*self.vertical.window(), *self.horizontal.window());
-        let (map, row) = (down.size * across.size, row_len(&across));
-        let scratch = &mut self.scratch[..ROWS * P * row];
+        let Shape { mut task, fold } = self;
+        let (down, across) = (*task.vertical.window(), *task.horizontal.window());
+        let (map, row, group) = (down.size * across.size, row_len(&across), group(&across));
+        let scratch = &mut task.scratch[..group * P * row];
         for (i, part) in scratch.chunks_exact_mut(row).enumerate() {
             part.fill(fold.nothing(pulp::Scalar::new())[i % P]);
         }
-        assert!(self.scales.len() >= across.out + LANES);
-        let rows = Rows {
-            down: self.vertical,
-            across: self.horizontal,
+        let rows = Rows::<_, F, P, K, PARTS> {
+            down,
+            across,
             pitch: pitch(&across),
             row,
-            scales: self.scales,
+            scales: task.scales,
             last_input: last_lanes(simd, across.size),
             last_output: last_lanes(simd, across.out),
             fold,
         };
-        for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {
-            let out = self.out.row(m).chunks_mut(ROWS * across.out);
-            for (first, out) in (self.first..).step_by(ROWS).zip(out) {
-                rows.fill(simd, map, first, scratch, out);
+        let count = task.out.len() / across.out;
+        let spans = &task.vertical.spans()[task.first..][..count];
+        for (m, map) in (0..task.out.rows()).zip(task.maps.chunks_exact(map)) {
+            let outputs = task.out.row(m);
+            let mut watch = simd.splat_f32s(0.0);
+            let mut out = &mut *outputs;
+            for spans in spans.chunks(group) {
+                rows.down(simd, map, spans, scratch, &mut watch);
+                if across.stride > 2 {
+                    rows.pick(spans, scratch, out);
+                } else {
+                    rows.across(simd, spans, scratch, out);
+                }
+                out = &mut out[spans.len() * across.out..];
+            }
+            if F::LOSES_NAN && simd.reduce_sum_f32s(watch).is_nan() {
+                let pixel = Pixel { count: 1, strip: 1 };
+                let axes = (task.vertical, task.horizontal);
+                for (span, out) in spans.iter().zip(outputs.chunks_exact_mut(across.out)) {
+                    let row = Row::new(map, pixel, axes, *span, fold);
+                    row.singly(pulp::Scalar::new(), 0..across.out, out);
+                }
             }
         }
     }
 }
 
-/// The lanes that a row of `len` has in its last vector.
-#[inline(always)]
-pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
-    let lanes = (len - 1) % S::F32_LANES + 1;
-    simd.first_lanes(lanes)
-}
-
 /// What all rows of outputs have in common.
-struct Rows<'a, M, F> {
-    down: &'a Axis,
-    across: &'a Axis,
+struct Rows<'a, M, F, const P: usize, const K: usize, const PARTS: usize> {
+    // Copies: what is behind a reference would be loaded again after each store.
+    down: Window,
+    across: Window,
     /// Floats from a part of a folded row to the next, and of a folded row.
     pitch: usize,
     row: usize,
@@ -142,243 +196,267 @@ struct Rows<'a, M, F> {
     fold: F,
 }
 
-impl<M: Copy, F> Rows<'_, M, F> {
-    /// Up to `ROWS` rows of outputs.
+impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
+    Rows<'_, M, F, P, K, PARTS>
+{
+    /// Where a folded row has a column, the padding's counted too.
     #[inline(always)]
-    fn fill<S: KernelSimd<m32s = M>, const P: usize>(
-        &self,
-        simd: S,
-        map: &[f32],
-        first: usize,
-        scratch: &mut [f32],
-        out: &mut [f32],
-    ) where
-        F: Fold<P>,
-    {
-        let width = self.across.window().out;
-        let spans = &self.down.spans()[first..][..out.len() / width];
-        let mut watch = simd.splat_f32s(0.0);
-        self.folded(simd, map, spans, scratch, out, &mut watch);
-        if F::LOSES_NAN && simd.reduce_sum_f32s(watch).is_nan() {
-            let pixel = Pixel { count: 1, strip: 1 };
-            for (span, out) in spans.iter().zip(out.chunks_exact_mut(width)) {
-                let row = Row::new(map, pixel, (self.down, self.across), *span, self.fold);
-                row.singly(pulp::Scalar::new(), 0..width, out);
-            }
-        }
+    fn at(&self, column: usize) -> usize {
+        column % PARTS * self.pitch + column / PARTS
     }
 
-    /// Rows of outputs by way of folded rows in memory.
+    /// Folds the rows of each of these windows; their elements are added to `watch`.
     #[inline(always)]
-    fn folded<S: KernelSimd<m32s = M>, const P: usize>(
+    fn down<S: KernelSimd<m32s = M>>(
         &self,
         simd: S,
         map: &[f32],
         spans: &[Span],
-        scratch: &mut [f32],
-        out: &mut [f32],
-        watch: &mut S::f32s,
-    ) where
-        F: Fold<P>,
-    {
-        let Window {
-            out: width,
-            size,
-            kernel,
-            stride,
-            ..
-        } = *self.across.window();
-        for (span, folded) in spans.iter().zip(scratch.chunks_exact_mut(P * self.row)) {
-            let map = &map[span.first * size..];
-            match span.len {
-                2 => self.down::<S, P, 2>(simd, map, 2, folded, watch),
-                3 => self.down::<S, P, 3>(simd, map, 3, folded, watch),
-                n => self.down::<S, P, 0>(simd, map, n, folded, watch),
-            }
-        }
-        let folded = scratch.chunks_exact(P * self.row);
-        for ((span, out), folded) in spans.iter().zip(out.chunks_exact_mut(width)).zip(folded) {
-            let rows = 1.0 / span.count;
-            match (kernel, stride) {
-                (_, 3..) => self.pick::<P>(rows, folded, out),
-                (2, _) => self.across::<S, P, 2>(simd, rows, folded, out),
-                (3, _) => self.across::<S, P, 3>(simd, rows, folded, out),
-                _ => self.across::<S, P, 0>(simd, rows, folded, out),
-            }
-        }
-    }
-
-    /// Folds `n` rows, or `R` where it isn't 0, `map` being from the first on.
-    #[inline(always)]
-    fn down<S: KernelSimd<m32s = M>, const P: usize, const R: usize>(
-        &self,
-        simd: S,
-        map: &[f32],
-        n: usize,
         folded: &mut [f32],
         watch: &mut S::f32s,
-    ) where
-        F: Fold<P>,
-    {
-        let n = if R == 0 { n } else { R };
-        let (lanes, across) = (S::F32_LANES, self.across.window());
-        let (size, before) = (across.size, across.before);
-        let step = self.down.window().dilation * size;
-        let map = &map[..(n - 1) * step + size];
-        let parts = parts(across);
-        assert!(before.div_ceil(parts) + size.next_multiple_of(2 * LANES) / parts <= self.pitch);
-        assert!(folded.len() >= P * self.row && self.row == parts * self.pitch);
-        let mut x = 0;
-        while x < size {
-            let a = self.vector::<S, P, R>(simd, map, n, x, watch);
-            if parts == 1 {
-                for (p, a) in a.into_iter().enumerate() {
-                    let at = p * self.row + before + x;
-                    // SAFETY: a whole vector, beyond the row too, is in the pitch, as asserted.
-                    unsafe { simd.store_f32s(folded.as_mut_ptr().add(at), a) };
-                }
-                x += lanes;
-                continue;
-            }
-            let b = if x + lanes < size {
-                self.vector::<S, P, R>(simd, map, n, x + lanes, watch)
-            } else {
-                self.fold.nothing(simd)
-            };
-            for (p, (a, b)) in a.into_iter().zip(b).enumerate() {
-                let pair = [simd.evens_f32s(a, b), simd.odds_f32s(a, b)];
-                for (i, part) in pair.into_iter().enumerate() {
-                    let column = before + x + i;
-                    let at = p * self.row + column % 2 * self.pitch + column / 2;
-                    // SAFETY: as above, half as many in each part.
-                    unsafe { simd.store_f32s(folded.as_mut_ptr().add(at), part) };
+    ) {
+        let Window { size, before, .. } = self.across;
+        let written = before + size.next_multiple_of(2 * LANES);
+        assert!(written.div_ceil(PARTS) <= self.pitch && self.row == PARTS * self.pitch);
+        assert!(folded.len() >= spans.len() * P * self.row);
+        let step = self.down.dilation * size;
+        // Each but the last leaves the rows that the next one has too to be watched there.
+        let shared = F::LOSES_NAN && self.down.dilation == 1 && self.down.stride == PARTS;
+        let mut to = folded.as_mut_ptr();
+        for (i, span) in spans.iter().enumerate() {
+            let rows = &map[span.first * size..][..(span.len - 1) * step + size];
+            // SAFETY: these are the rows; a folded row has room for whole vectors, as asserted.
+            unsafe {
+                match span.len {
+                    3 if K == 3 && shared && i + 1 < spans.len() => {
+                        self.rows::<S, 3, PARTS>(simd, rows, 3, to, watch);
+                    }
+                    3 if K == 3 => self.rows::<S, 3, 3>(simd, rows, 3, to, watch),
+                    2 if K > 0 => self.rows::<S, 2, 2>(simd, rows, 2, to, watch),
+                    n => self.rows::<S, 0, 0>(simd, rows, n, to, watch),
                 }
             }
-            x += 2 * lanes;
+            to = to.wrapping_add(P * self.row);
         }
     }
 
-    /// A vector of columns from `x` on, folded; of nothing beyond the row.
+    /// Folds `n` rows, and adds the first `W` to `watch`; `R` is `n`, or 0, then all are added.
+    ///
+    /// # Safety
+    /// `map` has the rows, and `to` room for a folded one.
     #[inline(always)]
-    fn vector<S: KernelSimd<m32s = M>, const P: usize, const R: usize>(
+    unsafe fn rows<S: KernelSimd<m32s = M>, const R: usize, const W: usize>(
         &self,
         simd: S,
         map: &[f32],
         n: usize,
-        x: usize,
+        mut to: *mut f32,
         watch: &mut S::f32s,
-    ) -> [S::f32s; P]
-    where
-        F: Fold<P>,
-    {
-        let n = if R == 0 { n } else { R };
-        let size = self.across.window().size;
-        let step = self.down.window().dilation * size;
-        let last = x + S::F32_LANES > size;
-        let mut seen = simd.splat_f32s(0.0);
-        let mut state = [seen; P];
-        for r in 0..n {
-            // SAFETY: `map` has `n` rows, and this one has the vector, or its lanes in the mask.
-            let v = unsafe {
-                let from = map.as_ptr().add(r * step + x);
-                if last {
-                    simd.load_masked_f32s(self.last_input, from)
+    ) {
+        let lanes = S::F32_LANES;
+        let mut from = map.as_ptr();
+        for _ in 0..self.across.size / (PARTS * lanes) {
+            let mut columns = [self.fold.nothing(simd); PARTS];
+            let mut sums = simd.splat_f32s(0.0);
+            for (i, column) in columns.iter_mut().enumerate() {
+                let from = from.wrapping_add(i * lanes);
+                // SAFETY: a whole vector of the rows.
+                let (state, sum) = unsafe { self.column::<S, R, W, false>(simd, from, n) };
+                *column = state;
+                sums = if i == 0 {
+                    sum
                 } else {
-                    let [v] = load::<S, 1>(simd, from);
-                    v
+                    simd.add_f32s(sums, sum)
+                };
+            }
+            *watch = simd.add_f32s(*watch, sums);
+            // SAFETY: the caller's promise.
+            unsafe { self.store(simd, to, columns) };
+            from = from.wrapping_add(PARTS * lanes);
+            to = to.wrapping_add(lanes);
+        }
+        let rest = self.across.size % (PARTS * lanes);
+        if rest == 0 {
+            return;
+        }
+        let mut columns = [self.fold.nothing(simd); PARTS];
+        for (i, column) in columns.iter_mut().enumerate() {
+            if i * lanes >= rest {
+                break;
+            }
+            let from = from.wrapping_add(i * lanes);
+            let sum;
+            // SAFETY: a whole vector of the rows, or what they have of the last.
+            (*column, sum) = unsafe {
+                if (i + 1) * lanes <= rest {
+                    self.column::<S, R, W, false>(simd, from, n)
+                } else {
+                    self.column::<S, R, W, true>(simd, from, n)
                 }
             };
-            seen = simd.add_f32s(seen, v);
-            state = if r == 0 {
-                self.fold.lift(simd, v)
-            } else {
-                self.fold.add(simd, state, v)
+            *watch = simd.add_f32s(*watch, sum);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.store(simd, to, columns) };
+    }
+
+    /// A vector of columns of `n` rows, folded, and the sum of the first `W`; see [`Rows::rows`]. Of the row's `LAST`
+    /// vector what lies beyond the row is folded of nothing.
+    ///
+    /// # Safety
+    /// `n` rows can be read from `from` on, of the last vector its lanes in the row.
+    #[inline(always)]
+    unsafe fn column<S: KernelSimd<m32s = M>, const R: usize, const W: usize, const LAST: bool>(
+        &self,
+        simd: S,
+        from: *const f32,
+        n: usize,
+    ) -> ([S::f32s; P], S::f32s) {
+        let n = if R == 0 { n } else { R };
+        let step = self.down.dilation * self.across.size;
+        let mut sum = simd.splat_f32s(0.0);
+        let mut state = [sum; P];
+        for r in 0..n {
+            let at = from.wrapping_add(r * step);
+            // SAFETY: the caller's promise.
+            let x = unsafe {
+                if LAST {
+                    simd.load_masked_f32s(self.last_input, at)
+                } else {
+                    let [x] = load::<S, 1>(simd, at);
+                    x
+                }
             };
+            state = match r {
+                0 => self.fold.lift(simd, x),
+                _ => self.fold.add(simd, state, x),
+            };
+            if F::LOSES_NAN && (R == 0 || r < W) {
+                sum = if r == 0 { x } else { simd.add_f32s(sum, x) };
+            }
         }
-        if F::LOSES_NAN {
-            *watch = simd.add_f32s(*watch, seen);
-        }
-        if last {
+        if LAST {
             for (state, nothing) in state.iter_mut().zip(self.fold.nothing(simd)) {
                 *state = simd.select_f32s(self.last_input, *state, nothing);
             }
         }
-        state
+        (state, sum)
     }
 
-    /// Folds columns at a stride of 1 or 2: the window's, or `K` where it isn't 0.
+    /// Stores vectors of columns behind the padding of a folded row.
+    ///
+    /// # Safety
+    /// It has room for them.
     #[inline(always)]
-    fn across<S: KernelSimd<m32s = M>, const P: usize, const K: usize>(
+    unsafe fn store<S: KernelSimd<m32s = M>>(
         &self,
         simd: S,
-        rows: f32,
-        folded: &[f32],
-        out: &mut [f32],
-    ) where
-        F: Fold<P>,
-    {
-        let across = self.across.window();
-        let kernel = if K == 0 { across.kernel } else { K };
-        let parts = parts(across);
-        let reach = ((kernel - 1) * across.dilation).div_ceil(parts);
-        assert!(across.stride == parts && kernel == across.kernel);
-        assert!(out.len().next_multiple_of(LANES) + reach <= self.pitch);
-        assert!(folded.len() >= P * self.row && self.row == parts * self.pitch);
-        assert!(self.scales.len() >= out.len() + LANES);
-        let mut x = 0;
-        while x < out.len() {
-            let mut state = [simd.splat_f32s(0.0); P];
-            for k in 0..kernel {
-                let column = k * across.dilation;
-                let at = if parts == 1 {
-                    column
-                } else {
-                    column % 2 * self.pitch + column / 2
-                };
-                let mut tap = state;
-                for (p, tap) in tap.iter_mut().enumerate() {
-                    // SAFETY: whole vectors of outputs reach at most to the pitch, as asserted.
-                    [*tap] =
-                        unsafe { load::<S, 1>(simd, folded.as_ptr().add(p * self.row + at + x)) };
-                }
-                state = if k == 0 {
-                    tap
-                } else {
-                    self.fold.merge(simd, state, tap)
-                };
-            }
-            // SAFETY: `scales` has a vector beyond the outputs.
-            let [columns] = unsafe { load::<S, 1>(simd, self.scales.as_ptr().add(x)) };
-            let scale = simd.mul_f32s(columns, simd.splat_f32s(rows));
-            let y = self.fold.finish(simd, state, scale);
-            // SAFETY: a vector of the outputs, or what there is of the last.
+        to: *mut f32,
+        columns: [[S::f32s; P]; PARTS],
+    ) {
+        let before = self.across.before;
+        for p in 0..P {
+            let to = to.wrapping_add(p * self.row);
+            let (a, b) = (columns[0][p], columns[PARTS - 1][p]);
+            // SAFETY: the caller's promise.
             unsafe {
-                let to = out.as_mut_ptr().add(x);
-                if x + S::F32_LANES > out.len() {
-                    simd.store_masked_f32s(self.last_output, to, y);
+                if PARTS == 1 {
+                    simd.store_f32s(to.wrapping_add(before), a);
                 } else {
-                    simd.store_f32s(to, y);
+                    simd.store_f32s(to.wrapping_add(self.at(before)), simd.evens_f32s(a, b));
+                    simd.store_f32s(to.wrapping_add(self.at(before + 1)), simd.odds_f32s(a, b));
                 }
             }
-            x += S::F32_LANES;
         }
     }
 
-    /// Folds columns one window at a time, at any stride.
+    /// Folds the columns of folded rows at a stride of `PARTS`, 1 or 2; `out` is what is left of the map's outputs.
     #[inline(always)]
-    fn pick<const P: usize>(&self, rows: f32, folded: &[f32], out: &mut [f32])
-    where
-        F: Fold<P>,
-    {
-        let (across, scalar) = (self.across.window(), pulp::Scalar::new());
-        for (x, out) in out.iter_mut().enumerate() {
-            let mut state = self.fold.nothing(scalar);
-            for k in 0..across.kernel {
-                let at = x * across.stride + k * across.dilation;
-                let column = std::array::from_fn(|p| folded[p * self.row + at]);
-                state = self.fold.merge(scalar, state, column);
+    fn across<S: KernelSimd<m32s = M>>(
+        &self,
+        simd: S,
+        spans: &[Span],
+        folded: &[f32],
+        out: &mut [f32],
+    ) {
+        let (lanes, width) = (S::F32_LANES, self.across.out);
+        let reach = ((self.across.kernel - 1) * self.across.dilation).div_ceil(PARTS);
+        assert!(self.across.stride == PARTS && (K == 0 || K == self.across.kernel));
+        assert!(width.next_multiple_of(LANES) + reach <= self.pitch);
+        assert!(self.row == PARTS * self.pitch && folded.len() >= spans.len() * P * self.row);
+        assert!(out.len() >= spans.len() * width && self.scales.len() >= width + LANES);
+        let (mut from, mut to, mut left) = (folded.as_ptr(), out.as_mut_ptr(), out.len());
+        for span in spans {
+            let rows = simd.splat_f32s(1.0 / span.count);
+            let mut x = 0;
+            while x < width {
+                // SAFETY: whole vectors of outputs reach at most to the pitch, as asserted. Beyond the row is the next one,
+                // which is yet to be written, or nothing.
+                unsafe {
+                    let y = self.windows(simd, from.wrapping_add(x), x, rows);
+                    if x + lanes <= left {
+                        simd.store_f32s(to.wrapping_add(x), y);
+                    } else {
+                        simd.store_masked_f32s(self.last_output, to.wrapping_add(x), y);
+                    }
+                }
+                x += lanes;
             }
-            *out = self.fold.finish(scalar, state, rows * self.scales[x]);
+            left -= width;
+            from = from.wrapping_add(P * self.row);
+            to = to.wrapping_add(width);
+        }
+    }
+
+    /// The outputs of a vector of windows from window `x` on, whose first columns are at `from`; `rows` is one over the
+    /// rows that a mean divides by.
+    ///
+    /// # Safety
+    /// The windows' columns can be read, and of `scales` a vector.
+    #[inline(always)]
+    unsafe fn windows<S: KernelSimd<m32s = M>>(
+        &self,
+        simd: S,
+        from: *const f32,
+        x: usize,
+        rows: S::f32s,
+    ) -> S::f32s {
+        let kernel = if K == 0 { self.across.kernel } else { K };
+        let mut state = [simd.splat_f32s(0.0); P];
+        for k in 0..kernel {
+            let from = from.wrapping_add(self.at(k * self.across.dilation));
+            let mut column = state;
+            for (p, column) in column.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                [*column] = unsafe { load::<S, 1>(simd, from.wrapping_add(p * self.row)) };
+            }
+            state = match k {
+                0 => column,
+                _ => self.fold.merge(simd, state, column),
+            };
+        }
+        // SAFETY: the caller's promise.
+        let [columns] = unsafe { load::<S, 1>(simd, self.scales.as_ptr().wrapping_add(x)) };
+        let scale = simd.mul_f32s(columns, rows);
+        self.fold.finish(simd, state, scale)
+    }
+
+    /// Folds the columns of folded rows one window at a time, at any stride.
+    #[inline(always)]
+    fn pick(&self, spans: &[Span], folded: &[f32], out: &mut [f32]) {
+        let (across, scalar) = (&self.across, pulp::Scalar::new());
+        let rows = folded.chunks_exact(P * self.row);
+        for ((span, folded), out) in spans.iter().zip(rows).zip(out.chunks_exact_mut(across.out)) {
+            for (x, out) in out.iter_mut().enumerate() {
+                let mut state = self.fold.nothing(scalar);
+                for k in 0..across.kernel {
+                    let at = x * across.stride + k * across.dilation;
+                    let column = std::array::from_fn(|p| folded[p * self.row + at]);
+                    state = self.fold.merge(scalar, state, column);
+                }
+                let scale = self.scales[x] / span.count;
+                *out = self.fold.finish(scalar, state, scale);
+            }
         }
     }
 }
