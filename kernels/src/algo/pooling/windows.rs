@@ -148,7 +148,7 @@ impl PoolPlan {
             None => (maps.div_ceil(parts), pool.h_out()),
         };
         let (lanes, tasks, scratch) = match layout {
-            Layout::Nchw if pool.w_out() < narrow(cx.isa.isa()) => {
+            Layout::Nchw if pool.w_out() < narrow(cx.isa.isa()) && maps >= CHANNEL_BLOCK => {
                 let parts = parts.div_ceil(maps.div_ceil(CHANNEL_BLOCK));
                 let most = cx.tuning.mc.unwrap_or(pool.h_out().div_ceil(parts));
                 let (height, bands) = bands(&vertical, &horizontal, most, cx.caches.l2 / 4);
@@ -251,6 +251,9 @@ impl Plan for PoolPlan {
                             scratch: as_f32s_mut(scratch),
                         }),
                         Lanes::Maps(bands) => {
+                            // The last are filled up with those before.
+                            let again = CHANNEL_BLOCK - out.rows();
+                            let maps = &io.src[(at.row - again) * map..];
                             let band = &bands[first / self.task_rows];
                             self.transposed(band, reduce, maps, out, as_f32s_mut(scratch));
                         }
@@ -273,7 +276,7 @@ impl Plan for PoolPlan {
 }
 
 impl PoolPlan {
-    /// A band of up to 16 plain maps.
+    /// A band of the last of 16 plain maps, as many as `out` has.
     fn transposed(
         &self,
         band: &Band,
@@ -284,13 +287,13 @@ impl PoolPlan {
     ) {
         let width = self.horizontal.window().size;
         let map = self.vertical.window().size * width;
-        let (channels, outputs) = (out.rows(), out.len());
+        let (again, outputs) = (CHANNEL_BLOCK - out.rows(), out.len());
         let pixels = band.rows.len() * width;
         let (input, rest) = scratch.split_at_mut(pixels * CHANNEL_BLOCK);
         let output = &mut rest[..outputs * CHANNEL_BLOCK];
         if self.isa.moves_data() {
             self.isa.dispatch(Transpose {
-                src: Rows::new(&maps[band.rows.start * width..], channels, pixels, map),
+                src: Rows::new(&maps[band.rows.start * width..], CHANNEL_BLOCK, pixels, map),
                 dst: RowsMut::new(input, CHANNEL_BLOCK),
             });
         }
@@ -306,7 +309,7 @@ impl PoolPlan {
         });
         if self.isa.moves_data() {
             self.isa.dispatch(Transpose {
-                src: Rows::new(output, outputs, channels, CHANNEL_BLOCK),
+                src: Rows::new(&output[again..], outputs, out.rows(), CHANNEL_BLOCK),
                 dst: out,
             });
         }
