@@ -60,14 +60,14 @@ struct Band {
 }
 
 /// From how many outputs in a row on lanes are pixels of plain NCHW. Zen 3 (3x3 and 2x2, strides of 1 and 2) is by pixels .55
-/// to .95 times as fast as by maps for 5 to 11 outputs, .94 to 1.14 times for 12, 1.0 to 1.5 times for 13 to 28. AVX-512,
+/// to .95 times as fast as by maps for 5 to 11 outputs, .8 to 1.14 times for 12, 1.0 to 1.5 times for 13 to 28. AVX-512,
 /// which parts even and odd columns by one instruction and wastes twice the lanes, was not measured since the loops by
 /// pixels got faster: before, they came to 1.2 to 1.4 of the blocked layout's time for 14 outputs and more, to 2.2 and more
 /// for fewer.
 fn narrow(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => CHANNEL_BLOCK,
-        _ => 12,
+        _ => 13,
     }
 }
 
