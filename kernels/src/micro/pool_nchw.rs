@@ -355,9 +355,9 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         columns: [[S::f32s; P]; PARTS],
     ) {
         let before = self.across.before;
-        for p in 0..P {
+        let pairs = columns[0].into_iter().zip(columns[PARTS - 1]);
+        for (p, (a, b)) in pairs.enumerate() {
             let to = to.wrapping_add(p * self.row);
-            let (a, b) = (columns[0][p], columns[PARTS - 1][p]);
             // SAFETY: the caller's promise.
             unsafe {
                 if PARTS == 1 {
