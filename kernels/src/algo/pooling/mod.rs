@@ -5,8 +5,8 @@
 //! output NaN, also a maximum, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
 //!
 //! On NCHW16c and NHWC lanes are channels ([`crate::micro::pool`]), on plain NCHW pixels of a row
-//! ([`crate::micro::pool_nchw`]). Where rows are narrow, most of those would be idle: there 16 maps at a time are
-//! transposed to a block, pooled as such, and transposed back, all within a cache.
+//! ([`crate::micro::pool_nchw`]). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
+//! are as many, are transposed to a block, pooled as such, and transposed back, all within a cache.
 
 mod global;
 mod windows;
