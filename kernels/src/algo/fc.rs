@@ -10,7 +10,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
-use crate::micro::matvec::PanelTimesVector;
+use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::BlockedPixels;
@@ -92,7 +92,7 @@ impl Algorithm for Fc {
             spec,
             conv,
             inputs,
-            outputs_a_task: CHANNEL_BLOCK * tile.blocks,
+            outputs_a_panel: CHANNEL_BLOCK * tile.blocks,
             ahead: Ahead::of_weights(cx.caches.home(weight_bytes), conv.n, tile.pixels),
             panels,
             isa: cx.isa,
@@ -106,7 +106,7 @@ struct FcPlan {
     /// Elements of an image.
     inputs: usize,
     panels: Panels,
-    outputs_a_task: usize,
+    outputs_a_panel: usize,
     /// What the tiles of several images ask for.
     ahead: Ahead,
     isa: IsaToken,
@@ -162,32 +162,41 @@ impl Plan for FcPlan {
 }
 
 impl FcPlan {
-    /// The outputs of some images as a matrix; a task is a panel's.
-    fn grid(&self) -> Grid {
+    /// The outputs of some images as a matrix; a task is some panels'.
+    fn grid(&self, panels: usize) -> Grid {
         let n = self.conv.n;
         Grid {
             rows: n,
             cols: self.conv.c_out.next_multiple_of(CHANNEL_BLOCK),
             block_rows: n,
-            block_cols: self.outputs_a_task,
+            block_cols: panels * self.outputs_a_panel,
             band: n,
         }
     }
 
-    fn panel<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> &'a [f32] {
+    /// The panels of some outputs, and how many floats they are apart.
+    fn panels<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> (&'a [f32], usize) {
         let blocks = first / CHANNEL_BLOCK..(first + outputs) / CHANNEL_BLOCK;
-        &packed[self.isa.panel(&self.panels.of_blocks(blocks)[0].floats)]
+        let panels = self.panels.of_blocks(blocks);
+        let floats = |i: usize| self.isa.panel(&panels[i].floats);
+        let (first, last) = (floats(0), floats(panels.len() - 1));
+        let step = floats(1.min(panels.len() - 1)).start - first.start;
+        (&packed[first.start..first.end.max(last.end)], step)
     }
 
     fn vector(&self, mut io: CheckedArgs<'_>) {
         let (src, residual, packed) = (io.src, io.residual, io.packed);
         let relu = self.spec.problem.epilogue.relu;
         let dst = io.dst.f32s_mut();
-        par_rows(io.exec, dst, self.grid(), &mut [], |at, mut out, _| {
+        let grid = self.grid(SIDE_BY_SIDE);
+        par_rows(io.exec, dst, grid, &mut [], |at, mut out, _| {
             let outputs = out.len();
-            self.isa.dispatch(PanelTimesVector {
+            let (panels, step) = self.panels(packed, at.col, outputs);
+            self.isa.dispatch(PanelsTimesVector {
                 x: src,
-                panel: self.panel(packed, at.col, outputs),
+                panels,
+                step,
+                blocks: self.outputs_a_panel / CHANNEL_BLOCK,
                 residual: residual.map(|r| &r[at.col..at.col + outputs]),
                 relu,
                 out: out.row(0),
@@ -219,7 +228,7 @@ impl FcPlan {
         let (residual, packed) = (io.residual, io.packed);
         let relu = self.spec.problem.epilogue.relu;
         let dst = io.dst.f32s_mut();
-        par_rows(io.exec, dst, self.grid(), &mut [], |at, out, _| {
+        par_rows(io.exec, dst, self.grid(1), &mut [], |at, out, _| {
             self.isa.dispatch(PanelTimesPixels {
                 src: Source {
                     data: vectors,
@@ -228,7 +237,7 @@ impl FcPlan {
                 },
                 pixels: BlockedPixels { pixels: n },
                 channels: 0..inputs,
-                panel: self.panel(packed, at.col, out.len()),
+                panel: self.panels(packed, at.col, out.len()).0,
                 epilogue: Finish {
                     pixel_bias: None,
                     residual: residual.map(|r| &r[at.col..]),

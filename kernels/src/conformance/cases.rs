@@ -261,7 +261,8 @@ pub fn pairs(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels.
+/// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels; some of
+/// more outputs than one image's vector meets at a time.
 pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
@@ -272,7 +273,7 @@ pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
             c_in: rng.pick(&around(g.c_in)),
             h: kernel[0],
             w: kernel[1],
-            c_out: rng.pick(&around(g.c_out)),
+            c_out: rng.pick(&[around(g.c_out), vec![7 * g.c_out - 1; 2]].concat()),
             kernel,
             stride: [1, 1],
             pad: Pad::default(),

@@ -9,7 +9,7 @@
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
 //! * [`winograd`]: the loops that apply them to tiles;
-//! * [`matvec`]: a panel of weights against one vector;
+//! * [`matvec`]: panels of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
 //! * [`concat`](mod@concat): channel blocks put together from others;
