@@ -35,21 +35,36 @@ impl Axis {
     }
 }
 
+/// A rectangle: x, y, width, height.
+pub(super) type Rect = [f64; 4];
+
 /// Rectangles that are taken, so that labels don't overlap.
 #[derive(Default)]
-pub(super) struct Taken(pub(super) Vec<[f64; 4]>);
+pub(super) struct Taken(pub(super) Vec<Rect>);
 
 impl Taken {
-    /// Takes a rectangle (x, y, width, height) unless it meets another or leaves the picture.
-    pub(super) fn take(&mut self, rect: [f64; 4]) -> bool {
-        let [x, y, w, h] = rect;
-        let inside = x >= LEFT && x + w <= WIDTH - 4.0 && y >= 4.0 && y + h <= HEIGHT - BOTTOM;
-        let meets =
-            |o: &[f64; 4]| x < o[0] + o[2] && o[0] < x + w && y < o[1] + o[3] && o[1] < y + h;
-        let free = inside && !self.0.iter().any(meets);
+    /// Takes a rectangle unless it meets another or leaves the picture.
+    pub(super) fn take(&mut self, rect: Rect) -> bool {
+        let free = self.is_free(rect);
         if free {
             self.0.push(rect);
         }
         free
+    }
+
+    /// Whether a rectangle meets no other and is inside the picture.
+    fn is_free(&self, [x, y, w, h]: Rect) -> bool {
+        let inside = x >= LEFT && x + w <= WIDTH - 4.0 && y >= 4.0 && y + h <= HEIGHT - BOTTOM;
+        let meets = |o: &Rect| x < o[0] + o[2] && o[0] < x + w && y < o[1] + o[3] && o[1] < y + h;
+        inside && !self.0.iter().any(meets)
+    }
+
+    /// Takes the first of several places whose rectangles are all free, or the first of all.
+    pub(super) fn take_one<P>(&mut self, places: Vec<(P, Vec<Rect>)>) -> Option<P> {
+        let free = |(_, rects): &(P, Vec<Rect>)| rects.iter().all(|&rect| self.is_free(rect));
+        let best = places.iter().position(free).unwrap_or(0);
+        let (place, rects) = places.into_iter().nth(best)?;
+        self.0.extend(rects);
+        Some(place)
     }
 }

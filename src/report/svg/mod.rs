@@ -84,8 +84,9 @@ pub fn roofline(
     }
     axes(&mut svg, &x, &y);
     let mut taken = Taken::default();
+    let points = points::placed(&x, &y, &points, &mut taken);
     roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
-    points::points(&mut svg, &x, &y, &points, &mut taken);
+    points::draw(&mut svg, &x, &y, &points, &mut taken);
     svg += "</svg>";
     svg
 }
@@ -195,12 +196,9 @@ fn roofs(
         x.at(nearest)
     );
     let text = format!("{} FMA peak {:.0} GFLOP/s", ceilings.isa, ceilings.peak);
-    taken.take([right - 230.0, peak - 18.0, 230.0, 14.0]);
-    let _ = write!(
-        svg,
-        "<text class=\"roof-label\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-        peak - 6.0
-    );
+    // Layers are near the right end.
+    let left = x.at(nearest) + 6.0;
+    peak_label(svg, &text, (left, peak), 16.0, taken);
     for (isa, gflops) in others
         .iter()
         .filter(|(_, g)| *g > y.lo && *g < 0.9 * ceilings.peak)
@@ -210,17 +208,13 @@ fn roofs(
             svg,
             "<path class=\"roof minor\" d=\"M{LEFT} {at:.1}H{right}\"/>"
         );
-        taken.take([right - 170.0, at - 18.0, 170.0, 14.0]);
-        let _ = write!(
-            svg,
-            "<text class=\"roof-label\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{isa} peak {gflops:.0}</text>",
-            at - 6.0
-        );
+        let text = format!("{isa} peak {gflops:.0}");
+        peak_label(svg, &text, (right - label_width(&text), at), -16.0, taken);
     }
     let angle = (y.at(2.0) - y.at(1.0)).atan2(x.at(2.0) - x.at(1.0));
     // How far apart, in the picture, the lines of two bandwidths are.
     let apart = |a: f64, b: f64| (y.at(a) - y.at(b)).abs() * angle.cos();
-    for (i, roof) in ceilings.roofs.iter().enumerate() {
+    for roof in &ceilings.roofs {
         // From the left or the lower edge up to the peak.
         let start = x.lo.max(y.lo / roof.read);
         let end = (ceilings.peak / roof.read).min(x.hi);
@@ -233,25 +227,53 @@ fn roofs(
             svg,
             "<path class=\"roof\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
         );
-        // The name lies along its line: above it, or below where the line above is too near.
-        let crowded = i > 0 && apart(ceilings.roofs[i - 1].read, roof.read) < 20.0;
-        let off = if crowded { 15.0 } else { -5.0 };
+        // The name lies along its line: above it, or below where another line is too near above.
+        let near = |other: f64| other > roof.read && apart(other, roof.read) < 20.0;
+        let crowded = ceilings.roofs.iter().any(|other| near(other.read));
+        let (off, middle) = if crowded { (15.0, 10.0) } else { (-5.0, -10.0) };
         let text = format!("{} {:.0} GB/s", roof.level.name(), roof.read);
-        let (lx, ly) = (x0 + 0.08 * (x1 - x0), y0 + 0.08 * (y1 - y0));
+        let places = [0.08, 0.2, 0.3, 0.4, 0.5, 0.6].map(|t| {
+            let (lx, ly) = (x0 + t * (x1 - x0), y0 + t * (y1 - y0));
+            let squares = (0..6).map(|step| {
+                let along = f64::from(step) * 16.0 + 8.0;
+                let dx = along * angle.cos() - middle * angle.sin();
+                let dy = along * angle.sin() + middle * angle.cos();
+                [lx + dx - 8.0, ly + dy - 8.0, 16.0, 16.0]
+            });
+            ((lx, ly), squares.collect())
+        });
+        let Some((lx, ly)) = taken.take_one(places.into()) else {
+            continue;
+        };
         let _ = write!(
             svg,
             "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{text}</text>",
             ly + off,
             angle.to_degrees()
         );
-        // Keep the squares under it free.
-        for step in 0..6 {
-            let along = f64::from(step) * 16.0;
-            let (dx, dy) = (along * angle.cos(), along * angle.sin());
-            let top = if crowded { 0.0 } else { -16.0 };
-            taken.0.push([lx + dx - 4.0, ly + dy + top, 18.0, 16.0]);
-        }
     }
+}
+
+/// How wide a name is, about.
+fn label_width(text: &str) -> f64 {
+    7.2 * text.chars().count() as f64
+}
+
+/// The name of a peak above its line, from `at` on or, where that is taken, as many `step`s on as it takes.
+fn peak_label(svg: &mut String, text: &str, at: (f64, f64), step: f64, taken: &mut Taken) {
+    let width = label_width(text);
+    let places = (0..60).map(|i| {
+        let left = at.0 + step * f64::from(i);
+        (left, vec![[left, at.1 - 18.0, width, 14.0]])
+    });
+    let Some(left) = taken.take_one(places.collect()) else {
+        return;
+    };
+    let _ = write!(
+        svg,
+        "<text class=\"roof-label\" x=\"{left:.1}\" y=\"{:.1}\">{text}</text>",
+        at.1 - 6.0
+    );
 }
 
 /// Text inside XML.

@@ -126,7 +126,7 @@ fn plural(n: usize) -> &'static str {
 }
 
 /// A point with its place.
-struct Point<'a> {
+pub(super) struct Point<'a> {
     row: &'a Row,
     share: f64,
     cx: f64,
@@ -149,18 +149,23 @@ impl Point<'_> {
     }
 }
 
-/// Draws every row, and the names of those that matter.
-pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken: &mut Taken) {
+/// Where each row is, whose place is then taken.
+pub(super) fn placed<'a>(
+    x: &Axis,
+    y: &Axis,
+    rows: &[&'a Row],
+    taken: &mut Taken,
+) -> Vec<Point<'a>> {
     let weight = |r: &Row| r.count as f64 * r.median_ns;
     let ours = rows.iter().filter(|r| !r.is_peer());
     let total: f64 = ours.map(|r| weight(r)).sum();
-    let place = |row: &&'_ Row| {
+    let place = |row: &Row| {
         let share = weight(row) / total;
         (share, x.at(row.intensity), y.at(row.gflops_executed))
     };
     let mut points: Vec<Point<'_>> = rows
         .iter()
-        .map(|row| {
+        .map(|&row| {
             let (share, cx, cy) = place(row);
             let radius = if row.is_peer() {
                 4.5
@@ -186,8 +191,13 @@ pub(super) fn points(svg: &mut String, x: &Axis, y: &Axis, rows: &[&Row], taken:
             taken.0.push(square(nx, ny, 6.0));
         }
     }
+    points
+}
+
+/// Draws the points, and the names of those that matter.
+pub(super) fn draw(svg: &mut String, x: &Axis, y: &Axis, points: &[Point<'_>], taken: &mut Taken) {
     points.iter().for_each(|p| phases(svg, x, y, p));
-    points.iter().for_each(|p| draw(svg, x, y, p));
+    points.iter().for_each(|p| mark(svg, x, y, p));
     // What isn't bound by arithmetic is what a reader looks for; then by time.
     let unusual = |p: &&Point<'_>| p.row.verdict != Verdict::Compute;
     let mut named: Vec<&Point<'_>> = points.iter().filter(unusual).collect();
@@ -233,7 +243,7 @@ fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
     )
 }
 
-fn draw(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
+fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
     let family = Family::of(p.row.algorithm());
     let _ = write!(
         svg,
@@ -260,7 +270,9 @@ fn draw(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
 
 /// Writes a name beside its point, or further off with a line to it; false if there is no room.
 fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
-    let width = 6.9 * p.row.layer.chars().count() as f64 + 4.0;
+    // A layer without a name has its problem's text.
+    let text = p.row.layer.trim_start_matches("--pool --alg=");
+    let width = 6.9 * text.chars().count() as f64 + 4.0;
     let near = p.radius + 5.0;
     let right = (near, 4.0);
     let left = (-near - width, 4.0);
@@ -293,7 +305,7 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
             svg,
             "<text class=\"label\" x=\"{:.1}\" y=\"{ly:.1}\">{}</text>",
             lx + 2.0,
-            escape(&p.row.layer)
+            escape(text)
         );
         return true;
     }
@@ -372,7 +384,8 @@ mod tests {
         let (x, y) = (axis(64.0, 900.0), axis(500.0, 20.0));
         let (mut svg, mut taken) = (String::new(), Taken::default());
         let crowd: Vec<&Row> = crowd.iter().collect();
-        points(&mut svg, &x, &y, &crowd, &mut taken);
+        let points = placed(&x, &y, &crowd, &mut taken);
+        draw(&mut svg, &x, &y, &points, &mut taken);
         let names = &taken.0[crowd.len()..];
         assert!(names.len() > 3 && names.len() <= NAMES);
         for (i, a) in names.iter().enumerate() {
