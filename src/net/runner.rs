@@ -6,9 +6,10 @@ use super::weights::parameters;
 use crate::networks::Graph;
 use anyhow::Result;
 use convroof_kernels::exec::{Executor, Grid, par_rows};
-use convroof_kernels::plan::{Params, RunArgs};
+use convroof_kernels::plan::{Params, Plan, RunArgs};
 use convroof_kernels::reorder::reorder;
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// A network with its memory.
@@ -16,8 +17,11 @@ pub struct Runner<'a> {
     candidates: &'a Candidates,
     /// What a run does.
     pub schedule: Schedule,
-    /// By step; empty where there is nothing to pack.
-    packed: Vec<AlignedBuf>,
+    /// Of all layers, one behind the other. A run uses each once, after all others, when the TLB knows nothing of it any
+    /// more: as one buffer they share huge pages.
+    weights: AlignedBuf,
+    /// By step, its part of them; empty where there is nothing to pack.
+    packed: Vec<Range<usize>>,
     arena: AlignedBuf,
     workspace: AlignedBuf,
 }
@@ -39,21 +43,21 @@ impl<'a> Runner<'a> {
     ) -> Result<Runner<'a>> {
         let schedule = Schedule::new(graph, selection);
         let mut packed = Vec::new();
-        let mut workspace = 0;
+        let (mut lines, mut workspace) = (0, 0);
         for step in &schedule.steps {
-            let StepOp::Layer {
-                node,
-                layer,
-                candidate,
-            } = step.op
-            else {
-                packed.push(AlignedBuf::zeroed(0)?);
+            let start = lines;
+            if let Some((_, plan)) = planned(candidates, step) {
+                lines += plan.spec().packed_lines;
+                workspace = workspace.max(plan.spec().workspace_lines());
+            }
+            packed.push(start..lines);
+        }
+        let mut weights = AlignedBuf::zeroed(lines)?;
+        for (step, packed) in schedule.steps.iter().zip(&packed) {
+            let Some((node, plan)) = planned(candidates, step) else {
                 continue;
             };
-            let plan = &candidates.layers[layer][candidate].plan;
             let spec = plan.spec();
-            workspace = workspace.max(spec.workspace_lines());
-            let mut lines = AlignedBuf::zeroed(spec.packed_lines)?;
             let own = parameters(graph, node, seed);
             let params = Params {
                 weights: spec
@@ -61,11 +65,11 @@ impl<'a> Runner<'a> {
                     .map(|d| TensorRef::from_f32s(d, &own.weights)),
                 bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, &own.bias)),
             };
-            plan.prepare(params, &mut lines, exec);
-            packed.push(lines);
+            plan.prepare(params, &mut weights[packed.clone()], exec);
         }
         Ok(Runner {
             candidates,
+            weights,
             packed,
             arena: AlignedBuf::zeroed(schedule.lines)?,
             workspace: AlignedBuf::zeroed(workspace)?,
@@ -106,8 +110,8 @@ impl<'a> Runner<'a> {
 
     /// Bytes of packed weights of all layers, of the arena, and of scratch.
     pub fn bytes(&self) -> [usize; 3] {
-        let packed: usize = self.packed.iter().map(|p| p.len()).sum();
-        [packed, self.arena.len(), self.workspace.len()].map(|lines| lines * CacheLine::BYTES)
+        let buffers = [&self.weights, &self.arena, &self.workspace];
+        buffers.map(|buffer| buffer.len() * CacheLine::BYTES)
     }
 
     /// Bytes of a step's packed weights.
@@ -132,7 +136,7 @@ impl<'a> Runner<'a> {
                     src,
                     residual,
                     dst,
-                    packed: &self.packed[i],
+                    packed: &self.weights[self.packed[i].clone()],
                     workspace: &mut self.workspace,
                     exec,
                     phases: None,
@@ -149,6 +153,18 @@ impl<'a> Runner<'a> {
                 start = now;
             }
         }
+    }
+}
+
+/// The node that a step computes, and its plan; none where it only copies.
+fn planned<'a>(candidates: &'a Candidates, step: &Step) -> Option<(usize, &'a dyn Plan)> {
+    match step.op {
+        StepOp::Layer {
+            node,
+            layer,
+            candidate,
+        } => Some((node, &*candidates.layers[layer][candidate].plan)),
+        StepOp::Reorder | StepOp::Join(_) => None,
     }
 }
 
