@@ -166,12 +166,22 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 let Some(ratio) = bench::ratio(samples, &rounds.ours) else {
                     continue;
                 };
+                let error_max = check(&rival.output()?);
+                if let Some(error) = error_max.filter(|&e| e.is_nan() || e > tolerance) {
+                    eprintln!(
+                        "convroof: without {} on {}, {} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
+                        rival.name(),
+                        graph.network.name,
+                        workers.threads()
+                    );
+                    continue;
+                }
                 peers.push(PeerLine {
                     peer: rival.name(),
                     median_ns: crate::stats::median(samples).unwrap_or(f64::NAN),
                     ratio: ratio.median,
                     ratio_ci: ratio.ci,
-                    error_max: check(&rival.output()?),
+                    error_max,
                 });
             }
             let onnx = peers.iter().find(|p| p.peer.starts_with("ONNX"));

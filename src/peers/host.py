@@ -178,11 +178,13 @@ class OpenVinoPlan(OnnxPlan):
         return core.compile_model(model, "CPU", settings)
 
     def io_binding(self):
+        self.bound = {}
         return self.session.create_infer_request()
 
     def bind(self, name, array):
-        # It takes no memory that it may not write.
-        self.binding.set_tensor(name, self.lib.Tensor(np.require(array, requirements="W"), shared_memory=True))
+        # It takes no memory that it may not write, and keeps none alive: what came by the pipe is copied, and the copy kept.
+        self.bound[name] = np.require(array, requirements="W")
+        self.binding.set_tensor(name, self.lib.Tensor(self.bound[name], shared_memory=True))
 
     def bind_output(self):
         self.bind("y", self.y)
