@@ -139,7 +139,7 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
         let few = if row.few_samples() { "*" } else { "" };
         table.add_row(vec![
             Cell::new(shown),
-            Cell::new(&row.variant),
+            Cell::new(variant(row)),
             right(row.threads.to_string()),
             right(format!("{}{few}", time(row.median_ns))),
             right(format!("{:.1}", row.gflops_nominal)),
@@ -172,7 +172,7 @@ fn errors(rows: &[Row]) -> String {
         for error in &row.errors_by_input {
             table.add_row(vec![
                 Cell::new(format!("{}/{}", row.network, row.layer)),
-                Cell::new(&row.variant),
+                Cell::new(variant(row)),
                 right(row.threads.to_string()),
                 right(percent(row.fraction_of_peak)),
                 Cell::new(&error.input),
@@ -207,7 +207,7 @@ fn phases(rows: &[Row], colour: bool) -> String {
         for phase in &row.phases {
             table.add_row(vec![
                 Cell::new(format!("{}/{}", row.network, row.layer)),
-                Cell::new(&row.variant),
+                Cell::new(variant(row)),
                 right(row.threads.to_string()),
                 Cell::new(phase.phase.replace('_', " ")),
                 right(time(phase.ns)),
@@ -223,6 +223,15 @@ fn phases(rows: &[Row], colour: bool) -> String {
         return String::new();
     }
     format!("\nPhases, by what they execute and stream, scratch included:\n{table}\n")
+}
+
+/// A row's variant, and what it found in the caches if that is not what its run before left there.
+fn variant(row: &Row) -> String {
+    if row.is_warm() {
+        row.variant.clone()
+    } else {
+        format!("{}, {}", row.variant, row.cache)
+    }
 }
 
 fn cells(row: &Row, colour: bool) -> Vec<Cell> {
@@ -350,4 +359,25 @@ pub fn verdict(verdict: Verdict, colour: bool) -> Cell {
         Verdict::L1 | Verdict::L2 | Verdict::L3 | Verdict::Dram => Color::Yellow,
         Verdict::Overhead | Verdict::Undecided => Color::Grey,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::report::rows;
+
+    #[test]
+    fn rows_say_what_they_found_in_the_caches() {
+        let warm = rows(&sample()).remove(0);
+        let cold = Row {
+            cache: "weights-cold".into(),
+            ..warm.clone()
+        };
+        let text = variants(&[warm.clone(), cold], false);
+        let cold = format!("{}, weights-cold", warm.variant);
+        let rows = |of: &str| text.lines().filter(|line| line.contains(of)).count();
+        assert_eq!(2 * rows(&cold), rows(&warm.variant), "{text}");
+        assert!(rows(&cold) > 0, "{text}");
+    }
 }
