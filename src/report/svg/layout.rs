@@ -68,3 +68,26 @@ impl Taken {
         Some(place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_free_place_is_taken() {
+        let square = |x: f64| [x, 100.0, 16.0, 16.0];
+        let mut taken = Taken::default();
+        assert!(taken.take(square(100.0)));
+        let places = || {
+            vec![
+                (1, vec![square(90.0)]),
+                (2, vec![square(200.0), square(216.0)]),
+            ]
+        };
+        assert_eq!(taken.take_one(places()), Some(2));
+        // All are taken now.
+        assert_eq!(taken.take_one(places()), Some(1));
+        assert_eq!(taken.take_one::<usize>(Vec::new()), None);
+        assert!(!taken.take(square(210.0)));
+    }
+}

@@ -271,7 +271,8 @@ fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
 /// Writes a name beside its point, or further off with a line to it; false if there is no room.
 fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
     // A layer without a name has its problem's text.
-    let text = p.row.layer.trim_start_matches("--pool --alg=");
+    let layer = p.row.layer.as_str();
+    let text = layer.strip_prefix("--pool --alg=").unwrap_or(layer);
     let width = 6.9 * text.chars().count() as f64 + 4.0;
     let near = p.radius + 5.0;
     let right = (near, 4.0);
