@@ -161,6 +161,8 @@ pub struct GemmShape {
     pub bytes_per_pixel: usize,
     /// Bytes of packed weights.
     pub weight_bytes: usize,
+    /// Bytes of those that all of a block's pixels meet before the next.
+    pub panel_bytes: usize,
 }
 
 /// Block sizes of the task loop.
@@ -191,9 +193,11 @@ impl Blocking {
             out_blocks,
             bytes_per_pixel,
             weight_bytes,
+            panel_bytes,
         } = *shape;
-        let panel = weight_bytes / out_blocks.div_ceil(tile.blocks);
-        let room = (caches.l2 / 2).saturating_sub(panel).max(caches.l2 / 3);
+        let room = (caches.l2 / 2)
+            .saturating_sub(panel_bytes)
+            .max(caches.l2 / 3);
         let fits = room / bytes_per_pixel.max(1);
         // At least two tiles, or the panel's way through the caches is felt; at most 64, so that
         // there is something to share out.
@@ -368,6 +372,7 @@ mod tests {
             out_blocks,
             bytes_per_pixel: bytes,
             weight_bytes: weights,
+            panel_bytes: weights / out_blocks.div_ceil(2),
         };
         let tile = RegisterTile::of(Isa::Avx512);
         Blocking::derive(&shape, tile, &Caches::default(), threads, Tuning::default())

@@ -15,6 +15,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::gemm_1x1::Gemm1x1,
     &algo::gemm_1x1::Gemm1x1Nhwc,
     &algo::gemm_1x1_nchw::Gemm1x1Nchw,
+    &algo::strassen::Strassen1x1,
     &algo::stem::DirectMaxPool,
     &algo::pair::Gemm1x1Direct,
     &algo::winograd::WinogradF2x3,

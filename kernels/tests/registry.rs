@@ -33,6 +33,7 @@ fn tolerances_are_tight_and_follow_the_algorithm() {
     let largest = 5.0 * (terms as f64 / 9.0).sqrt();
     for (id, about) in [
         ("direct", 3e-6),
+        ("strassen-1x1", 6.4e-6),
         ("winograd-f2x3", 3e-6),
         ("winograd-f4x3", 8.3e-6),
         ("winograd-f4x3-std", 3.6e-5),

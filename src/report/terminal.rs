@@ -65,7 +65,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     }
     out += &beaten(rows);
     out += "\nmoved: bytes that the CPU counted over the compulsory ones. model: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
-    out += "GFLOP/s count the operations of the definition: Winograd does fewer, and may pass 100 % of the peak.\n";
+    out += "GFLOP/s count the operations of the definition: Winograd and Strassen do fewer, and may pass 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
         out += &format!("{line}.\n");
     }

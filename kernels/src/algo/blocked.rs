@@ -47,12 +47,14 @@ impl BlockedConv {
         offsets_fit(conv)?;
         let tile = Panels::tile(conv, RegisterTile::of(cx.isa.isa()));
         let panels = Panels::new(conv, tile);
+        let weight_bytes = panels.lines() * CacheLine::BYTES;
         let shape = GemmShape {
             pixels: conv.h_out() * conv.w_out(),
             images: conv.n,
             out_blocks: conv.c_out.div_ceil(CHANNEL_BLOCK),
             bytes_per_pixel,
-            weight_bytes: panels.lines() * CacheLine::BYTES,
+            weight_bytes,
+            panel_bytes: weight_bytes / panels.all().len(),
         };
         let blocking = Blocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
         let (conv, problem, isa, threads) = (*conv, *problem, cx.isa, cx.threads);
@@ -227,6 +229,35 @@ impl BlockedConv {
     }
 }
 
+/// What the tiles of a task's first panel ask for, and those of the others. Of many tiles that share a panel, those of the
+/// first fetch the inputs for all, if these are `blocked`: a line a step, which is one pixel of one block of channels.
+pub(super) fn ahead(
+    blocking: &Blocking,
+    blocked: bool,
+    pixels: usize,
+    tile: RegisterTile,
+) -> [Ahead; 2] {
+    if !blocking.beyond_l2 {
+        return [Ahead::Nothing; 2];
+    }
+    let weights = blocking.weights;
+    // Of few tiles the first would wait for L2, too.
+    let home = match weights {
+        Home::Near => Home::L3,
+        home => home,
+    };
+    let ahead = Ahead::of_weights(home, pixels, tile.pixels);
+    let others = match ahead {
+        Ahead::Weights if weights == Home::Near => Ahead::Nothing,
+        ahead => ahead,
+    };
+    let first = match ahead {
+        Ahead::Weights if blocked => Ahead::NextInputs,
+        _ => others,
+    };
+    [first, others]
+}
+
 /// Panels of weights, and what becomes of their sums, into NCHW16c.
 pub(super) struct PanelLoop<'a> {
     pub(super) isa: IsaToken,
@@ -286,33 +317,14 @@ impl BlockTask<'_, '_> {
         self.isa.moves_data()
     }
 
-    /// What the tiles of the first panel ask for, and those of the others. Of many tiles that share a panel, those of the
-    /// first fetch the inputs for all, a line a step, which is one pixel of one block of channels.
-    fn ahead(&self, src: &Source<'_>) -> [Ahead; 2] {
-        if !self.blocking.beyond_l2 {
-            return [Ahead::Nothing; 2];
-        }
-        let Blocking { weights, .. } = self.blocking;
-        // Of few tiles the first would wait for L2, too.
-        let home = match weights {
-            Home::Near => Home::L3,
-            home => home,
-        };
-        let ahead = Ahead::of_weights(home, self.pixels.len(), self.tile.pixels);
-        let others = match ahead {
-            Ahead::Weights if weights == Home::Near => Ahead::Nothing,
-            ahead => ahead,
-        };
-        let first = match ahead {
-            Ahead::Weights if src.block == CHANNEL_BLOCK => Ahead::NextInputs,
-            _ => others,
-        };
-        [first, others]
-    }
-
     /// Multiplies the pixels with every panel of the task, into NCHW16c.
     pub(super) fn multiply_blocked<I: Pixels>(self, src: Source<'_>, pixels: I) {
-        let ahead = self.ahead(&src);
+        let ahead = ahead(
+            &self.blocking,
+            src.block == CHANNEL_BLOCK,
+            self.pixels.len(),
+            self.tile,
+        );
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels,
@@ -326,7 +338,12 @@ impl BlockTask<'_, '_> {
     /// The same into NHWC.
     pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
-        let ahead = self.ahead(&src);
+        let ahead = ahead(
+            &self.blocking,
+            src.block == CHANNEL_BLOCK,
+            self.pixels.len(),
+            self.tile,
+        );
         for (index, panel) in self.panels.iter().enumerate() {
             let start = (panel.block - first) * CHANNEL_BLOCK;
             let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);

@@ -133,7 +133,14 @@ impl Plan for Gemm1x1Plan {
                 let mut laps = Laps::start(clock);
                 let copied = as_f32s_mut(scratch);
                 if task.moves_data() {
-                    self.copy(task.image, &task.pixels, copied);
+                    let apart = self.blocked.blocking.mc;
+                    copy_strided(
+                        &self.blocked.conv,
+                        task.image,
+                        task.pixels.clone(),
+                        copied,
+                        apart,
+                    );
                 }
                 laps.lap(Phase::Pack);
                 let src = Source {
@@ -160,22 +167,27 @@ impl Gemm1x1Plan {
     fn copies(&self) -> bool {
         self.blocked.conv.stride != [1, 1]
     }
+}
 
-    /// The inputs of some output pixels, each block of channels by itself.
-    fn copy(&self, image: &[f32], pixels: &Range<usize>, copied: &mut [f32]) {
-        let conv = &self.blocked.conv;
-        let ([sh, sw], w_out) = (conv.stride, conv.w_out());
-        let lines = image.as_chunks::<CHANNEL_BLOCK>().0;
-        let copied = copied.as_chunks_mut::<CHANNEL_BLOCK>().0;
-        let blocks = lines.chunks_exact(conv.h * conv.w);
-        for (block, to) in blocks.zip(copied.chunks_exact_mut(self.blocked.blocking.mc)) {
-            let mut to = to.iter_mut();
-            for y in pixels.start / w_out..pixels.end.div_ceil(w_out) {
-                let row = pixels.start.max(y * w_out)..pixels.end.min((y + 1) * w_out);
-                let from = &block[y * sh * conv.w + row.start % w_out * sw..];
-                for (from, to) in from.iter().step_by(sw).zip(to.by_ref().take(row.len())) {
-                    *to = *from;
-                }
+/// Copies the inputs of some output pixels, each block of channels by itself: `apart` pixels from one to the next.
+pub(super) fn copy_strided(
+    conv: &ConvShape,
+    image: &[f32],
+    pixels: Range<usize>,
+    copied: &mut [f32],
+    apart: usize,
+) {
+    let ([sh, sw], w_out) = (conv.stride, conv.w_out());
+    let lines = image.as_chunks::<CHANNEL_BLOCK>().0;
+    let copied = copied.as_chunks_mut::<CHANNEL_BLOCK>().0;
+    let blocks = lines.chunks_exact(conv.h * conv.w);
+    for (block, to) in blocks.zip(copied.chunks_mut(apart)) {
+        let mut to = to.iter_mut();
+        for y in pixels.start / w_out..pixels.end.div_ceil(w_out) {
+            let row = pixels.start.max(y * w_out)..pixels.end.min((y + 1) * w_out);
+            let from = &block[y * sh * conv.w + row.start % w_out * sw..];
+            for (from, to) in from.iter().step_by(sw).zip(to.by_ref().take(row.len())) {
+                *to = *from;
             }
         }
     }

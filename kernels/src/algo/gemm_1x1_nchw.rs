@@ -68,12 +68,15 @@ impl Algorithm for Gemm1x1Nchw {
         let tile = RegisterTile::of(cx.isa.isa());
         let (lanes, pixels) = (tile.blocks * CHANNEL_BLOCK, conv.h_out() * conv.w_out());
         let step = conv.c_in.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
+        let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let weight_bytes = conv.c_out * step * 4;
         let shape = GemmShape {
             pixels,
             images: conv.n,
-            out_blocks: conv.c_out.div_ceil(CHANNEL_BLOCK),
+            out_blocks,
             bytes_per_pixel: conv.c_in * 4,
-            weight_bytes: conv.c_out * step * 4,
+            weight_bytes,
+            panel_bytes: weight_bytes / out_blocks.div_ceil(tile.blocks),
         };
         let blocking = Blocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
         let mc = blocking.mc.next_multiple_of(lanes);

@@ -22,4 +22,5 @@ mod rows;
 pub mod softmax;
 pub mod statistics;
 pub mod stem;
+pub mod strassen;
 pub mod winograd;

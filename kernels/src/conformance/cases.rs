@@ -394,7 +394,7 @@ pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3],
 pub const PROBES: [&str; 26] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
-    "mb1ic16ih14oc32oh14kh1ph0",
+    "mb1ic32ih14oc64oh14kh1ph0",
     "mb1ic16ih14oc32oh14kh5ph2",
     "mb1ic16ih14oc32oh7kh3sh2ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2",

@@ -5,7 +5,8 @@
 //! caches stay warm) and a reduction never depends on the number of threads.
 //!
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
-//! task its own, with the worker's private scratch. [`par_tiles`] does the same with square tiles of maps.
+//! task its own, with the worker's private scratch. [`par_halves`] cuts the halves of its rows alike; [`par_tiles`] does
+//! the same with square tiles of maps.
 #![allow(unsafe_code)]
 
 mod team;
@@ -221,9 +222,72 @@ pub fn par_rows<T: Send>(
     scratch: &mut [CacheLine],
     f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
 ) {
+    par_blocks(exec, dst, (grid, grid.cols), scratch, |at, own, scratch| {
+        f(at, own.part(0, grid.cols), scratch);
+    });
+}
+
+/// The same for rows of `row` elements whose halves are cut alike: `grid` is that of the first halves, which may be the
+/// longer by less than a block. A task has a block of it, and of the second halves what lies as far from their start: its
+/// columns may be fewer, or none.
+///
+/// # Panics
+/// If `dst` is smaller than the grid of whole rows, or the grid has an empty step, or its columns are less than half a
+/// row.
+pub fn par_halves<T: Send>(
+    exec: &dyn Executor,
+    dst: &mut [T],
+    (grid, row): (Grid, usize),
+    scratch: &mut [CacheLine],
+    f: impl Fn(Block, [RowsMut<'_, T>; 2], &mut [CacheLine]) + Sync,
+) {
     assert!(
-        grid.rows * grid.cols <= dst.len(),
-        "{grid:?} in {} elements",
+        grid.cols <= row && row <= 2 * grid.cols,
+        "{grid:?} for {row}"
+    );
+    par_blocks(exec, dst, (grid, row), scratch, |at, own, scratch| {
+        let halves = [(0, grid.cols), (grid.cols, row)];
+        f(at, halves.map(|(from, to)| own.part(from, to)), scratch);
+    });
+}
+
+/// What a task may take its blocks from.
+struct Own<'a, T> {
+    dst: &'a Shared<T>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    stride: usize,
+}
+
+impl<T> Own<'_, T> {
+    /// The task's columns, counted from column `from` and as far as they come before `to`.
+    fn part(&self, from: usize, to: usize) -> RowsMut<'_, T> {
+        let cols = (from + self.cols.start).min(to)..(from + self.cols.end).min(to);
+        let rows = if cols.is_empty() { 0 } else { self.rows.len() };
+        RowsMut {
+            // SAFETY: blocks of different tasks are disjoint and inside `dst`, whose exclusive borrow outlives `run`;
+            // each task is run once (the executor's contract), and asks for each range of columns once (`par_rows`,
+            // `par_halves`: between `from` and `to`, which overlap nowhere).
+            ptr: unsafe { self.dst.at(self.rows.start * self.stride + cols.start) },
+            rows,
+            stride: self.stride,
+            len: cols.len(),
+            _owns: PhantomData,
+        }
+    }
+}
+
+/// Calls `f` for each block of a grid over `dst`, whose rows have so many elements.
+fn par_blocks<T: Send>(
+    exec: &dyn Executor,
+    dst: &mut [T],
+    (grid, row): (Grid, usize),
+    scratch: &mut [CacheLine],
+    f: impl Fn(Block, Own<'_, T>, &mut [CacheLine]) + Sync,
+) {
+    assert!(
+        grid.rows * row <= dst.len(),
+        "{grid:?} of rows of {row} in {} elements",
         dst.len()
     );
     assert!(
@@ -238,29 +302,22 @@ pub fn par_rows<T: Send>(
         if rows.is_empty() {
             return;
         }
-        // SAFETY: blocks of different tasks are disjoint and inside `dst`, whose exclusive borrow
-        // outlives `run`; each task is run once (the executor's contract).
-        let ptr = unsafe { dst.at(rows.start * grid.cols + cols.start) };
-        let block = RowsMut {
-            ptr,
-            rows: rows.len(),
-            stride: grid.cols,
-            len: cols.len(),
-            _owns: PhantomData,
+        let at = Block {
+            row: rows.start,
+            col: cols.start,
+            worker,
+        };
+        let own = Own {
+            dst: &dst,
+            rows,
+            cols,
+            stride: row,
         };
         // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
         // (the executor's contract).
-        let own =
+        let scratch =
             unsafe { std::slice::from_raw_parts_mut(scratch.at(worker * per_worker), per_worker) };
-        f(
-            Block {
-                row: rows.start,
-                col: cols.start,
-                worker,
-            },
-            block,
-            own,
-        );
+        f(at, own, scratch);
     });
 }
 
@@ -471,6 +528,42 @@ mod tests {
                     }
                 }
             });
+            assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn halves_are_handed_out_once_and_together() {
+        for (rows, row, block_rows, block_cols, band) in [
+            (4, 14usize, 2, 3, 4),
+            (6, 13, 2, 3, 3),
+            (3, 7, 3, 4, 3),
+            (2, 1, 1, 1, 1),
+        ] {
+            let grid = Grid {
+                rows,
+                cols: row.div_ceil(2),
+                block_rows,
+                block_cols,
+                band,
+            };
+            let mut seen = vec![0u32; rows * row];
+            let mut scratch = vec![CacheLine::default(); 2];
+            par_halves(
+                &Serial,
+                &mut seen,
+                (grid, row),
+                &mut scratch,
+                |at, halves, _| {
+                    let [first, second] = &halves;
+                    assert!(first.len() - second.len() <= row % 2, "{at:?}");
+                    for mut half in halves {
+                        for r in 0..half.rows() {
+                            half.row(r).iter_mut().for_each(|x| *x += 1);
+                        }
+                    }
+                },
+            );
             assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
         }
     }

@@ -300,7 +300,12 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             first,
             // SAFETY: inside the panel (`check`).
             weights: unsafe { self.panel.as_ptr().add(row) },
-            asked: 0,
+            // Sums that wait for others are near.
+            asked: if L::SUMMED && self.out.place().sums().near {
+                P
+            } else {
+                0
+            },
             // Scalar code computes too slowly to wait for weights.
             asks: const { S::NATIVE }
                 && match self.ahead {
@@ -549,6 +554,33 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let lane = v * S::F32_LANES;
             place.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
         };
+        if L::SUMMED {
+            let sums = place.sums();
+            let of = |p: usize, v: usize| {
+                let lane = v * S::F32_LANES;
+                let row = lane / CHANNEL_BLOCK * sums.stride;
+                row + pixels[p] * CHANNEL_BLOCK + lane % CHANNEL_BLOCK
+            };
+            if !sums.kept.is_null() {
+                each!(pixel P, |p| {
+                    for v in 0..V {
+                        // SAFETY: valid for all outputs (`SumPointers`).
+                        unsafe { simd.store_f32s(sums.kept.add(of(p, v)), acc[p][v]) };
+                    }
+                });
+            }
+            for added in sums.added {
+                if !added.is_null() {
+                    each!(pixel P, |p| {
+                        for v in 0..V {
+                            // SAFETY: as above.
+                            let [sum] = unsafe { load::<S, 1>(simd, added.add(of(p, v))) };
+                            acc[p][v] = simd.add_f32s(acc[p][v], sum);
+                        }
+                    });
+                }
+            }
+        }
         if let Some(residual) = self.epilogue.residual {
             let residual = residual.as_ptr();
             each!(pixel P, |p| {

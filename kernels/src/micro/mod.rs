@@ -9,6 +9,7 @@
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
 //! * [`winograd`]: the loops that apply them to tiles;
+//! * [`strassen`]: the sums of inputs that fewer products need;
 //! * [`matvec`]: panels of weights against one vector;
 //! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
 //! * [`statistics`]: mean and variance of each channel;
@@ -62,6 +63,7 @@ pub mod pool_nchw;
 pub mod probe;
 pub mod softmax;
 pub mod statistics;
+pub mod strassen;
 pub mod surd;
 pub mod tiles;
 pub mod transpose;

@@ -10,8 +10,15 @@ use std::marker::PhantomData;
 pub trait Place: Copy + Debug {
     /// Whether the last block of channels may have fewer than 16.
     const PARTIAL: bool;
+    /// Whether other products' sums are added.
+    const SUMMED: bool = false;
     /// The first channel of a pixel's block.
     fn offset(self, pixel: usize, block: usize) -> usize;
+    /// Other products' sums, of which there are none but where `SUMMED`.
+    #[inline(always)]
+    fn sums(self) -> SumPointers {
+        SumPointers::NONE
+    }
 }
 
 /// NCHW16c: a pixel's block of channels next to the next pixel's.
@@ -26,6 +33,57 @@ impl Place for Blocked {
     fn offset(self, pixel: usize, block: usize) -> usize {
         pixel * CHANNEL_BLOCK + block * self.block_stride
     }
+}
+
+/// NCHW16c, for one of several products of which an output is the sum.
+#[derive(Clone, Copy, Debug)]
+pub struct Summed {
+    to: Blocked,
+    sums: SumPointers,
+}
+
+impl Place for Summed {
+    const PARTIAL: bool = false;
+    const SUMMED: bool = true;
+    #[inline(always)]
+    fn offset(self, pixel: usize, block: usize) -> usize {
+        self.to.offset(pixel, block)
+    }
+    #[inline(always)]
+    fn sums(self) -> SumPointers {
+        self.sums
+    }
+}
+
+/// Sums beside a product's own: matrices of a row for each block of 16 channels, in it 16 floats for each pixel.
+#[derive(Debug, Default)]
+pub struct Sums<'a> {
+    /// What is added before the residual.
+    pub added: [Option<&'a [f32]>; 2],
+    /// Where the product itself is kept.
+    pub kept: Option<&'a mut [f32]>,
+    /// Elements from a row to the next.
+    pub stride: usize,
+    /// Whether outputs are sums that wait for others, and so are near.
+    pub near: bool,
+}
+
+/// [`Sums`] for a tile: null where there is none, else valid for all of the outputs' pixels and channels.
+#[derive(Clone, Copy, Debug)]
+pub struct SumPointers {
+    pub(super) added: [*const f32; 2],
+    pub(super) kept: *mut f32,
+    pub(super) stride: usize,
+    pub(super) near: bool,
+}
+
+impl SumPointers {
+    const NONE: Self = SumPointers {
+        added: [std::ptr::null(); 2],
+        kept: std::ptr::null_mut(),
+        stride: 0,
+        near: false,
+    };
 }
 
 /// A matrix: a pixel's blocks of channels next to each other.
@@ -64,6 +122,47 @@ impl<'o> Outputs<'o, Blocked> {
                 block_stride: rows.stride(),
             },
             _owns: PhantomData,
+        }
+    }
+}
+
+impl<'o> Outputs<'o, Summed> {
+    /// [`Outputs::blocked`], where other products' sums are added.
+    ///
+    /// # Panics
+    /// If these are smaller than the outputs.
+    pub fn summed(rows: RowsMut<'o, f32>, sums: Sums<'o>) -> Self {
+        let Outputs {
+            ptr,
+            pixels,
+            channels,
+            place: to,
+            _owns,
+        } = Outputs::blocked(rows);
+        let Sums {
+            added,
+            kept,
+            stride,
+            near,
+        } = sums;
+        let least = (channels / CHANNEL_BLOCK - 1) * stride + pixels * CHANNEL_BLOCK;
+        let of = |sum: &[f32]| assert!(sum.len() >= least, "sums");
+        added.into_iter().flatten().for_each(of);
+        kept.as_deref().into_iter().for_each(of);
+        Outputs {
+            ptr,
+            pixels,
+            channels,
+            place: Summed {
+                to,
+                sums: SumPointers {
+                    added: added.map(|sum| sum.map_or(std::ptr::null(), <[f32]>::as_ptr)),
+                    kept: kept.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
+                    stride,
+                    near,
+                },
+            },
+            _owns,
         }
     }
 }

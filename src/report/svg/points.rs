@@ -27,11 +27,13 @@ pub(crate) struct Family {
 }
 
 /// Every family; the last is for what is not from here.
-pub(crate) const FAMILIES: [Family; 7] = [
+pub(crate) const FAMILIES: [Family; 8] = [
     Family::new("peer-", "peer", "best peer library", Some(5), 0.0),
     Family::new("direct", "direct", "direct", None, 0.0),
     Family::new("im2col", "im2col", "im2col", Some(3), 0.5),
     Family::new("gemm-1x1", "gemm", "gemm-1x1", Some(4), 0.125),
+    // A matrix product like the one before: of its colour.
+    Family::new("strassen", "gemm", "strassen-1x1", Some(3), 0.25),
     Family::new("winograd", "winograd", "winograd", Some(3), 0.0),
     Family::new("pool", "pool", "pooling", Some(4), 0.0),
     Family::new("", "other", "other", Some(6), 0.0),
@@ -357,6 +359,7 @@ mod tests {
         for (algorithm, name) in [
             ("direct-nchw", "direct"),
             ("winograd-f4x3", "winograd"),
+            ("strassen-1x1", "strassen-1x1"),
             ("global-avgpool", "pooling"),
             ("gemm-1x1-nhwc", "gemm-1x1"),
             ("peer-gemm-nchw", "best peer library"),
