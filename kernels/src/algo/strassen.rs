@@ -112,6 +112,10 @@ impl StrassenPlan {
         if in_blocks < 2 {
             return refuse("one block of 16 input channels has no halves".into());
         }
+        let pixels = conv.h_out() * conv.w_out();
+        if pixels < 2 {
+            return refuse("one output pixel has no halves".into());
+        }
         let tile = RegisterTile::of(cx.isa.isa());
         let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
         // Those that are full: in lanes beyond c_out zeros would come out as what rounding leaves.
@@ -135,7 +139,6 @@ impl StrassenPlan {
 
         let half = in_blocks / 2 * CHANNEL_BLOCK;
         let panel_bytes = half * tile.blocks * CacheLine::BYTES;
-        let pixels = conv.h_out() * conv.w_out();
         let first = pixels.div_ceil(2);
         let mut plan = StrassenPlan {
             spec: PlanSpec::new(problem, Layout::NCHW16C, cx, 0),
