@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub enum Phase {
     /// The copy of the input into the form that is multiplied: im2col's matrix.
     Pack,
-    /// Winograd's transform of the input.
+    /// Winograd's transform of the input, or Strassen's sums of its quarters.
     InputTransform,
     /// The products.
     Multiply,

@@ -20,8 +20,8 @@
 //!         C21 = -A22 T4 + U3
 //! ```
 //!
-//! S are packed. T cost a look at the input for all output channels. Sums of products are added as a register tile ends,
-//! like a residual; P1, U2, U3 and P5 of two panels wait in L1 or L2. So 1/8 of the FMAs is saved and little is lost,
+//! S are packed. T take one pass over the input, for all output channels. Sums of products are added as a register tile
+//! ends, like a residual; P1, U2, U3 and P5 of two panels wait in L1 or L2. So 1/8 of the FMAs is saved and little is lost,
 //! where the reduction is long: what a tile adds, stores and loads is as much for 32 channels as for 1024.
 //!
 //! Output channels are paired panel by panel, pixels and input channels half by half of the image, however tasks are

@@ -54,13 +54,6 @@ impl SimdTask for InputSums<'_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        self.sums::<S>(simd);
-    }
-}
-
-impl InputSums<'_> {
-    #[inline(always)]
-    fn sums<S: KernelSimd>(self, simd: S) {
         let Quarters {
             data,
             block_stride,
