@@ -1,0 +1,67 @@
+//! What tests of algorithms share that multiply sums of their inputs in place of the inputs.
+
+use convroof_kernels::blocking::{Caches, Tuning};
+use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::data::{Fill, Rng};
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::reference::{self, Operands};
+use convroof_kernels::{Algorithm, Isa, PlanCx, Problem};
+
+/// The output of an algorithm, by this machine's best instruction set.
+pub(crate) fn run(
+    algorithm: &dyn Algorithm,
+    problem: &Problem,
+    x: Operands<'_>,
+    tuning: Tuning,
+) -> Vec<f32> {
+    let caches = Caches::default();
+    let cx = PlanCx {
+        tuning,
+        ..PlanCx::new(Isa::best(), &caches)
+    };
+    let plan = algorithm.plan(problem, &cx).expect("a plan");
+    let mut instance = Instance::new(plan).expect("memory");
+    instance.load(x, &Serial);
+    instance.run(&Serial);
+    let output = instance.output_nchw(&Serial).expect("memory");
+    output.f32s().to_vec()
+}
+
+/// Inputs that sums of inputs like less than plain ones do. What is promised holds for them too: errors in proportion
+/// to the largest value.
+pub(crate) fn errors_follow_the_largest_value(algorithm: &dyn Algorithm, problem: &Problem) {
+    let [_, _, h, w] = problem.src_dims();
+    let map = h * w;
+    let data = Data::new(problem, Fill::Uniform, 6);
+    let offset = data.operands().src.iter().map(|x| x + 1000.0).collect();
+    let mut channel = data.operands().src.to_vec();
+    channel[map..2 * map].iter_mut().for_each(|x| *x *= 1e4);
+    let mut pixel = data.operands().src.to_vec();
+    pixel[map / 2] = 1e6;
+    let gauss = Rng::new(1).vec(Fill::Gaussian, data.operands().src.len());
+    let cases: [(&str, Vec<f32>); 4] = [
+        ("an offset", offset),
+        ("a channel", channel),
+        ("a pixel", pixel),
+        ("normal", gauss),
+    ];
+    let meta = algorithm.meta();
+    for (name, src) in cases {
+        let x = Operands {
+            src: &src,
+            ..data.operands()
+        };
+        let expected = reference::compute(problem, x, &Serial);
+        let out = run(algorithm, problem, x, Tuning::default());
+        let deviation = Deviation::between(&out, &expected);
+        let largest = src.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        let allowed =
+            tolerance(meta.accuracy, problem, 1.0, deviation.largest) * f64::from(largest);
+        println!(
+            "{:18} {name:10} max {:.1e} of {allowed:.1e}, l2 {:.1e}",
+            meta.id, deviation.max, deviation.l2
+        );
+        assert!(deviation.max <= allowed, "{} on {name}, {problem}", meta.id);
+    }
+}
