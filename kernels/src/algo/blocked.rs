@@ -317,14 +317,14 @@ impl BlockTask<'_, '_> {
         self.isa.moves_data()
     }
 
+    fn ahead(&self, src: &Source<'_>) -> [Ahead; 2] {
+        let blocked = src.block == CHANNEL_BLOCK;
+        ahead(&self.blocking, blocked, self.pixels.len(), self.tile)
+    }
+
     /// Multiplies the pixels with every panel of the task, into NCHW16c.
     pub(super) fn multiply_blocked<I: Pixels>(self, src: Source<'_>, pixels: I) {
-        let ahead = ahead(
-            &self.blocking,
-            src.block == CHANNEL_BLOCK,
-            self.pixels.len(),
-            self.tile,
-        );
+        let ahead = self.ahead(&src);
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels,
@@ -338,12 +338,7 @@ impl BlockTask<'_, '_> {
     /// The same into NHWC.
     pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
-        let ahead = ahead(
-            &self.blocking,
-            src.block == CHANNEL_BLOCK,
-            self.pixels.len(),
-            self.tile,
-        );
+        let ahead = self.ahead(&src);
         for (index, panel) in self.panels.iter().enumerate() {
             let start = (panel.block - first) * CHANNEL_BLOCK;
             let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);

@@ -69,11 +69,41 @@ static META: AlgorithmMeta = AlgorithmMeta {
     },
 };
 
-/// Products of a pair of panels.
-const PRODUCTS: usize = 7;
+/// A product of a pair of panels, by the sum or the output that it completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Product {
+    P1,
+    C11,
+    U2,
+    U3,
+    /// P5, which is kept.
+    C22,
+    C12,
+    C21,
+}
 
-/// Those that end in the second half of the pixels, where one may be missing.
-const OF_SECOND: [usize; 2] = [4, 5];
+impl Product {
+    /// In the order in which they are multiplied.
+    const ALL: [Product; 7] = [
+        Product::P1,
+        Product::C11,
+        Product::U2,
+        Product::U3,
+        Product::C22,
+        Product::C12,
+        Product::C21,
+    ];
+
+    /// Whether it completes an output.
+    fn ends(self) -> bool {
+        !matches!(self, Product::P1 | Product::U2 | Product::U3)
+    }
+
+    /// Whether that is one of the second half of the pixels, where one may be missing.
+    fn of_second(self) -> bool {
+        matches!(self, Product::C12 | Product::C22)
+    }
+}
 
 /// Sums that wait: P1 and then P5, U2, U3.
 const WAITING: usize = 3;
@@ -153,7 +183,7 @@ impl StrassenPlan {
                     // A quarter or a sum of inputs, and the sums of products.
                     bytes_per_pixel: half * size_of::<f32>()
                         + WAITING * tile.blocks * CacheLine::BYTES,
-                    weight_bytes: pairs * PRODUCTS * panel_bytes,
+                    weight_bytes: pairs * Product::ALL.len() * panel_bytes,
                     panel_bytes,
                 },
                 RegisterTile {
@@ -199,9 +229,8 @@ impl StrassenPlan {
     }
 
     /// Input channels of a product. Those of an odd block are multiplied with those that end in an output, or in two.
-    fn terms(&self, product: usize) -> usize {
-        let ends = [1, 4, 5, 6].contains(&product);
-        self.half() + if ends { self.odd() } else { 0 }
+    fn terms(&self, product: Product) -> usize {
+        self.half() + if product.ends() { self.odd() } else { 0 }
     }
 
     /// Whether a task copies its inputs together first.
@@ -235,15 +264,20 @@ impl StrassenPlan {
     }
 
     /// Where a product's weights are: a row where the product expects a bias, and one for each channel.
-    fn weights_at(&self, pair: usize, product: usize) -> Range<usize> {
-        let rows = |products: usize| -> usize { (0..products).map(|p| 1 + self.terms(p)).sum() };
-        let before = pair * rows(PRODUCTS);
-        (before + rows(product)) * self.width()..(before + rows(product + 1)) * self.width()
+    fn weights_at(&self, pair: usize, product: Product) -> Range<usize> {
+        let (rows, at) = (1 + self.terms(product), product as usize);
+        let first = pair * self.rows(&Product::ALL) + self.rows(&Product::ALL[..at]);
+        first * self.width()..(first + rows) * self.width()
+    }
+
+    /// Rows of some products' weights.
+    fn rows(&self, products: &[Product]) -> usize {
+        products.iter().map(|&p| 1 + self.terms(p)).sum()
     }
 
     /// Floats of the packed weights of all pairs of panels.
     fn pairs_len(&self) -> usize {
-        self.weights_at(self.pairs, 0).start
+        self.pairs * self.rows(&Product::ALL) * self.width()
     }
 
     /// What a task's quarters are, `second` of whose `first` pixels are paired.
@@ -280,11 +314,11 @@ impl Plan for StrassenPlan {
         let odd = count(self.odd().next_multiple_of(CHANNEL_BLOCK));
         let groups = count(out_blocks.div_ceil(self.blocking.out_blocks));
         let tasks = count(self.conv.n * self.pixels()[1].div_ceil(self.blocking.mc));
-        let terms = |products: &[usize]| -> u64 {
-            let terms = products.iter().map(|&product| count(self.terms(product)));
-            terms.sum()
-        };
-        let terms = first * terms(&[0, 1, 2, 3, 6]) + second * terms(&OF_SECOND);
+        let terms = Product::ALL.map(|product| {
+            let pixels = if product.of_second() { second } else { first };
+            pixels * count(self.terms(product))
+        });
+        let terms: u64 = terms.iter().sum();
         // P1 to U2 and U3, both halves' outputs.
         let added = 2 * first + first + 2 * second + second;
         let rest = self
@@ -321,22 +355,22 @@ impl Plan for StrassenPlan {
         let (half, width) = (self.half(), self.width());
         let (pairs, rest) = packed.split_at_mut(CacheLine::for_f32s(self.pairs_len()));
         let pairs = as_f32s_mut(pairs);
-        for (pair, product) in (0..self.pairs).flat_map(|p| (0..PRODUCTS).map(move |q| (p, q))) {
+        let products = |pair| Product::ALL.map(|product| (pair, product));
+        for (pair, product) in (0..self.pairs).flat_map(products) {
             let panel = &mut pairs[self.weights_at(pair, product)];
             let (head, rows) = panel.split_at_mut(width);
             for lane in 0..width {
                 let outs = [2 * pair, 2 * pair + 1].map(|panel| panel * width + lane);
-                let bias = |of: usize| bias.and_then(|b| b.get(outs[of])).copied();
+                let bias = |of: usize| bias.map_or(0.0, |b| b[outs[of]]);
+                // Once in each output: U3 is in both of the second panel's.
                 head[lane] = match product {
-                    1 | 5 => bias(0),
-                    3 => bias(1),
-                    _ => None,
-                }
-                .unwrap_or(0.0);
+                    Product::C11 | Product::C12 => bias(0),
+                    Product::U3 => bias(1),
+                    _ => 0.0,
+                };
                 let a = |of: usize, c: usize| {
-                    let inside = outs[of] < conv.c_out && c < conv.c_in;
-                    let weight = inside.then(|| weights[outs[of] * conv.c_in + c]);
-                    f64::from(weight.unwrap_or(0.0))
+                    let filter = &weights[outs[of] * conv.c_in..][..conv.c_in];
+                    filter.get(c).map_or(0.0, |&w| f64::from(w))
                 };
                 for c in 0..self.terms(product) {
                     let quarter = |of: usize, half_at: usize| a(of, half_at * half + c);
@@ -346,18 +380,17 @@ impl Plan for StrassenPlan {
                     let s2 = s1 - a11;
                     // Of the odd block; P5 brings what is C22's into C12, too.
                     let [odd1, odd2] = [0, 1].map(|of| a(of, half + c));
-                    // In the order in which they are multiplied.
                     let w = match (product, c < half) {
-                        (0, _) => a11,
-                        (1, true) => a12,
-                        (1, false) => odd1,
-                        (2, _) => s2,
-                        (3, _) => a11 - a21,
-                        (4, true) => s1,
-                        (4, false) | (6, false) => odd2,
-                        (5, true) => a12 - s2,
-                        (5, false) => odd1 - odd2,
-                        _ => -a22,
+                        (Product::P1, _) => a11,
+                        (Product::C11, true) => a12,
+                        (Product::C11, false) => odd1,
+                        (Product::U2, _) => s2,
+                        (Product::U3, _) => a11 - a21,
+                        (Product::C22, true) => s1,
+                        (Product::C12, true) => a12 - s2,
+                        (Product::C12, false) => odd1 - odd2,
+                        (Product::C21, true) => -a22,
+                        (Product::C22 | Product::C21, false) => odd2,
                     };
                     rows[c * width + lane] = w as f32;
                 }
@@ -519,7 +552,7 @@ impl Task<'_> {
         let mut sums = waiting_sums.chunks_exact_mut(plan.waiting_len(pixels));
         let [p, u2, u3] = std::array::from_fn(|_| sums.next().expect("room for three"));
         let pair = (first + at) / (2 * plan.tile.blocks);
-        let product = |which: usize,
+        let product = |which: Product,
                        src: Source<'_>,
                        finish: Finish<'_>,
                        out: RowsMut<'_, f32>,
@@ -551,7 +584,7 @@ impl Task<'_> {
         let none = Finish::default;
 
         product(
-            0,
+            Product::P1,
             b11,
             none(),
             RowsMut::new(p, stride),
@@ -560,16 +593,22 @@ impl Task<'_> {
         let [left, right] = out;
         let all = 0..left.len();
         let c11 = left.part(panels[0].clone(), all.clone());
-        product(1, b21, finish(0, 0), c11, added([Some(p), None], stride));
         product(
-            2,
+            Product::C11,
+            b21,
+            finish(0, 0),
+            c11,
+            added([Some(p), None], stride),
+        );
+        product(
+            Product::U2,
             t2,
             none(),
             RowsMut::new(u2, stride),
             waiting([Some(p), None], stride),
         );
         product(
-            3,
+            Product::U3,
             t3,
             none(),
             RowsMut::new(u3, stride),
@@ -584,10 +623,10 @@ impl Task<'_> {
                 stride,
                 near: false,
             };
-            product(4, t1, finish(1, 1), c22, sums);
+            product(Product::C22, t1, finish(1, 1), c22, sums);
             let c12 = right.part(panels[0].clone(), all);
             product(
-                5,
+                Product::C12,
                 b22,
                 finish(0, 1),
                 c12,
@@ -595,7 +634,13 @@ impl Task<'_> {
             );
         }
         let c21 = left.part(panels[1].clone(), all);
-        product(6, t4, finish(1, 0), c21, added([Some(u3), None], stride));
+        product(
+            Product::C21,
+            t4,
+            finish(1, 0),
+            c21,
+            added([Some(u3), None], stride),
+        );
     }
 
     /// The panels without a partner, from the `at`-th block of the task on.
