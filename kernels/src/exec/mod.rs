@@ -2,7 +2,7 @@
 //!
 //! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. The
 //! partition is static and contiguous, so the same worker gets the same data in every run (its
-//! caches stay warm) and a reduction never depends on the number of threads.
+//! caches stay warm) and a reduction never depends on the number of threads. One task is the caller's own.
 //!
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
 //! task its own, with the worker's private scratch. [`par_halves`] cuts the halves of its rows alike; [`par_tiles`] does

@@ -123,13 +123,20 @@ unsafe impl Executor for Team<'_> {
         } = self.shared;
         let nested = self.shared.running.swap(true, Ordering::Acquire);
         assert!(!nested, "a run inside of a run");
-        let own = Job { tasks, f };
-        job.store((&raw const own).cast_mut().cast(), Ordering::Relaxed);
-        busy.store(self.width - 1, Ordering::Relaxed);
-        begun.fetch_add(1, Ordering::Release);
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            share(tasks, self.width, 0).for_each(|task| f(task, 0));
-        }));
+        // One task needs nobody else: to hand it over and to wait for it takes longer than some layers.
+        let alone = tasks <= 1;
+        let shared_out = Job { tasks, f };
+        if !alone {
+            job.store((&raw const shared_out).cast_mut().cast(), Ordering::Relaxed);
+            busy.store(self.width - 1, Ordering::Relaxed);
+            begun.fetch_add(1, Ordering::Release);
+        }
+        let own = if alone {
+            0..tasks
+        } else {
+            share(tasks, self.width, 0)
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| own.for_each(|task| f(task, 0))));
         spin_until(|| busy.load(Ordering::Acquire) == 0);
         self.shared.running.store(false, Ordering::Release);
         if let Err(panic) = done {
@@ -168,6 +175,20 @@ mod tests {
         });
         assert_eq!(led, "led");
         assert!(seen.iter().all(|n| n.load(Ordering::Relaxed) == runs));
+    }
+
+    #[test]
+    fn one_task_is_the_leaders() {
+        let runs = AtomicUsize::new(0);
+        with_team(&pool(2), |team| {
+            for tasks in [1, 0, 1, 2, 1] {
+                team.run(tasks, &|task, worker| {
+                    assert!(tasks > 1 || worker == 0, "{task} of {tasks} by {worker}");
+                    runs.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(runs.into_inner(), 5);
     }
 
     #[test]
