@@ -195,6 +195,7 @@ fn onednn_computes_the_same() {
     ];
     // Blocks of 16 channels are for vectors of 16.
     let refused = Isa::Avx512.detect().is_none();
+    let mut blocked = 0;
     for text in CONVOLUTIONS.iter().chain(&pools) {
         for form in ["any", "nchw16c", "nhwc"] {
             if form == "nchw16c" && refused {
@@ -202,9 +203,16 @@ fn onednn_computes_the_same() {
             }
             let problem = text.parse().expect("a problem");
             let (replies, error) = compute(&["onednn", "--path", path], form, &problem);
+            // For some shapes it has the reference implementation alone, which is no rival.
+            if form == "nchw16c" && matches!(replies[1], Reply::Refused { .. }) {
+                assert!(matches!(replies[2], Reply::Failed { .. }), "{replies:?}");
+                continue;
+            }
             assert!(error < 1e-5, "{form} {text}: {error} {replies:?}");
+            blocked += usize::from(form == "nchw16c");
         }
     }
+    assert!(refused || blocked >= 4, "{blocked} in blocks");
 }
 
 #[test]

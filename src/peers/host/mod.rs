@@ -120,6 +120,14 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
     Ok(())
 }
 
+/// A plan that was made before; none if it was refused.
+fn planned(plans: &mut [Box<dyn Prepared>], plan: usize) -> Result<&mut dyn Prepared> {
+    match plans.get_mut(plan) {
+        Some(plan) => Ok(plan.as_mut()),
+        None => bail!("there is no plan {plan}"),
+    }
+}
+
 fn answer(
     request: Request,
     library: &mut dyn Library,
@@ -151,7 +159,7 @@ fn answer(
             let weights = floats(from, weights)?;
             let bias = floats(from, bias)?;
             let residual = floats(from, residual)?;
-            plans[plan].load(Operands {
+            planned(plans, plan)?.load(Operands {
                 src: &src,
                 weights: &weights,
                 bias: &bias,
@@ -160,7 +168,7 @@ fn answer(
             Reply::Done
         }
         Request::Time { plan, runs } => {
-            let plan = &mut plans[plan];
+            let plan = planned(plans, plan)?;
             plan.run()?;
             plan.poison();
             let start = Instant::now();
@@ -171,7 +179,7 @@ fn answer(
             Reply::Took { ns }
         }
         Request::Output { plan } => {
-            *output = plans[plan].output()?;
+            *output = planned(plans, plan)?.output()?;
             Reply::Output { len: output.len() }
         }
         Request::Clear => {
