@@ -10,7 +10,7 @@ use convroof::machine::{Topology, pool::Workers};
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
-use convroof_kernels::exec::share;
+use convroof_kernels::exec::{on_each_worker, share};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::micro::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
@@ -232,8 +232,8 @@ impl Loop {
         let bytes = std::sync::atomic::AtomicU64::new(0);
         let took = workers.install(|exec| {
             let pass = || {
-                exec.run(buffers.len(), &|task, _| {
-                    let mut buffer = buffers[task].lock().expect("each worker has its own");
+                on_each_worker(exec, |worker| {
+                    let mut buffer = buffers[worker].lock().expect("each worker has its own");
                     let passed = probe::stream(*isa, *stream, as_f32s_mut(&mut buffer), 1);
                     bytes.fetch_add(passed, std::sync::atomic::Ordering::Relaxed);
                 });

@@ -7,8 +7,8 @@
 //! weights (taps and channels x output channels). Three loops surround the register tile of
 //! `P pixels x B channel blocks`:
 //!
-//! 1. *tasks*: blocks of `mc` pixels of one image (x groups of `nc` output channels when there are
-//!    fewer pixel blocks than threads, or when the weights outweigh the pixels);
+//! 1. *tasks*: blocks of `mc` pixels of one image x groups of `nc` output channels: all of them on one thread; on more
+//!    as many groups as make some tasks for each;
 //! 2. *panels*: the weights of B channel blocks, `K = taps * c_in` rows of `16 B` floats;
 //! 3. *tiles*: the P-pixel tiles of the block, all against the same panel.
 //!
@@ -20,6 +20,7 @@
 //! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
 //! split: accumulators stay in registers over all of K, and each output is written once.
 
+use crate::exec::share;
 use crate::isa::Isa;
 
 /// Data cache sizes in bytes, of one core.
@@ -81,6 +82,41 @@ pub enum Home {
 /// Below so many operations a layer is one thread's: to hand half of it to another and to wait takes 0.3 us and more, in
 /// which a thread does as much (NiN's 10-10 at 5x5, 5,000 operations: 0.19 us on one thread, 0.45 on two).
 const SHARED_FLOPS: usize = 1 << 15;
+
+/// Tasks that each of several threads has at least, if there are as many panels: its last is what it keeps the others
+/// waiting for, who take over what it has not begun ([`crate::exec`]).
+const TASKS_A_THREAD: usize = 4;
+
+/// Panels of output channels in a task, where `pixel_blocks` meet `panels`: from `least` to `own`, of which no thread's share
+/// is larger than it must be, and then nearest to as many as make [`TASKS_A_THREAD`].
+fn task_panels(
+    panels: usize,
+    [least, own]: [usize; 2],
+    pixel_blocks: usize,
+    threads: usize,
+) -> usize {
+    if threads == 1 {
+        return own;
+    }
+    let wanted = panels.div_ceil((TASKS_A_THREAD * threads).div_ceil(pixel_blocks));
+    let largest_share = |size: usize| {
+        let parts = panels.div_ceil(size);
+        let before = |task: usize| task / parts * panels + (task % parts * size).min(panels);
+        let shares = (0..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
+        shares.map(|own| before(own.end) - before(own.start)).max()
+    };
+    (least.min(own)..=own)
+        .min_by_key(|&size| (largest_share(size), size.abs_diff(wanted)))
+        .unwrap_or(own)
+}
+
+/// Of blocks of pixels that each are `parts` tasks, one behind the other, how many are prepared, by whom has any of their
+/// tasks in his share: all, and again where a share begins inside of one.
+pub fn preparations(pixel_blocks: usize, parts: usize, threads: usize) -> usize {
+    let starts = (1..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
+    let inside = starts.filter(|share| !share.is_empty() && !share.start.is_multiple_of(parts));
+    pixel_blocks + inside.count()
+}
 
 /// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
 /// multi-block paths on tiny shapes. Rounded as the kernel needs.
@@ -210,7 +246,7 @@ impl Blocking {
         let mc = fits.clamp(2 * tile.pixels, 64 * tile.pixels);
         let whole = pixels.div_ceil(mc);
 
-        // With more threads than pixel blocks, or weights that outweigh the pixels, threads split
+        // With more threads than pixel blocks, or weights that outweigh the pixels, threads share out
         // the output channels: then each reads its own weights and all of the input. Unless too few
         // panels would leave threads waiting: of one or three panels two threads can't make two halves.
         let groups = out_blocks.div_ceil(tile.blocks);
@@ -218,19 +254,20 @@ impl Blocking {
         let split_channels = threads > 1
             && even
             && (images * whole < threads || weight_bytes > images * pixels * bytes_per_pixel);
-        let (blocks, mc) = if split_channels {
-            (
-                groups.div_ceil(threads) * tile.blocks,
-                pixels.div_ceil(whole),
-            )
+        let mc = if split_channels {
+            pixels.div_ceil(whole)
         } else {
             // Equal blocks, a multiple of the threads, so that no thread waits for a last short one.
-            let tasks = (images * whole).next_multiple_of(threads);
-            (
-                out_blocks,
-                pixels.div_ceil(tasks.div_ceil(images).min(pixels)),
-            )
+            let blocks = (images * whole).next_multiple_of(threads);
+            pixels.div_ceil(blocks.div_ceil(images).min(pixels))
         };
+        let own = if split_channels {
+            groups.div_ceil(threads)
+        } else {
+            groups
+        };
+        let pixel_blocks = images * pixels.div_ceil(mc);
+        let blocks = task_panels(groups, [1, own], pixel_blocks, threads) * tile.blocks;
         let nc = tuning.nc.map_or(blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
         let output_bytes = out_blocks * CHANNEL_BLOCK * size_of::<f32>();
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
@@ -242,6 +279,9 @@ impl Blocking {
         }
     }
 }
+
+/// The fewest panels that a task multiplies at a point before the next.
+const POINT_PANELS: usize = 4;
 
 /// What a Winograd convolution is to be cut into.
 #[derive(Clone, Copy, Debug)]
@@ -281,6 +321,9 @@ pub struct WinogradShape {
 /// Threads share out the tiles, if there are 49 or more. Of fewer each takes all and they share out the
 /// panels: then each transforms the input for itself, but reads its own weights only. Transformed tiles
 /// handed from core to core would cost more.
+///
+/// A thread's share is cut into tasks that others can take over. Of a run of panels at each point no task has less than
+/// [`POINT_PANELS`], which meet V in L1 (128 channels at 28x28, in tasks of one panel: 1.09 times as long).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WinogradBlocking {
     /// Tiles in a task.
@@ -318,15 +361,16 @@ impl WinogradBlocking {
 
         let panels = out_blocks.div_ceil(tile.blocks);
         let split_panels = images * tiles < 49 && panels > 1;
-        let panels = if split_panels {
+        // A thread's share of them, in one task or several.
+        let own = if split_panels {
             panels.div_ceil(threads)
         } else {
             panels
         };
-        let nc = tuning
-            .nc
-            .map_or(panels * tile.blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
-        let task_blocks = nc.next_multiple_of(tile.blocks);
+        let nc = tuning.nc.map(|nc| nc.div_ceil(CHANNEL_BLOCK));
+        let own_blocks = nc
+            .unwrap_or(own * tile.blocks)
+            .next_multiple_of(tile.blocks);
         // Equal tasks of at most so many tiles, and as many for each thread.
         let tasks_of = |most: usize| {
             let tasks = images * tiles.div_ceil(most.max(tile.pixels));
@@ -339,23 +383,33 @@ impl WinogradBlocking {
         };
 
         let by_panel = tasks_of(caches.l2 / 2 / tile_bytes(tile.blocks));
-        let by_point = tasks_of(weight_bytes.max(caches.l2 / 2) / tile_bytes(task_blocks));
+        let by_point = tasks_of(weight_bytes.max(caches.l2 / 2) / tile_bytes(own_blocks));
         let near = by_panel * tile_bytes(tile.blocks) + weights_of(tile.blocks);
         // What a tile moves past L2; of V and M half stays.
-        let weights = weights_of(task_blocks);
+        let weights = weights_of(own_blocks);
         let moved = [
             weights / by_panel,
-            weights / by_point + tile_bytes(task_blocks) / 2,
+            weights / by_point + tile_bytes(own_blocks) / 2,
         ];
         let (even, run_blocks) = if near <= caches.l2 / 8 * 7 && moved[0] <= moved[1] {
             (by_panel, tile.blocks)
         } else {
-            (by_point, task_blocks)
+            (by_point, own_blocks)
         };
+        let task_tiles = tuning.mc.unwrap_or(even).clamp(1, tiles);
+        // What meets V at each point is more than a panel.
+        let least = if run_blocks > tile.blocks {
+            POINT_PANELS
+        } else {
+            1
+        };
+        let pixel_blocks = images * tiles.div_ceil(task_tiles);
+        let panels = task_panels(panels, [least, own], pixel_blocks, threads);
+        let out_blocks = nc.map_or(panels * tile.blocks, |_| own_blocks);
         WinogradBlocking {
-            tiles: tuning.mc.unwrap_or(even).clamp(1, tiles),
-            out_blocks: task_blocks,
-            run_blocks,
+            tiles: task_tiles,
+            out_blocks,
+            run_blocks: run_blocks.min(out_blocks),
             weights: caches.home(weight_bytes),
         }
     }
@@ -437,10 +491,12 @@ mod tests {
         let blocking = winograd(49, 128, 2);
         let tasks = 49usize.div_ceil(blocking.tiles);
         assert!(
-            tasks.is_multiple_of(2) && blocking.out_blocks == 8,
+            tasks.is_multiple_of(2) && blocking.out_blocks == 2,
             "{blocking:?}"
         );
-        assert_eq!(winograd(16, 256, 2).out_blocks, 8);
+        let blocking = winograd(16, 256, 2);
+        assert_eq!((blocking.tiles, blocking.out_blocks), (16, 2));
+        assert_eq!(winograd(16, 256, 1).out_blocks, 16);
     }
 
     #[test]
@@ -456,7 +512,7 @@ mod tests {
     #[test]
     fn small_maps_with_many_weights_split_the_channels() {
         let blocking = derive(49, 32, 512 * 4, 512 * 512 * 9 * 4, 2);
-        assert_eq!((blocking.mc, blocking.out_blocks), (49, 16));
+        assert_eq!((blocking.mc, blocking.out_blocks), (49, 4));
         assert!(blocking.beyond_l2, "9 MB of weights");
     }
 
@@ -464,8 +520,7 @@ mod tests {
     fn a_panel_is_shared_out_by_pixels() {
         for out_blocks in [1, 2, 6] {
             let blocking = derive(25, out_blocks, 384 * 4, 384 * 16 * out_blocks * 9 * 4, 2);
-            let panels = out_blocks.next_multiple_of(2);
-            assert_eq!((blocking.mc, blocking.out_blocks), (13, panels));
+            assert_eq!((blocking.mc, blocking.out_blocks), (13, 2));
         }
     }
 
@@ -476,6 +531,55 @@ mod tests {
             derive(3136, 4, 64 * 4, 64 * 64 * 4, 1).beyond_l2,
             "800 KB in, 800 KB out"
         );
+    }
+
+    #[test]
+    fn each_thread_has_some_tasks() {
+        for (pixels, out_blocks, threads) in [(3136, 4, 2), (784, 8, 2), (196, 64, 2), (49, 128, 3)]
+        {
+            let blocking = derive(pixels, out_blocks, 256, 1 << 18, threads);
+            let tasks = pixels.div_ceil(blocking.mc) * out_blocks.div_ceil(blocking.out_blocks);
+            assert!(tasks >= 4 * threads, "{blocking:?} makes {tasks} tasks");
+        }
+    }
+
+    #[test]
+    fn no_thread_has_more_panels_than_another() {
+        for (panels, least, pixel_blocks, threads, size) in [
+            (16, 1, 1, 2, 2),
+            (10, 1, 1, 2, 1),
+            (12, 4, 1, 2, 6),
+            (16, 4, 1, 2, 4),
+            (4, 4, 2, 2, 4),
+            (8, 1, 2, 2, 2),
+            (8, 1, 64, 2, 8),
+            (2, 1, 1, 4, 1),
+            (7, 1, 1, 1, 7),
+        ] {
+            let own = if pixel_blocks < threads {
+                panels.div_ceil(threads)
+            } else {
+                panels
+            };
+            let chosen = task_panels(panels, [least, own], pixel_blocks, threads);
+            assert_eq!(chosen, size, "{panels} x {pixel_blocks} on {threads}");
+        }
+    }
+
+    #[test]
+    fn who_shares_a_block_prepares_it() {
+        for (pixel_blocks, parts, threads, prepared) in [
+            (1, 8, 1, 1),
+            (1, 8, 2, 2),
+            (4, 2, 2, 4),
+            (3, 4, 2, 4),
+            (1, 2, 4, 2),
+            (1, 1, 4, 1),
+            (2, 6, 4, 4),
+        ] {
+            let counted = preparations(pixel_blocks, parts, threads);
+            assert_eq!(counted, prepared, "{pixel_blocks} of {parts} on {threads}");
+        }
     }
 
     #[test]

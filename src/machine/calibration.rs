@@ -4,6 +4,7 @@
 use super::Topology;
 use super::pool::Workers;
 use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
+use convroof_kernels::exec::on_each_worker;
 use convroof_kernels::micro::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken};
@@ -124,16 +125,14 @@ pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
     rates.iter().sum()
 }
 
-/// Nanoseconds from handing every worker a task that does nothing to having them all back: the best of some.
+/// Nanoseconds from handing every worker a task to having them all back, who have seen each other: the best of some.
 fn start_probe(workers: &Workers) -> f64 {
     const RUNS: usize = 200;
     workers.install(|exec| {
         let sample = || {
             let start = Instant::now();
             for _ in 0..RUNS {
-                exec.run(exec.width(), &|_, _| {
-                    std::hint::black_box(());
-                });
+                on_each_worker(exec, |_| ());
             }
             start.elapsed().as_nanos() as f64 / RUNS as f64
         };

@@ -338,8 +338,8 @@ impl Entrant<'_> {
 fn read(lines: &[CacheLine], exec: &dyn Executor) {
     let width = exec.width();
     let share = lines.len().div_ceil(width).max(1);
-    exec.run(width, &|task, _| {
-        let own = lines.chunks(share).nth(task).unwrap_or(&[]);
+    exec.run(width, &|turn| {
+        let own = lines.chunks(share).nth(turn.task).unwrap_or(&[]);
         let sum: f32 = as_f32s(own).iter().step_by(16).sum();
         black_box(sum);
     });

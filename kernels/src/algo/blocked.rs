@@ -1,7 +1,7 @@
 //! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile};
+use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, preparations};
 use crate::cost::Cost;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::IsaToken;
@@ -135,7 +135,8 @@ impl BlockedConv {
         let (n, pixels) = (self.conv.n, self.pixels());
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let tasks = pixels.div_ceil(self.blocking.mc) * n;
-        let copies = out_blocks.div_ceil(self.blocking.out_blocks) as u64;
+        let groups = out_blocks.div_ceil(self.blocking.out_blocks);
+        let copies = preparations(tasks, groups, self.threads);
         let floats = |count: usize| (size_of::<f32>() * count) as u64;
         let copy = floats(n * pixels * copied);
         let output = floats(n * pixels * out_blocks * CHANNEL_BLOCK);
@@ -143,8 +144,8 @@ impl BlockedConv {
         let weights = (tasks * spec.packed_lines * CacheLine::BYTES) as u64;
         [
             PhaseCost {
-                read: copies * floats(n * read),
-                scratch_written: copies * copy,
+                read: floats(n * read * copies / tasks),
+                scratch_written: floats(n * pixels * copied * copies / tasks),
                 ..PhaseCost::new(Phase::Pack, 0)
             },
             PhaseCost {
@@ -208,6 +209,8 @@ impl BlockedConv {
                     ),
                 };
                 let task = BlockTask {
+                    // On NHWC tasks of the same pixels don't follow each other.
+                    fresh: at.fresh || self.layout == Layout::Nhwc,
                     image: &io.src[n * image..(n + 1) * image],
                     index: pixels.start / mc,
                     pixels,
@@ -296,6 +299,8 @@ impl PanelLoop<'_> {
 
 /// One task: a block of pixels against some panels.
 pub(super) struct BlockTask<'a, 'o> {
+    /// Whether its inputs are new to the worker.
+    fresh: bool,
     /// The source's image.
     pub(super) image: &'a [f32],
     /// Which of the image's blocks of pixels it is.
@@ -312,14 +317,15 @@ pub(super) struct BlockTask<'a, 'o> {
 }
 
 impl BlockTask<'_, '_> {
-    /// Whether inputs that are copied first are to be copied.
-    pub(super) fn moves_data(&self) -> bool {
-        self.isa.moves_data()
+    /// Whether inputs that are copied first are to be copied: once for all tasks of the same pixels.
+    pub(super) fn copies(&self) -> bool {
+        self.fresh && self.isa.moves_data()
     }
 
     fn ahead(&self, src: &Source<'_>) -> [Ahead; 2] {
         let blocked = src.block == CHANNEL_BLOCK;
-        ahead(&self.blocking, blocked, self.pixels.len(), self.tile)
+        let [first, others] = ahead(&self.blocking, blocked, self.pixels.len(), self.tile);
+        [if self.fresh { first } else { others }, others]
     }
 
     /// Multiplies the pixels with every panel of the task, into NCHW16c.

@@ -132,7 +132,7 @@ impl Plan for Gemm1x1Plan {
             if self.copies() {
                 let mut laps = Laps::start(clock);
                 let copied = as_f32s_mut(scratch);
-                if task.moves_data() {
+                if task.copies() {
                     let apart = self.blocked.blocking.mc;
                     copy_strided(
                         &self.blocked.conv,

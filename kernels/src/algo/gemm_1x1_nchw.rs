@@ -81,6 +81,13 @@ impl Algorithm for Gemm1x1Nchw {
         let blocking = Blocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
         let mc = blocking.mc.next_multiple_of(lanes);
         let nc = (blocking.out_blocks * CHANNEL_BLOCK).min(conv.c_out);
+        // A group of a few whole tiles at least, if there is work for each thread without.
+        let nc = if cx.tuning.nc.is_none() && conv.n * pixels.div_ceil(mc) >= cx.threads {
+            let groups = conv.c_out / (4 * tile.pixels);
+            nc.max(conv.c_out.div_ceil(groups.max(1)))
+        } else {
+            nc
+        };
         let kc = (cx.caches.l2 / 4 / (step * 4)).clamp(tile.pixels, nc.max(tile.pixels));
         let panels = mc.min(pixels.next_multiple_of(lanes)) / lanes;
         let computed = pixels.next_multiple_of(CHANNEL_BLOCK) * conv.n;
@@ -197,7 +204,7 @@ impl Plan for Gemm1x1NchwPlan {
                 let panel_len = (conv.c_in + 1) * self.lanes;
                 let panels = pixels.len().div_ceil(self.lanes);
                 let panels = &mut as_f32s_mut(scratch)[..panels * panel_len];
-                if self.isa.moves_data() {
+                if at.fresh && self.isa.moves_data() {
                     self.pack(&io.src[n * image..][..image], &pixels, panels);
                 }
 

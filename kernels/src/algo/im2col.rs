@@ -107,11 +107,7 @@ impl Plan for Im2colPlan {
             let inputs = self.inputs.block(task.index);
             let matrix = as_f32s_mut(scratch);
             let plane = blocked.source(task.image).block_stride;
-            let copied = if task.moves_data() {
-                inputs.pixels()
-            } else {
-                0
-            };
+            let copied = if task.copies() { inputs.pixels() } else { 0 };
             for (pixel, row) in matrix.chunks_exact_mut(self.row).take(copied).enumerate() {
                 let taps = row.chunks_exact_mut(conv.c_in).take(inputs.taps());
                 for (tap, channels) in taps.enumerate() {

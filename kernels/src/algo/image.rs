@@ -97,7 +97,7 @@ impl Plan for ImagePlan {
             // A filter row in place of a block of channels.
             let rows = strip.rows(&task.pixels);
             let copied = &mut as_f32s_mut(scratch)[..rows.len() * strip.row];
-            if task.moves_data() {
+            if task.copies() {
                 strip.copy(task.image, rows, copied);
             }
             let src = Source {

@@ -36,7 +36,7 @@
 
 use super::blocked::{PanelLoop, ahead, offsets_fit};
 use super::gemm_1x1::{conv_1x1, copy_strided};
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
+use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile, preparations};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_halves};
 use crate::isa::{Isa, IsaToken};
@@ -312,8 +312,11 @@ impl Plan for StrassenPlan {
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let (half, width) = (count(self.half()), count(self.width()));
         let odd = count(self.odd().next_multiple_of(CHANNEL_BLOCK));
-        let groups = count(out_blocks.div_ceil(self.blocking.out_blocks));
-        let tasks = count(self.conv.n * self.pixels()[1].div_ceil(self.blocking.mc));
+        let tasks = self.conv.n * self.pixels()[1].div_ceil(self.blocking.mc);
+        let groups = out_blocks.div_ceil(self.blocking.out_blocks);
+        let prepared = count(preparations(tasks, groups, self.spec.threads));
+        let tasks = count(tasks);
+        let in_all = |once: u64| once * prepared / tasks;
         let terms = Product::ALL.map(|product| {
             let pixels = if product.of_second() { second } else { first };
             pixels * count(self.terms(product))
@@ -328,15 +331,16 @@ impl Plan for StrassenPlan {
         let pairs = count(self.pairs);
         let output = floats(all * count(out_blocks * CHANNEL_BLOCK));
         let residual = u64::from(self.spec.problem.epilogue.residual) * output;
-        let sums = floats(groups * (first * count(SUMS) * half + odd * all));
+        let summed = first * count(SUMS) * half;
+        let sums = floats(in_all(summed + odd * all));
         let input = floats((2 * half + odd) * all);
         let gathered = if self.gathers() { input } else { 0 };
         vec![
             PhaseCost {
-                read: groups * input,
-                scratch_read: groups * gathered,
-                scratch_written: sums + groups * gathered,
-                ..PhaseCost::new(Phase::InputTransform, groups * first * count(SUMS) * half)
+                read: in_all(input),
+                scratch_read: in_all(gathered),
+                scratch_written: sums + in_all(gathered),
+                ..PhaseCost::new(Phase::InputTransform, in_all(summed))
             },
             PhaseCost {
                 read: tasks * count(self.spec.packed_lines * CacheLine::BYTES) + residual,
@@ -436,7 +440,7 @@ impl Plan for StrassenPlan {
                 let start = at.col / CHANNEL_BLOCK;
                 let quarters = if self.gathers() {
                     let gathered = as_f32s_mut(gathered);
-                    if self.isa.moves_data() {
+                    if at.fresh && self.isa.moves_data() {
                         for (half, (from, count)) in
                             [start, first + start].into_iter().zip(counts).enumerate()
                         {
@@ -450,11 +454,13 @@ impl Plan for StrassenPlan {
                 };
                 let apart = self.sum_apart(counts[0]);
                 let (sums, waiting) = as_f32s_mut(scratch).split_at_mut(SUMS * apart);
-                self.isa.dispatch(InputSums {
-                    quarters,
-                    out: &mut *sums,
-                    apart,
-                });
+                if at.fresh {
+                    self.isa.dispatch(InputSums {
+                        quarters,
+                        out: &mut *sums,
+                        apart,
+                    });
+                }
                 laps.lap(Phase::InputTransform);
                 let blocks = at.row % out_blocks;
                 let residual = io.residual.map(|r| &r[at.row * row + at.col..]);

@@ -36,7 +36,7 @@
 //! overlap more. (An infinity becomes a NaN there, as inf - inf.) `tests/winograd.rs` measures both.
 
 use crate::arch::KernelSimd;
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape};
+use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape, preparations};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
 use crate::isa::{Isa, IsaToken, SimdTask};
@@ -146,11 +146,15 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let tiles = (conv.n * rows * cols) as u64;
         let [padded_in, padded_out] = [in_blocks, out_blocks].map(|b| (b * CHANNEL_BLOCK) as u64);
         let [input, output] = W::operations().map(|n| n as u64);
-        let groups = out_blocks.div_ceil(blocking.out_blocks) as u64;
+        let task_rounds = conv.n * (rows * cols).div_ceil(blocking.tiles);
+        let groups = out_blocks.div_ceil(blocking.out_blocks);
+        let prepared = preparations(task_rounds, groups, cx.threads) as u64;
+        let task_rounds = task_rounds as u64;
+        let in_all = |once: u64| once * prepared / task_rounds;
         let points = points::<N, T>(&conv);
         let terms: usize = points.iter().map(|p| p.terms).sum();
         let flops = [
-            groups * tiles * padded_in * 2 * N as u64 * input,
+            in_all(tiles * padded_in * 2 * N as u64 * input),
             2 * tiles * terms as u64 * padded_out,
             tiles * padded_out * (T + M) as u64 * output,
         ];
@@ -182,14 +186,13 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let floats = |n: u64| 4 * n;
         let transformed = floats(tiles * padded_in * (N * N) as u64);
         let products = floats(tiles * padded_out * (T * T) as u64);
-        let task_rounds = (conv.n * (rows * cols).div_ceil(blocking.tiles)) as u64;
         let [map_in, map_out] =
             [conv.h * conv.w, conv.h_out() * conv.w_out()].map(|p| (conv.n * p) as u64);
         let added = u64::from(problem.epilogue.residual);
         plan.phases = vec![
             PhaseCost {
-                read: groups * floats(map_in * padded_in),
-                scratch_written: groups * transformed,
+                read: in_all(floats(map_in * padded_in)),
+                scratch_written: in_all(transformed),
                 ..PhaseCost::new(Phase::InputTransform, flops[0])
             },
             PhaseCost {
@@ -457,12 +460,14 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
             let (v, m) = (self.inputs(tiles.len()), self.outputs(tiles.len()));
             let scratch = as_f32s_mut(scratch);
             let (transformed, products) = scratch.split_at_mut(v.before(T * T, N * N));
-            self.isa.dispatch(TransformInput {
-                plan: self,
-                image: &io.src[out.image() * image..][..image],
-                tiles,
-                out: &mut *transformed,
-            });
+            if out.fresh() {
+                self.isa.dispatch(TransformInput {
+                    plan: self,
+                    image: &io.src[out.image() * image..][..image],
+                    tiles,
+                    out: &mut *transformed,
+                });
+            }
             laps.lap(Phase::InputTransform);
 
             for run in self.runs(blocks) {

@@ -1,8 +1,8 @@
 //! Threads: the only folder that knows them.
 //!
-//! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. The
-//! partition is static and contiguous, so the same worker gets the same data in every run (its
-//! caches stay warm) and a reduction never depends on the number of threads. One task is the caller's own.
+//! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. What a task computes never
+//! depends on who runs it, nor on how many they are. Each worker begins with its own contiguous share, the same in every
+//! run, so that its caches stay warm; one that is done takes over tasks of others (`team.rs`). One task is the caller's own.
 //!
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
 //! task its own, with the worker's private scratch. [`par_halves`] cuts the halves of its rows alike; [`par_tiles`] does
@@ -17,17 +17,38 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs tasks on workers.
 ///
 /// # Safety
 /// Within one `run`, each task index below `tasks` is called exactly once before `run` returns,
-/// `worker < width()`, and no two live calls share a worker. A task never calls `run`.
+/// `worker < width()`, and no two live calls share a worker. `before` is the task whose call this worker made last in the
+/// same `run`, if there was one. A task never calls `run`.
 pub unsafe trait Executor: Sync {
     /// The number of workers.
     fn width(&self) -> usize;
-    /// Calls `f(task, worker)` for every task.
-    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync));
+    /// Calls `f` for every task.
+    fn run(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync));
+}
+
+/// A task on a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The task.
+    pub task: usize,
+    /// Who runs it.
+    pub worker: usize,
+    /// What this worker did before in the same run: what that left in the worker's scratch is still there.
+    pub before: Option<usize>,
+}
+
+impl Turn {
+    /// Whether the worker's task before was of another of the groups of `size` tasks that follow each other.
+    fn is_fresh(&self, size: usize) -> bool {
+        self.before
+            .is_none_or(|before| before / size != self.task / size)
+    }
 }
 
 /// The calling thread does everything, in order.
@@ -39,11 +60,27 @@ unsafe impl Executor for Serial {
     fn width(&self) -> usize {
         1
     }
-    fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+    fn run(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync)) {
         for task in 0..tasks {
-            f(task, 0);
+            f(Turn {
+                task,
+                worker: 0,
+                before: task.checked_sub(1),
+            });
         }
     }
+}
+
+/// Calls `f` with each worker's number, on that worker, when all have come: for measurements that want every core.
+/// Executors that are used with it have a thread for each worker.
+pub fn on_each_worker(exec: &dyn Executor, f: impl Fn(usize) + Sync) {
+    let (width, come) = (exec.width(), AtomicUsize::new(0));
+    exec.run(width, &|turn| {
+        // Who waits here takes no other's task.
+        come.fetch_add(1, Ordering::Relaxed);
+        team::spin_until(|| come.load(Ordering::Relaxed) == width);
+        f(turn.worker);
+    });
 }
 
 /// The `worker`-th of `width` contiguous, nearly equal shares of `0..tasks`.
@@ -179,19 +216,27 @@ pub struct Block {
     pub col: usize,
     /// The worker that runs the task.
     pub worker: usize,
+    /// Whether what the block's columns of this band want in the worker's scratch is yet to be made. Otherwise the
+    /// worker's task before was of the same columns and band, and made it.
+    pub fresh: bool,
 }
 
 impl Grid {
     /// The number of blocks, so of tasks.
     pub fn tasks(&self) -> usize {
         let bands = self.rows.div_ceil(self.band);
-        bands * self.band.div_ceil(self.block_rows) * self.cols.div_ceil(self.block_cols)
+        bands * self.per_columns() * self.cols.div_ceil(self.block_cols)
+    }
+
+    /// Tasks that share columns of a band: they follow each other.
+    fn per_columns(&self) -> usize {
+        self.band.div_ceil(self.block_rows)
     }
 
     /// The rows and columns of a task's block. Row blocks vary fastest, so neighbouring tasks share
     /// columns (pixels); empty in a last, shorter band.
     fn block(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let per_band = self.band.div_ceil(self.block_rows);
+        let per_band = self.per_columns();
         let col_blocks = self.cols.div_ceil(self.block_cols);
         let (band, rest) = (
             task / (per_band * col_blocks),
@@ -297,15 +342,17 @@ fn par_blocks<T: Send>(
     let dst = Shared(dst.as_mut_ptr());
     let per_worker = scratch.len() / exec.width();
     let scratch = Shared(scratch.as_mut_ptr());
-    exec.run(grid.tasks(), &|task, worker| {
-        let (rows, cols) = grid.block(task);
+    exec.run(grid.tasks(), &|turn| {
+        let (rows, cols) = grid.block(turn.task);
         if rows.is_empty() {
             return;
         }
+        let worker = turn.worker;
         let at = Block {
             row: rows.start,
             col: cols.start,
             worker,
+            fresh: turn.is_fresh(grid.per_columns()),
         };
         let own = Own {
             dst: &dst,
@@ -351,21 +398,23 @@ impl TileGrid {
         self.map[0].div_ceil(self.tile) * self.cols()
     }
 
-    /// The number of tasks. A group of maps is done with all tiles before the next: neighbouring tasks
-    /// share weights.
+    /// The number of tasks.
     pub fn tasks(&self) -> usize {
-        self.images
-            * self.blocks.div_ceil(self.task_blocks)
-            * self.tiles().div_ceil(self.task_tiles)
+        self.images * self.groups() * self.tiles().div_ceil(self.task_tiles)
+    }
+
+    /// Groups of maps: tasks that share tiles, and follow each other.
+    fn groups(&self) -> usize {
+        self.blocks.div_ceil(self.task_blocks)
     }
 
     fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
         let shares = self.tiles().div_ceil(self.task_tiles);
-        let groups = self.blocks.div_ceil(self.task_blocks);
-        let (image, group, share) = (
-            task / shares / groups,
-            task / shares % groups,
-            task % shares,
+        let groups = self.groups();
+        let (image, share, group) = (
+            task / groups / shares,
+            task / groups % shares,
+            task % groups,
         );
         // Equal shares, not a last short one.
         let bound = |i: usize| self.tiles() * i / shares;
@@ -386,6 +435,7 @@ pub struct TilesMut<'a, T> {
     image: usize,
     blocks: Range<usize>,
     tiles: Range<usize>,
+    fresh: bool,
     _owns: PhantomData<&'a mut [T]>,
 }
 
@@ -396,6 +446,12 @@ impl<T> TilesMut<'_, T> {
     /// The image.
     pub fn image(&self) -> usize {
         self.image
+    }
+
+    /// Whether what the tiles want in the worker's scratch is yet to be made. Otherwise the worker's task before had the
+    /// same tiles of other maps, and made it.
+    pub fn fresh(&self) -> bool {
+        self.fresh
     }
 
     /// The maps.
@@ -461,8 +517,9 @@ pub fn par_tiles<T: Send>(
     let dst = Shared(dst.as_mut_ptr());
     let per_worker = scratch.len() / exec.width();
     let scratch = Shared(scratch.as_mut_ptr());
-    exec.run(grid.tasks(), &|task, worker| {
-        let (image, blocks, tiles) = grid.task(task);
+    exec.run(grid.tasks(), &|turn| {
+        let (image, blocks, tiles) = grid.task(turn.task);
+        let worker = turn.worker;
         let owned = TilesMut {
             // SAFETY: the output's start. What is reached from it, tiles of the task's maps, is disjoint
             // from what other tasks reach; each task is run once (the executor's contract).
@@ -471,6 +528,7 @@ pub fn par_tiles<T: Send>(
             image,
             blocks,
             tiles,
+            fresh: turn.is_fresh(grid.groups()),
             _owns: PhantomData,
         };
         // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
