@@ -2,11 +2,13 @@
 //!
 //! With stride 1 the pixels of an image are rows of a matrix, whatever its height and width: 16 floats
 //! apart on NCHW16c, c_in apart on NHWC. With a larger stride they are picked through an indirection
-//! buffer, or, on NCHW16c for many output channels, copied together first: left where they are, every other line, a
-//! block of pixels has but half of the caches' sets (256-512 @56 s2: 0.60 of the peak, and the copy a line for each
-//! 16 * 512 FMAs). Plain NCHW is another loop: [`super::gemm_1x1_nchw`].
+//! buffer, or, for many output channels, copied together first. Left where they are, every other line, a block of
+//! pixels has but half of the caches' sets (256-512 @56 s2 on NCHW16c: 0.60 of the peak, and the copy a line for each
+//! 16 * 512 FMAs). On NHWC pixels that are some times 4 KB apart share one set of L1, with less room than a tile has
+//! pixels: they, too, are copied, of any stride (512-1024 @28 s2 in 0.67 of the time, Zen 4).
+//! Plain NCHW is another loop: [`super::gemm_1x1_nchw`].
 
-use super::blocked::BlockedConv;
+use super::blocked::{BlockTask, BlockedConv};
 use super::indirect::IndirectPlan;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
@@ -81,27 +83,54 @@ pub(super) fn conv_1x1(problem: &Problem) -> Result<&ConvShape, Unsupported> {
 fn plan(problem: &Problem, layout: Layout, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
     let conv = conv_1x1(problem)?;
     let strided = conv.stride != [1, 1];
-    let copies = strided && layout == Layout::NCHW16C && conv.c_out / conv.groups >= COPIED_FOR;
+    let outputs = conv.c_out / conv.groups;
+    let copies = match layout {
+        Layout::Nhwc => {
+            let apart = conv.stride[1] * conv.c_in * size_of::<f32>();
+            let share_a_set = apart.is_multiple_of(L1_WAY) && conv.h_out() * conv.w_out() > L1_WAYS;
+            share_a_set && outputs >= COPIED_ROWS_FOR
+        }
+        _ => strided && outputs >= COPIED_FOR,
+    };
     if strided && !copies {
         return Ok(Box::new(IndirectPlan::new(problem, conv, layout, cx)?));
     }
     let blocked = BlockedConv::new(problem, conv, layout, conv.c_in * 4, cx)?;
-    let scratch = if copies {
-        blocked.blocking.mc * conv.c_in.div_ceil(CHANNEL_BLOCK)
-    } else {
-        0
+    let scratch = match layout {
+        _ if !copies => 0,
+        Layout::Nhwc => CacheLine::for_f32s(blocked.blocking.mc * row_apart(conv)),
+        _ => blocked.blocking.mc * conv.c_in.div_ceil(CHANNEL_BLOCK),
     };
     let spec = blocked.spec(blocked.pixels(), scratch);
-    Ok(Box::new(Gemm1x1Plan { spec, blocked }))
+    Ok(Box::new(Gemm1x1Plan {
+        spec,
+        blocked,
+        copies,
+    }))
 }
 
-/// Output channels from which on a strided input is copied first.
+/// Output channels from which on a strided input of NCHW16c is copied first.
 const COPIED_FOR: usize = 512;
+
+/// And those of NHWC whose pixels share a set of L1.
+const COPIED_ROWS_FOR: usize = 128;
+
+/// Bytes from a line to the next that has the same set of L1: 32 KB in 8 ways, 48 in 12, 64 in 16.
+const L1_WAY: usize = 4096;
+const L1_WAYS: usize = 8;
+
+/// Elements from a pixel of NHWC that was copied to the next. One line lies between them, or a power of two would have
+/// all in the same cache set.
+fn row_apart(conv: &ConvShape) -> usize {
+    conv.c_in.next_multiple_of(CacheLine::F32S) + CacheLine::F32S
+}
 
 /// Pixels in order: those of stride 1, or copied.
 struct Gemm1x1Plan {
     spec: PlanSpec,
     blocked: BlockedConv,
+    /// Whether a task copies its inputs together.
+    copies: bool,
 }
 
 impl Plan for Gemm1x1Plan {
@@ -110,7 +139,7 @@ impl Plan for Gemm1x1Plan {
     }
 
     fn phases(&self) -> Vec<PhaseCost> {
-        if !self.copies() {
+        if !self.copies {
             return Vec::new();
         }
         let channels = self.blocked.conv.c_in.next_multiple_of(CHANNEL_BLOCK);
@@ -129,26 +158,9 @@ impl Plan for Gemm1x1Plan {
         let clock = args.phases;
         self.blocked.each_block(&self.spec, args, |task, scratch| {
             let pixels = task.pixels.len();
-            if self.copies() {
+            if self.copies {
                 let mut laps = Laps::start(clock);
-                let copied = as_f32s_mut(scratch);
-                if task.copies() {
-                    let apart = self.blocked.blocking.mc;
-                    copy_strided(
-                        &self.blocked.conv,
-                        task.image,
-                        task.pixels.clone(),
-                        copied,
-                        apart,
-                    );
-                }
-                laps.lap(Phase::Pack);
-                let src = Source {
-                    data: copied,
-                    block: CHANNEL_BLOCK,
-                    block_stride: self.blocked.blocking.mc * CHANNEL_BLOCK,
-                };
-                task.multiply_blocked(src, BlockedPixels { pixels });
+                self.multiply_copied(task, as_f32s_mut(scratch), &mut laps);
                 laps.lap(Phase::Multiply);
                 return;
             }
@@ -163,9 +175,48 @@ impl Plan for Gemm1x1Plan {
 }
 
 impl Gemm1x1Plan {
-    /// Whether a task copies its inputs: strided ones, as those that stay where they are have another plan.
-    fn copies(&self) -> bool {
-        self.blocked.conv.stride != [1, 1]
+    fn multiply_copied(&self, task: BlockTask<'_, '_>, copied: &mut [f32], laps: &mut Laps<'_>) {
+        let (conv, mc) = (&self.blocked.conv, self.blocked.blocking.mc);
+        let (pixels, step) = (task.pixels.clone(), row_apart(conv));
+        let nhwc = self.spec.layouts.src == Layout::Nhwc;
+        if task.copies() && nhwc {
+            copy_rows(conv, task.image, pixels.clone(), copied, step);
+        } else if task.copies() {
+            copy_strided(conv, task.image, pixels.clone(), copied, mc);
+        }
+        laps.lap(Phase::Pack);
+        let pixels = pixels.len();
+        if nhwc {
+            let src = Source {
+                data: copied,
+                block: conv.c_in,
+                block_stride: 0,
+            };
+            task.multiply_rows(src, MatrixRows { pixels, step });
+        } else {
+            let src = Source {
+                data: copied,
+                block: CHANNEL_BLOCK,
+                block_stride: mc * CHANNEL_BLOCK,
+            };
+            task.multiply_blocked(src, BlockedPixels { pixels });
+        }
+    }
+}
+
+/// Copies the inputs of some output pixels on NHWC, `apart` elements from one to the next.
+fn copy_rows(
+    conv: &ConvShape,
+    image: &[f32],
+    pixels: Range<usize>,
+    copied: &mut [f32],
+    apart: usize,
+) {
+    let ([sh, sw], w_out) = (conv.stride, conv.w_out());
+    for (pixel, to) in pixels.zip(copied.chunks_mut(apart)) {
+        let (y, x) = (pixel / w_out * sh, pixel % w_out * sw);
+        let from = &image[(y * conv.w + x) * conv.c_in..];
+        to[..conv.c_in].copy_from_slice(&from[..conv.c_in]);
     }
 }
 
