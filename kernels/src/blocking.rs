@@ -323,7 +323,7 @@ pub struct WinogradShape {
 /// handed from core to core would cost more.
 ///
 /// A thread's share is cut into tasks that others can take over. Of a run of panels at each point no task has less than
-/// [`POINT_PANELS`], which meet V in L1 (128 channels at 28x28, in tasks of one panel: 1.09 times as long).
+/// four, which meet V in L1 (128 channels at 28x28, in tasks of one panel: 1.09 times as long).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WinogradBlocking {
     /// Tiles in a task.
@@ -546,7 +546,7 @@ mod tests {
     #[test]
     fn no_thread_has_more_panels_than_another() {
         for (panels, least, pixel_blocks, threads, size) in [
-            (16, 1, 1, 2, 2),
+            (16_usize, 1, 1, 2, 2),
             (10, 1, 1, 2, 1),
             (12, 4, 1, 2, 6),
             (16, 4, 1, 2, 4),

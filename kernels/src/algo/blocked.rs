@@ -3,7 +3,7 @@
 
 use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, preparations};
 use crate::cost::Cost;
-use crate::exec::{Grid, RowsMut, par_rows};
+use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
@@ -173,26 +173,33 @@ impl BlockedConv {
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let block_channels = self.blocking.out_blocks.min(out_blocks);
         let image = io.src.len() / n;
-        let grid = match self.layout {
-            Layout::Nhwc => Grid {
-                rows: n * pixels,
-                cols: self.conv.c_out,
-                block_rows: mc,
-                block_cols: block_channels * CHANNEL_BLOCK,
-                band: pixels,
-            },
-            _ => Grid {
-                rows: n * out_blocks,
-                cols: pixels * CHANNEL_BLOCK,
-                block_rows: block_channels,
-                block_cols: mc * CHANNEL_BLOCK,
-                band: out_blocks,
-            },
+        // Tasks that follow each other share their pixels.
+        let (grid, sharing) = match self.layout {
+            Layout::Nhwc => {
+                let grid = Grid {
+                    rows: n * pixels,
+                    cols: self.conv.c_out,
+                    block_rows: mc,
+                    block_cols: block_channels * CHANNEL_BLOCK,
+                    band: pixels,
+                };
+                (grid, Sharing::Rows)
+            }
+            _ => {
+                let grid = Grid {
+                    rows: n * out_blocks,
+                    cols: pixels * CHANNEL_BLOCK,
+                    block_rows: block_channels,
+                    block_cols: mc * CHANNEL_BLOCK,
+                    band: out_blocks,
+                };
+                (grid, Sharing::Columns)
+            }
         };
-        par_rows(
+        par_rows_sharing(
             io.exec,
             io.dst.f32s_mut(),
-            grid,
+            (grid, sharing),
             io.workspace,
             |at, out, scratch| {
                 let n = at.row / grid.band;
@@ -209,8 +216,7 @@ impl BlockedConv {
                     ),
                 };
                 let task = BlockTask {
-                    // On NHWC tasks of the same pixels don't follow each other.
-                    fresh: at.fresh || self.layout == Layout::Nhwc,
+                    fresh: at.fresh,
                     image: &io.src[n * image..(n + 1) * image],
                     index: pixels.start / mc,
                     pixels,

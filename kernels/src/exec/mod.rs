@@ -207,6 +207,15 @@ impl Grid {
     }
 }
 
+/// What blocks that follow each other share, so that a worker mostly has the same again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Their columns: pixels, where rows are channels.
+    Columns,
+    /// Their rows: pixels, where columns are channels.
+    Rows,
+}
+
 /// Where a task's block lies in the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -216,8 +225,8 @@ pub struct Block {
     pub col: usize,
     /// The worker that runs the task.
     pub worker: usize,
-    /// Whether what the block's columns of this band want in the worker's scratch is yet to be made. Otherwise the
-    /// worker's task before was of the same columns and band, and made it.
+    /// Whether what the block's pixels want in the worker's scratch is yet to be made. Otherwise the worker's task before
+    /// shared them ([`Sharing`]), and made it.
     pub fresh: bool,
 }
 
@@ -225,27 +234,39 @@ impl Grid {
     /// The number of blocks, so of tasks.
     pub fn tasks(&self) -> usize {
         let bands = self.rows.div_ceil(self.band);
-        bands * self.per_columns() * self.cols.div_ceil(self.block_cols)
+        let [along_rows, along_cols] = self.blocks();
+        bands * along_rows * along_cols
     }
 
-    /// Tasks that share columns of a band: they follow each other.
-    fn per_columns(&self) -> usize {
-        self.band.div_ceil(self.block_rows)
+    /// Blocks of a band: along its rows and its columns.
+    fn blocks(&self) -> [usize; 2] {
+        [
+            self.band.div_ceil(self.block_rows),
+            self.cols.div_ceil(self.block_cols),
+        ]
     }
 
-    /// The rows and columns of a task's block. Row blocks vary fastest, so neighbouring tasks share
-    /// columns (pixels); empty in a last, shorter band.
-    fn block(&self, task: usize) -> (Range<usize>, Range<usize>) {
-        let per_band = self.per_columns();
-        let col_blocks = self.cols.div_ceil(self.block_cols);
+    /// How many tasks follow each other that share what they share.
+    fn sharers(&self, sharing: Sharing) -> usize {
+        let [along_rows, along_cols] = self.blocks();
+        match sharing {
+            Sharing::Columns => along_rows,
+            Sharing::Rows => along_cols,
+        }
+    }
+
+    /// The rows and columns of a task's block; empty in a last, shorter band.
+    fn block(&self, task: usize, sharing: Sharing) -> (Range<usize>, Range<usize>) {
+        let [per_band, col_blocks] = self.blocks();
         let (band, rest) = (
             task / (per_band * col_blocks),
             task % (per_band * col_blocks),
         );
-        let (col, row) = (
-            rest / per_band * self.block_cols,
-            rest % per_band * self.block_rows,
-        );
+        let (row, col) = match sharing {
+            Sharing::Columns => (rest % per_band, rest / per_band),
+            Sharing::Rows => (rest / col_blocks, rest % col_blocks),
+        };
+        let (row, col) = (row * self.block_rows, col * self.block_cols);
         let end = ((band + 1) * self.band).min(self.rows);
         let row = (band * self.band + row).min(end);
         (
@@ -267,7 +288,22 @@ pub fn par_rows<T: Send>(
     scratch: &mut [CacheLine],
     f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
 ) {
-    par_blocks(exec, dst, (grid, grid.cols), scratch, |at, own, scratch| {
+    par_rows_sharing(exec, dst, (grid, Sharing::Columns), scratch, f);
+}
+
+/// The same in an order of blocks that is given.
+///
+/// # Panics
+/// As [`par_rows`].
+pub fn par_rows_sharing<T: Send>(
+    exec: &dyn Executor,
+    dst: &mut [T],
+    (grid, sharing): (Grid, Sharing),
+    scratch: &mut [CacheLine],
+    f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
+) {
+    let cut = (grid, grid.cols, sharing);
+    par_blocks(exec, dst, cut, scratch, |at, own, scratch| {
         f(at, own.part(0, grid.cols), scratch);
     });
 }
@@ -290,7 +326,8 @@ pub fn par_halves<T: Send>(
         grid.cols <= row && row <= 2 * grid.cols,
         "{grid:?} for {row}"
     );
-    par_blocks(exec, dst, (grid, row), scratch, |at, own, scratch| {
+    let cut = (grid, row, Sharing::Columns);
+    par_blocks(exec, dst, cut, scratch, |at, own, scratch| {
         let halves = [(0, grid.cols), (grid.cols, row)];
         f(at, halves.map(|(from, to)| own.part(from, to)), scratch);
     });
@@ -322,11 +359,11 @@ impl<T> Own<'_, T> {
     }
 }
 
-/// Calls `f` for each block of a grid over `dst`, whose rows have so many elements.
+/// Calls `f` for each block of a grid over `dst`, whose rows have `row` elements.
 fn par_blocks<T: Send>(
     exec: &dyn Executor,
     dst: &mut [T],
-    (grid, row): (Grid, usize),
+    (grid, row, sharing): (Grid, usize, Sharing),
     scratch: &mut [CacheLine],
     f: impl Fn(Block, Own<'_, T>, &mut [CacheLine]) + Sync,
 ) {
@@ -343,7 +380,7 @@ fn par_blocks<T: Send>(
     let per_worker = scratch.len() / exec.width();
     let scratch = Shared(scratch.as_mut_ptr());
     exec.run(grid.tasks(), &|turn| {
-        let (rows, cols) = grid.block(turn.task);
+        let (rows, cols) = grid.block(turn.task, sharing);
         if rows.is_empty() {
             return;
         }
@@ -352,7 +389,7 @@ fn par_blocks<T: Send>(
             row: rows.start,
             col: cols.start,
             worker,
-            fresh: turn.is_fresh(grid.per_columns()),
+            fresh: turn.is_fresh(grid.sharers(sharing)),
         };
         let own = Own {
             dst: &dst,
@@ -555,6 +592,7 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[test]
     fn every_tile_is_handed_out_once() {
@@ -642,25 +680,30 @@ mod tests {
                 block_cols,
                 band,
             };
-            let mut seen = vec![0u32; rows * cols];
-            let mut scratch = vec![CacheLine::default(); 2];
-            par_rows(
-                &Serial,
-                &mut seen,
-                grid,
-                &mut scratch,
-                |at, mut block, _| {
+            for sharing in [Sharing::Columns, Sharing::Rows] {
+                let mut seen = vec![0u32; rows * cols];
+                let mut scratch = vec![CacheLine::default(); 2];
+                let before = Mutex::new(None);
+                let count = |at: Block, mut block: RowsMut<'_, u32>, _: &mut [CacheLine]| {
+                    let (first, last) = (at.row / band, (at.row + block.rows() - 1) / band);
+                    assert_eq!(first, last, "crosses a band");
+                    let shared = match sharing {
+                        Sharing::Columns => (first, at.col),
+                        Sharing::Rows => (first, at.row),
+                    };
+                    let before = before.lock().expect("no panic").replace(shared);
                     assert_eq!(
-                        at.row / band,
-                        (at.row + block.rows() - 1) / band,
-                        "crosses a band"
+                        at.fresh,
+                        before != Some(shared),
+                        "{grid:?} {sharing:?} {at:?}"
                     );
                     for r in 0..block.rows() {
                         block.row(r).iter_mut().for_each(|x| *x += 1);
                     }
-                },
-            );
-            assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
+                };
+                par_rows_sharing(&Serial, &mut seen, (grid, sharing), &mut scratch, count);
+                assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
+            }
         }
     }
 }
