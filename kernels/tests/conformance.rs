@@ -1,6 +1,7 @@
 //! Every variant against the reference, on shapes that straddle its edges: one named test a variant.
 //! What this CPU can't run is reported as ignored, unless `CONVROOF_REQUIRE_ISA` demands it.
 
+use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, cases, check, required_isas};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
@@ -62,6 +63,10 @@ fn conforms(variant: Variant) -> Result<(), Failed> {
                 Outcome::Refused(_) => refused += 1,
             }
         }
+    }
+    for text in cases::WIDE {
+        let problem: Problem = text.parse().map_err(|e| format!("{text}: {e}"))?;
+        check(variant.algorithm, isa, &problem, Tuning::default(), &pools)?;
     }
     if passed < count / 4 {
         return Err(format!("only {passed} shapes were run, {refused} refused").into());

@@ -103,6 +103,14 @@ pub fn convolutions(
     cases
 }
 
+/// 1x1 layers of so many channels that their inputs are copied together first, which no edge of a kernel reaches.
+pub const WIDE: [&str; 4] = [
+    "--dir=FWD_B --attr-post-ops=relu mb1ic40ih5iw7oc520oh3ow4kh1kw1sh2sw2ph0pw0",
+    "--dir=FWD_B --attr-post-ops=add:f32:per_tensor mb2ic512ih5iw6oc130oh3ow3kh1kw1sh2sw2ph0pw0",
+    "mb1ic1024ih1iw16oc136oh1ow16kh1kw1ph0pw0",
+    "g2mb1ic1024ih3oc288oh3kh1ph0",
+];
+
 /// Poolings of these kinds for a kernel with these edges: `count` of them, the same for the same seed; of
 /// whole maps only, where that is all that the kernel does.
 pub fn poolings(
