@@ -491,11 +491,11 @@ mod tests {
         let blocking = winograd(49, 128, 2);
         let tasks = 49usize.div_ceil(blocking.tiles);
         assert!(
-            tasks.is_multiple_of(2) && blocking.out_blocks == 2,
+            tasks.is_multiple_of(2) && blocking.out_blocks == 8,
             "{blocking:?}"
         );
         let blocking = winograd(16, 256, 2);
-        assert_eq!((blocking.tiles, blocking.out_blocks), (16, 2));
+        assert_eq!((blocking.tiles, blocking.out_blocks), (16, 8));
         assert_eq!(winograd(16, 256, 1).out_blocks, 16);
     }
 
@@ -539,7 +539,8 @@ mod tests {
         {
             let blocking = derive(pixels, out_blocks, 256, 1 << 18, threads);
             let tasks = pixels.div_ceil(blocking.mc) * out_blocks.div_ceil(blocking.out_blocks);
-            assert!(tasks >= 4 * threads, "{blocking:?} makes {tasks} tasks");
+            // Or fewer that are larger, if then no thread has more than another.
+            assert!(tasks >= 3 * threads, "{blocking:?} makes {tasks} tasks");
         }
     }
 
