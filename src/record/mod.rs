@@ -175,7 +175,7 @@ pub struct Calibration {
 pub struct Start {
     /// Threads.
     pub threads: usize,
-    /// Nanoseconds, with tasks that do nothing.
+    /// Nanoseconds, with a task for each that does nothing but see the others come.
     pub ns: f64,
 }
 
