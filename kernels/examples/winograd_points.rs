@@ -34,10 +34,11 @@ fn main() {
 }
 
 /// What is looked for: outputs, taps, stride, whether 0 is a point, pairs of points.
-const FAMILIES: [(usize, usize, usize, bool, usize); 8] = [
+const FAMILIES: [(usize, usize, usize, bool, usize); 9] = [
     (2, 3, 1, true, 1),
     (4, 3, 1, true, 2),
     (6, 3, 1, true, 3),
+    (4, 4, 1, false, 3),
     (2, 5, 1, true, 2),
     (3, 5, 1, false, 3),
     (4, 5, 1, true, 3),
@@ -151,6 +152,7 @@ fn operations(m: &Matrices, zero: bool, set: &[Surd]) -> [usize; 2] {
         (true, 2, 2) => shape!(true 2 2 6),
         (false, 3, 3) => shape!(false 3 3 7),
         (true, 3, 4) => shape!(true 3 4 8),
+        (false, 3, 4) => shape!(false 3 4 7),
         (false, 1, 2) => shape!(false 1 2 3),
         (false, 2, 4) => shape!(false 2 4 5),
         other => unreachable!("{other:?}"),

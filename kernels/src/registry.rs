@@ -27,6 +27,8 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::winograd::WinogradF4x5,
     &algo::winograd::WinogradF2x3S2,
     &algo::winograd::WinogradF4x3S2,
+    &algo::winograd::WinogradF4x3S2d,
+    &algo::winograd::WinogradF4x4S2d,
     &algo::fc::Fc,
     &algo::pointwise::COPY,
     &algo::pointwise::COPY_STREAM,

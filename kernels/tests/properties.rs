@@ -278,6 +278,7 @@ fn true_convolution_is_cross_correlation_with_flipped_filters() {
         "winograd-f2x3-s2",
         "winograd-f2x5",
         "winograd-f4x3",
+        "winograd-f4x4-s2d",
     ];
     for id in least {
         assert!(ran.contains(id), "{id} did none of {ran:?}");

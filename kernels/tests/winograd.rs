@@ -18,10 +18,12 @@ fn algorithms() -> impl Iterator<Item = (&'static dyn Algorithm, usize, Problem)
     all.filter_map(|algorithm| {
         let id = algorithm.meta().id;
         let digits = id.strip_prefix("winograd-f")?;
-        let text = match (&digits[2..3], digits.ends_with("-s2")) {
-            ("3", false) => "mb1ic20ih13iw11oc17oh13ow11kh3kw3ph1pw1",
-            ("3", true) => "mb1ic20ih13iw11oc17oh7ow6kh3kw3sh2sw2ph1pw1",
-            _ => "mb1ic20ih13iw11oc17oh13ow11kh5kw5ph2pw2",
+        let text = match digits {
+            "4x3-s2d" => "mb1ic4ih13iw11oc17oh7ow6kh5kw5sh2sw2ph2pw2",
+            "4x4-s2d" => "mb1ic4ih13iw11oc17oh7ow6kh7kw7sh2sw2ph3pw3",
+            _ if digits.ends_with("x3-s2") => "mb1ic20ih13iw11oc17oh7ow6kh3kw3sh2sw2ph1pw1",
+            _ if digits.ends_with("x5") => "mb1ic20ih13iw11oc17oh13ow11kh5kw5ph2pw2",
+            _ => "mb1ic20ih13iw11oc17oh13ow11kh3kw3ph1pw1",
         };
         let outputs = digits[..1].parse().expect("outputs of a tile");
         Some((algorithm, outputs, text.parse().expect("a problem")))
@@ -53,11 +55,17 @@ fn what_is_not_finite_reaches_the_tiles_that_read_it() {
                     ..data.operands()
                 };
                 let out = run(algorithm, &problem, operands, Tuning::default());
+                // A tile of an image's phases reads as many samples of each.
+                let phases = algorithm.meta().id.ends_with("-s2d");
+                let taps = |axis: usize, len: usize| match (phases, len) {
+                    (true, 2..) => conv.kernel[axis].next_multiple_of(conv.stride[axis]),
+                    _ => conv.kernel[axis],
+                };
                 // Whether outputs `first..first + len` along an axis read the input at `at`.
                 let reads = |first: usize, len: usize, at: usize, axis: usize, pad: usize| {
                     let stride = conv.stride[axis];
                     let start = first * stride;
-                    (start..start + (len - 1) * stride + conv.kernel[axis]).contains(&(at + pad))
+                    (start..start + (len - 1) * stride + taps(axis, len)).contains(&(at + pad))
                 };
                 let mut tiles = std::collections::BTreeSet::new();
                 for (i, value) in out.iter().enumerate() {

@@ -20,6 +20,7 @@ pub mod pointwise;
 pub mod pooling;
 mod rows;
 pub mod softmax;
+mod space_to_depth;
 pub mod statistics;
 pub mod stem;
 pub mod strassen;

@@ -10,6 +10,7 @@
 //! What it gains is little, since such convolutions are compute bound (`cargo bench --bench fusion`): on one thread of
 //! Zen 4, measured in turns, ResNet's stem is 1.07 times as fast as the pair; AlexNet's 11x11 with a step of 4, whose
 //! maps are a quarter as large, is as fast. On two threads it loses what the row costs that both compute.
+//! Fewer operations gain more: Winograd's of the image's phases ([`super::winograd`]) takes half as long as either.
 
 use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};

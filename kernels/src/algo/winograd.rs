@@ -22,11 +22,16 @@
 //! | F(2,3) | 16 | 4 | 9 | 1.8 x |
 //! | F(4,3) | 36 | 2.25 | 9 | 4 x |
 //! | F(6,3) | 64 | 1.78 | 9 | 7.1 x |
+//! | F(4,4) | 49 | 3.06 | 16 | 3.1 x |
 //! | F(2,5) | 36 | 9 | 25 | 1.4 x |
 //! | F(3,5) | 49 | 5.44 | 25 | 2 x |
 //! | F(4,5) | 64 | 4 | 25 | 2.6 x |
 //! | F(2,3), stride 2 | 9 | 6.25 | 9 | 2.8 x |
 //! | F(4,3), stride 2 | 25 | 5.06 | 9 | 9 x |
+//!
+//! An image's filters are large and take large steps, over few channels: they are computed over its phases, of which each
+//! is a channel ([`super::space_to_depth`]). ResNet's 7x7 takes F(4,4) of 12 channels, 36.75 multiplications of 147;
+//! AlexNet's 11x11 F(4,3) of 48, 108 of 363. A task makes the rows of that map which its tiles read.
 //!
 //! **What can't be had for nothing.** Errors grow with m and the number of taps
 //! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)). They are relative to
@@ -35,6 +40,8 @@
 //! of the tiles that read it, and no other: up to four of them, nine of F(2,5) and F(3,5), whose tiles
 //! overlap more. (An infinity becomes a NaN there, as inf - inf.) `tests/winograd.rs` measures both.
 
+use super::image::MOST_CHANNELS;
+use super::space_to_depth::SpaceToDepth;
 use crate::arch::KernelSimd;
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape, preparations};
 use crate::cost::Accuracy;
@@ -57,9 +64,9 @@ use std::ops::Range;
 
 /// An algorithm for each scheme.
 macro_rules! algorithms {
-    ($($name:ident = $scheme:ident<$m:literal, $n:literal, $t:literal>, $id:literal, $summary:literal;)*) => {
+    ($($name:ident = $scheme:ident<$m:literal, $n:literal, $t:literal> $of:ident, $id:literal, $summary:literal;)*) => {
         $(
-            #[doc = $summary]
+            #[doc = concat!("Winograd ", $summary)]
             #[derive(Debug)]
             pub struct $name;
 
@@ -67,7 +74,7 @@ macro_rules! algorithms {
                 fn meta(&self) -> &'static AlgorithmMeta {
                     static META: AlgorithmMeta = AlgorithmMeta {
                         id: $id,
-                        summary: concat!("Winograd ", $summary, " on NCHW16c, any padding"),
+                        summary: concat!("Winograd ", $summary, ", any padding"),
                         isas: &Isa::ALL,
                         accuracy: Accuracy::Transformed {
                             amplification: cook_toom::$scheme::MATRICES.worst_amplification(),
@@ -82,7 +89,7 @@ macro_rules! algorithms {
                     problem: &Problem,
                     cx: &PlanCx<'_>,
                 ) -> Result<Box<dyn Plan>, Unsupported> {
-                    Ok(Box::new(WinogradPlan::<cook_toom::$scheme, $m, $n, $t>::new(problem, cx)?))
+                    Ok(Box::new(WinogradPlan::<cook_toom::$scheme, $m, $n, $t>::$of(problem, cx)?))
                 }
             }
         )*
@@ -90,20 +97,25 @@ macro_rules! algorithms {
 }
 
 algorithms! {
-    WinogradF2x3 = F2x3<2, 4, 4>, "winograd-f2x3", "F(2x2,3x3)";
-    WinogradF4x3 = F4x3<4, 6, 6>, "winograd-f4x3", "F(4x4,3x3), points 0, +-1/sqrt2, +-sqrt2,";
-    WinogradF4x3Std = F4x3Std<4, 6, 6>, "winograd-f4x3-std", "F(4x4,3x3), points 0, +-1, +-2,";
-    WinogradF6x3 = F6x3<6, 8, 8>, "winograd-f6x3", "F(6x6,3x3)";
-    WinogradF2x5 = F2x5<2, 6, 6>, "winograd-f2x5", "F(2x2,5x5)";
-    WinogradF3x5 = F3x5<3, 7, 7>, "winograd-f3x5", "F(3x3,5x5)";
-    WinogradF4x5 = F4x5<4, 8, 8>, "winograd-f4x5", "F(4x4,5x5)";
-    WinogradF2x3S2 = F2x3S2<2, 5, 3>, "winograd-f2x3-s2", "F(2x2,3x3) with stride 2";
-    WinogradF4x3S2 = F4x3S2<4, 9, 5>, "winograd-f4x3-s2", "F(4x4,3x3) with stride 2";
+    WinogradF2x3 = F2x3<2, 4, 4> of_maps, "winograd-f2x3", "F(2x2,3x3) on NCHW16c";
+    WinogradF4x3 = F4x3<4, 6, 6> of_maps, "winograd-f4x3", "F(4x4,3x3), points 0, +-1/sqrt2, +-sqrt2, on NCHW16c";
+    WinogradF4x3Std = F4x3Std<4, 6, 6> of_maps, "winograd-f4x3-std", "F(4x4,3x3), points 0, +-1, +-2, on NCHW16c";
+    WinogradF6x3 = F6x3<6, 8, 8> of_maps, "winograd-f6x3", "F(6x6,3x3) on NCHW16c";
+    WinogradF2x5 = F2x5<2, 6, 6> of_maps, "winograd-f2x5", "F(2x2,5x5) on NCHW16c";
+    WinogradF3x5 = F3x5<3, 7, 7> of_maps, "winograd-f3x5", "F(3x3,5x5) on NCHW16c";
+    WinogradF4x5 = F4x5<4, 8, 8> of_maps, "winograd-f4x5", "F(4x4,5x5) on NCHW16c";
+    WinogradF2x3S2 = F2x3S2<2, 5, 3> of_maps, "winograd-f2x3-s2", "F(2x2,3x3) with stride 2 on NCHW16c";
+    WinogradF4x3S2 = F4x3S2<4, 9, 5> of_maps, "winograd-f4x3-s2", "F(4x4,3x3) with stride 2 on NCHW16c";
+    WinogradF4x3S2d = F4x3<4, 6, 6> of_image, "winograd-f4x3-s2d", "F(4x4,3x3) of an image's phases (space to depth) into NCHW16c";
+    WinogradF4x4S2d = F4x4<4, 7, 7> of_image, "winograd-f4x4-s2d", "F(4x4,4x4) of an image's phases (space to depth) into NCHW16c";
 }
 
 struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
     spec: PlanSpec,
+    /// As the tiles see it.
     conv: ConvShape,
+    /// What makes its input from an image.
+    image: Option<SpaceToDepth>,
     isa: IsaToken,
     tile: RegisterTile,
     blocking: WinogradBlocking,
@@ -113,13 +125,35 @@ struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
 }
 
 impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> WinogradPlan<W, M, N, T> {
-    fn new(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
+    /// Over blocks of channels.
+    fn of_maps(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
         let conv = *f32_conv(problem)?;
-        let (taps, stride) = const { (W::MATRICES.taps, W::MATRICES.stride) };
-        let refuse = |reason: String| Err(Unsupported::new(reason));
+        let taps = const { W::MATRICES.taps };
         if conv.kernel != [taps, taps] {
-            return refuse(format!("the kernel is not {taps}x{taps}"));
+            return Err(Unsupported::new(format!("the kernel is not {taps}x{taps}")));
         }
+        Self::new(problem, (conv, None), cx)
+    }
+
+    /// Over an image.
+    fn of_image(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
+        let image = SpaceToDepth::of(f32_conv(problem)?)?;
+        let (conv, taps) = (image.conv(), const { W::MATRICES.taps });
+        if conv.kernel != [taps, taps] {
+            return Err(Unsupported::new(format!(
+                "the kernel is not {taps} steps high and wide"
+            )));
+        }
+        Self::new(problem, (conv, Some(image)), cx)
+    }
+
+    fn new(
+        problem: &Problem,
+        (conv, image): (ConvShape, Option<SpaceToDepth>),
+        cx: &PlanCx<'_>,
+    ) -> Result<Self, Unsupported> {
+        let stride = const { W::MATRICES.stride };
+        let refuse = |reason: String| Err(Unsupported::new(reason));
         if conv.stride != [stride, stride] {
             return refuse(format!("the stride is not {stride}"));
         }
@@ -151,7 +185,8 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let prepared = preparations(task_rounds, groups, cx.threads) as u64;
         let task_rounds = task_rounds as u64;
         let in_all = |once: u64| once * prepared / task_rounds;
-        let points = points::<N, T>(&conv);
+        let last_row = image.map_or(conv.c_in, |image| image.with_last_row());
+        let points = points::<N, T>(&conv, last_row);
         let terms: usize = points.iter().map(|p| p.terms).sum();
         let flops = [
             in_all(tiles * padded_in * 2 * N as u64 * input),
@@ -172,6 +207,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                 ..PlanSpec::new(problem, Layout::NCHW16C, cx, flops.iter().sum())
             },
             conv,
+            image,
             isa: cx.isa,
             tile,
             blocking,
@@ -181,7 +217,9 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         };
         let (v, m) = (plan.inputs(blocking.tiles), plan.outputs(blocking.tiles));
         let elements = v.before(T * T, N * N) + m.before(T * T, T * T);
-        plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements);
+        let strips = || plan.grid().shares().map(|tiles| plan.strip_len(&tiles));
+        let (strip, copied) = (strips().max().unwrap_or(0), strips().sum::<usize>());
+        plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements + strip);
         plan.spec.packed_lines = CacheLine::for_f32s(plan.packed_len());
         let floats = |n: u64| 4 * n;
         let transformed = floats(tiles * padded_in * (N * N) as u64);
@@ -189,9 +227,25 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let [map_in, map_out] =
             [conv.h * conv.w, conv.h_out() * conv.w_out()].map(|p| (conv.n * p) as u64);
         let added = u64::from(problem.epilogue.residual);
-        plan.phases = vec![
+        let input = in_all(floats(map_in * padded_in));
+        if image.is_some() {
+            plan.spec.layouts.src = Layout::Nchw;
+            plan.spec.granularity.c_in = MOST_CHANNELS;
+            plan.phases.push(PhaseCost {
+                read: in_all(plan.spec.src_desc().bytes() as u64),
+                scratch_written: in_all(floats((conv.n * copied) as u64)),
+                ..PhaseCost::new(Phase::Pack, 0)
+            });
+        }
+        let (read, scratch_read) = if image.is_some() {
+            (0, input)
+        } else {
+            (input, 0)
+        };
+        plan.phases.extend([
             PhaseCost {
-                read: in_all(floats(map_in * padded_in)),
+                read,
+                scratch_read,
                 scratch_written: in_all(transformed),
                 ..PhaseCost::new(Phase::InputTransform, flops[0])
             },
@@ -207,8 +261,34 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                 scratch_read: products,
                 ..PhaseCost::new(Phase::InverseTransform, flops[2])
             },
-        ];
+        ]);
         Ok(plan)
+    }
+
+    fn grid(&self) -> TileGrid {
+        TileGrid {
+            images: self.conv.n,
+            blocks: self.all_out(),
+            map: [self.conv.h_out(), self.conv.w_out()],
+            pixel: CHANNEL_BLOCK,
+            tile: M,
+            task_tiles: self.blocking.tiles,
+            task_blocks: self.blocking.out_blocks,
+        }
+    }
+
+    /// The rows of the input that some tiles read, as far as they are inside of it: those that a task makes of an image.
+    fn strip(&self, tiles: &Range<usize>) -> Range<usize> {
+        let cols = self.grid().cols();
+        let (first, last) = (tiles.start / cols, (tiles.end - 1) / cols);
+        let step = M * self.conv.stride[0];
+        first * step..(last * step + N).min(self.conv.h)
+    }
+
+    /// Floats of that.
+    fn strip_len(&self, tiles: &Range<usize>) -> usize {
+        let rows = self.strip(tiles).len();
+        self.image.map_or(0, |image| image.len(rows))
     }
 
     /// How the transformed input of so many tiles lies.
@@ -307,12 +387,14 @@ struct Point {
     terms: usize,
 }
 
-/// The points of N x N products.
-fn points<const N: usize, const T: usize>(conv: &ConvShape) -> Vec<Point> {
+/// The points of N x N products. Of stride 1, those at infinity have the last row of taps alone, which only the first
+/// `last_row` channels have.
+fn points<const N: usize, const T: usize>(conv: &ConvShape, last_row: usize) -> Vec<Point> {
     let (mut products, mut rows) = (0, 0);
     let point = |p| {
         let own = Slots::<N, T>::at(p);
-        let terms = (own - 1) * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + conv.c_in;
+        let channels = if p / T + 1 == T { last_row } else { conv.c_in };
+        let terms = (own - 1) * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + channels;
         let point = Point {
             products,
             rows,
@@ -327,7 +409,9 @@ fn points<const N: usize, const T: usize>(conv: &ConvShape) -> Vec<Point> {
 /// The input transform of some tiles.
 struct TransformInput<'a, W, const M: usize, const N: usize, const T: usize> {
     plan: &'a WinogradPlan<W, M, N, T>,
-    image: &'a [f32],
+    /// The maps, or some rows of them.
+    maps: &'a [f32],
+    rows: Range<usize>,
     tiles: Range<usize>,
     out: &'a mut [f32],
 }
@@ -350,8 +434,8 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
             }
         }
         let mut tiles = InputTiles {
-            image: self.image,
-            map: [conv.h, conv.w],
+            image: self.maps,
+            map: [self.rows.len(), conv.w],
             out: self.out,
             layout,
             products: &products,
@@ -359,7 +443,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
         for block in 0..layout.blocks {
             for (at, tile) in self.tiles.clone().enumerate() {
                 let first = |tile: usize, pad: usize| (tile * step) as isize - pad as isize;
-                let y = first(tile / cols, conv.pad.top);
+                let y = first(tile / cols, conv.pad.top + self.rows.start);
                 let x = first(tile % cols, conv.pad.left);
                 tiles.transform::<S, M, T, W>(simd, block, at, [y, x]);
             }
@@ -409,7 +493,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
 
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let conv = &self.conv;
-        let weights = params.filters(conv);
+        let weights = match &self.image {
+            Some(image) => image.filters(params).into(),
+            None => params.filters(conv),
+        };
         let packed = &mut as_f32s_mut(packed)[..self.packed_len()];
         packed.fill(0.0);
         let matrices = &W::MATRICES;
@@ -430,8 +517,11 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
                 for (j, &u) in row.iter().enumerate() {
                     let (point, which) = Slots::<N, T>::of(i, j);
                     let row = 1 + which * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + c;
-                    let weights = self.weights_at(run, panel, &self.points[point]);
-                    packed[weights][row * width + lane] = u;
+                    let weights = &mut packed[self.weights_at(run, panel, &self.points[point])];
+                    // Of a channel that the point hasn't, all weights are zeros there.
+                    if let Some(weight) = weights.get_mut(row * width + lane) {
+                        *weight = u;
+                    }
                 }
             }
         }
@@ -443,53 +533,64 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
     fn run(&self, args: RunArgs<'_>) {
         let mut io = args.check(&self.spec);
         let conv = &self.conv;
-        let image = conv.c_in.div_ceil(CHANNEL_BLOCK) * conv.h * conv.w * CHANNEL_BLOCK;
-        let grid = TileGrid {
-            images: conv.n,
-            blocks: self.all_out(),
-            map: [conv.h_out(), conv.w_out()],
-            pixel: CHANNEL_BLOCK,
-            tile: M,
-            task_tiles: self.blocking.tiles,
-            task_blocks: self.blocking.out_blocks,
-        };
+        let input = io.src.len() / conv.n;
         let dst = io.dst.f32s_mut();
-        par_tiles(io.exec, dst, grid, io.workspace, |mut out, scratch| {
-            let mut laps = Laps::start(io.phases);
-            let (tiles, blocks) = (out.tiles(), out.blocks());
-            let (v, m) = (self.inputs(tiles.len()), self.outputs(tiles.len()));
-            let scratch = as_f32s_mut(scratch);
-            let (transformed, products) = scratch.split_at_mut(v.before(T * T, N * N));
-            if out.fresh() {
-                self.isa.dispatch(TransformInput {
-                    plan: self,
-                    image: &io.src[out.image() * image..][..image],
-                    tiles,
-                    out: &mut *transformed,
-                });
-            }
-            laps.lap(Phase::InputTransform);
-
-            for run in self.runs(blocks) {
-                for point in 0..T * T {
-                    let from = (&*transformed, v);
-                    self.multiply((io.packed, &run, point), from, (products, m));
+        par_tiles(
+            io.exec,
+            dst,
+            self.grid(),
+            io.workspace,
+            |mut out, scratch| {
+                let mut laps = Laps::start(io.phases);
+                let (tiles, blocks) = (out.tiles(), out.blocks());
+                let (v, m) = (self.inputs(tiles.len()), self.outputs(tiles.len()));
+                let scratch = as_f32s_mut(scratch);
+                let (transformed, rest) = scratch.split_at_mut(v.before(T * T, N * N));
+                let (strip, products) = rest.split_at_mut(self.strip_len(&tiles));
+                if out.fresh() {
+                    let input = &io.src[out.image() * input..][..input];
+                    let (maps, rows) = match &self.image {
+                        Some(image) => {
+                            let rows = self.strip(&tiles);
+                            if self.isa.moves_data() {
+                                image.copy(input, rows.clone(), strip);
+                            }
+                            laps.lap(Phase::Pack);
+                            (&*strip, rows)
+                        }
+                        None => (input, 0..conv.h),
+                    };
+                    self.isa.dispatch(TransformInput {
+                        plan: self,
+                        maps,
+                        rows,
+                        tiles,
+                        out: &mut *transformed,
+                    });
                 }
-                laps.lap(Phase::Multiply);
-                self.isa.dispatch(TransformOutput::<W, M, N, T> {
-                    tiles: OutputTiles {
-                        products,
-                        layout: m,
-                        relu: self.spec.problem.epilogue.relu,
-                    },
-                    bias: &io.packed[run.start * CHANNEL_BLOCK..run.end * CHANNEL_BLOCK],
-                    residual: io.residual,
-                    out: (&mut out, run.start),
-                    _scheme: PhantomData,
-                });
-                laps.lap(Phase::InverseTransform);
-            }
-        });
+                laps.lap(Phase::InputTransform);
+
+                for run in self.runs(blocks) {
+                    for point in 0..T * T {
+                        let from = (&*transformed, v);
+                        self.multiply((io.packed, &run, point), from, (products, m));
+                    }
+                    laps.lap(Phase::Multiply);
+                    self.isa.dispatch(TransformOutput::<W, M, N, T> {
+                        tiles: OutputTiles {
+                            products,
+                            layout: m,
+                            relu: self.spec.problem.epilogue.relu,
+                        },
+                        bias: &io.packed[run.start * CHANNEL_BLOCK..run.end * CHANNEL_BLOCK],
+                        residual: io.residual,
+                        out: (&mut out, run.start),
+                        _scheme: PhantomData,
+                    });
+                    laps.lap(Phase::InverseTransform);
+                }
+            },
+        );
     }
 }
 
@@ -545,7 +646,9 @@ pub mod faulty {
         }
 
         fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-            Ok(Box::new(WinogradPlan::<Faulty, 4, 6, 6>::new(problem, cx)?))
+            Ok(Box::new(WinogradPlan::<Faulty, 4, 6, 6>::of_maps(
+                problem, cx,
+            )?))
         }
     }
 }

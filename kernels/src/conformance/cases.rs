@@ -399,13 +399,15 @@ fn tuning(rng: &mut Rng) -> Tuning {
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
 /// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
-pub const PROBES: [&str; 26] = [
+pub const PROBES: [&str; 28] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic32ih14oc64oh14kh1ph0",
     "mb1ic16ih14oc32oh14kh5ph2",
     "mb1ic16ih14oc32oh7kh3sh2ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2",
+    "mb1ic3ih17oc32oh9kh7sh2ph3",
+    "mb1ic3ih25oc32oh5kh11sh4ph1",
     "mb1ic3ih17oc32oh9kh5sh2ph2 + --pool --alg=max mb1ic32ih9oh5kh3sh2ph1",
     "mb1ic16ih14oc16oh14kh1ph0 + mb1ic16ih14oc16oh14kh3ph1",
     "--pool --alg=max mb1ic16ih14oh7kh3sh2ph1",

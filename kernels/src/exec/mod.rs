@@ -188,7 +188,7 @@ pub struct Grid {
     pub block_rows: usize,
     /// Columns in a block (fewer in the last).
     pub block_cols: usize,
-    /// No block crosses a multiple of this many rows: so that a block stays within one image of a
+    /// No block crosses a multiple of this many rows, which divide `rows`: so that a block stays within one image of a
     /// batch. `rows` where it doesn't matter.
     pub band: usize,
 }
@@ -233,7 +233,7 @@ pub struct Block {
 impl Grid {
     /// The number of blocks, so of tasks.
     pub fn tasks(&self) -> usize {
-        let bands = self.rows.div_ceil(self.band);
+        let bands = self.rows / self.band;
         let [along_rows, along_cols] = self.blocks();
         bands * along_rows * along_cols
     }
@@ -255,7 +255,7 @@ impl Grid {
         }
     }
 
-    /// The rows and columns of a task's block; empty in a last, shorter band.
+    /// The rows and columns of a task's block.
     fn block(&self, task: usize, sharing: Sharing) -> (Range<usize>, Range<usize>) {
         let [per_band, col_blocks] = self.blocks();
         let (band, rest) = (
@@ -267,8 +267,8 @@ impl Grid {
             Sharing::Rows => (rest / col_blocks, rest % col_blocks),
         };
         let (row, col) = (row * self.block_rows, col * self.block_cols);
-        let end = ((band + 1) * self.band).min(self.rows);
-        let row = (band * self.band + row).min(end);
+        let end = (band + 1) * self.band;
+        let row = band * self.band + row;
         (
             row..(row + self.block_rows).min(end),
             col..(col + self.block_cols).min(self.cols),
@@ -280,7 +280,7 @@ impl Grid {
 /// `scratch` is shared out in equal parts, one a worker.
 ///
 /// # Panics
-/// If `dst` is smaller than the grid, or the grid has an empty step.
+/// If `dst` is smaller than the grid, the grid has an empty step, or bands don't divide its rows.
 pub fn par_rows<T: Send>(
     exec: &dyn Executor,
     dst: &mut [T],
@@ -376,14 +376,15 @@ fn par_blocks<T: Send>(
         grid.block_rows > 0 && grid.block_cols > 0 && grid.band > 0,
         "{grid:?}"
     );
+    assert!(
+        grid.rows.is_multiple_of(grid.band),
+        "{grid:?}: a last band with fewer rows"
+    );
     let dst = Shared(dst.as_mut_ptr());
     let per_worker = scratch.len() / exec.width();
     let scratch = Shared(scratch.as_mut_ptr());
     exec.run(grid.tasks(), &|turn| {
         let (rows, cols) = grid.block(turn.task, sharing);
-        if rows.is_empty() {
-            return;
-        }
         let worker = turn.worker;
         let at = Block {
             row: rows.start,
@@ -445,6 +446,12 @@ impl TileGrid {
         self.blocks.div_ceil(self.task_blocks)
     }
 
+    /// The tiles that tasks have: equal shares, not a last short one.
+    pub fn shares(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (tiles, shares) = (self.tiles(), self.tiles().div_ceil(self.task_tiles));
+        (0..shares).map(move |share| tiles * share / shares..tiles * (share + 1) / shares)
+    }
+
     fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
         let shares = self.tiles().div_ceil(self.task_tiles);
         let groups = self.groups();
@@ -453,13 +460,12 @@ impl TileGrid {
             task / groups % shares,
             task % groups,
         );
-        // Equal shares, not a last short one.
-        let bound = |i: usize| self.tiles() * i / shares;
         let block = group * self.task_blocks;
+        let tiles = self.shares().nth(share);
         (
             image,
             block..(block + self.task_blocks).min(self.blocks),
-            bound(share)..bound(share + 1),
+            tiles.expect("a task's share"),
         )
     }
 }

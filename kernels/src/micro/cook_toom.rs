@@ -653,6 +653,11 @@ scheme! {
         zero true, pairs 3 [q(1, 2), q(1, 1), q(2, 1)], infinity true
 }
 scheme! {
+    /// F(4, 4).
+    F4x4: F(4, 4), stride 1, 7 products, 7 points:
+        zero false, pairs 3 [q(1, 4), q(7, 8), q(7, 4)], infinity true
+}
+scheme! {
     /// F(2, 5).
     F2x5: F(2, 5), stride 1, 6 products, 6 points:
         zero true, pairs 2 [Surd::sqrt2(1, 2), Surd::sqrt2(1, 1)], infinity true
@@ -775,6 +780,7 @@ mod tests {
         check::<F4x3, 4, 6, 6>("F4x3");
         check::<F4x3Std, 4, 6, 6>("F4x3Std");
         check::<F6x3, 6, 8, 8>("F6x3");
+        check::<F4x4, 4, 7, 7>("F4x4");
         check::<F2x5, 2, 6, 6>("F2x5");
         check::<F3x5, 3, 7, 7>("F3x5");
         check::<F4x5, 4, 8, 8>("F4x5");
@@ -798,6 +804,7 @@ mod tests {
             F4x3::MATRICES.amplification(),
             F4x3Std::MATRICES.amplification(),
             F6x3::MATRICES.amplification(),
+            F4x4::MATRICES.amplification(),
             F2x5::MATRICES.amplification(),
             F3x5::MATRICES.amplification(),
             F4x5::MATRICES.amplification(),

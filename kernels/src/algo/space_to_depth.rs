@@ -1,0 +1,238 @@
+//! An image as a map with more channels, over which a convolution takes steps of one: space to depth.
+//!
+//! With steps `s` of a filter of `k` taps, input `o s + j` has tap `j` for output `o`. As `j = i s + p`, each of the `s`
+//! phases `p` has a filter of `ceil(k / s)` taps over samples that are `s` apart: a channel of its own, in both
+//! directions.
+//!
+//! ```text
+//! depth[(p c_in + c) sw + q][y][x] = image[c][y sh + p - top][x sw + q - left]      or 0
+//! w'[(p c_in + c) sw + q][i][j]    = w[c][i sh + p][j sw + q]                       or 0
+//! ```
+//!
+//! Seven taps two apart on three channels become four taps on twelve, eleven taps four apart three on 48. So algorithms
+//! for steps of one compute what comes first in a network, on channels that nearly fill their vectors.
+
+use super::image::MOST_CHANNELS;
+use crate::blocking::CHANNEL_BLOCK;
+use crate::plan::{Params, Unsupported};
+use crate::problem::{ConvShape, ConvSpec, Pad};
+use std::ops::Range;
+
+/// How an image becomes such a map.
+#[derive(Clone, Copy)]
+pub(super) struct SpaceToDepth {
+    image: ConvShape,
+    depth: ConvShape,
+}
+
+impl SpaceToDepth {
+    /// For the convolution of an image.
+    pub(super) fn of(image: &ConvShape) -> Result<Self, Unsupported> {
+        let refuse = |reason: &'static str| Err(Unsupported::new(reason));
+        if image.c_in > MOST_CHANNELS {
+            return refuse("not an image: more than 4 channels");
+        }
+        if image.groups != 1 {
+            return refuse("the channels are grouped");
+        }
+        if image.dilation != [1, 1] {
+            return refuse("the filter is dilated");
+        }
+        let ([kh, kw], [sh, sw]) = (image.kernel, image.stride);
+        if [sh, sw] == [1, 1] {
+            return refuse("with a stride of 1 there are no phases");
+        }
+        if ![1, 2, 4].contains(&sw) {
+            return refuse("the horizontal stride is not 1, 2 or 4");
+        }
+        let kernel = [kh.div_ceil(sh), kw.div_ceil(sw)];
+        let depth = ConvSpec {
+            c_in: image.c_in * sh * sw,
+            h: image.h_out() + kernel[0] - 1,
+            w: image.w_out() + kernel[1] - 1,
+            kernel,
+            stride: [1, 1],
+            pad: Pad::default(),
+            flip: false,
+            ..**image
+        };
+        match ConvShape::try_from(depth) {
+            Ok(depth) => Ok(SpaceToDepth {
+                image: *image,
+                depth,
+            }),
+            Err(_) => refuse("too large once its steps are channels"),
+        }
+    }
+
+    /// The convolution of the map, in NCHW16c.
+    pub(super) fn conv(&self) -> ConvShape {
+        self.depth
+    }
+
+    /// Floats of some rows of the map.
+    pub(super) fn len(&self, rows: usize) -> usize {
+        self.depth.c_in.div_ceil(CHANNEL_BLOCK) * rows * self.row()
+    }
+
+    fn row(&self) -> usize {
+        self.depth.w * CHANNEL_BLOCK
+    }
+
+    /// The filters over the map: out, in, rows, columns, as those over the image.
+    pub(super) fn filters(&self, params: Params<'_>) -> Vec<f32> {
+        let weights = params.filters(&self.image);
+        let ([kh, kw], [sh, sw]) = (self.image.kernel, self.image.stride);
+        let [rows, cols] = self.depth.kernel;
+        let mut filters = Vec::with_capacity(self.depth.c_out * self.depth.reduction_len());
+        for of_output in weights.chunks_exact(self.image.reduction_len()) {
+            for (p, filter) in (0..sh).flat_map(|p| of_output.chunks(kh * kw).map(move |w| (p, w)))
+            {
+                for (q, i) in (0..sw).flat_map(|q| (0..rows).map(move |i| (q, i))) {
+                    filters.extend((0..cols).map(|j| {
+                        let (y, x) = (i * sh + p, j * sw + q);
+                        let inside = y < kh && x < kw;
+                        if inside { filter[y * kw + x] } else { 0.0 }
+                    }));
+                }
+            }
+        }
+        filters
+    }
+
+    /// How many channels of the map, the first ones, have a last row of taps.
+    pub(super) fn with_last_row(&self) -> usize {
+        let before_last = (self.depth.kernel[0] - 1) * self.image.stride[0];
+        let phases = self.image.kernel[0] - before_last;
+        phases * self.image.c_in * self.image.stride[1]
+    }
+
+    /// Makes some rows of the map, each block of channels by itself.
+    pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
+        match self.image.stride[1] {
+            1 => self.copy_runs::<1>(image, rows, map),
+            2 => self.copy_runs::<2>(image, rows, map),
+            _ => self.copy_runs::<4>(image, rows, map),
+        }
+    }
+
+    /// The same for a horizontal stride of `S`: so many samples lie next to each other in both.
+    fn copy_runs<const S: usize>(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
+        let conv = &self.image;
+        let (sh, Pad { top, left, .. }) = (conv.stride[0], conv.pad);
+        let block = rows.len() * self.row();
+        // Lanes behind the last channel are transformed too.
+        map[..self.len(rows.len())].fill(0.0);
+        for channel in 0..sh * conv.c_in {
+            let (p, plane) = (channel / conv.c_in, channel % conv.c_in);
+            let (at, lane) = (
+                channel * S / CHANNEL_BLOCK * block,
+                channel * S % CHANNEL_BLOCK,
+            );
+            for (y, to) in rows.clone().zip(map[at..].chunks_exact_mut(self.row())) {
+                let y = (y * sh + p).wrapping_sub(top);
+                if y >= conv.h {
+                    continue;
+                }
+                let from = &image[(plane * conv.h + y) * conv.w..][..conv.w];
+                let (pixels, _) = to.as_chunks_mut::<CHANNEL_BLOCK>();
+                // Where a run is not all inside of the row, its samples are one by one.
+                let edge = |x: usize, pixel: &mut [f32; CHANNEL_BLOCK]| {
+                    for q in 0..S {
+                        if let Some(&sample) = from.get((x * S + q).wrapping_sub(left)) {
+                            pixel[lane + q] = sample;
+                        }
+                    }
+                };
+                let first = left.div_ceil(S).min(pixels.len());
+                let (before, inside) = pixels.split_at_mut(first);
+                let start = (first * S).saturating_sub(left);
+                let (runs, _) = from.get(start..).unwrap_or_default().as_chunks::<S>();
+                let (inside, after) = inside.split_at_mut(runs.len().min(inside.len()));
+                for (x, pixel) in before.iter_mut().enumerate() {
+                    edge(x, pixel);
+                }
+                for (pixel, run) in inside.iter_mut().zip(runs) {
+                    pixel[lane..lane + S].copy_from_slice(run);
+                }
+                let behind = first + inside.len();
+                for (x, pixel) in (behind..).zip(after) {
+                    edge(x, pixel);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::{Op, Problem};
+    use crate::tensor::{Layout, TensorDesc, TensorRef};
+
+    /// Each sample and tap where the definition has it: strides, paddings and widths that don't fit, and parts of the map.
+    #[test]
+    fn samples_and_taps_are_where_the_definition_has_them() {
+        for text in [
+            "mb1ic3ih13iw11oc2oh7ow6kh7kw7sh2sw2ph3pw3",
+            "mb1ic4ih23iw30oc1oh4ow6kh11kw11sh4sw4ph1pw2",
+            "mb1ic1ih9iw9oc2oh3ow5kh5kw3sh3sw2ph1pw1",
+            "mb1ic2ih6iw5oc1oh3ow5kh5kw3sh2sw1ph2pw1",
+            "mb1ic1ih2iw1oc1oh3ow3kh8kw8sh2sw2ph5pw5",
+        ] {
+            let problem: Problem = text.parse().expect("a problem");
+            let Op::Conv(conv) = problem.op else {
+                unreachable!("a convolution");
+            };
+            let to = SpaceToDepth::of(&conv).expect("an image");
+            let depth = to.conv();
+            assert_eq!([depth.h_out(), depth.w_out()], [conv.h_out(), conv.w_out()]);
+            let numbered = |n: usize| (1..=n).map(|x| x as f32).collect::<Vec<_>>();
+            let image = numbered(conv.c_in * conv.h * conv.w);
+            let weights = numbered(conv.c_out * conv.reduction_len());
+            let [kh, kw] = conv.kernel;
+            let dims = [conv.c_out, conv.c_in, kh, kw];
+            let tensor = TensorRef::from_f32s(TensorDesc::f32(Layout::Nchw, dims), &weights);
+            let filters = to.filters(Params {
+                weights: Some(tensor),
+                bias: None,
+            });
+            let [sh, sw] = conv.stride;
+            let phase = |at: usize| (at / sw / conv.c_in, at / sw % conv.c_in, at % sw);
+            for rows in [0..depth.h, 1..depth.h, 0..1] {
+                let mut map = vec![f32::NAN; to.len(rows.len())];
+                to.copy(&image, rows.clone(), &mut map);
+                for channel in 0..depth.c_in.next_multiple_of(CHANNEL_BLOCK) {
+                    let (p, c, q) = phase(channel);
+                    for (row, x) in rows.clone().flat_map(|y| (0..depth.w).map(move |x| (y, x))) {
+                        let sample = |y: usize, x: usize| image[(c * conv.h + y) * conv.w + x];
+                        let y = (row * sh + p).wrapping_sub(conv.pad.top);
+                        let from = (x * sw + q).wrapping_sub(conv.pad.left);
+                        let inside = p < sh && y < conv.h && from < conv.w;
+                        let expected = if inside { sample(y, from) } else { 0.0 };
+                        let line = channel / CHANNEL_BLOCK * rows.len() + row - rows.start;
+                        let at = (line * depth.w + x) * CHANNEL_BLOCK + channel % CHANNEL_BLOCK;
+                        assert_eq!(map[at], expected, "{text}: {channel} at {row}, {x}");
+                    }
+                }
+            }
+            for (at, &tap) in filters.iter().enumerate() {
+                let [rows, cols] = depth.kernel;
+                let (j, i) = (at % cols, at / cols % rows);
+                let (channel, out) = (at / cols / rows % depth.c_in, at / depth.reduction_len());
+                let (p, c, q) = phase(channel);
+                let (y, x) = (i * sh + p, j * sw + q);
+                assert!(
+                    i + 1 < rows || (y < kh) == (channel < to.with_last_row()),
+                    "{text}"
+                );
+                let expected = if y < kh && x < kw {
+                    weights[((out * conv.c_in + c) * kh + y) * kw + x]
+                } else {
+                    0.0
+                };
+                assert_eq!(tap, expected, "{text}: tap {i}, {j} of {channel}");
+            }
+        }
+    }
+}
