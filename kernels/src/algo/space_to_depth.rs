@@ -110,57 +110,72 @@ impl SpaceToDepth {
     /// Makes some rows of the map, each block of channels by itself.
     pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
         match self.image.stride[1] {
-            1 => self.copy_runs::<1>(image, rows, map),
-            2 => self.copy_runs::<2>(image, rows, map),
-            _ => self.copy_runs::<4>(image, rows, map),
+            1 => self.copy_runs::<1, 16>(image, rows, map),
+            2 => self.copy_runs::<2, 8>(image, rows, map),
+            _ => self.copy_runs::<4, 4>(image, rows, map),
         }
     }
 
-    /// The same for a horizontal stride of `S`: so many samples lie next to each other in both.
-    fn copy_runs<const S: usize>(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
+    /// The same for a horizontal stride of `S`: so many samples lie next to each other in both, `R` times in a block.
+    fn copy_runs<const S: usize, const R: usize>(
+        &self,
+        image: &[f32],
+        rows: Range<usize>,
+        map: &mut [f32],
+    ) {
+        const { assert!(S * R == CHANNEL_BLOCK) };
         let conv = &self.image;
-        let (sh, Pad { top, left, .. }) = (conv.stride[0], conv.pad);
-        let block = rows.len() * self.row();
-        // Lanes behind the last channel are transformed too.
-        map[..self.len(rows.len())].fill(0.0);
-        for channel in 0..sh * conv.c_in {
-            let (p, plane) = (channel / conv.c_in, channel % conv.c_in);
-            let (at, lane) = (
-                channel * S / CHANNEL_BLOCK * block,
-                channel * S % CHANNEL_BLOCK,
-            );
-            for (y, to) in rows.clone().zip(map[at..].chunks_exact_mut(self.row())) {
-                let y = (y * sh + p).wrapping_sub(top);
-                if y >= conv.h {
-                    continue;
-                }
-                let from = &image[(plane * conv.h + y) * conv.w..][..conv.w];
-                let (pixels, _) = to.as_chunks_mut::<CHANNEL_BLOCK>();
-                // Where a run is not all inside of the row, its samples are one by one.
-                let edge = |x: usize, pixel: &mut [f32; CHANNEL_BLOCK]| {
-                    for q in 0..S {
-                        if let Some(&sample) = from.get((x * S + q).wrapping_sub(left)) {
-                            pixel[lane + q] = sample;
-                        }
+        // Row by row, so that what is written a run at a time stays in L1.
+        for (at, y) in rows.clone().enumerate() {
+            for (block, map) in map.chunks_exact_mut(rows.len() * self.row()).enumerate() {
+                let row = &mut map[at * self.row()..][..self.row()];
+                // Lanes behind the last channel are transformed too.
+                row.fill(0.0);
+                let (pixels, _) = row.as_chunks_mut::<S>().0.as_chunks_mut::<R>();
+                for run in 0..R {
+                    let channel = block * R + run;
+                    let (p, c) = (channel / conv.c_in, channel % conv.c_in);
+                    let y = (y * conv.stride[0] + p).wrapping_sub(conv.pad.top);
+                    if p < conv.stride[0] && y < conv.h {
+                        let from = &image[(c * conv.h + y) * conv.w..][..conv.w];
+                        copy_row(from, conv.pad.left, pixels, run);
                     }
-                };
-                let first = left.div_ceil(S).min(pixels.len());
-                let (before, inside) = pixels.split_at_mut(first);
-                let start = (first * S).saturating_sub(left);
-                let (runs, _) = from.get(start..).unwrap_or_default().as_chunks::<S>();
-                let (inside, after) = inside.split_at_mut(runs.len().min(inside.len()));
-                for (x, pixel) in before.iter_mut().enumerate() {
-                    edge(x, pixel);
-                }
-                for (pixel, run) in inside.iter_mut().zip(runs) {
-                    pixel[lane..lane + S].copy_from_slice(run);
-                }
-                let behind = first + inside.len();
-                for (x, pixel) in (behind..).zip(after) {
-                    edge(x, pixel);
                 }
             }
         }
+    }
+}
+
+/// Copies a row behind so many zeros, which become a run of each pixel.
+fn copy_row<const S: usize, const R: usize>(
+    row: &[f32],
+    left: usize,
+    pixels: &mut [[[f32; S]; R]],
+    run: usize,
+) {
+    // Where a run isn't all inside of the row, its samples are one by one.
+    let edge = |x: usize, pixel: &mut [[f32; S]; R]| {
+        for (q, sample) in pixel[run].iter_mut().enumerate() {
+            let at = (x * S + q).wrapping_sub(left);
+            *sample = row.get(at).copied().unwrap_or(0.0);
+        }
+    };
+    let before = left.div_ceil(S).min(pixels.len());
+    let (first, rest) = pixels.split_at_mut(before);
+    let inside = row
+        .get((before * S).saturating_sub(left)..)
+        .unwrap_or_default();
+    let (samples, _) = inside.as_chunks::<S>();
+    let (middle, last) = rest.split_at_mut(samples.len().min(rest.len()));
+    for (pixel, samples) in middle.iter_mut().zip(samples) {
+        pixel[run] = *samples;
+    }
+    let behind = before + middle.len();
+    for (x, pixel) in first.iter_mut().enumerate() {
+        edge(x, pixel);
+    }
+    for (x, pixel) in (behind..).zip(last) {
+        edge(x, pixel);
     }
 }
 

@@ -175,7 +175,11 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             in_blocks,
             out_blocks,
         };
-        let blocking = WinogradBlocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
+        let mut blocking = WinogradBlocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
+        if image.is_some() {
+            // Whole rows of tiles: of what a task makes of an image, others make the rows that they share with it again.
+            blocking.tiles = ((blocking.tiles + cols / 2) / cols).max(1) * cols;
+        }
 
         let tiles = (conv.n * rows * cols) as u64;
         let [padded_in, padded_out] = [in_blocks, out_blocks].map(|b| (b * CHANNEL_BLOCK) as u64);
@@ -266,6 +270,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     }
 
     fn grid(&self) -> TileGrid {
+        let cols = self.conv.w_out().div_ceil(M);
         TileGrid {
             images: self.conv.n,
             blocks: self.all_out(),
@@ -273,6 +278,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
             pixel: CHANNEL_BLOCK,
             tile: M,
             task_tiles: self.blocking.tiles,
+            task_step: if self.image.is_some() { cols } else { 1 },
             task_blocks: self.blocking.out_blocks,
         }
     }

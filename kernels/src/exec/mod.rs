@@ -419,8 +419,10 @@ pub struct TileGrid {
     pub pixel: usize,
     /// Rows and columns of a tile; tiles at the far edges have fewer.
     pub tile: usize,
-    /// Tiles in a task (fewer in the last), in the order of the rows.
+    /// The most tiles in a task, in the order of the rows.
     pub task_tiles: usize,
+    /// Tasks begin at multiples of so many tiles, a divisor of `task_tiles`.
+    pub task_step: usize,
     /// Maps in a task (fewer in the last).
     pub task_blocks: usize,
 }
@@ -438,7 +440,7 @@ impl TileGrid {
 
     /// The number of tasks.
     pub fn tasks(&self) -> usize {
-        self.images * self.groups() * self.tiles().div_ceil(self.task_tiles)
+        self.images * self.groups() * self.count()
     }
 
     /// Groups of maps: tasks that share tiles, and follow each other.
@@ -446,15 +448,21 @@ impl TileGrid {
         self.blocks.div_ceil(self.task_blocks)
     }
 
+    /// How many shares of the tiles tasks have.
+    fn count(&self) -> usize {
+        let steps = self.tiles().div_ceil(self.task_step);
+        steps.div_ceil(self.task_tiles / self.task_step)
+    }
+
     /// The tiles that tasks have: equal shares, not a last short one.
     pub fn shares(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (tiles, shares) = (self.tiles(), self.tiles().div_ceil(self.task_tiles));
-        (0..shares).map(move |share| tiles * share / shares..tiles * (share + 1) / shares)
+        let (tiles, step, count) = (self.tiles(), self.task_step, self.count());
+        let bound = move |share: usize| (tiles.div_ceil(step) * share / count * step).min(tiles);
+        (0..count).map(move |share| bound(share)..bound(share + 1))
     }
 
     fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
-        let shares = self.tiles().div_ceil(self.task_tiles);
-        let groups = self.groups();
+        let (shares, groups) = (self.count(), self.groups());
         let (image, share, group) = (
             task / groups / shares,
             task / groups % shares,
@@ -557,6 +565,7 @@ pub fn par_tiles<T: Send>(
         grid.tile > 0 && grid.task_tiles > 0 && grid.task_blocks > 0,
         "{grid:?}"
     );
+    assert!(grid.task_step > 0 && grid.task_tiles.is_multiple_of(grid.task_step));
     let dst = Shared(dst.as_mut_ptr());
     let per_worker = scratch.len() / exec.width();
     let scratch = Shared(scratch.as_mut_ptr());
@@ -602,11 +611,12 @@ mod tests {
 
     #[test]
     fn every_tile_is_handed_out_once() {
-        for (images, blocks, map, tile, task_tiles, task_blocks) in [
-            (1, 3, [7, 9], 4, 5, 2),
-            (2, 2, [4, 4], 2, 1, 2),
-            (2, 5, [1, 13], 6, 9, 3),
-            (1, 1, [5, 3], 3, 2, 1),
+        for (images, blocks, map, tile, task_tiles, task_step, task_blocks) in [
+            (1, 3, [7, 9], 4, 5, 1, 2),
+            (2, 2, [4, 4], 2, 1, 1, 2),
+            (2, 5, [1, 13], 6, 9, 3, 3),
+            (1, 1, [5, 3], 3, 2, 1, 1),
+            (1, 2, [14, 5], 2, 6, 3, 2),
         ] {
             let grid = TileGrid {
                 images,
@@ -615,12 +625,14 @@ mod tests {
                 pixel: 2,
                 tile,
                 task_tiles,
+                task_step,
                 task_blocks,
             };
             let mut seen = vec![0u32; images * blocks * map[0] * map[1] * 2];
             let mut scratch = vec![CacheLine::default(); 2];
             par_tiles(&Serial, &mut seen, grid, &mut scratch, |mut own, _| {
                 assert!(own.tiles().len() <= task_tiles && own.blocks().len() <= task_blocks);
+                assert!(own.tiles().start.is_multiple_of(task_step));
                 for block in own.blocks() {
                     for at in own.tiles() {
                         let mut rows = own.tile(block, at);

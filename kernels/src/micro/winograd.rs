@@ -4,6 +4,10 @@
 //! The multiplication in between is, for each of the T x T points, a product of (tiles x channels) with
 //! (channels x output channels), done by [`super::gemm`]. With stride 2 several products of a tile share
 //! a point ([`Scheme`]): their channels follow one another, one sum runs over all of them.
+//!
+//! A tile's samples, and its products, are one line here and one there, in more streams than the hardware's prefetchers
+//! follow: while a tile is transformed, the next one's lines are asked for. On Zen 4 that makes F(4,3) of 256 channels at
+//! 56x56 1.08 times as fast (medians of 7 pairs, one thread and two), 128 at 28x28 1.01, and is not felt where all is in L2.
 #![allow(unsafe_code)]
 
 use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
@@ -105,6 +109,7 @@ impl<const N: usize> InputTiles<'_, N> {
         assert!(block < self.layout.blocks && tile < self.layout.tiles);
         let to = self.layout.at(block, tile);
         assert!(self.products[N - 1][N - 1] + to + CHANNEL_BLOCK <= self.out.len());
+        let step = const { M * W::MATRICES.stride };
         // The columns inside of the map.
         let inside = |j: usize| x.wrapping_add_unsigned(j) as usize;
         let zero = simd.splat_f32s(0.0);
@@ -128,6 +133,12 @@ impl<const N: usize> InputTiles<'_, N> {
             let mut j = 0;
             while j < N {
                 let mut column = [zero; N];
+                // Those of the tile to the right that this one doesn't have.
+                if lane == 0 && j + step >= N {
+                    unroll!(i < N, {
+                        simd.prefetch(rows[i].wrapping_add((j + step) * CHANNEL_BLOCK));
+                    });
+                }
                 if inside(j) < w {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
@@ -153,6 +164,9 @@ impl<const N: usize> InputTiles<'_, N> {
                 let row = W::input(Vectors(simd), row);
                 unroll!(c < N, {
                     let at = self.products[r][c] + to + lane;
+                    if lane == 0 {
+                        simd.prefetch(self.out.as_ptr().wrapping_add(at + CHANNEL_BLOCK));
+                    }
                     // SAFETY: no product begins after the last, which is inside `out` (asserted above).
                     unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at), row[c]) };
                 });
@@ -219,6 +233,10 @@ impl OutputTiles<'_> {
                 let mut column = [zero; T];
                 unroll!(i < T, {
                     let at = (i * T + j) * step + from + lane;
+                    if lane == 0 {
+                        let next = self.products.as_ptr().wrapping_add(at + CHANNEL_BLOCK);
+                        simd.prefetch(next);
+                    }
                     // SAFETY: at most the last point's (asserted above).
                     [column[i]] = unsafe { load::<S, 1>(simd, self.products.as_ptr().add(at)) };
                 });
