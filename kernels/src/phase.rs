@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// A part of a run that has a roof of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The copy of the input into the form that is multiplied: im2col's matrix.
+    /// The copy of the input into the form that is multiplied, or transformed: im2col's matrix, an image's phases.
     Pack,
     /// Winograd's transform of the input, or Strassen's sums of its quarters.
     InputTransform,
