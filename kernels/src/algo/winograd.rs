@@ -30,7 +30,7 @@
 //! | F(4,3), stride 2 | 25 | 5.06 | 9 | 9 x |
 //!
 //! An image's filters are large and take large steps, over few channels: they are computed over its phases, of which each
-//! is a channel ([`super::space_to_depth`]). ResNet's 7x7 takes F(4,4) of 12 channels, 36.75 multiplications of 147;
+//! is a channel (`algo/space_to_depth.rs`). ResNet's 7x7 takes F(4,4) of 12 channels, 36.75 multiplications of 147;
 //! AlexNet's 11x11 F(4,3) of 48, 108 of 363. A task makes the rows of that map which its tiles read.
 //!
 //! **What can't be had for nothing.** Errors grow with m and the number of taps
