@@ -456,24 +456,28 @@ impl TileGrid {
 
     /// The tiles that tasks have: equal shares, not a last short one.
     pub fn shares(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (tiles, step, count) = (self.tiles(), self.task_step, self.count());
-        let bound = move |share: usize| (tiles.div_ceil(step) * share / count * step).min(tiles);
-        (0..count).map(move |share| bound(share)..bound(share + 1))
+        let grid = *self;
+        (0..grid.count()).map(move |index| grid.share(index))
+    }
+
+    fn share(&self, index: usize) -> Range<usize> {
+        let (tiles, step) = (self.tiles(), self.task_step);
+        let steps = share(tiles.div_ceil(step), self.count(), index);
+        steps.start * step..(steps.end * step).min(tiles)
     }
 
     fn task(&self, task: usize) -> (usize, Range<usize>, Range<usize>) {
         let (shares, groups) = (self.count(), self.groups());
-        let (image, share, group) = (
+        let (image, index, group) = (
             task / groups / shares,
             task / groups % shares,
             task % groups,
         );
         let block = group * self.task_blocks;
-        let tiles = self.shares().nth(share);
         (
             image,
             block..(block + self.task_blocks).min(self.blocks),
-            tiles.expect("a task's share"),
+            self.share(index),
         )
     }
 }
