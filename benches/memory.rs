@@ -12,7 +12,7 @@ use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::{on_each_worker, share};
 use convroof_kernels::instance::Instance;
-use convroof_kernels::micro::probe::{self, Stream};
+use convroof_kernels::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 use std::sync::Mutex;

@@ -7,7 +7,7 @@ use convroof::record::{AblationTimes, Measurement};
 use convroof::roofline::{Ceilings, Verdict, place};
 use convroof::verdict::{self, Case, Finding};
 use convroof_kernels::isa::Ablation;
-use convroof_kernels::micro::probe::{self, Stream};
+use convroof_kernels::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken};
 use std::time::{Duration, Instant};

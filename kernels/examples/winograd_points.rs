@@ -15,12 +15,12 @@
 
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::conformance::Data;
+use convroof_kernels::cook_toom::{Constants, Counting, Matrices, Points, input, output};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::{Deviation, Instance};
-use convroof_kernels::micro::cook_toom::{Constants, Counting, Matrices, Points, input, output};
-use convroof_kernels::micro::surd::Surd;
 use convroof_kernels::reference::{self, Operands};
+use convroof_kernels::surd::Surd;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry};
 use std::cell::Cell;
 

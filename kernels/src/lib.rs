@@ -7,7 +7,8 @@
 //! 3. [`plan`]: the contract: an [`Algorithm`] turns a problem into a [`Plan`] for one instruction
 //!    set, or says why it can't; a plan states memory and cost, packs weights once, runs many times;
 //! 4. [`algo`]: the algorithms, one file each, thin loops over
-//! 5. [`micro`]: the register tile and what feeds it, written once for every width;
+//! 5. `micro`: the register tile and what feeds it, written once for every width. Private, but for Winograd's
+//!    transforms ([`cook_toom`], of [`surd`]s) and the loops that measure a machine ([`probe`]);
 //! 6. [`registry`]: the one list of algorithms that everything loops over.
 //!
 //! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
@@ -45,14 +46,19 @@
 
 pub mod algo;
 pub mod arch;
+#[cfg(doctest)]
+mod attacks;
 pub mod blocking;
+mod bounds;
 pub mod conformance;
 pub mod cost;
 pub mod data;
 pub mod exec;
 pub mod instance;
 pub mod isa;
-pub mod micro;
+// Unsafe code that trusts its callers, who are the algorithms: no other crate can call it.
+#[allow(unreachable_pub)]
+mod micro;
 pub mod phase;
 pub mod plan;
 pub mod problem;
@@ -60,6 +66,8 @@ pub mod reference;
 pub mod registry;
 pub mod reorder;
 pub mod tensor;
+
+pub use micro::{cook_toom, probe, surd};
 
 pub use isa::{Isa, IsaToken, SimdTask};
 pub use plan::{Algorithm, Plan, PlanCx, Unsupported};

@@ -212,30 +212,21 @@ impl PlanSpec {
 
     /// The source, as the plan wants it.
     pub fn src_desc(&self) -> TensorDesc {
-        TensorDesc {
-            dtype: self.problem.dtypes.src,
-            layout: self.layouts.src,
-            dims: self.problem.src_dims(),
-        }
+        let problem = &self.problem;
+        TensorDesc::new(problem.dtypes.src, self.layouts.src, problem.src_dims())
     }
 
     /// The destination, as the plan writes it.
     pub fn dst_desc(&self) -> TensorDesc {
-        TensorDesc {
-            dtype: self.problem.dtypes.dst,
-            layout: self.layouts.dst,
-            dims: self.problem.dst_dims(),
-        }
+        let problem = &self.problem;
+        TensorDesc::new(problem.dtypes.dst, self.layouts.dst, problem.dst_dims())
     }
 
     /// The weights, as `prepare` takes them; none for a pooling.
     pub fn weights_desc(&self) -> Option<TensorDesc> {
         let dims = self.problem.weights_dims()?;
-        Some(TensorDesc {
-            dtype: self.problem.dtypes.weights,
-            layout: Layout::Nchw,
-            dims,
-        })
+        let dtype = self.problem.dtypes.weights;
+        Some(TensorDesc::new(dtype, Layout::Nchw, dims))
     }
 
     /// The bias, as `prepare` takes it: an f32 for each of [`Problem::biases`].

@@ -37,11 +37,11 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
     let (from, to) = (src.desc(), dst.desc());
     assert_eq!(
         from,
-        to.with_layout(from.layout),
+        to.with_layout(from.layout()),
         "a reorder changes the layout alone"
     );
     let (src, dst) = (src.f32s(), dst.f32s_mut());
-    let [n, channels, h, w] = to.dims;
+    let [n, channels, h, w] = to.dims();
     let maps = Maps {
         channels,
         pixels: h * w,
@@ -87,8 +87,8 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
 
 /// Channels in a block: of layouts that are the same in memory the same number.
 fn block(desc: TensorDesc) -> usize {
-    let [_, c, h, w] = desc.dims;
-    match desc.layout {
+    let [_, c, h, w] = desc.dims();
+    match desc.layout() {
         Layout::Nchw if h * w > 1 => 1,
         Layout::Nchw | Layout::Nhwc => c,
         Layout::NchwC(block) => usize::from(block),
@@ -264,7 +264,7 @@ mod tests {
     /// Different bits in each element, all of them NaNs: what isn't moved as it is doesn't stay so.
     fn numbered(desc: TensorDesc) -> Tensor {
         let mut tensor = Tensor::zeros(desc).expect("memory");
-        let [n, c, h, w] = desc.dims;
+        let [n, c, h, w] = desc.dims();
         for (i, at) in positions([n, c, h, w]).enumerate() {
             tensor.f32s_mut()[desc.offset(at)] = f32::from_bits(0x7f80_0001 + i as u32);
         }

@@ -169,6 +169,14 @@ pub enum Layout {
 impl Layout {
     /// The blocked layout of all vector kernels: 16 channels, on every instruction set.
     pub const NCHW16C: Layout = Layout::NchwC(16);
+
+    /// Channels stored for `c` of them: whole blocks. None where there is no such number, or blocks are empty.
+    fn stored_channels(self, c: usize) -> Option<usize> {
+        match self {
+            Layout::NchwC(block) => c.checked_next_multiple_of(usize::from(block)),
+            Layout::Nchw | Layout::Nhwc => Some(c),
+        }
+    }
 }
 
 impl fmt::Display for Layout {
@@ -181,35 +189,86 @@ impl fmt::Display for Layout {
     }
 }
 
-/// What a tensor is: element type, layout, and dims (n, c, h, w).
+/// What a tensor is: element type, layout, and dims (n, c, h, w). Its size is checked when it is made: at most
+/// [`TensorDesc::MOST_BYTES`], so that no size or offset computed from it wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorDesc {
-    /// Element type.
-    pub dtype: DType,
-    /// Order in memory.
-    pub layout: Layout,
-    /// n, c, h, w; for weights c_out, c_in / groups, kh, kw.
-    pub dims: [usize; 4],
+    dtype: DType,
+    layout: Layout,
+    dims: [usize; 4],
+}
+
+/// A tensor larger than any memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a tensor of {n}x{c}x{h}x{w} is too large: at most {most} bytes can be addressed", most = TensorDesc::MOST_BYTES)]
+pub struct TooLarge {
+    n: usize,
+    c: usize,
+    h: usize,
+    w: usize,
 }
 
 impl TensorDesc {
-    /// An f32 tensor.
-    pub fn f32(layout: Layout, dims: [usize; 4]) -> Self {
-        TensorDesc {
-            dtype: DType::F32,
+    /// The most bytes of a tensor: what one allocation may have.
+    pub const MOST_BYTES: usize = isize::MAX as usize;
+
+    /// A tensor of dims (n, c, h, w).
+    ///
+    /// # Errors
+    /// When it would take more than [`TensorDesc::MOST_BYTES`], also where channels are padded to whole blocks.
+    pub fn try_new(dtype: DType, layout: Layout, dims: [usize; 4]) -> Result<Self, TooLarge> {
+        let [n, c, h, w] = dims;
+        let desc = TensorDesc {
+            dtype,
             layout,
             dims,
+        };
+        // Each dimension counts as 1 at least: that some other is 0 must not hide a product that wraps.
+        let stored = layout.stored_channels(c).unwrap_or(usize::MAX);
+        let bytes = [n, stored, h, w]
+            .into_iter()
+            .try_fold(dtype.size(), |bytes, dim| bytes.checked_mul(dim.max(1)));
+        match bytes {
+            Some(bytes) if bytes <= Self::MOST_BYTES => Ok(desc),
+            _ => Err(TooLarge { n, c, h, w }),
         }
+    }
+
+    /// [`TensorDesc::try_new`] for dims that are known to fit, such as a problem's.
+    ///
+    /// # Panics
+    /// If the tensor is too large.
+    pub fn new(dtype: DType, layout: Layout, dims: [usize; 4]) -> Self {
+        TensorDesc::try_new(dtype, layout, dims).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// An f32 tensor.
+    ///
+    /// # Panics
+    /// If it is too large ([`TensorDesc::try_new`]).
+    pub fn f32(layout: Layout, dims: [usize; 4]) -> Self {
+        TensorDesc::new(DType::F32, layout, dims)
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Order in memory.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// n, c, h, w; for weights c_out, c_in / groups, kh, kw.
+    pub fn dims(&self) -> [usize; 4] {
+        self.dims
     }
 
     /// Elements stored, those that pad the last channel block included.
     pub fn elements(&self) -> usize {
         let [n, c, h, w] = self.dims;
-        let c = match self.layout {
-            Layout::NchwC(block) => c.next_multiple_of(usize::from(block)),
-            Layout::Nchw | Layout::Nhwc => c,
-        };
-        n * c * h * w
+        n * self.layout.stored_channels(c).unwrap_or(0) * h * w
     }
 
     /// Bytes stored.
@@ -223,8 +282,11 @@ impl TensorDesc {
     }
 
     /// The same tensor in another layout.
+    ///
+    /// # Panics
+    /// If it is too large there, where channels are padded to whole blocks.
     pub fn with_layout(self, layout: Layout) -> Self {
-        TensorDesc { layout, ..self }
+        TensorDesc::new(self.dtype, layout, self.dims)
     }
 
     /// The position of element (n, c, h, w), in elements.
@@ -386,6 +448,31 @@ mod tests {
         assert!(AlignedBuf::zeroed(usize::MAX / 8).is_err());
         assert!(AlignedBuf::zeroed(1 << 50).is_err());
         assert_eq!(AlignedBuf::zeroed(0).expect("nothing").len(), 0);
+    }
+
+    #[test]
+    fn sizes_that_wrap_are_refused_where_a_descriptor_is_made() {
+        let most = TensorDesc::MOST_BYTES / 4;
+        for dims in [
+            [1, (1 << 60) + 1, 4, 4],
+            [1 << 32, 1, 1 << 32, 1],
+            [0, usize::MAX, usize::MAX, 2],
+            [usize::MAX, 1, 1, 1],
+            [1, most + 1, 1, 1],
+        ] {
+            for layout in [Layout::Nchw, Layout::Nhwc, Layout::NCHW16C] {
+                let refused = TensorDesc::try_new(DType::F32, layout, dims).expect_err("too large");
+                assert!(refused.to_string().contains("too large"), "{refused}");
+            }
+        }
+        // The padding of a block counts, and there are no blocks of nothing.
+        assert!(TensorDesc::try_new(DType::F32, Layout::Nchw, [1, most, 1, 1]).is_ok());
+        assert!(TensorDesc::try_new(DType::F32, Layout::NCHW16C, [1, most, 1, 1]).is_err());
+        assert!(TensorDesc::try_new(DType::F32, Layout::NchwC(0), [1, 1, 1, 1]).is_err());
+        assert_eq!(
+            TensorDesc::f32(Layout::NCHW16C, [2, 17, 3, 0]).elements(),
+            0
+        );
     }
 
     #[test]

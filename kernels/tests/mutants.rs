@@ -138,7 +138,7 @@ impl Plan for MutantPlan {
             exec: args.exec,
             phases: args.phases,
         });
-        let [_, c, h, w] = desc.dims;
+        let [_, c, h, w] = desc.dims();
         match self.fault {
             Fault::DroppedLast => *out.last_mut().expect("an element") = kept,
             Fault::RepeatedRow if h > 1 => {
@@ -157,7 +157,7 @@ impl Plan for MutantPlan {
             }
             Fault::ThreadDependent => out[0] += (width - 1) as f32 * 1e-3,
             Fault::Unbiased => {
-                let [n, _, h, w] = args.src.desc().dims;
+                let [n, _, h, w] = args.src.desc().dims();
                 let count = (n * h * w) as f32;
                 let variances = out.len() / 2;
                 out[variances..]

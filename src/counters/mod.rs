@@ -83,7 +83,7 @@ impl Counters {
         let expected = std::sync::atomic::AtomicU64::new(0);
         let values = self.count(workers, 1, || {
             workers.broadcast(|_| {
-                let flops = convroof_kernels::micro::probe::fma(isa, rounds);
+                let flops = convroof_kernels::probe::fma(isa, rounds);
                 expected.fetch_add(flops, std::sync::atomic::Ordering::SeqCst);
             });
         });

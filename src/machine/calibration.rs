@@ -5,7 +5,7 @@ use super::Topology;
 use super::pool::Workers;
 use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
 use convroof_kernels::exec::on_each_worker;
-use convroof_kernels::micro::probe::{self, Stream};
+use convroof_kernels::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken};
 use std::sync::Barrier;

@@ -14,7 +14,7 @@ use anyhow::Result;
 use convroof_kernels::data::Rng;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::isa::Ablation;
-use convroof_kernels::micro::probe;
+use convroof_kernels::probe;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::tensor::{CacheLine, as_f32s};
 use convroof_kernels::{IsaToken, Problem};

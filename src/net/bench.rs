@@ -233,7 +233,7 @@ pub fn rows(
                 layer: layer.map(|l| l.name.clone()),
                 problem: layer.map(|l| l.problem.to_string()),
                 variant,
-                layouts: [&step.src, &step.dst].map(|v| v.desc.layout.to_string()),
+                layouts: [&step.src, &step.dst].map(|v| v.desc.layout().to_string()),
                 ns,
                 share: ns / all,
                 gflops: moved.flops_nominal / ns.max(1.0),

@@ -201,7 +201,7 @@ fn views<'a>(
 
 /// Copies each image of a part into an image of the whole.
 fn join(src: TensorRef<'_>, mut dst: TensorMut<'_>, offset: usize, exec: &dyn Executor) {
-    let [n, ..] = src.desc().dims;
+    let [n, ..] = src.desc().dims();
     let (part, whole) = (src.desc().elements() / n, dst.desc().elements() / n);
     let images = Grid {
         rows: n,

@@ -220,7 +220,7 @@ impl Scheduler<'_> {
             Source::Node(node) => &self.graph.nodes[node].name,
         };
         self.push(Draft {
-            name: format!("{name} to {}", dst.desc.layout),
+            name: format!("{name} to {}", dst.desc.layout()),
             op: StepOp::Reorder,
             src,
             residual: None,
@@ -247,7 +247,7 @@ impl Scheduler<'_> {
         let whole = self.joined(concat);
         let dims = self.graph.dims(Source::Node(part));
         Some(Slot {
-            desc: TensorDesc::f32(whole.desc.layout, dims),
+            desc: TensorDesc::f32(whole.desc.layout(), dims),
             buffer: whole.buffer,
             offset: elements / CacheLine::F32S,
         })
@@ -350,10 +350,9 @@ impl Scheduler<'_> {
             }
         };
         let in_place = self.steps.iter().filter(|s| match s.op {
-            StepOp::Layer { node, .. } => self
-                .parts
-                .get(&node)
-                .is_some_and(|(concat, _)| self.selection.nodes[*concat].dst == s.dst.desc.layout),
+            StepOp::Layer { node, .. } => self.parts.get(&node).is_some_and(|(concat, _)| {
+                self.selection.nodes[*concat].dst == s.dst.desc.layout()
+            }),
             _ => false,
         });
         Schedule {

@@ -205,7 +205,7 @@ fn every_network_has_a_schedule_with_few_reorders() {
             .filter(|n| matches!(n.op, NodeOp::Layer(_)));
         assert_eq!(layers.count(), nodes.count(), "{name}");
         assert_eq!(
-            schedule.output.desc.dims,
+            schedule.output.desc.dims(),
             graph.dims(Source::Node(graph.nodes.len() - 1))
         );
     }

@@ -4,9 +4,9 @@
 //!
 //! Accumulators stay in registers over the whole sum. Pixels of consecutive rows are joined to fill
 //! register tiles; taps in the padding are skipped where a whole tile has them, and tiles are cut so that
-//! this is nearly everywhere ([`crate::micro::indirection`]). Images of up to four channels are taken as
+//! this is nearly everywhere (`micro/indirection.rs`). Images of up to four channels are taken as
 //! plain NCHW ([`super::image`]); groups of 1, 2, 4 or 8 channels have a kernel of their own
-//! ([`crate::micro::grouped`]).
+//! (`micro/grouped.rs`).
 
 use super::grouped::GroupedPlan;
 use super::image::{ImagePlan, suits};

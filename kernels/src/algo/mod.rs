@@ -1,4 +1,4 @@
-//! One file an algorithm: a thin loop over what [`crate::micro`] computes.
+//! One file an algorithm: a thin loop over what `micro/` computes.
 
 pub mod attention;
 pub mod bilinear;

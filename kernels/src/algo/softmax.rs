@@ -1,6 +1,6 @@
 //! Softmax over the channels, on NCHW16c.
 //!
-//! A network ends in it: 1000 channels of one pixel, for which a few lanes' worth of e^x ([`crate::micro::exp`]) is
+//! A network ends in it: 1000 channels of one pixel, for which a few lanes' worth of e^x (`micro/exp.rs`) is
 //! all there is to do. Threads share out pixels; the sum of one pixel is never split.
 
 use crate::blocking::CHANNEL_BLOCK;

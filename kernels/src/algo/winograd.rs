@@ -12,7 +12,7 @@
 //!
 //! A run is one panel where V and a panel's M stay in L2, and all panels where weights weigh more
 //! ([`WinogradBlocking`]). Weights lie in the order in which they are read; from L3 and memory they are asked for in
-//! advance ([`Ahead`]).
+//! advance (`micro/gemm.rs`).
 //!
 //! U = G g G' is computed in f64 when the weights are packed. Tiles at the border read zeros where they
 //! leave the input and drop what leaves the output; no padded copy is made.
@@ -299,18 +299,12 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
 
     /// How the transformed input of so many tiles lies.
     fn inputs(&self, tiles: usize) -> Transformed {
-        Transformed {
-            blocks: self.conv.c_in.div_ceil(CHANNEL_BLOCK),
-            tiles,
-        }
+        Transformed::new(self.conv.c_in.div_ceil(CHANNEL_BLOCK), tiles)
     }
 
     /// How a run's products of so many tiles lie.
     fn outputs(&self, tiles: usize) -> Transformed {
-        Transformed {
-            blocks: self.blocking.run_blocks,
-            tiles,
-        }
+        Transformed::new(self.blocking.run_blocks, tiles)
     }
 
     fn all_out(&self) -> usize {
@@ -362,7 +356,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     ) {
         let own = &self.points[point];
         for panel in self.panels(run) {
-            let block = m.tiles * CHANNEL_BLOCK;
+            let block = m.tiles() * CHANNEL_BLOCK;
             let first = m.before(point, point) + (panel.start - run.start) * block;
             let product = &mut products[first..][..panel.len() * block];
             let weights = self.isa.panel(&self.weights_at(run, &panel, own));
@@ -370,13 +364,13 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
                 src: Source {
                     data: &transformed[v.before(point, own.products)..],
                     block: CHANNEL_BLOCK,
-                    block_stride: v.tiles * CHANNEL_BLOCK,
+                    block_stride: v.tiles() * CHANNEL_BLOCK,
                 },
-                pixels: BlockedPixels { pixels: v.tiles },
+                pixels: BlockedPixels { pixels: v.tiles() },
                 channels: 0..own.terms,
                 panel: &packed[weights],
                 epilogue: Finish::default(),
-                ahead: Ahead::of_weights(self.blocking.weights, v.tiles, self.tile.pixels),
+                ahead: Ahead::of_weights(self.blocking.weights, v.tiles(), self.tile.pixels),
                 out: Outputs::blocked(RowsMut::new(product, block)),
             });
         }
@@ -439,14 +433,9 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
                 *at = layout.before(point, self.plan.points[point].products + which);
             }
         }
-        let mut tiles = InputTiles {
-            image: self.maps,
-            map: [self.rows.len(), conv.w],
-            out: self.out,
-            layout,
-            products: &products,
-        };
-        for block in 0..layout.blocks {
+        let map = [self.rows.len(), conv.w];
+        let mut tiles = InputTiles::new(self.maps, map, (self.out, layout), products);
+        for block in 0..layout.blocks() {
             for (at, tile) in self.tiles.clone().enumerate() {
                 let first = |tile: usize, pad: usize| (tile * step) as isize - pad as isize;
                 let y = first(tile / cols, conv.pad.top + self.rows.start);

@@ -2,6 +2,7 @@
 
 use super::{KernelSimd, inverse_sqrt_step, pulp_operations};
 
+impl super::sealed::Sealed for pulp::aarch64::Neon {}
 impl KernelSimd for pulp::aarch64::Neon {
     pulp_operations!();
 

@@ -83,6 +83,7 @@ macro_rules! nothing_but {
 #[derive(Clone, Copy, Debug)]
 struct LoadsOnly<S>(S);
 
+impl<S: KernelSimd> super::sealed::Sealed for LoadsOnly<S> {}
 impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
     type f32s = S::f32s;
     type m32s = S::m32s;
@@ -210,6 +211,7 @@ macro_rules! opaquely {
     };
 }
 
+impl<S: KernelSimd> super::sealed::Sealed for ArithOnly<S> {}
 impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     type f32s = S::f32s;
     type m32s = S::m32s;

@@ -34,9 +34,14 @@ impl<T: SimdTask> Plain for T {
     }
 }
 
-/// The operations of one instruction set.
+/// Keeps [`KernelSimd`] to this folder: unsafe code trusts what its types say of themselves.
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The operations of one instruction set. Sealed: no other crate can implement it.
 #[allow(non_camel_case_types)]
-pub trait KernelSimd: Copy + Debug + Send + Sync + 'static {
+pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// A vector of floats.
     type f32s: Pod + Debug + Send + Sync;
     /// A yes or no for each lane.
@@ -385,15 +390,19 @@ macro_rules! pulp_operations {
 }
 use pulp_operations;
 
+impl sealed::Sealed for pulp::Scalar {}
 impl KernelSimd for pulp::Scalar {
     pulp_operations!();
 }
+impl sealed::Sealed for pulp::Scalar128b {}
 impl KernelSimd for pulp::Scalar128b {
     pulp_operations!();
 }
+impl sealed::Sealed for pulp::Scalar256b {}
 impl KernelSimd for pulp::Scalar256b {
     pulp_operations!();
 }
+impl sealed::Sealed for pulp::Scalar512b {}
 impl KernelSimd for pulp::Scalar512b {
     pulp_operations!();
 }

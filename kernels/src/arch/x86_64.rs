@@ -30,6 +30,7 @@ impl<T: SimdTask> Enter for T {
     }
 }
 
+impl super::sealed::Sealed for pulp::x86::V3 {}
 impl KernelSimd for pulp::x86::V3 {
     pulp_operations!();
 
@@ -135,6 +136,7 @@ impl KernelSimd for pulp::x86::V3 {
     }
 }
 
+impl super::sealed::Sealed for pulp::x86::V4 {}
 impl KernelSimd for pulp::x86::V4 {
     pulp_operations!();
 

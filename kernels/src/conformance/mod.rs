@@ -411,16 +411,15 @@ impl<'a> Guarded<'a> {
 }
 
 fn padding_is_zero(desc: TensorDesc, stored: &[f32]) -> Result<(), String> {
-    let Layout::NchwC(block) = desc.layout else {
+    let Layout::NchwC(block) = desc.layout() else {
         return Ok(());
     };
-    let [n, c, h, w] = desc.dims;
-    let padded = TensorDesc {
-        dims: [n, c.next_multiple_of(usize::from(block)), h, w],
-        ..desc
-    };
+    let [n, c, h, w] = desc.dims();
+    // The padding's channels, too, have a place.
+    let stored_channels = c.next_multiple_of(usize::from(block));
+    let padded = TensorDesc::new(desc.dtype(), desc.layout(), [n, stored_channels, h, w]);
     for image in 0..n {
-        for channel in c..padded.dims[1] {
+        for channel in c..stored_channels {
             for pixel in 0..h * w {
                 let value = stored[padded.offset([image, channel, pixel / w, pixel % w])];
                 if value != 0.0 {

@@ -14,6 +14,7 @@ mod team;
 pub use team::{Team, with_team};
 
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::product;
 use crate::tensor::CacheLine;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -198,10 +199,10 @@ impl Grid {
     /// its blocks.
     pub fn of_pixels(images: usize, blocks: usize, pixels: usize, task: usize) -> Self {
         Grid {
-            rows: images * blocks,
-            cols: pixels * CHANNEL_BLOCK,
+            rows: product([images, blocks]),
+            cols: product([pixels, CHANNEL_BLOCK]),
             block_rows: blocks,
-            block_cols: task * CHANNEL_BLOCK,
+            block_cols: task.saturating_mul(CHANNEL_BLOCK),
             band: blocks,
         }
     }
@@ -270,8 +271,8 @@ impl Grid {
         let end = (band + 1) * self.band;
         let row = band * self.band + row;
         (
-            row..(row + self.block_rows).min(end),
-            col..(col + self.block_cols).min(self.cols),
+            row..row.saturating_add(self.block_rows).min(end),
+            col..col.saturating_add(self.block_cols).min(self.cols),
         )
     }
 }
@@ -323,7 +324,7 @@ pub fn par_halves<T: Send>(
     f: impl Fn(Block, [RowsMut<'_, T>; 2], &mut [CacheLine]) + Sync,
 ) {
     assert!(
-        grid.cols <= row && row <= 2 * grid.cols,
+        grid.cols <= row && row - grid.cols <= grid.cols,
         "{grid:?} for {row}"
     );
     let cut = (grid, row, Sharing::Columns);
@@ -368,7 +369,7 @@ fn par_blocks<T: Send>(
     f: impl Fn(Block, Own<'_, T>, &mut [CacheLine]) + Sync,
 ) {
     assert!(
-        grid.rows * row <= dst.len(),
+        product([grid.rows, row]) <= dst.len(),
         "{grid:?} of rows of {row} in {} elements",
         dst.len()
     );
@@ -476,7 +477,7 @@ impl TileGrid {
         let block = group * self.task_blocks;
         (
             image,
-            block..(block + self.task_blocks).min(self.blocks),
+            block..block.saturating_add(self.task_blocks).min(self.blocks),
             self.share(index),
         )
     }
@@ -563,7 +564,8 @@ pub fn par_tiles<T: Send>(
     scratch: &mut [CacheLine],
     f: impl Fn(TilesMut<'_, T>, &mut [CacheLine]) + Sync,
 ) {
-    let elements = grid.images * grid.blocks * grid.map[0] * grid.map[1] * grid.pixel;
+    let [height, width] = grid.map;
+    let elements = product([grid.images, grid.blocks, height, width, grid.pixel]);
     assert!(elements <= dst.len(), "{grid:?} in {} elements", dst.len());
     assert!(
         grid.tile > 0 && grid.task_tiles > 0 && grid.task_blocks > 0,

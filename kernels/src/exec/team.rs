@@ -170,6 +170,8 @@ impl Shared {
 
     /// Has every task done.
     fn lead(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync)) {
+        // Followers run the job, which lives here, until all tasks are finished.
+        let stays = AbortIfUnwound;
         let job = Job {
             run: self.begun.load(Ordering::Relaxed) + 1,
             f,
@@ -183,6 +185,7 @@ impl Shared {
         self.begun.store(job.run, Ordering::Release);
         self.work(0);
         spin_until(|| self.unfinished.load(Ordering::Acquire) == 0);
+        std::mem::forget(stays);
     }
 
     /// Does tasks until none waits.
@@ -221,10 +224,15 @@ impl Shared {
         })
     }
 
-    /// Calls a task, and keeps its panic for the leader.
+    /// Calls a task, and keeps the first panic for the leader. Never unwinds: the payload of a later panic is leaked,
+    /// because to drop it could panic again.
     fn catch(&self, task: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
-            self.panic().get_or_insert(panic);
+            let mut first = self.panic();
+            match &*first {
+                None => *first = Some(panic),
+                Some(_) => std::mem::forget(panic),
+            }
         }
     }
 
@@ -233,9 +241,20 @@ impl Shared {
     }
 }
 
+/// Ends the process when it is dropped by a panic: for a stack frame that other threads still use. `forget` it when they
+/// are done.
+struct AbortIfUnwound;
+
+impl Drop for AbortIfUnwound {
+    fn drop(&mut self) {
+        eprintln!("a team's leader panicked while others ran its tasks: aborting");
+        std::process::abort();
+    }
+}
+
 // SAFETY: `share` splits `0..tasks` into disjoint ranges that cover it, one for each worker. From these a task is taken by
 // exchanging the range for one without it, so once, and called before its worker takes the next; `lead` returns when each
-// was called and has returned or panicked. `before` is of the same run (`Job::run`).
+// was called and has returned or panicked, and is never unwound before (`AbortIfUnwound`). `before` is of the same run (`Job::run`).
 unsafe impl Executor for Team<'_> {
     fn width(&self) -> usize {
         self.shared.waiting.len()
@@ -354,6 +373,38 @@ mod tests {
             assert!(text.contains("as it should"), "task {bad}: {text}");
         }
         assert_eq!(with_team(&pool, |team| team.width()), 2);
+    }
+
+    /// A payload that panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("dropped");
+            }
+        }
+    }
+
+    #[test]
+    fn payloads_that_panic_when_dropped_neither_unwind_nor_stop_the_team() {
+        let pool = pool(3);
+        for _ in 0..100 {
+            let finished = AtomicUsize::new(0);
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                with_team(&pool, |team| {
+                    team.run(9, &|_| {
+                        finished.fetch_add(1, Ordering::Relaxed);
+                        std::panic::panic_any(Bomb);
+                    });
+                });
+            }));
+            let payload = caught.expect_err("a panic");
+            assert!(payload.is::<Bomb>(), "the first payload");
+            std::mem::forget(payload);
+            // Every other payload was leaked, and no task was left out.
+            assert_eq!(finished.into_inner(), 9);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::gemm::load;
 use super::windows::{Axis, Span};
 use crate::arch::KernelSimd;
+use crate::bounds::{product, sum};
 use crate::data::uniform;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -38,10 +39,8 @@ impl SimdTask for DrawPixels<'_> {
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         let (down, across) = (self.vertical.window(), self.horizontal.window());
-        let (map, row) = (
-            down.size * across.size * self.channels,
-            across.out * self.channels,
-        );
+        let map = product([down.size, across.size, self.channels]);
+        let row = product([across.out, self.channels]);
         for (m, image) in (0..self.out.rows()).zip(self.images.chunks_exact(map)) {
             for (i, out) in self.out.row(m).chunks_exact_mut(row).enumerate() {
                 let y = self.first + i;
@@ -94,16 +93,18 @@ impl Pixel<'_> {
         let [down, right] = self.dilation;
         let zero = simd.splat_f32s(0.0);
         let first = rows.first * self.width + columns.first;
-        let last = first + (rows.len - 1) * down * self.width + (columns.len - 1) * right;
-        assert!((last + 1) * channels <= self.image.len() && c + S::F32_LANES <= channels);
-        let mut sum = zero;
+        assert!(rows.len > 0 && columns.len > 0);
+        let last_row = product([rows.len - 1, down, self.width]);
+        let pixels = sum([first, last_row, product([columns.len - 1, right]), 1]);
+        assert!(product([pixels, channels]) <= self.image.len() && c + S::F32_LANES <= channels);
+        let mut total = zero;
         for r in 0..rows.len {
             for s in 0..columns.len {
                 let place = first + r * down * self.width + s * right;
                 // SAFETY: in the last element's pixel at most, as asserted.
                 let [x] =
                     unsafe { load::<S, 1>(simd, self.image.as_ptr().add(place * channels + c)) };
-                sum = simd.add_f32s(sum, simd.at_least(zero, x));
+                total = simd.add_f32s(total, simd.at_least(zero, x));
             }
         }
         let mut random = zero;
@@ -111,7 +112,7 @@ impl Pixel<'_> {
         for (i, lane) in lanes.iter_mut().enumerate() {
             *lane = uniform(self.seed, (output + i * step) as u64);
         }
-        let threshold = simd.mul_f32s(random, sum);
+        let threshold = simd.mul_f32s(random, total);
         let mut before = zero;
         let mut drawn = if self.index {
             simd.splat_f32s(first as f32)
@@ -139,7 +140,7 @@ impl Pixel<'_> {
             }
         }
         // The sum is NaN where an element is.
-        let drawn = simd.select_f32s(simd.equal_f32s(sum, sum), drawn, sum);
+        let drawn = simd.select_f32s(simd.equal_f32s(total, total), drawn, total);
         // SAFETY: a vector of this pixel's channels, as asserted.
         unsafe { simd.store_f32s(out.as_mut_ptr().add(c), drawn) };
     }

@@ -5,14 +5,15 @@
 //! of degree 7: what that leaves out is below r^8 / 8!, 7.3e-9 of e^r at most, an eighth of the half ulp (6e-8) that
 //! any result is rounded by. n then goes to the exponent.
 //!
-//! The error is below [`ULPS`]: against f64, on every float, it came to 0.94 with fused multiply-adds and to 1.22
+//! The error is below 1.5 units of the last place: against f64, on every float, it came to 0.94 with fused multiply-adds and to 1.22
 //! without. e^NaN is NaN. Results below the smallest normal number, 1.2e-38, are 0; results beyond the largest number
 //! infinite.
 
 use crate::arch::KernelSimd;
 
 /// The largest error, in units of the last place.
-pub const ULPS: f64 = 1.5;
+#[cfg(test)]
+const ULPS: f64 = 1.5;
 
 /// Operations of one [`exp`].
 pub const FLOPS: u64 = 22;

@@ -27,6 +27,7 @@ use super::pixels::{Pixels, Spacing, ZERO_RUN};
 use super::tiles::{FEW_PIXELS, Tiles};
 use crate::arch::{KernelSimd, hidden};
 use crate::blocking::{CHANNEL_BLOCK, Home};
+use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
 use std::ops::Range;
@@ -182,20 +183,17 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
     /// The promises that the tile's pointers rest on, checked once a panel.
     #[inline(always)]
     fn check(&self) {
-        let Source {
-            data,
-            block,
-            block_stride,
-        } = self.src;
+        let Source { data, block, .. } = self.src;
         assert!(block > 0);
         assert_eq!(self.out.pixels(), self.pixels.pixels(), "outputs");
-        let k = self.pixels.taps() * self.channels.len();
+        let k = product([self.pixels.taps(), self.channels.len()]);
+        let row = self.out.blocks() * CHANNEL_BLOCK;
         assert!(
-            self.panel.len() >= (k + 1) * self.out.blocks() * CHANNEL_BLOCK,
+            self.panel.len() >= product([sum([k, 1]), row]),
             "panel too short"
         );
-        if let (Some(offset), Some(last)) = (self.pixels.largest(), self.channels.clone().last()) {
-            let end = offset + last / block * block_stride + last % block;
+        if let (Some(offset), Some(channel)) = (self.pixels.largest(), self.furthest_channel()) {
+            let end = sum([offset, channel]);
             assert!(
                 end < data.len(),
                 "input of {} elements read at {end}",
@@ -209,6 +207,25 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         } = self.epilogue;
         assert!(pixel_bias.is_none_or(|b| b.len() >= self.out.pixels()));
         assert!(residual.is_none_or(|r| r.len() >= self.out.extent()));
+    }
+
+    /// Elements from a pixel's first channel to the furthest of those that are summed over; none if there are none. That
+    /// is the last one, or the end of the block before it, where blocks overlap.
+    #[inline(always)]
+    fn furthest_channel(&self) -> Option<usize> {
+        let Source {
+            block,
+            block_stride,
+            ..
+        } = self.src;
+        let last = self.channels.end.checked_sub(1)?;
+        if self.channels.is_empty() {
+            return None;
+        }
+        let at = |channel: usize| sum([product([channel / block, block_stride]), channel % block]);
+        let block_before = (last / block * block).checked_sub(1);
+        let block_before = block_before.filter(|channel| self.channels.contains(channel));
+        Some(at(last).max(block_before.map_or(0, at)))
     }
 
     /// One register tile after the other, of at most `P` pixels. Where there are many sizes, each has a function.

@@ -25,6 +25,7 @@ use super::gemm::load;
 use super::windows::Window;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
 
 /// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and few enough for 16
@@ -104,12 +105,15 @@ impl SimdTask for GroupedRows<'_> {
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
-        let row = across.out * CHANNEL_BLOCK;
+        down.check();
+        across.check();
+        let row = product([across.out, CHANNEL_BLOCK]);
         let rows = self.out.len() / row;
         assert!([1, 2, 4, 8].contains(&per), "groups of {per} channels");
-        assert!(self.out.len().is_multiple_of(row) && self.first + rows <= down.out);
-        assert!(self.map.len() >= down.size * across.size * CHANNEL_BLOCK);
-        assert!(self.packed.len() >= (down.kernel * across.kernel * per + 1) * CHANNEL_BLOCK);
+        assert!(self.out.len().is_multiple_of(row) && sum([self.first, rows]) <= down.out);
+        assert!(self.map.len() >= product([down.size, across.size, CHANNEL_BLOCK]));
+        let weights = product([down.kernel, across.kernel, per, CHANNEL_BLOCK]);
+        assert!(self.packed.len() >= sum([weights, CHANNEL_BLOCK]));
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
 
         if const { S::F32_LANES < 8 } && S::F32_LANES < per {

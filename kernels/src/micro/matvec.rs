@@ -12,6 +12,7 @@
 use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::extent;
 use crate::isa::SimdTask;
 
 /// `out = relu(bias + residual + sum of x[k] * w[k])`, for the outputs of some panels.
@@ -73,7 +74,7 @@ impl PanelsTimesVector<'_, '_> {
         let (x, panels, step, relu) = (self.x, self.panels, self.step, self.relu);
         let row = V * S::F32_LANES;
         let part = x.len() / K;
-        assert!(panels.len() >= (N - 1) * step + (x.len() + 1) * row);
+        assert!(panels.len() >= extent(N, step, extent(x.len() + 1, row, row)));
         self.panels = panels.get(N * step..).unwrap_or_default();
         let out = self.out.split_off_mut(..N * row).expect("outputs");
         let residual = self.residual.as_mut();

@@ -1,5 +1,6 @@
 //! Where register tiles write: a block of outputs as the tile sees it, whatever its layout.
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::extent;
 use crate::exec::RowsMut;
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -145,7 +146,7 @@ impl<'o> Outputs<'o, Summed> {
             stride,
             near,
         } = sums;
-        let least = (channels / CHANNEL_BLOCK - 1) * stride + pixels * CHANNEL_BLOCK;
+        let least = extent(channels / CHANNEL_BLOCK, stride, pixels * CHANNEL_BLOCK);
         let of = |sum: &[f32]| assert!(sum.len() >= least, "sums");
         added.into_iter().flatten().for_each(of);
         kept.as_deref().into_iter().for_each(of);

@@ -10,6 +10,7 @@ use super::indirection::{Indirection, PADDING, SingleTap};
 use super::tiles::{Tiles, even_tiles};
 use crate::arch::hidden;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::product;
 use crate::tensor::CacheLine;
 
 /// How the inputs of a register tile's pixels lie for one tap.
@@ -73,7 +74,7 @@ macro_rules! one_tap_in_order {
         }
         #[inline(always)]
         fn largest(&$self) -> Option<usize> {
-            $self.pixels.checked_sub(1).map(|last| last * $step)
+            $self.pixels.checked_sub(1).map(|last| product([last, $step]))
         }
         #[inline(always)]
         fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {

@@ -16,6 +16,7 @@ use super::gemm::load;
 use super::windows::{Axis, Span, Window};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::product;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use std::ops::Range;
@@ -70,8 +71,8 @@ impl PoolPixels<'_> {
         fold: F,
     ) {
         let (down, across) = (self.vertical, self.horizontal);
-        let map = down.window.size * across.window.size * self.channels;
-        let row = across.window.out * self.channels;
+        let map = product([down.window.size, across.window.size, self.channels]);
+        let row = product([across.window.out, self.channels]);
         let count = self.out.len() / row;
         let spans = &down.spans[self.first..][..count];
         for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {

@@ -20,6 +20,7 @@ use super::gemm::load;
 use super::pool::{Pixel, Row};
 use super::windows::{Axis, Span, Window};
 use crate::arch::KernelSimd;
+use crate::bounds::product;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 
@@ -140,7 +141,11 @@ impl<F: Fold<P>, const P: usize, const K: usize, const PARTS: usize> SimdTask
         const { assert!(P <= STATES) };
         let Shape { mut task, fold } = self;
         let (down, across) = (*task.vertical.window(), *task.horizontal.window());
-        let (map, row, group) = (down.size * across.size, row_len(&across), group(&across));
+        let (map, row, group) = (
+            product([down.size, across.size]),
+            row_len(&across),
+            group(&across),
+        );
         let scratch = &mut task.scratch[..group * P * row];
         for (i, part) in scratch.chunks_exact_mut(row).enumerate() {
             part.fill(fold.nothing(pulp::Scalar::new())[i % P]);
@@ -218,7 +223,7 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         let Window { size, before, .. } = self.across;
         let written = before + size.next_multiple_of(2 * LANES);
         assert!(written.div_ceil(PARTS) <= self.pitch && self.row == PARTS * self.pitch);
-        assert!(folded.len() >= spans.len() * P * self.row);
+        assert!(folded.len() >= product([spans.len(), P, self.row]));
         let step = self.down.dilation * size;
         // Each but the last leaves the rows that the next one has too to be watched there.
         let shared = F::LOSES_NAN && self.down.dilation == 1 && self.down.stride == PARTS;
@@ -383,8 +388,9 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         let reach = ((self.across.kernel - 1) * self.across.dilation).div_ceil(PARTS);
         assert!(self.across.stride == PARTS && (K == 0 || K == self.across.kernel));
         assert!(width.next_multiple_of(LANES) + reach <= self.pitch);
-        assert!(self.row == PARTS * self.pitch && folded.len() >= spans.len() * P * self.row);
-        assert!(out.len() >= spans.len() * width && self.scales.len() >= width + LANES);
+        assert!(self.row == PARTS * self.pitch);
+        assert!(folded.len() >= product([spans.len(), P, self.row]));
+        assert!(out.len() >= product([spans.len(), width]) && self.scales.len() >= width + LANES);
         let (mut from, mut to, mut left) = (folded.as_ptr(), out.as_mut_ptr(), out.len());
         for span in spans {
             let rows = simd.splat_f32s(1.0 / span.count);

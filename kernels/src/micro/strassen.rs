@@ -4,6 +4,7 @@
 use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::{extent, product, sum};
 use crate::isa::SimdTask;
 
 /// The quarters of an input on NCHW16c: halves of its channels by halves of some pixels.
@@ -63,12 +64,14 @@ impl SimdTask for InputSums<'_> {
             paired,
             apart,
         } = self.quarters;
-        let floats = [paired, pixels].map(|p| p * CHANNEL_BLOCK);
-        assert!(blocks > 0 && pixels > 0 && (paired == pixels || paired + 1 == pixels));
-        let last = (2 * blocks - 1 + usize::from(odd)) * block_stride;
-        assert!(last + floats[1] <= data.len() && last + apart + floats[0] <= data.len());
-        let sum = (blocks + usize::from(odd)) * floats[1];
-        assert!((SUMS - 1) * self.apart + sum <= self.out.len());
+        assert!(blocks > 0 && pixels > 0 && (paired == pixels || paired == pixels - 1));
+        let floats = [paired, pixels].map(|p| product([p, CHANNEL_BLOCK]));
+        let odd_blocks = usize::from(odd);
+        let all_blocks = sum([blocks, blocks, odd_blocks]);
+        assert!(extent(all_blocks, block_stride, floats[1]) <= data.len());
+        assert!(extent(all_blocks, block_stride, sum([apart, floats[0]])) <= data.len());
+        let sum_len = product([sum([blocks, odd_blocks]), floats[1]]);
+        assert!(extent(SUMS, self.apart, sum_len) <= self.out.len());
         let zero = simd.splat_f32s(0.0);
         for block in 0..blocks {
             let upper = data.as_ptr().wrapping_add(block * block_stride);
@@ -78,9 +81,9 @@ impl SimdTask for InputSums<'_> {
                 let t1 = simd.sub_f32s(b12, b11);
                 let t2 = simd.sub_f32s(b22, t1);
                 let sums = [t1, t2, simd.sub_f32s(b22, b12), simd.sub_f32s(t2, b21)];
-                for (t, sum) in sums.into_iter().enumerate() {
+                for (t, y) in sums.into_iter().enumerate() {
                     // SAFETY: inside the sum's block, which is inside `out` (asserted).
-                    unsafe { simd.store_f32s(out.wrapping_add(t * self.apart + at), sum) };
+                    unsafe { simd.store_f32s(out.wrapping_add(t * self.apart + at), y) };
                 }
             };
             // SAFETY: the floats of a half's pixels in one of its blocks are inside `data` (asserted).
@@ -102,8 +105,8 @@ impl SimdTask for InputSums<'_> {
         if odd {
             let from = 2 * blocks * block_stride;
             let to = blocks * floats[1];
-            for (sum, from, floats) in [(0, from + apart, floats[0]), (SUMS - 1, from, floats[1])] {
-                let to = sum * self.apart + to;
+            for (t, from, floats) in [(0, from + apart, floats[0]), (SUMS - 1, from, floats[1])] {
+                let to = t * self.apart + to;
                 for i in (0..floats).step_by(S::F32_LANES) {
                     // SAFETY: inside of `data` and `out` (asserted).
                     unsafe {

@@ -8,6 +8,7 @@
 
 use super::gemm::load;
 use crate::arch::{KernelSimd, hidden, stream_fence};
+use crate::bounds;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
@@ -28,9 +29,8 @@ impl<'a> Rows<'a> {
     /// If there are fewer, or none.
     pub fn new(data: &'a [f32], rows: usize, len: usize, stride: usize) -> Self {
         assert!(rows > 0 && len > 0);
-        let extent = (rows - 1) * stride + len;
         Rows {
-            data: &data[..extent],
+            data: &data[..bounds::extent(rows, stride, len)],
             rows,
             len,
             stride,

@@ -1,5 +1,6 @@
 //! Where a pooling's windows are in the input: the same for all maps, so found once, when it is planned.
 
+use crate::bounds::{product, sum};
 use std::ops::Range;
 
 /// One axis of the windows: which input positions each output covers.
@@ -22,6 +23,20 @@ pub struct Window {
 }
 
 impl Window {
+    /// That no position of a window wraps, so that those inside of the input are where [`Window::at`] says.
+    ///
+    /// # Panics
+    /// If one does, or a step is 0.
+    pub fn check(&self) {
+        assert!(
+            self.kernel > 0 && self.stride > 0 && self.dilation > 0,
+            "{self:?}"
+        );
+        let last_window = product([self.out, self.stride]);
+        let last_element = product([self.kernel, self.dilation]);
+        sum([last_window, last_element, self.size, self.before]);
+    }
+
     /// The elements of window `o` that lie inside the input: of a pooling never none.
     #[inline(always)]
     pub fn inside(&self, o: usize) -> Range<usize> {
@@ -86,7 +101,11 @@ pub struct Axis {
 
 impl Axis {
     /// The axis of these windows, whose folds are divided by the number of their elements or not.
+    ///
+    /// # Panics
+    /// If positions wrap ([`Window::check`]).
     pub fn new(window: Window, divided: bool) -> Self {
+        window.check();
         let span = |o| {
             let inside = window.inside(o);
             Span {

@@ -14,6 +14,7 @@ use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
 use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
+use crate::bounds::{product, sum};
 use crate::exec::RowsMut;
 use crate::tensor::CacheLine;
 use std::mem::MaybeUninit;
@@ -33,16 +34,6 @@ impl<const N: usize, const T: usize> Slots<N, T> {
         Self::along(point / T) * Self::along(point % T)
     }
 
-    /// Products at the points before.
-    pub const fn before(point: usize) -> usize {
-        let (mut sum, mut p) = (0, 0);
-        while p < point {
-            sum += Self::at(p);
-            p += 1;
-        }
-        sum
-    }
-
     /// The point of a product in row `i`, column `j`, and which of the point's it is.
     pub const fn of(i: usize, j: usize) -> (usize, usize) {
         (i % T * T + j % T, i / T * Self::along(j % T) + j / T)
@@ -53,13 +44,37 @@ impl<const N: usize, const T: usize> Slots<N, T> {
 /// tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Transformed {
-    /// Channel blocks.
-    pub blocks: usize,
-    /// Tiles.
-    pub tiles: usize,
+    blocks: usize,
+    tiles: usize,
 }
 
 impl Transformed {
+    /// So many channel blocks of so many tiles.
+    ///
+    /// # Panics
+    /// If the places of some point's elements would wrap.
+    pub fn new(blocks: usize, tiles: usize) -> Self {
+        let most_products = const { MOST_PRODUCTS * MOST_PRODUCTS };
+        let elements = product([most_products, blocks, tiles, CHANNEL_BLOCK]);
+        sum([elements, most_products * CHANNEL_BLOCK]);
+        Transformed { blocks, tiles }
+    }
+
+    /// Channel blocks.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Tiles.
+    pub fn tiles(&self) -> usize {
+        self.tiles
+    }
+
+    /// Elements of a point, all channel blocks of all tiles.
+    fn point(&self) -> usize {
+        self.blocks * self.tiles * CHANNEL_BLOCK
+    }
+
     /// Elements before a point that has so many points and so many products before it. One line is left
     /// between points: with a power of two between them, all points of a tile would fall into the same
     /// cache set.
@@ -80,19 +95,39 @@ static ZEROS: [CacheLine; MOST_PRODUCTS] = [CacheLine::ZERO; _];
 
 /// Transforms tiles of the input.
 pub struct InputTiles<'a, const N: usize> {
-    /// The image.
-    pub image: &'a [f32],
-    /// Rows and columns of it.
-    pub map: [usize; 2],
-    /// The transformed input.
-    pub out: &'a mut [f32],
-    /// How it lies there.
-    pub layout: Transformed,
-    /// Where each product begins in it.
-    pub products: &'a [[usize; N]; N],
+    image: &'a [f32],
+    map: [usize; 2],
+    out: &'a mut [f32],
+    layout: Transformed,
+    products: [[usize; N]; N],
 }
 
-impl<const N: usize> InputTiles<'_, N> {
+impl<'a, const N: usize> InputTiles<'a, N> {
+    /// The tiles of an image whose maps have so many rows and columns, to `out`, where they lie as `layout` says and each
+    /// product begins where `products` says.
+    ///
+    /// # Panics
+    /// If `image` has not all channel blocks of `layout`, or `out` ends before the elements of some product.
+    pub fn new(
+        image: &'a [f32],
+        map: [usize; 2],
+        (out, layout): (&'a mut [f32], Transformed),
+        products: [[usize; N]; N],
+    ) -> Self {
+        let [h, w] = map;
+        assert!(product([layout.blocks, h, w, CHANNEL_BLOCK]) <= image.len());
+        for &begin in products.as_flattened() {
+            assert!(sum([begin, layout.point()]) <= out.len(), "a product");
+        }
+        InputTiles {
+            image,
+            map,
+            out,
+            layout,
+            products,
+        }
+    }
+
     /// The `tile`-th, whose first sample is at row `y`, column `x` of the map, which may be outside: one
     /// channel block of it.
     #[inline(always)]
@@ -105,10 +140,8 @@ impl<const N: usize> InputTiles<'_, N> {
     ) {
         const { assert!(N <= MOST_PRODUCTS) };
         let [h, w] = self.map;
-        assert!((block + 1) * h * w * CHANNEL_BLOCK <= self.image.len());
         assert!(block < self.layout.blocks && tile < self.layout.tiles);
         let to = self.layout.at(block, tile);
-        assert!(self.products[N - 1][N - 1] + to + CHANNEL_BLOCK <= self.out.len());
         let step = const { M * W::MATRICES.stride };
         // The columns inside of the map.
         let inside = |j: usize| x.wrapping_add_unsigned(j) as usize;
@@ -143,7 +176,7 @@ impl<const N: usize> InputTiles<'_, N> {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
                         // SAFETY: the row is inside the map and so is the column, so its 16 channels are
-                        // inside the image (asserted above), of which the lanes from `lane` on are read;
+                        // inside the image (`new`), of which the lanes from `lane` on are read;
                         // or it is a row of N times 16 zeros.
                         [column[i]] = unsafe { load::<S, 1>(simd, at) };
                     });
@@ -167,7 +200,7 @@ impl<const N: usize> InputTiles<'_, N> {
                     if lane == 0 {
                         simd.prefetch(self.out.as_ptr().wrapping_add(at + CHANNEL_BLOCK));
                     }
-                    // SAFETY: no product begins after the last, which is inside `out` (asserted above).
+                    // SAFETY: from each product's beginning on `out` has the elements of all blocks and tiles (`new`).
                     unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at), row[c]) };
                 });
                 r += 1;

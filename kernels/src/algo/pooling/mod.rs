@@ -4,8 +4,8 @@
 //! known per row and column, so no element is tested in the inner loop. A NaN in a window makes its
 //! output NaN, also a maximum, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
 //!
-//! On NCHW16c and NHWC lanes are channels ([`crate::micro::pool`]), on plain NCHW pixels of a row
-//! ([`crate::micro::pool_nchw`]). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
+//! On NCHW16c and NHWC lanes are channels (`micro/pool.rs`), on plain NCHW pixels of a row
+//! (`micro/pool_nchw.rs`). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
 //! are as many, are transposed to a block, pooled as such, and transposed back, all within a cache.
 
 mod global;

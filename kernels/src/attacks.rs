@@ -1,0 +1,88 @@
+//! What safe code of another crate must not be able to write, because it would reach undefined behaviour. Each example
+//! is compiled as a crate of its own, and must fail with the error that its fence names. Attacks that compile, and panic
+//! with a message when they run, are in `tests/attacks.rs`.
+//!
+//! A loop over memory that trusts its callers (`micro`) can't be named, so neither can Winograd's input transform, whose
+//! `products` would be places to write to:
+//!
+//! ```compile_fail,E0603
+//! use convroof_kernels::micro::winograd::InputTiles;
+//! ```
+//!
+//! nor the register tile, whose `block_stride` would be a step outside of its input:
+//!
+//! ```compile_fail,E0603
+//! use convroof_kernels::micro::gemm::PanelTimesPixels;
+//! ```
+//!
+//! nor rows, tiles and windows whose sizes wrap:
+//!
+//! ```compile_fail,E0603
+//! use convroof_kernels::micro::{grouped, matvec, pixels, strassen, transpose, windows};
+//! ```
+//!
+//! An instruction set of one's own, which might lie about its lanes:
+//!
+//! ```compile_fail,E0277
+//! use convroof_kernels::arch::KernelSimd;
+//!
+//! #[derive(Clone, Copy, Debug)]
+//! struct Liar;
+//!
+//! impl KernelSimd for Liar {
+//!     const F32_LANES: usize = 1 << 20;
+//! }
+//! ```
+//!
+//! A proof of an instruction set that this CPU may not have:
+//!
+//! ```compile_fail,E0451
+//! use convroof_kernels::{Isa, IsaToken};
+//!
+//! let best = Isa::best();
+//! let forged = IsaToken { ablation: None, ..best };
+//! ```
+//!
+//! A descriptor whose size was never checked:
+//!
+//! ```compile_fail,E0451
+//! use convroof_kernels::tensor::{Layout, TensorDesc};
+//!
+//! let desc = TensorDesc::f32(Layout::Nchw, [1, 1, 1, 1]);
+//! let wraps = TensorDesc { dims: [1, (1 << 60) + 1, 4, 4], ..desc };
+//! ```
+//!
+//! A tensor that is larger than its memory:
+//!
+//! ```compile_fail,E0451
+//! use convroof_kernels::tensor::{Layout, TensorDesc, TensorRef};
+//!
+//! let desc = TensorDesc::f32(Layout::Nchw, [1, 1, 1, 1]);
+//! let other = TensorDesc::f32(Layout::Nchw, [1, 1, 1 << 20, 1]);
+//! let x = TensorRef::from_f32s(desc, &[0.0]);
+//! let larger = TensorRef { desc: other, ..x };
+//! ```
+//!
+//! Rows of a task that another task has too:
+//!
+//! ```compile_fail,E0451
+//! use convroof_kernels::exec::RowsMut;
+//!
+//! let mut data = [0.0; 16];
+//! let longer = RowsMut { rows: 2, ..RowsMut::new(&mut data, 16) };
+//! ```
+//!
+//! An executor without the promise that it keeps tasks and workers apart:
+//!
+//! ```compile_fail,E0200
+//! use convroof_kernels::exec::{Executor, Turn};
+//!
+//! struct Twice;
+//!
+//! impl Executor for Twice {
+//!     fn width(&self) -> usize {
+//!         1
+//!     }
+//!     fn run(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync)) {}
+//! }
+//! ```
