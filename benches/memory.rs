@@ -7,7 +7,7 @@
 //! neither, so a streaming store may come to more than 1. An argument that is no flag chooses names by a part.
 
 use convroof::machine::{Topology, pool::Workers};
-use convroof_kernels::blocking::{Caches, Tuning};
+use convroof_kernels::blocking::Caches;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::{on_each_worker, share};
@@ -173,12 +173,7 @@ impl Layer {
     ) -> Self {
         let registry = Registry::builtin();
         let algorithm = registry.algorithms().iter().find(|a| a.meta().id == id);
-        let cx = PlanCx {
-            isa,
-            caches,
-            threads,
-            tuning: Tuning::default(),
-        };
+        let cx = PlanCx::new(isa, caches).with_threads(threads);
         let plan = algorithm.expect("listed").plan(problem, &cx);
         let mut instance = Instance::new(plan.expect("a layer of its")).expect("memory");
         let data = Data::new(problem, Fill::Uniform, 1);

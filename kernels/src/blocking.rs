@@ -105,7 +105,11 @@ fn task_panels(
         let shares = (0..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
         shares.map(|own| before(own.end) - before(own.start)).max()
     };
-    (least.min(own)..=own)
+    // Of very many, those near what is wanted: it takes each thread a look to rate one.
+    const LOOKED_AT: usize = 512;
+    let near = wanted.clamp(least.min(own), own);
+    let from = near.saturating_sub(LOOKED_AT).max(least.min(own));
+    (from..=own.min(near + LOOKED_AT))
         .min_by_key(|&size| (largest_share(size), size.abs_diff(wanted)))
         .unwrap_or(own)
 }
@@ -116,6 +120,11 @@ pub fn preparations(pixel_blocks: usize, parts: usize, threads: usize) -> usize 
     let starts = (1..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
     let inside = starts.filter(|share| !share.is_empty() && !share.start.is_multiple_of(parts));
     pixel_blocks + inside.count()
+}
+
+/// `all * times / of`, where the product may be beyond 64 bits.
+pub fn part(all: u64, times: u64, of: u64) -> u64 {
+    (u128::from(all) * u128::from(times) / u128::from(of)) as u64
 }
 
 /// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
@@ -268,7 +277,10 @@ impl Blocking {
         };
         let pixel_blocks = images * pixels.div_ceil(mc);
         let blocks = task_panels(groups, [1, own], pixel_blocks, threads) * tile.blocks;
-        let nc = tuning.nc.map_or(blocks, |nc| nc.div_ceil(CHANNEL_BLOCK));
+        let nc = tuning
+            .nc
+            .map(|nc| nc.div_ceil(CHANNEL_BLOCK).min(out_blocks));
+        let nc = nc.unwrap_or(blocks);
         let output_bytes = out_blocks * CHANNEL_BLOCK * size_of::<f32>();
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
@@ -367,7 +379,9 @@ impl WinogradBlocking {
         } else {
             panels
         };
-        let nc = tuning.nc.map(|nc| nc.div_ceil(CHANNEL_BLOCK));
+        let nc = tuning
+            .nc
+            .map(|nc| nc.div_ceil(CHANNEL_BLOCK).min(out_blocks));
         let own_blocks = nc
             .unwrap_or(own * tile.blocks)
             .next_multiple_of(tile.blocks);

@@ -8,7 +8,8 @@
 //! *Compulsory* bytes are what any algorithm must move: each input element that some output depends
 //! on read once, each weight once, each output written once.
 
-use crate::problem::{ConvShape, Op, Pad, PoolShape, Problem};
+use crate::micro::windows::Window;
+use crate::problem::{ConvShape, Op, PoolShape, Problem};
 
 /// What one run of a plan costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,67 +128,14 @@ fn window_elements(pool: &PoolShape) -> u64 {
 
 /// Input elements that some window covers.
 fn pool_src_elements(pool: &PoolShape) -> u64 {
-    let rows = used(
-        pool.h,
-        pool.h_out(),
-        pool.kernel[0],
-        pool.stride[0],
-        pool.dilation[0],
-        pool.pad.top,
-    );
-    let cols = used(
-        pool.w,
-        pool.w_out(),
-        pool.kernel[1],
-        pool.stride[1],
-        pool.dilation[1],
-        pool.pad.left,
-    );
-    (pool.n * pool.c * rows * cols) as u64
+    let [down, across] = Window::of_pool(pool).map(|axis| axis.covered());
+    (pool.n * pool.c) as u64 * down * across
 }
 
 /// Input elements that some output depends on: a strided 1x1 reads a quarter of its map.
 fn conv_src_elements(conv: &ConvShape) -> u64 {
-    let Pad { top, left, .. } = conv.pad;
-    let rows = used(
-        conv.h,
-        conv.h_out(),
-        conv.kernel[0],
-        conv.stride[0],
-        conv.dilation[0],
-        top,
-    );
-    let cols = used(
-        conv.w,
-        conv.w_out(),
-        conv.kernel[1],
-        conv.stride[1],
-        conv.dilation[1],
-        left,
-    );
-    (conv.n * conv.c_in * rows * cols) as u64
-}
-
-/// How many of `size` positions along one axis are read by some tap of some output.
-fn used(
-    size: usize,
-    out: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    pad: usize,
-) -> usize {
-    let mut seen = vec![false; size];
-    for o in 0..out {
-        for k in 0..kernel {
-            if let Some(i) = (o * stride + k * dilation).checked_sub(pad)
-                && i < size
-            {
-                seen[i] = true;
-            }
-        }
-    }
-    seen.iter().filter(|&&s| s).count()
+    let [down, across] = Window::of_conv(conv).map(|axis| axis.covered());
+    (conv.n * conv.c_in) as u64 * down * across
 }
 
 /// How rounding errors grow in an algorithm; [`Accuracy::tolerance`] turns it into a bound.

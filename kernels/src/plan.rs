@@ -41,19 +41,37 @@ pub trait Algorithm: Sync {
 
 /// Why an algorithm refuses a problem, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unsupported(Cow<'static, str>);
+#[error("{reason}")]
+pub struct Unsupported {
+    reason: Cow<'static, str>,
+    tables: Option<usize>,
+}
 
 impl Unsupported {
     /// A refusal with its reason: a phrase that goes after "unsupported: ".
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Unsupported(reason.into())
+        Unsupported {
+            reason: reason.into(),
+            tables: None,
+        }
+    }
+
+    /// Bytes of the plan's tables, where nothing else speaks against it than the limit on them
+    /// ([`PlanCx::with_table_limit`]): under a larger limit the algorithm does the problem.
+    pub fn tables(&self) -> Option<usize> {
+        self.tables
     }
 }
 
-/// What a plan is made for, beside the problem.
+/// What a plan is asked for, beside the problem. An algorithm gets at it by [`PlanCx::target`], which checks it.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanCx<'a> {
+pub struct PlanCx<'a>(Target<'a>);
+
+/// What a plan is made for, found to make sense: no size in it is 0 or beyond any machine, so that sums and products
+/// of it with a problem's sizes don't overflow.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Target<'a> {
     /// The instruction set, proven present.
     pub isa: IsaToken,
     /// The caches to block for.
@@ -62,22 +80,107 @@ pub struct PlanCx<'a> {
     pub threads: usize,
     /// Block sizes to use in place of the derived ones.
     pub tuning: Tuning,
+    /// The most bytes that the plan's own tables may take.
+    pub table_limit: usize,
 }
 
 impl<'a> PlanCx<'a> {
-    /// Derived block sizes, one thread.
+    /// The most threads of a plan.
+    pub const MAX_THREADS: usize = 4096;
+    /// The largest cache, in bytes: 1 TB.
+    pub const MAX_CACHE: usize = 1 << 40;
+    /// The largest block size of a [`Tuning`]: that of any dimension.
+    pub const MAX_BLOCK: usize = 1 << 31;
+
+    /// Derived block sizes, one thread, tables of any size.
     pub fn new(isa: IsaToken, caches: &'a Caches) -> Self {
-        PlanCx {
+        PlanCx(Target {
             isa,
             caches,
             threads: 1,
             tuning: Tuning::default(),
-        }
+            table_limit: usize::MAX,
+        })
     }
 
     /// For executors of up to `threads` workers.
     pub fn with_threads(self, threads: usize) -> Self {
-        PlanCx { threads, ..self }
+        PlanCx(Target { threads, ..self.0 })
+    }
+
+    /// With block sizes in place of the derived ones.
+    pub fn with_tuning(self, tuning: Tuning) -> Self {
+        PlanCx(Target { tuning, ..self.0 })
+    }
+
+    /// With no more than `bytes` for the plan's own tables ([`PlanSpec::table_bytes`]). A plan that needs more is
+    /// refused before it allocates them ([`Unsupported::tables`]).
+    pub fn with_table_limit(self, bytes: usize) -> Self {
+        PlanCx(Target {
+            table_limit: bytes,
+            ..self.0
+        })
+    }
+
+    /// What the plan is for. There is no other way to it, so every algorithm checks it.
+    ///
+    /// # Errors
+    /// When a size in it is 0, or beyond any machine; the refusal says which.
+    pub fn target(&self) -> Result<Target<'a>, Unsupported> {
+        let Target {
+            caches,
+            threads,
+            tuning,
+            ..
+        } = self.0;
+        let sizes = [
+            ("threads", threads, 1, Self::MAX_THREADS),
+            ("bytes of L1", caches.l1d, 1, Self::MAX_CACHE),
+            ("bytes of L2", caches.l2, 1, Self::MAX_CACHE),
+            // None of it may be left to a core.
+            ("bytes of L3", caches.l3, 0, Self::MAX_CACHE),
+            (
+                "pixels in a block (mc)",
+                tuning.mc.unwrap_or(1),
+                1,
+                Self::MAX_BLOCK,
+            ),
+            (
+                "output channels in a block (nc)",
+                tuning.nc.unwrap_or(1),
+                1,
+                Self::MAX_BLOCK,
+            ),
+        ];
+        for (what, size, least, most) in sizes {
+            if !(least..=most).contains(&size) {
+                let reason = format!("a plan for {size} {what}: it takes {least} to {most}");
+                return Err(Unsupported::new(reason));
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+impl Target<'_> {
+    /// That a plan may keep tables of so many bytes, to be asked before any of them is allocated and when nothing
+    /// else speaks against the plan. Gives the bytes back, for [`PlanSpec::table_bytes`].
+    ///
+    /// # Errors
+    /// When that is more than the limit.
+    pub fn tables(&self, bytes: usize) -> Result<usize, Unsupported> {
+        if bytes <= self.table_limit {
+            return Ok(bytes);
+        }
+        Err(Unsupported {
+            reason: format!(
+                "the plan's tables would take {} MB, more than the {} MB that there are for them",
+                bytes.div_ceil(1 << 20),
+                self.table_limit >> 20
+            )
+            .into(),
+            tables: Some(bytes),
+        })
     }
 }
 
@@ -180,6 +283,8 @@ pub struct PlanSpec {
     pub packed_lines: usize,
     /// Cache lines of scratch for each worker; their content is nobody's business between runs.
     pub workspace_lines_per_worker: usize,
+    /// Bytes, at most, of what the plan itself keeps that grows with the problem: where taps and windows lie.
+    pub table_bytes: usize,
     /// The most workers.
     pub threads: usize,
     /// Where its code paths change.
@@ -190,7 +295,7 @@ pub struct PlanSpec {
 
 impl PlanSpec {
     /// From a layout to the same, with nothing packed and no scratch.
-    pub fn new(problem: &Problem, layout: Layout, cx: &PlanCx<'_>, flops_executed: u64) -> Self {
+    pub fn new(problem: &Problem, layout: Layout, cx: &Target<'_>, flops_executed: u64) -> Self {
         PlanSpec {
             problem: *problem,
             layouts: Layouts {
@@ -199,6 +304,7 @@ impl PlanSpec {
             },
             packed_lines: 0,
             workspace_lines_per_worker: 0,
+            table_bytes: 0,
             threads: cx.threads,
             granularity: Granularity::default(),
             cost: Cost::new(problem, flops_executed),
@@ -207,7 +313,7 @@ impl PlanSpec {
 
     /// Cache lines of scratch for all workers.
     pub fn workspace_lines(&self) -> usize {
-        self.workspace_lines_per_worker * self.threads
+        self.workspace_lines_per_worker.saturating_mul(self.threads)
     }
 
     /// The source, as the plan wants it.

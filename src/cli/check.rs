@@ -8,7 +8,6 @@ use crate::machine::{Topology, pool::Workers};
 use crate::report::terminal::{right, table};
 use anyhow::Result;
 use comfy_table::Cell;
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{self, Data, cases};
 use convroof_kernels::data::Fill;
 use convroof_kernels::instance::{Deviation, Instance};
@@ -170,13 +169,7 @@ fn layer(
         workers.threads()
     };
     let caches = topology.caches(threads);
-    let cx = PlanCx {
-        isa,
-        caches: &caches,
-        threads,
-        tuning: Tuning::default(),
-    };
-    let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
+    let Ok(plan) = crate::measure::plan(variant, isa, problem, &caches, threads) else {
         line.refused += 1;
         return Ok(());
     };

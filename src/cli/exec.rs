@@ -5,11 +5,10 @@ use crate::machine::{Topology, pool::Workers};
 use crate::record::RecordError;
 use crate::roofline::time;
 use anyhow::{Context, Result, anyhow, bail};
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::instance::Instance;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{PlanCx, Problem, Registry, VariantId};
+use convroof_kernels::{Problem, Registry, VariantId};
 use npyz::WriterBuilder;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -65,15 +64,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
     let workers = Workers::new(&topology, threads)?;
     let caches = topology.caches(threads);
-    let cx = PlanCx {
-        isa,
-        caches: &caches,
-        threads,
-        tuning: Tuning::default(),
-    };
-    let plan = variant
-        .algorithm
-        .plan(&problem, &cx)
+    let plan = crate::measure::plan(&variant, isa, &problem, &caches, threads)
         .map_err(|e| anyhow!("{id} can't do '{problem}': {e}"))?;
 
     let dst = problem.dst_dims();

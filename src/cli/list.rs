@@ -2,7 +2,7 @@
 
 use super::output::{print, print_json};
 use super::select::{Layers, Variants, problems};
-use crate::machine::Topology;
+use crate::machine::{Topology, memory};
 use crate::report::terminal::{right, table};
 use anyhow::Result;
 use comfy_table::Cell;
@@ -67,11 +67,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         return print(&format!("{out}\n"));
     }
     let problems = problems(&chosen);
+    let available = memory::available();
     let lines: Vec<Line> = args
         .variants
         .choose(registry)?
         .iter()
-        .map(|v| line(v, &problems))
+        .map(|v| line(v, &problems, available))
         .collect();
     if args.json {
         return print_json(&lines);
@@ -124,7 +125,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     print(&format!("{out}\n"))
 }
 
-fn line(variant: &Variant, problems: &[convroof_kernels::Problem]) -> Line {
+/// Bytes of tables of a plan that is made to be asked. One that needs more, but not more than there is, is not made: of
+/// huge problems, plans of all variants would take minutes.
+const TABLES: usize = 8 << 20;
+
+fn line(variant: &Variant, problems: &[convroof_kernels::Problem], available: usize) -> Line {
     let topology = Topology::detect();
     let caches = topology.caches(1);
     // What a kernel can do doesn't depend on the width: a CPU without it still gets the reasons.
@@ -139,9 +144,21 @@ fn line(variant: &Variant, problems: &[convroof_kernels::Problem]) -> Line {
     let mut supported = 0;
     for problem in problems {
         let cx = PlanCx::new(isa, &caches).with_threads(threads);
-        match variant.algorithm.plan(problem, &cx) {
-            Ok(_) => supported += 1,
-            Err(refused) => {
+        let plan = |tables| {
+            let plan = variant
+                .algorithm
+                .plan(problem, &cx.with_table_limit(tables));
+            plan.err()
+        };
+        let refused = plan(TABLES.min(available));
+        let refused = refused.and_then(|refused| match refused.tables() {
+            Some(needed) if needed <= available => None,
+            Some(_) => plan(available),
+            None => Some(refused),
+        });
+        match refused {
+            None => supported += 1,
+            Some(refused) => {
                 let reason = refused.to_string();
                 match refusals.iter_mut().find(|r| r.reason == reason) {
                     Some(r) => r.problems.push(problem.to_string()),

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod fingerprint;
+pub mod memory;
 pub mod pool;
 pub mod topology;
 

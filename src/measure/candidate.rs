@@ -4,14 +4,13 @@ use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::PhaseTime;
 use anyhow::Result;
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, IsaToken, Plan, PlanCx, Problem, Variant};
+use convroof_kernels::{Isa, IsaToken, Plan, Problem, Variant};
 use std::time::Instant;
 
 /// Something with a name that can be asked for any problem.
@@ -162,13 +161,7 @@ impl Kernel {
         topology: &Topology,
     ) -> Result<Box<dyn Contestant>, String> {
         let caches = topology.caches(self.threads);
-        let cx = PlanCx {
-            isa,
-            caches: &caches,
-            threads: self.threads,
-            tuning: Tuning::default(),
-        };
-        let plan = self.variant.algorithm.plan(problem, &cx);
+        let plan = super::plan(&self.variant, isa, problem, &caches, self.threads);
         plan.map(|plan| Box::new(Runnable::Planned(Some(plan))) as Box<dyn Contestant>)
             .map_err(|refused| refused.to_string())
     }

@@ -18,8 +18,10 @@ mod arena;
 mod candidate;
 mod examine;
 mod expected;
+mod limits;
 mod session;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub use examine::CacheState;
-pub use session::{Outcome, Progress, Session, Settings, refuse_huge};
+pub use limits::{plan, refuse_huge};
+pub use session::{Outcome, Progress, Session, Settings};

@@ -9,7 +9,7 @@ use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::record::{CounterStatus, Measurement, Refusal};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
 use convroof_kernels::{Isa, Problem};
@@ -69,9 +69,6 @@ pub struct Session<'a> {
 /// Memory that the candidates of one problem may take together: beyond it they are measured in
 /// groups, which take turns among themselves.
 const GROUP_BYTES: usize = 6 << 30;
-
-/// A problem larger than this is refused before memory is asked for.
-const LARGEST_BYTES: u128 = 16 << 30;
 
 impl<'a> Session<'a> {
     /// A session with a pool for each number of threads.
@@ -501,22 +498,4 @@ pub(super) fn shuffle(rng: &mut Rng, order: &mut [usize]) {
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i + 1));
     }
-}
-
-/// Says no to what would not fit into memory, before the system does.
-///
-/// # Errors
-/// When the problem's operands, in the forms that kernels want them, are too large.
-pub fn refuse_huge(problem: &Problem) -> Result<()> {
-    let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
-    let weights = problem.weights_dims().map_or(0, elements);
-    let bytes = 4 * (elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights);
-    if bytes > LARGEST_BYTES {
-        bail!(
-            "'{problem}' needs about {} GB: the limit is {} GB; choose a smaller layer or batch",
-            bytes >> 30,
-            LARGEST_BYTES >> 30
-        );
-    }
-    Ok(())
 }

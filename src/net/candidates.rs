@@ -6,10 +6,9 @@ use super::schedule::{joins, same_memory};
 use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
 use anyhow::{Result, bail};
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::tensor::{Layout, TensorDesc};
-use convroof_kernels::{Plan, PlanCx, Variant};
+use convroof_kernels::{Plan, Variant};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -55,13 +54,8 @@ impl Candidates {
                 let Some(isa) = variant.isa.detect().filter(|_| fits) else {
                     continue;
                 };
-                let cx = PlanCx {
-                    isa,
-                    caches: &caches,
-                    threads,
-                    tuning: Tuning::default(),
-                };
-                let Ok(plan) = variant.algorithm.plan(&layer.problem, &cx) else {
+                let plan = crate::measure::plan(&variant, isa, &layer.problem, &caches, threads);
+                let Ok(plan) = plan else {
                     continue;
                 };
                 let id = variant.algorithm.meta().id;

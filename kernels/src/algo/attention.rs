@@ -40,6 +40,7 @@ impl Algorithm for Attention {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         f32_only(problem)?;
         let Op::Attention(attention) = problem.op else {
             return Err(Unsupported::new("computes attention poolings only"));
@@ -61,6 +62,7 @@ impl Algorithm for Attention {
         };
         let hidden = ConvShape::try_from(hidden).map_err(|e| Unsupported::new(e.to_string()))?;
         let tile = RegisterTile::of(cx.isa.isa());
+        let table_bytes = cx.tables(Panels::bytes(&hidden, tile))?;
         let panels = Panels::new(&hidden, tile);
         let positions = h * w;
         // Few enough that what V makes of them stays near; and some for each thread.
@@ -78,6 +80,7 @@ impl Algorithm for Attention {
             spec: PlanSpec {
                 packed_lines: panels.lines() + units / CACHE_LINE,
                 workspace_lines_per_worker: own + score_lines.div_ceil(cx.threads),
+                table_bytes,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
                     c_out: CHANNEL_BLOCK * tile.blocks,

@@ -61,6 +61,7 @@ impl Algorithm for Bilinear {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         f32_only(problem)?;
         let Op::Bilinear(bilinear) = problem.op else {
             return Err(Unsupported::new("computes bilinear poolings only"));
@@ -113,7 +114,8 @@ impl Algorithm for Bilinear {
             tile,
             isa: cx.isa,
         };
-        let products: usize = (0..c).map(|channel| plan.lanes(channel)).sum();
+        let tasks = (0..c).step_by(task);
+        let products: usize = tasks.map(|at| plan.lanes(at) * task.min(c - at)).sum();
         let roots = bilinear.outputs() * (usize::from(kind.root) + 3 * usize::from(kind.l2));
         plan.spec.cost = Cost::new(problem, (n * (2 * positions * products + roots)) as u64);
         Ok(Box::new(plan))

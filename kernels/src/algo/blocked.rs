@@ -1,16 +1,17 @@
 //! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, preparations};
+use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, part, preparations};
 use crate::cost::Cost;
 use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::{Panel, Panels};
 use crate::micro::pixels::Pixels;
 use crate::phase::{Phase, PhaseCost};
-use crate::plan::{Granularity, Layouts, Params, PlanCx, PlanSpec, RunArgs, Unsupported};
+use crate::plan::{Granularity, Layouts, Params, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 use std::ops::Range;
@@ -33,6 +34,8 @@ pub(super) struct BlockedConv {
     problem: Problem,
     isa: IsaToken,
     threads: usize,
+    /// Bytes of the panels' list.
+    table_bytes: usize,
 }
 
 impl BlockedConv {
@@ -42,10 +45,12 @@ impl BlockedConv {
         conv: &ConvShape,
         layout: Layout,
         bytes_per_pixel: usize,
-        cx: &PlanCx<'_>,
+        cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
         offsets_fit(conv)?;
-        let tile = Panels::tile(conv, RegisterTile::of(cx.isa.isa()));
+        let widest = RegisterTile::of(cx.isa.isa());
+        let table_bytes = cx.tables(Panels::bytes(conv, widest))?;
+        let tile = Panels::tile(conv, widest);
         let panels = Panels::new(conv, tile);
         let weight_bytes = panels.lines() * CacheLine::BYTES;
         let shape = GemmShape {
@@ -67,7 +72,20 @@ impl BlockedConv {
             problem,
             isa,
             threads,
+            table_bytes,
         })
+    }
+
+    /// That there may be tables of so many bytes more ([`Target::tables`]).
+    pub(super) fn add_tables(&mut self, bytes: usize, cx: &Target<'_>) -> Result<(), Unsupported> {
+        self.table_bytes = cx.tables(self.table_bytes + bytes)?;
+        Ok(())
+    }
+
+    /// The same for an indirection buffer of all pixels with so many taps each.
+    pub(super) fn add_buffer(&mut self, taps: usize, cx: &Target<'_>) -> Result<(), Unsupported> {
+        let bytes = IndirectionBuffer::bytes(taps, self.pixels(), self.blocking.mc);
+        self.add_tables(bytes, cx)
     }
 
     /// Output pixels of an image.
@@ -113,6 +131,7 @@ impl BlockedConv {
             },
             packed_lines: self.panels.lines(),
             workspace_lines_per_worker: workspace_lines,
+            table_bytes: self.table_bytes,
             threads: self.threads,
             granularity: Granularity {
                 c_in: CHANNEL_BLOCK,
@@ -138,14 +157,15 @@ impl BlockedConv {
         let groups = out_blocks.div_ceil(self.blocking.out_blocks);
         let copies = preparations(tasks, groups, self.threads);
         let floats = |count: usize| (size_of::<f32>() * count) as u64;
+        let in_all = |once: u64| part(once, copies as u64, tasks as u64);
         let copy = floats(n * pixels * copied);
         let output = floats(n * pixels * out_blocks * CHANNEL_BLOCK);
         let added = u64::from(spec.problem.epilogue.residual);
         let weights = (tasks * spec.packed_lines * CacheLine::BYTES) as u64;
         [
             PhaseCost {
-                read: floats(n * read * copies / tasks),
-                scratch_written: floats(n * pixels * copied * copies / tasks),
+                read: in_all(floats(n * read)),
+                scratch_written: in_all(copy),
                 ..PhaseCost::new(Phase::Pack, 0)
             },
             PhaseCost {

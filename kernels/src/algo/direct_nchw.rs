@@ -4,6 +4,7 @@
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::Isa;
+use crate::micro::windows::Window;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
@@ -32,6 +33,7 @@ impl Algorithm for DirectNchw {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let conv = *f32_conv(problem)?;
         let weights = conv.c_out * conv.reduction_len();
         let spec = PlanSpec {
@@ -44,10 +46,9 @@ impl Algorithm for DirectNchw {
 
 /// Taps inside the input, times channels: padding is skipped.
 fn executed(conv: &ConvShape) -> u64 {
-    let rows: usize = (0..conv.kernel[0]).map(|r| span(conv, 0, r).len()).sum();
-    let cols: usize = (0..conv.kernel[1]).map(|s| span(conv, 1, s).len()).sum();
+    let [rows, cols] = Window::of_conv(conv).map(|axis| axis.elements_inside());
     let channels = conv.n * conv.c_out * (conv.c_in / conv.groups);
-    2 * rows as u64 * cols as u64 * channels as u64
+    2 * rows * cols * channels as u64
 }
 
 /// The outputs along an axis (0: rows, 1: columns) whose tap `tap` lies inside the input.

@@ -38,6 +38,7 @@ impl Algorithm for Fc {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let conv = *f32_conv(problem)?;
         let whole = conv.kernel == [conv.h, conv.w] && conv.pad == Pad::default();
         if !whole || conv.groups != 1 {
@@ -64,6 +65,7 @@ impl Algorithm for Fc {
             .try_into()
             .map_err(|_| Unsupported::new("too many weights"))?;
         let tile = RegisterTile::of(cx.isa.isa());
+        let table_bytes = cx.tables(Panels::bytes(&flat, tile))?;
         let panels = Panels::new(&flat, tile);
         let weight_bytes = panels.lines() * CacheLine::BYTES;
         // What the images' vectors side by side take, in shares of the workers.
@@ -75,6 +77,7 @@ impl Algorithm for Fc {
         let spec = PlanSpec {
             packed_lines: panels.lines(),
             workspace_lines_per_worker: lines,
+            table_bytes,
             granularity: Granularity {
                 c_in: CHANNEL_BLOCK,
                 c_out: CHANNEL_BLOCK * tile.blocks,

@@ -18,7 +18,8 @@ use crate::micro::gemm::Source;
 use crate::micro::pixels::{BlockedPixels, MatrixRows};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
+    Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
+    f32_conv,
 };
 use crate::problem::{ConvShape, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -52,6 +53,7 @@ impl Algorithm for Gemm1x1 {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         plan(problem, Layout::NCHW16C, cx)
     }
 }
@@ -62,6 +64,7 @@ impl Algorithm for Gemm1x1Nhwc {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         plan(problem, Layout::Nhwc, cx)
     }
 }
@@ -80,7 +83,7 @@ pub(super) fn conv_1x1(problem: &Problem) -> Result<&ConvShape, Unsupported> {
     Ok(conv)
 }
 
-fn plan(problem: &Problem, layout: Layout, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
     let conv = conv_1x1(problem)?;
     let strided = conv.stride != [1, 1];
     let outputs = conv.c_out / conv.groups;

@@ -61,6 +61,7 @@ impl Algorithm for Gemm1x1Nchw {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let conv = conv_1x1(problem)?;
         if conv.groups > 1 {
             return Err(Unsupported::new("with groups on plain NCHW"));

@@ -10,7 +10,7 @@ use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::micro::windows::Window;
-use crate::plan::{Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
@@ -32,18 +32,8 @@ impl GroupedPlan {
         conv.groups > 1 && conv.c_in == conv.c_out && [1, 2, 4, 8].contains(&per_group)
     }
 
-    pub(super) fn new(problem: &Problem, conv: &ConvShape, cx: &PlanCx<'_>) -> Self {
-        let window = |axis: usize, size, out, before| Window {
-            size,
-            out,
-            kernel: conv.kernel[axis],
-            stride: conv.stride[axis],
-            dilation: conv.dilation[axis],
-            before,
-            counted: None,
-        };
-        let vertical = window(0, conv.h, conv.h_out(), conv.pad.top);
-        let horizontal = window(1, conv.w, conv.w_out(), conv.pad.left);
+    pub(super) fn new(problem: &Problem, conv: &ConvShape, cx: &Target<'_>) -> Self {
+        let [vertical, horizontal] = Window::of_conv(conv);
         // A whole map, unless there are few of them.
         let maps = conv.n * conv.c_out.div_ceil(CHANNEL_BLOCK);
         let parts = match cx.threads {
@@ -85,8 +75,7 @@ impl GroupedPlan {
 
     /// Flops of the taps inside the input: no others are computed.
     fn executed(&self) -> u64 {
-        let inside = |axis: &Window| (0..axis.out).map(|o| axis.inside(o).len()).sum::<usize>();
-        let taps = inside(&self.vertical) as u64 * inside(&self.horizontal) as u64;
+        let taps = self.vertical.elements_inside() * self.horizontal.elements_inside();
         let lanes = self.conv.n * self.conv.c_out.next_multiple_of(CHANNEL_BLOCK);
         2 * taps * (lanes * self.per_group()) as u64
     }

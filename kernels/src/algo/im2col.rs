@@ -40,7 +40,7 @@ struct Im2colPlan {
     blocked: BlockedConv,
     /// Where the taps of each pixel are in the input.
     inputs: IndirectionBuffer,
-    /// Where they are in the matrix: Without groups a row is seen as one
+    /// Where they are in the matrix, of a whole block and of the last: without groups a row is seen as one
     /// long tap; with groups the channels of each tap begin elsewhere.
     rows: IndirectionBuffer,
     /// Floats from one row of the matrix to the next: whole lines, and one more so that rows don't
@@ -54,6 +54,7 @@ impl Algorithm for Im2col {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let conv = f32_conv(problem)?;
         let taps = conv.kernel[0] * conv.kernel[1];
         let row = (taps * conv.c_in).next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
@@ -64,13 +65,26 @@ impl Algorithm for Im2col {
         } else {
             taps
         };
-        let (mc, most) = (blocked.blocking.mc, blocked.tile.pixels);
-        let inputs = IndirectionBuffer::new(taps, blocked.pixel_blocks(), most, |tap, pixel| {
-            conv_offset(conv, tap, pixel, CHANNEL_BLOCK)
-        });
-        let rows = IndirectionBuffer::new(row_taps, blocked.pixel_blocks(), most, |tap, pixel| {
-            (pixel % mc * row + tap * conv.c_in) as u32
-        });
+        let (mc, most, all) = (blocked.blocking.mc, blocked.tile.pixels, blocked.pixels());
+        if mc * row >= u32::MAX as usize {
+            return Err(Unsupported::new(
+                "a block's matrix of 2^32 elements or more",
+            ));
+        }
+        blocked.add_buffer(taps, cx)?;
+        // A whole block, and the last: rows lie in each as in the others.
+        let last = all - (all - 1) / mc * mc;
+        let alike = [0..mc, 0..last];
+        blocked.add_tables(IndirectionBuffer::bytes(row_taps, 2 * mc, mc), cx)?;
+        let pixels = (all, blocked.pixel_blocks());
+        let inputs = IndirectionBuffer::new(taps, pixels, most, |tap| {
+            conv_offset(conv, tap, CHANNEL_BLOCK)
+        })?;
+        let pixels = (mc + last, alike.into_iter());
+        let rows = IndirectionBuffer::new(row_taps, pixels, most, |tap| {
+            let first = tap * conv.c_in;
+            move |pixel| (pixel * row + first) as u32
+        })?;
         let spec = blocked.spec(blocked.pixels() * row_taps, mc * row / CacheLine::F32S);
         Ok(Box::new(Im2colPlan {
             spec,
@@ -121,7 +135,8 @@ impl Plan for Im2colPlan {
                 block: self.row,
                 block_stride: 0,
             };
-            let rows = self.rows.block(task.index);
+            let last = task.pixels.end == blocked.pixels();
+            let rows = self.rows.block(usize::from(last));
             task.multiply_blocked(src, rows);
             laps.lap(Phase::Multiply);
         });

@@ -18,7 +18,7 @@ use super::blocked::BlockedConv;
 use crate::exec::Executor;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::IndirectionBuffer;
-use crate::plan::{Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported};
+use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
@@ -52,7 +52,7 @@ impl ImagePlan {
     pub(super) fn new(
         problem: &Problem,
         conv: &ConvShape,
-        cx: &PlanCx<'_>,
+        cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
         let [sh, sw] = conv.stride;
         let strip = Strip::of(conv);
@@ -63,11 +63,17 @@ impl ImagePlan {
             .with_joined_taps(conv.kernel[0] * conv.kernel[1]);
 
         let (mc, all) = (blocked.blocking.mc, blocked.pixels());
+        // As many rows as the pixels of a block lie in, and what their filters reach beyond the first.
+        let rows_of_block = strip.input_rows(0..(mc.div_ceil(conv.w_out()) + 1).min(conv.h_out()));
+        strip.offsets_fit(rows_of_block.len())?;
+        blocked.add_buffer(1, cx)?;
         let blocks = || blocked.pixel_blocks();
-        let buffer = IndirectionBuffer::new(1, blocks(), blocked.tile.pixels, |_, pixel| {
-            let start = pixel / mc * mc;
-            strip.offset(pixel, strip.rows(&(start..(start + mc).min(all))))
-        });
+        let buffer = IndirectionBuffer::new(1, (all, blocks()), blocked.tile.pixels, |_| {
+            move |pixel| {
+                let start = pixel / mc * mc;
+                strip.offset(pixel, strip.rows(&(start..(start + mc).min(all))))
+            }
+        })?;
         let rows = blocks().map(|block| strip.rows(&block).len()).max();
         let lines = CacheLine::for_f32s(rows.unwrap_or(0) * strip.row);
         let mut spec = blocked.spec(buffer.computed(), lines);
@@ -129,6 +135,16 @@ impl Strip {
     fn rows(&self, pixels: &Range<usize>) -> Range<usize> {
         let w_out = self.conv.w_out();
         self.input_rows(pixels.start / w_out..(pixels.end - 1) / w_out + 1)
+    }
+
+    /// That offsets into so many rows are 32 bits.
+    pub(super) fn offsets_fit(&self, rows: usize) -> Result<(), Unsupported> {
+        if rows.saturating_mul(self.row) >= u32::MAX as usize {
+            return Err(Unsupported::new(
+                "the image's rows for a task, with their padding, are 2^32 elements or more",
+            ));
+        }
+        Ok(())
     }
 
     /// Where a pixel's filter begins in a strip of the rows `rows`.

@@ -30,6 +30,7 @@ impl Algorithm for ImplicitGemm {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let conv = f32_conv(problem)?;
         Ok(Box::new(IndirectPlan::new(
             problem,

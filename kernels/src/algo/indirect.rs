@@ -4,7 +4,7 @@
 use super::blocked::BlockedConv;
 use crate::exec::Executor;
 use crate::micro::indirection::IndirectionBuffer;
-use crate::plan::{Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported};
+use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 
@@ -21,18 +21,19 @@ impl IndirectPlan {
         problem: &Problem,
         conv: &ConvShape,
         layout: Layout,
-        cx: &PlanCx<'_>,
+        cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
         // Inputs under a pixel that are new: neighbouring pixels share the rest.
         let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
         let bytes_per_pixel = conv.c_in * step(0) * step(1) * 4;
-        let blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
+        let mut blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
+        blocked.add_buffer(conv.kernel[0] * conv.kernel[1], cx)?;
         let buffer = IndirectionBuffer::of_conv(
             conv,
             blocked.pixel_blocks(),
             blocked.tile.pixels,
             blocked.pixel_stride(),
-        );
+        )?;
         Ok(IndirectPlan {
             spec: blocked.spec(buffer.computed(), 0),
             blocked,

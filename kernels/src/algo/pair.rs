@@ -48,6 +48,7 @@ impl Algorithm for Gemm1x1Direct {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         f32_only(problem)?;
         let Op::ConvPair(pair) = problem.op else {
             return Err(Unsupported::new("computes two convolutions only"));
@@ -63,6 +64,8 @@ impl Algorithm for Gemm1x1Direct {
         offsets_fit(&first)?;
         offsets_fit(&second)?;
         let tile = RegisterTile::of(cx.isa.isa());
+        let table_bytes = Panels::bytes(&first, tile) + Panels::bytes(&second, tile);
+        let table_bytes = cx.tables(table_bytes)?;
         let panels = [Panels::new(&first, tile), Panels::new(&second, tile)];
         let between = first.c_out.div_ceil(CHANNEL_BLOCK);
         let row = second.w * CHANNEL_BLOCK;
@@ -78,18 +81,26 @@ impl Algorithm for Gemm1x1Direct {
         let h_out = second.h_out();
         let strip = cx.tuning.mc.unwrap_or(fit).min(h_out);
         let task_rows = task_rows(h_out, second.n, cx.threads);
+        let steps = h_out.div_ceil(strip) + h_out.div_ceil(task_rows);
+        let taps = second.kernel[0] * second.kernel[1];
+        let w_out = second.w_out();
+        let of_buffer = IndirectionBuffer::bytes(taps, h_out * w_out, strip * w_out);
+        let table_bytes = cx.tables(table_bytes + steps * size_of::<Step>() + of_buffer)?;
         let tasks: Vec<Vec<Step>> = windows.tasks(h_out, task_rows, strip).collect();
         let all = || tasks.iter().flatten();
-        let w_out = second.w_out();
         let blocks = all().map(|step| {
             let pixels = step.out.start * w_out..step.out.end * w_out;
             (pixels, step.rows.start)
         });
-        let buffer = IndirectionBuffer::of_rows(&second, blocks, tile.pixels, CHANNEL_BLOCK);
+        let buffer = IndirectionBuffer::of_rows(&second, blocks, tile.pixels, CHANNEL_BLOCK)?;
         let rows = all().map(|step| step.rows.len().max(1)).max().unwrap_or(1);
         let computed: usize = all().map(|step| step.new.len() * first.w).sum();
-        let executed = computed as u64 * panels[0].flops_per_tap()
-            + buffer.computed() as u64 * panels[1].flops_per_tap();
+        let of_both = [computed, buffer.computed()];
+        let executed = of_both.into_iter().zip(&panels).map(|(taps, panels)| {
+            // Rows at the borders of tasks are computed again.
+            (taps as u64).saturating_mul(panels.flops_per_tap())
+        });
+        let executed = executed.fold(0, u64::saturating_add);
         let lines = panels.each_ref().map(Panels::lines);
         Ok(Box::new(PairPlan {
             spec: PlanSpec {
@@ -100,6 +111,7 @@ impl Algorithm for Gemm1x1Direct {
                 },
                 packed_lines: lines.iter().sum(),
                 workspace_lines_per_worker: CacheLine::for_f32s(between * rows * row),
+                table_bytes,
                 threads: cx.threads,
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
@@ -107,7 +119,7 @@ impl Algorithm for Gemm1x1Direct {
                     pixels: tile.pixels,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, second.n as u64 * executed),
+                cost: Cost::new(problem, executed.saturating_mul(second.n as u64)),
             },
             weights: cx
                 .caches

@@ -110,6 +110,7 @@ impl Algorithm for Pointwise {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         self.check(problem)?;
         let [n, c, h, w] = problem.src_dims();
         let blocks = c.div_ceil(CHANNEL_BLOCK);

@@ -9,8 +9,8 @@ use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::statistics::{Method, Moments};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
-    no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
+    f32_only, no_epilogue,
 };
 use crate::problem::{Op, Problem};
 use crate::tensor::Layout;
@@ -42,6 +42,7 @@ impl Algorithm for TwoPass {
         &TWO_PASS
     }
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         plan(problem, Method::TwoPass, cx)
     }
 }
@@ -51,11 +52,12 @@ impl Algorithm for Welford {
         &WELFORD
     }
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         plan(problem, Method::Welford, cx)
     }
 }
 
-fn plan(problem: &Problem, method: Method, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+fn plan(problem: &Problem, method: Method, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
     f32_only(problem)?;
     let Op::Statistics(maps) = problem.op else {
         return Err(Unsupported::new("computes means and variances only"));

@@ -31,6 +31,7 @@ use crate::plan::{
 };
 use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use std::collections::BTreeSet;
 
 /// Convolution of an image, and max pooling.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl Algorithm for DirectMaxPool {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         f32_only(problem)?;
         let Op::ConvPool(stem) = problem.op else {
             return Err(Unsupported::new(
@@ -69,6 +71,7 @@ impl Algorithm for DirectMaxPool {
         }
         let strip = Strip::of(&conv);
         let tile = RegisterTile::of(cx.isa.isa());
+        let table_bytes = cx.tables(Panels::bytes(&conv, tile))?;
         let panels = Panels::new(&conv, tile).with_joined_taps(conv.kernel[0] * conv.kernel[1]);
         let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
         let row = conv.w_out() * CHANNEL_BLOCK;
@@ -83,6 +86,9 @@ impl Algorithm for DirectMaxPool {
         let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * 4));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
         let task_rows = task_rows(pool.h_out(), conv.n, cx.threads);
+        let steps = pool.h_out().div_ceil(strip_rows) + pool.h_out().div_ceil(task_rows);
+        let spans = Axis::bytes(pool.w_out()) + Axis::bytes(pool.h_out());
+        let table_bytes = cx.tables(table_bytes + steps * size_of::<PoolStep>() + spans)?;
         let steps = |steps: Vec<Step>| steps.into_iter().map(|step| PoolStep::new(&pool, step));
         let tasks = windows.tasks(pool.h_out(), task_rows, strip_rows);
         let tasks: Vec<Vec<PoolStep>> = tasks.map(|task| steps(task).collect()).collect();
@@ -90,16 +96,24 @@ impl Algorithm for DirectMaxPool {
         let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
         let most = all().map(|step| step.new.len()).max().unwrap_or(0);
         let w_out = conv.w_out();
-        // Any number of rows up to the most.
-        let counts = (1..=most).map(|rows| 0..rows * w_out);
-        let buffer =
-            IndirectionBuffer::new(1, counts, tile.pixels, |_, pixel| strip.offset(pixel, 0..0));
+        // The numbers of rows that steps make.
+        let made: BTreeSet<usize> = all().map(|step| step.new.len()).collect();
+        let made: Vec<usize> = made.into_iter().filter(|&rows| rows > 0).collect();
+        let pixels = made.iter().sum::<usize>() * w_out;
+        strip.offsets_fit(strip.input_rows(0..most.max(1)).len())?;
+        let of_buffer = IndirectionBuffer::bytes(1, pixels, most.max(1) * w_out);
+        let table_bytes = cx.tables(table_bytes + of_buffer)?;
+        let blocks_of = made.iter().map(|rows| 0..rows * w_out);
+        let buffer = IndirectionBuffer::new(1, (pixels, blocks_of), tile.pixels, |_| {
+            move |pixel| strip.offset(pixel, 0..0)
+        })?;
         let computed: usize = all().map(|step| step.new.len() * w_out).sum();
         let window = pool.kernel[0] * pool.kernel[1];
         let pooled = blocks * CHANNEL_BLOCK * pool.h_out() * pool.w_out() * window;
-        let executed = computed as u64 * panels.flops_per_tap() + pooled as u64;
+        let executed = (computed as u64).saturating_mul(panels.flops_per_tap());
+        let executed = executed.saturating_add(pooled as u64);
         let (input, between) = (
-            strip.input_rows(0..most).len() * strip.row,
+            strip.input_rows(0..most.max(1)).len() * strip.row,
             blocks * rows * row,
         );
         Ok(Box::new(StemPlan {
@@ -112,6 +126,7 @@ impl Algorithm for DirectMaxPool {
                 packed_lines: panels.lines(),
                 workspace_lines_per_worker: CacheLine::for_f32s(input)
                     + CacheLine::for_f32s(between),
+                table_bytes,
                 threads: cx.threads,
                 granularity: Granularity {
                     c_in: MOST_CHANNELS,
@@ -120,7 +135,7 @@ impl Algorithm for DirectMaxPool {
                     w_out: 4,
                     ..Granularity::default()
                 },
-                cost: Cost::new(problem, conv.n as u64 * executed),
+                cost: Cost::new(problem, executed.saturating_mul(conv.n as u64)),
             },
             horizontal: Axis::new(
                 Window {
@@ -138,6 +153,7 @@ impl Algorithm for DirectMaxPool {
             strip,
             panels,
             buffer,
+            made,
             tasks,
             task_rows,
             rows,
@@ -179,8 +195,10 @@ struct StemPlan {
     stem: ConvPoolShape,
     strip: Strip,
     panels: Panels,
-    /// Where pixels of 1, 2 .. rows are in a strip of the input.
+    /// Where pixels are in a strip of the input, for each number of rows that a step makes.
     buffer: IndirectionBuffer,
+    /// These numbers, in order.
+    made: Vec<usize>,
     horizontal: Axis,
     /// The steps of each task of an image.
     tasks: Vec<Vec<PoolStep>>,
@@ -284,7 +302,11 @@ impl StemPlan {
             block: conv.kernel[1] * conv.c_in,
             block_stride: conv.dilation[0] * self.strip.row,
         };
-        let pixels = self.buffer.block(step.new.len() - 1).single_tap();
+        let which = self.made.binary_search(&step.new.len());
+        let pixels = self
+            .buffer
+            .block(which.expect("a planned step"))
+            .single_tap();
         let pixels = pixels.expect("nothing in the padding");
         let task = PanelLoop {
             isa: self.isa,

@@ -36,7 +36,7 @@
 
 use super::blocked::{PanelLoop, ahead, offsets_fit};
 use super::gemm_1x1::{conv_1x1, copy_strided};
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile, preparations};
+use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile, part, preparations};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_halves};
 use crate::isa::{Isa, IsaToken};
@@ -47,7 +47,8 @@ use crate::micro::pixels::BlockedPixels;
 use crate::micro::strassen::{InputSums, Quarters, SUMS};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Target,
+    Unsupported,
 };
 use crate::problem::{ConvShape, ConvSpec, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s_mut};
@@ -114,6 +115,7 @@ impl Algorithm for Strassen1x1 {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         Ok(Box::new(StrassenPlan::new(problem, cx)?))
     }
 }
@@ -131,7 +133,7 @@ struct StrassenPlan {
 }
 
 impl StrassenPlan {
-    fn new(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
+    fn new(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
         let conv = *conv_1x1(problem)?;
         offsets_fit(&conv)?;
         let refuse = |reason: String| Err(Unsupported::new(reason));
@@ -316,7 +318,7 @@ impl Plan for StrassenPlan {
         let groups = out_blocks.div_ceil(self.blocking.out_blocks);
         let prepared = count(preparations(tasks, groups, self.spec.threads));
         let tasks = count(tasks);
-        let in_all = |once: u64| once * prepared / tasks;
+        let in_all = |once: u64| part(once, prepared, tasks);
         let terms = Product::ALL.map(|product| {
             let pixels = if product.of_second() { second } else { first };
             pixels * count(self.terms(product))

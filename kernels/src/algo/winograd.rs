@@ -43,9 +43,11 @@
 use super::image::MOST_CHANNELS;
 use super::space_to_depth::SpaceToDepth;
 use crate::arch::KernelSimd;
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape, preparations};
+use crate::blocking::{
+    CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape, part, preparations,
+};
 use crate::cost::Accuracy;
-use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles};
+use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles, share};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::cook_toom::{self, Scheme};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
@@ -54,8 +56,8 @@ use crate::micro::pixels::BlockedPixels;
 use crate::micro::winograd::{InputTiles, OutputTiles, Slots, Transformed, transform_filter};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
-    f32_conv,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Target,
+    Unsupported, f32_conv,
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -89,6 +91,7 @@ macro_rules! algorithms {
                     problem: &Problem,
                     cx: &PlanCx<'_>,
                 ) -> Result<Box<dyn Plan>, Unsupported> {
+                    let cx = &cx.target()?;
                     Ok(Box::new(WinogradPlan::<cook_toom::$scheme, $m, $n, $t>::$of(problem, cx)?))
                 }
             }
@@ -126,7 +129,7 @@ struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
 
 impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> WinogradPlan<W, M, N, T> {
     /// Over blocks of channels.
-    fn of_maps(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
+    fn of_maps(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
         let conv = *f32_conv(problem)?;
         let taps = const { W::MATRICES.taps };
         if conv.kernel != [taps, taps] {
@@ -136,7 +139,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     }
 
     /// Over an image.
-    fn of_image(problem: &Problem, cx: &PlanCx<'_>) -> Result<Self, Unsupported> {
+    fn of_image(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
         let image = SpaceToDepth::of(f32_conv(problem)?)?;
         let (conv, taps) = (image.conv(), const { W::MATRICES.taps });
         if conv.kernel != [taps, taps] {
@@ -150,7 +153,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     fn new(
         problem: &Problem,
         (conv, image): (ConvShape, Option<SpaceToDepth>),
-        cx: &PlanCx<'_>,
+        cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
         let stride = const { W::MATRICES.stride };
         let refuse = |reason: String| Err(Unsupported::new(reason));
@@ -188,7 +191,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let groups = out_blocks.div_ceil(blocking.out_blocks);
         let prepared = preparations(task_rounds, groups, cx.threads) as u64;
         let task_rounds = task_rounds as u64;
-        let in_all = |once: u64| once * prepared / task_rounds;
+        let in_all = |once: u64| part(once, prepared, task_rounds);
         let last_row = image.map_or(conv.c_in, |image| image.with_last_row());
         let points = points::<N, T>(&conv, last_row);
         let terms: usize = points.iter().map(|p| p.terms).sum();
@@ -221,8 +224,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         };
         let (v, m) = (plan.inputs(blocking.tiles), plan.outputs(blocking.tiles));
         let elements = v.before(T * T, N * N) + m.before(T * T, T * T);
-        let strips = || plan.grid().shares().map(|tiles| plan.strip_len(&tiles));
-        let (strip, copied) = (strips().max().unwrap_or(0), strips().sum::<usize>());
+        let [strip, copied] = plan.strips();
         plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements + strip);
         plan.spec.packed_lines = CacheLine::for_f32s(plan.packed_len());
         let floats = |n: u64| 4 * n;
@@ -289,6 +291,26 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let (first, last) = (tiles.start / cols, (tiles.end - 1) / cols);
         let step = M * self.conv.stride[0];
         first * step..(last * step + N).min(self.conv.h)
+    }
+
+    /// Floats of the largest strip of an image, and of all. Shares are equal but for a row of tiles, and only the last
+    /// strip ends with the map: no need to go through all of them.
+    fn strips(&self) -> [usize; 2] {
+        let grid = self.grid();
+        let (cols, shares) = (grid.cols(), grid.shares().size_hint().0);
+        let rows = grid.tiles() / cols;
+        let last = share(rows, shares, shares - 1);
+        let last_len = self.strip_len(&(last.start * cols..last.end * cols));
+        // Rows of tiles in the others, and the most that one of them has.
+        let (others, before) = (shares - 1, last.start);
+        let step = M * self.conv.stride[0];
+        let len = |rows: usize| self.image.map_or(0, |image| image.len(rows));
+        let most = before.checked_div(others).map_or(0, |least| {
+            let most = least + usize::from(!before.is_multiple_of(others));
+            len((most - 1) * step + N)
+        });
+        let all = len(before * step + others * N - others * step);
+        [most.max(last_len), all + last_len]
     }
 
     /// Floats of that.
@@ -641,6 +663,7 @@ pub mod faulty {
         }
 
         fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+            let cx = &cx.target()?;
             Ok(Box::new(WinogradPlan::<Faulty, 4, 6, 6>::of_maps(
                 problem, cx,
             )?))

@@ -185,12 +185,9 @@ pub fn check(
         .map(|p| p.current_num_threads())
         .max()
         .unwrap_or(1);
-    let cx = PlanCx {
-        isa,
-        caches: &caches,
-        threads,
-        tuning,
-    };
+    let cx = PlanCx::new(isa, &caches)
+        .with_threads(threads)
+        .with_tuning(tuning);
     let plan = match algorithm.plan(problem, &cx) {
         Ok(plan) => plan,
         Err(refused) => return Ok(Outcome::Refused(refused.to_string())),

@@ -15,6 +15,8 @@
 
 use super::pixels::Spacing;
 use super::tiles::{FEW_PIXELS, Tiles, tiles_of};
+use super::windows::Window;
+use crate::plan::Unsupported;
 use crate::problem::ConvShape;
 use std::ops::Range;
 
@@ -67,79 +69,115 @@ pub struct Indirection<'a> {
 pub struct SingleTap<'a>(Indirection<'a>);
 
 impl IndirectionBuffer {
-    /// Offsets from a function of tap and pixel, for `blocks` that cover the pixels in order; tiles of at
-    /// most `most` pixels take them as they come.
-    pub fn new(
+    /// Bytes, at most, of a buffer for so many taps and pixels, in blocks of `mc` pixels, and of what is allocated while
+    /// it is made.
+    pub fn bytes(taps: usize, pixels: usize, mc: usize) -> usize {
+        let (offset, step, position) = (4, 4, 4);
+        // A tile has a pixel at least. While a block is cut, each of its pixels has two orders with what they see,
+        // its place and the best tile that ends there.
+        let of_pixel = taps * (offset + step) + position + size_of::<Tiles>();
+        let of_cut = 128;
+        pixels * of_pixel + pixels.div_ceil(mc) * size_of::<BlockAt>() + mc.min(pixels) * of_cut
+    }
+
+    /// Offsets from a function of a tap that gives a function of a pixel, for `blocks`, which have so many `pixels`;
+    /// tiles of at most `most` pixels take them as they come.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn new<F: Fn(usize) -> u32>(
         taps: usize,
-        blocks: impl Iterator<Item = Range<usize>>,
+        (pixels, blocks): (usize, impl Iterator<Item = Range<usize>>),
         most: usize,
-        offset: impl Fn(usize, usize) -> u32,
-    ) -> Self {
-        let mut buffer = IndirectionBuffer::empty(taps);
+        offset: impl Fn(usize) -> F,
+    ) -> Result<Self, Unsupported> {
+        let mut buffer = IndirectionBuffer::with_room(taps, pixels)?;
+        let first = offset(0);
         for block in blocks {
-            let seen = Seen::all(block.end);
-            let place = |pixel| i64::from(offset(0, pixel));
-            let cut = seen.cut(block.clone(), TileCost { most }, place);
+            let place = |pixel| i64::from(first(pixel));
+            let cut = Seen::all().cut(block.clone(), TileCost { most }, place);
             buffer.push(block.start, cut, &offset);
         }
-        buffer
+        Ok(buffer)
     }
 
     /// The offsets of a convolution whose input pixels are `pixel_stride` elements apart.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
     pub fn of_conv(
         conv: &ConvShape,
         blocks: impl Iterator<Item = Range<usize>>,
         most: usize,
         pixel_stride: usize,
-    ) -> Self {
+    ) -> Result<Self, Unsupported> {
         let whole = blocks.map(|block| (block, 0));
         IndirectionBuffer::of_rows(conv, whole, most, pixel_stride)
     }
 
     /// The same where only some rows of the input are at hand: beside each block, which is the first.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
     pub fn of_rows(
         conv: &ConvShape,
         blocks: impl Iterator<Item = (Range<usize>, usize)>,
         most: usize,
         pixel_stride: usize,
-    ) -> Self {
-        let mut buffer = IndirectionBuffer::empty(conv.kernel[0] * conv.kernel[1]);
+    ) -> Result<Self, Unsupported> {
+        let (h_out, w_out) = (conv.h_out(), conv.w_out());
+        let taps = conv.kernel[0] * conv.kernel[1];
+        let mut buffer = IndirectionBuffer::with_room(taps, h_out * w_out)?;
         let seen = Seen::by(conv);
         let cost = TileCost { most };
         for (block, first_row) in blocks {
             let place = |pixel| {
-                let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
+                let (y, x) = (pixel / w_out, pixel % w_out);
                 (y * conv.stride[0] * conv.w + x * conv.stride[1]) as i64
             };
             let cut = seen.cut(block.clone(), cost, place);
             let before = (first_row * conv.w * pixel_stride) as u32;
-            buffer.push(block.start, cut, |tap, pixel| {
-                match conv_offset(conv, tap, pixel, pixel_stride) {
+            buffer.push(block.start, cut, |tap| {
+                let offset = conv_offset(conv, tap, pixel_stride);
+                move |pixel| match offset(pixel) {
                     PADDING => PADDING,
                     offset => offset - before,
                 }
             });
         }
-        buffer
+        Ok(buffer)
     }
 
-    fn empty(taps: usize) -> Self {
-        IndirectionBuffer {
+    /// An empty buffer with memory for so many taps and pixels.
+    fn with_room(taps: usize, pixels: usize) -> Result<Self, Unsupported> {
+        let (mut offsets, mut steps, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        let room = offsets
+            .try_reserve_exact(taps * pixels)
+            .and_then(|()| steps.try_reserve_exact(taps * pixels))
+            .and_then(|()| positions.try_reserve_exact(pixels));
+        room.map_err(|_| {
+            let pairs = taps * pixels;
+            Unsupported::new(format!(
+                "no memory for the places of {taps} taps of {pixels} pixels, 8 bytes for each of the {pairs} pairs"
+            ))
+        })?;
+        Ok(IndirectionBuffer {
             taps,
-            offsets: Vec::new(),
-            steps: Vec::new(),
-            positions: Vec::new(),
+            offsets,
+            steps,
+            positions,
             tiles: Vec::new(),
             blocks: Vec::new(),
-        }
+        })
     }
 
-    fn push(&mut self, first: usize, cut: Cut, offset: impl Fn(usize, usize) -> u32) {
+    fn push<F: Fn(usize) -> u32>(&mut self, first: usize, cut: Cut, offset: impl Fn(usize) -> F) {
         let mut largest = None;
         let mut single = self.taps == 1 && cut.order.is_sorted();
         for tap in 0..self.taps {
+            let offset = offset(tap);
             for &position in &cut.order {
-                let offset = offset(tap, first + position as usize);
+                let offset = offset(first + position as usize);
                 self.offsets.push(offset);
                 if offset == PADDING {
                     single = false;
@@ -222,16 +260,25 @@ fn step_of(offsets: &[u32]) -> u32 {
     }
 }
 
-/// The offset of a tap of an output pixel (rows joined), or [`PADDING`].
-pub fn conv_offset(conv: &ConvShape, tap: usize, pixel: usize, pixel_stride: usize) -> u32 {
-    let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
-    let (r, s) = (tap / conv.kernel[1], tap % conv.kernel[1]);
-    let iy = (y * conv.stride[0] + r * conv.dilation[0]).wrapping_sub(conv.pad.top);
-    let ix = (x * conv.stride[1] + s * conv.dilation[1]).wrapping_sub(conv.pad.left);
-    if iy < conv.h && ix < conv.w {
-        ((iy * conv.w + ix) * pixel_stride) as u32
-    } else {
-        PADDING
+/// The offset of a tap of an output pixel (rows joined), or [`PADDING`]: a function of the pixel.
+pub fn conv_offset(
+    conv: &ConvShape,
+    tap: usize,
+    pixel_stride: usize,
+) -> impl Fn(usize) -> u32 + use<> {
+    let conv = *conv;
+    let w_out = conv.w_out();
+    let down = tap / conv.kernel[1] * conv.dilation[0];
+    let across = tap % conv.kernel[1] * conv.dilation[1];
+    move |pixel| {
+        let (y, x) = (pixel / w_out, pixel % w_out);
+        let iy = (y * conv.stride[0] + down).wrapping_sub(conv.pad.top);
+        let ix = (x * conv.stride[1] + across).wrapping_sub(conv.pad.left);
+        if iy < conv.h && ix < conv.w {
+            ((iy * conv.w + ix) * pixel_stride) as u32
+        } else {
+            PADDING
+        }
     }
 }
 
@@ -269,40 +316,54 @@ struct Cut {
 struct Seen {
     filter_rows: usize,
     w_out: usize,
+    /// Of each output row and column; empty where all see everything.
     rows: Vec<u64>,
     cols: Vec<u64>,
 }
 
+/// What a pixel sees.
+#[derive(Clone, Copy, PartialEq)]
+struct Sees {
+    rows: u64,
+    cols: u64,
+}
+
 impl Seen {
     /// Where nothing is padded.
-    fn all(pixels: usize) -> Self {
+    fn all() -> Self {
         Seen {
             filter_rows: 1,
-            w_out: pixels,
-            rows: vec![1],
-            cols: vec![1; pixels],
+            w_out: 1,
+            rows: Vec::new(),
+            cols: Vec::new(),
         }
     }
 
     fn by(conv: &ConvShape) -> Self {
-        let axis = |out: usize, size: usize, axis: usize, before: usize| {
+        let [rows, cols] = Window::of_conv(conv).map(|axis| {
             let seen = |o: usize| {
-                let inside = |k: &usize| {
-                    (o * conv.stride[axis] + k * conv.dilation[axis]).wrapping_sub(before) < size
-                };
-                let bit = |k: usize| 1u64 << k.min(63);
-                (0..conv.kernel[axis])
-                    .filter(inside)
-                    .map(bit)
-                    .fold(0, |a, b| a | b)
+                let inside = axis.inside(o);
+                if inside.is_empty() {
+                    return 0;
+                }
+                let (first, last) = (inside.start.min(63), (inside.end - 1).min(63));
+                u64::MAX << first & u64::MAX >> (63 - last)
             };
-            (0..out).map(seen).collect()
-        };
+            (0..axis.out).map(seen).collect()
+        });
         Seen {
             filter_rows: conv.kernel[0].min(64),
             w_out: conv.w_out(),
-            rows: axis(conv.h_out(), conv.h, 0, conv.pad.top),
-            cols: axis(conv.w_out(), conv.w, 1, conv.pad.left),
+            rows,
+            cols,
+        }
+    }
+
+    fn by_pixel(&self, pixel: usize) -> Sees {
+        let of = |axis: &[u64], at: usize| axis.get(at).copied().unwrap_or(1);
+        Sees {
+            rows: of(&self.rows, pixel / self.w_out),
+            cols: of(&self.cols, pixel % self.w_out),
         }
     }
 
@@ -310,57 +371,66 @@ impl Seen {
     /// `place`: where a pixel's first tap would be, in any unit.
     fn cut(&self, block: Range<usize>, cost: TileCost, place: impl Fn(usize) -> i64) -> Cut {
         let by_rows: Vec<u32> = (0..block.len() as u32).collect();
+        let sees: Vec<Sees> = block.clone().map(|pixel| self.by_pixel(pixel)).collect();
         let mut by_columns = by_rows.clone();
         // Stable: row by row within a group.
-        by_columns.sort_by_key(|&p| self.cols[(block.start + p as usize) % self.w_out]);
-        let (row_tiles, row_cost) = self.tiles(block.start, &by_rows, cost, &place);
-        let (column_tiles, column_cost) = self.tiles(block.start, &by_columns, cost, &place);
-        if column_cost < row_cost {
-            Cut {
-                order: by_columns,
-                tiles: column_tiles,
+        by_columns.sort_by_key(|&p| sees[p as usize].cols);
+        let place = |p: u32| place(block.start + p as usize);
+        let (row_tiles, row_cost) = self.tiles(&sees, &by_rows, cost, place);
+        if by_columns != by_rows {
+            let (column_tiles, column_cost) = self.tiles(&sees, &by_columns, cost, place);
+            if column_cost < row_cost {
+                return Cut {
+                    order: by_columns,
+                    tiles: column_tiles,
+                };
             }
-        } else {
-            Cut {
-                order: by_rows,
-                tiles: row_tiles,
-            }
+        }
+        Cut {
+            order: by_rows,
+            tiles: row_tiles,
         }
     }
 
     /// The cheapest tiles that take pixels in an order, and their cost.
     fn tiles(
         &self,
-        first: usize,
+        sees: &[Sees],
         order: &[u32],
         cost: TileCost,
-        place: impl Fn(usize) -> i64,
+        place: impl Fn(u32) -> i64,
     ) -> (Vec<Tiles>, u64) {
-        let spaced = Spaced::of(order.iter().map(|&p| place(first + p as usize)));
+        let spaced = Spaced::of(order.iter().map(|&p| place(p)));
         // best[end]: the cost of the pixels before `end`, and where their last tile starts.
         let mut best = vec![(0, 0)];
         // The columns that some pixel of the tile sees, for each row of the filter, and those that all see.
         let (mut some, mut every) = (vec![0u64; self.filter_rows], vec![0u64; self.filter_rows]);
         let count = |seen: &[u64]| -> u64 { seen.iter().map(|c| u64::from(c.count_ones())).sum() };
+        // Away from the padding every pixel sees the same, and so does every tile.
+        let first = sees
+            .first()
+            .filter(|first| sees.iter().all(|s| s == *first));
+        let same = first.map(|s| u64::from(s.rows.count_ones() * s.cols.count_ones()));
         for end in 1..=order.len() {
             some.fill(0);
             every.fill(u64::MAX);
             let mut cheapest = (u64::MAX, 0);
             for start in (end.saturating_sub(cost.most)..end).rev() {
-                let pixel = first + order[start] as usize;
-                let cols = self.cols[pixel % self.w_out];
-                let rows = self.rows[pixel / self.w_out];
-                for (r, (some, every)) in some.iter_mut().zip(&mut every).enumerate() {
-                    let cols = if rows >> r & 1 == 1 { cols } else { 0 };
-                    *some |= cols;
-                    *every &= cols;
+                if same.is_none() {
+                    let Sees { rows, cols } = sees[order[start] as usize];
+                    for (r, (some, every)) in some.iter_mut().zip(&mut every).enumerate() {
+                        let cols = if rows >> r & 1 == 1 { cols } else { 0 };
+                        *some |= cols;
+                        *every &= cols;
+                    }
                 }
                 let even = if spaced.evenly(start..end) {
-                    count(&every)
+                    same.unwrap_or_else(|| count(&every))
                 } else {
                     0
                 };
-                let total = best[start].0 + cost.taps(end - start, count(&some), even);
+                let all = same.unwrap_or_else(|| count(&some));
+                let total = best[start].0 + cost.taps(end - start, all, even);
                 cheapest = cheapest.min((total, start));
             }
             best.push(cheapest);
@@ -565,7 +635,8 @@ mod tests {
         ] {
             let [kh, kw] = conv.kernel;
             for (mc, most) in [(1000, 14), (7, 6), (5, 2)] {
-                let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, mc), most, 16);
+                let buffer =
+                    IndirectionBuffer::of_conv(&conv, blocks(&conv, mc), most, 16).expect("room");
                 for (index, pixels) in blocks(&conv, mc).enumerate() {
                     let block = buffer.block(index);
                     assert_eq!((block.taps(), block.pixels()), (kh * kw, pixels.len()));
@@ -612,7 +683,8 @@ mod tests {
     fn padding_is_skipped_where_it_pays() {
         let share = |size: usize, mc: usize| {
             let conv = conv([size, size], [3, 3], [1, 1], Pad::uniform(1), [1, 1]);
-            let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, mc), 14, 16);
+            let buffer =
+                IndirectionBuffer::of_conv(&conv, blocks(&conv, mc), 14, 16).expect("room");
             buffer.computed() as f64 / (size * size * 9) as f64
         };
         // Nothing computed in vain would be (3 n - 2)^2 / 9 n^2: 0.82, 0.91, 0.95, 0.98.
@@ -625,7 +697,7 @@ mod tests {
     #[test]
     fn rows_are_paired_where_that_is_evenly_spaced() {
         let conv = conv([14, 14], [1, 1], [2, 2], Pad::default(), [1, 1]);
-        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 49), 14, 16);
+        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 49), 14, 16).expect("room");
         let block = buffer.block(0);
         let tiles: Vec<_> = block.bounds().collect();
         let pairs = tiles.iter().filter(|tile| tile.len() == 14);
@@ -643,7 +715,7 @@ mod tests {
         let pad = Pad::uniform(1);
         let conv = conv([9, 14], [3, 3], [1, 1], pad, [1, 1]);
         // The last block is smaller.
-        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 84), 14, 16);
+        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 84), 14, 16).expect("room");
         let tiles = [0, 1].map(|index| buffer.block(index));
         let tiles = tiles
             .iter()
@@ -692,7 +764,7 @@ mod tests {
     #[test]
     fn tiles_are_even_where_nothing_is_padded() {
         let conv = conv([7, 7], [1, 1], [1, 1], Pad::default(), [1, 1]);
-        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 49), 14, 16);
+        let buffer = IndirectionBuffer::of_conv(&conv, blocks(&conv, 49), 14, 16).expect("room");
         let block = buffer.block(0);
         let mut lens: Vec<_> = block.bounds().map(|t| t.len()).collect();
         lens.sort_unstable();

@@ -28,6 +28,13 @@ pub struct Panel {
     pub floats: Range<usize>,
 }
 
+impl Panel {
+    /// Flops of an output pixel for each tap: 2 for each lane of each row.
+    fn flops(&self) -> u64 {
+        (2 * self.channels.len() * self.blocks * CHANNEL_BLOCK) as u64
+    }
+}
+
 /// All panels of a convolution, in the order of their output channels.
 #[derive(Clone, Debug)]
 pub struct Panels {
@@ -44,40 +51,51 @@ impl Panels {
             blocks: 1,
             ..widest
         };
-        let flops = |tile| Panels::new(conv, tile).flops_per_tap();
-        if 10 * flops(narrow) <= 9 * flops(widest) {
+        let flops = |tile| Panels::each(conv, tile).map(|p| p.flops()).sum::<u64>();
+        if conv.groups > 1 && 10 * flops(narrow) <= 9 * flops(widest) {
             narrow
         } else {
             widest
         }
     }
 
+    /// Bytes, at most, that the panels' list takes, of tiles as wide as this or of one block.
+    pub fn bytes(conv: &ConvShape, widest: RegisterTile) -> usize {
+        let blocks = if conv.groups > 1 { 1 } else { widest.blocks };
+        let panels = conv.c_out.div_ceil(CHANNEL_BLOCK).div_ceil(blocks);
+        panels * size_of::<Panel>()
+    }
+
     /// Panels as wide as the register tile.
     pub fn new(conv: &ConvShape, tile: RegisterTile) -> Self {
         let taps = conv.kernel[0] * conv.kernel[1];
+        Panels {
+            panels: Panels::each(conv, tile).collect(),
+            tile_blocks: tile.blocks,
+            taps,
+        }
+    }
+
+    fn each(conv: &ConvShape, tile: RegisterTile) -> impl ExactSizeIterator<Item = Panel> {
+        let conv = *conv;
+        let taps = conv.kernel[0] * conv.kernel[1];
         let (per_in, per_out) = (conv.c_in / conv.groups, conv.c_out / conv.groups);
         let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
-        let mut panels = Vec::new();
         let mut at = 0;
-        for block in (0..out_blocks).step_by(tile.blocks) {
+        (0..out_blocks).step_by(tile.blocks).map(move |block| {
             let blocks = tile.blocks.min(out_blocks - block);
             let last = ((block + blocks) * CHANNEL_BLOCK).min(conv.c_out) - 1;
             let groups = block * CHANNEL_BLOCK / per_out..last / per_out + 1;
             let channels = groups.start * per_in..groups.end * per_in;
-            let floats = (taps * channels.len() + 1) * blocks * CHANNEL_BLOCK;
-            panels.push(Panel {
+            let first = at;
+            at += (taps * channels.len() + 1) * blocks * CHANNEL_BLOCK;
+            Panel {
                 block,
                 blocks,
                 channels,
-                floats: at..at + floats,
-            });
-            at += floats;
-        }
-        Panels {
-            panels,
-            tile_blocks: tile.blocks,
-            taps,
-        }
+                floats: first..at,
+            }
+        })
     }
 
     /// The same panels with each `run` consecutive taps seen as one tap of `run * c_in` channels: all
@@ -114,8 +132,7 @@ impl Panels {
 
     /// Flops of one output pixel when `taps` of its taps are computed: 2 for each lane of each row.
     pub fn flops_per_tap(&self) -> u64 {
-        let rows = |p: &Panel| p.channels.len() * p.blocks * CHANNEL_BLOCK;
-        self.panels.iter().map(|p| 2 * rows(p) as u64).sum()
+        self.panels.iter().map(Panel::flops).sum()
     }
 
     /// Packs OIHW weights and the bias.

@@ -68,6 +68,11 @@ pub fn column_scales(horizontal: &Axis) -> Vec<f32> {
     scales.chain([1.0; LANES]).collect()
 }
 
+/// Bytes of these.
+pub fn scales_bytes(horizontal: &Window) -> usize {
+    (horizontal.out + LANES) * size_of::<f32>()
+}
+
 /// In how many parts a folded row is stored: its even columns and its odd ones, or all.
 fn parts(horizontal: &Window) -> usize {
     if horizontal.stride == 2 { 2 } else { 1 }

@@ -1,6 +1,7 @@
 //! Where a pooling's windows are in the input: the same for all maps, so found once, when it is planned.
 
 use crate::bounds::{product, sum};
+use crate::problem::{ConvShape, PoolShape};
 use std::ops::Range;
 
 /// One axis of the windows: which input positions each output covers.
@@ -37,6 +38,40 @@ impl Window {
         sum([last_window, last_element, self.size, self.before]);
     }
 
+    /// The axes of a convolution: down and across.
+    pub fn of_conv(conv: &ConvShape) -> [Self; 2] {
+        let axis = |axis: usize, size, out, before| Window {
+            size,
+            out,
+            kernel: conv.kernel[axis],
+            stride: conv.stride[axis],
+            dilation: conv.dilation[axis],
+            before,
+            counted: None,
+        };
+        [
+            axis(0, conv.h, conv.h_out(), conv.pad.top),
+            axis(1, conv.w, conv.w_out(), conv.pad.left),
+        ]
+    }
+
+    /// The axes of a pooling, where no padding counts in a mean's divisor.
+    pub fn of_pool(pool: &PoolShape) -> [Self; 2] {
+        let axis = |axis: usize, size, out, before| Window {
+            size,
+            out,
+            kernel: pool.kernel[axis],
+            stride: pool.stride[axis],
+            dilation: pool.dilation[axis],
+            before,
+            counted: None,
+        };
+        [
+            axis(0, pool.h, pool.h_out(), pool.pad.top),
+            axis(1, pool.w, pool.w_out(), pool.pad.left),
+        ]
+    }
+
     /// The elements of window `o` that lie inside the input: of a pooling never none.
     #[inline(always)]
     pub fn inside(&self, o: usize) -> Range<usize> {
@@ -68,6 +103,38 @@ impl Window {
         o * self.stride + k * self.dilation - self.before
     }
 
+    /// Elements of all windows that lie inside the input.
+    pub fn elements_inside(&self) -> u64 {
+        self.pairs_inside([0..self.out, 0..self.kernel])
+    }
+
+    /// Input positions that some window covers.
+    pub fn covered(&self) -> u64 {
+        // Windows (o, k) and (o + d, k - s) meet, where strides and dilations are s and d times their greatest common
+        // divisor. Of those that meet, the first is counted: one that has none before it.
+        let common = gcd(self.stride, self.dilation);
+        let (s, d) = (self.stride / common, self.dilation / common);
+        let first = d.min(self.out);
+        let new = self.kernel.saturating_sub(s);
+        self.pairs_inside([0..first, 0..self.kernel])
+            + self.pairs_inside([first..self.out, new..self.kernel])
+    }
+
+    /// Pairs of a window and an element, of some windows and some elements of each, that lie inside the input. In
+    /// steps that grow with the sizes' logarithms.
+    fn pairs_inside(&self, [windows, elements]: [Range<usize>; 2]) -> u64 {
+        let at = |o: usize, k: usize| {
+            o as i128 * self.stride as i128 + k as i128 * self.dilation as i128
+                - self.before as i128
+        };
+        let first = at(windows.start, elements.start);
+        let below = |end: usize| {
+            let sizes = [windows.len(), elements.len()];
+            pairs_below(sizes, [self.stride, self.dilation], end as i128 - first)
+        };
+        (below(self.size) - below(0)) as u64
+    }
+
     /// How many elements of window `o` a mean divides by.
     #[inline(always)]
     pub fn count(&self, o: usize) -> usize {
@@ -78,6 +145,37 @@ impl Window {
                 .min(self.kernel),
         }
     }
+}
+
+/// Pairs (i, j) of `n` and `m` numbers from 0 with `i a + j b < end`.
+fn pairs_below([n, m]: [usize; 2], [a, b]: [usize; 2], end: i128) -> i128 {
+    let [n, m, a, b] = [n, m, a, b].map(|x| x as i128);
+    if end <= 0 || m == 0 {
+        return 0;
+    }
+    // For i below `all` every j is, below `some` a j: ceil((end - i a) / b) of them.
+    let up = |x: i128, by: i128| if x <= 0 { 0 } else { (x + by - 1) / by };
+    let all = up(end - (m - 1) * b, a).min(n);
+    let some = up(end, a).min(n);
+    // From the last i back, these numbers grow by a / b.
+    let last = end - (some - 1) * a + b - 1;
+    all * m + floor_sum(some - all, b, a, last)
+}
+
+/// The sum of floor((a i + b) / m) for i from 0 to n - 1, none of them negative, by the steps of Euclid's algorithm.
+fn floor_sum(n: i128, m: i128, a: i128, b: i128) -> i128 {
+    let (mut n, mut m, mut a, mut b, mut sum) = (n, m, a, b, 0);
+    while n > 0 {
+        sum += n * (n - 1) / 2 * (a / m) + n * (b / m);
+        (a, b) = (a % m, b % m);
+        let end = a * n + b;
+        (n, m, a, b) = (end / m, a, m, end % m);
+    }
+    sum
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// What is to be known of a window along one axis.
@@ -100,6 +198,11 @@ pub struct Axis {
 }
 
 impl Axis {
+    /// Bytes of an axis of so many windows.
+    pub fn bytes(out: usize) -> usize {
+        size_of::<Axis>() + out * size_of::<Span>()
+    }
+
     /// The axis of these windows, whose folds are divided by the number of their elements or not.
     ///
     /// # Panics
@@ -185,5 +288,48 @@ mod tests {
                 assert!(window.whole().eq(whole), "{window:?}");
             }
         }
+    }
+
+    #[test]
+    fn elements_and_positions_are_counted_without_going_through_them() {
+        let mut rng = crate::data::Rng::new(1);
+        for _ in 0..20_000 {
+            let mut size = |most: usize| 1 + rng.below(most);
+            let window = Window {
+                size: size(12),
+                out: size(12),
+                kernel: size(9),
+                stride: size(7),
+                dilation: size(7),
+                before: size(12) - 1,
+                counted: None,
+            };
+            let mut seen = vec![0; window.size];
+            for o in 0..window.out {
+                for k in 0..window.kernel {
+                    let at = (o * window.stride + k * window.dilation).wrapping_sub(window.before);
+                    seen.get_mut(at).map_or((), |seen| *seen += 1);
+                }
+            }
+            let covered = seen.iter().filter(|&&n| n > 0).count() as u64;
+            let inside = seen.iter().sum::<u64>();
+            assert_eq!(window.covered(), covered, "{window:?}");
+            assert_eq!(window.elements_inside(), inside, "{window:?}");
+        }
+    }
+
+    #[test]
+    fn counts_of_the_largest_windows_are_exact() {
+        let window = Window {
+            size: (1 << 31) - 1,
+            out: (1 << 31) - 3,
+            kernel: 3,
+            stride: 1,
+            dilation: 1,
+            before: 0,
+            counted: None,
+        };
+        assert_eq!(window.covered(), window.size as u64);
+        assert_eq!(window.elements_inside(), 3 * window.out as u64);
     }
 }

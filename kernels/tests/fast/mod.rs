@@ -16,10 +16,7 @@ pub(crate) fn run(
     tuning: Tuning,
 ) -> Vec<f32> {
     let caches = Caches::default();
-    let cx = PlanCx {
-        tuning,
-        ..PlanCx::new(Isa::best(), &caches)
-    };
+    let cx = PlanCx::new(Isa::best(), &caches).with_tuning(tuning);
     let plan = algorithm.plan(problem, &cx).expect("a plan");
     let mut instance = Instance::new(plan).expect("memory");
     instance.load(x, &Serial);

@@ -2,6 +2,7 @@
 
 use super::client::{Answer, Client, Planned, Side};
 use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
+use crate::machine::memory;
 use crate::stats::median;
 use anyhow::{Result, bail};
 use convroof_kernels::data::Rng;
@@ -57,13 +58,6 @@ impl Checked {
     }
 }
 
-/// Memory of this machine; none if it can't be told.
-fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-}
-
 impl Sitting<'_> {
     fn halt(&self) -> Result<()> {
         if self.stop.load(Ordering::SeqCst) {
@@ -107,7 +101,8 @@ impl Sitting<'_> {
                     bytes += planned.bytes;
                 }
                 // Both sides will hold all of it.
-                if let Some(memory) = memory().filter(|m| bytes > *m) {
+                let memory = memory::available() as u64;
+                if bytes > memory {
                     bail!(
                         "the pairs need more than 2 x {} GB, {} GB are free: choose fewer with --layer, --variant or --batch",
                         bytes >> 30,

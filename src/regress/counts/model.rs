@@ -1,7 +1,8 @@
 //! What plans say of themselves.
 
 use super::Table;
-use convroof_kernels::blocking::{Caches, Tuning};
+use crate::machine::memory;
+use convroof_kernels::blocking::Caches;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{PlanCx, Problem, Variant};
 use std::collections::BTreeMap;
@@ -27,12 +28,9 @@ pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, thread
             Threading::St => 1,
             Threading::Mt => threads,
         };
-        let cx = PlanCx {
-            isa,
-            caches,
-            threads,
-            tuning: Tuning::default(),
-        };
+        let cx = PlanCx::new(isa, caches)
+            .with_threads(threads)
+            .with_table_limit(memory::available());
         for problem in problems {
             let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
                 continue;

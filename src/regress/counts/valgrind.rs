@@ -7,7 +7,6 @@
 use super::Table;
 use super::model::CACHES;
 use anyhow::{Context, Result, bail};
-use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
@@ -43,12 +42,7 @@ fn kernels(registry: &Registry) -> Result<Vec<(Variant, Problem)>> {
 }
 
 fn instance(variant: &Variant, problem: &Problem) -> Option<Instance> {
-    let cx = PlanCx {
-        isa: variant.isa.detect()?,
-        caches: &CACHES,
-        threads: 1,
-        tuning: Tuning::default(),
-    };
+    let cx = PlanCx::new(variant.isa.detect()?, &CACHES);
     let plan = variant.algorithm.plan(problem, &cx).ok()?;
     Instance::new(plan).ok()
 }

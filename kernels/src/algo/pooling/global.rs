@@ -5,7 +5,7 @@ use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::{Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::micro::map_means::{ChannelMeans, MapMeans, PlainMeans};
-use crate::plan::{Granularity, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 
@@ -23,7 +23,7 @@ pub(super) struct GlobalPlan {
 }
 
 impl GlobalPlan {
-    pub(super) fn new(problem: &Problem, pool: PoolShape, layout: Layout, cx: &PlanCx<'_>) -> Self {
+    pub(super) fn new(problem: &Problem, pool: PoolShape, layout: Layout, cx: &Target<'_>) -> Self {
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
         let map = pool.h * pool.w * channels;

@@ -100,6 +100,7 @@ impl Algorithm for Pooling {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+        let cx = &cx.target()?;
         let pool = *f32_pool(problem)?;
         let work = match (self.makes, pool.kind) {
             (Makes::Maxima, PoolKind::Max) => Work::Fold(Reduce::Max),
@@ -125,13 +126,10 @@ impl Algorithm for Pooling {
                 Err(Unsupported::new("the window is not the whole map"))
             }
             Makes::MeansOfMaps => Ok(Box::new(GlobalPlan::new(problem, pool, self.layout, cx))),
-            _ => Ok(Box::new(PoolPlan::new(
-                problem,
-                pool,
-                self.layout,
-                work,
-                cx,
-            ))),
+            _ => {
+                let plan = PoolPlan::new(problem, pool, self.layout, work, cx)?;
+                Ok(Box::new(plan))
+            }
         }
     }
 }

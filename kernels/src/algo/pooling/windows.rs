@@ -7,10 +7,10 @@ use crate::isa::{Isa, IsaToken};
 use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::PoolPixels;
-use crate::micro::pool_nchw::{PoolMaps, column_scales, scratch_len};
+use crate::micro::pool_nchw::{PoolMaps, column_scales, scales_bytes, scratch_len};
 use crate::micro::transpose::{Rows, Transpose};
 use crate::micro::windows::{Axis, Window};
-use crate::plan::{Granularity, Plan, PlanCx, PlanSpec, RunArgs};
+use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
@@ -71,21 +71,24 @@ fn narrow(isa: Isa) -> usize {
     }
 }
 
-/// Rows of outputs of a band, and the bands: `most` rows, or as many as `cache` bytes hold of 16 maps with their outputs,
-/// but one at least.
-fn bands(down: &Axis, across: &Axis, most: usize, cache: usize) -> (usize, Vec<Band>) {
-    let (down_window, across_window) = (down.window(), across.window());
+/// Rows of outputs of a band: `most`, or as many as `cache` bytes hold of 16 maps with their outputs, but one at least.
+fn band_height(down: &Window, across: &Window, most: usize, cache: usize) -> usize {
     let row = |pixels: usize| pixels * CHANNEL_BLOCK * size_of::<f32>();
-    let extent = (down_window.kernel - 1) * down_window.dilation + 1;
-    let first = extent * row(across_window.size) + row(across_window.out);
-    let next = down_window.stride * row(across_window.size) + row(across_window.out);
+    let extent = (down.kernel - 1) * down.dilation + 1;
+    let first = extent * row(across.size) + row(across.out);
+    let next = down.stride * row(across.size) + row(across.out);
     let fit = cache.saturating_sub(first) / next + 1;
-    let height = fit.min(most).clamp(1, down_window.out);
-    let bands = (0..down_window.out).step_by(height).map(|start| {
-        let (vertical, rows) = down.part(start..(start + height).min(down_window.out));
+    fit.min(most).clamp(1, down.out)
+}
+
+/// The bands of so many rows of outputs.
+fn bands(down: &Axis, height: usize) -> Vec<Band> {
+    let out = down.window().out;
+    let bands = (0..out).step_by(height).map(|start| {
+        let (vertical, rows) = down.part(start..(start + height).min(out));
         Band { vertical, rows }
     });
-    (height, bands.collect())
+    bands.collect()
 }
 
 /// Windows that are folded before the next channels of their pixels: two where they share no column, else more. Each pixel
@@ -112,22 +115,12 @@ impl PoolPlan {
         pool: PoolShape,
         layout: Layout,
         work: Work,
-        cx: &PlanCx<'_>,
-    ) -> Self {
+        cx: &Target<'_>,
+    ) -> Result<Self, Unsupported> {
         let [over_h, over_w] = pool.overhang();
         let sum = matches!(pool.kind, PoolKind::Lp { mean: false, .. });
-        let axis = |axis: usize, size, out, before, after, overhang| {
-            let window = Window {
-                size,
-                out,
-                kernel: pool.kernel[axis],
-                stride: pool.stride[axis],
-                dilation: pool.dilation[axis],
-                before,
-                counted: (pool.kind == PoolKind::AvgIncludePad)
-                    .then_some(before + size + after - overhang),
-            };
-            Axis::new(window, !sum)
+        let counted = |before: usize, size: usize, after: usize, overhang: usize| {
+            (pool.kind == PoolKind::AvgIncludePad).then_some(before + size + after - overhang)
         };
         let Pad {
             top,
@@ -135,8 +128,15 @@ impl PoolPlan {
             bottom,
             right,
         } = pool.pad;
-        let vertical = axis(0, pool.h, pool.h_out(), top, bottom, over_h);
-        let horizontal = axis(1, pool.w, pool.w_out(), left, right, over_w);
+        let [down, across] = Window::of_pool(&pool);
+        let down = Window {
+            counted: counted(top, pool.h, bottom, over_h),
+            ..down
+        };
+        let across = Window {
+            counted: counted(left, pool.w, right, over_w),
+            ..across
+        };
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
         // A task is some maps, or some rows of one where there are few.
@@ -147,11 +147,24 @@ impl PoolPlan {
             None if split > 1 => (1, pool.h_out().div_ceil(split)),
             None => (maps.div_ceil(parts), pool.h_out()),
         };
+        let in_bands =
+            layout == Layout::Nchw && pool.w_out() < narrow(cx.isa.isa()) && maps >= CHANNEL_BLOCK;
+        let height = {
+            let parts = parts.div_ceil(maps.div_ceil(CHANNEL_BLOCK));
+            let most = cx.tuning.mc.unwrap_or(pool.h_out().div_ceil(parts));
+            band_height(&down, &across, most, cx.caches.l2 / 4)
+        };
+        let mut table_bytes = Axis::bytes(down.out) + Axis::bytes(across.out);
+        if in_bands {
+            table_bytes += Axis::bytes(down.out) + down.out.div_ceil(height) * size_of::<Band>();
+        } else if layout == Layout::Nchw {
+            table_bytes += scales_bytes(&across);
+        }
+        cx.tables(table_bytes)?;
+        let [vertical, horizontal] = [down, across].map(|window| Axis::new(window, !sum));
         let (lanes, tasks, scratch) = match layout {
-            Layout::Nchw if pool.w_out() < narrow(cx.isa.isa()) && maps >= CHANNEL_BLOCK => {
-                let parts = parts.div_ceil(maps.div_ceil(CHANNEL_BLOCK));
-                let most = cx.tuning.mc.unwrap_or(pool.h_out().div_ceil(parts));
-                let (height, bands) = bands(&vertical, &horizontal, most, cx.caches.l2 / 4);
+            Layout::Nchw if in_bands => {
+                let bands = bands(&vertical, height);
                 let rows = bands.iter().map(|band| band.rows.len()).max().unwrap_or(0);
                 let floats = (rows * pool.w + height * pool.w_out()) * CHANNEL_BLOCK;
                 (Lanes::Maps(bands), (CHANNEL_BLOCK, height), floats)
@@ -162,8 +175,7 @@ impl PoolPlan {
                 (Lanes::Pixels { scales }, (task_maps, task_rows), floats)
             }
             _ => {
-                let (down, across) = (vertical.window(), horizontal.window());
-                let strip = strip(channels, down, across, cx.caches.l1d);
+                let strip = strip(channels, &down, &across, cx.caches.l1d);
                 (Lanes::Channels { strip }, (task_maps, task_rows), 0)
             }
         };
@@ -172,9 +184,10 @@ impl PoolPlan {
             Lanes::Maps(_) => maps.next_multiple_of(CHANNEL_BLOCK),
             _ => maps * channels,
         };
-        let executed = folded * elements_inside(&vertical) * elements_inside(&horizontal);
-        PoolPlan {
+        let executed = folded as u64 * down.elements_inside() * across.elements_inside();
+        Ok(PoolPlan {
             spec: PlanSpec {
+                table_bytes,
                 workspace_lines_per_worker: CacheLine::for_f32s(scratch),
                 granularity: Granularity {
                     c_in: CHANNEL_BLOCK,
@@ -184,7 +197,7 @@ impl PoolPlan {
                     },
                     ..Granularity::default()
                 },
-                ..PlanSpec::new(problem, layout, cx, executed as u64)
+                ..PlanSpec::new(problem, layout, cx, executed)
             },
             work,
             vertical,
@@ -195,13 +208,8 @@ impl PoolPlan {
             task_rows: tasks.1,
             lanes,
             isa: cx.isa,
-        }
+        })
     }
-}
-
-/// Input positions that all windows of an axis cover.
-fn elements_inside(axis: &Axis) -> usize {
-    axis.spans().iter().map(|span| span.len).sum()
 }
 
 impl Plan for PoolPlan {

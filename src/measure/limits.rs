@@ -1,0 +1,128 @@
+//! What is refused before any of it is begun: problems whose operands or plans don't fit into memory, and those whose
+//! reference would take hours.
+
+use crate::machine::memory;
+use anyhow::{Result, bail};
+use convroof_kernels::blocking::Caches;
+use convroof_kernels::cost::Cost;
+use convroof_kernels::plan::PlanSpec;
+use convroof_kernels::tensor::CacheLine;
+use convroof_kernels::{IsaToken, Plan, PlanCx, Problem, Unsupported, Variant};
+
+/// More than this is not asked for, whatever the memory.
+const LARGEST_BYTES: u128 = 16 << 30;
+
+/// The most operations of a problem that is computed by its definition, in f64: about an hour of a core.
+const MOST_FLOPS: u64 = 4_000_000_000_000;
+
+/// Says no to what would not fit into memory, before the system does, and to what the reference would compute for hours.
+///
+/// # Errors
+/// When the problem's operands, in the forms that kernels want them, are too large, or its operations too many.
+pub fn refuse_huge(problem: &Problem) -> Result<()> {
+    let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
+    let weights = problem.weights_dims().map_or(0, elements);
+    let bytes = 4 * (elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights);
+    let limit = LARGEST_BYTES.min(memory::available() as u128);
+    if bytes > limit {
+        bail!(
+            "'{problem}' needs about {} GB: the limit is {} GB; choose a smaller layer or batch",
+            bytes.div_ceil(1 << 30),
+            limit >> 30
+        );
+    }
+    let flops = Cost::new(problem, 0).flops_nominal;
+    if flops > MOST_FLOPS {
+        bail!(
+            "'{problem}' has {:.1e} operations, which the reference would compute for hours: the limit is {:.0e}; choose a smaller layer or batch",
+            flops as f64,
+            MOST_FLOPS as f64
+        );
+    }
+    Ok(())
+}
+
+/// A variant's plan, if the memory at hand holds all that it needs to run.
+///
+/// # Errors
+/// When the variant can't do the problem, or there is not enough memory.
+pub fn plan(
+    variant: &Variant,
+    isa: IsaToken,
+    problem: &Problem,
+    caches: &Caches,
+    threads: usize,
+) -> Result<Box<dyn Plan>, Unsupported> {
+    let available = memory::available();
+    let cx = PlanCx::new(isa, caches).with_threads(threads);
+    let plan = variant
+        .algorithm
+        .plan(problem, &cx.with_table_limit(available))?;
+    let needed = needs(plan.spec());
+    // The tables are there already.
+    let left = memory::available().saturating_add(plan.spec().table_bytes);
+    if needed > left as u128 {
+        return Err(Unsupported::new(format!(
+            "takes {} of memory with its operands, of which {} are available",
+            megabytes(needed),
+            megabytes(left as u128)
+        )));
+    }
+    Ok(plan)
+}
+
+/// Bytes that a plan takes when it runs: tensors, packed weights, scratch and its own tables.
+fn needs(spec: &PlanSpec) -> u128 {
+    let residual = usize::from(spec.problem.epilogue.residual) as u128;
+    let lines = spec.packed_lines as u128 + spec.workspace_lines() as u128;
+    spec.src_desc().bytes() as u128
+        + (1 + residual) * spec.dst_desc().bytes() as u128
+        + lines * CacheLine::BYTES as u128
+        + spec.table_bytes as u128
+}
+
+fn megabytes(bytes: u128) -> String {
+    format!("{} MB", bytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convroof_kernels::{Isa, Registry};
+
+    fn refused(text: &str) -> String {
+        let problem = text.parse().expect("a problem");
+        refuse_huge(&problem).expect_err("huge").to_string()
+    }
+
+    #[test]
+    fn hours_of_reference_are_refused_with_the_limit() {
+        let reason = refused("mb1ic1000ih1000oc1000oh1000kh3ph1");
+        assert!(
+            reason.contains("1.8e13 operations") && reason.contains("4e12"),
+            "{reason}"
+        );
+        assert!(refused("mb1ic1ih100000oc1oh100000kh1").contains("limit is"));
+    }
+
+    #[test]
+    fn a_plan_that_does_not_fit_is_refused_with_what_there_is() {
+        let registry = Registry::builtin();
+        // Its tables are few; its operands are 32 GB and its matrix of a block is small.
+        let problem = "mb1000000ic16ih16iw16oc16oh16ow16kh1".parse();
+        let variant = registry.find(&"gemm-1x1/scalar/st".parse().expect("an id"));
+        let isa = Isa::Scalar.detect().expect("scalar code runs everywhere");
+        let plan = plan(
+            &variant.expect("listed"),
+            isa,
+            &problem.expect("a problem"),
+            &Caches::default(),
+            1,
+        );
+        let reason = plan.err().expect("32 GB").to_string();
+        assert!(
+            reason.starts_with("takes 31250 MB") || reason.starts_with("takes 31251 MB"),
+            "{reason}"
+        );
+    }
+}
