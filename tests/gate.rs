@@ -180,8 +180,9 @@ fn repository() -> TempDir {
     git(dir.path(), &["init", "--quiet"]);
     write(
         "Cargo.toml",
-        "[package]\nname = \"convroof\"\nversion = \"0.0.1\"\nedition = \"2024\"\n[[bin]]\nname = \"convroof\"\npath = \"main.rs\"\n",
+        "[package]\nname = \"convroof\"\nversion = \"0.0.1\"\nedition = \"2024\"\n[[bin]]\nname = \"convroof\"\npath = \"main.rs\"\n[[bin]]\nname = \"other\"\npath = \"other.rs\"\n",
     );
+    write("other.rs", "fn main() {}\n");
     write("main.rs", "fn main() {}\n");
     git(dir.path(), &["add", "."]);
     git(dir.path(), &["commit", "--quiet", "-m", "builds"]);
@@ -228,6 +229,22 @@ fn trouble_is_one_line_and_nothing_is_lost() {
             here.path(),
             &[own, own, "--out", "/dev/null/x.json"],
             "can't write",
+        ),
+        // Another program of the repository: it is built, and is no convroof either.
+        (
+            here.path(),
+            &["HEAD~1", own, "--bin", "other"],
+            "has no `convroof worker`",
+        ),
+        (
+            here.path(),
+            &["HEAD~1", own, "--bin", "none"],
+            "no bin target named `none`",
+        ),
+        (
+            here.path(),
+            &["HEAD~1", own, "--bin", "-Zhelp"],
+            "doesn't build: error",
         ),
     ] {
         let mut command = ab(scratch.path());

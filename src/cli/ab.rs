@@ -31,6 +31,9 @@ pub(super) struct Args {
     base: String,
     /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
     candidate: Option<String>,
+    /// The program of a revision: cargo's name of what gives its kernels to convroof::cli::main
+    #[arg(long, value_name = "NAME", default_value = "convroof")]
+    bin: String,
     #[command(flatten)]
     what: What,
     /// Seconds of measuring; builds and checks come before
@@ -88,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bar.say(&format!("building {letter}: {}", source.label()));
         // Paths of the same length: what a process is given at its start moves its stack.
         let program = scratch.path().join(letter.to_string()).join("convroof");
-        source.make(scratch.path(), &program, stop)?;
+        source.make(&args.bin, scratch.path(), &program, stop)?;
         let label = source.label();
         sides.push(Side {
             letter,

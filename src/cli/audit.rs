@@ -169,7 +169,7 @@ fn sides(folder: &Path, stop: &std::sync::atomic::AtomicBool) -> Result<[Side; 2
     let own = Source::Program(std::env::current_exe()?);
     let side = |letter: char| -> Result<Side> {
         let program = folder.join(letter.to_string()).join("convroof");
-        own.make(folder, &program, stop)?;
+        own.make("convroof", folder, &program, stop)?;
         Ok(Side {
             letter,
             label: "this program".into(),

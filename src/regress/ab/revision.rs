@@ -80,12 +80,12 @@ impl Source {
         }
     }
 
-    /// Puts its program to `program`, by way of `folder`, in which nothing else happens. Both sides of a
+    /// Puts its program, of which cargo's name is `bin`, to `program`, by way of `folder`, in which nothing else happens. Both sides of a
     /// comparison are built in the same place: a path is part of what names, and so orders, a program's functions.
     ///
     /// # Errors
     /// When it can't be built, with the compiler's first error; [`Stopped`].
-    pub fn make(&self, folder: &Path, program: &Path, stop: &AtomicBool) -> Result<()> {
+    pub fn make(&self, bin: &str, folder: &Path, program: &Path, stop: &AtomicBool) -> Result<()> {
         if let Some(parent) = program.parent() {
             std::fs::create_dir_all(parent).map_err(|e| full(&e, parent))?;
         }
@@ -99,10 +99,10 @@ impl Source {
         }
         self.export(folder, &sources)?;
         let target = folder.join("target");
-        self.build(&sources, &target, stop)?;
+        self.build(bin, &sources, &target, stop)?;
         let built = target
             .join("release")
-            .join(format!("convroof{}", std::env::consts::EXE_SUFFIX));
+            .join(format!("{bin}{}", std::env::consts::EXE_SUFFIX));
         std::fs::copy(&built, program).map_err(|e| full(&e, program))?;
         Ok(())
     }
@@ -146,12 +146,17 @@ impl Source {
         Ok(())
     }
 
-    fn build(&self, sources: &Path, target: &Path, stop: &AtomicBool) -> Result<()> {
+    fn build(&self, bin: &str, sources: &Path, target: &Path, stop: &AtomicBool) -> Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let log = target.with_extension("log");
         let mut command = Command::new(cargo);
         command
-            .args(["build", "--release", "--bin", "convroof", "--target-dir"])
+            .args([
+                "build",
+                "--release",
+                &format!("--bin={bin}"),
+                "--target-dir",
+            ])
             .arg(target)
             .current_dir(sources)
             .env("CARGO_TERM_COLOR", "never")
