@@ -64,7 +64,7 @@ fn main() {
     let part = part.unwrap_or_default();
     let topology = Topology::detect();
     println!("two layers / one: quartiles; microseconds of the two and of the one");
-    for threads in [1, topology.cores.len()] {
+    for threads in [1, topology.threads()] {
         let Ok(workers) = Workers::new(&topology, threads) else {
             continue;
         };
@@ -82,7 +82,7 @@ fn main() {
             let ([low, middle, high], [two, one]) = ratios(&mut chains, &workers);
             println!("{name:32} {low:.3} {middle:.3} {high:.3}  {two:8.1} {one:8.1}");
         }
-        if topology.cores.len() == 1 {
+        if topology.threads() == 1 {
             break;
         }
     }

@@ -93,7 +93,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     let listing = std::env::args().any(|a| a == "--list");
     let everything = filter_given();
     let topology = Topology::detect();
-    let cores = topology.cores.len();
+    let cores = topology.threads();
     let pools: Vec<Workers> = [1, cores]
         .into_iter()
         .take(cores.min(2))

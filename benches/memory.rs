@@ -118,7 +118,7 @@ fn main() {
     let topology = Topology::detect();
     let isa = Isa::best();
     println!("loop / layer: quartiles; GB/s of the layer and of the loop");
-    for threads in [1, topology.cores.len()] {
+    for threads in [1, topology.threads()] {
         let Ok(workers) = Workers::new(&topology, threads) else {
             continue;
         };
@@ -150,7 +150,7 @@ fn main() {
                 );
             }
         }
-        if topology.cores.len() == 1 {
+        if topology.threads() == 1 {
             break;
         }
     }

@@ -88,9 +88,9 @@ fn pairs() -> impl Iterator<Item = (Layout, Layout)> {
 
 fn main() {
     let topology = Topology::detect();
-    let pools: Vec<Workers> = [1, topology.cores.len()]
+    let pools: Vec<Workers> = [1, topology.threads()]
         .into_iter()
-        .take(topology.cores.len().min(2))
+        .take(topology.threads().min(2))
         .map(|n| Workers::new(&topology, n).expect("as many threads as there are cores"))
         .collect();
     let mut args = std::env::args().skip_while(|a| a != "--ratios");

@@ -4,7 +4,7 @@ use super::Failed;
 use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, Scratch, stop_flag};
-use super::select::{self, Layers, globs, problems};
+use super::select::{self, Cpus, Layers, globs, problems};
 use crate::machine::Topology;
 use crate::regress::ab::Pair;
 use crate::regress::ab::client::{Client, Side};
@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Write what was measured here
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Pass though B can't do what A can; without this, exit code 1
+    #[arg(long)]
+    allow_missing: bool,
     /// Print Markdown in place of the table
     #[arg(long)]
     markdown: bool,
@@ -61,6 +64,8 @@ pub(super) struct What {
     /// Numbers of threads
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1")]
     threads: Vec<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
 }
 
 /// The networks of a gate in which none is named.
@@ -68,7 +73,7 @@ const NETWORKS: &str = "nin,resnet50";
 
 pub(super) fn run(args: &Args) -> Result<()> {
     check_budget(Some(args.budget))?;
-    let topology = Topology::detect();
+    let topology = args.what.topology()?;
     let wanted = args.what.wanted(&topology)?;
     if let Some(out) = &args.out {
         // Known now rather than after minutes.
@@ -132,7 +137,20 @@ pub(super) fn run(args: &Args) -> Result<()> {
             shown.text()
         })?;
     }
-    verdict(&judged)
+    let gone = if args.allow_missing {
+        Vec::new()
+    } else {
+        gone(&checked)
+    };
+    verdict(&judged, &gone)
+}
+
+/// What A can do and B can't.
+fn gone(checked: &Checked) -> Vec<String> {
+    let missing = checked.missing.iter().filter(|(letter, ..)| *letter == 'A');
+    missing
+        .map(|(_, pair, why)| format!("{pair} ({why})"))
+        .collect()
 }
 
 /// Different in each run: an unlucky order isn't repeated.
@@ -186,6 +204,23 @@ pub(super) struct Wanted {
 }
 
 impl What {
+    /// The machine as both builds' workers see it. They find their cores themselves, one CPU of each, as builds do that
+    /// know no --cpus: they are only kept on these.
+    pub(super) fn topology(&self) -> Result<Topology> {
+        let topology = self.cpus.topology()?;
+        if let Some(list) = &self.cpus.cpus {
+            let (mut own, mut seen) = (topology.cores.clone(), Topology::detect().cores);
+            own.sort_unstable();
+            seen.sort_unstable();
+            if cfg!(target_os = "linux") && own != seen {
+                bail!(
+                    "--cpus {list}: choose CPUs of one kind and of different cores here: workers would use {seen:?} of them"
+                );
+            }
+        }
+        Ok(topology)
+    }
+
     pub(super) fn wanted(&self, topology: &Topology) -> Result<Wanted> {
         let problems = problems(&self.layers.choose(NETWORKS)?);
         problems.iter().try_for_each(crate::measure::refuse_huge)?;
@@ -201,6 +236,20 @@ impl What {
 }
 
 impl Wanted {
+    /// Whether some pairs, at most `most`, are among these.
+    pub(super) fn covers(&self, pairs: &[Pair], most: usize) -> bool {
+        let Ok(set) = globs(&self.variant) else {
+            return false;
+        };
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        let own = |p: &Pair| {
+            problems.contains(&p.problem)
+                && set.is_match(&p.variant)
+                && self.threads.contains(&p.threads)
+        };
+        pairs.len() <= most && pairs.iter().all(own)
+    }
+
     fn pairs(&self, variants: &[String]) -> Result<Vec<Pair>> {
         let set = globs(&self.variant)?;
         let mut known: Vec<&String> = Vec::new();
@@ -239,7 +288,7 @@ impl Wanted {
     }
 }
 
-fn verdict(judged: &[Judged]) -> Result<()> {
+fn verdict(judged: &[Judged], gone: &[String]) -> Result<()> {
     let slower: Vec<&Judged> = judged
         .iter()
         .filter(|j| j.outcome == Outcome::Slower)
@@ -248,7 +297,7 @@ fn verdict(judged: &[Judged]) -> Result<()> {
         .iter()
         .max_by(|x, y| x.finding.effect.total_cmp(&y.finding.effect))
     else {
-        return Ok(());
+        return select::none_gone(gone, "pairs of layer and variant", "A", "B");
     };
     Err(Failed(format!(
         "{} of {} slower: {}; worst is {} by {:.1} %",

@@ -4,7 +4,7 @@ use super::ab::{Blocks, What, check, failed, seed};
 use super::bench::check_budget;
 use super::output::print;
 use super::progress::{Bar, Scratch, stop_flag};
-use crate::machine::{Topology, fingerprint};
+use crate::machine::fingerprint;
 use crate::record::save_text;
 use crate::regress::ab::client::Side;
 use crate::regress::ab::gate::{Measured, measure};
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.gates == 0 || args.pairs == 0 || args.draws == 0 {
         bail!("--gates, --pairs and --draws are at least 1");
     }
-    let topology = Topology::detect();
+    let topology = args.what.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let wanted = args.what.wanted(&topology)?;
     let own = args.results.join(&machine.id);
@@ -77,6 +77,16 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .flat_map(|(kind, n)| (0..n).map(move |i| (kind, i)))
         .filter(|(kind, i)| !path(kind, *i).exists())
         .collect();
+    // Gates of other pairs would be counted for what was asked for, or against it after minutes of measuring.
+    for (kind, _) in kinds {
+        let first = path(kind, 0);
+        if first.exists() && !wanted.covers(&load(&first, args.budget)?.pairs, args.pairs) {
+            bail!(
+                "{} has gates of other layers, variants or threads than these: move the folder away, or ask for the same",
+                folder.display()
+            );
+        }
+    }
     if !left.is_empty() {
         let stop = stop_flag();
         let scratch = Scratch::new()?;

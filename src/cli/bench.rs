@@ -4,14 +4,15 @@ use super::Failed;
 use super::output::{colour, print, print_json};
 use super::peers::{Guests, PeerArgs};
 use super::progress::{Bar, stop_flag};
-use super::select::{self, Chosen, Layers, Variants, problems};
+use super::select::{self, Chosen, Cpus, Layers, Variants, problems};
 use super::{calibrate, select::threads};
-use crate::machine::{Topology, fingerprint};
+use crate::machine::{self, Topology, fingerprint};
 use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
-use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
+use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA, Throttling};
 use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::{Problem, Registry, Variant};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +26,8 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
     /// What runs find in the caches, several with commas: warm, weights-cold, cold
     #[arg(long, value_name = "STATES", default_value = "warm")]
     cache: String,
@@ -35,10 +38,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
     /// Write the record here [default: RESULTS/runs/TIME.json]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "results")]
     out: Option<PathBuf>,
     /// Go on with an interrupted record: its layers, its conditions, what it lacks
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "network", "layer", "problem", "batch", "threads", "cpus", "cache", "results", "out",
+    ])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     peers: PeerArgs,
@@ -63,17 +68,17 @@ pub(super) struct Job {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let topology = Topology::detect();
     check_budget(args.budget)?;
     let run = match &args.resume {
-        Some(path) => resume(registry, args, &topology, path)?,
+        Some(path) => resume(registry, args, path)?,
         None => {
+            let topology = args.cpus.topology()?;
             let job = Job {
                 chosen: args.layers.choose("nin,resnet50")?,
-                variants: args.variants.choose(registry)?,
+                variants: args.variants.here(registry)?,
                 peers: args.peers.guests()?,
                 threads: threads(&args.threads, &topology)?,
-                batch: args.layers.batch,
+                batch: args.layers.images(),
                 states: select::states(&args.cache)?,
                 budget: args.budget,
                 rounds_for_all: match (args.budget, args.peers.wanted()) {
@@ -86,6 +91,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                     .clone()
                     .unwrap_or_else(|| record_path(&args.results)),
             };
+            if job.peers.is_none() {
+                select::check_threads(&args.threads, &job.variants)?;
+            }
             measure(&topology, &job, None)?
         }
     };
@@ -116,8 +124,10 @@ pub(super) fn record_path(results: &Path) -> PathBuf {
 }
 
 /// Goes on with a record on the machine and with the variants that it was begun with.
-fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) -> Result<Run> {
+fn resume(registry: &Registry, args: &Args, path: &Path) -> Result<Run> {
     let old = record::load(path)?;
+    let topology = &begun_on(&old.conditions.cpus)
+        .with_context(|| format!("{} was begun on other CPUs: begin anew", path.display()))?;
     let here = fingerprint::fingerprint(topology);
     if old.fingerprint.id != here.id {
         bail!(
@@ -140,7 +150,7 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
     }
     let job = Job {
         chosen,
-        variants: args.variants.choose(registry)?,
+        variants: args.variants.here(registry)?,
         peers: args.peers.guests()?,
         threads: select::threads(&old.conditions.threads, topology)?,
         batch: old.conditions.batch,
@@ -150,6 +160,16 @@ fn resume(registry: &Registry, args: &Args, topology: &Topology, path: &Path) ->
         path: path.to_path_buf(),
     };
     measure(topology, &job, Some(old))
+}
+
+/// The machine with workers where a record's were; records of older programs don't say.
+fn begun_on(cpus: &[usize]) -> Result<Topology> {
+    let topology = Topology::detect();
+    if cpus.is_empty() || cpus == topology.cores {
+        return Ok(topology);
+    }
+    let numbers: Vec<_> = cpus.iter().map(ToString::to_string).collect();
+    select::on(&numbers.join(","))
 }
 
 /// Calibrates and measures. The record is saved after each problem: an interruption loses at most the
@@ -174,6 +194,10 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         states: job.states.clone(),
         seed: 1,
     };
+    // Known now rather than after the calibration.
+    if job.peers.is_none() {
+        can_do_any(&candidates, &problems, topology)?;
+    }
     let mut peers = Vec::new();
     if let Some(guests) = &job.peers {
         let invited = super::peers::invite(guests, topology, &job.threads)?;
@@ -182,6 +206,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
     }
     let stop = stop_flag();
     let mut session = Session::new(topology, &job.threads, settings, stop)?;
+    let quota = Quota::watch(topology, old.as_ref());
     let mut run = match old {
         Some(run) => Run {
             complete: false,
@@ -190,11 +215,15 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         None => new_run(topology, job, &session),
     };
     run.peers = peers;
+    let save = |run: &mut Run| {
+        quota.note(run);
+        record::save(run, &job.path)
+    };
     // Before any work: a folder that can't be written to is best known now.
-    record::save(&run, &job.path)?;
+    save(&mut run)?;
     if run.calibration == Calibration::default() {
         run.calibration = calibrate::measure(topology, &session.pools())?;
-        record::save(&run, &job.path)?;
+        save(&mut run)?;
     }
 
     let done = |run: &Run, p: &Problem| {
@@ -230,12 +259,12 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         }
         run.measurements.extend(outcome.measurements);
         run.refusals.extend(outcome.refusals);
-        record::save(&run, &job.path)?;
+        save(&mut run)?;
         bar.step();
     }
     bar.finish();
     run.complete = problems.iter().all(|p| done(&run, p));
-    record::save(&run, &job.path)?;
+    save(&mut run)?;
     let hint = if run.complete {
         String::new()
     } else {
@@ -245,7 +274,107 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         )
     };
     eprintln!("record: {}{hint}", job.path.display());
+    if run.complete {
+        missing(&run, &problems)?;
+    }
     Ok(run)
+}
+
+/// Refuses a run in which no variant can do any of the problems.
+fn can_do_any(
+    candidates: &[Rc<dyn Candidate>],
+    problems: &[Problem],
+    topology: &Topology,
+) -> Result<()> {
+    let mut first = None;
+    for problem in problems {
+        for candidate in candidates {
+            match candidate.plan(problem, topology) {
+                Ok(_) => return Ok(()),
+                Err(reason) => {
+                    first.get_or_insert_with(|| {
+                        format!("{} refuses {problem}: {reason}", candidate.id())
+                    });
+                }
+            }
+        }
+    }
+    bail!(
+        "there is nothing to measure: {}",
+        first.unwrap_or_else(|| "no layer was chosen".into())
+    )
+}
+
+/// Names problems that nobody measured; a run in which that is all of them has failed.
+fn missing(run: &Run, problems: &[Problem]) -> Result<()> {
+    let measured: HashSet<&str> = run
+        .measurements
+        .iter()
+        .map(|m| m.problem.as_str())
+        .collect();
+    let texts = problems.iter().map(ToString::to_string);
+    let without: Vec<String> = texts.filter(|p| !measured.contains(p.as_str())).collect();
+    let Some(first) = without.first() else {
+        return Ok(());
+    };
+    let refusal = run.refusals.iter().find(|r| r.problem == *first);
+    let why = refusal.map_or_else(
+        || first.clone(),
+        |r| format!("{} refuses {first}: {}", r.variant, r.reason),
+    );
+    if run.measurements.is_empty() {
+        bail!("nothing was measured: {why}");
+    }
+    eprintln!(
+        "convroof: {} of {} layers were not measured, since every chosen variant refuses them: {why}",
+        without.len(),
+        problems.len()
+    );
+    Ok(())
+}
+
+/// The quota of this process's control group, and what it had cost when a run began.
+struct Quota {
+    cpus: Option<f64>,
+    before: Option<Throttling>,
+    /// Of the parts of this run that ended earlier.
+    earlier: Throttling,
+}
+
+impl Quota {
+    const NOTE: &'static str = "a quota stopped this run";
+
+    fn watch(topology: &Topology, old: Option<&Run>) -> Quota {
+        Quota {
+            cpus: topology.quota,
+            before: machine::throttling(),
+            earlier: old
+                .and_then(|run| run.conditions.throttling)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Writes into a record how often the quota stopped it so far.
+    fn note(&self, run: &mut Run) {
+        let now = self
+            .before
+            .zip(machine::throttling())
+            .map(|(before, now)| Throttling {
+                periods: now.periods.saturating_sub(before.periods) + self.earlier.periods,
+                us: now.us.saturating_sub(before.us) + self.earlier.us,
+            });
+        run.conditions.quota_cpus = self.cpus;
+        run.conditions.throttling = now.or(run.conditions.throttling);
+        run.notes.retain(|note| !note.starts_with(Quota::NOTE));
+        if let Some(t) = run.conditions.throttling.filter(|t| t.periods > 0) {
+            run.notes.push(format!(
+                "{} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
+                Quota::NOTE,
+                t.periods,
+                t.us as f64 / 1000.0
+            ));
+        }
+    }
 }
 
 fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
@@ -272,6 +401,9 @@ fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
             seed: 1,
             interleaved: true,
             pinned: session.pinned(),
+            cpus: topology.cores.clone(),
+            quota_cpus: topology.quota,
+            throttling: None,
         },
         layers: job.chosen.iter().map(|c| c.layer.clone()).collect(),
         measurements: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::output::{print, print_json};
 use super::progress::Bar;
-use super::select;
+use super::select::{self, Cpus};
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
 use crate::record::Calibration;
 use crate::report::terminal::{right, table};
@@ -15,13 +15,15 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let pools: Vec<Workers> = threads
         .iter()

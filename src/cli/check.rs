@@ -3,10 +3,10 @@
 use super::Failed;
 use super::output::{print, print_json};
 use super::progress::Bar;
-use super::select::{self, Layers, Variants, problems};
+use super::select::{self, Cpus, Layers, Variants, problems};
 use crate::machine::{Topology, pool::Workers};
 use crate::report::terminal::{right, table};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::conformance::{self, Data, cases};
 use convroof_kernels::data::Fill;
@@ -24,8 +24,10 @@ pub(super) struct Args {
     /// Threads of multi-threaded variants [default: all physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
     /// Only the small shapes that straddle each kernel's edges, not the layers
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["network", "layer", "problem", "batch"])]
     small: bool,
     /// One JSON object a line
     #[arg(long)]
@@ -46,12 +48,22 @@ pub(super) struct Line {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let variants = args.variants.choose(registry)?;
-    let topology = Topology::detect();
+    let variants = args.variants.here(registry)?;
+    let topology = args.cpus.topology()?;
     let threads = match args.threads {
         Some(n) => select::threads(&[n], &topology)?[0],
-        None => topology.cores.len(),
+        None => topology.threads(),
     };
+    if let Some(n) = args.threads {
+        if args.small {
+            bail!(
+                "--threads {n} is for the layers, which --small leaves out: leave one of them out"
+            );
+        }
+        if n > 1 {
+            select::check_threads(&[n], &variants)?;
+        }
+    }
     let workers = Workers::new(&topology, threads)?;
     let problems = if args.small {
         Vec::new()
@@ -60,6 +72,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
     problems.iter().try_for_each(crate::measure::refuse_huge)?;
     let lines = check(&variants, &problems, &workers, &topology)?;
+    let passed_over = nothing_checked(&lines, problems.len());
     if args.json {
         print_json(&lines)?;
     } else {
@@ -74,7 +87,27 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
         print(&format!("{out}\n"))?;
     }
-    verdict(&lines)
+    verdict(&lines)?;
+    match passed_over {
+        None => Ok(()),
+        Some(why) => bail!("{why}"),
+    }
+}
+
+/// Why a check was none, if so: a variant that nothing was tried on, or layers that all variants refuse.
+fn nothing_checked(lines: &[Line], layers: usize) -> Option<String> {
+    let tried = |l: &Line| l.passed + l.failures.len();
+    if let Some(none) = lines.iter().find(|l| tried(l) == 0) {
+        return Some(format!(
+            "nothing was checked of {}: it can do none of the shapes; see convroof list",
+            none.variant
+        ));
+    }
+    let refused = layers > 0 && lines.iter().all(|l| l.refused == layers);
+    refused.then(|| {
+        let all = if layers == 1 { "the layer".into() } else { format!("each of the {layers} layers") };
+        format!("every chosen variant refuses {all}, so only small shapes were checked; convroof list says why")
+    })
 }
 
 /// An error if anything failed, naming the first.
@@ -95,21 +128,16 @@ pub(super) fn verdict(lines: &[Line]) -> Result<()> {
     }
 }
 
-/// Checks variants on small shapes and on problems. Variants of instruction sets that this CPU lacks
-/// are left out.
+/// Checks variants of this CPU's instruction sets on small shapes and on problems.
 pub(super) fn check(
     variants: &[Variant],
     problems: &[Problem],
     workers: &Workers,
     topology: &Topology,
 ) -> Result<Vec<Line>> {
-    let here: Vec<&Variant> = variants
-        .iter()
-        .filter(|v| v.isa.detect().is_some())
-        .collect();
-    let bar = Bar::new(here.len() + problems.len(), "check");
+    let bar = Bar::new(variants.len() + problems.len(), "check");
     let mut lines: Vec<Line> = Vec::new();
-    for variant in &here {
+    for variant in variants {
         bar.say(&variant.id().to_string());
         lines.push(small_shapes(variant)?);
         bar.step();
@@ -118,7 +146,7 @@ pub(super) fn check(
         bar.say(&problem.to_string());
         let data = Data::new(problem, Fill::Uniform, 1);
         let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-        for (variant, line) in here.iter().zip(&mut lines) {
+        for (variant, line) in variants.iter().zip(&mut lines) {
             layer(variant, problem, &data, &expected, workers, topology, line)?;
         }
         bar.step();
@@ -128,7 +156,7 @@ pub(super) fn check(
 }
 
 fn small_shapes(variant: &Variant) -> Result<Line> {
-    let isa = variant.isa.detect().expect("filtered by the caller");
+    let isa = variant.isa.detect().expect("a variant of this CPU");
     let mut line = Line {
         variant: variant.id().to_string(),
         passed: 0,
@@ -162,7 +190,7 @@ fn layer(
     topology: &Topology,
     line: &mut Line,
 ) -> Result<()> {
-    let isa = variant.isa.detect().expect("filtered by the caller");
+    let isa = variant.isa.detect().expect("a variant of this CPU");
     let threads = if variant.threading == Threading::St {
         1
     } else {

@@ -4,8 +4,9 @@ use super::bench::check_budget;
 use super::calibrate;
 use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
+use super::select::Cpus;
 use crate::claims::{Answer, CLAIMS, Lab};
-use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::machine::{fingerprint, pool::Workers};
 use crate::record::save_text;
 use anyhow::{Result, bail};
 use convroof_kernels::{Isa, Registry};
@@ -22,9 +23,12 @@ pub(super) struct Args {
     /// Seconds of measuring, which the claims share
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     budget: f64,
-    /// Folder for the answers: the report has them as a chapter
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    results: PathBuf,
+    #[command(flatten)]
+    cpus: Cpus,
+    /// Folder for the answers, if all claims are answered: the report has them as a chapter [default:
+    /// results]
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     /// One JSON object a claim
     #[arg(long)]
     json: bool,
@@ -35,7 +39,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     if let Some(wrong) = args.numbers.iter().find(|&&n| n == 0 || n > CLAIMS.len()) {
         bail!("there is no claim {wrong}: they are 1 to {}", CLAIMS.len());
     }
-    let topology = Topology::detect();
+    let all = (1..=CLAIMS.len()).all(|n| args.numbers.is_empty() || args.numbers.contains(&n));
+    if let Some(folder) = args.results.as_ref().filter(|_| !all) {
+        bail!(
+            "--results {}: only the answers to all claims are kept: leave the numbers out, or the folder",
+            folder.display()
+        );
+    }
+    let topology = args.cpus.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;
@@ -61,7 +72,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     bar.finish();
     if answers.len() == CLAIMS.len() {
-        let path = path(&args.results, &machine.id);
+        let results = args.results.as_deref().unwrap_or(Path::new("results"));
+        let path = path(results, &machine.id);
         save_text(&(serde_json::to_string_pretty(&answers)? + "\n"), &path)?;
         eprintln!("answers: {}", path.display());
     }

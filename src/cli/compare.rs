@@ -2,6 +2,7 @@
 
 use super::Failed;
 use super::output::{print, print_json};
+use super::select::none_gone;
 use crate::record;
 use crate::regress::compare;
 use crate::report::terminal::{right, table};
@@ -21,6 +22,9 @@ pub(super) struct Args {
     /// The least slow-down that counts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     threshold: f64,
+    /// Pass though B lacks measurements that A has; without this, exit code 1
+    #[arg(long)]
+    allow_missing: bool,
     /// Compare records of different machines
     #[arg(long)]
     force: bool,
@@ -28,6 +32,9 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// How many lines of a table name what one record alone has.
+const SHOWN: usize = 20;
 
 /// What one record alone has.
 #[derive(Serialize)]
@@ -73,7 +80,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         );
         for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
             list.iter()
+                .take(SHOWN)
                 .for_each(|name| text += &format!("only in {which}: {name}\n"));
+            if list.len() > SHOWN {
+                text += &format!(
+                    "only in {which}: {} more (--json names all)\n",
+                    list.len() - SHOWN
+                );
+            }
         }
         if let Some(mean) = result.geometric_mean {
             text += &format!(
@@ -94,7 +108,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
         print(&text)?;
     }
     if result.rows.is_empty() {
-        bail!("the records have nothing in common");
+        bail!(
+            "the records have nothing in common: {} has {} measurements, {} has {}",
+            args.a.display(),
+            a.measurements.len(),
+            args.b.display(),
+            b.measurements.len()
+        );
     }
     let slower = result.rows.iter().filter(|r| r.slower).count();
     if slower > 0 {
@@ -103,8 +123,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
             .iter()
             .min_by(|x, y| x.ratio.total_cmp(&y.ratio))
             .expect("not empty");
+        let gone = match result.only_a.len() {
+            0 => String::new(),
+            n => format!("; {n} measurements of A are missing in B"),
+        };
         return Err(Failed(format!(
-            "{slower} of {} are slower by more than {} %; worst is {} on {} with {:.3}",
+            "{slower} of {} are slower by more than {} %; worst is {} on {} with {:.3}{gone}",
             result.rows.len(),
             args.threshold,
             worst.variant,
@@ -113,5 +137,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         ))
         .into());
     }
-    Ok(())
+    let gone = if args.allow_missing {
+        &[][..]
+    } else {
+        &result.only_a
+    };
+    none_gone(gone, "measurements", "A", "B")
 }

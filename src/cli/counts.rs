@@ -7,7 +7,7 @@ use super::select::{Layers, Variants, globs, problems};
 use crate::record::save_text;
 use crate::regress::counts::model::{CACHES, THREADS, model};
 use crate::regress::counts::{Table, differences, valgrind};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use convroof_kernels::{Problem, Registry};
 use globset::GlobSet;
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ pub(super) struct Args {
     layers: Layers,
     #[command(flatten)]
     variants: Variants,
-    /// Count instructions and cache accesses of small kernels under valgrind, too (scalar code and AVX2)
+    /// Count instructions and cache accesses of small kernels of its own under valgrind, too (scalar code and AVX2),
+    /// whatever layers and variants are chosen
     #[arg(long)]
     valgrind: bool,
     /// Compare with the baselines in this folder, exactly: exit code 1 if something changed
@@ -36,6 +37,10 @@ const BASELINES: &str = "results/baselines";
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let problems = problems(&args.layers.choose("nin,resnet50")?);
     let variants = args.variants.choose(registry)?;
+    // With a baseline, what this machine can't count is listed as not compared.
+    if args.check.is_none() {
+        args.variants.here(registry)?;
+    }
     let mut tables = vec![("model.tsv", model(&variants, &problems, &CACHES, THREADS))];
     if args.valgrind {
         let scratch = Scratch::new()?;
@@ -44,7 +49,15 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             valgrind::count(registry, scratch.path())?,
         ));
     }
+    if let Some((name, _)) = tables.iter().find(|(_, table)| table.rows.is_empty()) {
+        if args.check.is_none() {
+            bail!(
+                "{name}: there is nothing to count: every chosen variant refuses every chosen layer"
+            );
+        }
+    }
     let mut changes = Vec::new();
+    let mut untried = Vec::new();
     for (name, mut table) in tables {
         if let Some(folder) = &args.check {
             let mut baseline = Table::load(&folder.join(name))?;
@@ -59,6 +72,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             ))?;
             for line in &found.untested {
                 print(&format!("{name}: not compared: {line}\n"))?;
+            }
+            if found.same + found.changes.len() == 0 {
+                let why = found
+                    .untested
+                    .first()
+                    .map_or("it has none of what was chosen", |s| s);
+                untried.push(format!("{}: {why}", folder.join(name).display()));
             }
             changes.extend(found.changes);
         } else if let Some(folder) = &args.write {
@@ -75,7 +95,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     }
     if changes.is_empty() {
-        return Ok(());
+        return match untried.is_empty() {
+            true => Ok(()),
+            false => bail!("nothing was compared with {}", untried.join("; with ")),
+        };
     }
     print(&(changes.join("\n") + "\n"))?;
     Err(Failed(format!(

@@ -1,7 +1,8 @@
 //! `convroof exec`: one variant on arrays of NumPy's.
 
 use super::output::print;
-use crate::machine::{Topology, pool::Workers};
+use super::select::Cpus;
+use crate::machine::pool::Workers;
 use crate::record::RecordError;
 use crate::roofline::time;
 use anyhow::{Context, Result, anyhow, bail};
@@ -41,6 +42,8 @@ pub(super) struct Args {
     /// Threads of a multi-threaded variant [default: all physical cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -53,13 +56,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         .isa
         .detect()
         .ok_or_else(|| anyhow!("{id}: {}", variant.isa.missing_reason()))?;
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let threads = match (variant.threading, args.threads) {
         (Threading::St, None | Some(1)) => 1,
         (Threading::St, Some(n)) => {
             bail!("--threads {n}: {id} is single-threaded; use its mt form")
         }
-        (Threading::Mt, None) => topology.cores.len(),
+        (Threading::Mt, None) => topology.threads(),
         (Threading::Mt, Some(n)) => n,
     };
     let workers = Workers::new(&topology, threads)?;

@@ -17,7 +17,7 @@ pub(super) struct Args {
     #[command(flatten)]
     variants: Variants,
     /// List layers in place of variants
-    #[arg(long = "layers")]
+    #[arg(long = "layers", conflicts_with = "variant")]
     list_layers: bool,
     /// One JSON object a line
     #[arg(long)]
@@ -68,11 +68,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     let problems = problems(&chosen);
     let available = memory::available();
+    let topology = Topology::detect();
     let lines: Vec<Line> = args
         .variants
         .choose(registry)?
         .iter()
-        .map(|v| line(v, &problems, available))
+        .map(|v| line(v, &problems, &topology, available))
         .collect();
     if args.json {
         return print_json(&lines);
@@ -129,8 +130,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 /// huge problems, plans of all variants would take minutes.
 const TABLES: usize = 8 << 20;
 
-fn line(variant: &Variant, problems: &[convroof_kernels::Problem], available: usize) -> Line {
-    let topology = Topology::detect();
+fn line(
+    variant: &Variant,
+    problems: &[convroof_kernels::Problem],
+    topology: &Topology,
+    available: usize,
+) -> Line {
     let caches = topology.caches(1);
     // What a kernel can do doesn't depend on the width: a CPU without it still gets the reasons.
     let detected = variant.isa.detect();
@@ -138,7 +143,7 @@ fn line(variant: &Variant, problems: &[convroof_kernels::Problem], available: us
     let threads = if variant.threading == Threading::St {
         1
     } else {
-        topology.cores.len()
+        topology.threads()
     };
     let mut refusals: Vec<Refusals> = Vec::new();
     let mut supported = 0;

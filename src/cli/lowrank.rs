@@ -3,10 +3,11 @@
 use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
+use super::select::Cpus;
 use super::{calibrate, exec};
 use crate::claims::{Lab, compute};
 use crate::lowrank::{Factors, Form};
-use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::machine::{fingerprint, pool::Workers};
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -36,6 +37,8 @@ pub(super) struct Args {
     /// Seconds of measuring
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     budget: f64,
+    #[command(flatten)]
+    cpus: Cpus,
     /// One JSON object a rank
     #[arg(long)]
     json: bool,
@@ -137,7 +140,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             factors.push((problem, data.clone(), form, own));
         }
     }
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;

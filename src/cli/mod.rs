@@ -31,7 +31,12 @@ use std::process::ExitCode;
 ///
 /// Without a subcommand: run.
 #[derive(Parser)]
-#[command(name = "convroof", version, max_term_width = 100)]
+#[command(
+    name = "convroof",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -5,9 +5,9 @@ use super::bench::check_budget;
 use super::output::{colour, print, print_json};
 use super::peers::{self, PeerArgs};
 use super::progress::{Bar, stop_flag};
-use super::select::{self, Variants};
+use super::select::{self, Cpus, Variants};
 use super::{calibrate, tune::Plans};
-use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::machine::{fingerprint, pool::Workers};
 use crate::net::bench::{self, Row};
 use crate::net::candidates::By;
 use crate::net::model::Model;
@@ -37,6 +37,8 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
     #[command(flatten)]
     variants: Variants,
     #[command(flatten)]
@@ -102,9 +104,9 @@ struct PeerLine {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(Some(args.budget))?;
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
-    let variants = args.variants.choose(registry)?;
+    let variants = args.variants.here(registry)?;
     let guests = args.peers.guests()?;
     let mut graphs = Vec::new();
     for network in select::matching_networks(&args.network)? {

@@ -23,7 +23,12 @@ pub(super) struct PeerArgs {
     )]
     peers: Option<String>,
     /// Where scripts/peers put them
-    #[arg(long, value_name = "DIR", default_value = "target/peers")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "target/peers",
+        requires = "peers"
+    )]
     peers_from: PathBuf,
 }
 

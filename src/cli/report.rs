@@ -11,23 +11,28 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// The record [default: the newest in RESULTS/runs]
     record: Option<PathBuf>,
-    /// Folder of records and reports
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    results: PathBuf,
+    /// Folder of records and reports [default: results]
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     /// Write the HTML report here [default: RESULTS/report.html]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print Markdown in place of the table
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     markdown: bool,
     /// Write the roofline of one network and number of threads as a picture: FILE
-    #[arg(long, value_name = "FILE", requires_all = ["network", "threads"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires_all = ["network", "threads"],
+        conflicts_with_all = ["html", "markdown", "json"]
+    )]
     svg: Option<PathBuf>,
     /// The network of the picture
-    #[arg(long)]
+    #[arg(long, requires = "svg")]
     network: Option<String>,
     /// The number of threads of the picture
-    #[arg(long)]
+    #[arg(long, requires = "svg")]
     threads: Option<usize>,
     /// One JSON object a line
     #[arg(long)]
@@ -35,11 +40,29 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    let results = args.results.as_deref().unwrap_or(Path::new("results"));
+    if let (Some(_), Some(_), Some(folder)) = (&args.record, &args.svg, &args.results) {
+        bail!(
+            "--results {}: a picture of a given record needs no folder",
+            folder.display()
+        );
+    }
     let path = match &args.record {
         Some(path) => path.clone(),
-        None => newest(&args.results.join("runs"))?,
+        None => newest(&results.join("runs"))?,
     };
     let run = record::load(&path)?;
+    if run.measurements.is_empty() {
+        let why = match run.refusals.first() {
+            _ if !run.complete => format!(
+                "it was interrupted before the first; go on with: convroof bench --resume {}",
+                path.display()
+            ),
+            Some(r) => format!("{} refuses {}: {}", r.variant, r.problem, r.reason),
+            None => "it has no refusals either".into(),
+        };
+        bail!("{} has no measurements: {why}", path.display());
+    }
     if let (Some(file), Some(network), Some(threads)) = (&args.svg, &args.network, args.threads) {
         let rows = rows(&run);
         let best = best_rows(&rows, network, threads);
@@ -63,22 +86,22 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let target = args
         .html
         .clone()
-        .unwrap_or_else(|| args.results.join("report.html"));
+        .unwrap_or_else(|| results.join("report.html"));
     let text = if args.markdown {
         Some(markdown::markdown(&run, &rows(&run)))
     } else {
         None
     };
     if args.json {
-        save_text(&page(&run, &args.results), &target)?;
+        save_text(&page(&run, results), &target)?;
         return print_json(&rows(&run));
     }
     match text {
         Some(text) => {
-            save_text(&page(&run, &args.results), &target)?;
+            save_text(&page(&run, results), &target)?;
             print(&text)
         }
-        None => show(&run, &target, &args.results),
+        None => show(&run, &target, results),
     }
 }
 

@@ -5,8 +5,8 @@ use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
 use super::report::{page, show};
-use super::select::{Layers, Variants, states, threads};
-use crate::machine::{Topology, pool::Workers};
+use super::select::{Cpus, Layers, Variants, check_threads, states, threads};
+use crate::machine::pool::Workers;
 use crate::record::save_text;
 use crate::report::rows;
 use anyhow::Result;
@@ -22,6 +22,8 @@ pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    #[command(flatten)]
+    cpus: Cpus,
     /// What runs find in the caches, several with commas: warm, weights-cold, cold
     #[arg(long, value_name = "STATES", default_value = "warm,weights-cold")]
     cache: String,
@@ -67,18 +69,21 @@ impl Profile {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(args.budget)?;
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let job = Job {
         chosen: args.layers.choose("nin,resnet50")?,
-        variants: args.variants.choose(registry)?,
+        variants: args.variants.here(registry)?,
         peers: args.peers.guests()?,
         threads: threads(&args.threads, &topology)?,
-        batch: args.layers.batch,
+        batch: args.layers.images(),
         states: states(&args.cache)?,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),
         rounds_for_all: args.profile.rounds_for_all(),
         path: record_path(&args.results),
     };
+    if job.peers.is_none() {
+        check_threads(&args.threads, &job.variants)?;
+    }
     let workers = Workers::new(&topology, job.threads[job.threads.len() - 1])?;
     let checked = check(&job.variants, &[], &workers, &topology)?;
     drop(workers);

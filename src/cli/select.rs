@@ -1,11 +1,13 @@
 //! Which layers, variants and threads a command is about.
 
-use crate::machine::Topology;
+use super::Failed;
+use crate::machine::{Topology, pool};
 use crate::measure::CacheState;
 use crate::networks::{self, Network};
 use crate::record::LayerRef;
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
+use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Problem, Registry, Variant};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::collections::HashSet;
@@ -16,15 +18,41 @@ pub(super) struct Layers {
     /// Networks: globs, several with commas [default depends on the command]
     #[arg(long, value_name = "GLOBS")]
     pub(super) network: Option<String>,
-    /// Layers of these networks: globs, several with commas
-    #[arg(long, value_name = "GLOBS", default_value = "*")]
-    pub(super) layer: String,
+    /// Layers of these networks: globs, several with commas [default: all]
+    #[arg(long, value_name = "GLOBS")]
+    pub(super) layer: Option<String>,
     /// A layer of your own, as benchdnn writes it: mb1ic64ih56oc64oh56kh3ph1 (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) problem: Vec<String>,
-    /// Images at a time, for the networks' layers
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) batch: usize,
+    /// Images at a time, for the networks' layers [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) batch: Option<usize>,
+}
+
+/// Where workers run.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct Cpus {
+    /// Run workers on these CPUs, one on each, in this order, as in 0,2,4-7 [default: one CPU of each
+    /// physical core of the fastest kind]
+    #[arg(long, value_name = "LIST")]
+    pub(super) cpus: Option<String>,
+}
+
+impl Cpus {
+    /// The machine as workers are to use it. All that this process starts stays on the CPUs of a list.
+    pub(super) fn topology(&self) -> Result<Topology> {
+        match &self.cpus {
+            Some(list) => on(list),
+            None => Ok(Topology::detect()),
+        }
+    }
+}
+
+/// The machine with workers on the CPUs of a list, where this process stays from now on.
+pub(super) fn on(list: &str) -> Result<Topology> {
+    let topology = Topology::on(list)?;
+    pool::confine(&topology.cores).with_context(|| format!("--cpus {list}"))?;
+    Ok(topology)
 }
 
 /// Variants.
@@ -42,10 +70,15 @@ pub(super) struct Chosen {
     pub(super) problem: Problem,
 }
 
+/// The patterns of an option, one by one.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|p| !p.is_empty())
+}
+
 /// Patterns, several with commas.
 pub(super) fn globs(text: &str) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
-    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+    for part in parts(text) {
         set.add(Glob::new(part).with_context(|| format!("'{part}' is not a pattern"))?);
     }
     Ok(set.build()?)
@@ -59,13 +92,23 @@ impl Layers {
             .network
             .as_deref()
             .or(self.problem.is_empty().then_some(default));
+        // What would be ignored is refused.
+        if self.batch.is_some() && !self.problem.is_empty() {
+            bail!(
+                "--batch is for the layers of networks: a --problem says its own, as in mb8ic64..."
+            );
+        }
+        if self.layer.is_some() && named.is_none() {
+            bail!("--layer chooses layers of networks: name them with --network, or leave it out");
+        }
         if let Some(patterns) = named {
+            let layers = globs(self.layer.as_deref().unwrap_or("*"))?;
+            let batch = self.images();
             for network in matching_networks(patterns)? {
                 let name = network.name.clone();
                 let network = network
-                    .with_batch(self.batch)
-                    .with_context(|| format!("batch {}", self.batch))?;
-                let layers = globs(&self.layer)?;
+                    .with_batch(batch)
+                    .with_context(|| format!("batch {batch}"))?;
                 chosen.extend(
                     network
                         .layers
@@ -83,10 +126,18 @@ impl Layers {
                         }),
                 );
             }
-            if chosen.is_empty() {
+            let layer = self.layer.as_deref().unwrap_or("*");
+            let missing = |part: &&str| match globs(part) {
+                Ok(one) => !chosen.iter().any(|c: &Chosen| one.is_match(&c.layer.layer)),
+                Err(_) => true,
+            };
+            // Each pattern must find something, as with networks and variants.
+            if let Some(part) = parts(layer)
+                .find(missing)
+                .or(chosen.is_empty().then_some(layer))
+            {
                 bail!(
-                    "no layer of {patterns} matches --layer '{}': see convroof list --layers",
-                    self.layer
+                    "no layer of {patterns} matches --layer '{part}': see convroof list --layers"
                 );
             }
         }
@@ -109,12 +160,17 @@ impl Layers {
         }
         Ok(chosen)
     }
+
+    /// Images at a time.
+    pub(super) fn images(&self) -> usize {
+        self.batch.unwrap_or(1)
+    }
 }
 
 /// The networks that some patterns name.
 pub(super) fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
     // Each pattern must find something: a typo among several is not passed over.
-    for part in patterns.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+    for part in parts(patterns) {
         let one = globs(part)?;
         if !networks::names().iter().any(|n| one.is_match(n)) {
             bail!(
@@ -156,12 +212,7 @@ impl Variants {
             &Isa::REAL
         };
         let all = registry.variants(isas);
-        for part in self
-            .variant
-            .split(',')
-            .map(str::trim)
-            .filter(|p| !p.is_empty())
-        {
+        for part in parts(&self.variant) {
             let one = globs(part)?;
             if !all.iter().any(|v| one.is_match(v.id().to_string())) {
                 let names: Vec<_> = registry.algorithms().iter().map(|a| a.meta().id).collect();
@@ -181,19 +232,79 @@ impl Variants {
         }
         Ok(chosen)
     }
+
+    /// Those of the chosen variants that this machine can run.
+    ///
+    /// # Errors
+    /// When a pattern has none: what it asks for would be left out.
+    pub(super) fn here(&self, registry: &Registry) -> Result<Vec<Variant>> {
+        let chosen = self.choose(registry)?;
+        for part in parts(&self.variant) {
+            let one = globs(part)?;
+            let mut own = chosen.iter().filter(|v| one.is_match(v.id().to_string()));
+            let first = own.clone().next();
+            if let Some(first) = first
+                && own.all(|v| v.isa.detect().is_none())
+            {
+                bail!(
+                    "no variant of '{part}' runs on this machine: {}",
+                    first.isa.missing_reason()
+                );
+            }
+        }
+        Ok(chosen
+            .into_iter()
+            .filter(|v| v.isa.detect().is_some())
+            .collect())
+    }
 }
 
-/// Numbers of threads: as given, or one and as many as there are cores.
+/// Refuses numbers of threads that none of the variants runs on: nothing would be measured with them.
+pub(super) fn check_threads(threads: &[usize], variants: &[Variant]) -> Result<()> {
+    for &n in threads {
+        if !variants
+            .iter()
+            .any(|v| (v.threading == Threading::St) == (n == 1))
+        {
+            bail!(
+                "--threads {n}: none of the chosen variants runs on {n}: st variants run on 1 thread, mt variants on 2 or more"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How many names a line of errors has.
+const NAMES: usize = 5;
+
+/// An error, of exit code 1, that names what one side of a comparison has and the other lacks.
+pub(super) fn none_gone(gone: &[String], what: &str, old: &str, new: &str) -> Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let more = match gone.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        n => format!("; and {n} more"),
+    };
+    Err(Failed(format!(
+        "{} {what} of {old} are missing in {new}: {}{more}; if that is meant, use --allow-missing",
+        gone.len(),
+        gone[..gone.len().min(NAMES)].join("; ")
+    ))
+    .into())
+}
+
+/// Numbers of threads: as given, or one and as many as there are cores, or as a quota lets run at once.
 pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>> {
     let cores = topology.cores.len();
     let mut threads = if given.is_empty() {
-        vec![1, cores]
+        vec![1, topology.threads()]
     } else {
         given.to_vec()
     };
     for &n in &threads {
         if n == 0 || n > cores {
-            bail!("--threads {n}: this machine has {cores} physical cores, so use 1 to {cores}");
+            bail!("--threads {n}: {}, so use 1 to {cores}", topology.limit());
         }
     }
     threads.sort_unstable();

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// The record [default: the newest in RESULTS/runs]
     record: Option<PathBuf>,
-    /// Folder of records
-    #[arg(long, value_name = "DIR", default_value = "results")]
-    results: PathBuf,
+    /// Folder of records [default: results]
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     /// Folder of histories, a file a machine [default: RESULTS/history]
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
@@ -30,9 +30,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    let results = args.results.as_deref().unwrap_or(Path::new("results"));
+    if let (Some(_), Some(_), Some(folder)) = (&args.record, &args.history, &args.results) {
+        bail!(
+            "--results {}: record and history are given, so it isn't needed",
+            folder.display()
+        );
+    }
     let path = match &args.record {
         Some(path) => path.clone(),
-        None => newest(&args.results.join("runs"))?,
+        None => newest(&results.join("runs"))?,
     };
     let run = record::load(&path)?;
     let entry = Entry::of(&run);
@@ -45,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let folder = args
         .history
         .clone()
-        .unwrap_or_else(|| args.results.join("history"));
+        .unwrap_or_else(|| results.join("history"));
     let file = folder.join(format!("{}.jsonl", run.fingerprint.id));
     let before = read(&file)?;
     if before.entries.iter().any(|e| e.started == entry.started) {

@@ -2,16 +2,16 @@
 
 use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
-use super::select::{self, Variants};
+use super::select::{self, Cpus, Variants};
 use super::{calibrate, net};
-use crate::machine::{Topology, fingerprint, pool::Workers};
+use crate::machine::{fingerprint, pool::Workers};
 use crate::net::Candidates;
 use crate::net::candidates::Regret;
 use crate::net::model::Model;
 use crate::net::tune::{PlanFile, measure};
 use crate::report::terminal::{percent, right, table};
 use crate::roofline::time;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::Registry;
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub(super) struct Plans {
     #[arg(long, value_name = "DIR", default_value = "results/plans")]
     plans: PathBuf,
     /// Choose by the cost model, whatever was measured
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plans")]
     model: bool,
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
     #[command(flatten)]
+    cpus: Cpus,
+    #[command(flatten)]
     variants: Variants,
     /// Folder of plan files, one for each machine
     #[arg(long, value_name = "DIR", default_value = "results/plans")]
@@ -72,9 +74,9 @@ struct Line {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let topology = Topology::detect();
+    let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
-    let variants = args.variants.choose(registry)?;
+    let variants = args.variants.here(registry)?;
     let mut graphs = Vec::new();
     for network in select::matching_networks(&args.network)? {
         graphs.push(net::graph(network, args.batch)?);
@@ -121,6 +123,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     bar.finish();
     eprintln!("plans: {}", path.display());
+    if lines.is_empty() && !stop.load(Ordering::SeqCst) {
+        bail!(
+            "nothing was measured: no layer of {} has a time",
+            args.network
+        );
+    }
     if args.json {
         return print_json(&lines);
     }

@@ -27,7 +27,7 @@ pub fn fingerprint(topology: &Topology) -> Fingerprint {
         os: std::env::consts::OS.into(),
         isas,
         online_cpus: topology.online,
-        physical_cores: topology.cores.len(),
+        physical_cores: topology.physical_cores(),
         caches: topology.caches.clone(),
         cpu_model: cpu_field(&cpuinfo, "model name").or_else(brand_from_cpuid),
         vendor: cpu_field(&cpuinfo, "vendor_id").or_else(|| cpu_field(&cpuinfo, "CPU implementer")),

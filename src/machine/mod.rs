@@ -1,9 +1,18 @@
 //! The machine at hand: what it is, what it can do at most, and threads pinned to its cores.
 
 pub mod calibration;
+mod cgroup;
+mod cpulist;
 pub mod fingerprint;
 pub mod memory;
 pub mod pool;
+mod sysfs;
 pub mod topology;
 
 pub use topology::Topology;
+
+/// How often and how long a control group's quota stopped this process's group since it was made; none if the system
+/// doesn't count.
+pub fn throttling() -> Option<crate::record::Throttling> {
+    cgroup::throttling(std::path::Path::new("/"))
+}

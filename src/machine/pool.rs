@@ -1,4 +1,4 @@
-//! Threads: one pinned worker on each physical core.
+//! Threads: one pinned worker on each core of a topology.
 
 use super::Topology;
 use anyhow::{Context, Result, bail};
@@ -25,8 +25,8 @@ impl Workers {
         }
         if threads > cores.len() {
             bail!(
-                "{threads} threads are more than the {} physical cores there are: use 1 to {}",
-                cores.len(),
+                "{threads} threads are too many, {}: use 1 to {}",
+                topology.limit(),
                 cores.len()
             );
         }
@@ -75,6 +75,26 @@ impl Workers {
     pub fn broadcast<R: Send>(&self, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
         self.pool.broadcast(|worker| f(worker.index()))
     }
+}
+
+/// Keeps this thread, and all threads and processes that it starts from now on, on some CPUs.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(target_os = "linux")]
+pub fn confine(cpus: &[usize]) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    cpus.iter().for_each(|&cpu| set.set(cpu));
+    rustix::thread::sched_setaffinity(None, &set).context("the system refuses the CPUs")
+}
+
+/// Does nothing: here workers alone are pinned.
+///
+/// # Errors
+/// Never.
+#[cfg(not(target_os = "linux"))]
+pub fn confine(_: &[usize]) -> Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
-//! Cores and caches: from sysfs on Linux, from CPUID on other x86-64 systems, assumed elsewhere.
+//! Cores and caches: from `/sys` and `/proc` on Linux, from CPUID on other x86-64 systems, assumed elsewhere.
 
+use super::sysfs::{self, Available, Cpu};
+use super::{cgroup, cpulist};
 use crate::record::CacheInfo;
 use convroof_kernels::blocking::Caches;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Cores that this process may use, and their caches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// One logical CPU of each physical core, of the fastest kind where kinds differ.
+    /// Where workers run, in their order: one logical CPU of each physical core, of the fastest kind where kinds
+    /// differ; or the CPUs that were chosen (`--cpus`).
     pub cores: Vec<usize>,
     /// Logical CPUs that this process may run on.
     pub online: usize,
@@ -18,29 +21,130 @@ pub struct Topology {
     pub smt: Option<bool>,
     /// Data and unified caches of the first core, nearest first.
     pub caches: Vec<CacheInfo>,
+    /// CPUs' worth of time that a control group leaves this process, if it has a quota.
+    pub quota: Option<f64>,
+    /// Whether `cores` were chosen.
+    chosen: bool,
+    /// What the system says of each of `cores`; nothing if it says nothing.
+    cpus: Vec<Cpu>,
+}
+
+/// Why workers can't run where they were told to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--cpus {list}: {why}")]
+pub struct CpusError {
+    list: String,
+    why: String,
 }
 
 impl Topology {
     /// Of the machine that this runs on.
     pub fn detect() -> Self {
-        let allowed: Vec<usize> = match core_affinity::get_core_ids() {
-            Some(ids) if !ids.is_empty() => ids.into_iter().map(|id| id.id).collect(),
-            _ => (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect(),
-        };
-        let mut topology = from_sysfs(Path::new("/sys/devices/system/cpu"), &allowed);
-        // A container may be given less than the CPUs it sees.
-        let quota = std::thread::available_parallelism().map_or(allowed.len(), |n| n.get());
-        topology.cores.truncate(quota.max(1));
-        if topology.caches.is_empty() {
-            topology.caches = caches_from_cpuid().unwrap_or_else(assumed_caches);
-        }
-        topology
+        Topology::below(Path::new("/"))
     }
 
-    /// Bytes of a level's cache as one of `threads` threads may count on it: shared caches in parts.
+    /// The same with workers on these CPUs, in this order (`0,2,4-7`).
+    ///
+    /// # Errors
+    /// When it is no list of CPUs that this process may run on.
+    pub fn on(list: &str) -> Result<Self, CpusError> {
+        Topology::on_below(Path::new("/"), list)
+    }
+
+    /// Of the machine that the files below `root` describe.
+    fn below(root: &Path) -> Self {
+        let available = sysfs::available(root).unwrap_or_else(assumed_cpus);
+        let cpus = sysfs::cpus(root, &available.allowed);
+        let cores = sysfs::workers(root, &cpus);
+        Topology::of(root, &cpus, cores, false)
+    }
+
+    fn on_below(root: &Path, list: &str) -> Result<Self, CpusError> {
+        let available = sysfs::available(root).unwrap_or_else(assumed_cpus);
+        let cores = chosen(&available, list)?;
+        let cpus = sysfs::cpus(root, &cores);
+        Ok(Topology::of(root, &cpus, cores, true))
+    }
+
+    /// With workers on `cores`, of the CPUs that may be used.
+    fn of(root: &Path, cpus: &[Cpu], cores: Vec<usize>, chosen: bool) -> Self {
+        let packages: BTreeSet<i64> = cpus.iter().filter_map(|c| c.package).collect();
+        let known = !packages.is_empty();
+        let find = |&core: &usize| cpus.iter().find(|c| c.number == core).cloned();
+        let own: Vec<Cpu> = cores.iter().filter_map(find).collect();
+        let info = |c: &sysfs::Cache| CacheInfo {
+            level: c.level,
+            bytes: c.bytes,
+            shared_by: c.cpus.len(),
+            source: "sysfs".into(),
+        };
+        let first = own.first().map_or(&[][..], |first| &first.caches);
+        let mut caches: Vec<CacheInfo> = first.iter().map(info).collect();
+        if caches.is_empty() {
+            caches = caches_from_cpuid().unwrap_or_else(assumed_caches);
+        }
+        Topology {
+            cores,
+            online: cpus.len(),
+            sockets: known.then_some(packages.len()),
+            smt: known.then(|| cpus.iter().any(|c| c.core.len() > 1)),
+            caches,
+            quota: cgroup::quota(root),
+            chosen,
+            cpus: own,
+        }
+    }
+
+    /// The default number of threads: a worker for each core, but no more than a quota lets run at once.
+    pub fn threads(&self) -> usize {
+        let quota = self.quota.map_or(usize::MAX, |q| q as usize);
+        self.cores.len().min(quota).max(1)
+    }
+
+    /// What limits the number of threads, for people.
+    pub fn limit(&self) -> String {
+        let n = self.cores.len();
+        match self.chosen {
+            true => format!("--cpus names {n} CPU{}", if n == 1 { "" } else { "s" }),
+            false => format!(
+                "this machine has {n} physical core{}",
+                if n == 1 { "" } else { "s" }
+            ),
+        }
+    }
+
+    /// The CPUs of the workers as `--cpus` would have them.
+    pub fn list(&self) -> String {
+        cpulist::text(&self.cores)
+    }
+
+    /// Physical cores that workers run on. A quota counts as fewer cores: machines are told apart by this number, and
+    /// always were.
+    pub fn physical_cores(&self) -> usize {
+        let own: BTreeSet<usize> = self.cpus.iter().map(|c| c.core[0]).collect();
+        let cores = if own.is_empty() {
+            self.cores.len()
+        } else {
+            own.len()
+        };
+        cores.min(self.threads())
+    }
+
+    /// Bytes of a level's cache as one of `threads` threads may count on it. A cache is shared by the workers that run
+    /// on its CPUs; CPUs without a worker, such as the siblings of cores, take nothing.
     pub fn share(&self, level: u32, threads: usize) -> usize {
+        let workers = &self.cpus[..threads.min(self.cpus.len())];
+        let share = |cpu: &Cpu| {
+            let cache = cpu.caches.iter().find(|c| c.level == level)?;
+            let sharing = workers.iter().filter(|w| cache.cpus.contains(&w.number));
+            Some(cache.bytes / sharing.count().max(1))
+        };
+        // The smallest, since all workers use the same blocks.
+        if let Some(share) = workers.iter().filter_map(share).min() {
+            return share;
+        }
         let cache = self.caches.iter().find(|c| c.level == level);
-        cache.map_or(0, |c| c.bytes / c.shared_by.min(threads).max(1))
+        cache.map_or(0, |c| c.bytes / c.cores(&self.caches).min(threads).max(1))
     }
 
     /// The caches to block for. Of the L3 that a guest is told of most belongs to its neighbours: no more than any core
@@ -49,101 +153,54 @@ impl Topology {
         let assumed = Caches::default();
         let or = |bytes: usize, assumed| if bytes == 0 { assumed } else { bytes };
         Caches {
-            l1d: or(self.share(1, 1), assumed.l1d),
+            l1d: or(self.share(1, threads), assumed.l1d),
             l2: or(self.share(2, threads), assumed.l2),
             l3: self.share(3, threads).min(32 << 20),
         }
     }
 }
 
-/// Reads `root` (`/sys/devices/system/cpu`). Whatever is missing is left out.
-fn from_sysfs(root: &Path, allowed: &[usize]) -> Topology {
-    let cpu = |cpu: usize, file: &str| {
-        let text = std::fs::read_to_string(root.join(format!("cpu{cpu}")).join(file)).ok()?;
-        Some(text.trim().to_string())
+/// The CPUs of a list, if workers can run on them.
+fn chosen(available: &Available, list: &str) -> Result<Vec<usize>, CpusError> {
+    let wrong = |why: String| CpusError {
+        list: list.chars().filter(|c| !c.is_control()).take(64).collect(),
+        why,
     };
-    let number = |c: usize, file: &str| cpu(c, file).and_then(|t| t.parse::<usize>().ok());
-
-    // Cores by (package, core id), each with its allowed logical CPUs.
-    let mut cores: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-    for &c in allowed {
-        let package = number(c, "topology/physical_package_id").unwrap_or(0);
-        let core = number(c, "topology/core_id").unwrap_or(c);
-        cores.entry((package, core)).or_default().push(c);
-    }
-    // Kinds of cores tell themselves apart by capacity (Arm) or by highest frequency.
-    let speed = |c: usize| {
-        number(c, "cpu_capacity")
-            .or_else(|| number(c, "cpufreq/cpuinfo_max_freq"))
-            .unwrap_or(0)
-    };
-    let fastest = cores.values().map(|cpus| speed(cpus[0])).max().unwrap_or(0);
-    let mut firsts: Vec<usize> = cores.values().map(|cpus| cpus[0]).collect();
-    // Cores of one kind differ by a few percent in their highest boost.
-    firsts.retain(|&c| speed(c) * 10 >= fastest * 8);
-    firsts.sort_unstable();
-
-    let known = root.join("cpu0/topology").exists();
-    let sockets: std::collections::BTreeSet<_> = cores.keys().map(|(package, _)| package).collect();
-    let first = firsts.first().copied().unwrap_or(0);
-    let mut caches = Vec::new();
-    for index in 0..8 {
-        let file = |name: &str| cpu(first, &format!("cache/index{index}/{name}"));
-        let (Some(level), Some(kind), Some(size)) = (file("level"), file("type"), file("size"))
-        else {
-            continue;
-        };
-        let (Ok(level), Some(bytes)) = (level.parse(), parse_size(&size)) else {
-            continue;
-        };
-        if kind != "Instruction" {
-            let shared_by = file("shared_cpu_list")
-                .map_or(1, |list| count_list(&list))
-                .max(1);
-            caches.push(CacheInfo {
-                level,
-                bytes,
-                shared_by,
-                source: "sysfs".into(),
-            });
+    let cpus = cpulist::parse(list).filter(|cpus| !cpus.is_empty());
+    let cpus = cpus.ok_or_else(|| wrong("expected numbers of CPUs, such as 0,2,4-7".into()))?;
+    let allowed = cpulist::text(&available.allowed);
+    let mut seen = BTreeSet::new();
+    for &cpu in &cpus {
+        if !seen.insert(cpu) {
+            return Err(wrong(format!("CPU {cpu} is named twice")));
         }
+        if available.allowed.contains(&cpu) {
+            continue;
+        }
+        return Err(wrong(if !available.present.contains(&cpu) {
+            let all = cpulist::text(&available.present);
+            format!("there is no CPU {cpu}: this machine has {all}")
+        } else if !available.online.contains(&cpu) {
+            format!("CPU {cpu} is offline: this process may use {allowed}")
+        } else {
+            format!("affinity or cpuset keep this process from CPU {cpu}: it may use {allowed}")
+        }));
     }
-    caches.sort_by_key(|c| c.level);
-    Topology {
-        cores: firsts,
-        online: allowed.len(),
-        sockets: known.then_some(sockets.len()),
-        smt: known.then(|| cores.values().any(|cpus| cpus.len() > 1)),
-        caches,
-    }
+    Ok(cpus)
 }
 
-/// `32K`, `1024K`, `32M`.
-fn parse_size(text: &str) -> Option<usize> {
-    let (digits, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
-    let factor = match unit {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        _ => return None,
+/// The CPUs of a system that describes none.
+fn assumed_cpus() -> Available {
+    let count = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let cpus: Vec<usize> = match core_affinity::get_core_ids() {
+        Some(ids) if !ids.is_empty() => ids.into_iter().map(|id| id.id).collect(),
+        _ => (0..count()).collect(),
     };
-    digits
-        .parse::<usize>()
-        .ok()
-        .filter(|&n| n > 0)?
-        .checked_mul(factor)
-}
-
-/// How many numbers `0-3,8,10-11` lists.
-fn count_list(text: &str) -> usize {
-    let range = |part: &str| match part.split_once('-') {
-        Some((lo, hi)) => match (lo.parse::<usize>(), hi.parse::<usize>()) {
-            (Ok(lo), Ok(hi)) if lo <= hi => hi - lo + 1,
-            _ => 0,
-        },
-        None => usize::from(part.parse::<usize>().is_ok()),
-    };
-    text.split(',').map(|part| range(part.trim())).sum()
+    Available {
+        present: cpus.clone(),
+        online: cpus.clone(),
+        allowed: cpus,
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -184,74 +241,4 @@ fn assumed_caches() -> Vec<CacheInfo> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(root: &Path, file: &str, text: &str) {
-        let path = root.join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, text).expect("written");
-    }
-
-    /// Two fast cores with siblings and two slow ones, as hybrid CPUs have.
-    #[test]
-    fn one_cpu_of_each_fast_core() {
-        let dir = tempfile::tempdir().expect("a folder");
-        for (cpu, core, freq) in [
-            (0, 0, 5000),
-            (1, 0, 5000),
-            (2, 4, 4900),
-            (3, 4, 4900),
-            (4, 8, 3800),
-            (5, 9, 3800),
-        ] {
-            let at = |file: &str| format!("cpu{cpu}/{file}");
-            write(dir.path(), &at("topology/core_id"), &core.to_string());
-            write(dir.path(), &at("topology/physical_package_id"), "0\n");
-            write(
-                dir.path(),
-                &at("cpufreq/cpuinfo_max_freq"),
-                &freq.to_string(),
-            );
-        }
-        for (index, level, kind, size, list) in [
-            (0, 1, "Data", "48K", "0-1"),
-            (1, 1, "Instruction", "32K", "0-1"),
-            (2, 2, "Unified", "2048K", "0-1"),
-            (3, 3, "Unified", "30M", "0-5"),
-        ] {
-            let at = |file: &str| format!("cpu0/cache/index{index}/{file}");
-            write(dir.path(), &at("level"), &level.to_string());
-            write(dir.path(), &at("type"), kind);
-            write(dir.path(), &at("size"), size);
-            write(dir.path(), &at("shared_cpu_list"), list);
-        }
-        let topology = from_sysfs(dir.path(), &[0, 1, 2, 3, 4, 5]);
-        assert_eq!(topology.cores, [0, 2]);
-        assert_eq!(
-            (topology.smt, topology.sockets, topology.online),
-            (Some(true), Some(1), 6)
-        );
-        let sizes: Vec<_> = topology
-            .caches
-            .iter()
-            .map(|c| (c.level, c.bytes, c.shared_by))
-            .collect();
-        assert_eq!(sizes, [(1, 48 << 10, 2), (2, 2 << 20, 2), (3, 30 << 20, 6)]);
-        assert_eq!(topology.share(3, 2), 15 << 20);
-    }
-
-    #[test]
-    fn nothing_known_is_survived() {
-        let topology = from_sysfs(Path::new("/nowhere"), &[0, 1, 2]);
-        assert_eq!(topology.cores, [0, 1, 2]);
-        assert_eq!((topology.smt, topology.caches.len()), (None, 0));
-    }
-
-    #[test]
-    fn lists_and_sizes() {
-        assert_eq!(count_list("0-3,8,10-11"), 7);
-        assert_eq!(parse_size("1024K"), Some(1 << 20));
-        assert_eq!(parse_size("oops"), None);
-    }
-}
+mod tests;

@@ -151,6 +151,18 @@ pub struct CacheInfo {
     pub source: String,
 }
 
+impl CacheInfo {
+    /// Physical cores that share it, where `all` are the caches of a CPU: L1 is a core's own, so its CPUs are the
+    /// core's siblings.
+    pub fn cores(&self, all: &[CacheInfo]) -> usize {
+        let siblings = all
+            .iter()
+            .find(|c| c.level == 1)
+            .map_or(1, |l1| l1.shared_by);
+        self.shared_by.div_ceil(siblings.max(1)).max(1)
+    }
+}
+
 /// What the machine can do at most, as measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -276,6 +288,25 @@ pub struct Conditions {
     pub interleaved: bool,
     /// Whether workers were pinned to cores.
     pub pinned: bool,
+    /// Logical CPUs in the order of the workers: n threads run on the first n. Empty if that was not written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<usize>,
+    /// CPUs' worth of time that a control group left the run, if it had a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_cpus: Option<f64>,
+    /// How often that quota stopped the run, if the system counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttling: Option<Throttling>,
+}
+
+/// How often and how long a control group's quota stopped its processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Throttling {
+    /// Periods in which the quota was used up before the end.
+    pub periods: u64,
+    /// Microseconds that all CPUs together stood still for it.
+    pub us: u64,
 }
 
 /// A layer of interest; several may have the same problem.

@@ -120,6 +120,12 @@ pub(crate) fn sample() -> Run {
             cache: "warm".into(),
             interleaved: true,
             pinned: true,
+            cpus: vec![2, 0],
+            quota_cpus: Some(1.5),
+            throttling: Some(Throttling {
+                periods: 3,
+                us: 4500,
+            }),
             ..Conditions::default()
         },
         layers: vec![LayerRef {
@@ -184,6 +190,44 @@ fn bad_records_are_refused_in_one_line() {
 }
 
 #[test]
+fn records_of_programs_that_knew_no_quota_are_read() {
+    let mut old = serde_json::to_value(sample()).expect("JSON");
+    let conditions = old["conditions"].as_object_mut().expect("an object");
+    for key in ["cpus", "quota_cpus", "throttling"] {
+        assert!(conditions.remove(key).is_some(), "{key}");
+    }
+    let run: Run = serde_json::from_value(old).expect("an old record");
+    assert_eq!(run.conditions.cpus, [0; 0]);
+    assert_eq!(
+        (run.conditions.quota_cpus, run.conditions.throttling),
+        (None, None)
+    );
+}
+
+/// A core's siblings run no worker of ours: what they share with it is its own.
+#[test]
+fn caches_are_shared_by_cores() {
+    let cache = |level, shared_by| CacheInfo {
+        level,
+        bytes: 1 << 20,
+        shared_by,
+        source: "sysfs".into(),
+    };
+    let of = |shared_by: [usize; 3]| {
+        let caches = [
+            cache(1, shared_by[0]),
+            cache(2, shared_by[1]),
+            cache(3, shared_by[2]),
+        ];
+        [0, 1, 2].map(|i| caches[i].cores(&caches))
+    };
+    assert_eq!(of([2, 2, 16]), [1, 1, 8], "two threads a core");
+    assert_eq!(of([1, 1, 8]), [1, 1, 8]);
+    assert_eq!(of([1, 4, 10]), [1, 4, 10], "a cluster's L2");
+    assert_eq!(of([0, 0, 0]), [1, 1, 1], "a damaged record");
+}
+
+#[test]
 fn records_fit_the_committed_schema() {
     let schema = include_str!("../../results/schema/run-v1.json");
     let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
@@ -199,6 +243,9 @@ fn records_fit_the_committed_schema() {
         ("/calibration/bandwidths/0/level", serde_json::json!("l9")),
         ("/measurements/0/samples_ns/0", serde_json::json!("fast")),
         ("/measurements/0/threads", serde_json::json!(0)),
+        ("/conditions/cpus/0", serde_json::json!(-1)),
+        ("/conditions/quota_cpus", serde_json::json!(0)),
+        ("/conditions/throttling/us", serde_json::json!(0.5)),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).expect("there") = value;

@@ -7,6 +7,7 @@
 use crate::record::{Measurement, Run};
 use crate::stats::{geometric_mean, median};
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// One variant on one problem in both records.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -76,24 +77,57 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
         only_b: vec![],
         geometric_mean: None,
     };
-    for x in &a.measurements {
-        match b.measurements.iter().find(|y| same(x, y)) {
+    let (of_a, of_b) = (by_key(a), by_key(b));
+    for x in a.measurements.iter().filter(|x| timed(x)) {
+        match of_b.get(&key(x)) {
             Some(y) => result.rows.extend(compare_one(x, y, threshold, like)),
-            None => result.only_a.push(name(x)),
+            None => result.only_a.push(name(x) + &why(x, b)),
         }
     }
     let missing = b
         .measurements
         .iter()
-        .filter(|y| !a.measurements.iter().any(|x| same(x, y)));
-    result.only_b = missing.map(name).collect();
+        .filter(|y| timed(y) && !of_a.contains_key(&key(y)));
+    result.only_b = missing.map(|y| name(y) + &why(y, a)).collect();
     let ratios: Vec<f64> = result.rows.iter().map(|r| r.ratio).collect();
     result.geometric_mean = geometric_mean(&ratios);
     Ok(result)
 }
 
-fn same(x: &Measurement, y: &Measurement) -> bool {
-    (&x.problem, &x.variant, x.threads, &x.cache) == (&y.problem, &y.variant, y.threads, &y.cache)
+/// What must be the same in both.
+type Key<'a> = (&'a str, &'a str, usize, &'a str);
+
+fn key(m: &Measurement) -> Key<'_> {
+    (&m.problem, &m.variant, m.threads, &m.cache)
+}
+
+/// The measurements with times, the first of each key.
+fn by_key(run: &Run) -> HashMap<Key<'_>, &Measurement> {
+    let timed = run.measurements.iter().rev().filter(|m| timed(m));
+    timed.map(|m| (key(m), m)).collect()
+}
+
+/// Whether a measurement has a time: one without samples, or of zeros, is as good as missing.
+fn timed(m: &Measurement) -> bool {
+    cost(m, true).is_some_and(|ns| ns > 0.0 && ns.is_finite())
+}
+
+/// Why a record lacks a measurement, if it says.
+fn why(m: &Measurement, run: &Run) -> String {
+    let refusal = run
+        .refusals
+        .iter()
+        .find(|r| r.problem == m.problem && r.variant == m.variant);
+    refusal.map_or(String::new(), |r| format!(" (refused: {})", r.reason))
+}
+
+/// Time in units of what the peak would have done meanwhile, or bare.
+fn cost(m: &Measurement, bare: bool) -> Option<f64> {
+    if bare {
+        return median(&m.samples_ns);
+    }
+    let products = m.samples_ns.iter().zip(&m.peak_gflops);
+    median(&products.map(|(t, peak)| t * peak).collect::<Vec<_>>())
 }
 
 fn name(m: &Measurement) -> String {
@@ -104,17 +138,11 @@ fn name(m: &Measurement) -> String {
 }
 
 fn compare_one(x: &Measurement, y: &Measurement, threshold: f64, like: bool) -> Option<Comparison> {
-    // Time in units of what the peak would have done meanwhile; bare where one record has no peak
-    // beside its samples, as a criterion run: a normalised and a bare time don't compare.
-    let bare = x.peak_gflops.is_empty() || y.peak_gflops.is_empty();
-    let cost = |m: &Measurement| {
-        if bare {
-            return median(&m.samples_ns);
-        }
-        let products = m.samples_ns.iter().zip(&m.peak_gflops);
-        median(&products.map(|(t, peak)| t * peak).collect::<Vec<_>>())
-    };
-    let ratio = cost(x)? / cost(y)?;
+    // Bare where one record has no peak beside its samples, as a criterion run: a normalised and a bare time don't
+    // compare.
+    let known = |m: &Measurement| cost(m, false).is_some_and(|c| c > 0.0 && c.is_finite());
+    let bare = !(known(x) && known(y));
+    let ratio = cost(x, bare)? / cost(y, bare)?;
     Some(Comparison {
         problem: x.problem.clone(),
         variant: x.variant.clone(),

@@ -238,7 +238,8 @@ fn capacity(machine: &Fingerprint, level: Level, threads: usize) -> Option<usize
         Level::Dram => return None,
     };
     let cache = machine.caches.iter().find(|c| c.level == number)?;
-    Some(cache.bytes * threads.div_ceil(cache.shared_by.max(1)).max(1))
+    let cores = cache.cores(&machine.caches);
+    Some(cache.bytes * threads.div_ceil(cores).max(1))
 }
 
 /// What was seen of a layer, or of any loop.
