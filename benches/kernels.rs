@@ -250,6 +250,8 @@ fn new_run(topology: &Topology, threads: &[usize]) -> Run {
             batch: 1,
             cache: "warm".into(),
             seed: 1,
+            cpus: topology.cores.clone(),
+            quota_cpus: topology.quota,
             ..Conditions::default()
         },
         layers: Vec::new(),

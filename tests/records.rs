@@ -113,7 +113,7 @@ fn a_comparison_says_what_only_one_record_has() {
     let compared = convroof()
         .arg("compare")
         .args([&a, &b])
-        .args(["--json", "--threshold", "900"])
+        .args(["--json", "--threshold", "900", "--allow-missing"])
         .assert()
         .success();
     let lines = json_lines(&compared.get_output().stdout);

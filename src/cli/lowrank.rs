@@ -101,6 +101,7 @@ impl Data {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(Some(args.budget))?;
+    let topology = args.cpus.topology()?;
     let mut problems: Vec<Problem> = Vec::new();
     for text in &args.problem {
         problems.push(text.parse()?);
@@ -140,7 +141,6 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             factors.push((problem, data.clone(), form, own));
         }
     }
-    let topology = args.cpus.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;
