@@ -180,6 +180,18 @@ pub(super) fn check(sitting: &Sitting<'_>, wanted: &Wanted, bar: &Bar) -> Result
     if checked.pairs.is_empty() {
         bail!("no layer and variant that both builds can do: see convroof list");
     }
+    let compared = |p: &&Problem| {
+        let text = p.to_string();
+        checked.pairs.iter().any(|pair| pair.problem == text)
+    };
+    let without: Vec<_> = wanted.problems.iter().filter(|p| !compared(p)).collect();
+    if let Some(first) = without.first() {
+        eprintln!(
+            "convroof: {} of {} layers are not compared, since no variant of both builds can do them, such as {first}",
+            without.len(),
+            wanted.problems.len()
+        );
+    }
     if checked.debug {
         eprintln!("convroof: a debug build takes part: its times say nothing");
     }
@@ -264,12 +276,29 @@ impl Wanted {
                 self.variant
             );
         }
+        for part in select::parts(&self.variant) {
+            let one = globs(part)?;
+            if !known.iter().any(|id| one.is_match(id.as_str())) {
+                eprintln!("convroof: no variant of '{part}' runs on this machine in either build");
+            }
+        }
+        let fits = |id: &str, threads: usize| {
+            let threading = id.parse::<VariantId>().map(|id| id.threading);
+            threading.is_ok_and(|t| (t == Threading::St) == (threads == 1))
+        };
+        for &threads in &self.threads {
+            if !known.iter().any(|id| fits(id, threads)) {
+                bail!(
+                    "--threads {threads}: none of the variants of '{}' runs on {threads}: st variants run on 1 thread, mt variants on 2 or more",
+                    self.variant
+                );
+            }
+        }
         let mut pairs = Vec::new();
         for problem in &self.problems {
             for id in &known {
                 for &threads in &self.threads {
-                    let threading = id.parse::<VariantId>().map(|id| id.threading);
-                    if threading.is_ok_and(|t| (t == Threading::St) == (threads == 1)) {
+                    if fits(id, threads) {
                         pairs.push(Pair {
                             problem: problem.to_string(),
                             variant: id.to_string(),
@@ -278,11 +307,6 @@ impl Wanted {
                     }
                 }
             }
-        }
-        if pairs.is_empty() {
-            bail!(
-                "no variant fits these threads: st variants run on 1 thread, mt variants on 2 or more"
-            );
         }
         Ok(pairs)
     }

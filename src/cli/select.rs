@@ -71,7 +71,7 @@ pub(super) struct Chosen {
 }
 
 /// The patterns of an option, one by one.
-fn parts(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|p| !p.is_empty())
 }
 
@@ -233,29 +233,30 @@ impl Variants {
         Ok(chosen)
     }
 
-    /// Those of the chosen variants that this machine can run.
+    /// Those of the chosen variants that this machine can run. Patterns that have none are named on standard error.
     ///
     /// # Errors
-    /// When a pattern has none: what it asks for would be left out.
+    /// When no variant is left.
     pub(super) fn here(&self, registry: &Registry) -> Result<Vec<Variant>> {
         let chosen = self.choose(registry)?;
+        let runs = |v: &&Variant| v.isa.detect().is_some();
+        let mut lost = Vec::new();
         for part in parts(&self.variant) {
             let one = globs(part)?;
-            let mut own = chosen.iter().filter(|v| one.is_match(v.id().to_string()));
-            let first = own.clone().next();
-            if let Some(first) = first
-                && own.all(|v| v.isa.detect().is_none())
-            {
-                bail!(
-                    "no variant of '{part}' runs on this machine: {}",
-                    first.isa.missing_reason()
-                );
+            let own = || chosen.iter().filter(|v| one.is_match(v.id().to_string()));
+            if let Some(first) = own().next().filter(|_| !own().any(|v| runs(&v))) {
+                let why = first.isa.missing_reason();
+                lost.push(format!(
+                    "no variant of '{part}' runs on this machine: {why}"
+                ));
             }
         }
-        Ok(chosen
-            .into_iter()
-            .filter(|v| v.isa.detect().is_some())
-            .collect())
+        let here: Vec<Variant> = chosen.iter().filter(runs).copied().collect();
+        if here.is_empty() {
+            bail!("{}", lost.join("; "));
+        }
+        lost.iter().for_each(|line| eprintln!("convroof: {line}"));
+        Ok(here)
     }
 }
 

@@ -37,7 +37,11 @@ pub fn fingerprint(topology: &Topology) -> Fingerprint {
         microcode: cpu_field(&cpuinfo, "microcode"),
         sockets: topology.sockets,
         smt: topology.smt,
-        governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor: topology.cores.first().and_then(|cpu| {
+            read(&format!(
+                "/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor"
+            ))
+        }),
         boost: boost(),
         hypervisor: hypervisor(&cpuinfo),
         kernel: read("/proc/sys/kernel/osrelease"),
