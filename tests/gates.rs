@@ -668,3 +668,58 @@ fn an_audit_of_other_layers_is_not_printed_for_these() {
             "has gates of other layers, variants or threads",
         ));
 }
+
+/// `scripts/gate` where there is no valgrind, with programs that succeed in place of cargo's and ours.
+#[cfg(unix)]
+#[test]
+fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = folder();
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, text).expect("written");
+        let all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, all).expect("executable");
+    };
+    let program = "#!/bin/sh\necho \"$1 was called\"\n";
+    write("bin/cargo", program);
+    write("target/release/convroof", program);
+    // What the script needs, and no valgrind.
+    let folders: Vec<_> =
+        std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")).collect();
+    for tool in ["bash", "sh", "tail", "sed"] {
+        let found = folders.iter().map(|f| f.join(tool)).find(|p| p.exists());
+        symlink(found.expect(tool), dir.path().join("bin").join(tool)).expect("linked");
+    }
+    write("bin/uname", "#!/bin/sh\necho ${MACHINE-x86_64}\n");
+    let gate = |machine: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gate");
+        let mut command = assert_cmd::Command::new(dir.path().join("bin/bash"));
+        command
+            .arg(script)
+            .arg("HEAD")
+            .current_dir(dir.path())
+            .env("PATH", dir.path().join("bin"))
+            .env("CARGO_TARGET_DIR", dir.path().join("target"))
+            .env("MACHINE", machine)
+            .env_remove("GITHUB_STEP_SUMMARY")
+            .env_remove("GATE_ARGS");
+        command.assert()
+    };
+    let called = predicate::str::contains("counts was called")
+        .and(predicate::str::contains("ab was called"));
+    let silent = predicate::str::contains("no valgrind").not();
+    // No baseline of instructions: there is nothing that isn't tried.
+    gate("x86_64")
+        .success()
+        .stdout(called.clone().and(silent.clone()));
+    write("results/baselines/instructions.tsv", "");
+    gate("x86_64")
+        .code(2)
+        .stdout(called.clone().and(predicate::str::contains(
+            "no valgrind: instructions are not compared",
+        )));
+    // It is of one architecture.
+    gate("aarch64").success().stdout(called.and(silent));
+}

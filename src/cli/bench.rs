@@ -6,9 +6,9 @@ use super::peers::{Guests, PeerArgs};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Cpus, Layers, Variants, problems};
 use super::{calibrate, select::threads};
-use crate::machine::{self, Topology, fingerprint};
+use crate::machine::{self, Quota, Topology, fingerprint};
 use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
-use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA, Throttling};
+use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
 use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::{Problem, Registry, Variant};
@@ -216,7 +216,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
     };
     run.peers = peers;
     let save = |run: &mut Run| {
-        quota.note(run);
+        quota.note(run, machine::throttling());
         record::save(run, &job.path)
     };
     // Before any work: a folder that can't be written to is best known now.
@@ -331,50 +331,6 @@ fn missing(run: &Run, problems: &[Problem]) -> Result<()> {
         problems.len()
     );
     Ok(())
-}
-
-/// The quota of this process's control group, and what it had cost when a run began.
-struct Quota {
-    cpus: Option<f64>,
-    before: Option<Throttling>,
-    /// Of the parts of this run that ended earlier.
-    earlier: Throttling,
-}
-
-impl Quota {
-    const NOTE: &'static str = "a quota stopped this run";
-
-    fn watch(topology: &Topology, old: Option<&Run>) -> Quota {
-        Quota {
-            cpus: topology.quota,
-            before: machine::throttling(),
-            earlier: old
-                .and_then(|run| run.conditions.throttling)
-                .unwrap_or_default(),
-        }
-    }
-
-    /// Writes into a record how often the quota stopped it so far.
-    fn note(&self, run: &mut Run) {
-        let now = self
-            .before
-            .zip(machine::throttling())
-            .map(|(before, now)| Throttling {
-                periods: now.periods.saturating_sub(before.periods) + self.earlier.periods,
-                us: now.us.saturating_sub(before.us) + self.earlier.us,
-            });
-        run.conditions.quota_cpus = self.cpus;
-        run.conditions.throttling = now.or(run.conditions.throttling);
-        run.notes.retain(|note| !note.starts_with(Quota::NOTE));
-        if let Some(t) = run.conditions.throttling.filter(|t| t.periods > 0) {
-            run.notes.push(format!(
-                "{} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
-                Quota::NOTE,
-                t.periods,
-                t.us as f64 / 1000.0
-            ));
-        }
-    }
 }
 
 fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {

@@ -6,9 +6,11 @@ mod cpulist;
 pub mod fingerprint;
 pub mod memory;
 pub mod pool;
+mod quota;
 mod sysfs;
 pub mod topology;
 
+pub use quota::Quota;
 pub use topology::Topology;
 
 /// How often and how long a control group's quota stopped this process's group since it was made; none if the system

@@ -1,0 +1,117 @@
+//! What a quota of CPU time does to a run, for its record.
+
+use super::Topology;
+use crate::record::{Run, Throttling};
+
+/// The quota of this process's control group, and what it had cost when a run began.
+pub struct Quota {
+    cpus: Option<f64>,
+    before: Option<Throttling>,
+    /// Of the parts of the run that ended earlier.
+    earlier: Throttling,
+}
+
+/// How the note begins that a quota was used up.
+const NOTE: &str = "a quota stopped this run";
+
+impl Quota {
+    /// Watches a run from now on; `old` is the record that it goes on with.
+    pub fn watch(topology: &Topology, old: Option<&Run>) -> Quota {
+        Quota {
+            cpus: topology.quota,
+            before: super::throttling(),
+            earlier: old
+                .and_then(|run| run.conditions.throttling)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Writes into a record what the quota did to it, by what the system counts `now`.
+    pub fn note(&self, run: &mut Run, now: Option<Throttling>) {
+        let grown = |now: u64, before: u64, earlier: u64| {
+            now.saturating_sub(before).saturating_add(earlier)
+        };
+        let both = self.before.zip(now);
+        let so_far = both.map(|(before, now)| Throttling {
+            periods: grown(now.periods, before.periods, self.earlier.periods),
+            us: grown(now.us, before.us, self.earlier.us),
+        });
+        run.conditions.quota_cpus = self.cpus;
+        run.conditions.throttling = so_far.or(run.conditions.throttling);
+        run.notes.retain(|note| !note.starts_with(NOTE));
+        if let Some(t) = run.conditions.throttling.filter(|t| t.periods > 0) {
+            run.notes.push(format!(
+                "{NOTE} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
+                t.periods,
+                t.us as f64 / 1000.0
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    fn throttling(periods: u64, us: u64) -> Throttling {
+        Throttling { periods, us }
+    }
+
+    #[test]
+    fn what_happened_meanwhile_is_noted_once() {
+        let mut run = sample();
+        let notes = run.notes.clone();
+        let quota = |earlier| Quota {
+            cpus: Some(1.5),
+            before: Some(throttling(7, 1000)),
+            earlier,
+        };
+        run.conditions.throttling = None;
+        let own = quota(throttling(0, 0));
+        own.note(&mut run, Some(throttling(7, 1000)));
+        assert_eq!(
+            run.conditions.throttling,
+            Some(throttling(0, 0)),
+            "watched, and nothing happened"
+        );
+        assert_eq!((run.conditions.quota_cpus, &run.notes), (Some(1.5), &notes));
+        // It is written after each layer.
+        for now in [throttling(8, 1500), throttling(10, 5500)] {
+            own.note(&mut run, Some(now));
+        }
+        assert_eq!(run.conditions.throttling, Some(throttling(3, 4500)));
+        assert_eq!(run.notes.len(), notes.len() + 1);
+        let note = run.notes.last().expect("a note");
+        assert!(
+            note.contains("in 3 periods") && note.contains("4.5 ms"),
+            "{note}"
+        );
+        // A record that is gone on with keeps what it had.
+        quota(throttling(3, 4500)).note(&mut run, Some(throttling(8, 1100)));
+        assert_eq!(run.conditions.throttling, Some(throttling(4, 4600)));
+        assert_eq!(run.notes.len(), notes.len() + 1);
+        // A damaged record, or a group whose counts began anew.
+        quota(throttling(u64::MAX, u64::MAX)).note(&mut run, Some(throttling(9, 0)));
+        assert_eq!(
+            run.conditions.throttling,
+            Some(throttling(u64::MAX, u64::MAX))
+        );
+    }
+
+    #[test]
+    fn what_is_not_counted_is_absent() {
+        let mut run = sample();
+        run.conditions.throttling = None;
+        let quota = Quota {
+            cpus: None,
+            before: None,
+            earlier: Throttling::default(),
+        };
+        quota.note(&mut run, None);
+        assert_eq!(
+            (run.conditions.throttling, run.conditions.quota_cpus),
+            (None, None)
+        );
+    }
+}
