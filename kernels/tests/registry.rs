@@ -1,7 +1,12 @@
 //! The list of algorithms: its names, and what each promises. Not among the unit tests: whoever names the list has all
 //! kernels compiled into his program, and once is enough.
 
-use convroof_kernels::{Isa, Registry};
+use convroof_kernels::blocking::{Caches, Tuning};
+use convroof_kernels::conformance::{Data, cases::PROBES};
+use convroof_kernels::data::Fill;
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::{Algorithm, Isa, IsaToken, PlanCx, Problem, Registry};
 
 #[test]
 fn ids_parse_back_and_are_unique() {
@@ -47,5 +52,182 @@ fn tolerances_are_tight_and_follow_the_algorithm() {
             (about / 1.2..about * 1.2).contains(&relative),
             "{id}: {relative:.1e}"
         );
+    }
+}
+
+/// Each algorithm with a problem that it does.
+fn planned() -> Vec<(&'static dyn Algorithm, Problem)> {
+    let mut all = Vec::new();
+    let caches = Caches::default();
+    for &algorithm in Registry::builtin().algorithms() {
+        let problems = PROBES.iter().map(|text| text.parse().expect("a problem"));
+        let does = |p: &Problem| algorithm.plan(p, &PlanCx::new(isa(), &caches)).is_ok();
+        let before = all.len();
+        all.extend(problems.filter(does).map(|problem| (algorithm, problem)));
+        assert!(all.len() > before, "no probe of {}", algorithm.meta().id);
+    }
+    all
+}
+
+fn isa() -> IsaToken {
+    Isa::Scalar.detect().expect("scalar code runs everywhere")
+}
+
+#[test]
+fn what_no_plan_can_be_made_for_is_refused_with_the_reason() {
+    let fine = Caches::default();
+    let tuning = |mc, nc| Tuning { mc, nc };
+    let huge = usize::MAX;
+    let caches = [
+        (Caches { l1d: 0, ..fine }, "0 bytes of L1"),
+        (Caches { l2: 0, ..fine }, "0 bytes of L2"),
+        (Caches { l1d: huge, ..fine }, "bytes of L1"),
+        (Caches { l2: huge, ..fine }, "bytes of L2"),
+        (Caches { l3: huge, ..fine }, "bytes of L3"),
+    ];
+    let cx = PlanCx::new(isa(), &fine);
+    let mut wrong = vec![
+        (cx.with_threads(0), "0 threads: it takes 1 to 4096"),
+        (cx.with_threads(huge), "threads: it takes 1 to 4096"),
+        (
+            cx.with_tuning(tuning(Some(0), None)),
+            "0 pixels in a block (mc)",
+        ),
+        (
+            cx.with_tuning(tuning(Some(huge), None)),
+            "pixels in a block (mc)",
+        ),
+        (
+            cx.with_tuning(tuning(None, Some(0))),
+            "0 output channels in a block (nc)",
+        ),
+        (
+            cx.with_tuning(tuning(None, Some(huge))),
+            "output channels in a block (nc)",
+        ),
+    ];
+    wrong.extend(
+        caches
+            .iter()
+            .map(|(c, reason)| (PlanCx::new(isa(), c), *reason)),
+    );
+    for (algorithm, problem) in planned() {
+        for (cx, reason) in &wrong {
+            let refused = algorithm.plan(&problem, cx).err().expect(reason);
+            assert!(refused.to_string().contains(reason), "{refused}");
+            assert_eq!(refused.tables(), None);
+        }
+    }
+}
+
+#[test]
+fn plans_for_the_smallest_and_the_largest_of_all_are_right() {
+    let least = Caches {
+        l1d: 1,
+        l2: 1,
+        l3: 0,
+    };
+    let most = PlanCx::MAX_CACHE;
+    let most = Caches {
+        l1d: most,
+        l2: most,
+        l3: most,
+    };
+    let block = |size| Tuning {
+        mc: Some(size),
+        nc: Some(size),
+    };
+    for (algorithm, problem) in planned() {
+        let data = Data::new(&problem, Fill::Integers, 1);
+        let run = |cx: PlanCx<'_>| {
+            let plan = algorithm.plan(&problem, &cx).expect("a plan");
+            let mut instance = Instance::new(plan).expect("memory");
+            instance.load(data.operands(), &Serial);
+            instance.run(&Serial);
+            instance
+                .output_nchw(&Serial)
+                .expect("memory")
+                .f32s()
+                .to_vec()
+        };
+        let expected = run(PlanCx::new(isa(), &Caches::default()));
+        let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for caches in [&least, &most] {
+            let cx = PlanCx::new(isa(), caches);
+            // What it needs for thousands of threads is stated, and needn't be had.
+            let many = cx.with_threads(PlanCx::MAX_THREADS);
+            let stated = algorithm.plan(&problem, &many).expect("a plan");
+            assert_eq!(stated.spec().threads, PlanCx::MAX_THREADS);
+            for cx in [
+                cx.with_threads(5),
+                cx.with_tuning(block(1)),
+                cx.with_tuning(block(PlanCx::MAX_BLOCK)).with_threads(3),
+            ] {
+                for (y, e) in run(cx).iter().zip(&expected) {
+                    let id = algorithm.meta().id;
+                    assert!(
+                        (y - e).abs() <= 1e-4 * largest,
+                        "{id} of {problem}: {y} for {e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tables_are_stated_and_refused_before_they_are_made() {
+    let caches = Caches::default();
+    let cx = PlanCx::new(isa(), &caches);
+    let plan = |id: &str, text: &str, limit| {
+        let variant = Registry::builtin().find(&format!("{id}/scalar/st").parse().expect("an id"));
+        let problem = text.parse().expect("a problem");
+        variant
+            .expect("listed")
+            .algorithm
+            .plan(&problem, &cx.with_table_limit(limit))
+    };
+    for (id, text, pairs) in [
+        // 8.9 GB of places.
+        (
+            "direct",
+            "mb1ic16ih512oc16oh512kh65ph32",
+            512 * 512 * 65 * 65,
+        ),
+        (
+            "im2col",
+            "mb1ic16ih512oc16oh512kh65ph32",
+            512 * 512 * 65 * 65,
+        ),
+        ("implicit-gemm", "mb1ic16ih4096oc16kh7ph3", 4096 * 4096 * 49),
+        ("gemm-1x1", "mb1ic16ih8192oc16kh1sh2sw2", 4096 * 4096),
+    ] {
+        let refused = plan(id, text, 1 << 20).err().expect("too little");
+        let needed = refused.tables().expect("nothing else is against it");
+        assert!(needed >= 8 * pairs, "{id}: {needed}");
+        assert!(
+            refused.to_string().contains("more than the 1 MB"),
+            "{refused}"
+        );
+    }
+    for (id, text) in [
+        ("direct", "mb1ic16ih56oc16kh3ph1"),
+        ("direct", "mb1ic3ih56oc16kh3ph1"),
+        ("im2col", "g2mb1ic16ih56oc16kh3ph1"),
+        ("maxpool", "--pool --alg=max mb1ic16ih56kh3sh2ph1"),
+        ("maxpool-nchw", "--pool --alg=max mb1ic16ih8kh3sh2ph1"),
+        ("fc", "--ip mb2ic16ih2oc320"),
+    ] {
+        let stated = plan(id, text, usize::MAX)
+            .expect("a plan")
+            .spec()
+            .table_bytes;
+        assert!(stated > 0, "{id}");
+        assert!(
+            plan(id, text, stated).is_ok(),
+            "{id}: {stated} bytes are enough"
+        );
+        let refused = plan(id, text, stated - 1).err().expect("one byte less");
+        assert_eq!(refused.tables(), Some(stated), "{id}");
     }
 }

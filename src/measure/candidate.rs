@@ -4,13 +4,15 @@ use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::PhaseTime;
 use anyhow::Result;
+use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
+use convroof_kernels::plan::PlanSpec;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, IsaToken, Plan, Problem, Variant};
+use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
 use std::time::Instant;
 
 /// Something with a name that can be asked for any problem.
@@ -87,6 +89,8 @@ pub struct Facts {
     pub packed_bytes: usize,
     /// Scratch of all workers.
     pub workspace_bytes: usize,
+    /// The plan's own tables.
+    pub table_bytes: usize,
     /// Source, residual, packed weights and destination.
     pub working_set_bytes: usize,
     /// The name that a library has for what it ran.
@@ -160,16 +164,64 @@ impl Kernel {
         problem: &Problem,
         topology: &Topology,
     ) -> Result<Box<dyn Contestant>, String> {
-        let caches = topology.caches(self.threads);
-        let plan = super::plan(&self.variant, isa, problem, &caches, self.threads);
-        plan.map(|plan| Box::new(Runnable::Planned(Some(plan))) as Box<dyn Contestant>)
-            .map_err(|refused| refused.to_string())
+        let planner = Planner {
+            kernel: *self,
+            isa,
+            problem: *problem,
+            caches: topology.caches(self.threads),
+        };
+        let plan = planner.plan().map_err(|refused| refused.to_string())?;
+        let facts = facts(plan.spec());
+        let kept = facts.table_bytes <= KEPT_TABLES;
+        Ok(Box::new(Runnable::Planned {
+            planner,
+            facts,
+            plan: kept.then_some(plan),
+        }))
+    }
+}
+
+/// Bytes of tables with which a plan is kept until it is loaded. All candidates are planned before the first is
+/// measured: larger tables of all of them could be more than the memory, and are made again.
+const KEPT_TABLES: usize = 64 << 20;
+
+/// What a plan is made of.
+struct Planner {
+    kernel: Kernel,
+    isa: IsaToken,
+    problem: Problem,
+    caches: Caches,
+}
+
+impl Planner {
+    fn plan(&self) -> Result<Box<dyn Plan>, Unsupported> {
+        let Kernel { variant, threads } = &self.kernel;
+        super::plan(variant, self.isa, &self.problem, &self.caches, *threads)
+    }
+}
+
+fn facts(spec: &PlanSpec) -> Facts {
+    let packed_bytes = spec.packed_lines * 64;
+    let residual = usize::from(spec.problem.epilogue.residual);
+    let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
+    Facts {
+        cost: spec.cost,
+        packed_bytes,
+        workspace_bytes: spec.workspace_lines() * 64,
+        table_bytes: spec.table_bytes,
+        working_set_bytes: tensors + packed_bytes,
+        implementation: None,
     }
 }
 
 /// A plan, which takes memory when it is loaded.
 enum Runnable {
-    Planned(Option<Box<dyn Plan>>),
+    Planned {
+        planner: Planner,
+        facts: Facts,
+        /// None where its tables are large.
+        plan: Option<Box<dyn Plan>>,
+    },
     Ready(Instance),
 }
 
@@ -182,25 +234,18 @@ impl Runnable {
 
 impl Contestant for Runnable {
     fn facts(&self) -> Facts {
-        let spec = match self {
-            Runnable::Planned(plan) => plan.as_ref().expect("not yet loaded").spec(),
-            Runnable::Ready(instance) => instance.spec(),
-        };
-        let packed_bytes = spec.packed_lines * 64;
-        let residual = usize::from(spec.problem.epilogue.residual);
-        let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
-        Facts {
-            cost: spec.cost,
-            packed_bytes,
-            workspace_bytes: spec.workspace_lines() * 64,
-            working_set_bytes: tensors + packed_bytes,
-            implementation: None,
+        match self {
+            Runnable::Planned { facts, .. } => facts.clone(),
+            Runnable::Ready(instance) => facts(instance.spec()),
         }
     }
 
     fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()> {
-        if let Runnable::Planned(plan) = self {
-            let plan = plan.take().expect("loaded once");
+        if let Runnable::Planned { planner, plan, .. } = self {
+            let plan = match plan.take() {
+                Some(plan) => plan,
+                None => planner.plan()?,
+            };
             *self = Runnable::Ready(Instance::new(plan)?);
         }
         let instance = self.ready();
@@ -259,7 +304,7 @@ impl Contestant for Runnable {
     fn instance(&mut self) -> Option<&mut Instance> {
         match self {
             Runnable::Ready(instance) => Some(instance),
-            Runnable::Planned(_) => None,
+            Runnable::Planned { .. } => None,
         }
     }
 

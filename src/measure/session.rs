@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
             match candidate.plan(problem, self.topology) {
                 Ok(contestant) => {
                     let facts = contestant.facts();
-                    let takes = facts.working_set_bytes + facts.workspace_bytes;
+                    let takes = facts.working_set_bytes + facts.workspace_bytes + facts.table_bytes;
                     let group = groups.last_mut().expect("one group at least");
                     if bytes + takes > GROUP_BYTES && !group.is_empty() {
                         groups.push(Vec::new());

@@ -150,6 +150,7 @@ impl Contestant for InHost {
             cost,
             packed_bytes,
             workspace_bytes: self.plan.workspace_bytes as usize,
+            table_bytes: 0,
             working_set_bytes: bytes,
             implementation: Some(self.plan.implementation.clone()),
         }

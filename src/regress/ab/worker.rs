@@ -178,7 +178,7 @@ impl Worker<'_> {
         self.plans.push(Ready { kernel, contestant });
         Ok(Reply::Planned {
             ns,
-            bytes: (facts.working_set_bytes + facts.workspace_bytes) as u64,
+            bytes: (facts.working_set_bytes + facts.workspace_bytes + facts.table_bytes) as u64,
             output: hash(&output),
         })
     }
