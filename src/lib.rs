@@ -10,7 +10,7 @@
 //! * [`lowrank`]: convolutions as two of lower rank;
 //! * [`claims`]: what is claimed of these networks, answered;
 //! * `peers` (feature): other people's libraries beside our kernels;
-//! * [`record`]: everything measured, raw, on disk; [`stats`]: medians and intervals;
+//! * [`record`]: everything measured, raw, on disk; [`files`]: how it gets there; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: has something become slower?
 //! * [`cli`]: a file a subcommand.
@@ -18,6 +18,7 @@
 pub mod claims;
 pub mod cli;
 pub mod counters;
+pub mod files;
 pub mod lowrank;
 pub mod machine;
 pub mod measure;

@@ -284,6 +284,69 @@ fn trouble_is_one_line_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_name_of_a_file_and_a_revision_is_ambiguous() {
+    let (scratch, here) = (folder(), repository());
+    let own = program();
+    let file = here.path().join("HEAD");
+    std::fs::copy(&own, &file).expect("copied");
+    let gate = |args: &[&std::ffi::OsStr]| {
+        let mut command = ab(scratch.path());
+        command.current_dir(here.path()).args(args);
+        command.args(["--problem", PROBLEM, "--variant", "nope/*"]);
+        command.assert().code(2)
+    };
+    let text =
+        "'HEAD' is a file and a revision: write ./HEAD for the file, HEAD^0 for the revision";
+    for args in [["HEAD", "HEAD"], ["./HEAD", "HEAD"], ["HEAD", "./HEAD"]] {
+        gate(&args.map(AsRef::as_ref)).stderr(predicate::str::contains(text));
+    }
+    // Both ways to say it are taken: the file runs, the revision is built.
+    gate(&["./HEAD".as_ref(), own.as_os_str()])
+        .stderr(predicate::str::contains("no variant matches"));
+    gate(&["HEAD^0".as_ref(), own.as_os_str()]).stderr(predicate::str::contains("doesn't build"));
+    // A file that is no revision needs no ./.
+    std::fs::rename(&file, here.path().join("build")).expect("renamed");
+    gate(&["build".as_ref(), own.as_os_str()])
+        .stderr(predicate::str::contains("no variant matches"));
+    assert!(is_empty(scratch.path()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_repository_runs_no_program_of_its_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let (scratch, here, apart) = (folder(), repository(), folder());
+    let (script, called) = (apart.path().join("script"), apart.path().join("called"));
+    let text = format!("#!/bin/sh\necho \"$0\" >> '{}'\n", called.display());
+    std::fs::write(&script, text).expect("written");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("set");
+    for hook in ["post-index-change", "post-checkout"] {
+        std::fs::copy(&script, here.path().join(".git/hooks").join(hook)).expect("copied");
+    }
+    git(
+        here.path(),
+        &["config", "core.fsmonitor", script.to_str().expect("UTF-8")],
+    );
+    std::fs::write(here.path().join("main.rs"), "fn main() { changed }\n").expect("written");
+    git(here.path(), &["status"]);
+    assert!(called.exists(), "git runs it when it is asked plainly");
+    std::fs::remove_file(&called).expect("removed");
+    let own = program();
+    ab(scratch.path())
+        .current_dir(here.path())
+        .arg(&own)
+        .args(["--problem", PROBLEM])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("doesn't build"));
+    assert!(
+        !called.exists(),
+        "{}",
+        std::fs::read_to_string(&called).unwrap_or_default()
+    );
+}
+
+#[test]
 fn an_audit_goes_on_where_it_was() {
     let results = folder();
     let audit = |gates: &str| {

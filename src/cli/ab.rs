@@ -5,6 +5,7 @@ use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, Scratch, stop_flag};
 use super::select::{self, Cpus, Layers, globs, problems};
+use crate::files;
 use crate::machine::Topology;
 use crate::regress::ab::Pair;
 use crate::regress::ab::client::{Client, Side};
@@ -15,22 +16,23 @@ use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use crate::stats::median;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::data::Rng;
 use convroof_kernels::registry::{Threading, VariantId};
 use convroof_kernels::{Isa, Problem};
+use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Ratios are B's time over A's in the same round: above 1, B is slower.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The base: a git revision, or a program
-    base: String,
+    base: OsString,
     /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
-    candidate: Option<String>,
+    candidate: Option<OsString>,
     /// The program of a revision: cargo's name of what gives its kernels to convroof::cli::main
     #[arg(long, value_name = "NAME", default_value = "convroof")]
     bin: String,
@@ -77,12 +79,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let wanted = args.what.wanted(&topology)?;
     if let Some(out) = &args.out {
         // Known now rather than after minutes.
-        let folder = match out.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let tried = tempfile::tempfile_in(folder);
-        tried.with_context(|| format!("can't write {}", out.display()))?;
+        files::check(out)?;
     }
     let sources = [
         Source::of(Some(&args.base))?,
@@ -120,7 +117,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     gate::label_layout(&sitting, &mut judged)?;
     bar.finish();
     if let Some(out) = &args.out {
-        crate::record::save_text(&serde_json::to_string(&measured)?, out)?;
+        files::write(out, &serde_json::to_string(&measured)?)?;
     }
     if args.json {
         print_json(&judged)?;

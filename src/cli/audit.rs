@@ -4,8 +4,8 @@ use super::ab::{Blocks, What, check, failed, seed};
 use super::bench::check_budget;
 use super::output::print;
 use super::progress::{Bar, Scratch, stop_flag};
+use crate::files;
 use crate::machine::fingerprint;
-use crate::record::save_text;
 use crate::regress::ab::client::Side;
 use crate::regress::ab::gate::{Measured, measure};
 use crate::regress::ab::revision::Source;
@@ -50,6 +50,7 @@ pub(super) struct Args {
 struct GateFile {
     kind: String,
     schema: u32,
+    #[serde(deserialize_with = "files::id")]
     fingerprint: String,
     started: String,
     revision: Option<String>,
@@ -68,8 +69,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let topology = args.what.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let wanted = args.what.wanted(&topology)?;
+    files::check_id(&machine.id)?;
     let own = args.results.join(&machine.id);
     let folder = own.join("audit");
+    // Two audits at once would each measure the other, and write the same files.
+    let _lock = files::Lock::now(&folder)?;
     let path = |kind: &str, i: usize| folder.join(format!("{kind}-{:02}.json", i + 1));
     let kinds = [("same", args.gates), ("slowed", args.slowed)];
     let left: Vec<(&str, usize)> = kinds
@@ -130,7 +134,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 budget_s: args.budget,
                 measured,
             };
-            save_text(&(serde_json::to_string(&file)? + "\n"), &path(kind, i))?;
+            files::write(&path(kind, i), &(serde_json::to_string(&file)? + "\n"))?;
         }
         bar.finish();
     }
@@ -166,10 +170,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         &report,
         machine.cpu_model.as_deref().unwrap_or(&machine.arch),
     );
-    save_text(&text, &own.join("audit.md"))?;
-    save_text(
-        &(serde_json::to_string_pretty(&report)? + "\n"),
+    files::write(&own.join("audit.md"), &text)?;
+    files::write(
         &own.join("audit.json"),
+        &(serde_json::to_string_pretty(&report)? + "\n"),
     )?;
     print(&text)
 }

@@ -6,6 +6,7 @@ use super::peers::{Guests, PeerArgs};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Cpus, Layers, Variants, problems};
 use super::{calibrate, select::threads};
+use crate::files;
 use crate::machine::{self, Quota, Topology, fingerprint};
 use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
@@ -37,7 +38,7 @@ pub(super) struct Args {
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
-    /// Write the record here [default: RESULTS/runs/TIME.json]
+    /// Write the record here [default: RESULTS/runs/TIME.json, a new file]
     #[arg(long, value_name = "FILE", conflicts_with = "results")]
     out: Option<PathBuf>,
     /// Go on with an interrupted record: its layers, its conditions, what it lacks
@@ -64,7 +65,15 @@ pub(super) struct Job {
     pub(super) states: Vec<CacheState>,
     pub(super) budget: Option<f64>,
     pub(super) rounds_for_all: usize,
-    pub(super) path: PathBuf,
+    pub(super) to: To,
+}
+
+/// Where the record goes.
+pub(super) enum To {
+    /// A new file in this folder of results.
+    New(PathBuf),
+    /// This file.
+    File(PathBuf),
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -86,10 +95,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                     // Who goes on is not for a disturbance to choose, and who does not still has a median.
                     _ => 5,
                 },
-                path: args
-                    .out
-                    .clone()
-                    .unwrap_or_else(|| record_path(&args.results)),
+                to: match &args.out {
+                    Some(path) => To::File(path.clone()),
+                    None => To::New(args.results.clone()),
+                },
             };
             if job.peers.is_none() {
                 select::check_threads(&args.threads, &job.variants)?;
@@ -115,16 +124,9 @@ pub(super) fn check_budget(budget: Option<f64>) -> Result<()> {
     }
 }
 
-/// Where a new record goes.
-pub(super) fn record_path(results: &Path) -> PathBuf {
-    let stamp = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    results
-        .join("runs")
-        .join(format!("{}.json", stamp.replace(':', "-")))
-}
-
 /// Goes on with a record on the machine and with the variants that it was begun with.
 fn resume(registry: &Registry, args: &Args, path: &Path) -> Result<Run> {
+    let _lock = files::Lock::now(path)?;
     let old = record::load(path)?;
     let topology = &begun_on(&old.conditions.cpus)
         .with_context(|| format!("{} was begun on other CPUs: begin anew", path.display()))?;
@@ -157,7 +159,7 @@ fn resume(registry: &Registry, args: &Args, path: &Path) -> Result<Run> {
         states: select::states(&old.conditions.cache)?,
         budget: args.budget.or(old.conditions.budget_s),
         rounds_for_all: 5,
-        path: path.to_path_buf(),
+        to: To::File(path.to_path_buf()),
     };
     measure(topology, &job, Some(old))
 }
@@ -215,15 +217,20 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         None => new_run(topology, job, &session),
     };
     run.peers = peers;
-    let save = |run: &mut Run| {
-        quota.note(run, machine::throttling());
-        record::save(run, &job.path)
-    };
+    let noted = |run: &mut Run| quota.note(run, machine::throttling());
+    noted(&mut run);
     // Before any work: a folder that can't be written to is best known now.
-    save(&mut run)?;
+    let path = match &job.to {
+        To::New(results) => record::save_new(&run, results)?,
+        To::File(path) => {
+            record::save_draft(&run, path)?;
+            path.clone()
+        }
+    };
     if run.calibration == Calibration::default() {
         run.calibration = calibrate::measure(topology, &session.pools())?;
-        save(&mut run)?;
+        noted(&mut run);
+        record::save_draft(&run, &path)?;
     }
 
     let done = |run: &Run, p: &Problem| {
@@ -259,21 +266,20 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         }
         run.measurements.extend(outcome.measurements);
         run.refusals.extend(outcome.refusals);
-        save(&mut run)?;
+        noted(&mut run);
+        record::save_draft(&run, &path)?;
         bar.step();
     }
     bar.finish();
     run.complete = problems.iter().all(|p| done(&run, p));
-    save(&mut run)?;
+    noted(&mut run);
+    record::save(&run, &path)?;
     let hint = if run.complete {
         String::new()
     } else {
-        format!(
-            "; go on with: convroof bench --resume {}",
-            job.path.display()
-        )
+        format!("; go on with: convroof bench --resume {}", path.display())
     };
-    eprintln!("record: {}{hint}", job.path.display());
+    eprintln!("record: {}{hint}", path.display());
     if run.complete {
         missing(&run, &problems)?;
     }

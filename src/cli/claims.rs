@@ -6,8 +6,8 @@ use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
 use super::select::Cpus;
 use crate::claims::{Answer, CLAIMS, Lab};
+use crate::files;
 use crate::machine::{fingerprint, pool::Workers};
-use crate::record::save_text;
 use anyhow::{Result, bail};
 use convroof_kernels::{Isa, Registry};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     let topology = args.cpus.topology()?;
     let machine = fingerprint::fingerprint(&topology);
+    let results = args.results.as_deref().unwrap_or(Path::new("results"));
+    let path = path(results, &machine.id)?;
+    // Known now rather than after minutes.
+    files::check(&path)?;
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;
     let (stop, variants) = (stop_flag(), registry.variants(&Isa::REAL));
@@ -72,9 +76,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     bar.finish();
     if answers.len() == CLAIMS.len() {
-        let results = args.results.as_deref().unwrap_or(Path::new("results"));
-        let path = path(results, &machine.id);
-        save_text(&(serde_json::to_string_pretty(&answers)? + "\n"), &path)?;
+        files::write(&path, &(serde_json::to_string_pretty(&answers)? + "\n"))?;
         eprintln!("answers: {}", path.display());
     }
     if args.json {
@@ -84,13 +86,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 }
 
 /// Where a machine's answers are.
-pub(super) fn path(results: &Path, fingerprint: &str) -> PathBuf {
-    results.join("claims").join(format!("{fingerprint}.json"))
+fn path(results: &Path, fingerprint: &str) -> Result<PathBuf, files::BadId> {
+    files::by_id(&results.join("claims"), fingerprint, "json")
 }
 
 /// A machine's answers, if there are some that can be read.
 pub(super) fn load(results: &Path, fingerprint: &str) -> Vec<Answer> {
-    let text = std::fs::read_to_string(path(results, fingerprint)).unwrap_or_default();
+    let text = path(results, fingerprint).map(|path| std::fs::read_to_string(path).ok());
+    let text = text.ok().flatten().unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@ use super::Failed;
 use super::output::print;
 use super::progress::Scratch;
 use super::select::{Layers, Variants, globs, problems};
-use crate::record::save_text;
+use crate::files;
 use crate::regress::counts::model::{CACHES, THREADS, model};
 use crate::regress::counts::{Table, differences, valgrind};
 use anyhow::{Result, bail};
@@ -40,6 +40,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     // With a baseline, what this machine can't count is listed as not compared.
     if args.check.is_none() {
         args.variants.here(registry)?;
+    }
+    if let Some(folder) = &args.write {
+        files::check(&folder.join("model.tsv"))?;
     }
     let mut tables = vec![("model.tsv", model(&variants, &problems, &CACHES, THREADS))];
     if args.valgrind {
@@ -88,7 +91,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             {
                 table.keep_from(&older);
             }
-            save_text(&table.text(), &path)?;
+            files::write(&path, &table.text())?;
             print(&format!("{}: {} rows\n", path.display(), table.rows.len()))?;
         } else {
             print(&table.text())?;

@@ -2,8 +2,8 @@
 
 use super::output::print;
 use super::select::Cpus;
+use crate::files;
 use crate::machine::pool::Workers;
-use crate::record::RecordError;
 use crate::roofline::time;
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::instance::Instance;
@@ -12,7 +12,7 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Problem, Registry, VariantId};
 use npyz::WriterBuilder;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Arrays are f32: activations n x c x h x w, weights c_out x c_in/groups x kh x kw, bias c_out.
@@ -94,6 +94,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         residual: &residual,
     };
 
+    files::check(&args.dst)?;
     let mut instance = Instance::new(plan)?;
     let (output, took) = workers.install(|exec| {
         instance.load(operands, exec);
@@ -103,11 +104,17 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     });
     write(&args.dst, output?.f32s(), &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
-    print(&format!(
+    let line = format!(
         "{}: {shape}, by {id} in {} (one cold run)\n",
         args.dst.display(),
         time(took.as_nanos() as f64)
-    ))
+    );
+    if files::is_stream(&args.dst) {
+        // The array may be on standard output, and is all that belongs there.
+        eprint!("{line}");
+        return Ok(());
+    }
+    print(&line)
 }
 
 /// Reads an array of a shape; what isn't wanted must not be given, what is wanted must be.
@@ -149,29 +156,15 @@ pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> 
         .map_err(|_| anyhow!("{flag} {} has the type {dtype}, or is cut short: expected float32; save x.astype(np.float32)", path.display()))
 }
 
-/// Writes whole or not at all.
-fn write(path: &Path, values: &[f32], shape: &[usize; 4]) -> Result<()> {
-    let wrong = |error| RecordError::Write {
-        path: path.to_path_buf(),
-        error,
-    };
-    let folder = path
-        .parent()
-        .filter(|p| *p != Path::new(""))
-        .unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-    let mut buffer = BufWriter::new(file);
+fn write(path: &Path, values: &[f32], shape: &[usize; 4]) -> Result<(), files::WriteError> {
     let shape = shape.map(|d| d as u64);
-    let mut writer = npyz::WriteOptions::new()
-        .default_dtype()
-        .shape(&shape)
-        .writer(&mut buffer)
-        .begin_nd()
-        .map_err(wrong)?;
-    writer.extend(values.iter().copied()).map_err(wrong)?;
-    writer.finish().map_err(wrong)?;
-    buffer.flush().map_err(wrong)?;
-    let file = buffer.into_inner().map_err(|e| wrong(e.into_error()))?;
-    file.persist(path).map_err(|e| wrong(e.error))?;
-    Ok(())
+    files::write_with(path, |to| {
+        let mut writer = npyz::WriteOptions::new()
+            .default_dtype()
+            .shape(&shape)
+            .writer(to)
+            .begin_nd()?;
+        writer.extend(values.iter().copied())?;
+        writer.finish()
+    })
 }

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(
     name = "convroof",
-    version,
+    version = crate::machine::fingerprint::VERSION,
     max_term_width = 100,
     args_conflicts_with_subcommands = true
 )]

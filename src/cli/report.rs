@@ -2,7 +2,8 @@
 
 use super::claims;
 use super::output::{colour, print, print_json};
-use crate::record::{self, Run, save_text};
+use crate::files;
+use crate::record::{self, Run};
 use crate::report::{best_rows, html, markdown, rows, terminal, versus};
 use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 path.display()
             )
         })?;
-        return Ok(save_text(&picture, file)?);
+        return Ok(files::write(file, &picture)?);
     }
     let target = args
         .html
@@ -93,12 +94,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         None
     };
     if args.json {
-        save_text(&page(&run, results), &target)?;
+        files::write(&target, &page(&run, results))?;
         return print_json(&rows(&run));
     }
     match text {
         Some(text) => {
-            save_text(&page(&run, results), &target)?;
+            files::write(&target, &page(&run, results))?;
             print(&text)
         }
         None => show(&run, &target, results),
@@ -112,7 +113,7 @@ pub(super) fn page(run: &Run, results: &Path) -> String {
 
 /// Prints the verdicts, writes the report and names it.
 pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
-    save_text(&page(run, results), target)?;
+    files::write(target, &page(run, results))?;
     print(&terminal::verdicts(run, &rows(run), colour()))?;
     print(&format!("Report: {}\n", target.display()))
 }
@@ -129,7 +130,8 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf> {
         .flatten()
         .map(|f| f.path())
         .filter(|p| p.extension().is_some_and(|e| e == "json"));
-    match records.max() {
+    // By name without extension, so that a second run of one second comes behind the first.
+    match records.max_by(|a, b| a.file_stem().cmp(&b.file_stem())) {
         Some(newest) => Ok(newest),
         None => bail!(
             "there is no record in {}: make one with convroof bench",

@@ -1,13 +1,13 @@
 //! `convroof run`: calibrate, check, bench, report.
 
-use super::bench::{Job, check_budget, measure, record_path};
+use super::bench::{Job, To, check_budget, measure};
 use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
 use super::report::{page, show};
 use super::select::{Cpus, Layers, Variants, check_threads, states, threads};
+use crate::files;
 use crate::machine::pool::Workers;
-use crate::record::save_text;
 use crate::report::rows;
 use anyhow::Result;
 use convroof_kernels::Registry;
@@ -79,19 +79,21 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         states: states(&args.cache)?,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),
         rounds_for_all: args.profile.rounds_for_all(),
-        path: record_path(&args.results),
+        to: To::New(args.results.clone()),
     };
     if job.peers.is_none() {
         check_threads(&args.threads, &job.variants)?;
     }
+    let report = args.results.join("report.html");
+    // Known now rather than after minutes.
+    files::check(&report)?;
     let workers = Workers::new(&topology, job.threads[job.threads.len() - 1])?;
     let checked = check(&job.variants, &[], &workers, &topology)?;
     drop(workers);
     verdict(&checked)?;
     let run = measure(&topology, &job, None)?;
-    let report = args.results.join("report.html");
     if args.json {
-        save_text(&page(&run, &args.results), &report)?;
+        files::write(&report, &page(&run, &args.results))?;
         return print_json(&rows(&run));
     }
     show(&run, &report, &args.results)

@@ -2,8 +2,9 @@
 
 use super::output::{print, print_json};
 use super::report::newest;
-use crate::record::{self, save_text};
-use crate::regress::history::{CREEP, Entry, History, Series, append, page, read, series};
+use crate::files;
+use crate::record;
+use crate::regress::history::{CREEP, Entry, History, Series, add, page, series};
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -53,14 +54,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .history
         .clone()
         .unwrap_or_else(|| results.join("history"));
-    let file = folder.join(format!("{}.jsonl", run.fingerprint.id));
-    let before = read(&file)?;
-    if before.entries.iter().any(|e| e.started == entry.started) {
+    let file = files::by_id(&folder, &run.fingerprint.id, "jsonl")?;
+    let (history, added) = add(&file, &entry)?;
+    if !added {
         eprintln!("convroof: {} is in the history already", path.display());
-    } else {
-        append(&file, &entry)?;
     }
-    let history = read(&file)?;
     for doubt in &history.doubts {
         let (name, line, why) = (file.display(), doubt.line, &doubt.why);
         eprintln!("convroof: {name}, line {line}: {why}; it is kept, and passed over");
@@ -70,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .html
         .clone()
         .unwrap_or_else(|| file.with_extension("html"));
-    save_text(&page::page(&history.entries, &all, &history.doubts), &html)?;
+    files::write(&html, &page::page(&history.entries, &all, &history.doubts))?;
     if args.json {
         return print_json(&all);
     }

@@ -35,7 +35,7 @@ impl Plans {
         if self.model {
             return Ok(None);
         }
-        PlanFile::load(&PlanFile::path(&self.plans, fingerprint), fingerprint)
+        PlanFile::load(&PlanFile::path(&self.plans, fingerprint)?, fingerprint)
     }
 }
 
@@ -82,11 +82,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         graphs.push(net::graph(network, args.batch)?);
     }
     let machine = fingerprint::fingerprint(&topology);
-    let path = PlanFile::path(&args.plans, &machine.id);
-    let known = PlanFile::load(&path, &machine.id)?;
-    let mut file = known.unwrap_or_else(|| PlanFile::new(&machine.id));
-    // Before any work: a folder that can't be written to is best known now.
-    file.save(&path)?;
+    let path = PlanFile::path(&args.plans, &machine.id)?;
+    // Before any work: a folder that can't be written to, or a damaged file, is best known now.
+    PlanFile::update(&path, &machine.id, |_| ())?;
     let pools: Vec<Workers> = threads
         .iter()
         .map(|&n| Workers::new(&topology, n))
@@ -108,8 +106,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             if stop.load(Ordering::SeqCst) {
                 break;
             }
-            file.replace(times);
-            file.save(&path)?;
+            let file = PlanFile::update(&path, &machine.id, |file| file.replace(times))?;
             candidates.measured(graph, &file.of(graph, workers.threads()));
             if let Some(regret) = candidates.regret(graph, &model) {
                 lines.push(Line {

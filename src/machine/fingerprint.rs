@@ -3,9 +3,9 @@
 use super::Topology;
 use crate::record::{Fingerprint, Tool};
 use convroof_kernels::Isa;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::process::Command;
 
 /// Of the machine that this runs on.
 pub fn fingerprint(topology: &Topology) -> Fingerprint {
@@ -147,32 +147,30 @@ fn flushes_to_zero() -> bool {
 
 /// How this program was called. Of its path the name: where it lies is nobody's business.
 pub fn command_line() -> Vec<String> {
-    let mut line: Vec<String> = std::env::args().collect();
-    if let Some(program) = line.first_mut()
-        && let Some(name) = Path::new(&*program).file_name()
-    {
-        *program = name.to_string_lossy().into_owned();
-    }
-    line
+    words(std::env::args_os())
 }
 
-/// The program, as built and as it lies in its repository, if it does.
+/// Arguments as text; bytes that are no UTF-8 are shown as replacement characters.
+fn words(args: impl Iterator<Item = OsString>) -> Vec<String> {
+    let mut args: Vec<OsString> = args.collect();
+    if let Some(program) = args.first_mut()
+        && let Some(name) = Path::new(&*program).file_name()
+    {
+        *program = name.to_os_string();
+    }
+    let text = |arg: OsString| arg.to_string_lossy().into_owned();
+    args.into_iter().map(text).collect()
+}
+
+/// The version, the revision and the compiler of this program, in a line.
+pub const VERSION: &str = env!("CONVROOF_VERSION");
+
+/// The program, as built: `build.rs` notes the revision of its sources.
 pub fn tool() -> Tool {
-    let git = |args: &[&str]| {
-        let out = Command::new("git")
-            .arg("-C")
-            .arg(env!("CARGO_MANIFEST_DIR"))
-            .args(args)
-            .output()
-            .ok()?;
-        out.status
-            .success()
-            .then(|| String::from_utf8_lossy(&out.stdout).trim().to_string())
-    };
     Tool {
         version: env!("CARGO_PKG_VERSION").into(),
-        git_revision: git(&["rev-parse", "HEAD"]),
-        git_dirty: git(&["status", "--porcelain", "--untracked-files=no"]).map(|s| !s.is_empty()),
+        git_revision: option_env!("CONVROOF_REVISION").map(str::to_string),
+        git_dirty: option_env!("CONVROOF_DIRTY").map(|dirty| dirty == "true"),
         rustc: option_env!("CONVROOF_RUSTC").map(str::to_string),
         profile: if cfg!(debug_assertions) {
             "debug"
@@ -216,12 +214,19 @@ mod tests {
     fn this_machine_has_a_fingerprint() {
         let fingerprint = fingerprint(&Topology::detect());
         assert!(fingerprint.physical_cores >= 1 && !fingerprint.isas.is_empty());
-        assert!(
-            fingerprint
-                .id
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-')
-        );
+        crate::files::check_id(&fingerprint.id).expect("an id");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn arguments_may_be_any_bytes() {
+        use std::os::unix::ffi::OsStringExt;
+        let args = [
+            b"/some/where/convroof".to_vec(),
+            b"--out=\xff.json".to_vec(),
+        ];
+        let args = args.into_iter().map(OsString::from_vec);
+        assert_eq!(words(args), ["convroof", "--out=\u{fffd}.json"]);
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn a_folded_normalisation_is_the_two_layers() {
 #[test]
 fn plans_are_kept_for_their_machine() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = PlanFile::path(folder.path(), "here-2c");
+    let path = PlanFile::path(folder.path(), "here-2c").expect("an id");
     assert_eq!(PlanFile::load(&path, "here-2c").expect("no file"), None);
     let graph = find("lenet5");
     let time = |layer: &str, problem: &str, ns: f64| Time {
@@ -291,7 +291,7 @@ fn plans_are_kept_for_their_machine() {
         time("conv1", &problem, 7.0),
         time("conv2", "of another table", 6.0),
     ]);
-    file.save(&path).expect("written");
+    PlanFile::update(&path, "here-2c", |new| *new = file.clone()).expect("written");
     let read = PlanFile::load(&path, "here-2c")
         .expect("read")
         .expect("there");

@@ -7,10 +7,10 @@
 //! a kernel repeated on warm weights would flatter those whose weights are large (Winograd's).
 
 use super::candidates::{Candidate, Candidates};
+use crate::files;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::networks::Graph;
-use crate::record::{RecordError, save_text};
 use crate::stats::median;
 use anyhow::{Context, Result, bail};
 use convroof_kernels::conformance::Data;
@@ -22,7 +22,7 @@ use convroof_kernels::tensor::{
     AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorRef, as_f32s, as_f32s_mut,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -53,6 +53,7 @@ pub struct PlanFile {
     /// 1.
     pub schema: u32,
     /// The machine: plans of another are worth nothing here.
+    #[serde(deserialize_with = "files::id")]
     pub fingerprint: String,
     /// One for each layer and candidate.
     pub times: Vec<Time>,
@@ -92,8 +93,11 @@ impl PlanFile {
     }
 
     /// Where a machine's plans are, below a folder.
-    pub fn path(folder: &Path, fingerprint: &str) -> PathBuf {
-        folder.join(format!("{fingerprint}.json"))
+    ///
+    /// # Errors
+    /// When the fingerprint is no id.
+    pub fn path(folder: &Path, fingerprint: &str) -> Result<PathBuf, files::BadId> {
+        files::by_id(folder, fingerprint, "json")
     }
 
     /// Reads the plans of a machine; none if there is no file.
@@ -133,15 +137,33 @@ impl PlanFile {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn save(&self, path: &Path) -> Result<(), RecordError> {
+    fn save(&self, path: &Path) -> Result<(), files::WriteError> {
         let text = serde_json::to_string_pretty(self).expect("plans are JSON");
-        save_text(&(text + "\n"), path)
+        files::write(path, &(text + "\n"))
+    }
+
+    /// Changes a machine's plans on disk and returns them. Another process's changes before are kept: the file is read
+    /// anew, and locked until it is written.
+    ///
+    /// # Errors
+    /// As [`PlanFile::load`], and when the file can't be written.
+    pub fn update(
+        path: &Path,
+        fingerprint: &str,
+        change: impl FnOnce(&mut PlanFile),
+    ) -> Result<PlanFile> {
+        let _lock = files::Lock::of(path)?;
+        let known = PlanFile::load(path, fingerprint)?;
+        let mut file = known.unwrap_or_else(|| PlanFile::new(fingerprint));
+        change(&mut file);
+        file.save(path)?;
+        Ok(file)
     }
 
     /// Takes new times in place of the old ones of the same network, batch and threads.
     pub fn replace(&mut self, times: Vec<Time>) {
         let key = |t: &Time| (t.network.clone(), t.batch, t.threads);
-        let new: Vec<_> = times.iter().map(key).collect();
+        let new: HashSet<_> = times.iter().map(key).collect();
         self.times.retain(|t| !new.contains(&key(t)));
         self.times.extend(times);
     }

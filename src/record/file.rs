@@ -1,7 +1,7 @@
 //! Records on disk: written whole or not at all, read with clear errors.
 
 use super::{KIND, Run, SCHEMA};
-use std::io::Write;
+use crate::files::{self, WriteError};
 use std::path::{Path, PathBuf};
 
 /// Why a record can't be read or written: one line, with what to do.
@@ -32,13 +32,8 @@ pub enum RecordError {
         found: u64,
     },
     /// The file can't be written.
-    #[error("can't write {}: {error}; choose another folder with --results", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
+    #[error("{0}; choose another folder with --results, or another file with --out")]
+    Write(#[from] WriteError),
 }
 
 /// Reads a record.
@@ -72,39 +67,36 @@ pub fn load(path: &Path) -> Result<Run, RecordError> {
     serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
 }
 
-/// Writes a record: into a new file beside the target, which then takes its place.
+/// Writes a record: a regular file whole or not at all.
 ///
 /// # Errors
 /// When the folder can't be made or written to.
 pub fn save(run: &Run, path: &Path) -> Result<(), RecordError> {
-    let text = serde_json::to_string(run).expect("a record has no keys that JSON lacks");
-    save_text(&text, path)
+    Ok(files::write(path, &text(run))?)
 }
 
-/// Writes any text the same way.
+/// Writes a record that is to grow, for the case that the run is interrupted. A device or a pipe gets none of these.
 ///
 /// # Errors
-/// When the folder can't be made or written to.
-pub fn save_text(text: &str, path: &Path) -> Result<(), RecordError> {
-    let wrong = |error| RecordError::Write {
-        path: path.to_path_buf(),
-        error,
-    };
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder).map_err(wrong)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-    file.write_all(text.as_bytes()).map_err(wrong)?;
-    // A temporary file is its owner's alone; a result is for everyone that the umask lets read.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = file
-            .as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644));
+/// As [`save`].
+pub fn save_draft(run: &Run, path: &Path) -> Result<(), RecordError> {
+    if files::is_stream(path) {
+        return Ok(());
     }
-    file.persist(path).map_err(|e| wrong(e.error))?;
-    Ok(())
+    save(run, path)
+}
+
+/// Writes a record to a file of its own below `results`, named by the time at which the run started. Another run of the
+/// same second keeps its file.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_new(run: &Run, results: &Path) -> Result<PathBuf, RecordError> {
+    let stem = run.started.replace(':', "-");
+    let folder = results.join("runs");
+    Ok(files::write_new(&folder, &stem, "json", &text(run))?)
+}
+
+fn text(run: &Run) -> String {
+    serde_json::to_string(run).expect("a record has no keys that JSON lacks")
 }

@@ -5,7 +5,7 @@
 
 mod file;
 
-pub use file::{RecordError, load, save, save_text};
+pub use file::{RecordError, load, save, save_draft, save_new};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,7 @@ pub struct Tool {
     /// The revision of its sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_revision: Option<String>,
-    /// Whether they were changed since.
+    /// Whether the build was of other sources than the revision's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_dirty: Option<bool>,
     /// The compiler.
@@ -73,7 +73,8 @@ pub struct Tool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// Short and stable: machines with the same id may be compared.
+    /// Short and stable: machines with the same id may be compared. It names files: `[a-z0-9-]+`.
+    #[serde(deserialize_with = "crate::files::id")]
     pub id: String,
     /// Target architecture.
     pub arch: String,

@@ -173,15 +173,36 @@ fn what_is_saved_is_loaded() {
 }
 
 #[test]
+fn two_runs_of_one_second_have_a_file_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = save_new(&sample(), folder.path()).expect("saved");
+    let mut other = sample();
+    other.notes.push("another run".into());
+    let second = save_new(&other, folder.path()).expect("saved");
+    assert_eq!(
+        first.file_name(),
+        Some("2026-11-23T20-00-00Z.json".as_ref())
+    );
+    assert_eq!(
+        second.file_name(),
+        Some("2026-11-23T20-00-00Z-02.json".as_ref())
+    );
+    assert_eq!(load(&first).expect("loaded"), sample());
+    assert_eq!(load(&second).expect("loaded"), other);
+}
+
+#[test]
 fn bad_records_are_refused_in_one_line() {
     let text = serde_json::to_string(&sample()).expect("JSON");
     let newer = text.replace("\"schema\":1", "\"schema\":2");
+    let path = text.replace("\"id\":\"test\"", "\"id\":\"../x\"");
     let typo = text.replace("\"level\":\"l2\"", "\"level\":\"l9\"");
     for (text, part) in [
         ("", "damaged"),
         ("{\"kind\":\"other\"}", "kind is not convroof-run"),
         (&text[..text.len() / 2], "damaged"),
         (&newer, "has schema 2, this program reads up to 1"),
+        (&path, "is no id of a machine"),
         (&typo, "unknown variant `l9`"),
     ] {
         let error = error(text);

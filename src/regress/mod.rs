@@ -14,3 +14,8 @@ pub mod history;
 pub mod records;
 
 pub use records::{Comparison, Comparisons, Unlike, compare};
+
+/// The beginning of a revision's name, for people. A record may have any text there.
+pub fn short(revision: &str) -> &str {
+    &revision[..revision.floor_char_boundary(10)]
+}

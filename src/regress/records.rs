@@ -194,6 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn large_records_are_compared_in_linear_time() {
+        let (mut a, mut b) = (sample(), sample());
+        let m = a.measurements[0].clone();
+        let many = |threads| Measurement {
+            threads,
+            ..m.clone()
+        };
+        a.measurements = (0..40_000).map(many).collect();
+        b.measurements = (100..40_100).rev().map(many).collect();
+        let start = std::time::Instant::now();
+        let result = compare(&a, &b, 0.05, false).expect("alike");
+        // All pairs would take minutes.
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        let lengths = (result.rows.len(), result.only_a.len(), result.only_b.len());
+        assert_eq!(lengths, (39_900, 100, 100));
+    }
+
+    #[test]
     fn what_is_missing_is_listed_and_unlike_machines_are_refused() {
         let (a, mut b) = (sample(), sample());
         b.measurements[0].variant = "im2col/avx2/st".into();

@@ -1,13 +1,14 @@
 //! From a revision to a program, apart from the user's work tree, index, object store and target folder.
 
 use anyhow::{Context, Result, anyhow, bail};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::rounds::Stopped;
+use crate::regress::short;
 
 /// What one side of a comparison is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,47 +30,65 @@ pub enum Source {
 }
 
 impl Source {
-    /// What `text` means: a program's file, or else a revision of the repository around this folder. Without
-    /// one, the work tree.
+    /// What `text` means: a program's file or a revision of the repository around this folder. Without one, the work
+    /// tree. A text that begins with a folder (`./HEAD`) is a file.
     ///
     /// # Errors
-    /// When it is neither, or there is no git.
-    pub fn of(text: Option<&str>) -> Result<Source> {
-        if let Some(text) = text
-            && Path::new(text).is_file()
+    /// When it is neither, or both, or there is no git.
+    pub fn of(text: Option<&OsStr>) -> Result<Source> {
+        let name = text.unwrap_or(OsStr::new("HEAD"));
+        let file = text.map(Path::new).filter(|path| path.is_file());
+        let shown = name.display();
+        let program = |path: &Path| Ok(Source::Program(std::fs::canonicalize(path)?));
+        if let Some(path) = file
+            && (path.is_absolute() || path.starts_with(".") || path.starts_with(".."))
         {
-            return Ok(Source::Program(std::fs::canonicalize(text)?));
+            return program(path);
         }
-        let name = text.unwrap_or("HEAD");
-        let commit = format!("{name}^{{commit}}");
-        let hash = git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit], &[])
-            .map_err(|e| match e.downcast_ref::<GitFailed>() {
-                Some(_) if git(&["rev-parse", "--git-dir"], &[]).is_err() => anyhow!(
-                    "'{name}' is no file, and this folder is in no git repository: name two programs, or go to the repository"
-                ),
-                Some(_) => anyhow!(
-                    "'{name}' is neither a program's file nor a revision of this repository{}",
-                    if shallow() { " (which is shallow: fetch more of it, in a workflow with fetch-depth: 0)" } else { "" }
-                ),
-                None => e,
-            })?;
+        let mut commit = name.to_os_string();
+        commit.push("^{commit}");
+        let options = ["rev-parse", "--verify", "--quiet", "--end-of-options"].map(OsStr::new);
+        let mut args = options.to_vec();
+        args.push(&commit);
+        let hash = match (git(&args, &[]), file) {
+            (Ok(_), Some(_)) => bail!(
+                "'{shown}' is a file and a revision: write ./{shown} for the file, {shown}^0 for the revision"
+            ),
+            (Err(_), Some(path)) => return program(path),
+            (Ok(hash), None) => text_of(hash),
+            (Err(error), None) if error.is::<GitFailed>() => {
+                if git(&["rev-parse", "--git-dir"], &[]).is_err() {
+                    bail!(
+                        "'{shown}' is no file, and this folder is in no git repository: name two programs, or go to the repository"
+                    );
+                }
+                bail!(
+                    "'{shown}' is neither a program's file nor a revision of this repository{}",
+                    if shallow() {
+                        " (which is shallow: fetch more of it, in a workflow with fetch-depth: 0)"
+                    } else {
+                        ""
+                    }
+                );
+            }
+            (Err(error), None) => return Err(error),
+        };
         if text.is_none()
             && !git(&["status", "--porcelain", "--untracked-files=no"], &[])?.is_empty()
         {
             return Ok(Source::WorkTree { hash });
         }
         Ok(Source::Commit {
-            name: name.into(),
+            name: text_of(name.to_os_string()),
             hash,
         })
     }
 
     /// For people.
     pub fn label(&self) -> String {
-        let short = |hash: &str| hash[..hash.len().min(10)].to_string();
         match self {
             Source::Program(path) => path.display().to_string(),
-            Source::Commit { name, hash } if hash.starts_with(name.as_str()) => short(hash),
+            Source::Commit { name, hash } if hash.starts_with(name.as_str()) => short(hash).into(),
             Source::Commit { name, hash } => format!("{name}, {}", short(hash)),
             Source::WorkTree { hash } => {
                 format!(
@@ -115,12 +134,10 @@ impl Source {
         std::fs::create_dir_all(&objects).map_err(|e| full(&e, &objects))?;
         let _ = std::fs::remove_file(&index);
         let path = |what| -> Result<PathBuf> {
-            let text = git(
-                &["rev-parse", "--path-format=absolute", "--git-path", what],
-                &[],
-            )?;
-            Ok(PathBuf::from(text))
+            let options = ["rev-parse", "--path-format=absolute", "--git-path"];
+            Ok(git(&[options[0], options[1], options[2], what], &[])?.into())
         };
+        let top = git(&["rev-parse", "--show-toplevel"], &[])?;
         // An index of its own, and a place of its own for what git would add to the repository.
         let theirs = path("objects")?;
         let apart = [
@@ -132,17 +149,23 @@ impl Source {
             Source::Commit { hash, .. } => git(&["read-tree", hash], &apart)?,
             _ => {
                 std::fs::copy(path("index")?, &index).map_err(|e| full(&e, &index))?;
-                let top = git(&["rev-parse", "--show-toplevel"], &[])?;
-                git(&["-C", &top, "add", "--update"], &apart)?
+                let add = [
+                    "-C".as_ref(),
+                    top.as_os_str(),
+                    "add".as_ref(),
+                    "--update".as_ref(),
+                ];
+                git(&add, &apart)?
             }
         };
-        let prefix = format!("--prefix={}/", sources.display());
-        let top = git(&["rev-parse", "--show-toplevel"], &[])?;
-        git(
-            &["-C", &top, "checkout-index", "--all", "--force", &prefix],
-            &apart,
-        )
-        .with_context(|| format!("{} can't be written out", self.label()))?;
+        let mut prefix = OsString::from("--prefix=");
+        prefix.push(sources);
+        prefix.push("/");
+        let out = ["checkout-index", "--all", "--force"].map(OsStr::new);
+        let mut args = vec!["-C".as_ref(), top.as_os_str()];
+        args.extend(out);
+        args.push(&prefix);
+        git(&args, &apart).with_context(|| format!("{} can't be written out", self.label()))?;
         Ok(())
     }
 
@@ -228,9 +251,16 @@ struct GitFailed {
     said: String,
 }
 
-/// Asks git.
-fn git(args: &[&str], environment: &[(&str, &OsStr)]) -> Result<String> {
+/// Asks git for the line that it prints. No hook of the repository runs, nor a monitor of its files; filters of file
+/// contents do, since what they make is what is built.
+fn git<S: AsRef<OsStr>>(args: &[S], environment: &[(&str, &OsStr)]) -> Result<OsString> {
     let out = Command::new("git")
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ])
         .args(args)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
@@ -243,10 +273,22 @@ fn git(args: &[&str], environment: &[(&str, &OsStr)]) -> Result<String> {
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         return Err(GitFailed {
-            what: args[0].into(),
+            what: args[0].as_ref().display().to_string(),
             said: said.lines().next().unwrap_or("fails").into(),
         }
         .into());
     }
-    Ok(String::from_utf8_lossy(&out.stdout).trim_end().into())
+    let mut line = out.stdout;
+    line.pop_if(|last| *last == b'\n');
+    line.pop_if(|last| *last == b'\r');
+    // A path may be any bytes.
+    #[cfg(unix)]
+    let line = std::os::unix::ffi::OsStringExt::from_vec(line);
+    #[cfg(not(unix))]
+    let line = String::from_utf8_lossy(&line).into_owned().into();
+    Ok(line)
+}
+
+fn text_of(text: OsString) -> String {
+    text.to_string_lossy().into_owned()
 }

@@ -87,6 +87,8 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
     )?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_string();
     let file = folder.join("callgrind");
+    let mut out_file = std::ffi::OsString::from("--callgrind-out-file=");
+    out_file.push(&file);
     let out = Command::new("valgrind")
         .args([
             "--tool=callgrind",
@@ -99,7 +101,7 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
         .arg(format!("--I1={},8,64", CACHES.l1d))
         .arg(format!("--D1={},8,64", CACHES.l1d))
         .arg(format!("--LL={},16,64", CACHES.l3))
-        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(out_file)
         .arg(std::env::current_exe()?)
         .arg("count-runs")
         .output()

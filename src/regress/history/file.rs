@@ -1,7 +1,8 @@
 //! Histories on disk: a line of JSON a run, only ever added to.
 
 use super::{Entry, KIND, SCHEMA};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a history can't be used.
@@ -48,49 +49,78 @@ pub struct History {
 /// # Errors
 /// When the file can't be read.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(History::default()),
-        Err(error) => {
-            let path = path.to_path_buf();
-            return Err(HistoryError::Read { path, error });
-        }
+    let wrong = |error| HistoryError::Read {
+        path: path.to_path_buf(),
+        error,
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut history = History::default();
-    for (i, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, l)| !l.trim().is_empty())
-    {
-        match parse(line) {
-            Ok(entry) => history.entries.push(entry),
-            Err(why) => history.doubts.push(Doubt { line: i + 1, why }),
-        }
+    match File::open(path) {
+        Ok(mut file) => Ok(History::parse(&whole(&mut file).map_err(wrong)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(History::default()),
+        Err(error) => Err(wrong(error)),
     }
-    history.entries.sort_by(|a, b| a.started.cmp(&b.started));
-    Ok(history)
+}
+
+/// All of a file; a device has no end.
+fn whole(file: &mut File) -> std::io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl History {
+    fn parse(bytes: &[u8]) -> History {
+        let text = String::from_utf8_lossy(bytes);
+        let mut history = History::default();
+        for (i, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, l)| !l.trim().is_empty())
+        {
+            match parse(line) {
+                Ok(entry) => history.entries.push(entry),
+                Err(why) => history.doubts.push(Doubt { line: i + 1, why }),
+            }
+        }
+        history.sort();
+        history
+    }
+
+    fn sort(&mut self) {
+        self.entries.sort_by(|a, b| a.started.cmp(&b.started));
+    }
 }
 
 fn parse(line: &str) -> Result<Entry, String> {
+    let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
+    // Nearly all lines are entries of today; only the others are looked at twice.
+    let error = match serde_json::from_str::<Entry>(line) {
+        Ok(entry) if entry.kind == KIND && entry.schema <= SCHEMA => return Ok(entry),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
     let value: serde_json::Value =
         serde_json::from_str(line).map_err(|_| "it is truncated or damaged".to_string())?;
     if value["kind"] != KIND {
         return Err(format!("its kind is not {KIND}"));
     }
-    match value["schema"].as_u64() {
-        Some(found) if found > u64::from(SCHEMA) => Err(format!(
+    match (value["schema"].as_u64(), error) {
+        (Some(found), _) if found > u64::from(SCHEMA) => Err(format!(
             "it has schema {found}, this program reads up to {SCHEMA}: use a newer convroof"
         )),
-        _ => serde_json::from_value(value).map_err(|e| format!("it is damaged: {e}")),
+        (_, Some(error)) => Err(damaged(error)),
+        (_, None) => serde_json::from_value(value).map_err(damaged),
     }
 }
 
-/// Adds a run as a line of its own, also where the last one was cut short.
+/// Adds a run as a line of its own, also where the last one was cut short, unless it is there already. Returns the
+/// history with it, and whether it was added. Two processes do this one after the other.
 ///
 /// # Errors
-/// When it can't be written: then the file is as it was.
-pub fn append(path: &Path, entry: &Entry) -> Result<(), HistoryError> {
+/// When it can't be read or written: then the file is as it was.
+pub fn add(path: &Path, entry: &Entry) -> Result<(History, bool), HistoryError> {
     let wrong = |error| HistoryError::Write {
         path: path.to_path_buf(),
         error,
@@ -105,25 +135,30 @@ pub fn append(path: &Path, entry: &Entry) -> Result<(), HistoryError> {
         .create(true)
         .open(path)
         .map_err(wrong)?;
-    let length = file.seek(SeekFrom::End(0)).map_err(wrong)?;
+    // Until the file is closed.
+    file.lock().map_err(wrong)?;
+    let bytes = whole(&mut file).map_err(wrong)?;
+    let mut history = History::parse(&bytes);
+    if history.entries.iter().any(|e| e.is_of_run(entry)) {
+        return Ok((history, false));
+    }
     let mut line = String::new();
-    if length > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1)).map_err(wrong)?;
-        file.read_exact(&mut last).map_err(wrong)?;
-        if last != *b"\n" {
-            line.push('\n');
-        }
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        line.push('\n');
     }
     line += &serde_json::to_string(entry).expect("an entry has no keys that JSON lacks");
     line.push('\n');
-    let written = file
-        .write_all(line.as_bytes())
-        .and_then(|()| file.sync_all());
-    written.map_err(|error| {
+    append(&mut file, bytes.len() as u64, &line).map_err(wrong)?;
+    history.entries.push(entry.clone());
+    history.sort();
+    Ok((history, true))
+}
+
+fn append(file: &mut File, length: u64, line: &str) -> std::io::Result<()> {
+    let written = file.write_all(line.as_bytes());
+    written.and_then(|()| file.sync_all()).inspect_err(|_| {
         // A full disk: half a line is worse than none.
         let _ = file.set_len(length);
-        wrong(error)
     })
 }
 
@@ -139,7 +174,7 @@ mod tests {
         assert_eq!(read(&path).expect("nothing yet"), History::default());
         let runs = history(3, |_| 1.0);
         for run in [&runs[1], &runs[0], &runs[2]] {
-            append(&path, run).expect("written");
+            add(&path, run).expect("written");
         }
         let found = read(&path).expect("read");
         assert_eq!((found.entries, found.doubts), (runs, vec![]));
@@ -150,11 +185,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("history.jsonl");
         let runs = history(2, |_| 1.0);
-        append(&path, &runs[0]).expect("written");
+        add(&path, &runs[0]).expect("written");
         let mut text = std::fs::read_to_string(&path).expect("read");
         text += "{\"kind\":\"convroof-history\",\"schema\":9,\"new\":1}\n{\"kind\":\"convroof-hist";
         std::fs::write(&path, &text).expect("written");
-        append(&path, &runs[1]).expect("written");
+        add(&path, &runs[1]).expect("written");
         let found = read(&path).expect("read");
         assert_eq!(found.entries, runs);
         let lines: Vec<usize> = found.doubts.iter().map(|d| d.line).collect();
@@ -174,11 +209,17 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_loses_nothing() {
+    fn a_full_disk_is_an_error_and_a_device_no_history() {
+        let full = File::options().read(true).write(true).open("/dev/full");
+        append(&mut full.expect("there"), 0, "line").expect_err("full");
         let runs = history(1, |_| 1.0);
-        let error = append(Path::new("/dev/full"), &runs[0])
-            .expect_err("full")
+        let error = add(Path::new("/dev/full"), &runs[0])
+            .expect_err("a device")
             .to_string();
-        assert!(error.contains("what it had is kept"), "{error}");
+        assert!(
+            error.contains("no regular file") && error.contains("what it had is kept"),
+            "{error}"
+        );
+        read(Path::new("/dev/zero")).expect_err("a device");
     }
 }

@@ -11,12 +11,13 @@
 mod file;
 pub mod page;
 
-pub use file::{Doubt, History, HistoryError, append, read};
+pub use file::{Doubt, History, HistoryError, add, read};
 
-use crate::record::Run;
+use crate::record::{LayerRef, Run};
 use crate::stats::{median, steps::steps};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a line calls itself.
 pub const KIND: &str = "convroof-history";
@@ -41,6 +42,7 @@ pub struct Entry {
     /// When the run started, RFC 3339, UTC.
     pub started: String,
     /// The machine.
+    #[serde(deserialize_with = "crate::files::id")]
     pub fingerprint: String,
     /// The revision that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +72,7 @@ pub struct Point {
 }
 
 /// What a series is of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Threads.
     pub threads: usize,
@@ -86,6 +88,10 @@ impl Entry {
     /// A line for a record. What has no peak beside its samples is left out: bare times of different days
     /// don't compare.
     pub fn of(run: &Run) -> Entry {
+        let mut layers: HashMap<&str, &LayerRef> = HashMap::new();
+        for layer in &run.layers {
+            layers.entry(&layer.problem).or_insert(layer);
+        }
         let mut points = Vec::new();
         for m in &run.measurements {
             let costs = m.samples_ns.iter().zip(&m.peak_gflops).map(|(t, p)| t * p);
@@ -93,7 +99,11 @@ impl Entry {
             let (Some(median_ns), Some(cost)) = (median(&m.samples_ns), median(&costs)) else {
                 continue;
             };
-            let layer = run.layers.iter().find(|l| l.problem == m.problem);
+            // A figure that JSON can't say would damage the line.
+            if !(median_ns.is_finite() && cost.is_finite()) {
+                continue;
+            }
+            let layer = layers.get(m.problem.as_str());
             points.push(Point {
                 key: Key {
                     threads: m.threads,
@@ -119,6 +129,18 @@ impl Entry {
             rustc: run.tool.rustc.clone(),
             points,
         }
+    }
+}
+
+impl Entry {
+    /// Whether both are of one run. Another run of the same second has other figures; a run that was resumed has more.
+    fn is_of_run(&self, other: &Entry) -> bool {
+        if self.started != other.started {
+            return false;
+        }
+        let costs: HashMap<&Key, f64> = self.points.iter().map(|p| (&p.key, p.cost)).collect();
+        let same = |p: &Point| costs.get(&p.key) == Some(&p.cost);
+        costs.is_empty() || other.points.iter().any(same)
     }
 }
 
@@ -170,7 +192,11 @@ impl Series {
 pub fn series(entries: &[Entry]) -> Vec<Series> {
     let mut all: BTreeMap<&Key, Series> = BTreeMap::new();
     for (run, entry) in entries.iter().enumerate() {
-        for point in entry.points.iter().filter(|p| p.cost > 0.0) {
+        for point in entry
+            .points
+            .iter()
+            .filter(|p| p.cost > 0.0 && p.cost.is_finite())
+        {
             let series = all.entry(&point.key).or_insert_with(|| Series {
                 key: point.key.clone(),
                 layer: point.layer.clone(),
@@ -186,7 +212,7 @@ pub fn series(entries: &[Entry]) -> Vec<Series> {
         }
     }
     let mut all: Vec<Series> = all.into_values().collect();
-    for series in &mut all {
+    all.par_iter_mut().for_each(|series| {
         let costs: Vec<f64> = series.points.iter().map(|(_, cost)| *cost).collect();
         let level = |of: &[f64]| median(of).unwrap_or(f64::NAN);
         let n = costs.len();
@@ -209,7 +235,7 @@ pub fn series(entries: &[Entry]) -> Vec<Series> {
                 ratio: level(&costs[at..to]) / level(&costs[from..at]),
             });
         }
-    }
+    });
     all
 }
 
@@ -262,6 +288,68 @@ pub(crate) mod tests {
         assert_eq!(
             (short.fixed, short.steps.len(), short.slower()),
             (None, 0, false)
+        );
+    }
+
+    #[test]
+    fn a_long_history_takes_no_longer_a_run() {
+        // 1,000 runs of 40 kernels, each with a step: quadratic, this would take minutes.
+        let mut runs = history(1000, |_| 1.0);
+        let mut rng = Rng::new(2);
+        for (run, entry) in runs.iter_mut().enumerate() {
+            entry.started = format!("run {run:04}");
+            let point = entry.points[0].clone();
+            entry.points = (0..40)
+                .map(|threads| {
+                    let mut own = point.clone();
+                    own.key.threads = 1 + threads;
+                    own.cost *= 1.0 + 0.01 * rng.below(1000) as f64 / 1000.0;
+                    own.cost *= if run < 700 { 1.0 } else { 1.1 };
+                    own
+                })
+                .collect();
+        }
+        let start = std::time::Instant::now();
+        let all = series(&runs);
+        let html = page::page(&runs, &all, &[]);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        for series in &all {
+            let steps: Vec<usize> = series.steps.iter().map(|s| s.run).collect();
+            assert_eq!(steps, [700]);
+        }
+        assert_eq!(html.matches("class=\"spark\"").count(), 40);
+    }
+
+    #[test]
+    fn a_run_is_known_by_its_time_and_figures() {
+        let run = Entry::of(&sample());
+        assert!(run.is_of_run(&run));
+        let mut resumed = run.clone();
+        resumed.points.push(run.points[0].clone());
+        resumed.points[1].key.threads = 2;
+        assert!(run.is_of_run(&resumed) && resumed.is_of_run(&run));
+        let mut other = run.clone();
+        other.points[0].cost += 1.0;
+        assert!(!run.is_of_run(&other), "another run of the same second");
+        other = run.clone();
+        other.started = "2026-11-23T20:00:01Z".into();
+        assert!(!run.is_of_run(&other));
+    }
+
+    #[test]
+    fn a_figure_that_overflows_is_left_out() {
+        let mut run = sample();
+        let mut other = run.measurements[0].clone();
+        other.variant = "im2col/avx2/st".into();
+        run.measurements[0].samples_ns = vec![1e300; 3];
+        run.measurements[0].peak_gflops = vec![1e300; 3];
+        run.measurements.push(other);
+        let entry = Entry::of(&run);
+        assert_eq!(entry.points.len(), 1);
+        let line = serde_json::to_string(&entry).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<Entry>(&line).expect("an entry"),
+            entry
         );
     }
 

@@ -1,6 +1,7 @@
 //! A history as one HTML file that needs nothing else: a sparkline a series, steps marked.
 
 use super::{CREEP, Doubt, Entry, Series};
+use crate::regress::short;
 use crate::report::svg::style;
 use crate::roofline::time;
 use minijinja::{Environment, Value};
@@ -52,10 +53,9 @@ struct Row {
 /// # Panics
 /// Never: the template is part of the program, and a test renders it.
 pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
-    let mut threads: Vec<usize> = all.iter().map(|s| s.key.threads).collect();
-    threads.dedup();
-    let section = |threads: usize| {
-        let mut own: Vec<&Series> = all.iter().filter(|s| s.key.threads == threads).collect();
+    let section = |own: &[Series]| {
+        let threads = own[0].key.threads;
+        let mut own: Vec<&Series> = own.iter().collect();
         own.sort_by_key(|s| (&s.layer, &s.key.variant));
         Section {
             threads,
@@ -69,7 +69,11 @@ pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
         runs: entries.len(),
         first: entries.first().map_or("", |e| &e.started),
         last: entries.last().map_or("", |e| &e.started),
-        sections: threads.into_iter().map(section).collect(),
+        // Series are in the order of threads.
+        sections: all
+            .chunk_by(|a, b| a.key.threads == b.key.threads)
+            .map(section)
+            .collect(),
         doubts: doubts
             .iter()
             .map(|d| format!("line {}: {}", d.line, d.why))
@@ -112,7 +116,7 @@ fn row(series: &Series, entries: &[Entry]) -> Row {
 /// A step in words.
 pub fn step(run: usize, started: &str, revision: Option<&str>, ratio: f64) -> String {
     let day = started.get(..10).unwrap_or(started);
-    let revision = revision.map_or(String::new(), |r| format!(" ({})", &r[..r.len().min(10)]));
+    let revision = revision.map_or(String::new(), |r| format!(" ({})", short(r)));
     format!(
         "{:+.1} % with run {}, {day}{revision}",
         100.0 * (ratio - 1.0),
@@ -170,6 +174,14 @@ fn sparkline(series: &Series, entries: &[Entry]) -> String {
 mod tests {
     use super::super::{series, tests::history};
     use super::*;
+
+    #[test]
+    fn a_revision_is_cut_between_characters() {
+        let text = step(2, "2026", Some("123456789\u{20ac}0"), 1.5);
+        assert_eq!(text, "+50.0 % with run 3, 2026 (123456789)");
+        // A time, too, is any text.
+        step(0, "2026-01-0\u{20ac}", Some(""), 0.5);
+    }
 
     #[test]
     fn a_page_has_every_series_and_step() {

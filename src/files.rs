@@ -1,0 +1,391 @@
+//! The one way to write output files, to lock them against other processes, and to name files by ids.
+//!
+//! A regular file is replaced whole or not at all: the new text goes to a temporary file in the same folder, is synced
+//! to the disk and takes the place of the old file. Everything else that a path can name (a device, a pipe, a socket,
+//! `/dev/stdout`) is written to, and never replaced. A symbolic link is followed.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Error, ErrorKind, Result, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Failure to write a file: one line.
+#[derive(Debug, thiserror::Error)]
+#[error("can't write {}: {error}", path.display())]
+pub struct WriteError {
+    /// The file.
+    pub path: PathBuf,
+    /// The system's answer.
+    pub error: Error,
+}
+
+/// Writes text to what `path` names; makes the folder of a new file.
+///
+/// # Errors
+/// When it can't be written. A regular file is then as it was.
+pub fn write(path: &Path, text: &str) -> std::result::Result<(), WriteError> {
+    write_with(path, |to| to.write_all(text.as_bytes()))
+}
+
+/// Writes what `body` writes to what `path` names; makes the folder of a new file.
+///
+/// # Errors
+/// When it can't be written. A regular file is then as it was.
+pub fn write_with(
+    path: &Path,
+    body: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> std::result::Result<(), WriteError> {
+    let written = match Target::of(path) {
+        Ok(target) => target.write(body),
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| wrong(path, error))
+}
+
+/// Writes text to a file that must not exist yet: `folder/stem.extension`, or with a number behind the stem if that is
+/// taken (`stem-02.extension`). Returns its path.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_new(
+    folder: &Path,
+    stem: &str,
+    extension: &str,
+    text: &str,
+) -> std::result::Result<PathBuf, WriteError> {
+    let name = |number: u32| match number {
+        1 => folder.join(format!("{stem}.{extension}")),
+        _ => folder.join(format!("{stem}-{number:02}.{extension}")),
+    };
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        let mut file = temporary(folder, None)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        let mut number = 1;
+        loop {
+            match file.persist_noclobber(name(number)) {
+                Ok(_) => break,
+                Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {
+                    file = e.file;
+                    number += 1;
+                }
+                Err(e) => return Err(e.error),
+            }
+        }
+        sync_folder(folder)?;
+        Ok(name(number))
+    };
+    write().map_err(|error| wrong(&name(1), error))
+}
+
+/// Makes sure that `path` can be written to, before work whose result goes there. Leaves nothing behind.
+///
+/// # Errors
+/// When it can't.
+pub fn check(path: &Path) -> std::result::Result<(), WriteError> {
+    let check = || match Target::of(path)? {
+        Target::Existing { path, folder } => {
+            OpenOptions::new().write(true).open(path)?;
+            temporary(&folder, None).map(drop)
+        }
+        Target::New(path) => {
+            let mut folder = parent(&path);
+            while parent(folder) != folder && !folder.try_exists()? {
+                folder = parent(folder);
+            }
+            temporary(folder, None).map(drop)
+        }
+        Target::Stdout | Target::Stderr | Target::Stream(_) => Ok(()),
+    };
+    check().map_err(|error| wrong(path, error))
+}
+
+/// True for what takes text once and keeps it: a device, a pipe, standard output. Drafts of a text that grows are
+/// not for these.
+pub fn is_stream(path: &Path) -> bool {
+    matches!(
+        Target::of(path),
+        Ok(Target::Stdout | Target::Stderr | Target::Stream(_))
+    )
+}
+
+fn wrong(path: &Path, error: Error) -> WriteError {
+    WriteError {
+        path: path.to_path_buf(),
+        error,
+    }
+}
+
+/// What a path names, links followed.
+enum Target {
+    /// A regular file, and its folder.
+    Existing { path: PathBuf, folder: PathBuf },
+    /// No file yet.
+    New(PathBuf),
+    /// This process's standard output, by a name such as `/dev/stdout`. Opening that name anew would write over what
+    /// was printed already where it is a file.
+    Stdout,
+    /// This process's standard error.
+    Stderr,
+    /// Another open file of a process (`/dev/fd/3`), a device, a pipe.
+    Stream(PathBuf),
+}
+
+/// Links in a row; the system's own limit.
+const LINKS: usize = 40;
+
+impl Target {
+    fn of(path: &Path) -> Result<Target> {
+        let is_folder = || Error::from(ErrorKind::IsADirectory);
+        let mut path = path.to_path_buf();
+        if path.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the name is empty"));
+        }
+        if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(is_folder());
+        }
+        for _ in 0..LINKS {
+            if let Some(target) = open_file(&path) {
+                return Ok(target);
+            }
+            let found = match std::fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return match path.file_name() {
+                        Some(_) => Ok(Target::New(path)),
+                        None => Err(error),
+                    };
+                }
+                other => other?.file_type(),
+            };
+            if found.is_symlink() {
+                path = parent(&path).join(std::fs::read_link(&path)?);
+            } else if found.is_dir() {
+                return Err(is_folder());
+            } else if found.is_file() {
+                let folder = parent(&path).to_path_buf();
+                return Ok(Target::Existing { path, folder });
+            } else {
+                return Ok(Target::Stream(path));
+            }
+        }
+        Err(Error::other("too many symbolic links"))
+    }
+
+    fn write(self, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match self {
+            Target::Stdout => {
+                let mut out = std::io::stdout().lock();
+                match body(&mut out).and_then(|()| out.flush()) {
+                    // A reader that goes away early (`| head`) is no error.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+                    other => other,
+                }
+            }
+            Target::Stderr => body(&mut std::io::stderr().lock()),
+            Target::Stream(path) => {
+                // Only a descriptor of a regular file cares where the text goes: behind what is there.
+                let file = OpenOptions::new().append(true).open(path)?;
+                buffered(&file, body)
+            }
+            Target::New(path) => {
+                let folder = parent(&path);
+                std::fs::create_dir_all(folder)?;
+                replace(&path, folder, None, body)
+            }
+            Target::Existing { path, folder } => {
+                // The right to write into a folder is not the right to replace a file that is write-protected.
+                let old = OpenOptions::new().write(true).open(&path)?;
+                let old = old.metadata()?;
+                replace(&path, &folder, Some(&old), body)
+            }
+        }
+    }
+}
+
+/// An open file of a process that a path names: an entry of `/dev/fd` or of a process's `fd` folder below `/proc`.
+/// What such a link says of itself is no path (`pipe:[1234]`), or that of a file which has been moved since.
+fn open_file(path: &Path) -> Option<Target> {
+    let folder = std::fs::canonicalize(parent(path)).ok()?;
+    let name = path.file_name()?;
+    let of_proc = folder.starts_with("/proc") && folder.file_name() == Some(OsStr::new("fd"));
+    if !(of_proc || folder == Path::new("/dev/fd")) {
+        return None;
+    }
+    let process = folder.components().nth(2);
+    let own = !of_proc
+        || process.is_some_and(|p| p.as_os_str() == OsStr::new(&std::process::id().to_string()));
+    Some(match name.to_str() {
+        Some("1") if own => Target::Stdout,
+        Some("2") if own => Target::Stderr,
+        _ => Target::Stream(path.to_path_buf()),
+    })
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) => Path::new("."),
+        // The root, and what has no folder: is its own.
+        None => path,
+    }
+}
+
+fn buffered(file: &File, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut buffer = std::io::BufWriter::new(file);
+    body(&mut buffer)?;
+    buffer.flush()
+}
+
+/// Puts a new file in the place of `path`, with the mode and, where this process may, the owner of the `old` one.
+fn replace(
+    path: &Path,
+    folder: &Path,
+    old: Option<&std::fs::Metadata>,
+    body: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let file = temporary(folder, old)?;
+    buffered(file.as_file(), body)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    sync_folder(folder)
+}
+
+/// A file that is not there unless it is kept. Its mode is the `old` one's, or else what the umask leaves.
+fn temporary(folder: &Path, old: Option<&std::fs::Metadata>) -> Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".convroof-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+        let mode = old.map_or(0o666, |old| old.mode() & 0o777);
+        let file = builder
+            .permissions(std::fs::Permissions::from_mode(mode))
+            .tempfile_in(folder)?;
+        if let Some(old) = old {
+            let new = file.as_file().metadata()?;
+            if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+                // For root alone; the text is the same whoever owns it.
+                let _ = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+            }
+            file.as_file().set_permissions(old.permissions())?;
+        }
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = old;
+        builder.tempfile_in(folder)
+    }
+}
+
+/// Makes a new name in a folder survive a loss of power, where the system has a way to.
+fn sync_folder(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    match File::open(folder)?.sync_all() {
+        // Some file systems have none.
+        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            return Err(e);
+        }
+        _ => {}
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// A lock on a file among processes that ask for it, held until it is dropped. It is a file of its own beside the file
+/// (`.NAME.lock`), since the file itself is replaced.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no other process has the lock of `path`.
+    ///
+    /// # Errors
+    /// When there can be no file beside it.
+    pub fn of(path: &Path) -> std::result::Result<Lock, WriteError> {
+        Lock::take(path, File::lock)
+    }
+
+    /// Takes the lock of `path` if no other process has it, for work that takes too long to wait for.
+    ///
+    /// # Errors
+    /// When another process has it, or there can be no file beside it.
+    pub fn now(path: &Path) -> std::result::Result<Lock, WriteError> {
+        Lock::take(path, |file| match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::other(
+                "another convroof is at work on it: wait for its end",
+            )),
+            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => Ok(()),
+        })
+    }
+
+    fn take(
+        path: &Path,
+        lock: impl FnOnce(&File) -> Result<()>,
+    ) -> std::result::Result<Lock, WriteError> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".lock");
+        let lock_path = parent(path).join(name);
+        let take = || {
+            std::fs::create_dir_all(parent(path))?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(lock_path)?;
+            lock(&file)?;
+            Ok(Lock { _file: file })
+        };
+        take().map_err(|error| wrong(path, error))
+    }
+}
+
+/// Longest id: with an extension it is a file name on every system.
+const LONGEST_ID: usize = 200;
+
+/// Checks an id, which names files: `[a-z0-9-]+`, and so nothing that leads to another folder.
+///
+/// # Errors
+/// Says what an id is.
+pub fn check_id(id: &str) -> std::result::Result<(), BadId> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(BadId(id.chars().take(40).collect()))
+    }
+}
+
+/// Text that is not an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no id of a machine: expected 1 to {LONGEST_ID} of a to z, 0 to 9 and -")]
+pub struct BadId(String);
+
+/// The path of `id.extension` in a folder.
+///
+/// # Errors
+/// When `id` is no id.
+pub fn by_id(folder: &Path, id: &str, extension: &str) -> std::result::Result<PathBuf, BadId> {
+    check_id(id)?;
+    Ok(folder.join(format!("{id}.{extension}")))
+}
+
+/// Reads an id for serde: `#[serde(deserialize_with = "files::id")]`.
+///
+/// # Errors
+/// When it is no id.
+pub fn id<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
+    let id = <String as serde::Deserialize>::deserialize(from)?;
+    check_id(&id).map_err(serde::de::Error::custom)?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests;
