@@ -355,7 +355,7 @@ fn missing_measurements_fail_a_comparison() {
         record["measurements"] = all.clone().into();
     });
     change(&a, &b, |record| {
-        record["measurements"] = all[..1].to_vec().into()
+        record["measurements"] = all[..1].to_vec().into();
     });
     let failed = compare(&[]).code(1);
     let error = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
@@ -393,7 +393,7 @@ fn missing_measurements_fail_a_comparison() {
     }
     // Nothing in common is no comparison, whatever is allowed.
     change(&a, &b, |record| {
-        record["measurements"] = serde_json::json!([])
+        record["measurements"] = serde_json::json!([]);
     });
     compare(&["--allow-missing"])
         .code(2)
@@ -409,7 +409,7 @@ fn records_without_measurements_are_no_report() {
     let record = dir.path().join("a.json");
     bench(&record).assert().success();
     change(&record, &record, |r| {
-        r["measurements"] = serde_json::json!([])
+        r["measurements"] = serde_json::json!([]);
     });
     let report = |more: &[&str]| {
         let mut command = convroof();

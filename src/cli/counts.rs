@@ -52,12 +52,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             valgrind::count(registry, scratch.path())?,
         ));
     }
-    if let Some((name, _)) = tables.iter().find(|(_, table)| table.rows.is_empty()) {
-        if args.check.is_none() {
-            bail!(
-                "{name}: there is nothing to count: every chosen variant refuses every chosen layer"
-            );
-        }
+    let empty = tables.iter().find(|(_, table)| table.rows.is_empty());
+    if let Some((name, _)) = empty.filter(|_| args.check.is_none()) {
+        bail!("{name}: there is nothing to count: every chosen variant refuses every chosen layer");
     }
     let mut changes = Vec::new();
     let mut untried = Vec::new();

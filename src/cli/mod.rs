@@ -22,6 +22,7 @@ mod track;
 mod tune;
 mod worker;
 
+use crate::machine;
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
 use std::ffi::OsString;
@@ -90,6 +91,34 @@ enum Command {
     PeerHost(peers::HostArgs),
 }
 
+impl Command {
+    /// Whether it takes times, which are too long where a quota stops it.
+    fn times(&self) -> bool {
+        match self {
+            Command::Run(_)
+            | Command::Calibrate(_)
+            | Command::Bench(_)
+            | Command::Ab(_)
+            | Command::Audit(_)
+            | Command::Net(_)
+            | Command::Tune(_)
+            | Command::Claims(_)
+            | Command::Lowrank(_)
+            | Command::Exec(_) => true,
+            Command::List(_)
+            | Command::Check(_)
+            | Command::Report(_)
+            | Command::Compare(_)
+            | Command::Track(_)
+            | Command::Counts(_)
+            | Command::CountRuns
+            | Command::Worker => false,
+            #[cfg(feature = "peers")]
+            Command::PeerHost(_) => false,
+        }
+    }
+}
+
 /// Something was tested and found wanting: exit code 1, where bad input has 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -105,7 +134,9 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    let (times, before) = (command.times(), machine::throttling());
+    let result = match command {
         Command::Run(args) => run::run(registry, &args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::List(args) => list::run(registry, &args),
@@ -127,6 +158,9 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         #[cfg(feature = "peers")]
         Command::PeerHost(args) => peers::host(&args),
     };
+    if let Some(throttled) = machine::throttled(before, machine::throttling()).filter(|_| times) {
+        eprintln!("convroof: {throttled}");
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,7 +10,7 @@ mod quota;
 mod sysfs;
 pub mod topology;
 
-pub use quota::Quota;
+pub use quota::{Quota, throttled};
 pub use topology::Topology;
 
 /// How often and how long a control group's quota stopped this process's group since it was made; none if the system

@@ -28,25 +28,39 @@ impl Quota {
 
     /// Writes into a record what the quota did to it, by what the system counts `now`.
     pub fn note(&self, run: &mut Run, now: Option<Throttling>) {
-        let grown = |now: u64, before: u64, earlier: u64| {
-            now.saturating_sub(before).saturating_add(earlier)
-        };
-        let both = self.before.zip(now);
-        let so_far = both.map(|(before, now)| Throttling {
-            periods: grown(now.periods, before.periods, self.earlier.periods),
-            us: grown(now.us, before.us, self.earlier.us),
+        let so_far = grown(self.before, now).map(|since| Throttling {
+            periods: since.periods.saturating_add(self.earlier.periods),
+            us: since.us.saturating_add(self.earlier.us),
         });
         run.conditions.quota_cpus = self.cpus;
         run.conditions.throttling = so_far.or(run.conditions.throttling);
         run.notes.retain(|note| !note.starts_with(NOTE));
-        if let Some(t) = run.conditions.throttling.filter(|t| t.periods > 0) {
-            run.notes.push(format!(
-                "{NOTE} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
-                t.periods,
-                t.us as f64 / 1000.0
-            ));
-        }
+        run.notes.extend(run.conditions.throttling.and_then(text));
     }
+}
+
+/// What was counted between two moments.
+fn grown(before: Option<Throttling>, now: Option<Throttling>) -> Option<Throttling> {
+    let (before, now) = (before?, now?);
+    Some(Throttling {
+        periods: now.periods.saturating_sub(before.periods),
+        us: now.us.saturating_sub(before.us),
+    })
+}
+
+/// The note, if there is something to note.
+fn text(t: Throttling) -> Option<String> {
+    let text = format!(
+        "{NOTE} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
+        t.periods,
+        t.us as f64 / 1000.0
+    );
+    (t.periods > 0).then_some(text)
+}
+
+/// What to say of a program that a quota stopped between two moments; nothing if none did.
+pub fn throttled(before: Option<Throttling>, now: Option<Throttling>) -> Option<String> {
+    grown(before, now).and_then(text)
 }
 
 #[cfg(test)]

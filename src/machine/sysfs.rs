@@ -63,15 +63,18 @@ pub(super) fn available(root: &Path) -> Option<Available> {
         .lines()
         .find_map(|l| l.strip_prefix("Cpus_allowed_list:"));
     let affinity = cpulist::parse(affinity?)?;
-    // The mask may name CPUs that are offline, or that there never were.
     let online = list("sys/devices/system/cpu/online").unwrap_or_else(|| affinity.clone());
-    let cpuset = cgroup::cpuset(root);
     let mut allowed = affinity;
-    allowed.retain(|c| online.contains(c) && *c < MASK);
-    if let Some(cpuset) = cpuset
-        && allowed.iter().any(|c| cpuset.contains(c))
+    allowed.retain(|c| *c < MASK);
+    // The mask may name CPUs that are offline, or that there never were. A list that leaves none counts CPUs of its own,
+    // as some containers do.
+    for list in [Some(online.clone()), cgroup::cpuset(root)]
+        .into_iter()
+        .flatten()
     {
-        allowed.retain(|c| cpuset.contains(c));
+        if allowed.iter().any(|c| list.contains(c)) {
+            allowed.retain(|c| list.contains(c));
+        }
     }
     (!allowed.is_empty()).then(|| Available {
         present: list("sys/devices/system/cpu/present").unwrap_or_else(|| online.clone()),

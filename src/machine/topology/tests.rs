@@ -142,17 +142,7 @@ fn damaged_files_are_survived() {
         .into_iter()
         .find(|f| f.ends_with("arm-big-little.txt"));
     let text = std::fs::read_to_string(file.expect("the fixture")).expect("read");
-    let cases = [
-        "-1",
-        "",
-        "99999999999999999999",
-        "0-",
-        "x",
-        "4294967295",
-        "\u{fffd}",
-        "1-0",
-        "0K",
-    ];
+    let cases = ["", "0-", "4294967295", "\u{fffd}", "0K"];
     for case in cases {
         for file in [
             "topology/core_cpus_list",
