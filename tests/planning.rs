@@ -232,3 +232,27 @@ fn list_answers_for_any_problem() {
         }
     }
 }
+
+#[test]
+fn a_signal_ends_a_planning_program_at_once() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt;
+    use std::time::{Duration, Instant};
+    for signal in [Signal::INT, Signal::TERM] {
+        // A dozen plans, each with tables of 100 MB.
+        let mut child = Command::new(convroof().get_program())
+            .args(["counts", "--variant", "direct/*,im2col/*,implicit-gemm/*"])
+            .args(["--problem", "mb1ic16ih1280oc16kh3ph1"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(Duration::from_millis(200));
+        let sent = Instant::now();
+        kill_process(Pid::from_child(&child), signal).expect("it runs");
+        let status = child.wait().expect("it ends");
+        assert!(sent.elapsed() < Duration::from_secs(2));
+        let by_signal = status.signal() == Some(signal.as_raw());
+        let by_code = status.code() == Some(128 + signal.as_raw());
+        assert!(by_signal || by_code, "{status:?} after {signal:?}");
+    }
+}

@@ -67,8 +67,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         return print(&format!("{out}\n"));
     }
     let problems = problems(&chosen);
-    let available = memory::available();
-    let topology = Topology::detect();
+    let (topology, available) = (Topology::detect(), memory::available());
     let lines: Vec<Line> = args
         .variants
         .choose(registry)?

@@ -98,7 +98,7 @@ impl IndirectionBuffer {
             let cut = Seen::all().cut(block.clone(), TileCost { most }, place);
             buffer.push(block.start, cut, &offset);
         }
-        Ok(buffer)
+        Ok(buffer.shrunk())
     }
 
     /// The offsets of a convolution whose input pixels are `pixel_stride` elements apart.
@@ -145,7 +145,7 @@ impl IndirectionBuffer {
                 }
             });
         }
-        Ok(buffer)
+        Ok(buffer.shrunk())
     }
 
     /// An empty buffer with memory for so many taps and pixels.
@@ -169,6 +169,13 @@ impl IndirectionBuffer {
             tiles: Vec::new(),
             blocks: Vec::new(),
         })
+    }
+
+    /// Without the room that lists of unknown length were given as they grew.
+    fn shrunk(mut self) -> Self {
+        self.tiles.shrink_to_fit();
+        self.blocks.shrink_to_fit();
+        self
     }
 
     fn push<F: Fn(usize) -> u32>(&mut self, first: usize, cut: Cut, offset: impl Fn(usize) -> F) {
