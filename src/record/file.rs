@@ -64,7 +64,24 @@ pub fn load(path: &Path) -> Result<Run, RecordError> {
             found,
         });
     }
+    if let Some(count) = too_large(&value) {
+        return Err(damaged(format!("{count} is more than anything it counts")));
+    }
     serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+}
+
+/// A whole number above 2^53, which is neither a machine's nor exact to every reader of JSON; sums of those below don't
+/// overflow. A seed isn't a count, and may be any.
+fn too_large(value: &serde_json::Value) -> Option<u64> {
+    match value {
+        serde_json::Value::Number(number) => number.as_u64().filter(|&n| n > 1 << 53),
+        serde_json::Value::Array(list) => list.iter().find_map(too_large),
+        serde_json::Value::Object(map) => map
+            .iter()
+            .filter(|(key, _)| *key != "seed")
+            .find_map(|(_, value)| too_large(value)),
+        _ => None,
+    }
 }
 
 /// Writes a record: a regular file whole or not at all.

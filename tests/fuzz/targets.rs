@@ -1,0 +1,304 @@
+//! What is mutated, and what is done with it: always what the program itself does with such a file.
+
+use crate::mutate;
+use crate::seeds;
+pub(crate) use crate::seeds::Input;
+use convroof::claims::Answer;
+use convroof::machine::Topology;
+use convroof::net::candidates::By;
+use convroof::net::model::Model;
+use convroof::net::tune::PlanFile;
+use convroof::net::{Candidates, Schedule};
+use convroof::networks::{self, Graph};
+use convroof::record::Run;
+use convroof_kernels::data::Rng;
+use convroof_kernels::{Isa, Problem, Registry};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What became of an input.
+pub(crate) enum Verdict {
+    /// It was read, and gone on with.
+    Taken,
+    /// It was refused, or a part of it.
+    Refused,
+}
+
+/// One kind of file.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    pub(crate) inputs: fn() -> Inputs,
+}
+
+/// Its seeds, its mutations (of a seed, and of parts of another), and what is done with an input.
+pub(crate) struct Inputs {
+    pub(crate) seeds: Vec<Input>,
+    pub(crate) mutate: fn(&mut Rng, &[u8], &[u8]) -> Vec<u8>,
+    pub(crate) run: Box<dyn FnMut(&mut Rng, &Input) -> Result<Verdict, String>>,
+}
+
+pub(crate) static TARGETS: [Target; 6] = [
+    Target {
+        name: "problems",
+        inputs: problems,
+    },
+    Target {
+        name: "records",
+        inputs: records,
+    },
+    Target {
+        name: "histories",
+        inputs: histories,
+    },
+    Target {
+        name: "answers",
+        inputs: answers,
+    },
+    Target {
+        name: "plans",
+        inputs: plans,
+    },
+    Target {
+        name: "baselines",
+        inputs: baselines,
+    },
+];
+
+/// The program in this process: 0 and 1 are answers, 2 is a refusal, and there is nothing else.
+fn convroof(arguments: &[&str]) -> Result<Verdict, String> {
+    let all = ["convroof"].iter().chain(arguments).map(OsString::from);
+    let code = convroof::cli::main(&Registry::builtin(), all);
+    if code == ExitCode::SUCCESS || code == ExitCode::from(1) {
+        Ok(Verdict::Taken)
+    } else if code == ExitCode::from(2) {
+        Ok(Verdict::Refused)
+    } else {
+        Err(format!("exit code {code:?}"))
+    }
+}
+
+fn write(path: &str, bytes: &[u8]) {
+    let folder = Path::new(path).parent().expect("a file");
+    std::fs::create_dir_all(folder).expect("a folder");
+    std::fs::write(path, bytes).expect("written");
+}
+
+fn with_kept(target: &str, mut seeds: Vec<Input>) -> Vec<Input> {
+    let origin = seeds[0].bytes.clone();
+    let kept = seeds::kept(target).into_iter();
+    seeds.extend(kept.map(|(name, bytes)| Input::odd(name, bytes, &origin)));
+    seeds
+}
+
+/// Parsed, written and parsed again.
+fn problems() -> Inputs {
+    let seeds = seeds::problems()
+        .into_iter()
+        .map(|t| Input::valid(t.clone(), t));
+    Inputs {
+        seeds: with_kept("problems", seeds.collect()),
+        mutate: mutate::words,
+        run: Box::new(|_, input| {
+            let Ok(text) = std::str::from_utf8(&input.bytes) else {
+                return Ok(Verdict::Refused);
+            };
+            write("problem", text.as_bytes());
+            match text.parse::<Problem>() {
+                Err(error) => {
+                    let lines = error.to_string().lines().count();
+                    // A text of several lines is quoted in an error of as many.
+                    (lines <= 1 + text.lines().count())
+                        .then_some(Verdict::Refused)
+                        .ok_or(format!("an error of {lines} lines"))
+                }
+                Ok(problem) => {
+                    let shown = problem.to_string();
+                    match shown.parse::<Problem>() {
+                        Ok(again) if again == problem => Ok(Verdict::Taken),
+                        Ok(_) => Err(format!("'{text}' is written as '{shown}', another problem")),
+                        Err(error) => Err(format!("'{text}' is written as '{shown}': {error}")),
+                    }
+                }
+            }
+        }),
+    }
+}
+
+fn record_seeds() -> Vec<Input> {
+    let records = seeds::records().into_iter();
+    records
+        .map(|(name, run)| Input::valid(name, serde_json::to_vec(&run).expect("JSON")))
+        .collect()
+}
+
+/// Reported in each form, compared with the record that it was made from, and tracked.
+fn records() -> Inputs {
+    Inputs {
+        seeds: with_kept("records", record_seeds()),
+        mutate: mutate::json_bytes,
+        run: Box::new(|rng, input| {
+            write("record.json", &input.bytes);
+            write("origin.json", &input.origin);
+            let report = ["report", "record.json"];
+            match rng.below(if input.is_valid { 6 } else { 7 }) {
+                0 => convroof(&report),
+                1 => convroof(&[&report[..], &["--markdown"]].concat()),
+                2 => convroof(&[&report[..], &["--json"]].concat()),
+                3 => convroof(&["compare", "origin.json", "record.json", "--force"]),
+                4 => convroof(&["compare", "record.json", "origin.json", "--force", "--json"]),
+                5 => convroof(&["track", "record.json"]),
+                // The picture of a network of the record, if there still is one.
+                _ => {
+                    let run: Run = serde_json::from_slice(&input.origin).expect("a record");
+                    let network = rng.pick(&run.layers).network;
+                    let threads = rng.pick(&run.measurements).threads.to_string();
+                    let picture = [
+                        "--svg",
+                        "picture.svg",
+                        "--network",
+                        &network,
+                        "--threads",
+                        &threads,
+                    ];
+                    convroof(&[&report[..], &picture].concat())
+                }
+            }
+        }),
+    }
+}
+
+/// Tracked: a record is added to them.
+fn histories() -> Inputs {
+    let seeds = seeds::records().into_iter();
+    let seeds = seeds.map(|(name, run)| Input::valid(name, seeds::history(&run)));
+    let run = seeds::records().swap_remove(0).1;
+    let history = format!("results/history/{}.jsonl", run.fingerprint.id);
+    let record = serde_json::to_vec(&run).expect("JSON");
+    Inputs {
+        seeds: with_kept("histories", seeds.collect()),
+        mutate: |rng, seed, other| {
+            let mut lines: Vec<Vec<u8>> = seed.split(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
+            for _ in 0..1 + rng.below(3) {
+                let at = rng.below(lines.len());
+                match rng.below(6) {
+                    0 => drop(lines.swap_remove(at)),
+                    1 => lines.insert(at, lines[at].clone()),
+                    _ => lines[at] = mutate::json_bytes(rng, &lines[at], other),
+                }
+                if lines.is_empty() {
+                    break;
+                }
+            }
+            lines.join(&b'\n')
+        },
+        run: Box::new(move |rng, input| {
+            write("record.json", &record);
+            write(&history, &input.bytes);
+            let json = if rng.below(2) == 0 {
+                &["--json"][..]
+            } else {
+                &[]
+            };
+            let tracked = convroof(&[&["track", "record.json"], json].concat())?;
+            let after = std::fs::read(&history).map_err(|e| e.to_string())?;
+            if !after.starts_with(&input.bytes) {
+                return Err("what the history had is lost".into());
+            }
+            // Damaged lines are passed over.
+            let found =
+                convroof::regress::history::read(Path::new(&history)).map_err(|e| e.to_string())?;
+            Ok(match found.doubts.is_empty() {
+                true => tracked,
+                false => Verdict::Refused,
+            })
+        }),
+    }
+}
+
+/// Answers of `claims`, as a chapter of a report.
+fn answers() -> Inputs {
+    let run = seeds::records().swap_remove(0).1;
+    let path = format!("results/claims/{}.json", run.fingerprint.id);
+    let record = serde_json::to_vec(&run).expect("JSON");
+    let seed = serde_json::to_vec(&seeds::answers()).expect("JSON");
+    Inputs {
+        seeds: with_kept("answers", vec![Input::valid("answers", seed)]),
+        mutate: mutate::json_bytes,
+        run: Box::new(move |_, input| {
+            write("record.json", &record);
+            write(&path, &input.bytes);
+            let reported = convroof(&["report", "record.json"])?;
+            Ok(match serde_json::from_slice::<Vec<Answer>>(&input.bytes) {
+                Ok(_) => reported,
+                Err(_) => Verdict::Refused,
+            })
+        }),
+    }
+}
+
+/// Plans of `tune`: chosen by, and added to.
+fn plans() -> Inputs {
+    let network = networks::find("lenet5").expect("a network");
+    let graph = Graph::new(network).expect("a graph");
+    let run = seeds::records().swap_remove(0).1;
+    let id = run.fingerprint.id.clone();
+    let seed = serde_json::to_vec(&seeds::plans(&graph, &id)).expect("JSON");
+    let topology = Topology::detect();
+    let model = Model::new(&run.calibration, &run.fingerprint, 1);
+    let variants = Registry::builtin().variants(&Isa::REAL);
+    let mut candidates = Candidates::new(&graph, &variants, &topology, &model).expect("candidates");
+    Inputs {
+        seeds: with_kept("plans", vec![Input::valid("plans", seed)]),
+        mutate: mutate::json_bytes,
+        run: Box::new(move |_, input| {
+            let path = PlanFile::path(Path::new("plans"), &id);
+            write(path.to_str().expect("UTF-8"), &input.bytes);
+            let Ok(file) = PlanFile::load(&path, &id) else {
+                return Ok(Verdict::Refused);
+            };
+            let mut file = file.expect("it is there");
+            candidates.measured(&graph, &file.of(&graph, 1));
+            for by in [By::Model, By::Measurement] {
+                let selection = candidates.choose(&graph, &model, by);
+                let schedule = Schedule::new(&graph, &selection);
+                if schedule.steps.len() < graph.nodes.len() {
+                    return Err(format!("a schedule of {} steps", schedule.steps.len()));
+                }
+            }
+            let _ = candidates.regret(&graph, &model);
+            let times = file.times.iter().take(3).cloned().collect();
+            file.replace(times);
+            file.save(&path).map_err(|e| e.to_string())?;
+            let again = PlanFile::load(&path, &id).map_err(|e| format!("what was saved: {e:#}"))?;
+            match again.as_ref() == Some(&file) {
+                true => Ok(Verdict::Taken),
+                false => Err("what was saved is not what is loaded".into()),
+            }
+        }),
+    }
+}
+
+/// Baselines of `counts`, compared with.
+fn baselines() -> Inputs {
+    const WHAT: [&str; 4] = [
+        "--network",
+        "lenet5",
+        "--variant",
+        "direct/scalar/*,im2col/scalar/*",
+    ];
+    let written = convroof(&[&["counts", "--write", "baselines"], &WHAT[..]].concat());
+    assert!(
+        matches!(written, Ok(Verdict::Taken)),
+        "baselines are written"
+    );
+    let seed = std::fs::read("baselines/model.tsv").expect("read");
+    Inputs {
+        seeds: with_kept("baselines", vec![Input::valid("baselines", seed)]),
+        mutate: mutate::words,
+        run: Box::new(|_, input| {
+            write("baselines/model.tsv", &input.bytes);
+            convroof(&[&["counts", "--check", "baselines"], &WHAT[..]].concat())
+        }),
+    }
+}

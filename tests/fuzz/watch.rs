@@ -1,0 +1,207 @@
+//! A child process that runs inputs, and the parent that watches it.
+
+use crate::Wanted;
+use crate::targets::{Input, Target, Verdict};
+use convroof_kernels::data::Rng;
+use libtest_mimic::Failed;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// Names the target of a child.
+pub(crate) const CHILD: &str = "CONVROOF_FUZZ_TARGET";
+/// How long it runs, in seconds.
+const SHARE: &str = "CONVROOF_FUZZ_SHARE";
+
+/// What an input may take: on a busy machine some milliseconds become tenths of a second.
+const SLOWEST: Duration = Duration::from_secs(10);
+const MEMORY: u64 = 1 << 30;
+/// Bytes written for an input, to files and to the terminal.
+fn output_limit(input: usize) -> u64 {
+    (4 << 20) + 100 * input as u64
+}
+
+/// So many mutated inputs are tried however slow the machine is.
+const LEAST: u64 = 20;
+
+/// In the child's folder: its input and everything that it writes; the number of the input; what it said; what came of all.
+const WORK: &str = "nested/work";
+const NUMBER: &str = "number";
+const SAID: &str = "said";
+const RESULT: &str = "result";
+
+/// Starts a child and waits for its end, or for what it must not do.
+pub(crate) fn parent(target: &Target, wanted: Wanted, share: Duration) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    std::fs::create_dir_all(folder.join(WORK))?;
+    let said = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join(SAID))?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .env(CHILD, target.name)
+        .env("RUST_BACKTRACE", "0")
+        .env(SHARE, share.as_secs_f64().to_string())
+        .env("CONVROOF_FUZZ_SEED", wanted.seed.to_string())
+        .env("CONVROOF_FUZZ_FROM", wanted.from.to_string())
+        .current_dir(folder.join(WORK))
+        .stdin(std::process::Stdio::null())
+        .stdout(said.try_clone()?)
+        .stderr(said)
+        .spawn()?;
+    let ended = watch(&mut child, folder);
+    let _ = child.kill();
+    let _ = child.wait();
+    let read = |name: &str| {
+        String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap_or_default()).into_owned()
+    };
+    match ended {
+        Ok(()) => {
+            println!("{}: {}", target.name, read(RESULT));
+            Ok(())
+        }
+        Err(why) => {
+            let number = read(NUMBER);
+            let kept = keep(target, &number, &folder.join(WORK))?;
+            let said = read(SAID);
+            let lines: Vec<&str> = said.lines().collect();
+            let last = lines[lines.len().saturating_sub(20)..].join("\n");
+            Err(format!(
+                "input {number}: {why}\n{last}\nIt is in {}; repeat it with CONVROOF_FUZZ_SEED={} CONVROOF_FUZZ_FROM={number} cargo test --test fuzz {}",
+                kept.display(),
+                wanted.seed,
+                target.name
+            )
+            .into())
+        }
+    }
+}
+
+fn watch(child: &mut Child, folder: &Path) -> Result<(), String> {
+    let mut number = (Vec::new(), Instant::now());
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            return match status.success() {
+                true => Ok(()),
+                false => Err(format!("the program ended with {status}")),
+            };
+        }
+        let now = std::fs::read(folder.join(NUMBER)).unwrap_or_default();
+        if now != number.0 {
+            number = (now, Instant::now());
+        } else if number.1.elapsed() > SLOWEST {
+            return Err(format!("it takes longer than {SLOWEST:?}"));
+        }
+        if memory(child.id()).is_some_and(|bytes| bytes > MEMORY) {
+            return Err(format!("it takes more than {} MB of memory", MEMORY >> 20));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Resident bytes of a process, where the system tells (Linux).
+fn memory(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(4096 * pages)
+}
+
+/// Copies what the input was made of to a folder that stays.
+fn keep(target: &Target, number: &str, work: &Path) -> std::io::Result<PathBuf> {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+    let kept = base.join(format!("{}-{number}", target.name));
+    std::fs::create_dir_all(&kept)?;
+    for file in files(work) {
+        let name = file
+            .strip_prefix(work)
+            .expect("inside")
+            .to_string_lossy()
+            .replace('/', "-");
+        std::fs::copy(&file, kept.join(name))?;
+    }
+    Ok(kept)
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&entry.path())),
+            _ => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+/// Runs inputs until the time is over. Ends with an error at the first that does what it must not.
+pub(crate) fn child(target: &Target, wanted: Wanted) {
+    let share: f64 = std::env::var(SHARE)
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .expect("seconds");
+    let folder = std::env::current_dir().expect("a folder");
+    let folder = folder.ancestors().nth(2).expect("of the parent's making");
+    let work = folder.join(WORK);
+    let write =
+        |name: &str, text: String| std::fs::write(folder.join(name), text).expect("written");
+    write(NUMBER, "before the first".into());
+    let mut inputs = (target.inputs)();
+    let known = inputs.seeds.len() as u64;
+    let began = Instant::now();
+    let (mut taken, mut refused, mut slowest) = (0u64, 0u64, Duration::ZERO);
+    let mut number = wanted.from;
+    while began.elapsed().as_secs_f64() < share || number < wanted.from + known + LEAST {
+        // The seeds as they are, then what mutations make of them.
+        let mut rng = Rng::new(wanted.seed.wrapping_mul(0x9e37_79b9).wrapping_add(number));
+        let input = match inputs.seeds.get(number as usize) {
+            Some(seed) => seed.clone(),
+            None => {
+                let [seed, other] = [rng.pick(&inputs.seeds), rng.pick(&inputs.seeds)];
+                let bytes = (inputs.mutate)(&mut rng, &seed.bytes, &other.bytes);
+                Input::odd(seed.name, bytes, &seed.origin)
+            }
+        };
+        write(NUMBER, number.to_string());
+        for file in files(&work) {
+            std::fs::remove_file(file).expect("removed");
+        }
+        let start = Instant::now();
+        let verdict = (inputs.run)(&mut rng, &input).unwrap_or_else(|why| panic!("{why}"));
+        slowest = slowest.max(start.elapsed());
+        match verdict {
+            Verdict::Taken => taken += 1,
+            Verdict::Refused => {
+                assert!(!input.is_valid, "a good file was refused: {}", input.name);
+                refused += 1;
+            }
+        }
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        let written = files(&work).iter().map(|f| size(f)).sum::<u64>() + size(&folder.join(SAID));
+        let limit = output_limit(input.bytes.len());
+        assert!(
+            written <= limit,
+            "{written} bytes were written, allowed are {limit}"
+        );
+        // Nothing is written but where it belongs.
+        for file in files(folder).iter().filter(|f| !f.starts_with(&work)) {
+            let name = file.strip_prefix(folder).expect("inside");
+            let own = [NUMBER, SAID].map(Path::new).contains(&name);
+            assert!(own, "{} was written", file.display());
+        }
+        File::options()
+            .write(true)
+            .truncate(true)
+            .open(folder.join(SAID))
+            .expect("emptied");
+        number += 1;
+    }
+    // Mutations that are all refused, or all taken, test nothing behind the parser, or nothing in it.
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+    write(
+        RESULT,
+        format!("{taken} inputs were taken, {refused} refused; the slowest took {slowest:.0?}"),
+    );
+}
