@@ -65,7 +65,7 @@ pub(crate) fn bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
             1 => drop(out.drain(at..to)),
             2 if at < out.len() => out[at] ^= 1 << rng.below(8),
             3 if at < out.len() => {
-                out[at] = rng.pick(b"\0\n\t \"\\{}[]<>:,.-+019eE\x7f\x80\xc3\xff")
+                out[at] = rng.pick(b"\0\n\t \"\\{}[]<>:,.-+019eE\x7f\x80\xc3\xff");
             }
             4 => {
                 let copy = out[at..to].to_vec();
@@ -125,10 +125,8 @@ pub(crate) fn json(rng: &mut Rng, document: &mut Value) {
                 0 => *text = rng.pick(&TEXTS).into(),
                 1 => text.push_str(rng.pick(&TEXTS)),
                 2 => {
-                    *text = text
-                        .chars()
-                        .take(rng.below(text.chars().count() + 1))
-                        .collect()
+                    let length = rng.below(text.chars().count() + 1);
+                    *text = text.chars().take(length).collect();
                 }
                 _ => *text = text.repeat(rng.below(100)),
             },

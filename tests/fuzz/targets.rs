@@ -10,7 +10,7 @@ use convroof::net::model::Model;
 use convroof::net::tune::PlanFile;
 use convroof::net::{Candidates, Schedule};
 use convroof::networks::{self, Graph};
-use convroof::record::Run;
+use convroof::record;
 use convroof_kernels::data::Rng;
 use convroof_kernels::{Isa, Problem, Registry};
 use std::ffi::OsString;
@@ -31,11 +31,14 @@ pub(crate) struct Target {
     pub(crate) inputs: fn() -> Inputs,
 }
 
+/// What is done with an input; an error is what must not happen.
+type Run = Box<dyn FnMut(&mut Rng, &Input) -> Result<Verdict, String>>;
+
 /// Its seeds, its mutations (of a seed, and of parts of another), and what is done with an input.
 pub(crate) struct Inputs {
     pub(crate) seeds: Vec<Input>,
     pub(crate) mutate: fn(&mut Rng, &[u8], &[u8]) -> Vec<u8>,
-    pub(crate) run: Box<dyn FnMut(&mut Rng, &Input) -> Result<Verdict, String>>,
+    pub(crate) run: Run,
 }
 
 pub(crate) static TARGETS: [Target; 6] = [
@@ -150,7 +153,7 @@ fn records() -> Inputs {
                 5 => convroof(&["track", "record.json"]),
                 // The picture of a network of the record, if there still is one.
                 _ => {
-                    let run: Run = serde_json::from_slice(&input.origin).expect("a record");
+                    let run: record::Run = serde_json::from_slice(&input.origin).expect("a record");
                     let network = rng.pick(&run.layers).network;
                     let threads = rng.pick(&run.measurements).threads.to_string();
                     let picture = [
