@@ -243,7 +243,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
         ),
         (
             here.path(),
-            &["HEAD~1", own, "--bin", "-Zhelp"],
+            &["HEAD~1", own, "--bin=-Zhelp"],
             "doesn't build: error",
         ),
     ] {
