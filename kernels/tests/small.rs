@@ -43,7 +43,8 @@ const PROBLEMS: [&str; 30] = [
 
 #[test]
 fn every_algorithm_on_small_shapes_and_emulated_widths() {
-    let algorithms = Registry::builtin().algorithms();
+    let registry = Registry::builtin();
+    let algorithms = registry.algorithms();
     let mut computed = BTreeSet::new();
     for algorithm in algorithms {
         let id = algorithm.meta().id;

@@ -255,12 +255,12 @@ fn plans() -> Inputs {
         seeds: with_kept("plans", vec![Input::valid("plans", seed)]),
         mutate: mutate::json_bytes,
         run: Box::new(move |_, input| {
-            let path = PlanFile::path(Path::new("plans"), &id);
+            let path = PlanFile::path(Path::new("plans"), &id).expect("an id");
             write(path.to_str().expect("UTF-8"), &input.bytes);
             let Ok(file) = PlanFile::load(&path, &id) else {
                 return Ok(Verdict::Refused);
             };
-            let mut file = file.expect("it is there");
+            let file = file.expect("it is there");
             candidates.measured(&graph, &file.of(&graph, 1));
             for by in [By::Model, By::Measurement] {
                 let selection = candidates.choose(&graph, &model, by);
@@ -271,10 +271,10 @@ fn plans() -> Inputs {
             }
             let _ = candidates.regret(&graph, &model);
             let times = file.times.iter().take(3).cloned().collect();
-            file.replace(times);
-            file.save(&path).map_err(|e| e.to_string())?;
+            let saved = PlanFile::update(&path, &id, |file| file.replace(times));
+            let saved = saved.map_err(|e| format!("can't be updated: {e:#}"))?;
             let again = PlanFile::load(&path, &id).map_err(|e| format!("what was saved: {e:#}"))?;
-            match again.as_ref() == Some(&file) {
+            match again.as_ref() == Some(&saved) {
                 true => Ok(Verdict::Taken),
                 false => Err("what was saved is not what is loaded".into()),
             }

@@ -308,7 +308,9 @@ mod tests {
             for o in 0..window.out {
                 for k in 0..window.kernel {
                     let at = (o * window.stride + k * window.dilation).wrapping_sub(window.before);
-                    seen.get_mut(at).map_or((), |seen| *seen += 1);
+                    if let Some(seen) = seen.get_mut(at) {
+                        *seen += 1;
+                    }
                 }
             }
             let covered = seen.iter().filter(|&&n| n > 0).count() as u64;
