@@ -231,3 +231,28 @@ fn tables_are_stated_and_refused_before_they_are_made() {
         assert_eq!(refused.tables(), Some(stated), "{id}");
     }
 }
+
+/// A refusal names what is in the way, and nothing that isn't.
+#[test]
+fn a_stem_says_why_it_is_none() {
+    let registry = Registry::builtin();
+    let caches = Default::default();
+    let stem = registry
+        .algorithms()
+        .iter()
+        .find(|a| a.meta().id == "direct-maxpool");
+    for (conv, why) in [
+        ("mb1ic3ih28oc16oh24kh3ph0dh1", "dilated horizontally"),
+        ("mb1ic5ih26oc16oh24kh3ph0", "more than 4 channels"),
+        ("g2mb1ic4ih26oc16oh24kh3ph0", "grouped"),
+        ("mb1ic3ih24oc16oh24kh1ph0", "1 wide"),
+    ] {
+        let text = format!("{conv} + --pool --alg=max mb1ic16ih24oh12kh2sh2ph0");
+        let problem = text.parse().expect("a problem");
+        let plan = stem
+            .expect("listed")
+            .plan(&problem, &PlanCx::new(Isa::best(), &caches));
+        let refusal = plan.err().expect("refused").to_string();
+        assert!(refusal.contains(why), "{text}: {refusal}");
+    }
+}

@@ -36,7 +36,7 @@ impl Algorithm for Direct {
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
         let conv = f32_conv(problem)?;
-        if suits(conv) {
+        if suits(conv).is_ok() {
             return Ok(Box::new(ImagePlan::new(problem, conv, cx)?));
         }
         if GroupedPlan::suits(conv) {

@@ -42,10 +42,18 @@ pub(super) struct Strip {
     pub(super) row: usize,
 }
 
-/// Whether the convolution is one of these.
-pub(super) fn suits(conv: &ConvShape) -> bool {
-    let one_run = conv.dilation[1] == 1 && conv.kernel[1] > 1;
-    conv.c_in <= MOST_CHANNELS && conv.groups == 1 && one_run
+/// Refuses convolutions that are none of these, with the reason.
+pub(super) fn suits(conv: &ConvShape) -> Result<(), Unsupported> {
+    let reason = match conv {
+        _ if conv.c_in > MOST_CHANNELS => "not the convolution of an image: more than 4 channels",
+        _ if conv.groups != 1 => "not the convolution of an image: the channels are grouped",
+        _ if conv.kernel[1] == 1 => "the filters are 1 wide: a row of taps is too short",
+        _ if conv.dilation[1] != 1 => {
+            "the filters are dilated horizontally: a row of taps is no run in memory"
+        }
+        _ => return Ok(()),
+    };
+    Err(Unsupported::new(reason))
 }
 
 impl ImagePlan {

@@ -64,11 +64,7 @@ impl Algorithm for DirectMaxPool {
         if pool.kind != PoolKind::Max {
             return Err(Unsupported::new("pools maxima only"));
         }
-        if !suits(&conv) {
-            return Err(Unsupported::new(
-                "not the convolution of an image: one with up to 4 channels, without groups, filters wider than 1",
-            ));
-        }
+        suits(&conv)?;
         let strip = Strip::of(&conv);
         let tile = RegisterTile::of(cx.isa.isa());
         let table_bytes = cx.tables(Panels::bytes(&conv, tile))?;

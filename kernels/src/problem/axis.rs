@@ -94,29 +94,54 @@ impl Axis {
     }
 
     /// That each of `out` windows has an element inside the input: the mean over a window wholly in the
-    /// padding would be 0 / 0. A step beyond the input's size could jump over it from any window, which
-    /// the check of the first and the last would not see.
+    /// padding would be 0 / 0.
     pub(super) fn check_windows(&self, out: usize) -> Result<(), ShapeError> {
         let Axis {
             name,
             size,
             dilation,
+            before,
             ..
         } = *self;
-        check(self.kernel == 1 || dilation <= size, || {
+        // The first window has the longest way to the input, the last may start behind it.
+        let reaches = before.div_ceil(dilation) < self.kernel;
+        check(reaches && (out - 1) * self.stride < before + size, || {
             format!(
-                "a dilation of {dilation} steps over the whole {name} of {size}: use a smaller one"
+                "a window lies wholly in the padding of the {name}: use less padding or a larger window"
             )
         })?;
-        for first in [0, (out - 1) * self.stride] {
-            let tap = self.before.saturating_sub(first).div_ceil(dilation);
-            let inside = tap < self.kernel && first + tap * dilation < self.before + size;
-            check(inside, || {
-                format!(
-                    "a window lies wholly in the padding of the {name}: use less padding or a larger window"
-                )
-            })?;
+        // Windows that start in the leading padding.
+        let leading = out.min(before.div_ceil(self.stride));
+        check(dilation <= size || self.none_steps_over(leading), || {
+            format!(
+                "the dilation of {dilation} steps over the whole {name} of {size} in a window: use a smaller one, or another padding"
+            )
+        })
+    }
+
+    /// Whether no window of the first `windows`, which start before the input, has a tap before it and the next one
+    /// behind it.
+    ///
+    /// Window `o` meets the input at `(o stride - before) mod dilation`, counted from the input's start. These places
+    /// rise by the stride until they wrap around at the dilation, so only the ends of each rise are looked at. There
+    /// are few: at most as many as taps before the input, and as the places until they repeat.
+    fn none_steps_over(&self, windows: usize) -> bool {
+        let Axis { size, dilation, .. } = *self;
+        let step = self.stride % dilation;
+        let mut at = (dilation - self.before % dilation) % dilation;
+        let mut left = windows.min(dilation);
+        while left > 0 {
+            let rise = match step {
+                0 => left,
+                _ => left.min((dilation - 1 - at) / step + 1),
+            };
+            let last = at + (rise - 1) * step;
+            if at >= size || last >= size {
+                return false;
+            }
+            left -= rise;
+            at = (last + step) % dilation;
         }
-        Ok(())
+        true
     }
 }

@@ -53,8 +53,11 @@ impl TryFrom<LrnSpec> for LrnShape {
                 format!("{name} is {x}: it must be at least 0")
             })?;
         }
-        check(k.is_finite() && k > 0.0, || {
-            format!("k is {k}: it must be above 0, or zeros would be divided by 0")
+        check(k.is_finite() && k >= f32::MIN_POSITIVE, || {
+            format!(
+                "k is {k}: it must be above 0, at least {:e}, or zeros would be divided by 0",
+                f32::MIN_POSITIVE
+            )
         })?;
         Ok(LrnShape {
             maps: maps.try_into()?,

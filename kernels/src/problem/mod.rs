@@ -25,7 +25,7 @@ pub use conv::{ConvShape, ConvSpec};
 pub use fused::{ConvPairShape, ConvPoolShape};
 pub use lrn::{LrnShape, LrnSpec};
 pub use maps::{BATCH_NORM_EPSILON, Maps};
-pub use parse::ParseError;
+pub use parse::{MOST_TEXT, ParseError, excerpt};
 pub use pool::{PoolKind, PoolShape, PoolSpec};
 
 use std::fmt;
@@ -144,7 +144,11 @@ pub struct Epilogue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Op {
-    /// A convolution.
+    /// A convolution. A tap in the padding adds nothing, as long as its weight is finite. A weight that is infinite or
+    /// NaN makes outputs of its channel NaN or infinite: each that has a product with it, and besides may make NaN
+    /// those whose tap lies in the padding, as kernels multiply it by the padding's zeros or skip it; Winograd's
+    /// transforms take it to all outputs of its channel. Other channels keep theirs. An input that isn't finite
+    /// reaches the outputs that read it; Winograd's tiles take it to outputs of tiles that do.
     Conv(ConvShape),
     /// A pooling.
     Pool(PoolShape),
@@ -161,14 +165,16 @@ pub enum Op {
     /// outputs NaN, as do channels that are all -inf; beside others, -inf becomes 0 (PyTorch's results).
     Softmax(Maps),
     /// Local response normalisation across channels: x / (k + alpha / size * sum x^2)^beta, the sum over the window
-    /// of `size` channels around x's, as far as there are any (Caffe, ONNX, oneDNN).
+    /// of `size` channels around x's, as far as there are any (Caffe, ONNX, oneDNN). Outputs are right where
+    /// squares and powers are beyond an f32, too.
     Lrn(LrnShape),
     /// Parts joined along the channels.
     Concat(ConcatShape),
     /// Attention pooling: the sum of an image's positions h, each weighed by the softmax, over positions, of
     /// w^T tanh(V h). The weights have a row for each hidden unit: that of V, then the element of w.
     Attention(AttentionShape),
-    /// Bilinear pooling: of each pair of channels the sum of products over all positions.
+    /// Bilinear pooling: of each pair of channels the sum of products over all positions. The L2 norm may be
+    /// of sums of any size that an f32 holds: those of inputs about 1e-15 as well as of 1e15.
     Bilinear(BilinearShape),
     /// A convolution and the pooling behind it. Bias and ReLU come between the two, a residual behind them.
     ConvPool(ConvPoolShape),

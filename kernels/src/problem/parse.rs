@@ -6,13 +6,37 @@ use super::{
     BilinearKind, ConvPairShape, ConvPoolShape, ConvSpec, DType, DTypes, Epilogue, Op, Pad,
     PoolKind, PoolShape, PoolSpec, Problem, ShapeError,
 };
+use std::borrow::Cow;
 use std::str::FromStr;
 
-/// Why a text is not a problem.
+/// The longest text of a problem, in bytes: far beyond what any layer takes.
+pub const MOST_TEXT: usize = 4096;
+
+/// The most characters of a problem that an error repeats, and the most of what is wrong with it.
+const MOST_QUOTED: [usize; 2] = [120, 400];
+
+/// A text of at most `most` characters: the beginning and the end of a longer one, with an ellipsis between them.
+/// It is for errors, which repeat what someone else wrote.
+pub fn excerpt(text: &str, most: usize) -> Cow<'_, str> {
+    // Most texts are short, and a character has at least a byte.
+    if text.len() <= most || text.chars().nth(most).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let kept = most.saturating_sub(1);
+    let (first, last) = (kept - kept / 3, kept / 3);
+    let (head, _) = text.char_indices().nth(first).expect("a longer text");
+    let tail = text.char_indices().rev().take(last).last();
+    let tail = tail.map_or(text.len(), |(at, _)| at);
+    Cow::Owned(format!("{}…{}", &text[..head], &text[tail..]))
+}
+
+/// Why a text is no problem. Long texts are cut ([`excerpt`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// It can't be read.
-    #[error("'{text}' is not a problem: {why} (expected something like mb1ic64ih56oc64oh56kh3ph1)")]
+    #[error(
+        "can't read problem '{text}': {why} (expected something like mb1ic64ih56oc64oh56kh3ph1)"
+    )]
     Text {
         /// What was given.
         text: String,
@@ -20,7 +44,7 @@ pub enum ParseError {
         why: String,
     },
     /// It can be read, but the shape is impossible.
-    #[error("'{text}' is impossible: {why}")]
+    #[error("problem '{text}' is impossible: {why}")]
     Shape {
         /// What was given.
         text: String,
@@ -33,131 +57,159 @@ impl FromStr for Problem {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = |why: String| ParseError::Text {
-            text: text.to_string(),
-            why,
-        };
-        let impossible = |why| ParseError::Shape {
-            text: text.to_string(),
-            why,
-        };
-        if let Some((first, second)) = text.split_once(" + ") {
-            let (first, second): (Problem, Problem) = (first.parse()?, second.parse()?);
-            return match (first.op, second.op) {
-                (Op::Conv(conv), Op::Pool(pool)) => {
-                    if second != Problem::from(pool) {
-                        let why = "what is pooled may have an epilogue, a pooling none";
-                        return Err(wrong(why.into()));
-                    }
-                    let op = ConvPoolShape::new(conv, pool).map_err(impossible)?;
-                    Ok(Problem {
-                        op: Op::ConvPool(op),
-                        ..first
-                    })
-                }
-                (Op::Conv(a), Op::Conv(b)) => {
-                    let kept = Epilogue {
-                        residual: false,
-                        ..second.epilogue
-                    };
-                    if first.epilogue != kept || first.dtypes != second.dtypes {
-                        let why = "two convolutions have the same types, both or neither bias and ReLU, and only the second a residual";
-                        return Err(wrong(why.into()));
-                    }
-                    let op = ConvPairShape::new(a, b).map_err(impossible)?;
-                    Ok(Problem {
-                        op: Op::ConvPair(op),
-                        ..second
-                    })
-                }
-                _ => Err(wrong(
-                    "a + joins a convolution and the pooling or the convolution behind it".into(),
-                )),
-            };
+        if text.len() > MOST_TEXT {
+            let why = format!("it has {} bytes: at most {MOST_TEXT} are read", text.len());
+            return Err(wrong(text, why));
         }
-        let mut flags = Flags::default();
-        let mut words = text.split_whitespace().peekable();
-        while let Some(flag) = words.next_if(|word| word.starts_with("--")) {
-            flags.read(flag).map_err(wrong)?;
+        let parts: Vec<&str> = text.split(" + ").take(3).collect();
+        match parts[..] {
+            [first, second] => join(text, one_layer(first)?, one_layer(second)?),
+            [one] => one_layer(one),
+            _ => Err(wrong(
+                text,
+                "a + joins two layers, a third can't follow".into(),
+            )),
         }
-        let descriptor = words
-            .next()
-            .ok_or_else(|| wrong("no sizes follow".into()))?;
-        if let Some(more) = words.next() {
-            return Err(wrong(format!("'{more}' follows the sizes")));
-        }
-        if let Some(read) = flags.without_window(descriptor) {
-            return read.map_err(|e| match e {
-                Wrong::Text(why) => wrong(why),
-                Wrong::Shape(why) => impossible(why),
-            });
-        }
-        let fields = Fields::read(descriptor).map_err(wrong)?;
-        let Flags {
-            dtypes,
-            epilogue,
-            driver,
-            alg,
-            overhang,
-            axis,
-            hidden,
-            flip,
-            ..
-        } = flags;
-        let [vertical, horizontal] = fields.axes().map_err(wrong)?;
-        let pooling = match (driver, alg) {
-            (Some(Driver::Pool), None) => Some(PoolKind::Max),
-            (Some(Driver::Pool) | None, Some(Alg::Pool(kind))) => Some(kind),
-            (Some(Driver::Conv) | None, None | Some(Alg::Conv)) => None,
-            (Some(Driver::Conv), Some(Alg::Pool(_))) => {
-                return Err(wrong("that --alg is for --pool, not for --conv".into()));
-            }
-            (Some(Driver::Pool), Some(Alg::Conv)) => {
-                return Err(wrong("that --alg is for --conv, not for --pool".into()));
-            }
-            (_, Some(Alg::Linear | Alg::Relu)) => {
-                return Err(wrong("that --alg is for --eltwise".into()));
-            }
-            (_, Some(Alg::Add)) => return Err(wrong("that --alg is for --binary".into())),
-            (_, Some(Alg::Bilinear(_))) => {
-                return Err(wrong("that --alg is for --bilinear".into()));
-            }
-            (_, Some(Alg::AcrossChannels)) => return Err(wrong("that --alg is for --lrn".into())),
-            (_, Some(Alg::Softmax)) => return Err(wrong("that --alg is for --softmax".into())),
-            (Some(_), _) => unreachable!("read before: layers without a window"),
-        };
-        let op = match pooling {
-            _ if hidden.is_some() => return Err(wrong("--hidden is for --attention".into())),
-            _ if axis => return Err(wrong("--axis is for --softmax and --concat".into())),
-            None if overhang.is_some() => return Err(wrong("--overhang is for poolings".into())),
-            Some(_) if flip => return Err(wrong("--flip is for convolutions".into())),
-            None => {
-                let spec = fields.conv(vertical, horizontal).map_err(wrong)?;
-                let spec = ConvSpec { flip, ..spec };
-                Op::Conv(spec.try_into().map_err(impossible)?)
-            }
-            Some(kind) => {
-                let spec = fields.pool(vertical, horizontal, kind).map_err(wrong)?;
-                let shape = PoolShape::try_from(spec)
-                    .and_then(|shape| shape.with_overhang(overhang.unwrap_or_default()));
-                Op::Pool(shape.map_err(impossible)?)
-            }
-        };
-        let problem = Problem {
-            op,
-            dtypes,
-            epilogue,
-        };
-        let [_, _, h, w] = problem.dst_dims();
-        for (name, given, derived) in [("oh", vertical.out, h), ("ow", horizontal.out, w)] {
-            if let Some(given) = given.filter(|&given| given != derived) {
-                return Err(wrong(format!(
-                    "{name} is {given}, but the other sizes make it {derived}"
-                )));
-            }
-        }
-        Ok(problem)
     }
+}
+
+fn wrong(text: &str, why: String) -> ParseError {
+    let [most_text, most_why] = MOST_QUOTED;
+    ParseError::Text {
+        text: excerpt(text, most_text).into(),
+        why: excerpt(&why, most_why).into(),
+    }
+}
+
+fn impossible(text: &str, why: ShapeError) -> ParseError {
+    ParseError::Shape {
+        text: excerpt(text, MOST_QUOTED[0]).into(),
+        why,
+    }
+}
+
+/// Two layers as one.
+fn join(text: &str, first: Problem, second: Problem) -> Result<Problem, ParseError> {
+    match (first.op, second.op) {
+        (Op::Conv(conv), Op::Pool(pool)) => {
+            if second != Problem::from(pool) {
+                let why = "what is pooled may have an epilogue, a pooling none";
+                return Err(wrong(text, why.into()));
+            }
+            let op = ConvPoolShape::new(conv, pool).map_err(|why| impossible(text, why))?;
+            Ok(Problem {
+                op: Op::ConvPool(op),
+                ..first
+            })
+        }
+        (Op::Conv(a), Op::Conv(b)) => {
+            let kept = Epilogue {
+                residual: false,
+                ..second.epilogue
+            };
+            if first.epilogue != kept || first.dtypes != second.dtypes {
+                let why = "two convolutions have the same types, both or neither bias and ReLU, and only the second a residual";
+                return Err(wrong(text, why.into()));
+            }
+            let op = ConvPairShape::new(a, b).map_err(|why| impossible(text, why))?;
+            Ok(Problem {
+                op: Op::ConvPair(op),
+                ..second
+            })
+        }
+        _ => {
+            let why = "a + joins a convolution and the pooling or the convolution behind it";
+            Err(wrong(text, why.into()))
+        }
+    }
+}
+
+/// A layer by itself.
+fn one_layer(text: &str) -> Result<Problem, ParseError> {
+    let mut flags = Flags::default();
+    let problem = read_layer(text, &mut flags).map_err(|e| match e {
+        Wrong::Text(why) => wrong(text, why),
+        Wrong::Shape(why) => impossible(text, why),
+    })?;
+    match flags.batch {
+        None | Some(0) => Ok(problem),
+        Some(n) => problem.with_batch(n).map_err(|why| impossible(text, why)),
+    }
+}
+
+fn read_layer(text: &str, flags: &mut Flags) -> Result<Problem, Wrong> {
+    let mut words = text.split_whitespace().peekable();
+    while let Some(flag) = words.next_if(|word| word.starts_with('-')) {
+        flags.read(flag)?;
+    }
+    let descriptor = words.next().ok_or("no sizes follow")?;
+    if let Some(more) = words.next() {
+        return Err(format!("'{more}' follows the sizes").into());
+    }
+    if let Some(read) = flags.without_window(descriptor) {
+        return read;
+    }
+    let fields = Fields::read(descriptor)?;
+    let Flags {
+        dtypes,
+        epilogue,
+        driver,
+        alg,
+        overhang,
+        axis,
+        hidden,
+        flip,
+        ..
+    } = *flags;
+    let [vertical, horizontal] = fields.axes()?;
+    let pooling = match (driver, alg) {
+        (Some(Driver::Pool), None) => Some(PoolKind::Max),
+        (Some(Driver::Pool) | None, Some(Alg::Pool(kind))) => Some(kind),
+        (Some(Driver::Conv) | None, None | Some(Alg::Conv)) => None,
+        (Some(Driver::Conv), Some(Alg::Pool(_))) => {
+            return Err("that --alg is for --pool, not for --conv".into());
+        }
+        (Some(Driver::Pool), Some(Alg::Conv)) => {
+            return Err("that --alg is for --conv, not for --pool".into());
+        }
+        (_, Some(Alg::Linear | Alg::Relu)) => {
+            return Err("that --alg is for --eltwise".into());
+        }
+        (_, Some(Alg::Add)) => return Err("that --alg is for --binary".into()),
+        (_, Some(Alg::Bilinear(_))) => return Err("that --alg is for --bilinear".into()),
+        (_, Some(Alg::AcrossChannels)) => return Err("that --alg is for --lrn".into()),
+        (_, Some(Alg::Softmax)) => return Err("that --alg is for --softmax".into()),
+        (Some(_), _) => unreachable!("read before: layers without a window"),
+    };
+    let op = match pooling {
+        _ if hidden.is_some() => return Err("--hidden is for --attention".into()),
+        _ if axis => return Err("--axis is for --softmax and --concat".into()),
+        _ if flags.given => return Err("--flags is for --bnorm".into()),
+        None if overhang.is_some() => return Err("--overhang is for poolings".into()),
+        Some(_) if flip => return Err("--flip is for convolutions".into()),
+        None => {
+            let spec = fields.conv(vertical, horizontal)?;
+            let spec = ConvSpec { flip, ..spec };
+            Op::Conv(spec.try_into()?)
+        }
+        Some(kind) => {
+            let spec = fields.pool(vertical, horizontal, kind)?;
+            let shape = PoolShape::try_from(spec)?;
+            Op::Pool(shape.with_overhang(overhang.unwrap_or_default())?)
+        }
+    };
+    let problem = Problem {
+        op,
+        dtypes,
+        epilogue,
+    };
+    let [_, _, h, w] = problem.dst_dims();
+    for (name, given, derived) in [("oh", vertical.out, h), ("ow", horizontal.out, w)] {
+        if let Some(given) = given.filter(|&given| given != derived) {
+            return Err(format!("{name} is {given}, but the other sizes make it {derived}").into());
+        }
+    }
+    Ok(problem)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -204,7 +256,15 @@ pub(super) struct Flags {
     pub(super) flip: bool,
     /// Hidden units of an attention pooling.
     pub(super) hidden: Option<usize>,
+    /// Images in place of the descriptor's; 0 is the descriptor's own number.
+    pub(super) batch: Option<usize>,
 }
+
+/// What a driver is called, for errors and for readers of several problems.
+const DRIVERS: &str = "--conv, --pool, --ip, --eltwise, --binary, --bnorm, --softmax, --lrn, --concat, --statistics, --attention, --bilinear";
+
+/// benchdnn's post-ops that we compute, with what may follow their names.
+const POST_OPS: &str = "sum or add:f32:per_tensor, relu, or both in this order";
 
 impl Flags {
     fn read(&mut self, flag: &str) -> Result<(), String> {
@@ -241,7 +301,7 @@ impl Flags {
                 self.alg = Some(match pool_kind(&word) {
                     Some(kind) => Alg::Pool(kind),
                     None if let Some(kind) = bilinear_kind(&word) => Alg::Bilinear(kind),
-                    None if is("direct") || is("auto") => Alg::Conv,
+                    None if ["direct", "wino", "winograd", "auto"].into_iter().any(is) => Alg::Conv,
                     None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
                     None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,
                     None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
@@ -251,20 +311,25 @@ impl Flags {
                     }
                     None => {
                         return Err(format!(
-                            "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index; relu or linear for --eltwise, add for --binary"
+                            "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index for --pool; direct, wino or auto for --conv; relu or linear for --eltwise; add for --binary"
                         ));
                     }
                 });
             }
-            "--dir" => match value {
+            "--dir" => match &*value.to_ascii_uppercase() {
                 "FWD_B" => self.epilogue.bias = true,
                 "FWD_D" | "FWD_I" => self.epilogue.bias = false,
-                _ => {
+                "BWD_B" | "BWD_D" | "BWD_W" | "BWD_WB" | "BWD_DW" => {
                     return Err(format!(
-                        "unknown --dir={value}: expected FWD_B, FWD_D or FWD_I"
+                        "{flag} is a backward pass: only forward ones are computed, --dir=FWD_B, FWD_D or FWD_I"
                     ));
                 }
+                _ => return Err(format!("unknown {flag}: expected FWD_B, FWD_D or FWD_I")),
             },
+            "--mb" => {
+                let batch = value.parse();
+                self.batch = Some(batch.map_err(|_| format!("{flag} should be --mb=IMAGES"))?);
+            }
             "--dt" => {
                 let types: Vec<&str> = value.split(':').collect();
                 let parse =
@@ -285,21 +350,7 @@ impl Flags {
                 };
             }
             "--attr-post-ops" => {
-                let mut ops = value.split('+').peekable();
-                if let Some(op) = ops.next_if(|op| op.starts_with("add:")) {
-                    if !["add:f32", "add:f32:per_tensor"].contains(&op) {
-                        return Err(format!(
-                            "unknown post-op '{op}': expected add:f32:per_tensor"
-                        ));
-                    }
-                    self.epilogue.residual = true;
-                }
-                self.epilogue.relu = ops.next_if_eq(&"relu").is_some();
-                if let Some(op) = ops.next() {
-                    return Err(format!(
-                        "unknown post-op '{op}': expected add:f32:per_tensor, relu, or both in this order"
-                    ));
-                }
+                (self.epilogue.residual, self.epilogue.relu) = post_ops(value)?;
             }
             "--overhang" => {
                 let parsed = value
@@ -308,10 +359,77 @@ impl Flags {
                 self.overhang =
                     Some(parsed.ok_or_else(|| format!("{flag} should be --overhang=HxW"))?);
             }
-            _ => return Err(format!("unknown flag '{flag}'")),
+            "--batch" => {
+                return Err(format!(
+                    "{flag} is a file of several problems, where one is wanted"
+                ));
+            }
+            _ => {
+                let known = match name {
+                    "--deconv" | "--rnn" | "--matmul" | "--reorder" | "--sum" | "--reduction"
+                    | "--resampling" | "--prelu" | "--shuffle" | "--lnorm" | "--gnorm"
+                    | "--zeropad" | "--brgemm" | "--graph" => {
+                        return Err(format!(
+                            "benchdnn's driver {name} has no kernels here: the drivers are {DRIVERS}"
+                        ));
+                    }
+                    _ => {
+                        "--alg, --axis, --dir, --dt, --attr-post-ops, --flags, --mb; and our own --flip, --hidden, --overhang"
+                    }
+                };
+                return Err(format!(
+                    "unknown flag '{flag}': the drivers are {DRIVERS}; the flags are {known}"
+                ));
+            }
         }
         Ok(())
     }
+}
+
+/// Whether benchdnn's `--attr-post-ops` add a residual, and whether they end with a ReLU. A `sum` adds to what the
+/// destination holds, `add` another tensor: the residual is either.
+fn post_ops(value: &str) -> Result<(bool, bool), String> {
+    let value = value.to_ascii_lowercase();
+    let unknown = |op: &str, why: &str| Err(format!("post-op '{op}'{why}: expected {POST_OPS}"));
+    let (mut residual, mut relu) = (false, false);
+    for op in value.split('+').filter(|_| !value.is_empty()) {
+        let mut arguments = op.split(':');
+        let name = arguments.next().unwrap_or_default();
+        let arguments: Vec<&str> = arguments.collect();
+        // Numbers that make no difference may be there.
+        let is = |at: usize, neutral: f32| match arguments.get(at) {
+            Some(text) => text.parse::<f32>() == Ok(neutral),
+            None => true,
+        };
+        let f32_at = |at: usize| arguments.get(at).is_none_or(|&t| t == "f32");
+        match name {
+            _ if relu => return unknown(op, " follows the ReLU"),
+            "sum" | "add" | "binary_add" if residual => {
+                return unknown(op, " adds a second residual");
+            }
+            "sum" if arguments.len() <= 3 && is(0, 1.0) && is(1, 0.0) && f32_at(2) => {
+                residual = true;
+            }
+            "sum" => return unknown(op, " scales, shifts or converts what it adds"),
+            "add" | "binary_add" => match arguments[..] {
+                ["f32"] | ["f32", "per_tensor"] => residual = true,
+                _ => {
+                    return unknown(
+                        op,
+                        " adds something other than an f32 tensor like the output",
+                    );
+                }
+            },
+            "relu" | "eltwise_relu" if arguments.len() <= 3 => {
+                if !(is(0, 0.0) && is(1, 0.0) && is(2, 1.0)) {
+                    return unknown(op, " is a leaky or scaled ReLU");
+                }
+                relu = true;
+            }
+            _ => return unknown(op, " is unknown"),
+        }
+    }
+    Ok((residual, relu))
 }
 
 /// Field names, in the order in which benchdnn writes them.

@@ -157,6 +157,64 @@ fn errors_say_what_is_wrong() {
         ),
         ("--pool --alg=max mb1ic3ih8kh3ph3", "wholly in the padding"),
         ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
+        (
+            "--stag=axb mb1ic3ih8oc4kh3ph1",
+            "the flags are --alg, --axis, --dir, --dt, --attr-post-ops",
+        ),
+        ("-v1 mb1ic3ih8oc4kh3ph1", "the flags are --alg"),
+        ("--deconv mb1ic3ih8oc4kh3", "the drivers are --conv, --pool"),
+        (
+            "--batch=shapes mb1ic3ih8oc4kh3",
+            "a file of several problems",
+        ),
+        ("--mb=x mb1ic3ih8oc4kh3", "should be --mb=IMAGES"),
+        ("--dir=BWD_D mb1ic3ih8oc4kh3", "only forward ones"),
+        (
+            "--dir=FWD mb1ic3ih8oc4kh3",
+            "expected FWD_B, FWD_D or FWD_I",
+        ),
+        (
+            "--alg=fft mb1ic3ih8oc4kh3",
+            "direct, wino or auto for --conv",
+        ),
+        (
+            "--pool --alg=wino mb1ic3ih8kh3",
+            "for --conv, not for --pool",
+        ),
+        ("--flags=GCH mb1ic3ih8oc4kh3", "--flags is for --bnorm"),
+        (
+            "--attr-post-ops=relu:0.1 mb1ic3ih8oc4kh3",
+            "post-op 'relu:0.1' is a leaky or scaled ReLU: expected sum or add:f32:per_tensor",
+        ),
+        (
+            "--attr-post-ops=sum:0.5 mb1ic3ih8oc4kh3",
+            "scales, shifts or converts what it adds",
+        ),
+        (
+            "--attr-post-ops=relu+sum mb1ic3ih8oc4kh3",
+            "follows the ReLU",
+        ),
+        (
+            "--attr-post-ops=sum+add:f32 mb1ic3ih8oc4kh3",
+            "a second residual",
+        ),
+        (
+            "--attr-post-ops=add:s32:common mb1ic3ih8oc4kh3",
+            "an f32 tensor like the output",
+        ),
+        (
+            "--attr-post-ops=tanh mb1ic3ih8oc4kh3",
+            "post-op 'tanh' is unknown: expected sum",
+        ),
+        (
+            "--attr-post-ops=relu++ mb1ic3ih8oc4kh3",
+            "post-op '' follows the ReLU",
+        ),
+        ("--lrn mb1ic8ih5k1e-40", "it must be above 0, at least"),
+        (
+            "mb1ic3ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1",
+            "a third can't follow",
+        ),
         ("--overhang=1x1 mb1ic3ih8oc4kh3ph1", "for poolings"),
         ("--alg=max --conv mb1ic3ih8oc4kh3ph1", "not for --conv"),
         ("--pool --alg=direct mb1ic3ih8kh3ph1", "not for --pool"),
@@ -235,13 +293,154 @@ fn errors_say_what_is_wrong() {
         // The middle one of three windows would see nothing of the input.
         (
             "--pool --alg=avg_np mb1ic1ih1oh3kh2ph2dh1",
-            "a dilation of 2 steps over the whole height of 1",
+            "the dilation of 2 steps over the whole height of 1 in a window",
         ),
     ] {
         let error = error(text);
         assert!(error.contains(part), "{text}: {error}");
         assert!(!error.contains('\n'));
     }
+}
+
+/// Texts that benchdnn's own files and command lines have, each beside ours.
+#[test]
+fn what_benchdnn_writes_in_other_ways_is_read() {
+    for (theirs, ours) in [
+        (
+            "--attr-post-ops=sum ",
+            "--attr-post-ops=add:f32:per_tensor ",
+        ),
+        (
+            "--attr-post-ops=sum+relu ",
+            "--attr-post-ops=add:f32:per_tensor+relu ",
+        ),
+        (
+            "--attr-post-ops=SUM:1:0:f32+eltwise_relu:0:0:1 ",
+            "--attr-post-ops=add:f32:per_tensor+relu ",
+        ),
+        (
+            "--attr-post-ops=binary_add:f32+relu:0 ",
+            "--attr-post-ops=add:f32:per_tensor+relu ",
+        ),
+        ("--attr-post-ops=relu:0 ", "--attr-post-ops=relu "),
+        ("--attr-post-ops=eltwise_relu ", "--attr-post-ops=relu "),
+        ("--attr-post-ops=relu:0.0:-0 ", "--attr-post-ops=relu "),
+        // The last one counts.
+        ("--attr-post-ops=sum+relu --attr-post-ops= ", ""),
+        ("--dir=FWD_B --dir=fwd_d ", ""),
+        ("--conv --alg=WINO ", ""),
+        ("--alg=convolution_winograd ", ""),
+        ("--alg=AUTO --mb=0 ", ""),
+    ] {
+        let sizes = "mb1ic16ih8oc16oh8kh3ph1";
+        let [theirs, ours] = [theirs, ours].map(|flags| format!("{flags}{sizes}"));
+        assert_eq!(parse(&theirs), parse(&ours), "{theirs}");
+    }
+    assert_eq!(
+        parse("--mb=5 mb1ic16ih8oc16kh3ph1"),
+        parse("mb5ic16ih8oc16kh3ph1")
+    );
+    assert_eq!(
+        parse("--pool --mb=5 --alg=max ic16ih8kh2sh2"),
+        parse("--alg=max mb5ic16ih8kh2sh2")
+    );
+}
+
+/// As long as it may be, and a byte longer; and as deep as anyone likes.
+#[test]
+fn long_texts_are_refused_in_a_short_line() {
+    let sizes = "mb1ic16ih8oc16oh8kh3ph1n";
+    let named = |bytes: usize| format!("{sizes}{}", "x".repeat(bytes - sizes.len()));
+    assert_eq!(parse(&named(MOST_TEXT)), parse(sizes));
+    let too_long = error(&named(MOST_TEXT + 1));
+    assert!(too_long.contains("it has 4097 bytes: at most 4096 are read"));
+    let part = "mb1ic1ih1oc1kh1";
+    for text in [
+        vec![part; 100_000].join(" + "),
+        vec![part; 200].join(" + "),
+        format!("--alg={}", "ü€𝄞".repeat(400)),
+        format!("mb1{}", "ü€𝄞".repeat(400)),
+        "--eltwise ".repeat(300) + &"1x".repeat(500),
+        "\u{1F600}".repeat(1024),
+    ] {
+        let error = error(&text);
+        assert!(error.chars().count() < 700, "{error}");
+    }
+}
+
+#[test]
+fn an_excerpt_keeps_both_ends() {
+    assert_eq!(excerpt("abcdefghij", 10), "abcdefghij");
+    assert_eq!(excerpt("abcdefghijk", 10), "abcdef…ijk");
+    assert_eq!(excerpt("äöüÄÖÜßéèê", 10), "äöüÄÖÜßéèê");
+    assert_eq!(excerpt("äöüÄÖÜßéèêë", 10), "äöüÄÖÜ…èêë");
+    assert_eq!((&*excerpt("abc", 1), &*excerpt("abc", 0)), ("…", "…"));
+}
+
+/// Against each tap of each window: small sizes, and all there are of them.
+#[test]
+fn a_pooling_is_refused_if_a_window_has_no_element_and_only_then() {
+    let (mut taken, mut refused) = (0, 0);
+    for size in 1..6 {
+        for (kernel, stride, dilation) in
+            (0..4 * 6 * 9).map(|i| (1 + i % 4, 1 + i / 4 % 6, 1 + i / 24))
+        {
+            for (before, after) in (0..10 * 6).map(|i| (i % 10, i / 10)) {
+                let axis = axis::Axis {
+                    name: "height",
+                    size,
+                    kernel,
+                    stride,
+                    dilation,
+                    before,
+                    after,
+                };
+                if axis.validate().is_err() {
+                    continue;
+                }
+                let out = axis.floor();
+                let has_element = |o: usize| {
+                    let mut taps = (0..kernel).map(|k| o * stride + k * dilation);
+                    taps.any(|at| (before..before + size).contains(&at))
+                };
+                let expected = (0..out).all(has_element);
+                let found = axis.check_windows(out);
+                assert_eq!(
+                    found.is_ok(),
+                    expected,
+                    "{size} {kernel} {stride} {dilation} {before}+{after}: {found:?}"
+                );
+                *if expected { &mut taken } else { &mut refused } += 1;
+            }
+        }
+    }
+    assert!(taken > 5000 && refused > 5000, "{taken} {refused}");
+    let pool = parse("--pool --alg=avg_np mb1ic28ih2oh1kh2sh3ph2dh2");
+    assert_eq!(pool.dst_dims(), [1, 28, 1, 1]);
+    // As large as sizes can be: an answer at once.
+    let large = axis::Axis {
+        name: "width",
+        size: (1 << 30) + 7,
+        kernel: 3,
+        stride: 1,
+        dilation: (1 << 30) + 8,
+        before: 1 << 30,
+        after: 1 << 30,
+    };
+    let start = std::time::Instant::now();
+    assert!(large.check_windows(large.floor()).is_ok());
+    for dilation in [3, 65_536, 65_537, 1 << 20] {
+        let many = axis::Axis {
+            size: dilation - 1,
+            kernel: (1 << 31) / dilation,
+            stride: dilation / 2 + 1,
+            dilation,
+            before: (1 << 31) - 2 * dilation,
+            ..large
+        };
+        let _ = many.check_windows(many.floor());
+    }
+    assert!(start.elapsed().as_secs() < 1);
 }
 
 #[test]

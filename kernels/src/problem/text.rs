@@ -13,7 +13,8 @@
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
-//! A convolution and the pooling or the convolution behind it, as one layer, are both with a ` + ` between them.
+//! A convolution and the pooling or the convolution behind it, as one layer, are both with a ` + ` between them. A text
+//! has at most [`MOST_TEXT`](super::MOST_TEXT) bytes.
 //!
 //! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
 //! channels and sizes, k kernel, s stride, p padding (top and left), d dilation (`dh0` is dense). Left
@@ -25,8 +26,10 @@
 //!
 //! Flags: `--dir=FWD_B` adds a bias. Without it there is none (as with `FWD_D`, `FWD_I`), while
 //! benchdnn's own default is `FWD_B`: say `--dir=FWD_D` there to leave the bias out.
-//! `--attr-post-ops=add:f32:per_tensor+relu` residual and ReLU, `--dt=src:weights:dst` or `--dt=all`
-//! the types, `--pool --alg=max|avg_p|avg_np` a pooling (average with and without its padding).
+//! `--attr-post-ops=add:f32:per_tensor+relu` residual and ReLU (`sum`, which adds to what the destination holds,
+//! is read as the residual, too), `--dt=src:weights:dst` or `--dt=all` the types, `--mb=8` the batch in place of the
+//! descriptor's, `--alg=direct|wino|auto` is read and makes no difference: how a convolution is computed is a
+//! variant's part. `--pool --alg=max|avg_p|avg_np` a pooling (average with and without its padding).
 //! `--alg=lp2`, `lp2_mean` (and so on for other p), `lpinf`, `stochastic`, `draw7` and `draw7_index` (for a
 //! seed of 7) are our own kinds of pooling.
 //! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
