@@ -184,7 +184,8 @@ fn tap(
 }
 
 /// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution, or a true one, which
-/// takes the taps' weights in the opposite order.
+/// takes the taps' weights in the opposite order. A tap in the padding adds nothing, whatever its weight: see
+/// [`Op::Conv`] for what kernels make of weights that aren't finite.
 fn conv_pixel<T: Copy + Into<f64>>(
     conv: &ConvShape,
     x: Operands<'_, T>,

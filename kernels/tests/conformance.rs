@@ -2,7 +2,7 @@
 //! What this CPU can't run is reported as ignored, unless `CONVROOF_REQUIRE_ISA` demands it.
 
 use convroof_kernels::blocking::Tuning;
-use convroof_kernels::conformance::{Outcome, cases, check, required_isas};
+use convroof_kernels::conformance::{Outcome, cases, check, required_isas, special};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -68,6 +68,7 @@ fn conforms(variant: Variant) -> Result<(), Failed> {
         let problem: Problem = text.parse().map_err(|e| format!("{text}: {e}"))?;
         check(variant.algorithm, isa, &problem, Tuning::default(), &pools)?;
     }
+    special(variant.algorithm, isa)?;
     if passed < count / 4 {
         return Err(format!("only {passed} shapes were run, {refused} refused").into());
     }

@@ -5,7 +5,8 @@
 //! a load and a store for an element that then takes part in c multiply-adds. Of the symmetric half only the tiles on
 //! and above the diagonal are computed, into a matrix whose rows are then moved together.
 //!
-//! A NaN makes all sums of its channel NaN, and with the L2 norm all outputs of its image.
+//! A NaN makes all sums of its channel NaN, and with the L2 norm all outputs of its image. Norms whose squares are
+//! beyond an f32, or vanish in it, are taken in f64.
 
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
 use crate::cost::{Accuracy, Cost};
@@ -22,6 +23,7 @@ use crate::plan::{
 };
 use crate::problem::{BilinearShape, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use std::ops::RangeInclusive;
 
 /// The sums as they are, or their roots and norms.
 #[derive(Debug)]
@@ -240,9 +242,13 @@ impl BilinearPlan {
                 let y = &squares[part * PART..squares.len().min((part + 1) * PART)];
                 sum[0] = self.isa.dispatch(SumOfSquares { y });
             });
-            let norm = norms.iter().sum::<f32>().sqrt();
-            let scale = if norm == 0.0 { 0.0 } else { 1.0 / norm };
-            each_part(result, exec, |y| y.iter_mut().for_each(|y| *y *= scale));
+            let squares = norms.iter().sum::<f32>();
+            if SAFE_SQUARES.contains(&squares) {
+                let scale = 1.0 / squares.sqrt();
+                each_part(result, exec, |y| y.iter_mut().for_each(|y| *y *= scale));
+            } else {
+                over_norm_in_f64(result, exec);
+            }
         }
     }
 
@@ -332,6 +338,19 @@ impl BilinearPlan {
                 (row, col, rest) = (row + 1, row + 1, behind);
             }
         });
+    }
+}
+
+/// Sums of squares that are right in f32: below, squares that vanished may have mattered; above, some overflowed.
+const SAFE_SQUARES: RangeInclusive<f32> = 1e-20..=f32::MAX;
+
+/// Values over their L2 norm, of any size: an f64 holds the square of every f32. All are 0 where the norm is.
+#[cold]
+fn over_norm_in_f64(y: &mut [f32], exec: &dyn Executor) {
+    let norm = y.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>().sqrt();
+    if norm != 0.0 {
+        let divide = |y: &mut f32| *y = (f64::from(*y) / norm) as f32;
+        each_part(y, exec, |part| part.iter_mut().for_each(divide));
     }
 }
 

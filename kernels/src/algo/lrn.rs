@@ -1,7 +1,8 @@
 //! Local response normalisation across channels, on NCHW16c.
 //!
 //! Not memory takes the time, but the window's sum and the power: some 35 operations for a vector. A NaN makes the
-//! channels whose windows it is in NaN, and no others; so do squares whose sum is beyond an f32.
+//! channels whose windows it is in NaN, and no others. Pixels with values whose squares are beyond an f32, from some
+//! 1e19 on, are computed in f64, which takes longer.
 
 use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;

@@ -9,6 +9,8 @@
 //! w'[(p c_in + c) sw + q][i][j]    = w[c][i sh + p][j sw + q]                       or 0
 //! ```
 //!
+//! A sample that no output reads is 0: a NaN there would reach its whole tile through Winograd's transforms.
+//!
 //! Seven taps two apart on three channels become four taps on twelve, eleven taps four apart three on 48. So algorithms
 //! for steps of one compute what comes first in a network, on channels that nearly fill their vectors.
 
@@ -107,6 +109,16 @@ impl SpaceToDepth {
         phases * self.image.c_in * self.image.stride[1]
     }
 
+    /// Samples of a phase along an axis, the first ones, that outputs read: behind them its filter has no tap.
+    fn read(&self, axis: usize, phase: usize) -> usize {
+        let out = [self.image.h_out(), self.image.w_out()][axis];
+        let taps = self.image.kernel[axis].saturating_sub(phase);
+        match taps.div_ceil(self.image.stride[axis]) {
+            0 => 0,
+            taps => out + taps - 1,
+        }
+    }
+
     /// Makes some rows of the map, each block of channels by itself.
     pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
         match self.image.stride[1] {
@@ -126,7 +138,8 @@ impl SpaceToDepth {
         const { assert!(S * R == CHANNEL_BLOCK) };
         let conv = &self.image;
         // Row by row, so that what is written a run at a time stays in L1.
-        for (at, y) in rows.clone().enumerate() {
+        let read: [usize; S] = std::array::from_fn(|q| self.read(1, q));
+        for (at, row_of_map) in rows.clone().enumerate() {
             for (block, map) in map.chunks_exact_mut(rows.len() * self.row()).enumerate() {
                 let row = &mut map[at * self.row()..][..self.row()];
                 // Lanes behind the last channel are transformed too.
@@ -135,10 +148,15 @@ impl SpaceToDepth {
                 for run in 0..R {
                     let channel = block * R + run;
                     let (p, c) = (channel / conv.c_in, channel % conv.c_in);
-                    let y = (y * conv.stride[0] + p).wrapping_sub(conv.pad.top);
-                    if p < conv.stride[0] && y < conv.h {
+                    let y = (row_of_map * conv.stride[0] + p).wrapping_sub(conv.pad.top);
+                    let is_read = p < conv.stride[0] && row_of_map < self.read(0, p);
+                    if is_read && y < conv.h {
                         let from = &image[(c * conv.h + y) * conv.w..][..conv.w];
                         copy_row(from, conv.pad.left, pixels, run);
+                        for (q, &read) in read.iter().enumerate() {
+                            let unread = &mut pixels[read..];
+                            unread.iter_mut().for_each(|pixel| pixel[run][q] = 0.0);
+                        }
                     }
                 }
             }
@@ -224,7 +242,13 @@ mod tests {
                         let y = (row * sh + p).wrapping_sub(conv.pad.top);
                         let from = (x * sw + q).wrapping_sub(conv.pad.left);
                         let inside = p < sh && y < conv.h && from < conv.w;
-                        let expected = if inside { sample(y, from) } else { 0.0 };
+                        // Whether an output's filter has a tap there.
+                        let taps = |out: usize, at: usize, stride: usize, kernel: usize| {
+                            (0..out).any(|o| (o * stride..o * stride + kernel).contains(&at))
+                        };
+                        let read = taps(conv.h_out(), row * sh + p, sh, kh)
+                            && taps(conv.w_out(), x * sw + q, sw, kw);
+                        let expected = if inside && read { sample(y, from) } else { 0.0 };
                         let line = channel / CHANNEL_BLOCK * rows.len() + row - rows.start;
                         let at = (line * depth.w + x) * CHANNEL_BLOCK + channel % CHANNEL_BLOCK;
                         assert_eq!(map[at], expected, "{text}: {channel} at {row}, {x}");

@@ -455,8 +455,16 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
                 *at = layout.before(point, self.plan.points[point].products + which);
             }
         }
+        let read = |axis: usize, size: usize, out: usize, before: usize| {
+            let end = (out - 1) * conv.stride[axis] + conv.kernel[axis];
+            end.saturating_sub(before).min(size)
+        };
+        let rows_read = read(0, conv.h, conv.h_out(), conv.pad.top + self.rows.start);
+        let rows_read = rows_read.min(self.rows.len());
+        let columns_read = read(1, conv.w, conv.w_out(), conv.pad.left);
         let map = [self.rows.len(), conv.w];
-        let mut tiles = InputTiles::new(self.maps, map, (self.out, layout), products);
+        let read = [rows_read, columns_read];
+        let mut tiles = InputTiles::new((self.maps, map, read), (self.out, layout), products);
         for block in 0..layout.blocks() {
             for (at, tile) in self.tiles.clone().enumerate() {
                 let first = |tile: usize, pad: usize| (tile * step) as isize - pad as isize;

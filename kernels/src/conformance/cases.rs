@@ -111,6 +111,37 @@ pub const WIDE: [&str; 4] = [
     "g2mb1ic1024ih3oc288oh3kh1ph0",
 ];
 
+/// Small layers on which [`special`](super::special) values are tried: with padding, with inputs that no output reads,
+/// and those whose results are right for values of any size.
+pub const SPECIAL: [&str; 26] = [
+    "mb1ic17ih9iw7oc20oh9ow7kh3kw3sh1sw1ph1pw1",
+    "--attr-post-ops=relu mb1ic16ih8oc16oh8kh5ph2",
+    "--flip mb1ic16ih9oc16oh9kh3ph2dh1",
+    "mb1ic20ih14iw14oc17oh6ow6kh3kw3sh2sw2ph0pw0",
+    "mb1ic20ih13iw14oc17oh7ow7kh3kw3sh2sw2ph1pw1",
+    "mb1ic17ih8iw8oc20oh4ow4kh1kw1sh2sw2ph0pw0",
+    "mb1ic3ih14iw14oc18oh5ow5kh5kw5sh2sw2ph0pw0",
+    "mb1ic4ih16iw16oc17oh5ow5kh7kw7sh2sw2ph0pw0",
+    "mb1ic3ih17oc16oh8kh7sh2ph2",
+    "mb1ic3ih9oc16oh9kh3ph1",
+    "g16mb1ic16ih10oc16oh5kh3sh2ph1",
+    "g2mb1ic32ih9oc32oh9kh3ph1",
+    "mb1ic16iw15oc16ow15kw3pw1",
+    "--pool --alg=max mb1ic17ih8iw8oh3ow3kh3kw3sh2sw2ph0pw0",
+    "--pool --alg=avg_np mb1ic28ih2oh1kh2sh3ph2dh2",
+    "--pool --alg=avg_p mb1ic17ih3iw5oh2ow2kh3kw2sh3sw5ph4pw2dh3dw1",
+    "--pool --alg=max mb1ic17ih3iw3oh2ow2kh3kw3sh4sw4ph4pw4dh3dw3",
+    "--lrn mb1ic17ih3ls5alpha0.0001beta0.75k1",
+    "--lrn mb2ic40ih3iw5ls3alpha1beta1k2",
+    "--lrn mb1ic33ih4ls7alpha10beta0.5k0.00001",
+    "--lrn mb1ic17ih3ls5alpha1beta4k0.000000000000001",
+    "--bilinear --alg=full_l2 1x17x3x3",
+    "--bilinear --alg=half_l2 2x20x3x2",
+    "--bilinear --alg=half_root_l2 1x20x3x2",
+    "--bilinear --alg=full_root_l2 1x16x2x2",
+    "--bilinear --alg=full_l2 1x70x3x3",
+];
+
 /// Poolings of these kinds for a kernel with these edges: `count` of them, the same for the same seed; of
 /// whole maps only, where that is all that the kernel does.
 pub fn poolings(

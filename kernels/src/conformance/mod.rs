@@ -245,6 +245,150 @@ pub fn check(
     Ok(outcome.expect("two tiers were run"))
 }
 
+/// Checks an algorithm on values that most inputs don't have, as far as it does the [`cases::SPECIAL`] layers: inputs
+/// that no output reads are NaN, a weight is infinite whose tap may lie in the padding ([`Op::Conv`] says what it may
+/// do), values are so large or small that their squares are no f32. Gives the number of its layers.
+///
+/// # Errors
+/// What is wrong.
+pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failure> {
+    let (caches, mut layers) = (Caches::default(), 0);
+    for text in cases::SPECIAL {
+        let problem: Problem = text.parse().map_err(|e| Failure(format!("{e}")))?;
+        let Ok(plan) = algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
+            continue;
+        };
+        layers += 1;
+        let data = Data::new(&problem, Fill::Uniform, 9);
+        let meta = algorithm.meta();
+        let trials = match &problem.op {
+            Op::Conv(_) | Op::Pool(_) => vec![
+                Some(("NaN where no output reads", without_unread(&problem, &data))),
+                with_infinite_weight(&problem, &data, meta.accuracy)
+                    .map(|data| ("an infinite weight", data)),
+            ],
+            op => {
+                // Products are f32's.
+                let largest = match op {
+                    Op::Lrn(_) => 1e25,
+                    _ => 1e17,
+                };
+                [largest, 1e15, 3e9, 1e-15, 0.0]
+                    .map(|size| Some(("values of another size", scaled(&data, size))))
+                    .into()
+            }
+        };
+        for (what, data) in trials.into_iter().flatten() {
+            let expected = reference::compute(&problem, data.operands(), &Serial);
+            let output = Guarded::new(plan.as_ref(), data.operands()).run(&Serial);
+            let output = output.map_err(|e| Failure(format!("{problem}: {e}")))?;
+            let wrong = (0..output.len()).find(|&at| {
+                let may_be_nan = in_padding(&problem, &data, at) && output[at].is_nan();
+                !may_be_nan && !agrees(output[at], expected[at], meta.accuracy, &problem, &expected)
+            });
+            if let Some(at) = wrong {
+                return Err(Failure(format!(
+                    "{problem} on {} with {what}: element {at} is {} for {}",
+                    isa.isa(),
+                    output[at],
+                    expected[at]
+                )));
+            }
+        }
+    }
+    Ok(layers)
+}
+
+/// Whether an output is as near to the reference as it has to be. What is beyond an f32 is infinite.
+fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
+    if want.is_nan() {
+        return y.is_nan();
+    }
+    if want.abs() > f64::from(f32::MAX) {
+        return f64::from(y) == f64::INFINITY.copysign(want);
+    }
+    let finite = all.iter().map(|x| x.abs()).filter(|x| x.is_finite());
+    // A normalisation's errors are relative to each output.
+    let largest = match &problem.op {
+        Op::Lrn(_) => want.abs(),
+        _ => finite.fold(0.0, f64::max),
+    };
+    let allowed = tolerance(accuracy, problem, 1.0, largest) * largest;
+    (f64::from(y) - want).abs() <= allowed + f64::from(f32::MIN_POSITIVE)
+}
+
+/// The layer's window along rows and columns: input, output, kernel, stride, dilation, leading padding.
+fn windows(problem: &Problem) -> [[usize; 6]; 2] {
+    let ([_, _, h, w], [_, _, ho, wo]) = (problem.src_dims(), problem.dst_dims());
+    let (kernel, stride, dilation, pad) = match &problem.op {
+        Op::Conv(c) => (c.kernel, c.stride, c.dilation, c.pad),
+        Op::Pool(p) => (p.kernel, p.stride, p.dilation, p.pad),
+        _ => ([1, 1], [1, 1], [1, 1], Default::default()),
+    };
+    let axis = |i: usize, size, out, before| [size, out, kernel[i], stride[i], dilation[i], before];
+    [axis(0, h, ho, pad.top), axis(1, w, wo, pad.left)]
+}
+
+/// NaN wherever no output reads.
+fn without_unread(problem: &Problem, data: &Data) -> Data {
+    let is_read = |[_, out, kernel, stride, dilation, before]: [usize; 6], at: usize| {
+        let taps = |o: usize| (0..kernel).any(|k| o * stride + k * dilation == at + before);
+        (0..out).any(taps)
+    };
+    let [rows, columns] = windows(problem);
+    let [h, w] = [rows[0], columns[0]];
+    let mut data = data.clone();
+    for (i, x) in data.src.iter_mut().enumerate() {
+        if !(is_read(rows, i / w % h) && is_read(columns, i % w)) {
+            *x = f32::NAN;
+        }
+    }
+    data
+}
+
+/// The last channel's first tap is infinite. None for a layer without padding or weights, and for algorithms that
+/// multiply sums of weights.
+fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> Option<Data> {
+    let [c_out, c_in, kh, kw] = problem.weights_dims()?;
+    let padded = windows(problem).iter().any(|axis| axis[5] > 0);
+    if !padded || accuracy != Accuracy::Sum {
+        return None;
+    }
+    let mut data = data.clone();
+    data.weights[(c_out - 1) * c_in * kh * kw] = f32::INFINITY;
+    Some(data)
+}
+
+/// Whether the tap of an infinite weight lies in the padding of an output.
+fn in_padding(problem: &Problem, data: &Data, at: usize) -> bool {
+    let Some([c_out, c_in, kh, kw]) = problem.weights_dims() else {
+        return false;
+    };
+    let infinite = data.weights.get((c_out - 1) * c_in * kh * kw) == Some(&f32::INFINITY);
+    let [_, _, h_out, w_out] = problem.dst_dims();
+    let (channel, row, column) = (at / (h_out * w_out) % c_out, at / w_out % h_out, at % w_out);
+    let flip = matches!(&problem.op, Op::Conv(conv) if conv.flip);
+    let outside = |[size, _, kernel, stride, dilation, before]: [usize; 6], o: usize| {
+        let tap = if flip { (kernel - 1) * dilation } else { 0 };
+        !(before..before + size).contains(&(o * stride + tap))
+    };
+    let [rows, columns] = windows(problem);
+    infinite && channel == c_out - 1 && (outside(rows, row) || outside(columns, column))
+}
+
+/// Inputs of this size, some of them 0 and some of about 1.
+fn scaled(data: &Data, size: f32) -> Data {
+    let mut data = data.clone();
+    for (i, x) in data.src.iter_mut().enumerate() {
+        *x *= match i % 11 {
+            3 => 0.0,
+            7 if size > 1.0 => 1.0,
+            _ => size,
+        };
+    }
+    data
+}
+
 /// That outputs are NaN where the reference's are, a window having one, and only there.
 fn nans_win(plan: &dyn Plan) -> Result<(), String> {
     let problem = &plan.spec().problem;

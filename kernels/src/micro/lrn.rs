@@ -1,6 +1,6 @@
 //! Local response normalisation across channels.
 
-use super::channels::{pixel, pixel_mut, put, vectors};
+use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use crate::arch::KernelSimd;
 use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
@@ -11,6 +11,9 @@ use crate::isa::SimdTask;
 /// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are
 /// first laid one after the other, between zeros; then a block's windows are the sum of `2 half + 1` vectors, each
 /// one float further on. Powers are products of r = 1 / sqrt(base) and of its root, r / sqrt(r).
+///
+/// Where a square, a base or a power is beyond an f32, or an operand isn't finite, the pixels are computed again in
+/// f64: outputs are those of the definition for every input.
 pub struct Lrn<'a, 'o> {
     /// From the first pixel of the first channel block on; laid out as the outputs.
     pub src: &'a [f32],
@@ -50,6 +53,14 @@ fn margin(half: usize) -> usize {
     half.next_multiple_of(CHANNEL_BLOCK)
 }
 
+/// Whether all lanes are.
+#[inline(always)]
+fn finite<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> bool {
+    lanes_of::<S, V>(simd, vectors)
+        .iter()
+        .all(|x| x.is_finite())
+}
+
 impl SimdTask for Lrn<'_, '_> {
     type Output = ();
 
@@ -87,13 +98,14 @@ impl Lrn<'_, '_> {
                     put::<S, V>(simd, squares, x.map(|x| simd.mul_f32s(x, x)));
                 }
             }
+            let mut witness = [simd.splat_f32s(0.0); V];
             for block in 0..blocks {
                 for p in 0..step {
                     // The squares that the first lane's window begins with.
                     let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
                     let squares = &self.scratch[at..][..CHANNEL_BLOCK + 2 * self.half];
                     let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
-                    let y = self.normalise::<S, V>(simd, x, squares);
+                    let y = self.normalise::<S, V>(simd, x, squares, &mut witness);
                     let out = pixel_mut(self.out.row(block), first + p);
                     put::<S, V>(simd, out, y);
                     // Zeros over a NaN.
@@ -102,16 +114,53 @@ impl Lrn<'_, '_> {
                     }
                 }
             }
+            if !finite::<S, V>(simd, witness) {
+                // Each pixel by itself, so that no bit depends on which pixels are computed together.
+                for p in 0..step {
+                    let out_of_range = |block: usize| {
+                        let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
+                        let squares = &self.scratch[at..][..CHANNEL_BLOCK + 2 * self.half];
+                        let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
+                        let mut witness = [simd.splat_f32s(0.0); V];
+                        self.normalise::<S, V>(simd, x, squares, &mut witness);
+                        !finite::<S, V>(simd, witness)
+                    };
+                    if (0..blocks).any(out_of_range) {
+                        self.pixel_in_f64(first + p);
+                    }
+                }
+            }
         }
     }
 
-    /// A pixel of a block, from the squares of its windows.
+    /// A pixel by the definition.
+    #[cold]
+    #[inline(never)]
+    fn pixel_in_f64(&mut self, at: usize) {
+        let (src, stride, channels) = (self.src, self.out.stride(), self.channels);
+        let x = |channel: usize| {
+            let pixel = pixel(&src[channel / CHANNEL_BLOCK * stride..], at);
+            f64::from(pixel[channel % CHANNEL_BLOCK])
+        };
+        for channel in 0..channels {
+            let window = channel.saturating_sub(self.half)..channels.min(channel + self.half + 1);
+            let squares: f64 = window.map(|k| x(k) * x(k)).sum();
+            let base = f64::from(self.k) + f64::from(self.scale) * squares;
+            let y = x(channel) / base.powf(f64::from(self.quarters) / 4.0);
+            let out = pixel_mut(self.out.row(channel / CHANNEL_BLOCK), at);
+            out[channel % CHANNEL_BLOCK] = y as f32;
+        }
+    }
+
+    /// A pixel of a block, from the squares of its windows. The witness is no longer finite where a base or a power is
+    /// not: infinite bases have powers of 0, or NaNs.
     #[inline(always)]
     fn normalise<S: KernelSimd, const V: usize>(
         &self,
         simd: S,
         x: [S::f32s; V],
         squares: &[f32],
+        witness: &mut [S::f32s; V],
     ) -> [S::f32s; V] {
         // An odd number of windows, added up in two sums, which don't wait for each other.
         let window =
@@ -128,7 +177,9 @@ impl Lrn<'_, '_> {
         let mut y = x;
         for (v, y) in y.iter_mut().enumerate() {
             let base = simd.mul_add_e_f32s(simd.add_f32s(sums[v], others[v]), scale, k);
-            *y = simd.mul_f32s(*y, self.inverse_power(simd, base));
+            let power = self.inverse_power(simd, base);
+            witness[v] = simd.mul_add_e_f32s(base, power, witness[v]);
+            *y = simd.mul_f32s(*y, power);
         }
         y
     }

@@ -97,24 +97,26 @@ static ZEROS: [CacheLine; MOST_PRODUCTS] = [CacheLine::ZERO; _];
 pub struct InputTiles<'a, const N: usize> {
     image: &'a [f32],
     map: [usize; 2],
+    read: [usize; 2],
     out: &'a mut [f32],
     layout: Transformed,
     products: [[usize; N]; N],
 }
 
 impl<'a, const N: usize> InputTiles<'a, N> {
-    /// The tiles of an image whose maps have so many rows and columns, to `out`, where they lie as `layout` says and each
-    /// product begins where `products` says.
+    /// The tiles of an image whose maps have `map` rows and columns, to `out`, where they lie as `layout` says and each
+    /// product begins where `products` says. Outputs read the first `read` of these rows and columns alone: those behind
+    /// are taken for zeros, as a NaN there would reach the last tiles.
     ///
     /// # Panics
     /// If `image` has not all channel blocks of `layout`, or `out` ends before the elements of some product.
     pub fn new(
-        image: &'a [f32],
-        map: [usize; 2],
+        (image, map, read): (&'a [f32], [usize; 2], [usize; 2]),
         (out, layout): (&'a mut [f32], Transformed),
         products: [[usize; N]; N],
     ) -> Self {
         let [h, w] = map;
+        assert!(read[0] <= h && read[1] <= w);
         assert!(product([layout.blocks, h, w, CHANNEL_BLOCK]) <= image.len());
         for &begin in products.as_flattened() {
             assert!(sum([begin, layout.point()]) <= out.len(), "a product");
@@ -122,6 +124,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         InputTiles {
             image,
             map,
+            read,
             out,
             layout,
             products,
@@ -139,7 +142,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         [y, x]: [isize; 2],
     ) {
         const { assert!(N <= MOST_PRODUCTS) };
-        let [h, w] = self.map;
+        let ([h, w], [rows_read, columns_read]) = (self.map, self.read);
         assert!(block < self.layout.blocks && tile < self.layout.tiles);
         let to = self.layout.at(block, tile);
         let step = const { M * W::MATRICES.stride };
@@ -156,7 +159,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
             let mut rows = [ZEROS.as_ptr().cast::<f32>(); N];
             unroll!(i < N, {
                 let row = y.wrapping_add_unsigned(i) as usize;
-                if row < h {
+                if row < rows_read {
                     let first = (row as isize * w as isize + x) * CHANNEL_BLOCK as isize;
                     rows[i] = base.wrapping_offset(first);
                 }
@@ -172,7 +175,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
                         simd.prefetch(rows[i].wrapping_add((j + step) * CHANNEL_BLOCK));
                     });
                 }
-                if inside(j) < w {
+                if inside(j) < columns_read {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
                         // SAFETY: the row is inside the map and so is the column, so its 16 channels are
