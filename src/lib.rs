@@ -12,12 +12,14 @@
 //! * `peers` (feature): other people's libraries beside our kernels;
 //! * [`record`]: everything measured, raw, on disk; [`files`]: how it gets there; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
+//! * [`escape`]: text from elsewhere, made safe for where it goes;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: has something become slower?
 //! * [`cli`]: a file a subcommand.
 
 pub mod claims;
 pub mod cli;
 pub mod counters;
+pub mod escape;
 pub mod files;
 pub mod lowrank;
 pub mod machine;

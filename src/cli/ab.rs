@@ -5,6 +5,7 @@ use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, Scratch, stop_flag};
 use super::select::{self, Cpus, Layers, globs, problems};
+use crate::escape;
 use crate::files;
 use crate::machine::Topology;
 use crate::regress::ab::Pair;
@@ -359,16 +360,17 @@ impl Shown<'_> {
         changes
     }
 
-    fn head(&self) -> String {
+    /// Both sides; `escaped` is for what others named.
+    fn head(&self, escaped: impl Fn(&str) -> String) -> String {
         let sides = self.sides.iter();
         let sides: Vec<String> = sides
-            .map(|s| format!("{}: {}", s.letter, s.label))
+            .map(|s| format!("{}: {}", s.letter, escaped(&s.label)))
             .collect();
         sides.join("\n")
     }
 
-    /// What was and wasn't found, in sentences.
-    fn summary(&self) -> String {
+    /// What was and wasn't found, in sentences; `escaped` is for what others named.
+    fn summary(&self, escaped: impl Fn(&str) -> String) -> String {
         let count = |outcome| self.judged.iter().filter(|j| j.outcome == outcome).count();
         let mut text = format!("{} pairs of layer and variant:", self.judged.len());
         for (outcome, words) in [
@@ -407,11 +409,12 @@ impl Shown<'_> {
                 self.budget,
                 percent(median),
                 percent(finds(worst)),
-                worst.pair,
+                escaped(&worst.pair.to_string()),
                 100.0 * LEAST,
             );
         }
         for (letter, pair, why) in &self.checked.missing {
+            let (pair, why) = (escaped(&pair.to_string()), escaped(why));
             let _ = writeln!(text, "Only in {letter}: {pair} (the other: {why}).");
         }
         text
@@ -436,7 +439,7 @@ impl Shown<'_> {
     const HEADS: [&'static str; 7] = ["variant", "problem", "threads", "A", "B/A", "again", ""];
 
     fn text(&self) -> String {
-        let mut text = self.head() + "\n";
+        let mut text = self.head(|text| escape::visible(text).into()) + "\n";
         let rows = self.rows();
         if !rows.is_empty() {
             let mut out = table(&Self::HEADS);
@@ -455,13 +458,14 @@ impl Shown<'_> {
                 "B/A is time over time in the same round: above 1, B is slower.\n{out}"
             );
         }
-        text + &self.summary()
+        text + &self.summary(|text| escape::visible(text).into())
     }
 
     fn markdown(&self) -> String {
+        let markdown = |text: &str| escape::markdown(text).into_owned();
         let mut text = format!(
             "### convroof ab\n\n{}\n\n",
-            self.head().replace('\n', "  \n")
+            self.head(markdown).replace('\n', "  \n")
         );
         let rows = self.rows();
         if !rows.is_empty() {
@@ -471,11 +475,12 @@ impl Shown<'_> {
                 Self::HEADS.join(" | ")
             );
             for row in rows {
-                let _ = writeln!(text, "| {} |", row.join(" | "));
+                let cells: Vec<_> = row.iter().map(|cell| escape::markdown(cell)).collect();
+                let _ = writeln!(text, "| {} |", cells.join(" | "));
             }
             text.push_str("\nB/A is time over time in the same round: above 1, B is slower.\n\n");
         }
-        text + &self.summary().replace('\n', "  \n")
+        text + &self.summary(markdown).replace('\n', "  \n")
     }
 }
 

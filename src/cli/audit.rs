@@ -4,6 +4,7 @@ use super::ab::{Blocks, What, check, failed, seed};
 use super::bench::check_budget;
 use super::output::print;
 use super::progress::{Bar, Scratch, stop_flag};
+use crate::escape;
 use crate::files;
 use crate::machine::fingerprint;
 use crate::regress::ab::client::Side;
@@ -248,6 +249,7 @@ fn markdown(report: &Report, machine: &str) -> String {
         rounds,
         ..
     } = report;
+    let machine = escape::markdown(machine);
     let mut text = format!(
         "# `convroof ab`, audited on {machine}\n\n\
          {pairs} pairs of layer and variant, {budget_s:.0} s of measuring, {blocks} blocks of {rounds:.0} rounds (median). \

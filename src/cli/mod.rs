@@ -22,9 +22,11 @@ mod track;
 mod tune;
 mod worker;
 
+use crate::escape;
 use crate::machine;
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
+use convroof_kernels::problem::excerpt;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -118,6 +120,8 @@ impl Command {
         }
     }
 }
+/// The most characters of what is said of a wrong argument.
+const MOST_OF_USAGE: usize = 4000;
 
 /// Something was tested and found wanting: exit code 1, where bad input has 2.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +134,16 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            if !error.use_stderr() {
+                // Help and version: our own words.
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            // It repeats arguments, which may be long and hold anything.
+            let text = error.render().to_string();
+            let text = excerpt(text.trim_end(), MOST_OF_USAGE);
+            eprintln!("{}", escape::lines(&text, false));
+            return ExitCode::from(2);
         }
     };
     let command = cli.command.unwrap_or(Command::Run(cli.run));
@@ -165,8 +177,7 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever the causes were.
-            let text = format!("{error:#}").replace('\n', " ");
-            eprintln!("convroof: {text}");
+            eprintln!("{}", escape::note(&format!("{error:#}")));
             ExitCode::from(if error.downcast_ref::<Failed>().is_some() {
                 1
             } else {

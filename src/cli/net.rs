@@ -7,6 +7,7 @@ use super::peers::{self, PeerArgs};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Cpus, Variants};
 use super::{calibrate, tune::Plans};
+use crate::escape;
 use crate::machine::{fingerprint, pool::Workers};
 use crate::net::bench::{self, Row};
 use crate::net::candidates::By;
@@ -170,12 +171,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 };
                 let error_max = check(&rival.output()?);
                 if let Some(error) = error_max.filter(|&e| e.is_nan() || e > tolerance) {
-                    eprintln!(
-                        "convroof: without {} on {}, {} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
+                    let text = format!(
+                        "without {} on {}, {} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
                         rival.name(),
                         graph.network.name,
                         workers.threads()
                     );
+                    eprintln!("{}", escape::note(&text));
                     continue;
                 }
                 peers.push(PeerLine {

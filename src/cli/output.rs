@@ -1,11 +1,16 @@
 //! Standard output: text or JSON lines. A reader that goes away early (`| head`) is no error.
 
+use crate::escape;
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Prints text.
+/// Prints text. What acts on a terminal is made visible, but for colours.
 pub(super) fn print(text: &str) -> Result<()> {
+    write(&escape::lines(text, colour()))
+}
+
+fn write(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -17,10 +22,10 @@ pub(super) fn print(text: &str) -> Result<()> {
 pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Result<()> {
     let mut text = String::new();
     for row in rows {
-        text += &serde_json::to_string(row)?;
+        text += &escape::json(&serde_json::to_string(row)?);
         text.push('\n');
     }
-    print(&text)
+    write(&text)
 }
 
 /// Whether to colour what is printed.

@@ -104,7 +104,12 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
             // The forms of a library share a process.
             let client = clients.entry(peer.library).or_insert_with(|| {
                 let client = Entrant::host(peer, &guests.folder, topology, threads);
-                client.inspect_err(|e| eprintln!("convroof: without {}: {e:#}", peer.library))
+                client.inspect_err(|e| {
+                    eprintln!(
+                        "{}",
+                        crate::escape::note(&format!("without {}: {e:#}", peer.library))
+                    )
+                })
             });
             let Ok(client) = client else { continue };
             let entrant = Entrant::new(*peer, threads, client.clone());
@@ -141,7 +146,10 @@ pub(super) fn rivals(
     for peer in wanted {
         match NetworkRival::new(peer, &guests.folder, topology, threads, graph, seed, input) {
             Ok(rival) => rivals.push(Box::new(rival)),
-            Err(error) => eprintln!("convroof: without {}: {error:#}", peer.library),
+            Err(error) => eprintln!(
+                "{}",
+                crate::escape::note(&format!("without {}: {error:#}", peer.library))
+            ),
         }
     }
     Ok(rivals)

@@ -2,6 +2,7 @@
 
 use super::output::{print, print_json};
 use super::report::newest;
+use crate::escape::note;
 use crate::files;
 use crate::record;
 use crate::regress::history::{CREEP, Entry, History, Series, add, page, series};
@@ -61,7 +62,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     for doubt in &history.doubts {
         let (name, line, why) = (file.display(), doubt.line, &doubt.why);
-        eprintln!("convroof: {name}, line {line}: {why}; it is kept, and passed over");
+        eprintln!(
+            "{}",
+            note(&format!(
+                "{name}, line {line}: {why}; it is kept, and passed over"
+            ))
+        );
     }
     let all = series(&history.entries);
     let html = args

@@ -4,6 +4,7 @@
 use super::candidates::Candidates;
 use super::runner::Runner;
 use super::schedule::{Step, StepOp};
+use crate::escape::note;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::roofline::{Ceilings, Evidence, Verdict, judge};
@@ -108,7 +109,7 @@ pub fn rounds(
 
 /// What a rival said; none, and a line on standard error, if it is lost.
 fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
-    took.inspect_err(|e| eprintln!("convroof: without {}: {e:#}", rival.name()))
+    took.inspect_err(|e| eprintln!("{}", note(&format!("without {}: {e:#}", rival.name()))))
         .ok()
 }
 

@@ -1,6 +1,7 @@
 //! A peer as a candidate among the others.
 
 use super::{Client, Peer, Prepared};
+use crate::escape::note;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Contestant, Facts};
@@ -126,7 +127,7 @@ impl Host {
             && !self.client.alive()
         {
             self.lost = Some(format!("{error:#}"));
-            eprintln!("convroof: {error:#}; going on without it");
+            eprintln!("{}", note(&format!("{error:#}; going on without it")));
         }
         answer
     }

@@ -5,10 +5,11 @@ use super::versus::{Duel, Mean, duels, lost, means};
 use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::claims::Answer;
+use crate::escape;
 use crate::record::{Level, Run};
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Verdict, bytes, time};
-use minijinja::{Environment, Value};
+use minijinja::Value;
 use serde::Serialize;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -156,11 +157,6 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
             meaning: v.meaning(),
         })
         .collect();
-    let mut environment = Environment::new();
-    environment
-        .add_template("report.html", TEMPLATE)
-        .expect("the template parses");
-    let template = environment.get_template("report.html").expect("just added");
     let page = Page {
         run,
         claims: claims.iter().map(|a| (a, a.holds.label())).collect(),
@@ -176,9 +172,7 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
             picture: style::PICTURE,
         },
     };
-    template
-        .render(Value::from(minijinja::value::Serde(&page)))
-        .expect("the template renders")
+    escape::page(TEMPLATE, Value::from(minijinja::value::Serde(&page)))
 }
 
 fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section> {
@@ -265,7 +259,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         percent: 100.0 * s,
         layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
-    let predicted = predictions(best.iter().copied()).map(|p| p.sentence());
+    let predicted = predictions(best.iter().copied()).map(|p| p.sentence(str::to_string));
     Some(Section {
         predicted,
         phased: rows.iter().any(|r| !r.phases.is_empty()),

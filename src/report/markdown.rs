@@ -3,19 +3,20 @@
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
+use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::Run;
 use crate::roofline::time;
 use std::fmt::Write;
 
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
-    let mut out = format!("# What bounds each layer\n\n{}\n", machine_line(run));
+    let mut out = format!("# What bounds each layer\n\n{}\n", text(&machine_line(run)));
     for total in totals(run, rows) {
         let threads = super::threads(total.threads);
         let _ = write!(
             out,
             "\n## {}, {threads}, batch {}\n\nAll layers: {}, {:.0} GFLOP/s.",
-            total.network,
+            text(&total.network),
             run.conditions.batch,
             time(total.time_ns),
             total.gflops_nominal
@@ -44,10 +45,10 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
             });
             let _ = writeln!(
                 out,
-                "| {} | {} | `{}` | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {} |",
-                row.layer,
+                "| {} | {} | {} | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {} |",
+                text(&row.layer),
                 row.count,
-                row.variant,
+                code(&row.variant),
                 time(row.median_ns),
                 row.gflops_nominal,
                 100.0 * row.fraction_of_peak,
@@ -58,14 +59,18 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
             );
         }
         if let Some(predictions) = predictions(best) {
-            let _ = write!(out, "\n{}\n", predictions.sentence());
+            let _ = write!(
+                out,
+                "\n{}\n",
+                predictions.sentence(|name| text(name).into())
+            );
         }
     }
     for total in totals(run, rows) {
         out += &versus(&total, &duels(run, rows, &total.network, total.threads));
     }
     if let Some(line) = missing_counters(run) {
-        let _ = write!(out, "\n{line}.\n");
+        let _ = write!(out, "\n{}.\n", text(&line));
     }
     out
 }
@@ -77,7 +82,7 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     }
     let mut out = format!(
         "\n## {}, {}: other people's libraries\n\nThe peer's time over ours, in the same rounds: above 1 ours are faster.\n\n",
-        total.network,
+        text(&total.network),
         super::threads(total.threads)
     );
     out += "| layer | best of ours | time | best peer | time | peer / ours | 95 % |\n";
@@ -85,11 +90,11 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     for d in duels {
         let _ = writeln!(
             out,
-            "| {} | `{}` | {} | `{}` | {} | {:.2} | {:.2} to {:.2} |",
-            d.layer,
-            d.ours,
+            "| {} | {} | {} | {} | {} | {:.2} | {:.2} to {:.2} |",
+            text(&d.layer),
+            code(&d.ours),
             time(d.ours_ns),
-            d.peer,
+            code(&d.peer),
             time(d.peer_ns),
             d.ratio,
             d.ci.0,

@@ -1,5 +1,7 @@
 //! What people see of a run: rows, and from them tables in the terminal, Markdown, and HTML.
 
+#[cfg(test)]
+mod hostile;
 pub mod html;
 pub mod markdown;
 mod rows;

@@ -3,19 +3,21 @@
 use super::versus::{Duel, duels, lost, means};
 use super::why::{ColdRow, cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
+use crate::escape::visible;
 use crate::record::Run;
 use crate::roofline::{Verdict, time};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 /// The verdicts of a run: a table for each network and number of threads, the best variant a layer.
 pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
-    let mut out = format!("{}\n", machine_line(run));
+    let mut out = format!("{}\n", visible(&machine_line(run)));
     for total in totals(run, rows) {
         let best = best_rows(rows, &total.network, total.threads);
         let threads = super::threads(total.threads);
         out += &format!(
             "\n{}, {threads}, batch {}: best variant for each layer\n",
-            total.network, run.conditions.batch
+            visible(&total.network),
+            run.conditions.batch
         );
         let mut table = table(&[
             "layer",
@@ -67,10 +69,10 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     out += "\nmoved: bytes that the CPU counted over the compulsory ones. model: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
     out += "GFLOP/s count the operations of the definition: Winograd and Strassen do fewer, and may pass 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
-        out += &format!("{line}.\n");
+        out += &format!("{}.\n", visible(&line));
     }
     for note in run.notes.iter().chain(&run.calibration.notes) {
-        out += &format!("Note: {note}.\n");
+        out += &format!("Note: {}.\n", visible(note));
     }
     out
 }
@@ -91,10 +93,10 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     ]);
     for d in duels {
         layers.add_row(vec![
-            Cell::new(&d.layer),
-            Cell::new(&d.ours),
+            cell(&d.layer),
+            cell(&d.ours),
             right(time(d.ours_ns)),
-            Cell::new(&d.peer),
+            cell(&d.peer),
             right(time(d.peer_ns)),
             right(format!("{:.2}", d.ratio)),
             right(format!("{:.2} to {:.2}", d.ci.0, d.ci.1)),
@@ -106,13 +108,13 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
         .collect();
     let mut out = format!(
         "\n{}, {}: other people's libraries; above 1 ours are faster\n{layers}\ngeometric means: {}\n",
-        total.network,
+        visible(&total.network),
         super::threads(total.threads),
         means.join(", ")
     );
     let lost: Vec<String> = lost(duels)
         .iter()
-        .map(|d| format!("{} {:.2}", d.layer, d.ratio))
+        .map(|d| format!("{} {:.2}", visible(&d.layer), d.ratio))
         .collect();
     out += &if lost.is_empty() {
         "no layer is lost\n".into()
@@ -138,8 +140,8 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
         last = name;
         let few = if row.few_samples() { "*" } else { "" };
         table.add_row(vec![
-            Cell::new(shown),
-            Cell::new(variant(row)),
+            cell(&shown),
+            cell(&variant(row)),
             right(row.threads.to_string()),
             right(format!("{}{few}", time(row.median_ns))),
             right(format!("{:.1}", row.gflops_nominal)),
@@ -171,11 +173,11 @@ fn errors(rows: &[Row]) -> String {
     for row in rows {
         for error in &row.errors_by_input {
             table.add_row(vec![
-                Cell::new(format!("{}/{}", row.network, row.layer)),
-                Cell::new(variant(row)),
+                cell(&format!("{}/{}", row.network, row.layer)),
+                cell(&variant(row)),
                 right(row.threads.to_string()),
                 right(percent(row.fraction_of_peak)),
-                Cell::new(&error.input),
+                cell(&error.input),
                 right(format!("{:.1e}", error.l2)),
                 right(format!("{:.1e}", error.max)),
             ]);
@@ -206,10 +208,10 @@ fn phases(rows: &[Row], colour: bool) -> String {
     for row in rows {
         for phase in &row.phases {
             table.add_row(vec![
-                Cell::new(format!("{}/{}", row.network, row.layer)),
-                Cell::new(variant(row)),
+                cell(&format!("{}/{}", row.network, row.layer)),
+                cell(&variant(row)),
                 right(row.threads.to_string()),
-                Cell::new(phase.phase.replace('_', " ")),
+                cell(&phase.phase.replace('_', " ")),
                 right(time(phase.ns)),
                 right(percent(phase.share)),
                 right(percent(phase.fraction_of_peak)),
@@ -237,9 +239,9 @@ fn variant(row: &Row) -> String {
 fn cells(row: &Row, colour: bool) -> Vec<Cell> {
     let few = if row.few_samples() { "*" } else { "" };
     vec![
-        Cell::new(&row.layer),
+        cell(&row.layer),
         right(row.count.to_string()),
-        Cell::new(&row.variant),
+        cell(&row.variant),
         right(format!("{}{few}", time(row.median_ns))),
         right(format!("{:.1}", row.gflops_nominal)),
         right(percent(row.fraction_of_peak)),
@@ -278,9 +280,9 @@ fn cold(rows: &[ColdRow<'_>], colour: bool) -> String {
     ]);
     for ColdRow { warm, cold, ratio } in rows {
         table.add_row(vec![
-            Cell::new(&cold.layer),
-            Cell::new(&cold.cache),
-            Cell::new(&cold.variant),
+            cell(&cold.layer),
+            cell(&cold.cache),
+            cell(&cold.variant),
             right(time(warm.median_ns)),
             right(time(cold.median_ns)),
             right(format!("{ratio:.2}")),
@@ -295,7 +297,10 @@ fn cold(rows: &[ColdRow<'_>], colour: bool) -> String {
 fn disputes(rows: &[&Row]) -> String {
     let disputed = rows.iter().filter(|r| r.disputed);
     let lines: Vec<String> = disputed
-        .map(|r| format!("? {}: {}: {}\n", r.layer, r.verdict.label(), r.reason))
+        .map(|r| {
+            let (layer, reason) = (visible(&r.layer), visible(&r.reason));
+            format!("? {layer}: {}: {reason}\n", r.verdict.label())
+        })
         .collect();
     lines.concat()
 }
@@ -307,7 +312,11 @@ fn beaten(rows: &[Row]) -> String {
         .map(|r| {
             format!(
                 "Error: {} on {}/{} executes {:.0} GFLOP/s, more than the FMA peak of {:.0} measured beside it: calibrate again.\n",
-                r.variant, r.network, r.layer, r.gflops_executed, r.peak_gflops
+                visible(&r.variant),
+                visible(&r.network),
+                visible(&r.layer),
+                r.gflops_executed,
+                r.peak_gflops
             )
         })
         .collect();
@@ -324,7 +333,7 @@ fn predicted(rows: &[&Row]) -> String {
         p.near,
         p.layers,
         p.factor,
-        p.worst_of_all()
+        p.worst_of_all(|name| visible(name).into())
     )
 }
 
@@ -336,6 +345,11 @@ pub fn table(head: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(Cell::new));
     table
+}
+
+/// A cell for text from elsewhere.
+pub fn cell(text: &str) -> Cell {
+    Cell::new(visible(text))
 }
 
 /// A cell for a number.

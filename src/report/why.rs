@@ -47,21 +47,21 @@ pub struct Predictions<'a> {
 }
 
 impl Predictions<'_> {
-    /// For people.
-    pub fn sentence(&self) -> String {
+    /// For people; `name` escapes a layer's name.
+    pub fn sentence(&self, name: impl Fn(&str) -> String) -> String {
         format!(
             "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average; measured over predicted of the worst: {}.",
             self.near,
             self.layers,
             self.factor,
-            self.worst_of_all()
+            self.worst_of_all(name)
         )
     }
 
-    /// Their layers and ratios.
-    pub fn worst_of_all(&self) -> String {
+    /// Layers and ratios of the worst; `name` escapes a layer's name.
+    pub fn worst_of_all(&self, name: impl Fn(&str) -> String) -> String {
         let worst = self.worst.iter();
-        let worst = worst.map(|(row, ratio)| format!("{} {ratio:.2}", row.layer));
+        let worst = worst.map(|(row, ratio)| format!("{} {ratio:.2}", name(&row.layer)));
         worst.collect::<Vec<_>>().join(", ")
     }
 }

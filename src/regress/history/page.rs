@@ -1,10 +1,11 @@
 //! A history as one HTML file that needs nothing else: a sparkline a series, steps marked.
 
 use super::{CREEP, Doubt, Entry, Series};
+use crate::escape;
 use crate::regress::short;
 use crate::report::svg::style;
 use crate::roofline::time;
-use minijinja::{Environment, Value};
+use minijinja::Value;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -82,14 +83,7 @@ pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
         light: style::LIGHT,
         dark: style::DARK,
     };
-    let mut environment = Environment::new();
-    environment
-        .add_template("page.html", TEMPLATE)
-        .expect("the template parses");
-    let template = environment.get_template("page.html").expect("just added");
-    template
-        .render(Value::from(minijinja::value::Serde(&page)))
-        .expect("the template renders")
+    escape::page(TEMPLATE, Value::from(minijinja::value::Serde(&page)))
 }
 
 fn row(series: &Series, entries: &[Entry]) -> Row {

@@ -10,6 +10,7 @@ pub(crate) mod style;
 pub(crate) use points::{FAMILIES, Family, legend_mark};
 
 use super::Row;
+use crate::escape::markup;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Roof};
 use layout::{Axis, Taken};
@@ -99,18 +100,19 @@ fn header(svg: &mut String, title: &str, points: &[&Row]) {
         -HEAD,
         HEIGHT + HEAD,
         30.0 - HEAD,
-        escape(title)
+        markup(title)
     );
     let y = 56.0 - HEAD;
     let mut x = LEFT + 6.0;
     let mut entry = |svg: &mut String, family: &Family, class: &str, text: &str| {
         let _ = write!(
             svg,
-            "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{text}</text></g>",
+            "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{}</text></g>",
             family.class,
             family.mark(class, x, y - 4.0, 5.5),
             x + 11.0,
-            y
+            y,
+            markup(text)
         );
         x += 34.0 + 8.2 * text.chars().count() as f64;
     };
@@ -247,9 +249,10 @@ fn roofs(
         };
         let _ = write!(
             svg,
-            "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{text}</text>",
+            "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{}</text>",
             ly + off,
-            angle.to_degrees()
+            angle.to_degrees(),
+            markup(&text)
         );
     }
 }
@@ -271,17 +274,10 @@ fn peak_label(svg: &mut String, text: &str, at: (f64, f64), step: f64, taken: &m
     };
     let _ = write!(
         svg,
-        "<text class=\"roof-label\" x=\"{left:.1}\" y=\"{:.1}\">{text}</text>",
-        at.1 - 6.0
+        "<text class=\"roof-label\" x=\"{left:.1}\" y=\"{:.1}\">{}</text>",
+        at.1 - 6.0,
+        markup(text)
     );
-}
-
-/// Text inside XML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

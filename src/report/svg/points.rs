@@ -1,8 +1,8 @@
 //! The layers in the picture: a mark for each, its shape and colour by the family of the algorithm,
 //! its area by the share of the network's time; names for those that matter.
 
-use super::escape;
 use super::layout::{Axis, Taken};
+use crate::escape::markup;
 use crate::report::Row;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Verdict, time};
@@ -110,8 +110,8 @@ fn details(row: &Row, share: f64) -> String {
     };
     format!(
         "{}\n{}\n{}{few}\n{:.0} GFLOP/s nominal, {:.0} executed\n{:.0} % of the FMA peak, {:.1} flop/byte, {:.0} GB/s\n{:.1} % of the network's time\n{}",
-        escape(&row.layer),
-        escape(&row.variant),
+        markup(&row.layer),
+        markup(&row.variant),
         time(row.median_ns),
         row.gflops_nominal,
         row.gflops_executed,
@@ -222,7 +222,7 @@ fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
             svg,
             "<g class=\"point phase {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3.2\"/></g>",
             Family::of(p.row.algorithm()).class,
-            escape(&p.row.layer),
+            markup(&p.row.layer),
             phase_details(p.row, phase),
             p.cx,
             p.cy,
@@ -233,8 +233,8 @@ fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
 fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
     format!(
         "{}: {}\n{}, {:.0} % of the layer\n{:.0} GFLOP/s executed, {:.0} % of the FMA peak\n{:.1} flop/byte, {:.0} GB/s, scratch included\n{}",
-        escape(&row.layer),
-        phase.phase.replace('_', " "),
+        markup(&row.layer),
+        markup(&phase.phase.replace('_', " ")),
         time(phase.ns),
         100.0 * phase.share,
         phase.gflops,
@@ -251,7 +251,7 @@ fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
         svg,
         "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
         family.class,
-        escape(&p.row.layer),
+        markup(&p.row.layer),
         details(p.row, p.share)
     );
     if p.hollow() {
@@ -308,7 +308,7 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
             svg,
             "<text class=\"label\" x=\"{:.1}\" y=\"{ly:.1}\">{}</text>",
             lx + 2.0,
-            escape(text)
+            markup(text)
         );
         return true;
     }

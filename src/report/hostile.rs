@@ -1,0 +1,255 @@
+//! Records whose strings are attacks: nothing of them comes out alive in any report.
+//!
+//! Every string of a record, of an answer to a claim and of a history is found by walking their JSON, so that a new
+//! field is attacked as soon as it is there. A report of the attacked record must have as many quotation marks, angle
+//! brackets, bars, lines and so on as one of the same record with as many harmless characters in the same places.
+
+use super::{best_rows, html, markdown, rows, terminal, versus};
+use crate::claims::{Answer, Figure, Holds};
+use crate::record::tests::sample;
+use crate::record::{CounterSource, CounterStatus, Run};
+use crate::regress::history::{Doubt, Entry, page, series};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What is special anywhere, each behind a mark. The `z` at the end keeps the mark from what follows it in a report.
+const ATTACK: &str = "\"x9\"x9'x9<x9>x9&x9`x9|x9\nx9\rx9\u{1b}[2Jx9\u{9b}x9\u{202e}x9\u{2066}x9@x9[x9](x9*x9_x9#x9\\x9z";
+
+/// As many characters that do nothing.
+fn harmless() -> String {
+    "h".repeat(ATTACK.chars().count())
+}
+
+/// A record with something in every field that reports show: a peer, cold caches, notes, missing counters.
+fn full() -> Run {
+    let mut run = sample();
+    let warm = run.measurements[0].clone();
+    let mut other = warm.clone();
+    other.cache = "weights-cold".into();
+    run.measurements.push(other);
+    let mut peer = warm.clone();
+    peer.variant = "peer-onednn-any/auto/st".into();
+    peer.implementation = Some("jit:avx2".into());
+    peer.samples_ns = peer.samples_ns.iter().map(|ns| ns / 2.0).collect();
+    run.measurements.push(peer);
+    run.tool.git_revision = Some("0123456789abcdef".into());
+    run.tool.rustc = Some("rustc 1.95.0".into());
+    let machine = &mut run.fingerprint;
+    for (field, text) in [
+        (&mut machine.cpu_model, "A CPU"),
+        (&mut machine.hypervisor, "KVM"),
+        (&mut machine.kernel, "6.1"),
+        (&mut machine.huge_pages, "always"),
+    ] {
+        *field = Some(text.into());
+    }
+    run.calibration.peaks.push(crate::record::Peak {
+        isa: "scalar".into(),
+        gflops: 40.0,
+        ..run.calibration.peaks[0].clone()
+    });
+    run.calibration.notes = vec!["a note of the calibration".into()];
+    run.notes = vec!["a note of the run".into()];
+    run.peers = vec!["a peer 1.0".into()];
+    run.counters.push(CounterStatus {
+        event: "cycles".into(),
+        source: CounterSource::Pmu,
+        available: false,
+        reason: Some("a reason".into()),
+    });
+    run
+}
+
+/// Every string of a document, each once.
+fn strings(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            found.insert(text.clone());
+        }
+        Value::Array(values) => values.iter().for_each(|v| strings(v, found)),
+        Value::Object(fields) => fields.values().for_each(|v| strings(v, found)),
+        _ => {}
+    }
+}
+
+/// The document with `more` behind a text, in every string that is or contains it: names that belong together
+/// still do.
+fn with(value: &Value, text: &str, whole: bool, more: &str) -> Value {
+    match value {
+        Value::String(own) if own == text => Value::String(format!("{own}{more}")),
+        Value::String(own) if !whole => Value::String(own.replace(text, &format!("{text}{more}"))),
+        Value::Array(values) => {
+            Value::Array(values.iter().map(|v| with(v, text, whole, more)).collect())
+        }
+        Value::Object(fields) => {
+            let with = |(key, v): (&String, &Value)| (key.clone(), with(v, text, whole, more));
+            Value::Object(fields.iter().map(with).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Calls `check` with what `show` makes of a document under attack, and of its harmless twin, for each of its
+/// strings; gives how many were shown. Strings that are of a few fixed ones can't be anything else.
+fn attack<T: Serialize + DeserializeOwned, O>(
+    document: &T,
+    show: impl Fn(&T) -> O,
+    check: impl Fn(&str, &O, &O),
+) -> usize {
+    let value = serde_json::to_value(document).expect("JSON");
+    let mut found = BTreeSet::new();
+    strings(&value, &mut found);
+    let mut shown = 0;
+    for text in found.iter().filter(|text| !text.is_empty()) {
+        for whole in [true, false] {
+            let read = |more: &str| serde_json::from_value(with(&value, text, whole, more));
+            let (Ok(attacked), Ok(twin)) = (read(ATTACK), read(&harmless())) else {
+                continue;
+            };
+            check(text, &show(&attacked), &show(&twin));
+            shown += 1;
+        }
+    }
+    shown
+}
+
+/// That a text under attack has as many of some characters as its twin, and none that acts.
+fn same_structure(field: &str, special: &str, attacked: &str, twin: &str) {
+    for c in special.chars() {
+        let count = |text: &str| text.matches(c).count();
+        assert_eq!(
+            count(attacked),
+            count(twin),
+            "{c:?} by way of {field:?}:\n{attacked}"
+        );
+    }
+    let acts = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
+    assert!(!attacked.contains(acts), "by way of {field:?}:\n{attacked}");
+}
+
+#[test]
+fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
+    let show = |run: &Run| {
+        let all = rows(run);
+        let threads = run.conditions.threads[0];
+        let network = run.layers[0].network.clone();
+        let best = best_rows(&all, &network, threads);
+        let duels = versus::duels(run, &all, &network, threads);
+        let shown = html::with_peers(&all, &best, &duels);
+        let title = run.fingerprint.cpu_model.as_deref();
+        let picture = html::picture(run, &shown, threads, title).unwrap_or_default();
+        [html::html(run), picture]
+    };
+    let reached = std::cell::Cell::new(0);
+    let shown = attack(&full(), show, |field, attacked, twin| {
+        for (attacked, twin) in attacked.iter().zip(twin) {
+            same_structure(field, "<>\"'\n", attacked, twin);
+            reached.set(reached.get() + usize::from(attacked.contains("x9&quot;x9&#39;x9&lt;x9")));
+            // Every ampersand begins an entity.
+            for rest in attacked.split('&').skip(1) {
+                let name = rest.split(';').next().unwrap_or_default();
+                let known = ["amp", "lt", "gt", "quot", "#39"];
+                assert!(known.contains(&name), "&{name} by way of {field:?}");
+            }
+        }
+    });
+    assert!(
+        shown > 50 && reached.get() > 30,
+        "{shown} {}",
+        reached.get()
+    );
+}
+
+#[test]
+fn nothing_of_a_record_is_alive_in_a_terminal() {
+    let show = |run: &Run| {
+        let rows = rows(run);
+        let own = terminal::verdicts(run, &rows, false) + &terminal::variants(&rows, false);
+        (own.clone(), crate::escape::lines(&own, false).into_owned())
+    };
+    let shown = attack(&full(), show, |field, attacked, twin| {
+        same_structure(field, "\n", &attacked.0, &twin.0);
+        // The last gate has nothing to do.
+        assert_eq!(attacked.0, attacked.1, "by way of {field:?}");
+    });
+    assert!(shown > 50, "{shown}");
+}
+
+#[test]
+fn nothing_of_a_record_is_alive_in_markdown() {
+    let show = |run: &Run| markdown::markdown(run, &rows(run));
+    let reached = std::cell::Cell::new(0);
+    let shown = attack(&full(), show, |field, attacked, twin| {
+        same_structure(field, "|\n", attacked, twin);
+        for line in attacked.lines() {
+            // In code, nothing is markup.
+            let pieces: Vec<&str> = line.split('`').collect();
+            assert_eq!(pieces.len() % 2, 1, "by way of {field:?}: {line}");
+            for text in pieces.iter().step_by(2) {
+                assert!(!text.contains("x9"), "by way of {field:?}: {line}");
+            }
+            reached.set(reached.get() + usize::from(line.contains("x9")));
+        }
+    });
+    assert!(
+        shown > 50 && reached.get() > 20,
+        "{shown} {}",
+        reached.get()
+    );
+}
+
+#[test]
+fn nothing_of_an_answer_is_alive_in_a_page() {
+    let answer = Answer {
+        number: 3,
+        claim: "One is two.".into(),
+        holds: Holds::InPart,
+        answer: "sometimes".into(),
+        evidence: vec![Figure {
+            what: "a figure".into(),
+            value: 1.0,
+            unit: "MB".into(),
+            measured: true,
+        }],
+    };
+    let show = |answer: &Answer| html::html_with(&sample(), std::slice::from_ref(answer));
+    let shown = attack(&answer, show, |field, attacked, twin| {
+        same_structure(field, "<>\"'\n", attacked, twin);
+        assert!(attacked.contains("x9&quot;x9"), "{field}");
+    });
+    assert!(shown >= 8, "{shown}");
+}
+
+#[test]
+fn nothing_of_a_history_is_alive_in_its_page() {
+    let mut run = sample();
+    run.tool.git_revision = Some("0123456789abcdef".into());
+    let entry = |run: &Run, day: usize, cost: f64| {
+        let mut entry = Entry::of(run);
+        entry.started = format!("2026-11-{day:02}T00:00:00Z");
+        entry.points[0].cost *= cost;
+        entry
+    };
+    let entries: Vec<Entry> = (1..25)
+        .map(|day| {
+            entry(
+                &run,
+                day,
+                if day < 14 { 1.0 } else { 1.06 } + 0.0001 * (day % 3) as f64,
+            )
+        })
+        .collect();
+    let show = |entries: &Vec<Entry>| {
+        let doubt = Doubt {
+            line: 1,
+            why: entries[0].kind.clone(),
+        };
+        page::page(entries, &series(entries), &[doubt])
+    };
+    let shown = attack(&entries, show, |field, attacked, twin| {
+        same_structure(field, "<>\"'\n", attacked, twin);
+    });
+    assert!(shown > 20, "{shown}");
+}
