@@ -1,18 +1,17 @@
 //! `convroof exec`: one variant on arrays of NumPy's.
 
+use super::npy::read;
 use super::output::print;
 use super::select::Cpus;
 use crate::files;
 use crate::machine::pool::Workers;
 use crate::roofline::time;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Problem, Registry, VariantId};
 use npyz::WriterBuilder;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Arrays are f32: activations n x c x h x w, weights c_out x c_in/groups x kh x kw, bias c_out.
@@ -115,45 +114,6 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         return Ok(());
     }
     print(&line)
-}
-
-/// Reads an array of a shape; what isn't wanted must not be given, what is wanted must be.
-pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
-    let (path, shape) = match (path, shape) {
-        (None, None) => return Ok(Vec::new()),
-        (Some(_), None) => bail!("{flag} is given, but the problem has none"),
-        (None, Some(_)) => bail!("{flag} is missing: the problem needs it"),
-        (Some(path), Some(shape)) => (path, shape),
-    };
-    let file = File::open(path).with_context(|| format!("can't read {flag} {}", path.display()))?;
-    let array = npyz::NpyFile::new(BufReader::new(file))
-        .map_err(|e| anyhow!("{flag} {} is not a .npy file: {e}", path.display()))?;
-    let found: Vec<usize> = array.shape().iter().map(|&d| d as usize).collect();
-    let text = |shape: &[usize]| {
-        shape
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" x ")
-    };
-    if found != shape {
-        bail!(
-            "{flag} {} has the shape {}, the problem wants {}",
-            path.display(),
-            text(&found),
-            text(shape)
-        );
-    }
-    if array.order() == npyz::Order::Fortran {
-        bail!(
-            "{flag} {} is in Fortran order: save np.ascontiguousarray(x)",
-            path.display()
-        );
-    }
-    let dtype = array.dtype().descr();
-    array
-        .into_vec::<f32>()
-        .map_err(|_| anyhow!("{flag} {} has the type {dtype}, or is cut short: expected float32; save x.astype(np.float32)", path.display()))
 }
 
 fn write(path: &Path, values: &[f32], shape: &[usize; 4]) -> Result<(), files::WriteError> {

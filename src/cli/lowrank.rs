@@ -4,7 +4,7 @@ use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
 use super::select::Cpus;
-use super::{calibrate, exec};
+use super::{calibrate, npy};
 use crate::claims::{Lab, compute};
 use crate::lowrank::{Factors, Form};
 use crate::machine::{fingerprint, pool::Workers};
@@ -128,7 +128,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         if args.weights.is_some() {
             let dims = problem.weights_dims();
             let path = args.weights.as_deref();
-            data.weights = exec::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
+            data.weights = npy::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
         } else {
             let scale = (6.0 / conv.reduction_len() as f32).sqrt();
             data.weights.iter_mut().for_each(|w| *w *= scale);

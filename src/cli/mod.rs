@@ -12,6 +12,7 @@ mod exec;
 mod list;
 mod lowrank;
 mod net;
+mod npy;
 mod output;
 mod peers;
 mod progress;
