@@ -2,6 +2,7 @@
 
 mod ab;
 mod audit;
+mod batch;
 mod bench;
 mod calibrate;
 mod check;

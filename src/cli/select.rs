@@ -1,6 +1,6 @@
 //! Which layers, variants and threads a command is about.
 
-use super::Failed;
+use super::{Failed, batch};
 use crate::machine::{Topology, pool};
 use crate::measure::CacheState;
 use crate::networks::{self, Network};
@@ -21,7 +21,8 @@ pub(super) struct Layers {
     /// Layers of these networks: globs, several with commas [default: all]
     #[arg(long, value_name = "GLOBS")]
     pub(super) layer: Option<String>,
-    /// A layer of your own, as benchdnn writes it: mb1ic64ih56oc64oh56kh3ph1 (repeatable)
+    /// A layer of your own, as benchdnn writes it: mb1ic64ih56oc64oh56kh3ph1, or
+    /// --batch=FILE for a file of them (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) problem: Vec<String>,
     /// Images at a time, for the networks' layers [default: 1]
@@ -141,8 +142,8 @@ impl Layers {
                 );
             }
         }
-        for text in &self.problem {
-            let problem: Problem = text.parse()?;
+        let own = self.problem.iter().map(|text| batch::problems(text));
+        for problem in own.collect::<Result<Vec<_>>>()?.concat() {
             let kind = match problem.op {
                 Op::Conv(_) => "conv",
                 Op::Pool(_) => "pool",
