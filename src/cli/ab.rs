@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Ratios are B's time over A's in the same round: above 1, B is slower.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The base: a git revision, or a program
+    /// The base: a git revision, or a program (./NAME where NAME is both)
     base: OsString,
     /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
     candidate: Option<OsString>,

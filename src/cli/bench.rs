@@ -126,6 +126,8 @@ pub(super) fn check_budget(budget: Option<f64>) -> Result<()> {
 
 /// Goes on with a record on the machine and with the variants that it was begun with.
 fn resume(registry: &Registry, args: &Args, path: &Path) -> Result<Run> {
+    // What is no record gets no lock beside it; what is one is read again, since another process may have ended just now.
+    record::load(path)?;
     let _lock = files::Lock::now(path)?;
     let old = record::load(path)?;
     let topology = &begun_on(&old.conditions.cpus)

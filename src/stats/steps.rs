@@ -10,42 +10,67 @@ pub const FEWEST: usize = 3;
 /// Permutations behind a p: 999 and the series itself, so that p <= .001 means that none of them splits as well.
 const PERMUTATIONS: usize = 999;
 
+/// How many times as good as the best of all permutations a window's split must be. The best of 999 is a p of .001; the
+/// tail of these distances is exponential, so that 4/3 of it is about .0001.
+const MUCH_BETTER: f64 = 4.0 / 3.0;
+
 /// The most points of one test. A test's time grows with their square.
 const MOST: usize = 128;
 
 /// The first indices of new levels, in order. A split counts if no permutation of its stretch has one as
 /// good: p <= .001.
 ///
-/// The time is proportional to the length. A stretch of more than [`MOST`] points is tested by the medians of up to
-/// [`MOST`] groups of neighbours, and where one begins the split is placed among the points. Levels shorter than three
-/// groups are invisible to that, so the newest points are tested one by one as well: a fresh step is seen at once.
+/// The time is proportional to the length, since no test is of more than [`MOST`] points. Of a longer series every
+/// window of so many points is tested, and then each stretch between the steps found by the medians of neighbours,
+/// which shows small changes. Windows are many, so they must split much better than any permutation, but for the newest.
 ///
 /// # Panics
 /// If a value is not a number.
 pub fn steps(series: &[f64]) -> Vec<usize> {
     assert!(series.iter().all(|x| !x.is_nan()), "a value is no number");
-    let mut found = Vec::new();
-    let mut stretches = vec![(0, series.len())];
     let mut rng = Rng::new(1);
+    let mut found = Vec::new();
+    if series.len() > MOST {
+        found = windows(series, &mut rng);
+    }
+    let ends = found.iter().copied().chain([series.len()]);
+    let starts = [0].into_iter().chain(found.iter().copied());
+    let mut stretches: Vec<(usize, usize)> = starts.zip(ends).collect();
     while let Some((from, to)) = stretches.pop() {
-        let mut split = long_split(&series[from..to], &mut rng).map(|at| from + at);
-        if split.is_none() && to == series.len() && to - from > MOST {
-            let newest = to - MOST;
-            split = tested_split(&series[newest..], &mut rng).map(|at| newest + at);
-        }
-        if let Some(at) = split {
-            found.push(at);
-            stretches.extend([(from, at), (at, to)]);
+        if let Some(at) = long_split(&series[from..to], &mut rng) {
+            found.push(from + at);
+            stretches.extend([(from, from + at), (from + at, to)]);
         }
     }
     found.sort_unstable();
     found
 }
 
+/// Steps that a window of [`MOST`] points shows; windows overlap by half, and begin anew behind a step.
+fn windows(series: &[f64], rng: &mut Rng) -> Vec<usize> {
+    let mut found = Vec::new();
+    let (mut from, mut last) = (0, 0);
+    loop {
+        let to = series.len().min(from + MOST);
+        let newest = to == series.len();
+        let start = last.max(to.saturating_sub(MOST));
+        let better = if newest { 1.0 } else { MUCH_BETTER };
+        if let Some(at) = tested_split(&series[start..to], better, rng) {
+            last = start + at;
+            from = last;
+            found.push(last);
+        } else if newest {
+            return found;
+        } else {
+            from += MOST / 2;
+        }
+    }
+}
+
 /// The best split of a stretch of any length, if it counts.
 fn long_split(x: &[f64], rng: &mut Rng) -> Option<usize> {
     let (groups, size) = grouped(x);
-    let mut at = size * tested_split(&groups, rng)?;
+    let mut at = size * tested_split(&groups, 1.0, rng)?;
     // The level changes within a group on either side of the boundary: there smaller groups place it, down to points.
     let mut reach = 2 * size;
     while reach > 2 {
@@ -67,15 +92,18 @@ fn grouped(x: &[f64]) -> (Vec<f64>, usize) {
     }
 }
 
-/// The best split of a few points, if it counts.
-fn tested_split(x: &[f64], rng: &mut Rng) -> Option<usize> {
-    let (at, quality) = best_split(x)?;
+/// The best split of a few points, if it is `better` times as good as that of any permutation.
+fn tested_split(x: &[f64], better: f64, rng: &mut Rng) -> Option<usize> {
+    let mut sums = sums_of_distances(x);
+    let (at, quality) = best_split_with(x, &sums)?;
     let mut shuffled = x.to_vec();
     let surpassed = (0..PERMUTATIONS).any(|_| {
         for i in (1..shuffled.len()).rev() {
-            shuffled.swap(i, rng.below(i + 1));
+            let j = rng.below(i + 1);
+            shuffled.swap(i, j);
+            sums.swap(i, j);
         }
-        best_split(&shuffled).is_some_and(|(_, q)| q >= quality)
+        best_split_with(&shuffled, &sums).is_some_and(|(_, q)| better * q >= quality)
     });
     (!surpassed).then_some(at)
 }
@@ -83,18 +111,28 @@ fn tested_split(x: &[f64], rng: &mut Rng) -> Option<usize> {
 /// The split with the largest energy distance between its sides, weighted by their sizes, and that distance.
 /// None if there are too few points, or all are the same.
 fn best_split(x: &[f64]) -> Option<(usize, f64)> {
+    best_split_with(x, &sums_of_distances(x))
+}
+
+/// Sum of the distances of each point to all others. A permutation of the points permutes them.
+fn sums_of_distances(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|&point| distances(x, point)).collect()
+}
+
+/// As [`best_split`], with the points' [`sums_of_distances`].
+fn best_split_with(x: &[f64], sums: &[f64]) -> Option<(usize, f64)> {
     let n = x.len();
     if n < 2 * FEWEST {
         return None;
     }
     // Sums of distances between the sides and within each, kept up as the split moves to the right.
     let (mut between, mut left) = (0.0, 0.0);
-    let mut right: f64 = (0..n).map(|i| distances(&x[i + 1..], x[i])).sum();
+    let mut right = sums.iter().sum::<f64>() / 2.0;
     let mut best: Option<(usize, f64)> = None;
     for at in 1..=n - FEWEST {
         let moved = at - 1;
         let to_left = distances(&x[..moved], x[moved]);
-        let to_right = distances(&x[at..], x[moved]);
+        let to_right = sums[moved] - to_left;
         between += to_right - to_left;
         left += to_left;
         right -= to_right;
@@ -165,6 +203,14 @@ mod tests {
         x[411..].iter_mut().for_each(|v| *v += 3.0);
         x[994..].iter_mut().for_each(|v| *v += 5.0);
         assert_eq!(steps(&x), [411, 994]);
+        // Up and down again.
+        let mut x = noise(1000, 6);
+        x.chunks_mut(200)
+            .skip(1)
+            .step_by(2)
+            .flatten()
+            .for_each(|v| *v += 3.0);
+        assert_eq!(steps(&x), [200, 400, 600, 800]);
         // Smaller than the noise.
         let mut x = noise(1000, 4);
         x[600..].iter_mut().for_each(|v| *v += 0.3);
@@ -177,7 +223,7 @@ mod tests {
         let found: usize = (0..50)
             .map(|seed| steps(&noise(1000, 500 + seed)).len())
             .sum();
-        // Two tests of one in a thousand each.
+        // Two tests of one in a thousand each, and some of one in ten thousand.
         assert!(found <= 1, "{found}");
     }
 
