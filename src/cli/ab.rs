@@ -491,3 +491,70 @@ fn percent(x: f64) -> String {
         "none".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(letters: &[char]) -> Checked {
+        let pair = |threads| Pair {
+            problem: "mb1ic16ih8oc16kh3ph1".into(),
+            variant: "direct/avx2/st".into(),
+            threads,
+        };
+        let missing = letters.iter().enumerate();
+        let missing = missing.map(|(i, &l)| (l, pair(i + 1), "it is gone".into()));
+        let mut checked = Checked::default();
+        checked.missing.extend(missing);
+        checked
+    }
+
+    #[test]
+    fn what_the_candidate_lost_is_a_failure_and_what_it_gained_is_none() {
+        assert!(verdict(&[], &gone(&checked(&['B', 'B']))).is_ok());
+        let error = verdict(&[], &gone(&checked(&['A', 'B', 'A']))).expect_err("gone");
+        assert!(error.is::<Failed>(), "exit code 1");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("2 pairs of layer and variant of A are missing in B: "),
+            "{text}"
+        );
+        assert!(
+            text.contains("on mb1ic16ih8oc16kh3ph1, 1 thread (it is gone); "),
+            "{text}"
+        );
+        assert!(
+            text.contains("3 threads") && text.contains("--allow-missing"),
+            "{text}"
+        );
+        // A long list is cut.
+        let text = verdict(&[], &gone(&checked(&['A'; 500])))
+            .expect_err("gone")
+            .to_string();
+        assert!(text.contains("and 495 more") && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn a_pattern_or_a_number_of_threads_without_a_variant_is_refused() {
+        let wanted = |variant: &str, threads: &[usize]| Wanted {
+            problems: vec!["mb1ic16ih8oc16kh3ph1".parse().expect("a problem")],
+            variant: variant.into(),
+            threads: threads.to_vec(),
+        };
+        let known = ["direct/avx2/st", "direct/avx2/mt"].map(String::from);
+        assert_eq!(
+            wanted("direct/*", &[1, 2])
+                .pairs(&known)
+                .expect("pairs")
+                .len(),
+            2
+        );
+        for (variant, threads) in [
+            ("direct/*/st", &[1, 2][..]),
+            ("direct/*/mt", &[1]),
+            ("fc/*", &[1]),
+        ] {
+            assert!(wanted(variant, threads).pairs(&known).is_err(), "{variant}");
+        }
+    }
+}
