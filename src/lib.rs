@@ -10,6 +10,7 @@
 //! * [`lowrank`]: convolutions as two of lower rank;
 //! * [`claims`]: what is claimed of these networks, answered;
 //! * `peers` (feature): other people's libraries beside our kernels;
+//! * [`process`]: the processes that this takes, and their end; [`interrupt`]: Ctrl-C;
 //! * [`record`]: everything measured, raw, on disk; [`files`]: how it gets there; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
 //! * [`escape`]: text from elsewhere, made safe for where it goes;
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod counters;
 pub mod escape;
 pub mod files;
+pub mod interrupt;
 pub mod lowrank;
 pub mod machine;
 pub mod measure;
@@ -28,6 +30,7 @@ pub mod net;
 pub mod networks;
 #[cfg(feature = "peers")]
 pub mod peers;
+pub mod process;
 pub mod record;
 pub mod regress;
 pub mod report;

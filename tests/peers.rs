@@ -5,7 +5,7 @@
 mod command;
 
 use command::convroof;
-use convroof::peers::protocol::{Layer, Reply, Request, floats, receive, send};
+use convroof::peers::protocol::{Layer, REPLY, Reply, Request, floats, receive, send};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
@@ -31,7 +31,7 @@ fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, V
         .clone();
     let mut from = output.as_slice();
     let (mut replies, mut result) = (Vec::new(), Vec::new());
-    while let Some(reply) = receive::<Reply>(&mut from).expect("replies") {
+    while let Some(reply) = receive::<Reply>(&mut from, REPLY).expect("replies") {
         if let Reply::Output { len } = reply {
             result = floats(&mut from, len).expect("an output");
         }

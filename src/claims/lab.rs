@@ -125,7 +125,7 @@ impl<'a> Lab<'a> {
                 self.session
                     .measure(&problem, &self.candidates, deadline, &mut Silent)?;
             if outcome.stopped {
-                bail!("stopped");
+                bail!(crate::interrupt::Stopped);
             }
             self.known.insert(problem, outcome.measurements);
         }

@@ -10,7 +10,7 @@ use crate::files;
 use crate::machine::Topology;
 use crate::regress::ab::Pair;
 use crate::regress::ab::client::{Client, Side};
-use crate::regress::ab::gate::{self, Judged, Outcome};
+use crate::regress::ab::gate::{self, Judged, Measured, Outcome};
 use crate::regress::ab::revision::Source;
 use crate::regress::ab::rounds::{Checked, Sitting, Wrong};
 use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
@@ -113,13 +113,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let budget = Duration::from_secs_f64(args.budget);
     let measured = gate::measure(&mut sitting, &checked, &nothing, budget, &mut Blocks(&bar));
     let measured = measured.map_err(failed)?;
+    if let Some(out) = &args.out {
+        files::write(out, &serde_json::to_string(&measured)?)?;
+    }
+    if measured.interrupted {
+        bar.finish();
+        let text = interrupted(&measured);
+        return if args.json { Ok(()) } else { print(&text) };
+    }
     let mut judged = gate::judged(&measured);
     bar.say("looking at the code of what is slower");
     gate::label_layout(&sitting, &mut judged)?;
     bar.finish();
-    if let Some(out) = &args.out {
-        files::write(out, &serde_json::to_string(&measured)?)?;
-    }
     if args.json {
         print_json(&judged)?;
     } else {
@@ -149,6 +154,16 @@ fn gone(checked: &Checked) -> Vec<String> {
     missing
         .map(|(_, pair, why)| format!("{pair} ({why})"))
         .collect()
+}
+
+/// What an interrupted gate says: too little was measured to judge.
+fn interrupted(measured: &Measured) -> String {
+    let (blocks, again) = (measured.blocks.len(), measured.confirmation.len());
+    let confirming = match measured.alarms.len() {
+        0 => String::new(),
+        n => format!(" and {again} of {n} alarms that were being confirmed"),
+    };
+    format!("Interrupted after {blocks} blocks{confirming}: there is no verdict.\n")
 }
 
 /// Different in each run: an unlucky order isn't repeated.
@@ -277,7 +292,8 @@ impl Wanted {
         for part in select::parts(&self.variant) {
             let one = globs(part)?;
             if !known.iter().any(|id| one.is_match(id.as_str())) {
-                eprintln!("convroof: no variant of '{part}' runs on this machine in either build");
+                let text = format!("no variant of '{part}' runs on this machine in either build");
+                eprintln!("{}", escape::note(&text));
             }
         }
         let fits = |id: &str, threads: usize| {

@@ -10,7 +10,7 @@ use crate::machine::fingerprint;
 use crate::regress::ab::client::Side;
 use crate::regress::ab::gate::{Measured, measure};
 use crate::regress::ab::revision::Source;
-use crate::regress::ab::rounds::{Checked, Sitting, Stopped};
+use crate::regress::ab::rounds::{Checked, Sitting};
 use crate::regress::audit::{Draws, EFFECTS, Rate, Report, audit, injections};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::data::Rng;
@@ -117,15 +117,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 checked.pairs.len()
             );
             let measured = measure(&mut sitting, &checked, &injected, budget, &mut Blocks(&bar));
-            let measured = match measured {
-                Err(error) if error.is::<Stopped>() => {
-                    eprintln!(
-                        "convroof: stopped; the gates that ended are kept, and the same command goes on"
-                    );
-                    break;
-                }
-                other => other.map_err(failed)?,
-            };
+            let measured = measured.map_err(failed)?;
+            if measured.interrupted {
+                eprintln!(
+                    "convroof: stopped; the gates that ended are kept, and the same command goes on"
+                );
+                break;
+            }
             let file = GateFile {
                 kind: KIND.into(),
                 schema: SCHEMA,

@@ -7,6 +7,7 @@ use super::progress::{Bar, stop_flag};
 use super::select::{self, Chosen, Cpus, Layers, Variants, problems};
 use super::{calibrate, select::threads};
 use crate::files;
+use crate::interrupt::{self, Stopped};
 use crate::machine::{self, Quota, Topology, fingerprint};
 use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
 use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
@@ -77,6 +78,7 @@ pub(super) enum To {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    stop_flag();
     check_budget(args.budget)?;
     let run = match &args.resume {
         Some(path) => resume(registry, args, path)?,
@@ -230,7 +232,11 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         }
     };
     if run.calibration == Calibration::default() {
-        run.calibration = calibrate::measure(topology, &session.pools())?;
+        match calibrate::measure(topology, &session.pools()) {
+            // The record says what was to be measured: it can be gone on with.
+            Err(error) if error.is::<Stopped>() => {}
+            other => run.calibration = other?,
+        }
         noted(&mut run);
         record::save_draft(&run, &path)?;
     }
@@ -248,6 +254,9 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
     let mut bar = Bar::new(left.len(), "bench");
     let start = Instant::now();
     for (i, problem) in left.iter().enumerate() {
+        if interrupt::requested() {
+            break;
+        }
         // Each layer may use its share of the time, and what those before left over.
         let share = |budget: f64| {
             start + Duration::from_secs_f64(budget * (i + 1) as f64 / left.len() as f64)
@@ -259,8 +268,10 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         })?;
         if outcome.stopped {
             // What has all its first rounds is kept; a layer half done is done again.
-            let whole = |m: &record::Measurement| m.samples_ns.len() >= job.rounds_for_all;
-            if outcome.measurements.iter().all(whole) && !outcome.measurements.is_empty() {
+            let whole = |m: &record::Measurement| {
+                m.cache != "warm" || m.samples_ns.len() >= job.rounds_for_all
+            };
+            if outcome.covers(candidates.len()) && outcome.measurements.iter().all(whole) {
                 run.measurements.extend(outcome.measurements);
                 run.refusals.extend(outcome.refusals);
             }

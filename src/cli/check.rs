@@ -4,6 +4,7 @@ use super::Failed;
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{self, Cpus, Layers, Variants, problems};
+use crate::interrupt;
 use crate::machine::{Topology, pool::Workers};
 use crate::report::terminal::{right, table};
 use anyhow::{Result, bail};
@@ -144,6 +145,7 @@ pub(super) fn check(
     }
     for problem in problems {
         bar.say(&problem.to_string());
+        interrupt::check()?;
         let data = Data::new(problem, Fill::Uniform, 1);
         let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
         for (variant, line) in variants.iter().zip(&mut lines) {
@@ -166,6 +168,7 @@ fn small_shapes(variant: &Variant) -> Result<Line> {
     };
     let caches = Default::default();
     for probe in cases::PROBES {
+        interrupt::check()?;
         let problem: Problem = probe.parse()?;
         let Ok(plan) = variant.algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
             continue;

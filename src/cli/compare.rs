@@ -5,6 +5,7 @@ use super::output::{print, print_json};
 use super::select::none_gone;
 use crate::record;
 use crate::regress::compare;
+use crate::report::interruption;
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -43,6 +44,13 @@ struct Only<'a> {
     what: &'a str,
 }
 
+/// A record that was interrupted.
+#[derive(Serialize)]
+struct Interrupted<'a> {
+    interrupted: &'a str,
+    what: &'a str,
+}
+
 pub(super) fn run(args: &Args) -> Result<()> {
     if !(args.threshold > 0.0 && args.threshold < 1000.0) {
         bail!(
@@ -51,6 +59,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         );
     }
     let (a, b) = (record::load(&args.a)?, record::load(&args.b)?);
+    let interrupted: Vec<(&str, String)> = [("A", &a), ("B", &b)]
+        .into_iter()
+        .filter_map(|(side, run)| Some((side, interruption(run)?)))
+        .collect();
     let result = compare(&a, &b, args.threshold / 100.0, args.force)?;
     if args.json {
         print_json(&result.rows)?;
@@ -62,6 +74,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
             })
         });
         print_json(&only.collect::<Vec<_>>())?;
+        let interrupted = interrupted.iter().map(|(side, what)| Interrupted {
+            interrupted: side,
+            what,
+        });
+        print_json(&interrupted.collect::<Vec<_>>())?;
     } else {
         let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
         for row in &result.rows {
@@ -78,6 +95,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let mut text = format!(
             "A/B is time over time, normalised by the peak measured beside it: above 1, B is faster.\n{out}\n"
         );
+        for (side, line) in &interrupted {
+            text += &format!("{side}: {line}.\n");
+        }
         for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
             list.iter()
                 .take(SHOWN)

@@ -6,6 +6,7 @@ use super::progress::{Bar, stop_flag};
 use super::select::Cpus;
 use super::{calibrate, npy};
 use crate::claims::{Lab, compute};
+use crate::interrupt::Stopped;
 use crate::lowrank::{Factors, Form};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::report::terminal::{right, table};
@@ -160,81 +161,90 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         .weights
         .as_ref()
         .map_or("seeded".into(), |p| p.display().to_string());
-    for (problem, data, form, factors) in &factors {
-        bar.say(&format!("{} form of {problem}", form.name()));
-        let whole = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-        let direct = lab.by("direct", &problem.to_string())?;
-        let line = |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
-            let Deviation { max, l2, .. } = Deviation::between(output, &whole);
-            Line {
-                problem: problem.to_string(),
-                weights: weights.clone(),
-                form: form.into(),
-                full_rank: rank.map(|_| factors.full_rank()),
-                rank,
-                energy,
-                error_l2: l2,
-                error_max: max,
-                ns,
-                speedup: direct.ns / ns,
-                kernels,
+    let mut measure = || -> Result<()> {
+        for (problem, data, form, factors) in &factors {
+            bar.say(&format!("{} form of {problem}", form.name()));
+            let whole = workers.install(|exec| reference::compute(problem, data.operands(), exec));
+            let direct = lab.by("direct", &problem.to_string())?;
+            let line =
+                |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
+                    let Deviation { max, l2, .. } = Deviation::between(output, &whole);
+                    Line {
+                        problem: problem.to_string(),
+                        weights: weights.clone(),
+                        form: form.into(),
+                        full_rank: rank.map(|_| factors.full_rank()),
+                        rank,
+                        energy,
+                        error_l2: l2,
+                        error_max: max,
+                        ns,
+                        speedup: direct.ns / ns,
+                        kernels,
+                    }
+                };
+            if *form == Form::Channel {
+                // The layer itself, exactly as it is: what there is to beat.
+                let best = lab.best(&problem.to_string())?;
+                let algorithm = |variant: &str| variant.split('/').next().unwrap_or("").to_string();
+                for timed in [&direct, &best] {
+                    let id = algorithm(&timed.variant);
+                    let output = compute(&id, problem, data.operands())?;
+                    lines.push(line(
+                        &id,
+                        None,
+                        1.0,
+                        &output,
+                        timed.ns,
+                        vec![timed.variant.clone()],
+                    ));
+                }
             }
-        };
-        if *form == Form::Channel {
-            // The layer itself, exactly as it is: what there is to beat.
-            let best = lab.best(&problem.to_string())?;
-            let algorithm = |variant: &str| variant.split('/').next().unwrap_or("").to_string();
-            for timed in [&direct, &best] {
-                let id = algorithm(&timed.variant);
-                let output = compute(&id, problem, data.operands())?;
+            let full = factors.full_rank();
+            let ranks = match &args.ranks[..] {
+                [] => [
+                    full.div_ceil(8),
+                    full.div_ceil(4),
+                    full.div_ceil(2),
+                    full * 3 / 4,
+                ]
+                .to_vec(),
+                given => given.to_vec(),
+            };
+            for rank in ranks {
+                let pair = factors.pair(rank)?;
+                let mut src = data.src.clone();
+                let (mut ns, mut kernels) = (0.0, Vec::new());
+                for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
+                    let timed = lab.best(&own.to_string())?;
+                    let id = timed.variant.split('/').next().unwrap_or("").to_string();
+                    let x = Operands {
+                        src: &src[..],
+                        weights,
+                        bias: if i == 1 { &data.bias } else { &[] },
+                        residual: if i == 1 { &data.residual } else { &[] },
+                    };
+                    src = compute(&id, own, x)?;
+                    ns += timed.ns;
+                    kernels.push(timed.variant);
+                }
                 lines.push(line(
-                    &id,
-                    None,
-                    1.0,
-                    &output,
-                    timed.ns,
-                    vec![timed.variant.clone()],
+                    form.name(),
+                    Some(rank),
+                    pair.energy,
+                    &src,
+                    ns,
+                    kernels,
                 ));
             }
+            bar.step();
         }
-        let full = factors.full_rank();
-        let ranks = match &args.ranks[..] {
-            [] => [
-                full.div_ceil(8),
-                full.div_ceil(4),
-                full.div_ceil(2),
-                full * 3 / 4,
-            ]
-            .to_vec(),
-            given => given.to_vec(),
-        };
-        for rank in ranks {
-            let pair = factors.pair(rank)?;
-            let mut src = data.src.clone();
-            let (mut ns, mut kernels) = (0.0, Vec::new());
-            for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
-                let timed = lab.best(&own.to_string())?;
-                let id = timed.variant.split('/').next().unwrap_or("").to_string();
-                let x = Operands {
-                    src: &src[..],
-                    weights,
-                    bias: if i == 1 { &data.bias } else { &[] },
-                    residual: if i == 1 { &data.residual } else { &[] },
-                };
-                src = compute(&id, own, x)?;
-                ns += timed.ns;
-                kernels.push(timed.variant);
-            }
-            lines.push(line(
-                form.name(),
-                Some(rank),
-                pair.energy,
-                &src,
-                ns,
-                kernels,
-            ));
-        }
-        bar.step();
+        Ok(())
+    };
+    match measure() {
+        // What was measured is printed.
+        Err(error) if error.is::<Stopped>() => {}
+        other => other?,
     }
     bar.finish();
     if args.json {

@@ -25,6 +25,7 @@ mod tune;
 mod worker;
 
 use crate::escape;
+use crate::interrupt;
 use crate::machine;
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
@@ -89,6 +90,13 @@ enum Command {
     /// Take samples when told to on standard input (`ab` does this)
     #[command(hide = true)]
     Worker,
+    /// Run a program that ends with standard input (`ab` compiles with it)
+    #[command(hide = true)]
+    Guard {
+        /// The program and its arguments
+        #[arg(required = true, last = true)]
+        program: Vec<OsString>,
+    },
     /// Hold somebody else's library and answer questions on standard input (`bench --peers` does this)
     #[cfg(feature = "peers")]
     #[command(hide = true)]
@@ -116,12 +124,14 @@ impl Command {
             | Command::Track(_)
             | Command::Counts(_)
             | Command::CountRuns
+            | Command::Guard { .. }
             | Command::Worker => false,
             #[cfg(feature = "peers")]
             Command::PeerHost(_) => false,
         }
     }
 }
+
 /// The most characters of what is said of a wrong argument.
 const MOST_OF_USAGE: usize = 4000;
 
@@ -162,6 +172,10 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Counts(args) => counts::run(registry, &args),
         Command::CountRuns => crate::regress::counts::valgrind::run_all(registry),
         Command::Worker => worker::run(registry),
+        Command::Guard { program } => match crate::process::guard::run(&program) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
         Command::Audit(args) => audit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Net(args) => net::run(registry, &args),
@@ -175,16 +189,14 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
     if let Some(throttled) = machine::throttled(before, machine::throttling()).filter(|_| times) {
         eprintln!("convroof: {throttled}");
     }
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
             // One line, whatever the causes were.
             eprintln!("{}", escape::note(&format!("{error:#}")));
-            ExitCode::from(if error.downcast_ref::<Failed>().is_some() {
-                1
-            } else {
-                2
-            })
+            if error.is::<Failed>() { 1 } else { 2 }
         }
-    }
+    };
+    // What a signal cut short says so, whatever came of it.
+    ExitCode::from(interrupt::exit_code().unwrap_or(code))
 }

@@ -8,13 +8,14 @@ use super::progress::{Bar, stop_flag};
 use super::select::{self, Cpus, Variants};
 use super::{calibrate, tune::Plans};
 use crate::escape;
+use crate::interrupt::{self, Stopped};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::net::bench::{self, Row};
 use crate::net::candidates::By;
 use crate::net::model::Model;
 use crate::net::{Candidates, Runner, reference, weights};
 use crate::networks::{Graph, Network};
-use crate::report::terminal::{percent, right, table, verdict};
+use crate::report::terminal::{self, percent, right, table};
 use crate::roofline::{bytes, time};
 use crate::stats::Summary;
 use anyhow::{Context, Result, anyhow, bail};
@@ -90,6 +91,9 @@ struct Line {
     /// Concatenated parts that are written where they belong.
     joined_in_place: usize,
     layers: Vec<Row>,
+    /// Whether a signal cut its rounds short.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
 }
 
 /// A library's run of the same network.
@@ -105,6 +109,7 @@ struct PeerLine {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(Some(args.budget))?;
+    let stop = stop_flag();
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
@@ -120,7 +125,6 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         .map(|&n| Workers::new(&topology, n))
         .collect::<Result<_>>()?;
     let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
-    let stop = stop_flag();
     let mut wrong = Vec::new();
     for graph in &graphs {
         let input = weights::input(graph, SEED);
@@ -141,7 +145,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             workers.install(|exec| runner.run(exec));
             if expected.is_none() && !args.no_check {
                 let widest = pools.last().expect("a pool");
-                expected = Some(in_f64(graph, &input, widest));
+                expected = Some(in_f64(graph, &input, widest)?);
             }
             let check =
                 |output: &[f32]| expected.as_deref().map(|e| bench::deviation(output, e).max);
@@ -169,7 +173,17 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 let Some(ratio) = bench::ratio(samples, &rounds.ours) else {
                     continue;
                 };
-                let error_max = check(&rival.output()?);
+                let output = match rival.output() {
+                    Ok(output) => output,
+                    Err(error) => {
+                        if !error.is::<Stopped>() {
+                            let text = format!("without {}: {error:#}", rival.name());
+                            eprintln!("{}", escape::note(&text));
+                        }
+                        continue;
+                    }
+                };
+                let error_max = check(&output);
                 if let Some(error) = error_max.filter(|&e| e.is_nan() || e > tolerance) {
                     let text = format!(
                         "without {} on {}, {} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
@@ -222,14 +236,23 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                     |isa| model.ceilings(isa).cloned(),
                 ),
                 peers,
+                interrupted: interrupt::requested(),
             };
             if args.json {
-                print_json(&[line])?;
+                print_json(std::slice::from_ref(&line))?;
             } else {
                 print(&text(&line, &graph.network.title))?;
             }
+            // Networks that it didn't come to are left out.
+            if line.interrupted {
+                return verdict(&wrong);
+            }
         }
     }
+    verdict(&wrong)
+}
+
+fn verdict(wrong: &[String]) -> Result<()> {
     match wrong.first() {
         None => Ok(()),
         Some(first) => Err(Failed(format!("wrong: {first}")).into()),
@@ -255,13 +278,13 @@ pub(super) fn graph(network: Network, batch: usize) -> Result<Graph> {
 }
 
 /// The network's output by its definition.
-fn in_f64(graph: &Graph, input: &[f32], workers: &Workers) -> Vec<f64> {
+fn in_f64(graph: &Graph, input: &[f32], workers: &Workers) -> Result<Vec<f64>> {
     let bar = Bar::new(graph.nodes.len(), "check");
     bar.say(&format!("{} in f64", graph.network.name));
     let output =
         workers.install(|exec| reference::compute(graph, SEED, input, exec, || bar.step()));
     bar.finish();
-    output
+    Ok(output?)
 }
 
 fn text(line: &Line, title: &str) -> String {
@@ -284,7 +307,7 @@ fn text(line: &Line, title: &str) -> String {
             right(format!("{:.1} %", 100.0 * row.share)),
             right(format!("{:.1}", row.gflops)),
             right(bytes(row.bytes as f64)),
-            verdict(row.verdict, colour),
+            terminal::verdict(row.verdict, colour),
         ]);
     }
     out += &format!("{layers}\n");
@@ -326,6 +349,9 @@ fn text(line: &Line, title: &str) -> String {
         ),
         _ => String::new(),
     };
+    if line.interrupted {
+        out += &format!("interrupted after {} rounds\n", line.rounds);
+    }
     for peer in &line.peers {
         out += &format!(
             "{}: {}, {:.2} times ours ({:.2} to {:.2}){}\n",

@@ -1,6 +1,8 @@
 //! `--peers`: other people's libraries beside our kernels.
 
 use super::select::globs;
+#[cfg(feature = "peers")]
+use crate::interrupt;
 use crate::machine::Topology;
 use crate::measure::Candidate;
 use crate::net::bench::Rival;
@@ -104,13 +106,9 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
             // The forms of a library share a process.
             let client = clients.entry(peer.library).or_insert_with(|| {
                 let client = Entrant::host(peer, &guests.folder, topology, threads);
-                client.inspect_err(|e| {
-                    eprintln!(
-                        "{}",
-                        crate::escape::note(&format!("without {}: {e:#}", peer.library))
-                    )
-                })
+                client.inspect_err(|e| without(peer.library, e))
             });
+            interrupt::check()?;
             let Ok(client) = client else { continue };
             let entrant = Entrant::new(*peer, threads, client.clone());
             let library = entrant.library();
@@ -121,6 +119,15 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
         }
     }
     Ok(invited)
+}
+
+/// Says that a library takes no part, unless Ctrl-C ended it.
+#[cfg(feature = "peers")]
+fn without(library: &str, error: &anyhow::Error) {
+    if !error.is::<interrupt::Stopped>() {
+        let text = format!("without {library}: {error:#}");
+        eprintln!("{}", crate::escape::note(&text));
+    }
 }
 
 #[cfg(not(feature = "peers"))]
@@ -146,11 +153,9 @@ pub(super) fn rivals(
     for peer in wanted {
         match NetworkRival::new(peer, &guests.folder, topology, threads, graph, seed, input) {
             Ok(rival) => rivals.push(Box::new(rival)),
-            Err(error) => eprintln!(
-                "{}",
-                crate::escape::note(&format!("without {}: {error:#}", peer.library))
-            ),
+            Err(error) => without(peer.library, &error),
         }
+        interrupt::check()?;
     }
     Ok(rivals)
 }

@@ -1,14 +1,13 @@
 //! How far long work is: a bar with the time left on a terminal, silence elsewhere; and Ctrl-C.
 
 use crate::measure::Progress;
-use anyhow::{Context, Result};
 use convroof_kernels::Problem;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+pub(super) use crate::process::Scratch;
 
 /// A bar on standard error.
 pub(super) struct Bar(ProgressBar);
@@ -59,58 +58,7 @@ impl Progress for Bar {
     }
 }
 
-/// A folder for work that leaves nothing behind, however it ends.
-pub(super) struct Scratch(PathBuf);
-
-/// The folder that is there now, for a program that is ended at once.
-static SCRATCH: Mutex<Option<PathBuf>> = Mutex::new(None);
-
-impl Scratch {
-    /// A new one, in the system's folder for such things (`TMPDIR`).
-    pub(super) fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("convroof-").tempdir();
-        let parent = std::env::temp_dir();
-        let folder = folder.with_context(|| {
-            format!(
-                "can't write to {}; set TMPDIR to another folder",
-                parent.display()
-            )
-        })?;
-        let path = folder.keep();
-        *SCRATCH.lock().expect("no one panics with it") = Some(path.clone());
-        Ok(Scratch(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        remove_scratch();
-    }
-}
-
-fn remove_scratch() {
-    let path = SCRATCH.lock().ok().and_then(|mut path| path.take());
-    if let Some(path) = path {
-        let _ = std::fs::remove_dir_all(path);
-    }
-}
-
-/// Set by Ctrl-C: whoever measures stops soon, and keeps what was measured.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-/// The flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
+/// The flag that Ctrl-C sets: whoever measures stops soon, and keeps what was measured.
 pub(super) fn stop_flag() -> &'static AtomicBool {
-    // A second registration fails, and needs none.
-    let _ = ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            remove_scratch();
-            std::process::exit(130);
-        }
-        eprintln!("\nconvroof: stopping; what was measured is kept (Ctrl-C again to end at once)");
-    });
-    &STOP
+    crate::interrupt::watch()
 }

@@ -4,6 +4,7 @@ use super::bench::{Job, To, check_budget, measure};
 use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
+use super::progress::stop_flag;
 use super::report::{page, show};
 use super::select::{Cpus, Layers, Variants, check_threads, states, threads};
 use crate::files;
@@ -69,6 +70,7 @@ impl Profile {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(args.budget)?;
+    stop_flag();
     let topology = args.cpus.topology()?;
     let job = Job {
         chosen: args.layers.choose("nin,resnet50")?,

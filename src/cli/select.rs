@@ -256,7 +256,8 @@ impl Variants {
         if here.is_empty() {
             bail!("{}", lost.join("; "));
         }
-        lost.iter().for_each(|line| eprintln!("convroof: {line}"));
+        lost.iter()
+            .for_each(|line| eprintln!("{}", crate::escape::note(line)));
         Ok(here)
     }
 }

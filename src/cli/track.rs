@@ -6,6 +6,7 @@ use crate::escape::note;
 use crate::files;
 use crate::record;
 use crate::regress::history::{CREEP, Entry, History, Series, add, page, series};
+use crate::report::interruption;
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -44,6 +45,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         None => newest(&results.join("runs"))?,
     };
     let run = record::load(&path)?;
+    if let Some(line) = interruption(&run) {
+        eprintln!("{}", note(&format!("{}: {line}", path.display())));
+    }
     let entry = Entry::of(&run);
     if entry.points.is_empty() {
         bail!(
@@ -58,7 +62,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = files::by_id(&folder, &run.fingerprint.id, "jsonl")?;
     let (history, added) = add(&file, &entry)?;
     if !added {
-        eprintln!("convroof: {} is in the history already", path.display());
+        let text = format!("{} is in the history already", path.display());
+        eprintln!("{}", note(&text));
     }
     for doubt in &history.doubts {
         let (name, line, why) = (file.display(), doubt.line, &doubt.why);
@@ -95,6 +100,10 @@ fn text(history: &History, all: &[Series], file: &Path, html: &Path) -> String {
         all.iter().filter(|s| s.slower()).count(),
         100.0 * CREEP
     );
+    let interrupted = history.entries.iter().filter(|e| e.interrupted).count();
+    if interrupted > 0 {
+        text += &format!("{interrupted} of the runs were interrupted: their series lack a point\n");
+    }
     if !moved.is_empty() {
         let mut out = table(&[
             "layer",

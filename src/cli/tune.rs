@@ -4,11 +4,12 @@ use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Cpus, Variants};
 use super::{calibrate, net};
+use crate::interrupt;
 use crate::machine::{fingerprint, pool::Workers};
 use crate::net::Candidates;
 use crate::net::candidates::Regret;
 use crate::net::model::Model;
-use crate::net::tune::{PlanFile, measure};
+use crate::net::tune::{PlanFile, Tuning, measure};
 use crate::report::terminal::{percent, right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -16,7 +17,6 @@ use comfy_table::Cell;
 use convroof_kernels::Registry;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 /// Where plans are.
 #[derive(clap::Args, Clone, Debug)]
@@ -74,6 +74,7 @@ struct Line {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    stop_flag();
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
@@ -84,29 +85,30 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let machine = fingerprint::fingerprint(&topology);
     let path = PlanFile::path(&args.plans, &machine.id)?;
     // Before any work: a folder that can't be written to, or a damaged file, is best known now.
-    PlanFile::update(&path, &machine.id, |_| ())?;
+    let mut file = PlanFile::update(&path, &machine.id, |_| ())?;
     let pools: Vec<Workers> = threads
         .iter()
         .map(|&n| Workers::new(&topology, n))
         .collect::<Result<_>>()?;
     let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
-    let stop = stop_flag();
     let layers: usize = graphs.iter().map(|g| g.network.layers.len()).sum();
     let bar = Bar::new(layers * pools.len(), "tune");
     let mut lines = Vec::new();
-    for graph in &graphs {
+    'all: for graph in &graphs {
         for workers in &pools {
             let model = Model::new(&calibration, &machine, workers.threads());
             let mut candidates = Candidates::new(graph, &variants, &topology, &model)?;
-            let times = measure(graph, &candidates, &topology, workers, |layer| {
+            let (times, complete) = measure(graph, &candidates, &topology, workers, |layer| {
                 bar.step();
                 bar.say(&format!("{}/{layer}", graph.network.name));
-                !stop.load(Ordering::SeqCst)
             })?;
-            if stop.load(Ordering::SeqCst) {
-                break;
+            let tuning = Tuning::of(graph, workers.threads());
+            file = PlanFile::update(&path, &machine.id, |file| {
+                file.replace(tuning, times, complete);
+            })?;
+            if !complete {
+                break 'all;
             }
-            let file = PlanFile::update(&path, &machine.id, |file| file.replace(times))?;
             candidates.measured(graph, &file.of(graph, workers.threads()));
             if let Some(regret) = candidates.regret(graph, &model) {
                 lines.push(Line {
@@ -119,8 +121,16 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     }
     bar.finish();
-    eprintln!("plans: {}", path.display());
-    if lines.is_empty() && !stop.load(Ordering::SeqCst) {
+    let left: Vec<&str> = file.incomplete.iter().map(|t| t.network.as_str()).collect();
+    let note = match left.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; interrupted, so that layers are missing: {}",
+            left.join(", ")
+        ),
+    };
+    eprintln!("plans: {}{note}", path.display());
+    if lines.is_empty() && !interrupt::requested() {
         bail!(
             "nothing was measured: no layer of {} has a time",
             args.network

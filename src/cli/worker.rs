@@ -5,5 +5,6 @@ use anyhow::Result;
 use convroof_kernels::Registry;
 
 pub(super) fn run(registry: &Registry) -> Result<()> {
+    crate::process::die_with_parent()?;
     worker::serve(registry, std::io::stdin().lock(), std::io::stdout().lock())
 }

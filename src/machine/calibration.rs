@@ -3,6 +3,7 @@
 
 use super::Topology;
 use super::pool::Workers;
+use crate::interrupt;
 use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
 use convroof_kernels::exec::on_each_worker;
 use convroof_kernels::probe::{self, Stream};
@@ -20,7 +21,7 @@ const SAMPLES: usize = 7;
 /// is being measured.
 ///
 /// # Errors
-/// When there is no memory for the working sets.
+/// When there is no memory for the working sets; [`interrupt::Stopped`].
 pub fn calibrate(
     topology: &Topology,
     pools: &[&Workers],
@@ -31,6 +32,7 @@ pub fn calibrate(
     for workers in pools {
         let threads = workers.threads();
         for &token in &tokens {
+            interrupt::check()?;
             progress(&format!("{} peak, {threads} threads", token.isa()));
             let (gflops, spread) = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
             let isa = token.isa().to_string();
@@ -61,6 +63,7 @@ pub fn calibrate(
                         continue;
                     }
                     let isa = token.isa();
+                    interrupt::check()?;
                     progress(&format!(
                         "{} {} with {isa}, {threads} threads",
                         level.name(),
@@ -86,6 +89,7 @@ pub fn calibrate(
                 }
             }
         }
+        interrupt::check()?;
         progress(&format!("size of L3, {threads} threads"));
         let capacity = effective_l3(workers, Isa::best(), &calibration, &mut buffers);
         calibration.capacities.extend(capacity);

@@ -5,6 +5,7 @@ use super::examine::{CacheState, Exam, Examined};
 use super::expected::Expected;
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
+use crate::interrupt::Stopped;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
@@ -135,7 +136,13 @@ impl<'a> Session<'a> {
         let mut bytes = 0;
         let mut groups = vec![Vec::new()];
         for candidate in candidates {
-            match candidate.plan(problem, self.topology) {
+            let planned = candidate.plan(problem, self.topology);
+            // What Ctrl-C ended is no refusal.
+            if self.stopped() {
+                outcome.stopped = true;
+                return Ok(outcome);
+            }
+            match planned {
                 Ok(contestant) => {
                     let facts = contestant.facts();
                     let takes = facts.working_set_bytes + facts.workspace_bytes + facts.table_bytes;
@@ -247,7 +254,7 @@ impl<'a> Session<'a> {
                 Err(error) => outcome.trouble(problem, candidate.as_ref(), error)?,
             }
         }
-        outcome.stopped |= stopped;
+        outcome.stopped |= stopped || self.stopped();
         Ok(())
     }
 
@@ -431,6 +438,12 @@ impl<'a> Session<'a> {
 }
 
 impl Outcome {
+    /// Whether each of some candidates was measured or refused.
+    pub fn covers(&self, candidates: usize) -> bool {
+        let measured = self.measurements.iter().filter(|m| m.cache == "warm");
+        measured.count() + self.refusals.len() >= candidates
+    }
+
     fn refuse(&mut self, problem: &Problem, candidate: &dyn Candidate, reason: String) {
         self.refusals.push(Refusal {
             problem: problem.to_string(),
@@ -448,6 +461,10 @@ impl Outcome {
     ) -> Result<()> {
         if !candidate.foreign() {
             return Err(error);
+        }
+        if error.is::<Stopped>() {
+            self.stopped = true;
+            return Ok(());
         }
         self.refuse(problem, candidate, format!("{error:#}"));
         Ok(())

@@ -5,6 +5,7 @@ use super::candidates::Candidates;
 use super::runner::Runner;
 use super::schedule::{Step, StepOp};
 use crate::escape::note;
+use crate::interrupt::Stopped;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::roofline::{Ceilings, Evidence, Verdict, judge};
@@ -109,8 +110,13 @@ pub fn rounds(
 
 /// What a rival said; none, and a line on standard error, if it is lost.
 fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
-    took.inspect_err(|e| eprintln!("{}", note(&format!("without {}: {e:#}", rival.name()))))
-        .ok()
+    took.inspect_err(|e| {
+        // Ctrl-C ends rivals, too.
+        if !e.is::<Stopped>() {
+            eprintln!("{}", note(&format!("without {}: {e:#}", rival.name())));
+        }
+    })
+    .ok()
 }
 
 /// A run untimed, then `runs` runs: nanoseconds of one.

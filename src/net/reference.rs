@@ -2,6 +2,7 @@
 
 use super::candidates::{Candidates, Selection};
 use super::weights::parameters;
+use crate::interrupt::{self, Stopped};
 use crate::networks::{Graph, NodeOp, Source};
 use convroof_kernels::Problem;
 use convroof_kernels::conformance;
@@ -11,17 +12,21 @@ use convroof_kernels::reference::{self, Operands};
 use std::collections::HashMap;
 
 /// The output of a network for an input in plain NCHW, in plain NCHW. `progress` hears of every node that is done.
+///
+/// # Errors
+/// [`Stopped`].
 pub fn compute(
     graph: &Graph,
     seed: u64,
     input: &[f32],
     exec: &dyn Executor,
     mut progress: impl FnMut(),
-) -> Vec<f64> {
+) -> Result<Vec<f64>, Stopped> {
     let input = input.iter().map(|&x| f64::from(x)).collect();
     let mut values: HashMap<Source, Vec<f64>> = HashMap::from([(Source::Input, input)]);
     let last_use = |of: Source| graph.consumers(of).max();
     for (i, node) in graph.nodes.iter().enumerate() {
+        interrupt::check()?;
         let output = match node.op {
             NodeOp::Layer(layer) => {
                 let own = parameters(graph, i, seed);
@@ -51,7 +56,7 @@ pub fn compute(
         progress();
     }
     let last = Source::Node(graph.nodes.len() - 1);
-    values.remove(&last).expect("the last node's output")
+    Ok(values.remove(&last).expect("the last node's output"))
 }
 
 /// What max |error| / max |reference| of a network's output may be.

@@ -3,7 +3,7 @@ use super::choose::Choice;
 use super::memory::{Arena, Lifetime, least, place};
 use super::model::Model;
 use super::schedule::{Schedule, StepOp};
-use super::tune::{PlanFile, Time};
+use super::tune::{PlanFile, Time, Tuning};
 use super::weights::{BatchNorm, fold, input};
 use super::*;
 use crate::machine::Topology;
@@ -90,7 +90,9 @@ fn run(graph: &Graph, isas: &[Isa], threads: usize) -> (f64, f64) {
         assert_eq!(first, runner.output(), "the same bits again");
         first
     });
-    let expected = workers.install(|exec| reference::compute(graph, 7, &input, exec, || ()));
+    let expected = workers
+        .install(|exec| reference::compute(graph, 7, &input, exec, || ()))
+        .expect("not stopped");
     let largest = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     assert!(
         (0.05..50.0).contains(&largest),
@@ -137,7 +139,8 @@ fn small_networks_are_their_references() {
 fn another_seed_is_another_network() {
     let graph = find("lenet5");
     let input = input(&graph, 1);
-    let [a, b] = [1, 2].map(|seed| reference::compute(&graph, seed, &input, &Serial, || ()));
+    let output = |seed| reference::compute(&graph, seed, &input, &Serial, || ());
+    let [a, b] = [1, 2].map(|seed| output(seed).expect("not stopped"));
     let largest = a.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     assert!(a.iter().zip(&b).any(|(x, y)| (x - y).abs() > 0.1 * largest));
 }
@@ -283,15 +286,28 @@ fn plans_are_kept_for_their_machine() {
     };
     let problem = graph.network.layers[0].problem.to_string();
     let mut file = PlanFile::new("here-2c");
-    file.replace(vec![
-        time("conv1", &problem, 5.0),
-        time("conv2", "of another table", 6.0),
-    ]);
-    file.replace(vec![
-        time("conv1", &problem, 7.0),
-        time("conv2", "of another table", 6.0),
-    ]);
-    PlanFile::update(&path, "here-2c", |new| *new = file.clone()).expect("written");
+    let tuning = || Tuning::of(&graph, 1);
+    let both = |first| {
+        let second = time("conv2", "of another table", 6.0);
+        vec![time("conv1", &problem, first), second]
+    };
+    file.replace(tuning(), both(5.0), true);
+    // Interrupted after a layer: the other one keeps its time, and the file says so.
+    file.replace(tuning(), vec![time("conv1", &problem, 8.0)], false);
+    let times = |file: &PlanFile| file.times.iter().map(|t| t.ns).collect::<Vec<_>>();
+    assert_eq!(
+        (times(&file), &file.incomplete),
+        (vec![6.0, 8.0], &vec![tuning()])
+    );
+    let write = |file: &PlanFile| {
+        PlanFile::update(&path, "here-2c", |new| *new = file.clone()).expect("written");
+    };
+    write(&file);
+    let read = PlanFile::load(&path, "here-2c").expect("read");
+    assert_eq!(read.expect("there").incomplete, [tuning()]);
+    file.replace(tuning(), both(7.0), true);
+    assert!(file.incomplete.is_empty());
+    write(&file);
     let read = PlanFile::load(&path, "here-2c")
         .expect("read")
         .expect("there");

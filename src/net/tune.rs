@@ -8,6 +8,7 @@
 
 use super::candidates::{Candidate, Candidates};
 use crate::files;
+use crate::interrupt::{self, Stopped};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::networks::Graph;
@@ -22,7 +23,7 @@ use convroof_kernels::tensor::{
     AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorRef, as_f32s, as_f32s_mut,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -55,8 +56,39 @@ pub struct PlanFile {
     /// The machine: plans of another are worth nothing here.
     #[serde(deserialize_with = "files::id")]
     pub fingerprint: String,
+    /// Networks of which some layers weren't measured yet: a signal cut their tuning short.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Tuning>,
     /// One for each layer and candidate.
     pub times: Vec<Time>,
+}
+
+/// A network on some images and threads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    /// The network.
+    pub network: String,
+    /// Images.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Tuning {
+    /// A graph on some threads.
+    pub fn of(graph: &Graph, threads: usize) -> Tuning {
+        Tuning {
+            network: graph.network.name.clone(),
+            batch: graph.batch(),
+            threads,
+        }
+    }
+
+    fn has(&self, time: &Time) -> bool {
+        (time.network.as_str(), time.batch, time.threads)
+            == (self.network.as_str(), self.batch, self.threads)
+    }
 }
 
 /// A candidate's time on a layer.
@@ -88,6 +120,7 @@ impl PlanFile {
             kind: KIND.into(),
             schema: 1,
             fingerprint: fingerprint.into(),
+            incomplete: Vec::new(),
             times: Vec::new(),
         }
     }
@@ -160,12 +193,17 @@ impl PlanFile {
         Ok(file)
     }
 
-    /// Takes new times in place of the old ones of the same network, batch and threads.
-    pub fn replace(&mut self, times: Vec<Time>) {
-        let key = |t: &Time| (t.network.clone(), t.batch, t.threads);
-        let new: HashSet<_> = times.iter().map(key).collect();
-        self.times.retain(|t| !new.contains(&key(t)));
+    /// Takes a network's new times in place of the old ones. Where a signal left layers out, they keep theirs, and the
+    /// file says so.
+    pub fn replace(&mut self, tuning: Tuning, times: Vec<Time>, complete: bool) {
+        let old =
+            |t: &Time| tuning.has(t) && (complete || times.iter().any(|new| new.layer == t.layer));
+        self.times.retain(|t| !old(t));
         self.times.extend(times);
+        self.incomplete.retain(|other| *other != tuning);
+        if !complete {
+            self.incomplete.push(tuning);
+        }
     }
 
     /// Times of a network, by layer and variant. A layer whose problem is another now has none.
@@ -185,8 +223,8 @@ impl PlanFile {
     }
 }
 
-/// Measures the candidates of a network that could be the fastest of their layer. `progress` hears of each layer and
-/// says whether to go on.
+/// Measures the candidates of a network that could be the fastest of their layer. `progress` hears of each layer. A
+/// signal leaves the layers that are done, and false.
 ///
 /// # Errors
 /// When there is no memory.
@@ -195,8 +233,8 @@ pub fn measure(
     candidates: &Candidates,
     topology: &Topology,
     workers: &Workers,
-    mut progress: impl FnMut(&str) -> bool,
-) -> Result<Vec<Time>> {
+    mut progress: impl FnMut(&str),
+) -> Result<(Vec<Time>, bool)> {
     let largest = topology
         .caches
         .iter()
@@ -207,9 +245,7 @@ pub fn measure(
     let other = AlignedBuf::zeroed(displaced.div_ceil(64))?;
     let mut times = Vec::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
-        if !progress(&layer.name) {
-            break;
-        }
+        progress(&layer.name);
         let data = Data::new(&layer.problem, Fill::Uniform, 1);
         let best = all
             .iter()
@@ -219,7 +255,10 @@ pub fn measure(
             .iter()
             .filter(|c| c.estimate_ns <= HOPELESS * best)
             .collect();
-        let found = workers.install(|exec| sample(&hopeful, &data, &other, exec))?;
+        let found = match workers.install(|exec| sample(&hopeful, &data, &other, exec)) {
+            Err(error) if error.is::<Stopped>() => return Ok((times, false)),
+            other => other?,
+        };
         for (candidate, ns) in hopeful.iter().zip(found) {
             times.push(Time {
                 network: graph.network.name.clone(),
@@ -233,7 +272,7 @@ pub fn measure(
             });
         }
     }
-    Ok(times)
+    Ok((times, true))
 }
 
 /// A candidate with its memory.
@@ -308,6 +347,7 @@ fn sample(
     let mut samples = vec![Vec::new(); entrants.len()];
     // The first sample finds pages and branches that it doesn't know.
     for entrant in &mut entrants {
+        interrupt::check()?;
         entrant.sample(other, exec);
     }
     for (rounds, close) in STAGES {
@@ -316,6 +356,7 @@ fn sample(
                 order.swap(i, rng.below(i + 1));
             }
             for &i in &order {
+                interrupt::check()?;
                 samples[i].push(entrants[i].sample(other, exec));
             }
         }

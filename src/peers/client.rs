@@ -1,32 +1,36 @@
 //! The suite's end of the pipe to one library.
 
-use super::protocol::{Layer, Reply, Request, floats, receive, send};
+use super::protocol::{Layer, NetworkNode, REPLY, Reply, Request, floats, receive};
 use super::{Kind, Peer, find, python};
 use crate::machine::Topology;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::process::{Helper, Scratch, patience, shortened};
+use anyhow::{Context, Result, anyhow};
 use convroof_kernels::Problem;
+use convroof_kernels::cost::Cost;
 use convroof_kernels::reference::Operands;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Error, ErrorKind};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
-/// A host may think this long before it counts as hung: first calls compile and tune.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::process::{ChildStdout, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// What `host.py` is: written beside nothing, handed to the interpreter.
 const HOST_PY: &str = include_str!("host.py");
 
+/// More memory than a plan can take.
+const MEMORY: u64 = 1 << 46;
+
 /// A process with one library, on some threads.
 pub struct Client {
-    child: Child,
-    to: BufWriter<ChildStdin>,
-    from: Receiver<std::io::Result<(Reply, Vec<f32>)>>,
-    name: String,
+    host: Helper<(Reply, Vec<f32>)>,
+    /// Floats of the output that was asked for; 0 if none was.
+    expected: Arc<AtomicUsize>,
     /// The library's name and version.
     pub library: String,
     plans: usize,
+    /// Where libraries put their files. It is removed with this value, after the process.
+    _files: Option<Scratch>,
 }
 
 /// A plan in a host.
@@ -39,6 +43,10 @@ pub struct Prepared {
     pub packed_bytes: u64,
     /// Bytes of scratch.
     pub workspace_bytes: u64,
+    /// Floats of its output.
+    outputs: usize,
+    /// Operations and bytes of a run.
+    work: f64,
 }
 
 impl Client {
@@ -53,10 +61,13 @@ impl Client {
         threads: usize,
     ) -> Result<Client> {
         let name = format!("peer {}", peer.library);
+        let mut files = None;
         let mut command = match peer.kind {
             Kind::Python => {
                 let python = python(folder).context("it has no Python: run scripts/peers")?;
                 let mut command = Command::new(python);
+                let scratch = files.insert(Scratch::new()?);
+                command.env("TMPDIR", scratch.path());
                 command.args(["-c", HOST_PY, peer.library]);
                 command.arg(threads.to_string());
                 command
@@ -92,54 +103,32 @@ impl Client {
             .env("OMP_PLACES", cores.join(","))
             .env("OMP_PROC_BIND", "true")
             .env("OMP_DYNAMIC", "false")
-            .env("RAYON_NUM_THREADS", threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{name} can't be started"))?;
-        let to = BufWriter::new(child.stdin.take().expect("piped"));
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, from) = channel();
-        std::thread::spawn(move || {
-            loop {
-                let message = match receive::<Reply>(&mut output) {
-                    Ok(None) => return,
-                    Ok(Some(Reply::Output { len })) => {
-                        floats(&mut output, len).map(|floats| (Reply::Output { len }, floats))
-                    }
-                    Ok(Some(reply)) => Ok((reply, Vec::new())),
-                    Err(error) => Err(error),
-                };
-                let broken = message.is_err();
-                if sender.send(message).is_err() || broken {
-                    return;
-                }
-            }
-        });
+            .env("RAYON_NUM_THREADS", threads.to_string());
+        let expected = Arc::new(AtomicUsize::new(0));
+        let asked = expected.clone();
+        let read = move |from: &mut BufReader<ChildStdout>| answer(from, &asked);
         let mut client = Client {
-            child,
-            to,
-            from,
-            name,
+            host: Helper::start(&mut command, name, read)?,
+            expected,
             library: String::new(),
             plans: 0,
+            _files: files,
         };
-        match client.reply()?.0 {
+        match client.host.reply(patience(0.0))?.0 {
             Reply::Hello {
                 library,
                 version,
                 threads: used,
             } => {
+                client.library = shortened(&format!("{library} {version}"));
                 if used != threads {
-                    bail!("{library} uses {used} threads, not the {threads} that it was told");
+                    let what = format!("uses {used} threads, not the {threads} that it was told");
+                    return Err(client.host.wrong(&what));
                 }
-                client.library = format!("{library} {version}");
             }
             other => return Err(client.unexpected(&other)),
         }
-        client.pause(true);
+        client.host.pause(true);
         Ok(client)
     }
 
@@ -151,24 +140,46 @@ impl Client {
         let Some(layer) = Layer::of(problem) else {
             return Ok(Err("not asked of peers".into()));
         };
+        let outputs = layer.outputs();
         let request = Request::Plan {
             problem: problem.to_string(),
             layer,
             form: form.into(),
         };
-        self.planned(&request)
+        self.planned(&request, outputs, work(problem))
     }
 
-    /// A plan for a whole network.
+    /// A plan for a whole network, a run of which takes so many operations and bytes.
     ///
     /// # Errors
     /// `Ok(Err(reason))` when the library can't; an error when the host is in trouble.
-    pub fn network(&mut self, request: &Request) -> Result<Result<Prepared, String>> {
-        self.planned(request)
+    pub fn network(
+        &mut self,
+        layer: Layer,
+        nodes: Vec<NetworkNode>,
+        work: f64,
+    ) -> Result<Result<Prepared, String>> {
+        let outputs = layer.outputs();
+        self.planned(&Request::Network { layer, nodes }, outputs, work)
     }
 
-    fn planned(&mut self, request: &Request) -> Result<Result<Prepared, String>> {
-        match self.ask(request, &[])?.0 {
+    fn planned(
+        &mut self,
+        request: &Request,
+        outputs: usize,
+        work: f64,
+    ) -> Result<Result<Prepared, String>> {
+        match self.ask(request, &[], work)?.0 {
+            Reply::Planned {
+                packed_bytes,
+                workspace_bytes,
+                ..
+            } if packed_bytes.max(workspace_bytes) > MEMORY => {
+                let bytes = packed_bytes.max(workspace_bytes);
+                Err(self
+                    .host
+                    .wrong(&format!("says that a plan takes {bytes} bytes")))
+            }
             Reply::Planned {
                 implementation,
                 packed_bytes,
@@ -177,12 +188,14 @@ impl Client {
                 self.plans += 1;
                 Ok(Ok(Prepared {
                     index: self.plans - 1,
-                    implementation,
+                    implementation: shortened(&implementation),
                     packed_bytes,
                     workspace_bytes,
+                    outputs,
+                    work,
                 }))
             }
-            Reply::Refused { reason } => Ok(Err(reason)),
+            Reply::Refused { reason } => Ok(Err(shortened(&reason))),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -204,7 +217,9 @@ impl Client {
             bias: bias.len(),
             residual: x.residual.len(),
         };
-        match self.ask(&request, &[x.src, weights, bias, x.residual])?.0 {
+        // Kernels are compiled and tuned for what is loaded.
+        let floats = [x.src, weights, bias, x.residual];
+        match self.ask(&request, &floats, plan.work)?.0 {
             Reply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
@@ -215,9 +230,20 @@ impl Client {
     /// # Errors
     /// When the host is in trouble.
     pub fn time(&mut self, plan: &Prepared, runs: usize) -> Result<f64> {
-        let plan = plan.index;
-        match self.ask(&Request::Time { plan, runs }, &[])?.0 {
-            Reply::Took { ns } => Ok(ns / runs as f64),
+        let start = Instant::now();
+        let request = Request::Time {
+            plan: plan.index,
+            runs,
+        };
+        match self.ask(&request, &[], plan.work * (runs + 1) as f64)?.0 {
+            Reply::Took { ns } if ns > 0.0 && ns <= start.elapsed().as_nanos() as f64 => {
+                Ok(ns / runs as f64)
+            }
+            Reply::Took { ns } => {
+                let waited = start.elapsed().as_nanos();
+                let what = format!("says that runs took {ns} ns, of {waited} ns that it had");
+                Err(self.host.wrong(&what))
+            }
             other => Err(self.unexpected(&other)),
         }
     }
@@ -227,8 +253,11 @@ impl Client {
     /// # Errors
     /// When the host is in trouble.
     pub fn output(&mut self, plan: &Prepared) -> Result<Vec<f32>> {
-        let plan = plan.index;
-        match self.ask(&Request::Output { plan }, &[])? {
+        self.expected.store(plan.outputs, Ordering::SeqCst);
+        let request = Request::Output { plan: plan.index };
+        let answer = self.ask(&request, &[], 4.0 * plan.outputs as f64);
+        self.expected.store(0, Ordering::SeqCst);
+        match answer? {
             (Reply::Output { .. }, floats) => Ok(floats),
             (other, _) => Err(self.unexpected(&other)),
         }
@@ -240,77 +269,62 @@ impl Client {
     /// When the host is in trouble.
     pub fn clear(&mut self) -> Result<()> {
         self.plans = 0;
-        match self.ask(&Request::Clear, &[])?.0 {
+        match self.ask(&Request::Clear, &[], 0.0)?.0 {
             Reply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    /// Whether the process is still there.
-    pub fn alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// Whether it can be asked something: a host in trouble was ended.
+    pub fn alive(&self) -> bool {
+        self.host.alive()
     }
 
     /// One turn: the host goes on, answers, and is stopped again.
-    fn ask(&mut self, request: &Request, with: &[&[f32]]) -> Result<(Reply, Vec<f32>)> {
-        self.pause(false);
-        let sent = send(&mut self.to, request, with);
-        let reply = sent.map_err(|_| self.gone()).and_then(|()| self.reply());
-        self.pause(true);
+    fn ask(&mut self, request: &Request, with: &[&[f32]], work: f64) -> Result<(Reply, Vec<f32>)> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        let floats = with.iter().map(|part| bytemuck::cast_slice(part).to_vec());
+        let parts: Vec<Vec<u8>> = std::iter::once(line).chain(floats).collect();
+        let bytes: usize = parts.iter().map(Vec::len).sum();
+        self.host.pause(false);
+        let reply = self.host.ask(parts, patience(work + bytes as f64));
+        self.host.pause(true);
         reply
     }
 
-    fn reply(&mut self) -> Result<(Reply, Vec<f32>)> {
-        match self.from.recv_timeout(PATIENCE) {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(error)) => Err(anyhow!(
-                "{} says what nobody understands: {error}",
-                self.name
-            )),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                let _ = self.child.kill();
-                bail!("{} said nothing for {} s", self.name, PATIENCE.as_secs())
-            }
-            Err(_) => Err(self.gone()),
-        }
-    }
-
-    fn gone(&mut self) -> anyhow::Error {
-        match self.child.wait() {
-            Ok(status) => anyhow!("{} ended early ({status})", self.name),
-            Err(error) => anyhow!("{} is lost: {error}", self.name),
-        }
-    }
-
-    fn unexpected(&self, reply: &Reply) -> anyhow::Error {
+    /// What a reply that isn't the request's comes to. A host that only failed may be asked something else.
+    fn unexpected(&mut self, reply: &Reply) -> anyhow::Error {
         match reply {
             Reply::Failed { reason } | Reply::Refused { reason } => {
-                anyhow!("{}: {reason}", self.name)
+                anyhow!("{}: {}", self.host.name(), shortened(reason))
             }
-            other => anyhow!("{} answers {other:?}", self.name),
+            other => self.host.wrong(&format!("answers {other:?}")),
         }
-    }
-
-    /// Stops the process, or lets it go on.
-    fn pause(&self, pause: bool) {
-        #[cfg(unix)]
-        {
-            use rustix::process::{Pid, Signal, kill_process};
-            let signal = if pause { Signal::STOP } else { Signal::CONT };
-            if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-                // A process that is gone is noticed when it is asked something.
-                let _ = kill_process(pid, signal);
-            }
-        }
-        #[cfg(not(unix))]
-        let _ = pause;
     }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.to.flush();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A reply, and its floats if an output of that size was asked for.
+fn answer(
+    from: &mut BufReader<ChildStdout>,
+    expected: &AtomicUsize,
+) -> std::io::Result<Option<(Reply, Vec<f32>)>> {
+    let Some(reply) = receive::<Reply>(from, REPLY)? else {
+        return Ok(None);
+    };
+    let Reply::Output { len } = reply else {
+        return Ok(Some((reply, Vec::new())));
+    };
+    let asked = expected.swap(0, Ordering::SeqCst);
+    if len != asked {
+        let what = format!("an output of {len} floats, expected {asked}");
+        return Err(Error::new(ErrorKind::InvalidData, what));
     }
+    Ok(Some((reply, floats(from, len)?)))
+}
+
+/// Operations and bytes of a run, by the definition.
+pub(super) fn work(problem: &Problem) -> f64 {
+    let cost = Cost::new(problem, 0);
+    cost.flops_nominal as f64 + (cost.bytes_read + cost.bytes_written) as f64
 }

@@ -2,6 +2,7 @@
 
 use super::{Client, Peer, Prepared};
 use crate::escape::note;
+use crate::interrupt::Stopped;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Contestant, Facts};
@@ -125,9 +126,13 @@ impl Host {
         self.problem = Some(*problem);
         if let Err(error) = &answer
             && !self.client.alive()
+            && self.lost.is_none()
         {
             self.lost = Some(format!("{error:#}"));
-            eprintln!("{}", note(&format!("{error:#}; going on without it")));
+            // Ctrl-C ends hosts, too.
+            if !error.is::<Stopped>() {
+                eprintln!("{}", note(&format!("{error:#}; going on without it")));
+            }
         }
         answer
     }

@@ -8,6 +8,16 @@ import os
 import sys
 import time
 
+# The system ends this process with the suite's, by PR_SET_PDEATHSIG, also when it is stopped. Elsewhere the end of the input does.
+if sys.platform == "linux":
+    import ctypes
+    import signal
+
+    ctypes.CDLL(None).prctl(ctypes.c_int(1), ctypes.c_ulong(signal.SIGKILL))
+    # The suite may have ended before that call.
+    if os.getppid() != int(os.environ.get("CONVROOF_PARENT", os.getppid())):
+        sys.exit()
+
 THREADS = int(sys.argv[2])
 CORES = [int(c) for c in os.environ.get("CONVROOF_CORES", "").split(",") if c]
 if CORES and hasattr(os, "sched_setaffinity"):

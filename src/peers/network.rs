@@ -1,6 +1,7 @@
 //! A whole network by somebody else's library.
 
-use super::protocol::{Layer, NetworkNode, Request};
+use super::client::work;
+use super::protocol::{Layer, NetworkNode};
 use super::{Client, Peer, Prepared};
 use crate::machine::Topology;
 use crate::net::bench::Rival;
@@ -56,12 +57,10 @@ impl NetworkRival {
             bias.extend(own.bias);
         }
         let output = Source::Node(graph.nodes.len() - 1);
-        let request = Request::Network {
-            layer: Layer::around(graph.dims(Source::Input), graph.dims(output)),
-            nodes,
-        };
+        let layer = Layer::around(graph.dims(Source::Input), graph.dims(output));
+        let problems = (0..graph.nodes.len()).filter_map(|i| graph.problem(i));
         let plan = client
-            .network(&request)?
+            .network(layer, nodes, problems.map(work).sum())?
             .map_err(|reason| anyhow!(reason))?;
         let operands = Operands {
             src: input,

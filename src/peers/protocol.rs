@@ -1,10 +1,20 @@
-//! What suite and host say to each other: a line of JSON, then as many floats as it announces, little
+//! Messages between suite and host: a line of JSON, then as many floats as it announces, little
 //! endian. The host says [`Reply::Hello`] first; then each request has one reply.
+//!
+//! The suite trusts no host: lines have a limit, an output has as many floats as the request lets expect, and times are
+//! positive and not longer than the suite waited.
 
+use crate::process::line;
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{Op, Pad, PoolKind};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
+
+/// Bytes of a reply's line at most.
+pub const REPLY: usize = 64 << 10;
+
+/// Bytes of a request's line at most: a network has a few hundred nodes.
+pub const REQUEST: usize = 16 << 20;
 
 /// From the suite. Plans are numbered in the order in which they were made, from 0.
 #[derive(Debug, Serialize, Deserialize)]
@@ -171,6 +181,11 @@ impl Layer {
         }
     }
 
+    /// Floats of its output.
+    pub fn outputs(&self) -> usize {
+        self.n * self.c_out * self.h_out * self.w_out
+    }
+
     /// The fields of a problem; none of an operation that peers are not asked for.
     pub fn of(problem: &Problem) -> Option<Layer> {
         let [n, c_in, h, w] = problem.src_dims();
@@ -234,16 +249,18 @@ pub fn send(to: &mut impl Write, message: &impl Serialize, floats: &[&[f32]]) ->
     to.flush()
 }
 
-/// The next message; none at the end.
+/// The next message, whose line has at most `limit` bytes; none at the end.
 ///
 /// # Errors
 /// When it is no message.
-pub fn receive<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Result<Option<T>> {
-    let mut line = String::new();
-    if from.read_line(&mut line)? == 0 {
-        return Ok(None);
+pub fn receive<T: for<'de> Deserialize<'de>>(
+    from: &mut impl BufRead,
+    limit: usize,
+) -> io::Result<Option<T>> {
+    match line(from, limit)? {
+        Some(line) => Ok(Some(serde_json::from_slice(&line)?)),
+        None => Ok(None),
     }
-    Ok(Some(serde_json::from_str(&line)?))
 }
 
 /// The floats that follow a message.
@@ -251,7 +268,15 @@ pub fn receive<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Res
 /// # Errors
 /// When there are fewer.
 pub fn floats(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f32>> {
-    let mut floats = vec![0.0f32; len];
-    from.read_exact(bytemuck::cast_slice_mut(&mut floats))?;
+    // Memory grows with what really comes.
+    let mut floats = Vec::new();
+    while floats.len() < len {
+        let start = floats.len();
+        floats.resize(len.min(start + PART), 0.0f32);
+        from.read_exact(bytemuck::cast_slice_mut(&mut floats[start..]))?;
+    }
     Ok(floats)
 }
+
+/// Floats that are read at a time.
+const PART: usize = 1 << 20;

@@ -351,6 +351,7 @@ mod tests {
             alarms,
             confirmation,
             injected,
+            interrupted: false,
         }
     }
 

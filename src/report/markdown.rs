@@ -2,7 +2,7 @@
 
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
-use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
+use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::Run;
 use crate::roofline::time;
@@ -11,22 +11,30 @@ use std::fmt::Write;
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
     let mut out = format!("# What bounds each layer\n\n{}\n", text(&machine_line(run)));
+    if let Some(line) = interruption(run) {
+        let _ = write!(out, "\n**{}.**\n", text(&line));
+    }
     for total in totals(run, rows) {
         let threads = super::threads(total.threads);
         let _ = write!(
             out,
-            "\n## {}, {threads}, batch {}\n\nAll layers: {}, {:.0} GFLOP/s.",
+            "\n## {}, {threads}, batch {}\n\n",
             text(&total.network),
-            run.conditions.batch,
-            time(total.time_ns),
-            total.gflops_nominal
+            run.conditions.batch
         );
+        let (sum, of) = if total.whole() {
+            let (time, rate) = (time(total.time_ns), total.gflops_nominal);
+            (format!("All layers: {time}, {rate:.0} GFLOP/s"), "the time")
+        } else {
+            (total.no_sum(), "their time")
+        };
+        let _ = write!(out, "{sum}.");
         let shares: Vec<String> = total
             .shares
             .iter()
             .map(|(v, s)| format!("{:.0} % {}", 100.0 * s, v.label()))
             .collect();
-        let _ = write!(out, " Of the time: {}.\n\n", shares.join(", "));
+        let _ = write!(out, " Of {of}: {}.\n\n", shares.join(", "));
         out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
         out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
         let cold = cold_rows(rows, &total.network, total.threads);

@@ -38,6 +38,19 @@ fn threads(threads: usize) -> String {
     }
 }
 
+/// A sentence for a run that a signal or an error ended early; none if it is complete.
+pub fn interruption(run: &Run) -> Option<String> {
+    let all = distinct(run.layers.iter().map(|l| &l.problem));
+    let measured = distinct(run.measurements.iter().map(|m| &m.problem));
+    (!run.complete).then(|| {
+        format!("The run was interrupted: {measured} of {all} problems were measured, the others are missing")
+    })
+}
+
+fn distinct<'a>(problems: impl Iterator<Item = &'a String>) -> usize {
+    problems.collect::<std::collections::BTreeSet<_>>().len()
+}
+
 /// The machine in a line.
 pub fn machine_line(run: &Run) -> String {
     let f = &run.fingerprint;

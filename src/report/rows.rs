@@ -255,12 +255,25 @@ pub struct NetworkTotal {
     pub threads: usize,
     /// Layers measured, and layers there are.
     pub layers: (usize, usize),
-    /// Time of all layers.
+    /// Time of all layers that were measured.
     pub time_ns: f64,
     /// Nominal operations a second, 10^9.
     pub gflops_nominal: f64,
     /// Share of the time under each verdict, largest first.
     pub shares: Vec<(Verdict, f64)>,
+}
+
+impl NetworkTotal {
+    /// Whether every layer was measured: else the times of those that were are no network's.
+    pub fn whole(&self) -> bool {
+        self.layers.0 == self.layers.1
+    }
+
+    /// What stands in the place of the sum of an incomplete network.
+    pub fn no_sum(&self) -> String {
+        let (measured, all) = self.layers;
+        format!("{measured} of {all} layers were measured: there is no sum")
+    }
 }
 
 /// The totals of every network and number of threads.

@@ -2,7 +2,7 @@
 
 use super::versus::{Duel, duels, lost, means};
 use super::why::{ColdRow, cold_rows, predictions};
-use super::{NetworkTotal, Row, best_rows, machine_line, missing_counters, totals};
+use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
 use crate::escape::visible;
 use crate::record::Run;
 use crate::roofline::{Verdict, time};
@@ -11,6 +11,9 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 /// The verdicts of a run: a table for each network and number of threads, the best variant a layer.
 pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     let mut out = format!("{}\n", visible(&machine_line(run)));
+    if let Some(line) = interruption(run) {
+        out += &format!("{}.\n", visible(&line));
+    }
     for total in totals(run, rows) {
         let best = best_rows(rows, &total.network, total.threads);
         let threads = super::threads(total.threads);
@@ -42,18 +45,16 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
             .iter()
             .map(|(v, s)| format!("{} {:.0} %", v.label(), 100.0 * s))
             .collect();
-        out += &format!(
-            "all layers: {}, {:.0} GFLOP/s; of the time {}\n",
-            time(total.time_ns),
-            total.gflops_nominal,
-            shares.join(", ")
-        );
-        if total.layers.0 < total.layers.1 {
-            out += &format!(
-                "{} of {} layers were measured\n",
-                total.layers.0, total.layers.1
-            );
-        }
+        out += &if total.whole() {
+            format!(
+                "all layers: {}, {:.0} GFLOP/s; of the time {}\n",
+                time(total.time_ns),
+                total.gflops_nominal,
+                shares.join(", ")
+            )
+        } else {
+            format!("{}; of their time {}\n", total.no_sum(), shares.join(", "))
+        };
         out += &predicted(&best);
         out += &disputes(&best);
         out += &cold(&cold_rows(rows, &total.network, total.threads), colour);

@@ -7,7 +7,7 @@ use convroof::claims::Answer;
 use convroof::machine::Topology;
 use convroof::net::candidates::By;
 use convroof::net::model::Model;
-use convroof::net::tune::PlanFile;
+use convroof::net::tune::{PlanFile, Tuning};
 use convroof::net::{Candidates, Schedule};
 use convroof::networks::{self, Graph};
 use convroof::record;
@@ -271,7 +271,9 @@ fn plans() -> Inputs {
             }
             let _ = candidates.regret(&graph, &model);
             let times = file.times.iter().take(3).cloned().collect();
-            let saved = PlanFile::update(&path, &id, |file| file.replace(times));
+            let saved = PlanFile::update(&path, &id, |file| {
+                file.replace(Tuning::of(&graph, 1), times, false);
+            });
             let saved = saved.map_err(|e| format!("can't be updated: {e:#}"))?;
             let again = PlanFile::load(&path, &id).map_err(|e| format!("what was saved: {e:#}"))?;
             match again.as_ref() == Some(&saved) {

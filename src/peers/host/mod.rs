@@ -3,7 +3,7 @@
 mod gemm;
 mod onednn;
 
-use super::protocol::{Reply, Request, floats, receive, send};
+use super::protocol::{REQUEST, Reply, Request, floats, receive, send};
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::reference::Operands;
@@ -50,8 +50,7 @@ struct Refused(String);
 /// # Errors
 /// When the library can't be had, or the pipe breaks.
 pub fn serve(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
-    #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    crate::process::die_with_parent()?;
     if path.is_some() {
         // The library has threads of its own, told where to run by their environment.
         return answer_all(library, path, threads);
@@ -99,7 +98,7 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
     send(&mut to, &hello, &[])?;
 
     let mut plans: Vec<Box<dyn Prepared>> = Vec::new();
-    while let Some(request) = receive::<Request>(&mut from)? {
+    while let Some(request) = receive::<Request>(&mut from, REQUEST)? {
         let mut output = Vec::new();
         let reply = answer(
             request,

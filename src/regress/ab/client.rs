@@ -1,16 +1,21 @@
 //! The gate's end of the pipe to one build.
 
 use super::Pair;
-use super::protocol::{PROTOCOL, Reply, Request, hear, say};
-use anyhow::{Context, Result, anyhow, bail};
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use super::protocol::{PROTOCOL, Reply, Request, hear};
+use crate::interrupt::Stopped;
+use crate::process::{Helper, patience, shortened};
+use anyhow::{Result, anyhow, bail};
+use convroof_kernels::Problem;
+use convroof_kernels::cost::Cost;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-/// A worker may think this long before it counts as hung: a reference of a large layer takes a while.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// More memory than a plan can take.
+const MEMORY: u64 = 1 << 46;
+
+/// Characters of an output's hash at most.
+const HASH: usize = 64;
 
 /// One of the two sides: a program, and what to call it.
 #[derive(Clone, Debug)]
@@ -25,10 +30,7 @@ pub struct Side {
 
 /// A worker's process. It ends with this value, or with this process.
 pub struct Client {
-    child: Child,
-    to: Option<ChildStdin>,
-    from: Receiver<std::io::Result<Reply>>,
-    name: String,
+    worker: Helper<Reply>,
     plans: usize,
     /// Every variant that the build has for this CPU.
     pub variants: Vec<String>,
@@ -67,30 +69,15 @@ impl Client {
     /// When the program can't be run, or is older than this gate.
     pub fn start(side: &Side) -> Result<Client> {
         let name = format!("{} ({})", side.letter, side.label);
-        let mut child = command(&side.program)
-            .spawn()
-            .with_context(|| format!("{name} can't be started: {}", side.program.display()))?;
-        let to = child.stdin.take();
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, from) = channel();
-        std::thread::spawn(move || {
-            while let Some(message) = hear::<Reply>(&mut output).transpose() {
-                let broken = message.is_err();
-                if sender.send(message).is_err() || broken {
-                    return;
-                }
-            }
-        });
+        let mut command = Command::new(&side.program);
+        command.arg("worker");
         let mut client = Client {
-            child,
-            to,
-            from,
-            name,
+            worker: Helper::start(&mut command, name, hear::<Reply>)?,
             plans: 0,
             variants: Vec::new(),
             debug: false,
         };
-        match client.reply() {
+        let why = match client.worker.reply(patience(0.0)) {
             Ok(Reply::Hello {
                 protocol,
                 variants,
@@ -98,14 +85,20 @@ impl Client {
             }) if protocol >= PROTOCOL => {
                 client.variants = variants;
                 client.debug = debug;
-                Ok(client)
+                return Ok(client);
             }
-            _ => bail!(
-                "{} has no `convroof worker`, so it can't take turns: it is older than this gate, or no convroof; \
-                 record both with `convroof bench --out FILE` and use `convroof compare`",
-                client.name
-            ),
-        }
+            Ok(Reply::Hello { protocol, .. }) => {
+                anyhow!("it knows version {protocol} of its messages, not {PROTOCOL}")
+            }
+            Ok(other) => client.unexpected(&other),
+            Err(error) if error.is::<Stopped>() => return Err(error),
+            Err(error) => error,
+        };
+        bail!(
+            "{} has no `convroof worker`, so it can't take turns: it is older than this gate, or no convroof; \
+             record both with `convroof bench --out FILE` and use `convroof compare` ({why:#})",
+            client.worker.name()
+        )
     }
 
     /// Makes a pair ready.
@@ -119,8 +112,13 @@ impl Client {
             threads: pair.threads,
             check,
         };
-        Ok(match self.ask(&request)? {
+        Ok(match self.ask(&request, patience(work(pair, check)))? {
             Reply::Planned { ns, bytes, output } => {
+                let right = ns > 0.0 && bytes <= MEMORY && output.len() <= HASH;
+                if !right {
+                    let what = format!("says that {pair} takes {ns} ns and {bytes} bytes");
+                    return Err(self.worker.wrong(&what));
+                }
                 self.plans += 1;
                 Answer::Planned(Planned {
                     plan: self.plans - 1,
@@ -129,24 +127,33 @@ impl Client {
                     output,
                 })
             }
-            Reply::Refused { reason } => Answer::Refused(reason),
-            Reply::Wrong { reason } => Answer::Wrong(reason),
+            Reply::Refused { reason } => Answer::Refused(shortened(&reason)),
+            Reply::Wrong { reason } => Answer::Wrong(shortened(&reason)),
             other => return Err(self.unexpected(&other)),
         })
     }
 
-    /// Nanoseconds of one run, the mean of `runs`, each with `delay_ns` lost on purpose.
+    /// Nanoseconds of one run, the mean of `runs`, each with `delay_ns` lost on purpose. `about_ns` is what a run takes,
+    /// roughly.
     ///
     /// # Errors
     /// When the worker is in trouble.
-    pub fn time(&mut self, plan: usize, runs: usize, delay_ns: f64) -> Result<f64> {
+    pub fn time(&mut self, plan: usize, runs: usize, delay_ns: f64, about_ns: f64) -> Result<f64> {
         let request = Request::Time {
             plan,
             runs,
             delay_ns,
         };
-        match self.ask(&request)? {
-            Reply::Took { ns } if ns > 0.0 => Ok(ns),
+        let (start, runs) = (Instant::now(), (runs + 1) as f64);
+        // A hundred times as long, where 10^8 count as a second.
+        let patience = patience(10.0 * runs * (about_ns + delay_ns));
+        match self.ask(&request, patience)? {
+            Reply::Took { ns } if ns > 0.0 && ns <= start.elapsed().as_nanos() as f64 => Ok(ns),
+            Reply::Took { ns } => {
+                let waited = start.elapsed().as_nanos();
+                let what = format!("says that a run took {ns} ns, of {waited} ns that it had");
+                Err(self.worker.wrong(&what))
+            }
             other => Err(self.unexpected(&other)),
         }
     }
@@ -156,8 +163,8 @@ impl Client {
     /// # Errors
     /// When the worker is in trouble.
     pub fn peak(&mut self, plan: usize) -> Result<f64> {
-        match self.ask(&Request::Peak { plan })? {
-            Reply::Peak { gflops } => Ok(gflops),
+        match self.ask(&Request::Peak { plan }, patience(0.0))? {
+            Reply::Peak { gflops } if gflops > 0.0 => Ok(gflops),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -167,8 +174,8 @@ impl Client {
     /// # Errors
     /// When the worker is in trouble.
     pub fn output(&mut self, plan: usize) -> Result<String> {
-        match self.ask(&Request::Output { plan })? {
-            Reply::Output { output } => Ok(output),
+        match self.ask(&Request::Output { plan }, patience(0.0))? {
+            Reply::Output { output } if output.len() <= HASH => Ok(output),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -179,69 +186,41 @@ impl Client {
     /// When the worker is in trouble.
     pub fn linger(&mut self, plan: usize, ms: u64, look: impl FnOnce(u32)) -> Result<()> {
         self.say(&Request::Linger { plan, ms })?;
-        look(self.child.id());
-        match self.reply()? {
+        look(self.worker.id());
+        match self
+            .worker
+            .reply(patience(0.0) + Duration::from_millis(ms))?
+        {
             Reply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply> {
+    fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply> {
         self.say(request)?;
-        self.reply()
+        self.worker.reply(patience)
     }
 
     fn say(&mut self, request: &Request) -> Result<()> {
-        let to = self.to.as_mut().expect("open until the end");
-        say(to, request).map_err(|_| self.gone())
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.worker.say(vec![line])
     }
 
-    fn reply(&mut self) -> Result<Reply> {
-        match self.from.recv_timeout(PATIENCE) {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(anyhow!(
-                "{} says what nobody understands: {error}",
-                self.name
-            )),
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("{} said nothing for {} s", self.name, PATIENCE.as_secs())
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(self.gone()),
-        }
-    }
-
-    fn gone(&mut self) -> anyhow::Error {
-        match self.child.wait() {
-            Ok(status) => anyhow!("{} ended early ({status})", self.name),
-            Err(error) => anyhow!("{} is lost: {error}", self.name),
-        }
-    }
-
-    fn unexpected(&self, reply: &Reply) -> anyhow::Error {
+    fn unexpected(&mut self, reply: &Reply) -> anyhow::Error {
         match reply {
-            Reply::Failed { reason } => anyhow!("{}: {reason}", self.name),
-            other => anyhow!("{} answers {other:?}", self.name),
+            Reply::Failed { reason } => anyhow!("{}: {}", self.worker.name(), shortened(reason)),
+            other => self.worker.wrong(&format!("answers {other:?}")),
         }
     }
 }
 
-/// How a worker is started. In a process group of its own: Ctrl-C is the gate's to answer.
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg("worker")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        drop(self.to.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Work of a plan, in operations and bytes as [`patience`] counts them: some runs, and the reference in f64 where that
+/// is wanted, which takes ten times as long or more. The build may know problems that this one doesn't.
+fn work(pair: &Pair, check: bool) -> f64 {
+    let cost = pair.problem.parse().map(|p: Problem| Cost::new(&p, 0));
+    let run = cost.map_or(0.0, |c| {
+        (c.flops_nominal + c.bytes_read + c.bytes_written) as f64
+    });
+    run * if check { 20.0 } else { 4.0 }
 }

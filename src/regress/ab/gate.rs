@@ -27,6 +27,9 @@ pub struct Measured {
     pub alarms: Vec<usize>,
     /// Of those pairs, in that order, in processes of their own.
     pub confirmation: Vec<Block>,
+    /// Whether a signal cut it short: then there is no verdict.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
 }
 
 /// How a pair ended.
@@ -72,7 +75,7 @@ pub trait Progress {
     fn block(&mut self, what: &'static str, done: usize, of: usize);
 }
 
-/// Measures within a budget, builds and checks apart.
+/// Measures within a budget, builds and checks apart. A signal leaves what was measured, marked.
 ///
 /// # Errors
 /// When the budget is too small; see [`Sitting::blocks`].
@@ -88,28 +91,35 @@ pub fn measure(
     let blocks = sitting.blocks(checked, &all, injected, screening, |done, of| {
         progress.block("measuring", done, of);
     });
-    let blocks = blocks.map_err(|e| too_short(e, SCREENING))?;
-    let findings = judge(&evidence(&blocks, all.len()));
+    let (blocks, whole) = blocks.map_err(|e| too_short(e, SCREENING))?;
+    let mut measured = Measured {
+        pairs: checked.pairs.clone(),
+        injected: injected.to_vec(),
+        blocks,
+        alarms: Vec::new(),
+        confirmation: Vec::new(),
+        interrupted: !whole,
+    };
+    if !whole {
+        return Ok(measured);
+    }
+    let findings = judge(&evidence(&measured.blocks, all.len()));
     let alarms: Vec<usize> = all
         .into_iter()
         .filter(|&i| findings[i].change == Change::Slower)
         .collect();
-    let mut confirmation = Vec::new();
     if !alarms.is_empty() {
         let injected: Vec<f64> = alarms.iter().map(|&i| injected[i]).collect();
         let rest = budget - screening;
         let again = sitting.blocks(checked, &alarms, &injected, rest, |done, of| {
             progress.block("confirming", done, of);
         });
-        confirmation = again.map_err(|e| too_short(e, 1.0 - SCREENING))?;
+        let (confirmation, whole) = again.map_err(|e| too_short(e, 1.0 - SCREENING))?;
+        measured.confirmation = confirmation;
+        measured.interrupted = !whole;
     }
-    Ok(Measured {
-        pairs: checked.pairs.clone(),
-        injected: injected.to_vec(),
-        blocks,
-        alarms,
-        confirmation,
-    })
+    measured.alarms = alarms;
+    Ok(measured)
 }
 
 /// Says what budget would do.

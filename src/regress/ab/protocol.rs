@@ -3,11 +3,15 @@
 //!
 //! Builds of different age talk to each other: add, never rename.
 
+use crate::process::line;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 
 /// The version of these messages.
 pub const PROTOCOL: u32 = 1;
+
+/// Bytes of a message's line at most: the longest has the ids of all variants.
+pub const LINE: usize = 1 << 20;
 
 /// From the gate. Plans are numbered in the order in which they were made, from 0.
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,14 +123,13 @@ pub fn say(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.flush()
 }
 
-/// The next message; none at the end.
+/// The next message, of at most [`LINE`] bytes; none at the end.
 ///
 /// # Errors
 /// When it is no message.
 pub fn hear<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Result<Option<T>> {
-    let mut line = String::new();
-    if from.read_line(&mut line)? == 0 {
-        return Ok(None);
+    match line(from, LINE)? {
+        Some(line) => Ok(Some(serde_json::from_slice(&line)?)),
+        None => Ok(None),
     }
-    Ok(Some(serde_json::from_str(&line)?))
 }

@@ -1,13 +1,12 @@
 //! From a revision to a program, apart from the user's work tree, index, object store and target folder.
 
+use crate::process::guard::Guarded;
 use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use super::rounds::Stopped;
 use crate::regress::short;
 
 /// What one side of a comparison is made from.
@@ -103,7 +102,7 @@ impl Source {
     /// comparison are built in the same place: a path is part of what names, and so orders, a program's functions.
     ///
     /// # Errors
-    /// When it can't be built, with the compiler's first error; [`Stopped`].
+    /// When it can't be built, with the compiler's first error; [`crate::interrupt::Stopped`].
     pub fn make(&self, bin: &str, folder: &Path, program: &Path, stop: &AtomicBool) -> Result<()> {
         if let Some(parent) = program.parent() {
             std::fs::create_dir_all(parent).map_err(|e| full(&e, parent))?;
@@ -172,33 +171,21 @@ impl Source {
     fn build(&self, bin: &str, sources: &Path, target: &Path, stop: &AtomicBool) -> Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let log = target.with_extension("log");
-        let mut command = Command::new(cargo);
-        command
-            .args([
-                "build",
-                "--release",
-                &format!("--bin={bin}"),
-                "--target-dir",
-            ])
-            .arg(target)
-            .current_dir(sources)
-            .env("CARGO_TERM_COLOR", "never")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).map_err(|e| full(&e, &log))?);
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().context("cargo can't be started")?;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if stop.load(Ordering::SeqCst) {
-                end(&mut child);
-                return Err(Stopped.into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let errors = std::fs::File::create(&log).map_err(|e| full(&e, &log))?;
+        let which = format!("--bin={bin}");
+        let args = ["build", "--release", &which, "--target-dir"];
+        let mut program = vec![cargo];
+        program.extend(args.map(OsString::from));
+        program.push(target.into());
+        let build = Guarded::start(program, |command| {
+            command
+                .current_dir(sources)
+                .env("CARGO_TERM_COLOR", "never")
+                .stdout(Stdio::null())
+                .stderr(errors);
+        });
+        let build = build.context("cargo can't be started")?;
+        let status = build.wait(|| stop.load(Ordering::SeqCst))?;
         if status.success() {
             return Ok(());
         }
@@ -217,19 +204,6 @@ impl Source {
                 .unwrap_or("cargo says nothing")
         )
     }
-}
-
-/// Ends a compilation with all that it started.
-fn end(child: &mut std::process::Child) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal, kill_process_group};
-        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 fn full(error: &std::io::Error, path: &Path) -> anyhow::Error {

@@ -2,6 +2,7 @@
 
 use super::client::{Answer, Client, Planned, Side};
 use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
+use crate::interrupt::Stopped;
 use crate::machine::memory;
 use crate::stats::median;
 use anyhow::{Result, bail};
@@ -16,11 +17,6 @@ const SAMPLE_NS: f64 = 1.5e6;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Wrong(pub String);
-
-/// Ctrl-C.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped before there was a result; nothing is left behind")]
-pub struct Stopped;
 
 /// Both sides, and what chance decides.
 pub struct Sitting<'a> {
@@ -137,10 +133,10 @@ impl Sitting<'_> {
     }
 
     /// Blocks of some of the checked pairs, as many as a gate wants, in `time`; `injected` is what B is
-    /// slowed down by, a fraction for each of them.
+    /// slowed down by, a fraction for each of them. A signal leaves those that are whole, and false.
     ///
     /// # Errors
-    /// When the time is too short for a gate; [`Stopped`]; [`Wrong`]; when a worker is in trouble.
+    /// When the time is too short for a gate; [`Wrong`]; when a worker is in trouble.
     pub fn blocks(
         &mut self,
         checked: &Checked,
@@ -148,9 +144,12 @@ impl Sitting<'_> {
         injected: &[f64],
         time: Duration,
         mut progress: impl FnMut(usize, usize),
-    ) -> Result<Vec<Block>> {
+    ) -> Result<(Vec<Block>, bool)> {
         let start = Instant::now();
-        let (first, round) = self.block(checked, which, injected, start)?;
+        let (first, round) = match self.block(checked, which, injected, start) {
+            Err(error) if error.is::<Stopped>() => return Ok((Vec::new(), false)),
+            other => other?,
+        };
         // It had one round: its time is the least that a block takes.
         let least = start.elapsed();
         let fit = time.as_secs_f64() / least.as_secs_f64();
@@ -168,9 +167,13 @@ impl Sitting<'_> {
         for i in 1..count {
             progress(i, count);
             let until = start + time.mul_f64((i + 1) as f64 / count as f64);
-            blocks.push(self.block(checked, which, injected, until)?.0);
+            match self.block(checked, which, injected, until) {
+                Ok((block, _)) => blocks.push(block),
+                Err(error) if error.is::<Stopped>() => return Ok((blocks, false)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(blocks)
+        Ok((blocks, true))
     }
 
     /// A block, and how long its last round took.
@@ -195,7 +198,7 @@ impl Sitting<'_> {
         // Warms everything up once more, and tells how long a sample is.
         for (i, [a, _]) in plans.iter().enumerate() {
             runs[i] = ((SAMPLE_NS / a.ns.max(100.0)) as usize).clamp(1, 10_000);
-            a_ns[i] = clients[0].time(a.plan, runs[i], 0.0)?;
+            a_ns[i] = clients[0].time(a.plan, runs[i], 0.0, a.ns)?;
         }
         let mut block = Block {
             pairs: vec![Rounds::default(); which.len()],
@@ -221,7 +224,7 @@ impl Sitting<'_> {
                 for side in turns {
                     let delay = if side == 1 { delay } else { 0.0 };
                     let plan = plans[i][side].plan;
-                    taken[side].push(clients[side].time(plan, runs[i], delay)?);
+                    taken[side].push(clients[side].time(plan, runs[i], delay, a_ns[i])?);
                 }
                 let [a, b] = taken;
                 a_ns[i] = (a[0] + a[1]) / 2.0;

@@ -53,6 +53,9 @@ pub struct Entry {
     /// The compiler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rustc: Option<String>,
+    /// Whether the run was interrupted, so that layers are missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// What was measured.
     pub points: Vec<Point>,
 }
@@ -127,6 +130,7 @@ impl Entry {
             revision: run.tool.git_revision.clone(),
             dirty: run.tool.git_dirty,
             rustc: run.tool.rustc.clone(),
+            interrupted: !run.complete,
             points,
         }
     }

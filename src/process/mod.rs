@@ -1,0 +1,57 @@
+//! Processes that the suite starts, and what ends with it: however it ends.
+//!
+//! * [`Helper`]: a program at the other end of two pipes. Each answer has a time limit and a size limit.
+//! * [`die_with_parent`]: what a worker or host calls first, so that SIGKILL of the suite ends it, too.
+//! * [`guard`]: runs a program that knows nothing of the suite, a compilation, and ends it with the suite.
+//! * [`Scratch`]: a folder that is removed at the end, or by the next start.
+
+pub mod guard;
+mod helper;
+mod scratch;
+
+pub use helper::{Helper, line, patience, shortened};
+pub use scratch::{Scratch, remove_scratch};
+
+use std::process::Command;
+
+/// The variable in which a process finds the id of the one that started it.
+pub const PARENT: &str = "CONVROOF_PARENT";
+
+/// Puts a program into a process group of its own, which Ctrl-C doesn't reach, and names its parent.
+fn apart(command: &mut Command) {
+    command.env(PARENT, std::process::id().to_string());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+}
+
+/// Ends a child's process group.
+fn kill_group(id: u32) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // A group that is gone needs no end.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = id;
+}
+
+/// Has the system end this process with its parent. Linux alone can: elsewhere, the end of standard input does.
+///
+/// # Errors
+/// When the parent is gone already: it may end between the start of this process and this call.
+pub fn die_with_parent() -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        let parent = std::env::var(PARENT).ok().and_then(|id| id.parse().ok());
+        let now = getppid().map(|id| id.as_raw_nonzero().get());
+        if parent.is_some() && parent != now {
+            anyhow::bail!("the process that started this one is gone");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Folders for work that leave nothing behind, however the program ends.
+
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What their names begin with.
+const PREFIX: &str = "convroof-scratch-";
+
+/// The file in each that the program which made it holds locked. The system unlocks it when the program ends.
+const LOCK: &str = "lock";
+
+/// The folders that are there now, for a program that is ended at once.
+static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A folder for work, removed with this value. SIGKILL leaves it to the next start.
+pub struct Scratch {
+    path: PathBuf,
+    /// Held locked for as long as the folder is in use.
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes a folder in the system's folder for temporary files (`TMPDIR`), and removes those whose programs were
+    /// killed.
+    ///
+    /// # Errors
+    /// When the system's folder can't be written to.
+    pub fn new() -> Result<Scratch> {
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    fn new_in(parent: &Path) -> Result<Scratch> {
+        sweep(parent);
+        let full = || {
+            let parent = parent.display();
+            format!("can't write to {parent}; set TMPDIR to another folder")
+        };
+        // Another program's sweep may take a folder before it is locked: then the next one.
+        for _ in 0..100 {
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
+            let path = folder.with_context(full)?.keep();
+            if let Some(lock) = lock(&path) {
+                live(|live| live.push(path.clone()));
+                return Ok(Scratch { path, _lock: lock });
+            }
+            // Removed already if a sweep took it.
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        anyhow::bail!(full())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        live(|live| live.retain(|path| *path != self.path));
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes every folder of this program, which is about to end.
+pub fn remove_scratch() {
+    live(|live| {
+        for path in live.drain(..) {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    });
+}
+
+fn live(change: impl FnOnce(&mut Vec<PathBuf>)) {
+    change(
+        &mut LIVE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner),
+    );
+}
+
+/// Makes and locks a folder's file; none if a sweep was faster.
+fn lock(folder: &Path) -> Option<File> {
+    let path = folder.join(LOCK);
+    let file = File::create_new(&path).ok()?;
+    match file.try_lock() {
+        Ok(()) => {}
+        // Where files can't be locked, no sweep removes anything either.
+        Err(std::fs::TryLockError::Error(_)) => return Some(file),
+        Err(std::fs::TryLockError::WouldBlock) => return None,
+    }
+    // A sweep holds the lock until the folder is gone: if the file is still there, none has begun.
+    path.exists().then_some(file)
+}
+
+/// Removes the folders that no running program holds. What isn't certain is kept.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let named = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        // Of the entry itself: nobody's link is followed.
+        if named && entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_stale(&entry.path());
+        }
+    }
+}
+
+fn remove_stale(folder: &Path) {
+    let path = folder.join(LOCK);
+    let regular = std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
+    if !regular {
+        // A program that was killed before it made the file left an empty folder; others stay.
+        let _ = std::fs::remove_dir(folder);
+        return;
+    }
+    // Open while the folder is removed: a lock that another program waits for would be worth nothing.
+    let Ok(file) = File::options().read(true).write(true).open(&path) else {
+        return;
+    };
+    if file.try_lock().is_ok() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(parent: &Path) -> usize {
+        std::fs::read_dir(parent).expect("listed").count()
+    }
+
+    #[test]
+    fn a_sweep_removes_what_was_left_and_nothing_in_use() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let live = Scratch::new_in(parent.path()).expect("a folder");
+        std::fs::write(live.path().join("work"), "in use").expect("written");
+        // Left by programs that were killed: at work, and before there was a lock.
+        let stale = parent.path().join(format!("{PREFIX}killed"));
+        std::fs::create_dir_all(stale.join("target/release")).expect("made");
+        std::fs::write(stale.join(LOCK), "").expect("written");
+        std::fs::create_dir(parent.path().join(format!("{PREFIX}empty"))).expect("made");
+        // Of no concern: another name, and a folder with a user's file.
+        std::fs::create_dir(parent.path().join("convroof-results")).expect("made");
+        let users = parent.path().join(format!("{PREFIX}notes"));
+        std::fs::create_dir(&users).expect("made");
+        std::fs::write(users.join("a.txt"), "mine").expect("written");
+
+        let other = Scratch::new_in(parent.path()).expect("a folder");
+        assert!(live.path().join("work").exists(), "a live folder is kept");
+        assert!(!stale.exists(), "a stale folder is swept");
+        assert!(users.join("a.txt").exists());
+        assert_eq!(there(parent.path()), 4, "two live ones, two of the user's");
+        drop((live, other));
+        assert_eq!(there(parent.path()), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_sweep_follows_no_link_and_opens_no_pipe() {
+        let (parent, elsewhere) = (tempfile::tempdir(), tempfile::tempdir());
+        let (parent, elsewhere) = (parent.expect("a folder"), elsewhere.expect("a folder"));
+        std::fs::write(elsewhere.path().join(LOCK), "").expect("written");
+        let link = parent.path().join(format!("{PREFIX}link"));
+        std::os::unix::fs::symlink(elsewhere.path(), &link).expect("linked");
+        let odd = parent.path().join(format!("{PREFIX}odd"));
+        std::fs::create_dir(&odd).expect("made");
+        std::os::unix::fs::symlink("/dev/zero", odd.join(LOCK)).expect("linked");
+        sweep(parent.path());
+        assert!(elsewhere.path().join(LOCK).exists() && odd.exists());
+    }
+
+    #[test]
+    fn folders_made_and_swept_at_once_are_whole() {
+        let parent = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let own = Scratch::new_in(parent.path()).expect("a folder");
+                        std::fs::write(own.path().join("work"), "x").expect("not swept");
+                        sweep(parent.path());
+                        assert!(own.path().join("work").exists());
+                    }
+                });
+            }
+        });
+        assert_eq!(there(parent.path()), 0);
+    }
+}

@@ -1,0 +1,200 @@
+//! Workers and hosts that break their protocol in every way, and programs that are interrupted or killed: what is left
+//! is one line, the exit code that says so, and no process or folder.
+//!
+//! The program of this test is also the fake: with `CONVROOF_FAKE=STAGE:FAULT` it serves like a worker or a host, until
+//! it is asked for STAGE.
+
+mod command;
+#[path = "faults/fake.rs"]
+mod fake;
+#[cfg(target_os = "linux")]
+#[path = "faults/kills.rs"]
+mod kills;
+#[cfg(unix)]
+#[path = "faults/signals.rs"]
+mod signals;
+#[path = "faults/world.rs"]
+mod world;
+
+use libtest_mimic::{Arguments, Trial};
+use world::{PROBLEM, World};
+
+/// Faults of each stage, and what the line says of them. `{}` is the stage.
+const FAULTS: [(&str, &str); 16] = [
+    ("close", "ended early (exit status: 0)"),
+    ("exit", "ended early (exit status: 3)"),
+    ("half", "a line that is cut short"),
+    ("closed", "closed its pipe"),
+    ("endless", "a line of more than"),
+    ("flood", ""),
+    ("utf8", "says something that is no answer"),
+    ("deep", "says something that is no answer"),
+    ("null", "says something that is no answer"),
+    ("hang", "said nothing for 1 s"),
+    ("stubborn", "said nothing for 1 s"),
+    ("deaf", "said nothing for 1 s"),
+    ("stderr", "said nothing for 1 s"),
+    ("order", "answers Done"),
+    ("orphans", "ended early"),
+    ("twice", "without being asked"),
+];
+
+/// Figures that can't be, and what the line says of them.
+const FIGURES: [(&str, &str); 6] = [
+    ("nan", "says something that is no answer"),
+    ("zero", "took 0 ns"),
+    ("negative", "took -5 ns"),
+    ("huge", "took 10000"),
+    ("infinite", "says something that is no answer"),
+    ("text", "says something that is no answer"),
+];
+
+fn main() {
+    if let Ok(fault) = std::env::var("CONVROOF_FAKE")
+        && std::env::args().len() > 1
+        && fake::serve(&fault)
+    {
+        return;
+    }
+    let mut arguments = Arguments::from_args();
+    // Most of them wait.
+    arguments.test_threads.get_or_insert(6);
+    let mut trials = Vec::new();
+    let mut add = |name: String, test: fn(&str, &str), fault: String, part: &'static str| {
+        trials.push(Trial::test(name, move || {
+            test(&fault, part);
+            Ok(())
+        }));
+    };
+    for stage in ["hello", "plan", "time"] {
+        for (fault, part) in FAULTS {
+            // Before it is asked for anything, nothing is out of order and there is nothing to read.
+            if stage == "hello" && fault == "deaf" {
+                continue;
+            }
+            add(
+                format!("worker_{stage}_{fault}"),
+                worker,
+                format!("{stage}:{fault}"),
+                part,
+            );
+            #[cfg(feature = "peers")]
+            add(
+                format!("host_{stage}_{fault}"),
+                host,
+                format!("{stage}:{fault}"),
+                part,
+            );
+        }
+    }
+    for (fault, part) in FIGURES {
+        add(
+            format!("worker_time_{fault}"),
+            worker,
+            format!("time:{fault}"),
+            part,
+        );
+        #[cfg(feature = "peers")]
+        add(
+            format!("host_time_{fault}"),
+            host,
+            format!("time:{fault}"),
+            part,
+        );
+    }
+    for (fault, part) in [
+        ("plan:bytes", "18446744073709551615 bytes"),
+        ("plan:zero", "takes 0 ns"),
+        ("output:close", "ended early"),
+        ("output:hang", "said nothing for 1 s"),
+    ] {
+        add(
+            format!("worker_{}", fault.replace(':', "_")),
+            worker,
+            fault.into(),
+            part,
+        );
+    }
+    #[cfg(feature = "peers")]
+    for (fault, part) in [
+        ("plan:bytes", "18446744073709551615 bytes"),
+        ("hello:threads", "uses 7 threads"),
+        ("load:close", "ended early"),
+        ("load:deaf", "said nothing for 1 s"),
+        ("clear:hang", "said nothing for 1 s"),
+        ("output:longer", "an output of 1025 floats, expected 1024"),
+        ("output:shorter", "an output of 1023 floats, expected 1024"),
+        ("output:negative", "says something that is no answer"),
+        ("output:most", "an output of 18446744073709551615 floats"),
+        ("output:cut", "says something that is no answer"),
+        ("output:hang", "said nothing for 1 s"),
+        ("plan:output", "an output of 1024 floats, expected 0"),
+    ] {
+        add(
+            format!("host_{}", fault.replace(':', "_")),
+            host,
+            fault.into(),
+            part,
+        );
+    }
+    #[cfg(unix)]
+    signals::add(&mut trials);
+    #[cfg(target_os = "linux")]
+    kills::add(&mut trials);
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A gate of this program against a fake worker.
+fn worker(fault: &str, part: &str) {
+    let world = World::new();
+    let real = world::program();
+    let mut ab = world.command();
+    ab.env("CONVROOF_FAKE", fault)
+        .arg("ab")
+        .arg(&real)
+        .arg(world::fake());
+    ab.args([
+        "--problem",
+        PROBLEM,
+        "--variant",
+        "direct/scalar/st",
+        "--budget",
+        "5",
+    ]);
+    let out = ab.output().expect("started");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    // A debug build says so.
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|l| !l.contains("debug build"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(said.contains("B (") && said.contains(part), "{said}");
+    assert!(said.len() < 1200 && !said.contains("panicked"), "{said}");
+    world.assert_empty();
+}
+
+/// A bench with a fake host: our kernels are measured all the same.
+#[cfg(feature = "peers")]
+fn host(fault: &str, part: &str) {
+    let world = World::new();
+    let record = world.file("record.json");
+    let mut bench = world.bench(&record);
+    let out = bench.env("CONVROOF_FAKE", fault).output().expect("started");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|l| l.contains("onnxruntime")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains(part), "{said}");
+    assert!(lines[0].len() < 600 && !said.contains("panicked"), "{said}");
+    let record = world::json(&record);
+    assert_eq!(record["complete"], true, "{said}");
+    let measured = record["measurements"].as_array().expect("a list");
+    let variants: Vec<&str> = measured
+        .iter()
+        .filter_map(|m| m["variant"].as_str())
+        .collect();
+    assert_eq!(variants, ["direct/scalar/st"]);
+    world.assert_empty();
+}

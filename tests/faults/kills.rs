@@ -1,0 +1,191 @@
+//! Programs that are killed at random moments: their processes end with them, their folders with the next start.
+
+use crate::signals::{builds, slow_repository};
+use crate::world::{self, PROBLEM, World};
+use libtest_mimic::Trial;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How often each program is killed; `CONVROOF_KILLS` sets more.
+fn kills() -> u64 {
+    let set = std::env::var("CONVROOF_KILLS").ok();
+    set.and_then(|n| n.parse().ok()).unwrap_or(6)
+}
+
+pub(crate) fn add(trials: &mut Vec<Trial>) {
+    let mut add = |name: &str, test: fn()| {
+        trials.push(Trial::test(format!("killed_{name}"), move || {
+            test();
+            Ok(())
+        }));
+    };
+    add("bench", bench);
+    add("ab", ab);
+    add("build", build);
+    add("parent_of_a_stopped_process", stopped);
+    add("parent_of_a_python_host", python);
+}
+
+/// Kills a program after so many milliseconds, and waits until no process is left.
+fn kill(world: &World, command: &mut Command, ms: u64) {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("started");
+    std::thread::sleep(Duration::from_millis(ms));
+    child.kill().expect("a child");
+    child.wait().expect("ended");
+    world.assert_no_survivors();
+}
+
+/// The next start removes what was left in the folder for temporary files.
+fn assert_swept(world: &World) {
+    let mut ab = world.command();
+    ab.arg("ab").args([world::program(), world::program()]);
+    ab.args([
+        "--problem",
+        PROBLEM,
+        "--variant",
+        "direct/scalar/st",
+        "--budget",
+        "0.05",
+    ]);
+    ab.output().expect("started");
+    world.assert_empty();
+}
+
+/// Moments spread over the first seconds, other ones in each run.
+fn moments(most_ms: u64) -> impl Iterator<Item = u64> {
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock");
+    let mut rng = convroof_kernels::data::Rng::new(now.as_nanos() as u64);
+    (0..kills()).map(move |_| rng.below(most_ms as usize) as u64)
+}
+
+fn bench() {
+    let world = World::new();
+    let record = world.file("record.json");
+    for ms in moments(6000) {
+        // Both a fake host that hangs, and real ones, stopped between their turns.
+        let mut bench = world.bench(&record);
+        bench
+            .args(["--budget=100"])
+            .env("CONVROOF_FAKE", "never:hang");
+        kill(&world, &mut bench, ms);
+    }
+    assert_swept(&world);
+}
+
+fn ab() {
+    let world = World::new();
+    for ms in moments(6000) {
+        let mut ab = world.command();
+        ab.arg("ab").args([world::program(), world::program()]);
+        ab.args(["--problem", PROBLEM, "--variant", "direct/scalar/st"]);
+        kill(&world, &mut ab, ms);
+    }
+    assert_swept(&world);
+}
+
+fn build() {
+    let world = World::new();
+    let repository = world.file("repository");
+    slow_repository(&repository);
+    let mut seen = false;
+    for ms in moments(3000) {
+        let mut ab = world.command();
+        ab.current_dir(&repository)
+            .args(["ab", "HEAD"])
+            .arg(world::program());
+        ab.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = ab.spawn().expect("started");
+        // The first one is killed while the build script runs, others wherever they are.
+        while !seen && child.try_wait().expect("a child").is_none() {
+            seen = builds(&world);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(ms));
+        child.kill().expect("a child");
+        child.wait().expect("ended");
+        world.assert_no_survivors();
+    }
+    assert!(seen, "no build was seen");
+    assert_swept(&world);
+}
+
+/// A shell that starts a program in the background, stopped if that is wanted, and is then killed.
+fn orphan(world: &World, program: &str, stop: bool) {
+    let mut shell = world.command_of("sh");
+    let script = format!(
+        "exec 3<&0; CONVROOF_PARENT=$$ {program} & child=$!; sleep 1; {} echo ready; wait",
+        if stop { "kill -STOP $child;" } else { "" }
+    );
+    let mut shell = shell
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(shell.stdout.take().expect("piped"));
+    while line != "ready\n" {
+        line.clear();
+        assert!(
+            std::io::BufRead::read_line(&mut out, &mut line).expect("read") > 0,
+            "{program} ended"
+        );
+    }
+    assert!(!world.survivors().is_empty());
+    shell.kill().expect("a child");
+    // The write end of its input stays open: what ends it is the system's signal.
+    let input = shell.stdin.take();
+    shell.wait().expect("ended");
+    world.assert_no_survivors();
+    drop(input);
+}
+
+fn stopped() {
+    let world = World::new();
+    let program = world::program().display().to_string();
+    for stop in [false, true] {
+        // A background job's input is empty, and would end it.
+        orphan(&world, &format!("{program} worker <&3"), stop);
+        if cfg!(feature = "peers") {
+            orphan(&world, &format!("{program} peer-host gemm <&3"), stop);
+        }
+    }
+    // It asks whether the parent is gone already.
+    let late = world
+        .command()
+        .arg("worker")
+        .env("CONVROOF_PARENT", "1")
+        .output();
+    let late = late.expect("started");
+    assert_eq!(late.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("is gone"));
+}
+
+fn python() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let world = World::new();
+    // In the place of the first library that it needs: the host gets no further.
+    std::fs::write(world.file("numpy.py"), "import time\ntime.sleep(1000)\n").expect("written");
+    std::fs::write(
+        world.file("host.py"),
+        include_str!("../../src/peers/host.py"),
+    )
+    .expect("written");
+    let folder = world.file("").display().to_string();
+    let program = format!("PYTHONPATH={folder} python3 {folder}/host.py mnn 1 <&3");
+    for stop in [false, true] {
+        orphan(&world, &program, stop);
+    }
+    let mut late = world.command_of("python3");
+    late.arg(world.file("host.py"))
+        .args(["mnn", "1"])
+        .env("PYTHONPATH", &folder);
+    let status = late.env("CONVROOF_PARENT", "1").status();
+    assert!(status.expect("started").success(), "it ends at once");
+}
