@@ -126,6 +126,7 @@ impl<R: Send + 'static> Helper<R> {
         let start = Instant::now();
         let mut until = start + patience;
         let mut asked_to_stop = false;
+        let mut exited = false;
         loop {
             if !asked_to_stop && interrupt::requested() {
                 asked_to_stop = true;
@@ -135,7 +136,11 @@ impl<R: Send + 'static> Helper<R> {
             match self.from.recv_timeout(left.min(LOOK)) {
                 Ok(event) => return self.take(event),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
-                Err(RecvTimeoutError::Timeout) if left > LOOK => {}
+                // What it started may hold the pipe open. What it wrote before it ended comes first.
+                Err(RecvTimeoutError::Timeout) if exited => return Err(self.gone()),
+                Err(RecvTimeoutError::Timeout) if left > LOOK => {
+                    exited = matches!(self.child.try_wait(), Ok(Some(_)));
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.end();
                     if asked_to_stop {

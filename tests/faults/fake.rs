@@ -77,7 +77,7 @@ impl Fake<'_> {
             "stubborn" => {
                 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
                 for signal in [SIGTERM, SIGINT, SIGHUP] {
-                    let flag = Default::default();
+                    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
                     signal_hook::flag::register(signal, flag).expect("registered");
                 }
                 hang()
