@@ -200,7 +200,7 @@ fn tables_are_stated_and_refused_before_they_are_made() {
             512 * 512 * 65 * 65,
         ),
         ("implicit-gemm", "mb1ic16ih4096oc16kh7ph3", 4096 * 4096 * 49),
-        ("gemm-1x1", "mb1ic16ih8192oc16kh1sh2sw2", 4096 * 4096),
+        ("gemm-1x1", "mb1ic16ih8192oc16kh1sh2", 4096 * 4096),
     ] {
         let refused = plan(id, text, 1 << 20).err().expect("too little");
         let needed = refused.tables().expect("nothing else is against it");
