@@ -234,12 +234,16 @@ impl What {
     pub(super) fn topology(&self) -> Result<Topology> {
         let topology = self.cpus.topology()?;
         if let Some(list) = &self.cpus.cpus {
-            let (mut own, mut seen) = (topology.cores.clone(), Topology::detect().cores);
-            own.sort_unstable();
-            seen.sort_unstable();
-            if cfg!(target_os = "linux") && own != seen {
+            let seen = Topology::detect();
+            let sorted = |t: &Topology| {
+                let mut cores = t.cores.clone();
+                cores.sort_unstable();
+                cores
+            };
+            if cfg!(target_os = "linux") && sorted(&topology) != sorted(&seen) {
                 bail!(
-                    "--cpus {list}: choose CPUs of one kind and of different cores here: workers would use {seen:?} of them"
+                    "--cpus {list}: workers of builds choose among these, and would run on {} alone: name CPUs of one kind and of different cores",
+                    seen.list()
                 );
             }
         }
