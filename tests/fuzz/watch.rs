@@ -14,8 +14,9 @@ pub(crate) const CHILD: &str = "CONVROOF_FUZZ_TARGET";
 /// How long it runs, in seconds.
 const SHARE: &str = "CONVROOF_FUZZ_SHARE";
 
-/// What an input may take: on a busy machine some milliseconds become tenths of a second.
+/// What an input may take of a CPU, which a busy machine doesn't change, and until its end.
 const SLOWEST: Duration = Duration::from_secs(10);
+const STUCK: Duration = Duration::from_secs(120);
 const MEMORY: u64 = 1 << 30;
 /// Bytes written for an input, to files and to the terminal.
 fn output_limit(input: usize) -> u64 {
@@ -80,7 +81,9 @@ pub(crate) fn parent(target: &Target, wanted: Wanted, share: Duration) -> Result
 }
 
 fn watch(child: &mut Child, folder: &Path) -> Result<(), String> {
-    let mut number = (Vec::new(), Instant::now());
+    let process = child.id();
+    let used = || cpu_time(process).unwrap_or_default();
+    let mut number = (None, Instant::now(), used());
     loop {
         if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
             return match status.success() {
@@ -88,17 +91,30 @@ fn watch(child: &mut Child, folder: &Path) -> Result<(), String> {
                 false => Err(format!("the program ended with {status}")),
             };
         }
-        let now = std::fs::read(folder.join(NUMBER)).unwrap_or_default();
+        // None: it still makes its seeds.
+        let now = std::fs::read(folder.join(NUMBER)).ok();
         if now != number.0 {
-            number = (now, Instant::now());
-        } else if number.1.elapsed() > SLOWEST {
-            return Err(format!("it takes longer than {SLOWEST:?}"));
+            number = (now, Instant::now(), used());
         }
-        if memory(child.id()).is_some_and(|bytes| bytes > MEMORY) {
+        if number.0.is_some() && used() - number.2 > SLOWEST || number.1.elapsed() > STUCK {
+            return Err(format!(
+                "it takes longer than {SLOWEST:?} of a CPU, or {STUCK:?}"
+            ));
+        }
+        if memory(process).is_some_and(|bytes| bytes > MEMORY) {
             return Err(format!("it takes more than {} MB of memory", MEMORY >> 20));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What a process had of CPUs, where the system tells (Linux), to a hundredth of a second.
+fn cpu_time(process: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the program's name, which may have spaces: user and system time are the 12th and 13th.
+    let times = text.rsplit(')').next()?.split_whitespace().skip(11);
+    let ticks: u64 = times.take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(10 * ticks))
 }
 
 /// Resident bytes of a process, where the system tells (Linux).
@@ -147,7 +163,6 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
     let work = folder.join(WORK);
     let write =
         |name: &str, text: String| std::fs::write(folder.join(name), text).expect("written");
-    write(NUMBER, "before the first".into());
     let mut inputs = (target.inputs)();
     let known = inputs.seeds.len() as u64;
     let began = Instant::now();
