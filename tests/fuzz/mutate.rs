@@ -4,10 +4,11 @@ use convroof_kernels::data::Rng;
 use serde_json::Value;
 
 /// What breaks programs that take a text for a name, a path, a cell or markup.
-const TEXTS: [&str; 17] = [
+const TEXTS: [&str; 18] = [
     "",
     " ",
     "a",
+    "../../../escaped",
     "/",
     "convroof-run",
     "NaN",

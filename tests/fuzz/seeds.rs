@@ -187,6 +187,23 @@ pub(crate) fn problems() -> Vec<String> {
     texts
 }
 
+/// An array as NumPy writes it: the header's text, with its length, and the values.
+pub(crate) fn npy(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
+    let length = header.len();
+    let length = match version {
+        1 => (length as u16).to_le_bytes().to_vec(),
+        _ => (length as u32).to_le_bytes().to_vec(),
+    };
+    [
+        b"\x93NUMPY",
+        &[version, 0][..],
+        &length,
+        header.as_bytes(),
+        values,
+    ]
+    .concat()
+}
+
 /// Inputs that once did harm, by target.
 pub(crate) fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

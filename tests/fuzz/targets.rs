@@ -41,7 +41,7 @@ pub(crate) struct Inputs {
     pub(crate) run: Run,
 }
 
-pub(crate) static TARGETS: [Target; 6] = [
+pub(crate) static TARGETS: [Target; 7] = [
     Target {
         name: "problems",
         inputs: problems,
@@ -61,6 +61,10 @@ pub(crate) static TARGETS: [Target; 6] = [
     Target {
         name: "plans",
         inputs: plans,
+    },
+    Target {
+        name: "arrays",
+        inputs: arrays,
     },
     Target {
         name: "baselines",
@@ -279,6 +283,66 @@ fn plans() -> Inputs {
             match again.as_ref() == Some(&saved) {
                 true => Ok(Verdict::Taken),
                 false => Err("what was saved is not what is loaded".into()),
+            }
+        }),
+    }
+}
+
+/// Arrays of NumPy's, given to `exec`.
+fn arrays() -> Inputs {
+    const VALUES: usize = 2 * 9;
+    let header = |descr: &str, order: &str, shape: &str| {
+        format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}   \n")
+    };
+    let values: Vec<u8> = (0..VALUES).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let good = header("<f4", "False", "(1, 2, 3, 3)");
+    let mut seeds = vec![
+        Input::valid("version 1", seeds::npy(1, &good, &values)),
+        Input::valid("version 2", seeds::npy(2, &good, &values)),
+    ];
+    for (name, text) in [
+        ("Fortran order", header("<f4", "True", "(1, 2, 3, 3)")),
+        ("f64", header("<f8", "False", "(1, 2, 3, 3)")),
+        ("big-endian", header(">f4", "False", "(1, 2, 3, 3)")),
+        ("another shape", header("<f4", "False", "(2, 9)")),
+        ("no shape", header("<f4", "False", "()")),
+        ("huge", header("<f4", "False", "(4294967296, 4294967296, 3, 3)")),
+        ("a record", "{'descr': [('a', '<f4'), ('b', [('c', '<i8', (2,))])], 'fortran_order': False, 'shape': (2,)}".into()),
+    ] {
+        seeds.push(Input::odd(name, seeds::npy(1, &text, &values), &seeds[0].bytes.clone()));
+    }
+    let weights = seeds::npy(1, &header("<f4", "False", "(1, 2, 1, 1)"), &[0; 8]);
+    Inputs {
+        seeds: with_kept("arrays", seeds),
+        mutate: |rng, seed, other| {
+            // The header, with its length as it is then; or any bytes.
+            let length = 10 + usize::from(u16::from_le_bytes([seed[8], seed[9]]));
+            if rng.below(3) == 0 || length > seed.len() {
+                return mutate::bytes(rng, seed, other);
+            }
+            let header = mutate::words(
+                rng,
+                &seed[10..length],
+                b"'descr' '|V4' '<c8' True None (1, 2, 3, 3)",
+            );
+            let header = String::from_utf8_lossy(&header).into_owned();
+            seeds::npy(rng.pick(&[1, 1, 2, 3]), &header, &seed[length..])
+        },
+        run: Box::new(move |_, input| {
+            write("arrays/x.npy", &input.bytes);
+            write("arrays/w.npy", &weights);
+            let verdict = convroof(&[
+                "exec",
+                "--variant=direct/scalar/st",
+                "--problem=mb1ic2ih3oc1oh3kh1ph0",
+                "--src=arrays/x.npy",
+                "--weights=arrays/w.npy",
+                "--dst=arrays/y.npy",
+            ])?;
+            let made = Path::new("arrays/y.npy").exists();
+            match (&verdict, made) {
+                (Verdict::Taken, true) | (Verdict::Refused, false) => Ok(verdict),
+                _ => Err(format!("an output: {made}")),
             }
         }),
     }

@@ -200,6 +200,19 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
             written <= limit,
             "{written} bytes were written, allowed are {limit}"
         );
+        // What a file says doesn't reach the terminal as a command to it, nor a page as markup.
+        let said = std::fs::read(folder.join(SAID)).expect("read");
+        let control = said.iter().find(|b| **b < 32 && !b"\n\t".contains(b));
+        assert!(
+            control.is_none(),
+            "it said the control character {control:?}"
+        );
+        for page in files(&work) {
+            let is_page = page.extension().is_some_and(|e| e == "html" || e == "svg");
+            let text = std::fs::read(&page).expect("read");
+            let markup = is_page && text.windows(8).any(|w| w == b"<b class");
+            assert!(!markup, "{} has markup of its input's", page.display());
+        }
         // Nothing is written but where it belongs.
         for file in files(folder).iter().filter(|f| !f.starts_with(&work)) {
             let name = file.strip_prefix(folder).expect("inside");
