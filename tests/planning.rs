@@ -210,7 +210,7 @@ fn list_answers_for_what_once_hung_or_aborted() {
         "--pool --alg=max mb1ic1ih1iw2147483647kh1kw1sh1sw1",
         "mb1ic1ih1oc2147483647kh1",
         "mb1ic3ih2147483647iw1oc1kh3kw2ph1pw1sh2sw2",
-        "g1073741824mb1ic1073741824ih1oc1073741824kh1",
+        "g8388608mb1ic8388608ih1oc8388608kh1",
     ] {
         answers(text);
     }
