@@ -75,6 +75,7 @@ pub(super) struct What {
 const NETWORKS: &str = "nin,resnet50";
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    let stop = stop_flag();
     check_budget(Some(args.budget))?;
     let topology = args.what.topology()?;
     let wanted = args.what.wanted(&topology)?;
@@ -86,7 +87,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Source::of(Some(&args.base))?,
         Source::of(args.candidate.as_deref())?,
     ];
-    let stop = stop_flag();
     let scratch = Scratch::new()?;
     let bar = Bar::new(0, "ab");
     let mut sides = Vec::new();

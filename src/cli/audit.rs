@@ -63,6 +63,7 @@ const KIND: &str = "convroof-gate";
 const SCHEMA: u32 = 1;
 
 pub(super) fn run(args: &Args) -> Result<()> {
+    let stop = stop_flag();
     check_budget(Some(args.budget))?;
     if args.gates == 0 || args.pairs == 0 || args.draws == 0 {
         bail!("--gates, --pairs and --draws are at least 1");
@@ -93,7 +94,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     if !left.is_empty() {
-        let stop = stop_flag();
         let scratch = Scratch::new()?;
         let sides = sides(scratch.path(), stop)?;
         let bar = Bar::new(0, "audit");

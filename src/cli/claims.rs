@@ -35,6 +35,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let stop = stop_flag();
     check_budget(Some(args.budget))?;
     if let Some(wrong) = args.numbers.iter().find(|&&n| n == 0 || n > CLAIMS.len()) {
         bail!("there is no claim {wrong}: they are 1 to {}", CLAIMS.len());
@@ -54,7 +55,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     files::check(&path)?;
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;
-    let (stop, variants) = (stop_flag(), registry.variants(&Isa::REAL));
+    let variants = registry.variants(&Isa::REAL);
     let wanted: Vec<usize> = (1..=CLAIMS.len())
         .filter(|n| args.numbers.is_empty() || args.numbers.contains(n))
         .collect();

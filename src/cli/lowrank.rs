@@ -101,6 +101,7 @@ impl Data {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let stop = stop_flag();
     check_budget(Some(args.budget))?;
     let topology = args.cpus.topology()?;
     let mut problems: Vec<Problem> = Vec::new();
@@ -147,14 +148,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let calibration = calibrate::measure(&topology, &[&workers])?;
     let variants = registry.variants(&Isa::REAL);
     let budget = Duration::from_secs_f64(args.budget);
-    let mut lab = Lab::new(
-        &topology,
-        &machine,
-        &calibration,
-        &variants,
-        budget,
-        stop_flag(),
-    )?;
+    let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
     let bar = Bar::new(factors.len(), "lowrank");
     let mut lines = Vec::new();
     let weights = args

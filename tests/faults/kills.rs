@@ -3,6 +3,7 @@
 use crate::signals::{builds, slow_repository};
 use crate::world::{self, PROBLEM, World};
 use libtest_mimic::Trial;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -112,32 +113,32 @@ fn build() {
     assert_swept(&world);
 }
 
-/// A shell that starts a program in the background, stopped if that is wanted, and is then killed.
+/// Has a shell start a program, which says `hello`, and kills the shell; the program is stopped before if that is
+/// wanted.
 fn orphan(world: &World, program: &str, stop: bool) {
+    // A background job's input would be empty, and end it.
+    let script = format!("exec 3<&0; CONVROOF_PARENT=$$ {program} <&3 & echo child $!; wait");
     let mut shell = world.command_of("sh");
-    let script = format!(
-        "exec 3<&0; CONVROOF_PARENT=$$ {program} & child=$!; sleep 1; {} echo ready; wait",
-        if stop { "kill -STOP $child;" } else { "" }
-    );
-    let mut shell = shell
+    shell
         .args(["-c", &script])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(shell.stdout.take().expect("piped"));
-    while line != "ready\n" {
-        line.clear();
-        assert!(
-            std::io::BufRead::read_line(&mut out, &mut line).expect("read") > 0,
-            "{program} ended"
-        );
+        .stdout(Stdio::piped());
+    let mut shell = shell.spawn().expect("started");
+    let (mut child, mut ready) = (None, false);
+    let mut out = BufReader::new(shell.stdout.take().expect("piped")).lines();
+    while child.is_none() || !ready {
+        let line = out.next().unwrap_or_else(|| panic!("{program} ended"));
+        let line = line.expect("text");
+        ready |= line.contains("hello");
+        child = child.or(line.strip_prefix("child ").map(String::from));
     }
-    assert!(!world.survivors().is_empty());
-    shell.kill().expect("a child");
+    if stop {
+        let kill = Command::new("kill").arg("-STOP").args(child).status();
+        assert!(kill.expect("kill").success());
+    }
     // The write end of its input stays open: what ends it is the system's signal.
     let input = shell.stdin.take();
+    shell.kill().expect("a child");
     shell.wait().expect("ended");
     world.assert_no_survivors();
     drop(input);
@@ -147,10 +148,9 @@ fn stopped() {
     let world = World::new();
     let program = world::program().display().to_string();
     for stop in [false, true] {
-        // A background job's input is empty, and would end it.
-        orphan(&world, &format!("{program} worker <&3"), stop);
+        orphan(&world, &format!("{program} worker"), stop);
         if cfg!(feature = "peers") {
-            orphan(&world, &format!("{program} peer-host gemm <&3"), stop);
+            orphan(&world, &format!("{program} peer-host gemm"), stop);
         }
     }
     // It asks whether the parent is gone already.
@@ -171,14 +171,18 @@ fn python() {
     }
     let world = World::new();
     // In the place of the first library that it needs: the host gets no further.
-    std::fs::write(world.file("numpy.py"), "import time\ntime.sleep(1000)\n").expect("written");
+    std::fs::write(
+        world.file("numpy.py"),
+        "import time\nprint('hello', flush=True)\ntime.sleep(1000)\n",
+    )
+    .expect("written");
     std::fs::write(
         world.file("host.py"),
         include_str!("../../src/peers/host.py"),
     )
     .expect("written");
     let folder = world.file("").display().to_string();
-    let program = format!("PYTHONPATH={folder} python3 {folder}/host.py mnn 1 <&3");
+    let program = format!("PYTHONPATH={folder} python3 {folder}/host.py mnn 1");
     for stop in [false, true] {
         orphan(&world, &program, stop);
     }
