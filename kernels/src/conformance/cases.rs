@@ -129,7 +129,7 @@ pub const SPECIAL: [&str; 26] = [
     "mb1ic16iw15oc16ow15kw3pw1",
     "--pool --alg=max mb1ic17ih8iw8oh3ow3kh3kw3sh2sw2ph0pw0",
     "--pool --alg=avg_np mb1ic28ih2oh1kh2sh3ph2dh2",
-    "--pool --alg=avg_p mb1ic17ih3iw5oh2ow2kh3kw2sh3sw5ph4pw2dh3dw1",
+    "--pool --alg=avg_p mb1ic17ih3iw5oh2ow2kh3kw2sh4sw5ph4pw2dh3dw1",
     "--pool --alg=max mb1ic17ih3iw3oh2ow2kh3kw3sh4sw4ph4pw4dh3dw3",
     "--lrn mb1ic17ih3ls5alpha0.0001beta0.75k1",
     "--lrn mb2ic40ih3iw5ls3alpha1beta1k2",
