@@ -234,7 +234,7 @@ mod tests {
         x[7_000..].iter_mut().for_each(|v| *v += 3.0);
         let start = std::time::Instant::now();
         assert_eq!(steps(&x), [7_000]);
-        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     }
 
     #[test]
