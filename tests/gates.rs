@@ -716,7 +716,9 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
         std::fs::set_permissions(&path, all).expect("executable");
     };
     let program = "#!/bin/sh\necho \"$1 was called\"\n";
-    write("bin/cargo", program);
+    let target = dir.path().join("target").display().to_string();
+    let metadata = format!("#!/bin/sh\necho '{{\"target_directory\":\"{target}\"}}'\n");
+    write("bin/cargo", &metadata);
     write("target/release/convroof", program);
     // What the script needs, and no valgrind.
     let folders: Vec<_> =
@@ -750,7 +752,16 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
         );
         text.contains("no valgrind: instructions are not compared")
     };
+    // No baselines: the script says so, and times the kernels all the same.
+    let out = gate("x86_64").code(0);
+    let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+    assert!(
+        text.contains("no folder results/baselines: counts are not compared")
+            && text.contains("ab was called"),
+        "{text}"
+    );
     // No baseline of instructions: there is nothing that isn't tried.
+    write("results/baselines/model.tsv", "");
     assert!(!complains("x86_64", 0));
     write("results/baselines/instructions.tsv", "");
     assert!(complains("x86_64", 2));

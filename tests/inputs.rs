@@ -35,7 +35,7 @@ fn what_acts_on_a_terminal_is_seen_in_every_error() {
         &["bench", "--problem", bad],
         &["bench", "--cache", bad],
         &["counts", "--problem", bad],
-        &["net", "--network", bad],
+        &["net", bad],
         &["tune", "--network", bad],
         &["lowrank", "--problem", bad],
         &[
@@ -150,7 +150,9 @@ fn a_gate_fences_what_it_shows() {
         std::fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("written");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("runs");
     };
-    program(&dir.path().join("bin/cargo"), "exit 0");
+    let target = dir.path().display().to_string();
+    let cargo = format!("echo '{{\"target_directory\":\"{target}\"}}'");
+    program(&dir.path().join("bin/cargo"), &cargo);
     program(&dir.path().join("bin/valgrind"), "exit 0");
     let said = "a\n```\n# heading\n`````\n@someone";
     let says = format!("[ \"$1\" = counts ] && cat <<'END'\n{said}\nEND\nexit 0");

@@ -72,27 +72,27 @@ fn grids_whose_products_wrap_are_refused() {
     let too_large = "too large";
     let message = attack(|| {
         par_rows(&Serial, &mut dst, grid, &mut [], |_, mut own, _| {
-            own.row(0).fill(1)
+            own.row(0).fill(1);
         });
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
         let cut = (grid, Sharing::Rows);
         par_rows_sharing(&Serial, &mut dst, cut, &mut [], |_, mut own, _| {
-            own.row(0).fill(1)
+            own.row(0).fill(1);
         });
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
         par_halves(&Serial, &mut dst, (grid, 4), &mut [], |_, [mut a, _], _| {
-            a.row(0).fill(1)
+            a.row(0).fill(1);
         });
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
         let cut = (Grid { cols: HALF, ..grid }, 0);
         par_halves(&Serial, &mut dst, cut, &mut [], |_, [mut a, _], _| {
-            a.row(0).fill(1)
+            a.row(0).fill(1);
         });
     });
     assert!(message.contains("Grid"), "{message}");
@@ -217,8 +217,8 @@ fn tile_grids_whose_products_wrap_are_refused() {
                 .iter_mut()
                 .for_each(|x: &mut u8| *x += 1);
         }
-        assert!(attack(|| drop(own.tile(0, 4))).contains("contains"));
-        assert!(attack(|| drop(own.tile(1, 0))).contains("contains"));
+        assert!(attack(|| own.tile(0, 4).len()).contains("contains"));
+        assert!(attack(|| own.tile(1, 0).len()).contains("contains"));
     });
     assert_eq!(dst, [1; 4]);
 }

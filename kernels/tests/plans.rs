@@ -204,7 +204,7 @@ fn text(rng: &mut Rng) -> String {
         1 => format!("--eltwise --alg=relu {dims}"),
         2 => format!("--eltwise --alg=linear {dims}"),
         3 => format!("--binary --alg=add --attr-post-ops=relu {dims}:{dims}"),
-        4 => format!("--binary --alg=add {dims}:{n}x{c}x1x1"),
+        4 => format!("--binary --alg=add {dims}:1x{c}x1x1"),
         5 => format!("--bnorm --flags=GCH mb{n}ic{c}ih{h}iw{w}"),
         6 => format!("--statistics mb{n}ic{c}ih{h}iw{w}"),
         7 => format!("--softmax --axis=1 {dims}"),

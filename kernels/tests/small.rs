@@ -27,7 +27,7 @@ const PROBLEMS: [&str; 30] = [
     "--eltwise --alg=linear 1x17x3x2",
     "--eltwise --alg=relu 1x17x3x2",
     "--binary --alg=add --attr-post-ops=relu 2x3x3x2:2x3x3x2",
-    "--binary --alg=add 2x3x3x2:2x3x1x1",
+    "--binary --alg=add 1x3x3x2:1x3x1x1",
     "--bnorm --flags=GCH mb2ic17ih3",
     "--statistics mb2ic3ih3",
     "--softmax --axis=1 1x17x2x2",

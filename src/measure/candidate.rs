@@ -173,11 +173,11 @@ impl Kernel {
         let plan = planner.plan().map_err(|refused| refused.to_string())?;
         let facts = facts(plan.spec());
         let kept = facts.table_bytes <= KEPT_TABLES;
-        Ok(Box::new(Runnable::Planned {
+        Ok(Box::new(Runnable::Planned(Box::new(Planned {
             planner,
             facts,
             plan: kept.then_some(plan),
-        }))
+        }))))
     }
 }
 
@@ -216,13 +216,16 @@ fn facts(spec: &PlanSpec) -> Facts {
 
 /// A plan, which takes memory when it is loaded.
 enum Runnable {
-    Planned {
-        planner: Planner,
-        facts: Facts,
-        /// None where its tables are large.
-        plan: Option<Box<dyn Plan>>,
-    },
-    Ready(Instance),
+    Planned(Box<Planned>),
+    Ready(Box<Instance>),
+}
+
+/// A plan without memory, or what it is made of.
+struct Planned {
+    planner: Planner,
+    facts: Facts,
+    /// None where its tables are large.
+    plan: Option<Box<dyn Plan>>,
 }
 
 impl Runnable {
@@ -235,18 +238,18 @@ impl Runnable {
 impl Contestant for Runnable {
     fn facts(&self) -> Facts {
         match self {
-            Runnable::Planned { facts, .. } => facts.clone(),
+            Runnable::Planned(planned) => planned.facts.clone(),
             Runnable::Ready(instance) => facts(instance.spec()),
         }
     }
 
     fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()> {
-        if let Runnable::Planned { planner, plan, .. } = self {
-            let plan = match plan.take() {
+        if let Runnable::Planned(planned) = self {
+            let plan = match planned.plan.take() {
                 Some(plan) => plan,
-                None => planner.plan()?,
+                None => planned.planner.plan()?,
             };
-            *self = Runnable::Ready(Instance::new(plan)?);
+            *self = Runnable::Ready(Box::new(Instance::new(plan)?));
         }
         let instance = self.ready();
         workers.install(|exec| {
@@ -304,7 +307,7 @@ impl Contestant for Runnable {
     fn instance(&mut self) -> Option<&mut Instance> {
         match self {
             Runnable::Ready(instance) => Some(instance),
-            Runnable::Planned { .. } => None,
+            Runnable::Planned(_) => None,
         }
     }
 

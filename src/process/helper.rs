@@ -298,7 +298,8 @@ pub fn patience(work: f64) -> Duration {
     let set = std::env::var("CONVROOF_PATIENCE").ok();
     let set = set.and_then(|s| s.parse::<f64>().ok());
     let base = set.filter(|s| *s > 0.0 && *s < 1e6).unwrap_or(60.0);
-    Duration::try_from_secs_f64(base + (work / 1e8).clamp(0.0, 1e6)).unwrap_or(Duration::MAX)
+    let work = if work.is_nan() { 0.0 } else { work };
+    Duration::from_secs_f64(base + (work / 1e8).clamp(0.0, 1e6))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn full() -> Run {
     let mut other = warm.clone();
     other.cache = "weights-cold".into();
     run.measurements.push(other);
-    let mut peer = warm.clone();
+    let mut peer = warm;
     peer.variant = "peer-onednn-any/auto/st".into();
     peer.implementation = Some("jit:avx2".into());
     peer.samples_ns = peer.samples_ns.iter().map(|ns| ns / 2.0).collect();

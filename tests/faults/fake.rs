@@ -133,7 +133,7 @@ impl Fake<'_> {
                     self.answer("time", "{\"is\":\"took\",\"ns\":100000.0}\n");
                 }
                 ab::Request::Peak { .. } => {
-                    self.answer("peak", "{\"is\":\"peak\",\"gflops\":9.0}\n")
+                    self.answer("peak", "{\"is\":\"peak\",\"gflops\":9.0}\n");
                 }
                 ab::Request::Output { .. } => {
                     self.answer("output", "{\"is\":\"output\",\"output\":\"x\"}\n");

@@ -296,6 +296,9 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     /// Floats of the largest strip of an image, and of all. Shares are equal but for a row of tiles, and only the last
     /// strip ends with the map: no need to go through all of them.
     fn strips(&self) -> [usize; 2] {
+        let Some(image) = self.image else {
+            return [0, 0];
+        };
         let grid = self.grid();
         let (cols, shares) = (grid.cols(), grid.shares().size_hint().0);
         let rows = grid.tiles() / cols;
@@ -304,12 +307,11 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         // Rows of tiles in the others, and the most that one of them has.
         let (others, before) = (shares - 1, last.start);
         let step = M * self.conv.stride[0];
-        let len = |rows: usize| self.image.map_or(0, |image| image.len(rows));
         let most = before.checked_div(others).map_or(0, |least| {
             let most = least + usize::from(!before.is_multiple_of(others));
-            len((most - 1) * step + N)
+            image.len((most - 1) * step + N)
         });
-        let all = len(before * step + others * N - others * step);
+        let all = image.len(before * step + others * N - others * step);
         [most.max(last_len), all + last_len]
     }
 

@@ -195,7 +195,7 @@ mod tests {
         ] {
             assert!(html.contains(text), "{text}");
         }
-        assert!(!html.contains("NaN") && !html.contains("http"));
+        assert!(!html.contains("NaN") && !html.contains("://"));
         assert!(page(&[], &[], &[]).contains("</html>"));
     }
 }
