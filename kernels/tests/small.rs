@@ -18,7 +18,7 @@ const PROBLEMS: [&str; 30] = [
     "mb1ic2ih5oc3oh5kh5ph2",
     "mb1ic3ih9oc4oh5kh5sh2ph2",
     "mb1ic3ih9oc4oh5kh7sh2ph3",
-    "mb1ic32ih2oc32oh2kh1ph0",
+    "mb1ic32ih2oc64oh2kh1ph0",
     "mb1ic3ih7oc5oh4kh3sh2ph1 + --pool --alg=max mb1ic5ih4oh2kh3sh2ph1",
     "mb1ic3ih4oc5oh4kh1ph0 + mb1ic5ih4oc3oh4kh3ph1",
     "--pool --alg=max mb1ic2ih5oh3kh3sh2ph1",
