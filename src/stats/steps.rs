@@ -20,7 +20,7 @@ const MOST: usize = 128;
 /// The first indices of new levels, in order. A split counts if no permutation of its stretch has one as
 /// good: p <= .001.
 ///
-/// The time is proportional to the length, since no test is of more than [`MOST`] points. Of a longer series every
+/// The time is proportional to the length, since no test is of more than 128 points. Of a longer series every
 /// window of so many points is tested, and then each stretch between the steps found by the medians of neighbours,
 /// which shows small changes. Windows are many, so they must split much better than any permutation, but for the newest.
 ///
