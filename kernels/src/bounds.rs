@@ -9,7 +9,9 @@
 pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
     let mut product = 1usize;
     for size in sizes {
-        product = product.checked_mul(size).unwrap_or_else(|| too_large());
+        product = product
+            .checked_mul(size)
+            .unwrap_or_else(|| panic_too_large());
     }
     product
 }
@@ -22,13 +24,13 @@ pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
 pub(crate) fn sum<const N: usize>(sizes: [usize; N]) -> usize {
     let mut sum = 0usize;
     for size in sizes {
-        sum = sum.checked_add(size).unwrap_or_else(|| too_large());
+        sum = sum.checked_add(size).unwrap_or_else(|| panic_too_large());
     }
     sum
 }
 
 /// Elements from the first of `rows` rows to behind the last: each of `len` elements, and `stride` elements after the
-/// row before. None where there are no rows.
+/// row before; 0 where there are no rows.
 ///
 /// # Panics
 /// If that is too large.
@@ -40,9 +42,10 @@ pub(crate) fn extent(rows: usize, stride: usize, len: usize) -> usize {
     }
 }
 
+/// `scripts/asm` knows by its name that this call never returns.
 #[cold]
 #[inline(never)]
-fn too_large() -> ! {
+fn panic_too_large() -> ! {
     panic!("a size is too large for this machine's addresses")
 }
 

@@ -223,6 +223,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             return None;
         }
         let at = |channel: usize| sum([product([channel / block, block_stride]), channel % block]);
+        if block_stride >= block {
+            return Some(at(last));
+        }
         let block_before = (last / block * block).checked_sub(1);
         let block_before = block_before.filter(|channel| self.channels.contains(channel));
         Some(at(last).max(block_before.map_or(0, at)))
