@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// What the program is made from, beside its folder. A change of these is a new build anyway, so watching them costs
+/// Sources of the program, beside its folder. A change of these is a new build anyway, so watching them costs
 /// none; a change elsewhere in the repository makes no other program.
 const SOURCES: [&str; 6] = [
     "build.rs",
@@ -47,7 +47,7 @@ fn main() {
 /// The sources of this build.
 struct Built {
     revision: String,
-    /// Whether they differ from the revision.
+    /// True if they differ from the revision.
     dirty: bool,
 }
 

@@ -15,7 +15,7 @@ use std::fmt::Write;
 /// The most characters of an error in the terminal.
 const MOST_OF_AN_ERROR: usize = 2000;
 
-/// Whether a character does something rather than being seen: control characters, line separators and what changes
+/// True if a character does something rather than being seen: control characters, line separators and what changes
 /// the direction of text (Unicode's UAX 9), with which a line could be made to read as another.
 fn acts(c: char) -> bool {
     c.is_control()
@@ -192,7 +192,7 @@ pub fn page(template: &str, context: Value) -> String {
     page.replacen(POLICY, &policy, 1)
 }
 
-/// What stands in a template for its policy.
+/// Placeholder of the policy in a template.
 pub const POLICY: &str = "POLICY-OF-THIS-PAGE";
 
 /// A hash as policies have it.

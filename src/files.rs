@@ -118,7 +118,7 @@ fn wrong(path: &Path, error: Error) -> WriteError {
     }
 }
 
-/// What a path names, links followed.
+/// The target of a path, links followed.
 enum Target {
     /// A regular file, and its folder.
     Existing { path: PathBuf, folder: PathBuf },
@@ -353,7 +353,7 @@ const LONGEST_ID: usize = 200;
 /// Checks an id, which names files: `[a-z0-9-]+`, and so nothing that leads to another folder.
 ///
 /// # Errors
-/// Says what an id is.
+/// Explains the form of an id.
 pub fn check_id(id: &str) -> std::result::Result<(), BadId> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(fits) {

@@ -67,7 +67,7 @@ fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether this process was started with a signal ignored; false where the system doesn't show it.
+/// True if this process was started with a signal ignored; false where the system doesn't show it.
 #[cfg(unix)]
 fn ignores(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

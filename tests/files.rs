@@ -1,4 +1,4 @@
-//! What the program writes and where, from outside: devices, pipes, ids, arguments, several processes at once.
+//! Output of the program and its destinations, from outside: devices, pipes, ids, arguments, several processes at once.
 
 mod command;
 

@@ -5,7 +5,7 @@ mod command;
 use command::{convroof, folder, json_lines};
 use std::path::Path;
 
-/// What the program says of arguments that it can't take.
+/// The program's message about arguments that it can't take.
 fn refused(args: &[&str]) -> String {
     let output = convroof().args(args).output().expect("run");
     let error = String::from_utf8(output.stderr).expect("UTF-8");

@@ -233,7 +233,7 @@ fn list_answers_for_any_problem() {
     }
 }
 
-/// Whether this process, and so what it starts, ignores a signal.
+/// True if this process, and so what it starts, ignores a signal.
 fn ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

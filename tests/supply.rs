@@ -1,4 +1,4 @@
-//! What this project depends on, what it runs in other people's CI, and what it publishes, held to the committed rules without
+//! Dependencies, workflows and packages of this project, held to the committed rules without
 //! a network.
 
 mod command;
@@ -117,7 +117,7 @@ fn licence_expressions_are_read_as_the_law_does() {
     }
 }
 
-/// Whether a version is one of those that a requirement of deny.toml names: `2`, `0.3`.
+/// True if a version is one of those that a requirement of deny.toml names: `2`, `0.3`.
 fn is_of(version: &str, wanted: &str) -> bool {
     version
         .strip_prefix(wanted)

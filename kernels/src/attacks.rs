@@ -1,4 +1,4 @@
-//! What safe code of another crate must not be able to write, because it would reach undefined behaviour. Each example
+//! Code that must not compile in another crate, because it would reach undefined behaviour without `unsafe`. Each example
 //! is compiled as a crate of its own, and must fail with the error that its fence names. Attacks that compile, and panic
 //! with a message when they run, are in `tests/attacks.rs`.
 //!

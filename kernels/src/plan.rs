@@ -63,11 +63,11 @@ impl Unsupported {
     }
 }
 
-/// What a plan is asked for, beside the problem. An algorithm gets at it by [`PlanCx::target`], which checks it.
+/// Target of a plan as the caller states it, beside the problem. An algorithm gets at it by [`PlanCx::target`], which checks it.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanCx<'a>(Target<'a>);
 
-/// What a plan is made for, found to make sense: no size in it is 0 or beyond any machine, so that sums and products
+/// Target of a plan, validated: no size in it is 0 or beyond any machine, so that sums and products
 /// of it with a problem's sizes don't overflow.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -122,7 +122,7 @@ impl<'a> PlanCx<'a> {
         })
     }
 
-    /// What the plan is for. There is no other way to it, so every algorithm checks it.
+    /// The validated target. There is no other way to it, so every algorithm checks it.
     ///
     /// # Errors
     /// When a size in it is 0, or beyond any machine; the refusal says which.

@@ -189,7 +189,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// What a tensor is: element type, layout, and dims (n, c, h, w). Its size is checked when it is made: at most
+/// Description of a tensor: element type, layout, and dims (n, c, h, w). Its size is checked when it is made: at most
 /// [`TensorDesc::MOST_BYTES`], so that no size or offset computed from it wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorDesc {

@@ -148,7 +148,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     verdict(&judged, &gone)
 }
 
-/// What A can do and B can't.
+/// Pairs that A computes and B can't.
 fn gone(checked: &Checked) -> Vec<String> {
     let missing = checked.missing.iter().filter(|(letter, ..)| *letter == 'A');
     missing
@@ -156,7 +156,7 @@ fn gone(checked: &Checked) -> Vec<String> {
         .collect()
 }
 
-/// What an interrupted gate says: too little was measured to judge.
+/// Message of an interrupted gate: too little was measured to judge.
 fn interrupted(measured: &Measured) -> String {
     let (blocks, again) = (measured.blocks.len(), measured.confirmation.len());
     let confirming = match measured.alarms.len() {
@@ -265,7 +265,7 @@ impl What {
 }
 
 impl Wanted {
-    /// Whether some pairs, at most `most`, are among these.
+    /// True if some pairs, at most `most`, are among these.
     pub(super) fn covers(&self, pairs: &[Pair], most: usize) -> bool {
         let Ok(set) = globs(&self.variant) else {
             return false;
@@ -389,7 +389,7 @@ impl Shown<'_> {
         sides.join("\n")
     }
 
-    /// What was and wasn't found, in sentences; `escaped` is for what others named.
+    /// The findings, in sentences; `escaped` is for names from elsewhere.
     fn summary(&self, escaped: impl Fn(&str) -> String) -> String {
         let count = |outcome| self.judged.iter().filter(|j| j.outcome == outcome).count();
         let mut text = format!("{} pairs of layer and variant:", self.judged.len());

@@ -69,7 +69,7 @@ pub(super) struct Job {
     pub(super) to: To,
 }
 
-/// Where the record goes.
+/// The record's destination.
 pub(super) enum To {
     /// A new file in this folder of results.
     New(PathBuf),

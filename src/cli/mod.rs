@@ -104,7 +104,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it takes times, which are too long where a quota stops it.
+    /// True if it takes times, which are too long where a quota stops it.
     fn times(&self) -> bool {
         match self {
             Command::Run(_)

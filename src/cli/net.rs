@@ -91,7 +91,7 @@ struct Line {
     /// Concatenated parts that are written where they belong.
     joined_in_place: usize,
     layers: Vec<Row>,
-    /// Whether a signal cut its rounds short.
+    /// True if a signal cut its rounds short.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     interrupted: bool,
 }

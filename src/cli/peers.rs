@@ -121,7 +121,7 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
     Ok(invited)
 }
 
-/// Says that a library takes no part, unless Ctrl-C ended it.
+/// Reports that a library takes no part, unless Ctrl-C ended it.
 #[cfg(feature = "peers")]
 fn without(library: &str, error: &anyhow::Error) {
     if !error.is::<interrupt::Stopped>() {

@@ -30,7 +30,7 @@ pub(super) struct Layers {
     pub(super) batch: Option<usize>,
 }
 
-/// Where workers run.
+/// The CPUs of the workers.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Cpus {
     /// Run workers on these CPUs, one on each, in this order, as in 0,2,4-7 [default: one CPU of each

@@ -1,4 +1,4 @@
-//! What control groups leave of a machine: CPUs, a share of their time, and how often that share was used up.
+//! Limits that control groups set on a machine: CPUs, a share of their time, and how often that share was used up.
 //!
 //! Both versions are read, and mixtures of them: a controller is where `/proc/self/cgroup` says, below the folder
 //! where `/proc/self/mountinfo` says that it is mounted. A limit of a parent holds for its children, too.

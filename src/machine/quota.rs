@@ -1,4 +1,4 @@
-//! What a quota of CPU time does to a run, for its record.
+//! Effects of a quota of CPU time on a run, for its record.
 
 use super::Topology;
 use crate::record::{Run, Throttling};
@@ -39,7 +39,7 @@ impl Quota {
     }
 }
 
-/// What was counted between two moments.
+/// Throttling counted between two moments.
 fn grown(before: Option<Throttling>, now: Option<Throttling>) -> Option<Throttling> {
     let (before, now) = (before?, now?);
     Some(Throttling {
@@ -58,7 +58,7 @@ fn text(t: Throttling) -> Option<String> {
     (t.periods > 0).then_some(text)
 }
 
-/// What to say of a program that a quota stopped between two moments; nothing if none did.
+/// Message about a quota that stopped the program between two moments; none if there was none.
 pub fn throttled(before: Option<Throttling>, now: Option<Throttling>) -> Option<String> {
     grown(before, now).and_then(text)
 }

@@ -13,7 +13,7 @@ pub(super) struct Cpu {
     pub(super) core: Vec<usize>,
     /// Its socket, if known.
     pub(super) package: Option<i64>,
-    /// What differs between kinds of cores.
+    /// Features that differ between kinds of cores.
     kind: Kind,
     /// Its capacity (Arm) or its highest frequency: comparable within a machine.
     speed: usize,
@@ -21,7 +21,7 @@ pub(super) struct Cpu {
     pub(super) caches: Vec<Cache>,
 }
 
-/// What tells kinds of cores apart: the sizes of L1 and L2, and on Arm the register that names the design. Frequencies
+/// Features that distinguish kinds of cores: the sizes of L1 and L2, and on Arm the register that names the design. Frequencies
 /// don't: on some CPUs those of the slower kind reach 0.9 of those of the faster one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {

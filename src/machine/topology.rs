@@ -23,7 +23,7 @@ pub struct Topology {
     pub caches: Vec<CacheInfo>,
     /// CPUs' worth of time that a control group leaves this process, if it has a quota.
     pub quota: Option<f64>,
-    /// Whether `cores` were chosen.
+    /// True if `cores` were chosen.
     chosen: bool,
     /// What the system says of each of `cores`; nothing if it says nothing.
     cpus: Vec<Cpu>,
@@ -101,7 +101,7 @@ impl Topology {
         self.cores.len().min(quota).max(1)
     }
 
-    /// What limits the number of threads, for people.
+    /// Limit on the number of threads, in words.
     pub fn limit(&self) -> String {
         let n = self.cores.len();
         match self.chosen {

@@ -185,7 +185,7 @@ impl Kernel {
 /// measured: larger tables of all of them could be more than the memory, and are made again.
 const KEPT_TABLES: usize = 64 << 20;
 
-/// What a plan is made of.
+/// Arguments of a plan.
 struct Planner {
     kernel: Kernel,
     isa: IsaToken,

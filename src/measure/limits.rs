@@ -1,4 +1,4 @@
-//! What is refused before any of it is begun: problems whose operands or plans don't fit into memory, and those whose
+//! Refusals before any work is begun: problems whose operands or plans don't fit into memory, and those whose
 //! reference would take hours.
 
 use crate::machine::memory;
@@ -15,7 +15,7 @@ const LARGEST_BYTES: u128 = 16 << 30;
 /// The most operations of a problem that is computed by its definition, in f64: about an hour of a core.
 const MOST_FLOPS: u64 = 4_000_000_000_000;
 
-/// Says no to what would not fit into memory, before the system does, and to what the reference would compute for hours.
+/// Refuses problems that don't fit into memory, before the system does, and those whose reference takes hours.
 ///
 /// # Errors
 /// When the problem's operands, in the forms that kernels want them, are too large, or its operations too many.

@@ -438,7 +438,7 @@ impl<'a> Session<'a> {
 }
 
 impl Outcome {
-    /// Whether each of some candidates was measured or refused.
+    /// True if each of some candidates was measured or refused.
     pub fn covers(&self, candidates: usize) -> bool {
         let measured = self.measurements.iter().filter(|m| m.cache == "warm");
         measured.count() + self.refusals.len() >= candidates

@@ -29,7 +29,7 @@ pub struct Client {
     /// The library's name and version.
     pub library: String,
     plans: usize,
-    /// Where libraries put their files. It is removed with this value, after the process.
+    /// Folder for the libraries' files. It is removed with this value, after the process.
     _files: Option<Scratch>,
 }
 
@@ -275,7 +275,7 @@ impl Client {
         }
     }
 
-    /// Whether it can be asked something: a host in trouble was ended.
+    /// True if it can be asked something: a host in trouble was ended.
     pub fn alive(&self) -> bool {
         self.host.alive()
     }
@@ -293,7 +293,7 @@ impl Client {
         reply
     }
 
-    /// What a reply that isn't the request's comes to. A host that only failed may be asked something else.
+    /// Handles a reply that doesn't fit the request. A host that only failed may be asked something else.
     fn unexpected(&mut self, reply: &Reply) -> anyhow::Error {
         match reply {
             Reply::Failed { reason } | Reply::Refused { reason } => {

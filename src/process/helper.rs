@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// How often a wait looks whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What an answer has after Ctrl-C: enough for a sample that is under way, and for the output that verifies it.
+/// Time for a pending answer after Ctrl-C: enough for a sample that is under way, and for the output that verifies it.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// How long the exit status of a program that closed its pipe is waited for.
@@ -27,11 +27,11 @@ pub struct Helper<R> {
     /// To the thread that writes: a program that reads nothing would block whoever writes to it.
     to: Sender<Vec<Vec<u8>>>,
     from: Receiver<Event<R>>,
-    /// What it came to, once it was ended.
+    /// Exit status, once it was ended.
     ended: Option<Option<ExitStatus>>,
 }
 
-/// What comes from a program.
+/// Output of a program.
 enum Event<R> {
     Answer(R),
     /// It closed a pipe.
@@ -74,7 +74,7 @@ impl<R: Send + 'static> Helper<R> {
         })
     }
 
-    /// What errors call it.
+    /// Name in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -84,7 +84,7 @@ impl<R: Send + 'static> Helper<R> {
         self.child.id()
     }
 
-    /// Whether it may be asked something.
+    /// True if it may be asked something.
     pub fn alive(&self) -> bool {
         self.ended.is_none()
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// What their names begin with.
+/// Prefix of their names.
 const PREFIX: &str = "convroof-scratch-";
 
 /// The file in each that the program which made it holds locked. The system unlocks it when the program ends.
@@ -51,7 +51,7 @@ impl Scratch {
         anyhow::bail!(full())
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }

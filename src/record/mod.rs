@@ -59,7 +59,7 @@ pub struct Tool {
     /// The revision of its sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_revision: Option<String>,
-    /// Whether the build was of other sources than the revision's.
+    /// True if the build was of other sources than the revision's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_dirty: Option<bool>,
     /// The compiler.

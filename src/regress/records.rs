@@ -94,7 +94,7 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
     Ok(result)
 }
 
-/// What must be the same in both.
+/// Fields that must be equal in both.
 type Key<'a> = (&'a str, &'a str, usize, &'a str);
 
 fn key(m: &Measurement) -> Key<'_> {
@@ -107,7 +107,7 @@ fn by_key(run: &Run) -> HashMap<Key<'_>, &Measurement> {
     timed.map(|m| (key(m), m)).collect()
 }
 
-/// Whether a measurement has a time: one without samples, or of zeros, is as good as missing.
+/// True if a measurement has a time: one without samples, or of zeros, is as good as missing.
 fn timed(m: &Measurement) -> bool {
     cost(m, true).is_some_and(|ns| ns > 0.0 && ns.is_finite())
 }

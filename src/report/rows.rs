@@ -264,12 +264,12 @@ pub struct NetworkTotal {
 }
 
 impl NetworkTotal {
-    /// Whether every layer was measured: else the times of those that were are no network's.
+    /// True if every layer was measured: else the times of those that were are no network's.
     pub fn whole(&self) -> bool {
         self.layers.0 == self.layers.1
     }
 
-    /// What stands in the place of the sum of an incomplete network.
+    /// Text in place of the sum of an incomplete network.
     pub fn no_sum(&self) -> String {
         let (measured, all) = self.layers;
         format!("{measured} of {all} layers were measured: there is no sum")

@@ -4,7 +4,7 @@ use convroof::regress::ab::protocol as ab;
 use std::io::Write;
 use std::time::Duration;
 
-/// What a fake answers to a request.
+/// Answer of a fake to a request.
 struct Fake<'a> {
     /// The request at which it fails, and how.
     stage: &'a str,

@@ -295,7 +295,7 @@ pub(crate) fn slow_repository(folder: &Path) {
     git(&["commit", "--quiet", "-m", "slow"]);
 }
 
-/// Whether the repository's build script is running.
+/// True if the repository's build script is running.
 pub(crate) fn builds(world: &World) -> bool {
     world
         .survivors()

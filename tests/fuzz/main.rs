@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 use std::time::Duration;
 use targets::TARGETS;
 
-/// What the variables ask for.
+/// Settings from the environment.
 #[derive(Clone, Copy)]
 struct Wanted {
     seed: u64,

@@ -3,7 +3,7 @@
 use convroof_kernels::data::Rng;
 use serde_json::Value;
 
-/// What breaks programs that take a text for a name, a path, a cell or markup.
+/// Texts that break programs which take them for a name, a path, a cell or markup.
 const TEXTS: [&str; 18] = [
     "",
     " ",
@@ -25,7 +25,7 @@ const TEXTS: [&str; 18] = [
     "9999-99-99T99:99:99Z",
 ];
 
-/// Where arithmetic ends.
+/// Values at the limits of arithmetic.
 const NUMBERS: [&str; 18] = [
     "0",
     "-0.0",

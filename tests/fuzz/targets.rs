@@ -1,4 +1,4 @@
-//! What is mutated, and what is done with it: always what the program itself does with such a file.
+//! Targets of the fuzz: files, and the program's own processing of them.
 
 use crate::mutate;
 use crate::seeds;
@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What became of an input.
+/// Outcome of an input.
 pub(crate) enum Verdict {
     /// It was read, and gone on with.
     Taken,
@@ -31,7 +31,7 @@ pub(crate) struct Target {
     pub(crate) inputs: fn() -> Inputs,
 }
 
-/// What is done with an input; an error is what must not happen.
+/// Processing of an input; an error is a fault of the program.
 type Run = Box<dyn FnMut(&mut Rng, &Input) -> Result<Verdict, String>>;
 
 /// Its seeds, its mutations (of a seed, and of parts of another), and what is done with an input.

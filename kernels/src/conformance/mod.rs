@@ -171,7 +171,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
 /// Checks one algorithm on one problem. `pools` are the numbers of workers to repeat it on.
 ///
 /// # Errors
-/// What is wrong.
+/// Description of the fault.
 pub fn check(
     algorithm: &dyn Algorithm,
     isa: IsaToken,
@@ -250,7 +250,7 @@ pub fn check(
 /// do), values are so large or small that their squares are no f32. Gives the number of its layers.
 ///
 /// # Errors
-/// What is wrong.
+/// Description of the fault.
 pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failure> {
     let (caches, mut layers) = (Caches::default(), 0);
     for text in cases::SPECIAL {
@@ -299,7 +299,7 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
     Ok(layers)
 }
 
-/// Whether an output is as near to the reference as it has to be. What is beyond an f32 is infinite.
+/// True if an output is as near to the reference as it has to be. What is beyond an f32 is infinite.
 fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
     if want.is_nan() {
         return y.is_nan();
@@ -359,7 +359,7 @@ fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> O
     Some(data)
 }
 
-/// Whether the tap of an infinite weight lies in the padding of an output.
+/// True if the tap of an infinite weight lies in the padding of an output.
 fn in_padding(problem: &Problem, data: &Data, at: usize) -> bool {
     let Some([c_out, c_in, kh, kw]) = problem.weights_dims() else {
         return false;

@@ -328,7 +328,7 @@ struct Seen {
     cols: Vec<u64>,
 }
 
-/// What a pixel sees.
+/// Squares and sums of one pixel.
 #[derive(Clone, Copy, PartialEq)]
 struct Sees {
     rows: u64,

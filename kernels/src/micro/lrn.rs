@@ -53,7 +53,7 @@ fn margin(half: usize) -> usize {
     half.next_multiple_of(CHANNEL_BLOCK)
 }
 
-/// Whether all lanes are.
+/// True if all lanes are.
 #[inline(always)]
 fn finite<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> bool {
     lanes_of::<S, V>(simd, vectors)

@@ -119,7 +119,7 @@ impl Axis {
         })
     }
 
-    /// Whether no window of the first `windows`, which start before the input, has a tap before it and the next one
+    /// True if no window of the first `windows`, which start before the input, has a tap before it and the next one
     /// behind it.
     ///
     /// Window `o` meets the input at `(o stride - before) mod dilation`, counted from the input's start. These places

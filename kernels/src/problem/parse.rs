@@ -260,7 +260,7 @@ pub(super) struct Flags {
     pub(super) batch: Option<usize>,
 }
 
-/// What a driver is called, for errors and for readers of several problems.
+/// Name of a driver, for errors and for readers of several problems.
 const DRIVERS: &str = "--conv, --pool, --ip, --eltwise, --binary, --bnorm, --softmax, --lrn, --concat, --statistics, --attention, --bilinear";
 
 /// benchdnn's post-ops that we compute, with what may follow their names.
@@ -386,7 +386,7 @@ impl Flags {
     }
 }
 
-/// Whether benchdnn's `--attr-post-ops` add a residual, and whether they end with a ReLU. A `sum` adds to what the
+/// True if benchdnn's `--attr-post-ops` add a residual, and whether they end with a ReLU. A `sum` adds to what the
 /// destination holds, `add` another tensor: the residual is either.
 fn post_ops(value: &str) -> Result<(bool, bool), String> {
     let value = value.to_ascii_lowercase();

@@ -27,7 +27,7 @@ pub struct Measured {
     pub alarms: Vec<usize>,
     /// Of those pairs, in that order, in processes of their own.
     pub confirmation: Vec<Block>,
-    /// Whether a signal cut it short: then there is no verdict.
+    /// True if a signal cut it short: then there is no verdict.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
 }

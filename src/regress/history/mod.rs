@@ -53,7 +53,7 @@ pub struct Entry {
     /// The compiler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rustc: Option<String>,
-    /// Whether the run was interrupted, so that layers are missing.
+    /// True if the run was interrupted, so that layers are missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// What was measured.
@@ -137,7 +137,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// Whether both are of one run. Another run of the same second has other figures; a run that was resumed has more.
+    /// True if both are of one run. Another run of the same second has other figures; a run that was resumed has more.
     fn is_of_run(&self, other: &Entry) -> bool {
         if self.started != other.started {
             return false;
