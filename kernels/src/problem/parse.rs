@@ -386,7 +386,7 @@ impl Flags {
     }
 }
 
-/// True if benchdnn's `--attr-post-ops` add a residual, and whether they end with a ReLU. A `sum` adds to what the
+/// A residual and a final ReLU, as benchdnn's `--attr-post-ops` state them. A `sum` adds to what the
 /// destination holds, `add` another tensor: the residual is either.
 fn post_ops(value: &str) -> Result<(bool, bool), String> {
     let value = value.to_ascii_lowercase();
