@@ -19,7 +19,8 @@ mod world;
 use libtest_mimic::{Arguments, Trial};
 use world::{PROBLEM, World};
 
-/// Faults of each stage, and what the line says of them.
+/// Faults of each stage, and what the line says of them. How long a silence lasts depends on how long a sample takes
+/// here.
 const FAULTS: [(&str, &str); 16] = [
     ("close", "ended early (exit status: 0)"),
     ("exit", "ended early (exit status: 3)"),
@@ -30,10 +31,10 @@ const FAULTS: [(&str, &str); 16] = [
     ("utf8", "says something that is no answer"),
     ("deep", "says something that is no answer"),
     ("null", "says something that is no answer"),
-    ("hang", "said nothing for 1 s"),
-    ("stubborn", "said nothing for 1 s"),
-    ("deaf", "said nothing for 1 s"),
-    ("stderr", "said nothing for 1 s"),
+    ("hang", "said nothing for "),
+    ("stubborn", "said nothing for "),
+    ("deaf", "said nothing for "),
+    ("stderr", "said nothing for "),
     ("order", "answers Done"),
     ("orphans", "ended early"),
     // What the second answer is taken for depends on when it comes.
@@ -107,7 +108,7 @@ fn main() {
         ("plan:bytes", "18446744073709551615 bytes"),
         ("plan:zero", "takes 0 ns"),
         ("output:close", "ended early"),
-        ("output:hang", "said nothing for 1 s"),
+        ("output:hang", "said nothing for "),
     ] {
         add(
             format!("worker_{}", fault.replace(':', "_")),
@@ -121,14 +122,14 @@ fn main() {
         ("plan:bytes", "18446744073709551615 bytes"),
         ("hello:threads", "uses 7 threads"),
         ("load:close", "ended early"),
-        ("load:deaf", "said nothing for 1 s"),
-        ("clear:hang", "said nothing for 1 s"),
+        ("load:deaf", "said nothing for "),
+        ("clear:hang", "said nothing for "),
         ("output:longer", "an output of 1025 floats, expected 1024"),
         ("output:shorter", "an output of 1023 floats, expected 1024"),
         ("output:negative", "says something that is no answer"),
         ("output:most", "an output of 18446744073709551615 floats"),
         ("output:cut", "says something that is no answer"),
-        ("output:hang", "said nothing for 1 s"),
+        ("output:hang", "said nothing for "),
         ("plan:output", "an output of 1024 floats, expected 0"),
     ] {
         add(

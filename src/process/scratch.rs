@@ -46,7 +46,7 @@ impl Scratch {
                 return Ok(Scratch { path, _lock: lock });
             }
             // Removed already if a sweep took it.
-            let _ = std::fs::remove_dir_all(&path);
+            remove(&path);
         }
         anyhow::bail!(full())
     }
@@ -60,7 +60,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         live(|live| live.retain(|path| *path != self.path));
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove(&self.path);
     }
 }
 
@@ -68,7 +68,7 @@ impl Drop for Scratch {
 pub fn remove_scratch() {
     live(|live| {
         for path in live.drain(..) {
-            let _ = std::fs::remove_dir_all(path);
+            remove(&path);
         }
     });
 }
@@ -119,7 +119,25 @@ fn remove_stale(folder: &Path) {
         return;
     };
     if file.try_lock().is_ok() {
-        let _ = std::fs::remove_dir_all(folder);
+        remove(folder);
+    }
+}
+
+/// Removes a folder, its lock after all else: the next sweep goes on where this process is killed, for it knows a
+/// folder of ours by its lock. What can't be removed stays, and so does the lock.
+fn remove(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = match entry.file_type() {
+            Ok(of) if of.is_dir() => std::fs::remove_dir_all(path),
+            Ok(_) if entry.file_name() == LOCK => Ok(()),
+            _ => std::fs::remove_file(path),
+        };
+    }
+    let rest = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    if rest.into_iter().all(|entry| entry.file_name() == LOCK) {
+        let _ = std::fs::remove_file(folder.join(LOCK));
+        let _ = std::fs::remove_dir(folder);
     }
 }
 
@@ -169,6 +187,30 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", odd.join(LOCK)).expect("linked");
         sweep(parent.path());
         assert!(elsewhere.path().join(LOCK).exists() && odd.exists());
+    }
+
+    #[test]
+    fn a_folder_without_its_lock_has_nothing_else() {
+        let parent = tempfile::tempdir().expect("a folder");
+        for _ in 0..20 {
+            let scratch = Scratch::new_in(parent.path()).expect("a folder");
+            let path = scratch.path().to_owned();
+            for file in 0..100 {
+                std::fs::create_dir(path.join(format!("{file}"))).expect("made");
+                std::fs::write(path.join(format!("{file}/work")), "").expect("written");
+            }
+            std::thread::scope(|scope| {
+                let removal = scope.spawn(|| drop(scratch));
+                // At any moment it may be killed.
+                while path.join(LOCK).exists() {
+                    std::hint::spin_loop();
+                }
+                let left = std::fs::read_dir(&path).map_or(0, Iterator::count);
+                assert_eq!(left, 0, "no later sweep knows this folder as one of ours");
+                removal.join().expect("no panic");
+            });
+        }
+        assert_eq!(there(parent.path()), 0);
     }
 
     #[test]
