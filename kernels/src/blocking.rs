@@ -22,6 +22,7 @@
 
 use crate::exec::share;
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
 
 /// Data cache sizes in bytes, of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,9 +137,6 @@ pub struct Tuning {
     /// Output channels in a group.
     pub nc: Option<usize>,
 }
-
-/// Channels in a block of the blocked layout, on every instruction set.
-pub const CHANNEL_BLOCK: usize = 16;
 
 /// The largest register tile: output pixels by channel blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ pub mod data;
 pub mod exec;
 pub mod instance;
 pub mod isa;
+pub mod layout;
 // Unsafe code that trusts its callers, who are the algorithms: no other crate can call it.
 #[allow(unreachable_pub)]
 mod micro;

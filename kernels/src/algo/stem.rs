@@ -15,10 +15,11 @@
 use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::rows::{Step, Windows, task_rows};
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::fold::Reduce;
 use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;

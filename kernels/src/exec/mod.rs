@@ -13,8 +13,8 @@ mod team;
 
 pub use team::{Team, with_team};
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::product;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::marker::PhantomData;
 use std::ops::Range;

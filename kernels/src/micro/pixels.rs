@@ -9,8 +9,8 @@
 use super::indirection::{Indirection, PADDING, SingleTap};
 use super::tiles::{Tiles, even_tiles};
 use crate::arch::hidden;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::product;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
 /// How the inputs of a register tile's pixels lie for one tap.

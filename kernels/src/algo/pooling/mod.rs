@@ -11,9 +11,9 @@
 mod global;
 mod windows;
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::fold::Reduce;
 use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_pool};
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};

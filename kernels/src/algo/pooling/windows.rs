@@ -1,9 +1,9 @@
 //! Poolings of windows.
 
 use super::maps;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::PoolPixels;
