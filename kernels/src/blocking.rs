@@ -20,9 +20,9 @@
 //! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
 //! split: accumulators stay in registers over all of K, and each output is written once.
 
-use crate::exec::share;
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
+use crate::partition::share;
 
 /// Data cache sizes in bytes, of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

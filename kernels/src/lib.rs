@@ -60,6 +60,7 @@ pub mod layout;
 // Unsafe code that trusts its callers, who are the algorithms: no other crate can call it.
 #[allow(unreachable_pub)]
 mod micro;
+pub mod partition;
 pub mod phase;
 pub mod plan;
 pub mod problem;
