@@ -1,10 +1,8 @@
 //! Tensors: aligned memory and how a 4-d tensor lies in it.
 #![allow(unsafe_code)]
 
-use crate::exec::Executor;
 pub use crate::layout::Layout;
 use crate::problem::DType;
-use crate::reorder::reorder;
 use std::alloc;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -391,16 +389,6 @@ impl Tensor {
     /// A view to write.
     pub fn view_mut(&mut self) -> TensorMut<'_> {
         TensorMut::from_f32s(self.desc, self.f32s_mut())
-    }
-
-    /// A copy in another layout.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn to_layout(&self, layout: Layout, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
-        let mut out = Tensor::zeros(self.desc.with_layout(layout))?;
-        reorder(self.view(), &mut out.view_mut(), exec);
-        Ok(out)
     }
 }
 
