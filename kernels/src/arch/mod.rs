@@ -16,9 +16,16 @@ mod x86_64;
 
 pub(crate) use baseline::Baseline;
 
-use crate::isa::SimdTask;
 use bytemuck::Pod;
 use std::fmt::Debug;
+
+/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
+pub trait SimdTask {
+    /// What the task returns.
+    type Output;
+    /// The work, for one instruction set.
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
 
 /// The function that a task runs in where no instruction set is to be enabled. A method of the task's type, as others
 /// are ([`x86_64`]): where a build has several units of code generation (tests'), rustc makes one of the methods of a
