@@ -68,6 +68,7 @@ pub mod reference;
 pub mod registry;
 pub mod reorder;
 pub mod tensor;
+pub mod window;
 
 pub use micro::{cook_toom, probe, surd};
 

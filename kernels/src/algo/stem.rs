@@ -25,13 +25,14 @@ use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::pack::Panels;
 use crate::micro::pool::PoolPixels;
-use crate::micro::windows::{Axis, Window};
+use crate::micro::windows::Axis;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_only,
 };
 use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 use std::collections::BTreeSet;
 
 /// Convolution of an image, and max pooling.

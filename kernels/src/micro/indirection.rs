@@ -15,9 +15,9 @@
 
 use super::pixels::Spacing;
 use super::tiles::{FEW_PIXELS, Tiles, tiles_of};
-use super::windows::Window;
 use crate::plan::Unsupported;
 use crate::problem::ConvShape;
+use crate::window::Window;
 use std::ops::Range;
 
 /// The offset of a tap that falls into padding.

@@ -9,10 +9,11 @@ use crate::micro::fold::Reduce;
 use crate::micro::pool::PoolPixels;
 use crate::micro::pool_nchw::{PoolMaps, column_scales, scales_bytes, scratch_len};
 use crate::micro::transpose::{Rows, Transpose};
-use crate::micro::windows::{Axis, Window};
+use crate::micro::windows::Axis;
 use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 use std::ops::Range;
 
 /// What a plan does with each window.
