@@ -1,6 +1,6 @@
 //! Averages of whole maps.
 
-use super::maps;
+use super::windows::maps;
 use crate::exec::{Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;

@@ -13,10 +13,9 @@ mod windows;
 
 use crate::cost::Accuracy;
 use crate::isa::Isa;
-use crate::layout::CHANNEL_BLOCK;
 use crate::micro::fold::Reduce;
 use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_pool};
-use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::problem::{Pad, PoolKind, Problem};
 use crate::tensor::Layout;
 use global::GlobalPlan;
 use windows::{PoolPlan, Work};
@@ -131,14 +130,5 @@ impl Algorithm for Pooling {
                 Ok(Box::new(plan))
             }
         }
-    }
-}
-
-/// Maps of an image and channels of a map, as they lie in memory.
-fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
-    match layout {
-        Layout::Nhwc => (1, pool.c),
-        Layout::NchwC(_) => (pool.c.div_ceil(CHANNEL_BLOCK), CHANNEL_BLOCK),
-        _ => (pool.c, 1),
     }
 }
