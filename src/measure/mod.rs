@@ -20,6 +20,7 @@ mod examine;
 mod expected;
 mod limits;
 mod session;
+mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub use examine::CacheState;
