@@ -10,6 +10,7 @@ mod claims;
 mod compare;
 mod counts;
 mod exec;
+mod failed;
 mod list;
 mod lowrank;
 mod net;
@@ -23,6 +24,8 @@ mod select;
 mod track;
 mod tune;
 mod worker;
+
+pub use failed::Failed;
 
 use crate::escape;
 use crate::interrupt;
@@ -134,11 +137,6 @@ impl Command {
 
 /// The most characters of what is said of a wrong argument.
 const MOST_OF_USAGE: usize = 4000;
-
-/// Something was tested and found wanting: exit code 1, where bad input has 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(pub String);
 
 /// Runs the command line on some kernels: those of this project, or someone's own besides
 /// (`Registry::builtin().with(&MY_KERNEL)`).
