@@ -3,7 +3,7 @@
 
 mod api;
 
-use super::{Library, Prepared, Refused};
+use super::library::{Library, Prepared, Refused};
 use anyhow::Result;
 use api::{Api, Desc, Io, Memory, Primitive, Tag, Window};
 use convroof_kernels::problem::{ConvShape, DType, Op, PoolKind, PoolShape};
