@@ -3,6 +3,9 @@
 //!
 //! A claim is a function from a [`Lab`] to an [`Answer`]; its sentence and its verdict are made of the figures that it
 //! gathers, so that another machine may answer otherwise.
+//!
+//! In reading order: `answer.rs`, this file (the claims), `counted.rs` (claims answered from tables), `lab.rs`
+//! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed).
 
 mod answer;
 mod counted;

@@ -1,4 +1,8 @@
 //! The command line: a file a subcommand.
+//!
+//! In reading order: this file, which calls the subcommands; what they share: `select.rs` (layers, variants,
+//! threads), `batch.rs`, `output.rs`, `progress.rs`, `peers.rs`, `failed.rs`, `npy.rs`; then the subcommands,
+//! `run.rs` first.
 
 mod ab;
 mod audit;

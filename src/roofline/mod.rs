@@ -14,6 +14,11 @@
 //! layer is bound by overheads (dispatch, synchronisation, latency) when it takes less than
 //! [`OVERHEAD_NS`], and undecided otherwise: a kernel that reaches neither roof says nothing about
 //! its layer.
+//!
+//! # In reading order
+//!
+//! This file (ceilings, evidence, judgement), [`phases`] (each phase of a run by itself), [`predict`] (a model's
+//! time), `place.rs` (a measurement with all of these).
 
 pub mod phases;
 mod place;

@@ -3,6 +3,9 @@
 //!
 //! A trait of our own and not pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or
 //! without its memory traffic ([`ablation`]): all that a kernel computes and all that it moves goes through here.
+//!
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors
+//! that every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]

@@ -7,6 +7,9 @@
 //! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
 //! task its own, with the worker's private scratch. [`par_halves`] cuts the halves of its rows alike; [`par_tiles`] does
 //! the same with square tiles of maps.
+//!
+//! In reading order: [`crate::partition`] (how work is cut), this file (how each task gets its own part of the
+//! output), `team.rs` (how the workers of a pool share the tasks).
 #![allow(unsafe_code)]
 
 mod team;

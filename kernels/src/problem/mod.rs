@@ -3,6 +3,15 @@
 //! A *spec* is what someone asks for; a *shape* is a spec found valid, with its output size. Shapes
 //! are canonical: padding that nothing reaches makes no difference, and [`Problem`]'s text form parses
 //! back to the same value.
+//!
+//! In reading order:
+//!
+//! * `axis.rs`: one axis of a window, padding, and the checks of all shapes;
+//! * `conv.rs`, `pool.rs`, `maps.rs`: the shapes that most layers have; then `lrn.rs`, `concat.rs`, `attention.rs`,
+//!   `bilinear.rs` and `fused.rs`;
+//! * this file: [`Op`] and [`Problem`];
+//! * `text.rs`: the text form, and its writer;
+//! * `flags.rs`, `fields.rs`, `drivers.rs`, `parse.rs`: its reader.
 
 mod attention;
 mod axis;

@@ -1,4 +1,7 @@
 //! The other side of the pipe: a process that holds one library, its plans and their data.
+//!
+//! In reading order: `library.rs` (the interface of a library), this file (the loop that answers requests),
+//! `gemm.rs` (matrix products in Rust), `onednn/`.
 
 mod gemm;
 mod library;

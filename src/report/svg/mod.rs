@@ -2,6 +2,9 @@
 //!
 //! Colours are CSS classes, which the HTML report styles for light and dark; a picture that stands
 //! alone brings the same styles with it.
+//!
+//! In reading order: `layout.rs` (axes, and room for labels), this file (ceilings), `points.rs` (layers),
+//! `style.rs` (colours).
 
 mod layout;
 mod points;

@@ -7,6 +7,9 @@
 //! On NCHW16c and NHWC lanes are channels (`micro/pool.rs`), on plain NCHW pixels of a row
 //! (`micro/pool_nchw.rs`). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
 //! are as many, are transposed to a block, pooled as such, and transposed back, all within a cache.
+//!
+//! In reading order: this file chooses a plan, `windows.rs` has the plan for windows, `global.rs` that for whole
+//! maps.
 
 mod global;
 mod windows;

@@ -1,5 +1,7 @@
 //! oneDNN: forward inference in f32 with bias, residual and ReLU fused. Weights are in the layout that
 //! the primitive asks for; activations in the form's: `any` (the library's choice), `nchw16c`, `nhwc`.
+//!
+//! In reading order: this file, `api.rs` (the C functions).
 
 mod api;
 
