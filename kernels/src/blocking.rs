@@ -182,7 +182,12 @@ impl RegisterTile {
     /// `convroof bench --threads 1 --network resnet50 --variant gemm-1x1/avx2/st,direct/avx2/st` of the two
     /// builds.
     pub const fn of(isa: Isa) -> Self {
-        let (pixels, blocks) = match (isa.lanes(), isa.registers()) {
+        RegisterTile::of_vectors(isa.lanes(), isa.registers())
+    }
+
+    /// Tile for vectors of `lanes` floats in `registers` registers, as a kernel knows its instruction set.
+    pub const fn of_vectors(lanes: usize, registers: usize) -> Self {
+        let (pixels, blocks) = match (lanes, registers) {
             (16, 32) => (14, 2),
             (16, _) => (6, 2),
             (8, _) => (6, 1),
