@@ -10,6 +10,7 @@
 //! thread pool inside `dispatch` would lose the features.
 
 use crate::arch::KernelSimd;
+pub use crate::arch::SimdTask;
 pub use crate::arch::ablation::Ablation;
 use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
 use crate::arch::{Twin, Whole};
@@ -158,18 +159,6 @@ impl FromStr for Isa {
                 )
             })
     }
-}
-
-/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
-pub trait SimdTask {
-    /// What the task returns.
-    type Output;
-    /// Whether the task is also compiled without its arithmetic and without its memory traffic ([`Ablation`]). Each
-    /// twin is as much code as the task, so only tasks have them whose algorithms the verdict asks for twins; other
-    /// algorithms refuse ([`Target::without_twins`](crate::plan::Target::without_twins)).
-    const TWINS: bool = false;
-    /// The work, for one instruction set.
-    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
 }
 
 /// Proof that this CPU has an instruction set.

@@ -5,7 +5,7 @@
 //! kernel is of one round.
 
 use super::arena::Arena;
-use super::session::{shorten, shuffle};
+use super::turns::{shorten, shuffle};
 use super::{Candidate, Contestant};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;

@@ -13,6 +13,10 @@
 //!
 //! These times are `warm`: a candidate's data stay wherever its previous run left them. The fastest are then
 //! examined: with parts taken out, and with operands that were not used for long (`examine.rs`).
+//!
+//! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
+//! `expected.rs` (correct outputs), `session.rs` (rounds), `turns.rs` (the order in a round), `examine.rs` and
+//! `arena.rs`.
 
 mod arena;
 mod candidate;
@@ -20,6 +24,7 @@ mod examine;
 mod expected;
 mod limits;
 mod session;
+mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub use examine::CacheState;

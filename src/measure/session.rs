@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::examine::{CacheState, Exam, Examined};
 use super::expected::Expected;
+use super::turns::{shorten, shuffle};
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::interrupt::Stopped;
@@ -503,16 +504,4 @@ fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
         *n <= few
     });
     by_speed
-}
-
-/// No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
-pub(super) fn shorten(x: f64) -> f64 {
-    (x * 100.0).round() / 100.0
-}
-
-/// Fisher and Yates.
-pub(super) fn shuffle(rng: &mut Rng, order: &mut [usize]) {
-    for i in (1..order.len()).rev() {
-        order.swap(i, rng.below(i + 1));
-    }
 }

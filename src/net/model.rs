@@ -7,7 +7,7 @@
 use crate::record::{Calibration, Fingerprint, Level};
 use crate::roofline::Ceilings;
 use convroof_kernels::Isa;
-use convroof_kernels::blocking::CHANNEL_BLOCK;
+use convroof_kernels::layout::CHANNEL_BLOCK;
 use convroof_kernels::plan::{Phase, PhaseCost, Plan};
 use convroof_kernels::problem::{ConvShape, Op};
 use convroof_kernels::tensor::{CacheLine, Layout, TensorDesc};

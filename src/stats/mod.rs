@@ -1,4 +1,7 @@
 //! Statistics of samples. Pure.
+//!
+//! In reading order: this file (medians and their intervals), [`paired`] (tests of differences), [`proportion`]
+//! (rates from counts), [`steps`] (changes in a series).
 
 pub mod paired;
 pub mod proportion;

@@ -3,6 +3,9 @@
 //!
 //! A trait of our own and not pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or
 //! without its memory traffic ([`ablation`]): all that a kernel computes and all that it moves goes through here.
+//!
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors
+//! that every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -17,9 +20,20 @@ mod x86_64;
 pub use ablation::{Twin, Whole};
 pub(crate) use baseline::Baseline;
 
-use crate::isa::SimdTask;
 use bytemuck::Pod;
 use std::fmt::Debug;
+
+/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
+pub trait SimdTask {
+    /// What the task returns.
+    type Output;
+    /// Whether the task is also compiled without its arithmetic and without its memory traffic ([`ablation`]). Each
+    /// twin is as much code as the task, so only tasks have them whose algorithms the verdict asks for twins; other
+    /// algorithms refuse (`plan::Target::without_twins`).
+    const TWINS: bool = false;
+    /// The work, for one instruction set.
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
 
 /// The function that a task runs in where no instruction set has to be enabled. It is a method of the task's type, like
 /// those of [`x86_64`]: rustc puts the methods of one module's types into one codegen unit, and compiles the units in
