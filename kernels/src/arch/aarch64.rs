@@ -19,6 +19,20 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vabsq_f32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vnegq_f32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
     fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
         use core::arch::aarch64::{vextq_f32, vrev64q_f32};
         let x = pulp::cast(x);

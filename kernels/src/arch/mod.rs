@@ -22,6 +22,7 @@ pub(crate) use baseline::Baseline;
 
 use bytemuck::Pod;
 use std::fmt::Debug;
+use std::mem::MaybeUninit;
 
 /// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
 pub trait SimdTask {
@@ -100,10 +101,21 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn mul_add_e_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
     /// The larger; which of them where one is a NaN is up to the CPU.
     fn max_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
-    /// |a|.
-    fn abs_f32s(self, a: Self::f32s) -> Self::f32s;
+    /// |a|. The instruction sets have their own: pulp's inner functions are not always inlined.
+    #[inline(always)]
+    fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
+        let mut abs = a;
+        let lanes: &mut [f32] = bytemuck::must_cast_slice_mut(std::slice::from_mut(&mut abs));
+        for lane in lanes {
+            *lane = lane.abs();
+        }
+        abs
+    }
     /// -a.
-    fn neg_f32s(self, a: Self::f32s) -> Self::f32s;
+    #[inline(always)]
+    fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
+        self.mul_f32s(a, self.splat_f32s(-1.0))
+    }
     /// a 2^n, where the last bits of `n` as they lie in memory are n: added to the exponent of a, unchecked.
     fn raise_f32s(self, a: Self::f32s, n: Self::f32s) -> Self::f32s;
     /// The square root.
@@ -283,15 +295,18 @@ fn every_other<V: bytemuck::Pod>(a: V, b: V, first: usize) -> V {
 }
 
 /// The array of `f(0)`, `f(1)` and so on. Vector code uses it in place of `std::array::from_fn` and an array's `map`: their
-/// inner functions are not always inlined across codegen units, and code in a call loses the instruction set.
+/// inner functions are not always inlined, and code in a call loses the instruction set. For the same reason `f` is
+/// called in one place: a closure with one call is inlined, whatever its size.
 #[inline(always)]
 pub fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
-    const { assert!(N > 0) };
-    let mut array = [f(0); N];
-    for (i, x) in array.iter_mut().enumerate().skip(1) {
-        *x = f(i);
+    let mut array = [MaybeUninit::<T>::uninit(); N];
+    let mut i = 0;
+    while i < N {
+        array[i] = MaybeUninit::new(f(i));
+        i += 1;
     }
-    array
+    // SAFETY: all N elements were written; both arrays have the same layout.
+    unsafe { array.as_ptr().cast::<[T; N]>().read() }
 }
 
 /// A prefetch into a level of the caches: x86's hint, AArch64's operation.
@@ -370,8 +385,6 @@ macro_rules! pulp_operations {
             div_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
             mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
             max_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
-            abs_f32s(a: Self::f32s) -> Self::f32s;
-            neg_f32s(a: Self::f32s) -> Self::f32s;
             sqrt_f32s(a: Self::f32s) -> Self::f32s;
             equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
             less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;

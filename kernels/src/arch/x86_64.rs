@@ -48,6 +48,20 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_andnot_ps, _mm256_set1_ps};
+        // SAFETY: the token proves AVX.
+        pulp::cast(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_set1_ps, _mm256_xor_ps};
+        // SAFETY: the token proves AVX.
+        pulp::cast(unsafe { _mm256_xor_ps(_mm256_set1_ps(-0.0), pulp::cast(a)) })
+    }
+
+    #[inline(always)]
     fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{_mm256_permute_ps, _mm256_permute2f128_ps};
         let x = pulp::cast(x);
@@ -151,6 +165,20 @@ impl KernelSimd for pulp::x86::V4 {
     fn opaque(self, x: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves the feature.
         pulp::cast(unsafe { opaque_512(pulp::cast(x)) })
+    }
+
+    #[inline(always)]
+    fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_andnot_ps, _mm512_set1_ps};
+        // SAFETY: the token proves AVX-512DQ.
+        pulp::cast(unsafe { _mm512_andnot_ps(_mm512_set1_ps(-0.0), pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_set1_ps, _mm512_xor_ps};
+        // SAFETY: the token proves AVX-512DQ.
+        pulp::cast(unsafe { _mm512_xor_ps(_mm512_set1_ps(-0.0), pulp::cast(a)) })
     }
 
     #[inline(always)]

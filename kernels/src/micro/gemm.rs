@@ -55,6 +55,7 @@ macro_rules! each {
         if const { $count <= 4 } {
             each!(@ $count, $i, $body, 0 1 2 3);
         } else {
+            #[allow(clippy::needless_range_loop)]
             for $i in 0..$count $body
         }
     };

@@ -112,11 +112,11 @@ impl ChannelMeans<'_> {
             let pixel = &pixel[self.first + c..][..out.len()];
             // SAFETY: as many vectors.
             let x = unsafe { load::<S, N>(simd, pixel.as_ptr()) };
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = simd.add_f32s(*sum, x);
+            for (sum, x) in sums.iter_mut().zip(&x) {
+                *sum = simd.add_f32s(*sum, *x);
             }
         }
-        for (i, sum) in sums.into_iter().enumerate() {
+        for (i, &sum) in sums.iter().enumerate() {
             // SAFETY: `out` has `N` vectors.
             unsafe {
                 let to = out.as_mut_ptr().add(i * S::F32_LANES);

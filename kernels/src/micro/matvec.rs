@@ -96,8 +96,8 @@ impl PanelsTimesVector<'_, '_> {
                 for (n, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: an input's row in one of N panels.
                     let w = unsafe { load::<S, V>(simd, weights.add(n * step + input * row)) };
-                    for (sum, w) in sums[k].iter_mut().zip(w) {
-                        *sum = simd.mul_add_e_f32s(x, w, *sum);
+                    for (sum, w) in sums[k].iter_mut().zip(&w) {
+                        *sum = simd.mul_add_e_f32s(x, *w, *sum);
                     }
                 }
             }

@@ -129,13 +129,13 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         let mut y: [[F; V]; P] =
             array(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
-            for (y, (scale, shift)) in y.iter_mut().zip(self.scale.into_iter().zip(self.shift)) {
+            for (y, (&scale, &shift)) in y.iter_mut().zip(self.scale.iter().zip(&self.shift)) {
                 *y = simd.mul_add_e_f32s(*y, scale, shift);
             }
             if let (true, Some(residual)) = (ADD, self.residual) {
                 // SAFETY: the caller's promise.
                 let r: [F; V] = unsafe { load::<S, V>(simd, residual.as_ptr().add(at(p))) };
-                for (y, r) in y.iter_mut().zip(r) {
+                for (y, &r) in y.iter_mut().zip(&r) {
                     *y = simd.add_f32s(*y, r);
                 }
             }
@@ -143,8 +143,8 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
                 *y = simd.at_least(self.floor, *y);
             }
         }
-        for (p, y) in y.into_iter().enumerate() {
-            for (v, y) in y.into_iter().enumerate() {
+        for (p, y) in y.iter().enumerate() {
+            for (v, &y) in y.iter().enumerate() {
                 // SAFETY: the caller's promise; vectors of aligned lines are aligned.
                 unsafe {
                     let to = out.as_mut_ptr().add(at(p) + v * S::F32_LANES);

@@ -207,7 +207,7 @@ const MOST_COLUMNS: usize = 3;
 #[inline(always)]
 fn added<S: KernelSimd, const V: usize>(simd: S, a: [S::f32s; V], b: [S::f32s; V]) -> [S::f32s; V] {
     let mut sums = a;
-    for (sum, b) in sums.iter_mut().zip(b) {
+    for (sum, &b) in sums.iter_mut().zip(&b) {
         *sum = simd.add_f32s(*sum, b);
     }
     sums
@@ -492,7 +492,7 @@ impl<C: Channels, F> Row<'_, C, F> {
                 to = to.wrapping_add(pixel);
             }
             if F::LOSES_NAN {
-                for (watch, sum) in watches.iter_mut().zip(sums) {
+                for (watch, &sum) in watches.iter_mut().zip(&sums) {
                     *watch = simd.add_f32s(*watch, sum);
                 }
             }
@@ -571,7 +571,7 @@ impl<C: Channels, F> Row<'_, C, F> {
                 }
             }
         }
-        for (n, state) in states.into_iter().enumerate() {
+        for (n, &state) in states.iter().enumerate() {
             let out = &mut out[n * pixel + c..][..S::F32_LANES];
             // SAFETY: a slice of as many lanes.
             unsafe { simd.store_f32s(out.as_mut_ptr(), fold.finish(simd, state, scale)) };

@@ -348,7 +348,7 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
             }
         }
         if LAST {
-            for (state, nothing) in state.iter_mut().zip(self.fold.nothing(simd)) {
+            for (state, &nothing) in state.iter_mut().zip(&self.fold.nothing(simd)) {
                 *state = simd.select_f32s(self.last_input, *state, nothing);
             }
         }
@@ -367,8 +367,8 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         columns: [[S::f32s; P]; PARTS],
     ) {
         let before = self.across.before;
-        let pairs = columns[0].into_iter().zip(columns[PARTS - 1]);
-        for (p, (a, b)) in pairs.enumerate() {
+        let pairs = columns[0].iter().zip(&columns[PARTS - 1]);
+        for (p, (&a, &b)) in pairs.enumerate() {
             let to = to.wrapping_add(p * self.row);
             // SAFETY: the caller's promise.
             unsafe {

@@ -32,7 +32,7 @@ impl SimdTask for Fma {
                 *sum = simd.mul_add_e_f32s(*sum, x, y);
             }
         }
-        sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
+        sums.iter().map(|&sum| simd.reduce_sum_f32s(sum)).sum()
     }
 }
 
@@ -50,7 +50,7 @@ fn scalar_fma(rounds: usize) -> f32 {
             *sum = sum.mul_then_add(x, y);
         }
     }
-    sums.into_iter().map(Baseline::first).sum()
+    sums.iter().map(|sum| sum.first()).sum()
 }
 
 /// Runs `rounds` rounds of independent multiply-adds and returns how many flops that was, a
@@ -237,7 +237,7 @@ fn sum<S: KernelSimd>(simd: S, buffer: &[f32]) -> f32 {
             *sum = simd.add_f32s(*sum, x);
         }
     }
-    sums.into_iter().map(|sum| simd.reduce_sum_f32s(sum)).sum()
+    sums.iter().map(|&sum| simd.reduce_sum_f32s(sum)).sum()
 }
 
 #[cfg(test)]

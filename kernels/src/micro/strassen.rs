@@ -82,7 +82,7 @@ impl SimdTask for InputSums<'_> {
                 let t1 = simd.sub_f32s(b12, b11);
                 let t2 = simd.sub_f32s(b22, t1);
                 let sums = [t1, t2, simd.sub_f32s(b22, b12), simd.sub_f32s(t2, b21)];
-                for (t, y) in sums.into_iter().enumerate() {
+                for (t, &y) in sums.iter().enumerate() {
                     // SAFETY: inside the sum's block, which is inside `out` (asserted).
                     unsafe { simd.store_f32s(out.wrapping_add(t * self.apart + at), y) };
                 }
