@@ -4,7 +4,6 @@ mod command;
 
 use command::{bench, convroof, folder, json_lines, walk};
 use convroof_kernels::Isa;
-use convroof_kernels::isa::Ablation;
 use predicates::prelude::*;
 use serde_json::Value;
 
@@ -115,8 +114,9 @@ fn a_results_folder_that_is_a_file_is_refused() {
 #[test]
 fn the_fastest_is_examined_warm_and_cold() {
     let isa = [Isa::Avx2, Isa::Neon].into_iter().find_map(Isa::detect);
-    if isa.is_none_or(|isa| isa.without(Ablation::LoadsOnly).is_none()) {
-        return; // A build without twins: `.ci/run` has one with them.
+    if isa.is_none() {
+        eprintln!("skipped: this CPU has neither avx2 nor neon");
+        return;
     }
     let dir = folder();
     let record = dir.path().join("run.json");

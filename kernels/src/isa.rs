@@ -123,7 +123,7 @@ impl Isa {
                 )
             }
             _ if self.is_emulated() => {
-                format!("{self} is for tests: build with the kernels' feature 'emulated'")
+                format!("{self} is for tests, in debug builds only")
             }
             _ => format!("this CPU has no {self}"),
         }
@@ -180,10 +180,10 @@ enum Token {
     Emulated(Emulated),
 }
 
-/// Emulated widths are much of the code where they are compiled, each operation written out lane by lane. So
-/// only tests have them, by a feature; and of the crate's own unit tests, for which every kernel is compiled a
-/// second time, only those that Miri runs.
-#[cfg(all(feature = "emulated", any(not(test), miri)))]
+/// Emulated widths are much of the code where they are compiled, each operation written out lane by lane. So only debug
+/// builds have them (`build.rs`); and of the crate's own unit tests, for which every kernel is compiled a second time,
+/// only those that Miri runs.
+#[cfg(all(emulated, any(not(test), miri)))]
 mod emulated {
     use super::{Isa, SimdTask};
     use crate::arch::KernelSimd;
@@ -224,7 +224,7 @@ mod emulated {
     }
 }
 
-#[cfg(not(all(feature = "emulated", any(not(test), miri))))]
+#[cfg(not(all(emulated, any(not(test), miri))))]
 mod emulated {
     use super::{Isa, SimdTask};
 
@@ -264,13 +264,11 @@ impl IsaToken {
         }
     }
 
-    /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar
-    /// code, which is seldom what one wants to know about, for emulated widths, and in builds without the
-    /// feature `ablation`. Test builds, which have the emulated widths instead, have no twins either: both would
-    /// be most of the build. Twins are tested in release builds (`.ci/run`).
+    /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar code, which
+    /// few people ask about, for emulated widths, and in builds without the feature `ablation`.
     pub fn without(self, ablation: Ablation) -> Option<Self> {
-        let built = cfg!(all(feature = "ablation", not(feature = "emulated")));
-        let twins = built && self.isa().lanes() > 1;
+        let real = self.isa().lanes() > 1 && !self.isa().is_emulated();
+        let twins = cfg!(feature = "ablation") && real;
         let ablation = Some(ablation);
         twins.then_some(IsaToken { ablation, ..self })
     }

@@ -624,7 +624,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
 
 /// A Winograd with a wrong coefficient, for the tests of the checks. Among the kernels and not there, so that all that is
 /// as in the others is compiled once.
-#[cfg(feature = "emulated")]
+#[cfg(emulated)]
 pub mod faulty {
     use super::*;
     use crate::micro::cook_toom::{Arithmetic, Constant, F4x3, Matrices};

@@ -5,7 +5,7 @@
 //! with its loads and stores taken out, for arithmetic. Both twins come from the kernel's one source, compiled
 //! for another [`KernelSimd`]. Their results are worthless, and their control flow the kernel's.
 
-use super::{KernelSimd, SimdTask, array};
+use super::{KernelSimd, SimdTask, Twin, array};
 
 /// What is taken out of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,26 +30,6 @@ impl Ablation {
             Ablation::ArithOnly => "arith-only",
             Ablation::OnePanel => "one-panel",
         }
-    }
-}
-
-/// What a task is compiled as: itself, or one of its twins. A type, so that each has a function of its own.
-pub trait Twin {
-    /// The instruction set that the task is run with.
-    type Of<S: KernelSimd>: KernelSimd;
-    /// Makes it, inside of the function that is compiled for `simd`.
-    fn of<S: KernelSimd>(simd: S) -> Self::Of<S>;
-}
-
-/// The task itself.
-#[derive(Debug)]
-pub enum Whole {}
-
-impl Twin for Whole {
-    type Of<S: KernelSimd> = S;
-    #[inline(always)]
-    fn of<S: KernelSimd>(simd: S) -> S {
-        simd
     }
 }
 

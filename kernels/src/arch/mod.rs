@@ -11,13 +11,12 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 // Not compiled into every build ([`crate::isa::IsaToken::without`]).
-#[cfg_attr(any(feature = "emulated", not(feature = "ablation")), allow(dead_code))]
+#[cfg_attr(not(feature = "ablation"), allow(dead_code))]
 pub mod ablation;
 mod baseline;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use ablation::{Twin, Whole};
 pub(crate) use baseline::Baseline;
 
 use bytemuck::Pod;
@@ -34,6 +33,26 @@ pub trait SimdTask {
     const TWINS: bool = false;
     /// The work, for one instruction set.
     fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
+
+/// What a task is compiled as: itself, or one of its twins. A type, so that each has a function of its own.
+pub trait Twin {
+    /// The instruction set that the task is run with.
+    type Of<S: KernelSimd>: KernelSimd;
+    /// Makes it, inside of the function that is compiled for `simd`.
+    fn of<S: KernelSimd>(simd: S) -> Self::Of<S>;
+}
+
+/// The task itself.
+#[derive(Debug)]
+pub enum Whole {}
+
+impl Twin for Whole {
+    type Of<S: KernelSimd> = S;
+    #[inline(always)]
+    fn of<S: KernelSimd>(simd: S) -> S {
+        simd
+    }
 }
 
 /// The function that a task runs in where no instruction set has to be enabled. It is a method of the task's type, like
