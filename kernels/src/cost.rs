@@ -98,6 +98,40 @@ impl Cost {
     }
 }
 
+/// Fractions of a machine's measured ceilings that a run reaches in a network, whose layers before have just written the
+/// inputs and displaced the weights. The cost model of whole networks estimates times by them. An algorithm that differs
+/// from [`Efficiency::usual`] sets its own fractions in [`PlanSpec`](crate::plan::PlanSpec), with their source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Efficiency {
+    /// Fraction of the FMA peak that executed operations reach where data don't limit them. It is for plans of one phase:
+    /// each phase of another plan has its own ([`PhaseCost::of_peak`](crate::phase::PhaseCost)).
+    pub of_peak: f64,
+    /// Fraction of main memory's read bandwidth that packed weights reach.
+    pub of_dram: f64,
+}
+
+impl Efficiency {
+    /// Fractions of a register tile on a convolution: medians over the layers of five networks, as `convroof tune` measured
+    /// them on Zen 3 (AVX2, one thread). Fully connected layers took the tile 1.45 times as long as `fc`, which reads
+    /// weights in four streams.
+    pub const TILE: Efficiency = Efficiency {
+        of_peak: 0.94,
+        of_dram: 1.0 / 1.45,
+    };
+
+    /// Fractions for an operation if nothing else is known of the algorithm: a register tile's for convolutions. Poolings
+    /// and the like compare and add one element a lane, and read more often than they compute.
+    pub fn usual(op: &Op) -> Self {
+        match op {
+            Op::Conv(_) => Efficiency::TILE,
+            _ => Efficiency {
+                of_peak: 0.25,
+                ..Efficiency::TILE
+            },
+        }
+    }
+}
+
 fn bytes_of_bias(problem: &Problem) -> u64 {
     4 * problem.biases() as u64
 }

@@ -6,7 +6,7 @@
 //! all memory and all threads.
 
 use crate::blocking::{Caches, Tuning};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
@@ -291,6 +291,8 @@ pub struct PlanSpec {
     pub granularity: Granularity,
     /// What a run costs.
     pub cost: Cost,
+    /// Fractions of the machine's ceilings that a run reaches in a network.
+    pub efficiency: Efficiency,
 }
 
 impl PlanSpec {
@@ -308,6 +310,7 @@ impl PlanSpec {
             threads: cx.threads,
             granularity: Granularity::default(),
             cost: Cost::new(problem, flops_executed),
+            efficiency: Efficiency::usual(&problem.op),
         }
     }
 

@@ -58,10 +58,9 @@ impl Candidates {
                 let Ok(plan) = plan else {
                     continue;
                 };
-                let id = variant.algorithm.meta().id;
                 candidates.push(Candidate {
                     variant,
-                    estimate_ns: model.plan_ns(id, variant.isa, plan.as_ref(), network_bytes),
+                    estimate_ns: model.plan_ns(variant.isa, plan.as_ref(), network_bytes),
                     measured_ns: None,
                     plan,
                 });

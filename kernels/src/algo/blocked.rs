@@ -2,7 +2,7 @@
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
 use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, part, preparations};
-use crate::cost::Cost;
+use crate::cost::{Cost, Efficiency};
 use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
@@ -140,6 +140,7 @@ impl BlockedConv {
                 ..Granularity::default()
             },
             cost: Cost::new(&self.problem, executed),
+            efficiency: Efficiency::usual(&self.problem.op),
         }
     }
 

@@ -6,7 +6,7 @@
 //! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
 
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
-use crate::cost::Accuracy;
+use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
@@ -83,6 +83,11 @@ impl Algorithm for Fc {
                 c_out: CHANNEL_BLOCK * tile.blocks,
                 pixels: tile.pixels,
                 ..Granularity::default()
+            },
+            // One image's weights are read in four streams, which reach all of memory's bandwidth.
+            efficiency: Efficiency {
+                of_dram: 1.0,
+                ..Efficiency::TILE
             },
             ..PlanSpec::new(
                 problem,

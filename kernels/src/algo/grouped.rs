@@ -5,7 +5,7 @@
 //! ([`crate::micro::grouped`]), and a task is some rows of one block of channels.
 
 use crate::blocking::CHANNEL_BLOCK;
-use crate::cost::Cost;
+use crate::cost::{Cost, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
@@ -61,6 +61,12 @@ impl GroupedPlan {
         plan.spec.packed_lines = CacheLine::for_f32s(blocks * plan.packed_block());
         plan.spec.cost = Cost::new(problem, plan.executed());
         plan
+    }
+
+    /// The plan of an algorithm that reaches these fractions of the ceilings.
+    pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
+        self.spec.efficiency = efficiency;
+        self
     }
 
     /// Channels in a group, in and out.

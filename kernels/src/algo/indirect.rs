@@ -2,6 +2,7 @@
 //! materialised. The plan behind direct convolution on NCHW16c, implicit GEMM on NHWC, and strided 1x1.
 
 use super::blocked::BlockedConv;
+use crate::cost::Efficiency;
 use crate::exec::Executor;
 use crate::micro::indirection::IndirectionBuffer;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
@@ -39,6 +40,12 @@ impl IndirectPlan {
             blocked,
             buffer,
         })
+    }
+
+    /// The plan of an algorithm that reaches other fractions of the ceilings than a register tile usually does.
+    pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
+        self.spec.efficiency = efficiency;
+        self
     }
 }
 

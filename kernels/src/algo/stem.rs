@@ -16,7 +16,7 @@ use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::micro::fold::Reduce;
@@ -132,6 +132,7 @@ impl Algorithm for DirectMaxPool {
                     ..Granularity::default()
                 },
                 cost: Cost::new(problem, executed.saturating_mul(conv.n as u64)),
+                efficiency: Efficiency::usual(&problem.op),
             },
             horizontal: Axis::new(
                 Window {
