@@ -11,7 +11,9 @@
 
 use convroof::machine::calibration::{calibrate, peak_probe};
 use convroof::machine::{Topology, fingerprint, pool::Workers};
-use convroof::record::{self, Calibration, Conditions, KIND, LayerRef, Measurement, Run, SCHEMA};
+use convroof::record::{
+    self, CacheState, Calibration, Conditions, KIND, LayerRef, Measurement, Run, SCHEMA, Text,
+};
 use convroof::{measure, networks};
 use convroof_kernels::conformance::{Data, tolerance};
 use convroof_kernels::data::Fill;
@@ -174,11 +176,11 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 run.measurements.push(Measurement {
                     ablation: None,
                     cold_read: None,
-                    problem: layer.problem.to_string(),
-                    variant: id,
+                    problem: Text::of(layer.problem),
+                    variant: id.into(),
                     implementation: None,
                     threads: candidate.threads,
-                    cache: "warm".into(),
+                    cache: Text::of(CacheState::Warm),
                     runs_per_sample: 1,
                     rounds: (0..samples.len() as u32).collect(),
                     peak_gflops: vec![peak; samples.len()],
@@ -206,7 +208,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                     layer: layer.name.clone(),
                     kind: layer.kind.name().into(),
                     count: layer.count,
-                    problem: layer.problem.to_string(),
+                    problem: Text::of(layer.problem),
                 });
             }
         }

@@ -1,5 +1,7 @@
 //! The phases of a run, and a clock for them.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,25 @@ impl Phase {
             Phase::Multiply => 0.93,
             Phase::InverseTransform => 0.22,
         }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let phase = Phase::ALL.into_iter().find(|p| p.name() == name);
+        phase.ok_or_else(|| {
+            format!(
+                "unknown phase '{name}': expected {}",
+                Phase::ALL.map(Phase::name).join(", ")
+            )
+        })
     }
 }
 

@@ -37,6 +37,13 @@ pub trait Algorithm: Sync {
     /// # Errors
     /// The reason why it can't.
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported>;
+
+    /// True if register tiles compute the products of its convolutions. A tile loads a vector of each panel and a broadcast
+    /// of each pixel from L1 for a step's FMAs; other loops load what they stream once. The roofline's prediction counts
+    /// these loads.
+    fn has_register_tile(&self) -> bool {
+        true
+    }
 }
 
 /// Why an algorithm refuses a problem, in words.

@@ -9,8 +9,10 @@ use super::{calibrate, select::threads};
 use crate::files;
 use crate::interrupt::{self, Stopped};
 use crate::machine::{self, Quota, Topology, fingerprint};
-use crate::measure::{CacheState, Candidate, Session, Settings, kernels, refuse_huge};
-use crate::record::{self, Calibration, Conditions, KIND, Run, SCHEMA};
+use crate::measure::{Candidate, Session, Settings, kernels, refuse_huge};
+use crate::record::{
+    self, CacheState, CacheStates, Calibration, Conditions, KIND, Run, SCHEMA, Text,
+};
 use crate::report::{Row, rows, terminal};
 use anyhow::{Context, Result, bail};
 use convroof_kernels::{Problem, Registry, Variant};
@@ -63,7 +65,7 @@ pub(super) struct Job {
     pub(super) threads: Vec<usize>,
     pub(super) batch: usize,
     /// States of the caches.
-    pub(super) states: Vec<CacheState>,
+    pub(super) states: CacheStates,
     pub(super) budget: Option<f64>,
     pub(super) rounds_for_all: usize,
     pub(super) to: To,
@@ -145,9 +147,9 @@ fn resume(registry: &Registry, args: &Args, path: &Path) -> Result<Run> {
     }
     let mut chosen = Vec::new();
     for layer in &old.layers {
-        let problem: Problem = layer
+        let problem = layer
             .problem
-            .parse()
+            .parsed()
             .with_context(|| path.display().to_string())?;
         chosen.push(Chosen {
             layer: layer.clone(),
@@ -197,7 +199,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         rounds_at_least: Row::FEW,
         rounds_for_best: if job.budget.is_some() { 200 } else { 15 },
         rounds_for_twins: 7,
-        states: job.states.clone(),
+        states: job.states.to_vec(),
         seed: 1,
     };
     // Known now rather than after the calibration.
@@ -242,9 +244,8 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
     }
 
     let done = |run: &Run, p: &Problem| {
-        let text = p.to_string();
-        run.measurements.iter().any(|m| m.problem == text)
-            || run.refusals.iter().filter(|r| r.problem == text).count() == candidates.len()
+        run.measurements.iter().any(|m| m.problem.is(p))
+            || run.refusals.iter().filter(|r| r.problem.is(p)).count() == candidates.len()
     };
     let left: Vec<Problem> = problems
         .iter()
@@ -269,7 +270,7 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
         if outcome.stopped {
             // What has all its first rounds is kept; a layer half done is done again.
             let whole = |m: &record::Measurement| {
-                m.cache != "warm" || m.samples_ns.len() >= job.rounds_for_all
+                !m.cache.is(&CacheState::Warm) || m.samples_ns.len() >= job.rounds_for_all
             };
             if outcome.covers(candidates.len()) && outcome.measurements.iter().all(whole) {
                 run.measurements.extend(outcome.measurements);
@@ -326,19 +327,18 @@ fn can_do_any(
 
 /// Names problems that nobody measured; a run in which that is all of them has failed.
 fn missing(run: &Run, problems: &[Problem]) -> Result<()> {
-    let measured: HashSet<&str> = run
+    let measured: HashSet<&Problem> = run
         .measurements
         .iter()
-        .map(|m| m.problem.as_str())
+        .filter_map(|m| m.problem.value())
         .collect();
-    let texts = problems.iter().map(ToString::to_string);
-    let without: Vec<String> = texts.filter(|p| !measured.contains(p.as_str())).collect();
-    let Some(first) = without.first() else {
+    let mut without = problems.iter().filter(|p| !measured.contains(p));
+    let Some(first) = without.next() else {
         return Ok(());
     };
-    let refusal = run.refusals.iter().find(|r| r.problem == *first);
+    let refusal = run.refusals.iter().find(|r| r.problem.is(first));
     let why = refusal.map_or_else(
-        || first.clone(),
+        || first.to_string(),
         |r| format!("{} refuses {first}: {}", r.variant, r.reason),
     );
     if run.measurements.is_empty() {
@@ -346,7 +346,7 @@ fn missing(run: &Run, problems: &[Problem]) -> Result<()> {
     }
     eprintln!(
         "convroof: {} of {} layers were not measured, since every chosen variant refuses them: {why}",
-        without.len(),
+        1 + without.count(),
         problems.len()
     );
     Ok(())
@@ -371,7 +371,7 @@ fn new_run(topology: &Topology, job: &Job, session: &Session<'_>) -> Run {
             command: fingerprint::command_line(),
             threads: job.threads.clone(),
             batch: job.batch,
-            cache: select::names(&job.states),
+            cache: Text::of(job.states.clone()),
             budget_s: job.budget,
             seed: 1,
             interleaved: true,

@@ -9,6 +9,7 @@ use crate::claims::{Lab, compute};
 use crate::interrupt::Stopped;
 use crate::lowrank::{Factors, Form};
 use crate::machine::{fingerprint, pool::Workers};
+use crate::record::CandidateId;
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
@@ -62,7 +63,7 @@ struct Line {
     ns: f64,
     /// The time of direct convolution over this one.
     speedup: f64,
-    kernels: Vec<String>,
+    kernels: Vec<CandidateId>,
 }
 
 /// A layer's operands.
@@ -180,12 +181,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             if *form == Form::Channel {
                 // The layer itself, exactly as it is: what there is to beat.
                 let best = lab.best(&problem.to_string())?;
-                let algorithm = |variant: &str| variant.split('/').next().unwrap_or("").to_string();
                 for timed in [&direct, &best] {
-                    let id = algorithm(&timed.variant);
-                    let output = compute(&id, problem, data.operands())?;
+                    let id = timed.variant.algorithm();
+                    let output = compute(id, problem, data.operands())?;
                     lines.push(line(
-                        &id,
+                        id,
                         None,
                         1.0,
                         &output,
@@ -211,14 +211,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 let (mut ns, mut kernels) = (0.0, Vec::new());
                 for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
                     let timed = lab.best(&own.to_string())?;
-                    let id = timed.variant.split('/').next().unwrap_or("").to_string();
                     let x = Operands {
                         src: &src[..],
                         weights,
                         bias: if i == 1 { &data.bias } else { &[] },
                         residual: if i == 1 { &data.residual } else { &[] },
                     };
-                    src = compute(&id, own, x)?;
+                    src = compute(timed.variant.algorithm(), own, x)?;
                     ns += timed.ns;
                     kernels.push(timed.variant);
                 }
@@ -267,6 +266,7 @@ fn text(lines: &[Line]) -> String {
             (Some(rank), Some(full)) => format!("{rank} of {full}"),
             _ => "all".into(),
         };
+        let kernels: Vec<&str> = l.kernels.iter().map(CandidateId::as_str).collect();
         out.add_row(vec![
             Cell::new(shown),
             Cell::new(&l.form),
@@ -276,7 +276,7 @@ fn text(lines: &[Line]) -> String {
             right(format!("{:.1e}", l.error_max)),
             right(time(l.ns)),
             right(format!("{:.2}", l.speedup)),
-            Cell::new(l.kernels.join(", ")),
+            Cell::new(kernels.join(", ")),
         ]);
     }
     let note = match lines.first() {

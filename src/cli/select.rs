@@ -2,9 +2,8 @@
 
 use super::{Failed, batch};
 use crate::machine::{Topology, pool};
-use crate::measure::CacheState;
 use crate::networks::{self, Network};
-use crate::record::LayerRef;
+use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
@@ -121,7 +120,7 @@ impl Layers {
                                 layer: l.name.clone(),
                                 kind: l.kind.name().into(),
                                 count: l.count,
-                                problem: l.problem.to_string(),
+                                problem: Text::of(l.problem),
                             },
                             problem: l.problem,
                         }),
@@ -149,13 +148,12 @@ impl Layers {
                 Op::Pool(_) => "pool",
                 _ => "custom",
             };
-            let text = problem.to_string();
             let layer = LayerRef {
                 network: "custom".into(),
-                layer: text.clone(),
+                layer: problem.to_string(),
                 kind: kind.into(),
                 count: 1,
-                problem: text,
+                problem: Text::of(problem),
             };
             chosen.push(Chosen { layer, problem });
         }
@@ -314,26 +312,11 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     threads.dedup();
     Ok(threads)
 }
-/// States of the caches by their names; warm is always among them, since the others are set beside it.
+
+/// States of the caches by their names.
 ///
 /// # Errors
 /// When a name is none of theirs.
-pub(super) fn states(names: &str) -> Result<Vec<CacheState>> {
-    let mut states = vec![CacheState::Warm];
-    for name in names.split(',').map(str::trim) {
-        let state = CacheState::ALL.into_iter().find(|s| s.name() == name);
-        let Some(state) = state else {
-            bail!("--cache {name}: expected warm, weights-cold or cold, several with commas");
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    Ok(states)
-}
-
-/// Their names.
-pub(super) fn names(states: &[CacheState]) -> String {
-    let names: Vec<_> = states.iter().map(|s| s.name()).collect();
-    names.join(",")
+pub(super) fn states(names: &str) -> Result<CacheStates> {
+    names.parse().map_err(|why| anyhow!("--cache {why}"))
 }

@@ -1,7 +1,7 @@
 //! What the machine and the program are, for the record.
 
 use super::Topology;
-use crate::record::{Fingerprint, Tool};
+use crate::record::{Fingerprint, IsaName, Tool};
 use convroof_kernels::Isa;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,10 +15,10 @@ pub fn fingerprint(topology: &Topology) -> Fingerprint {
             .ok()
             .map(|t| t.trim().to_string())
     };
-    let isas: Vec<String> = Isa::REAL
-        .iter()
+    let isas = Isa::REAL
+        .into_iter()
         .filter(|i| i.detect().is_some())
-        .map(|i| i.to_string())
+        .map(IsaName::from)
         .collect();
     let number = |key: &str| cpu_field(&cpuinfo, key).and_then(|v| v.parse().ok());
     let mut fingerprint = Fingerprint {
@@ -64,11 +64,13 @@ fn id(f: &Fingerprint) -> String {
         .filter(|w| !["", "r", "tm", "cpu", "core", "processor", "with"].contains(w))
         .take(4)
         .collect();
+    // As texts: an id lasts longer than this program's types.
+    let isas: Vec<&str> = f.isas.iter().map(IsaName::as_str).collect();
     let mut hasher = DefaultHasher::new();
     (
         &f.arch,
         &f.os,
-        &f.isas,
+        isas,
         &f.cpu_model,
         f.family,
         f.model,

@@ -2,7 +2,7 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
-use crate::record::PhaseTime;
+use crate::record::{CandidateId, PhaseTime, Text};
 use anyhow::Result;
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::{Accuracy, Cost};
@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Something with a name that can be asked for any problem.
 pub trait Candidate {
     /// `<algorithm>/<isa>/<st|mt>`.
-    fn id(&self) -> String;
+    fn id(&self) -> CandidateId;
     /// Threads that it runs on.
     fn threads(&self) -> usize;
     /// The instruction set whose peak it is held against.
@@ -121,8 +121,8 @@ pub fn kernels(variants: &[Variant], threads: &[usize]) -> Vec<Kernel> {
 }
 
 impl Candidate for Kernel {
-    fn id(&self) -> String {
-        self.variant.id().to_string()
+    fn id(&self) -> CandidateId {
+        self.variant.id().into()
     }
 
     fn threads(&self) -> usize {
@@ -293,7 +293,7 @@ impl Contestant for Runnable {
             exec.width()
         });
         let timed = costs.into_iter().map(|cost| PhaseTime {
-            phase: cost.phase.name().into(),
+            phase: Text::of(cost.phase),
             ns: clock.time(cost.phase).as_nanos() as f64 / (runs * width) as f64,
             flops: cost.flops,
             bytes_read: cost.read,

@@ -21,33 +21,6 @@ use convroof_kernels::{IsaToken, Problem};
 use std::sync::Barrier;
 use std::time::Instant;
 
-/// What a run finds in the caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CacheState {
-    /// Everything that there is room for, from the run before.
-    Warm,
-    /// Not this, which was not used for long.
-    Cold(Cold),
-}
-
-impl CacheState {
-    /// All.
-    pub const ALL: [CacheState; 3] = [
-        CacheState::Warm,
-        CacheState::Cold(Cold::Weights),
-        CacheState::Cold(Cold::Everything),
-    ];
-
-    /// The name in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CacheState::Warm => "warm",
-            CacheState::Cold(Cold::Weights) => "weights-cold",
-            CacheState::Cold(Cold::Everything) => "cold",
-        }
-    }
-}
-
 /// Samples in one state of the caches.
 #[derive(Default)]
 pub(super) struct Examined {

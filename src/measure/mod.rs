@@ -22,6 +22,5 @@ mod limits;
 mod session;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
-pub use examine::CacheState;
 pub use limits::{plan, refuse_huge};
 pub use session::{Outcome, Progress, Session, Settings};

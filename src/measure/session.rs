@@ -1,7 +1,7 @@
 //! One sitting of measurements on one machine.
 
 use super::arena::Arena;
-use super::examine::{CacheState, Exam, Examined};
+use super::examine::{Exam, Examined};
 use super::expected::Expected;
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
@@ -9,7 +9,7 @@ use crate::interrupt::Stopped;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::record::{CounterStatus, Measurement, Refusal};
+use crate::record::{CacheState, CandidateId, CounterStatus, Measurement, Refusal, Text};
 use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
@@ -43,7 +43,7 @@ pub struct Settings {
 /// Hears how far a session is.
 pub trait Progress {
     /// A candidate is about to be measured for the first time.
-    fn candidate(&mut self, problem: &Problem, variant: &str);
+    fn candidate(&mut self, problem: &Problem, id: &CandidateId);
 }
 
 /// What came of a problem.
@@ -317,11 +317,11 @@ impl<'a> Session<'a> {
             _ => Vec::new(),
         };
         let mut measurements = vec![Measurement {
-            problem: problem.to_string(),
+            problem: Text::of(*problem),
             variant: candidate.id(),
             implementation: facts.implementation,
             threads,
-            cache: "warm".into(),
+            cache: Text::of(CacheState::Warm),
             runs_per_sample: runs,
             samples_ns: std::mem::take(&mut runner.samples_ns),
             rounds: std::mem::take(&mut runner.rounds),
@@ -418,7 +418,7 @@ impl<'a> Session<'a> {
                 cold_read,
             } = examined;
             measurements.push(Measurement {
-                cache: state.name().into(),
+                cache: Text::of(state),
                 samples_ns: times.full_ns.clone(),
                 rounds: (0..rounds as u32).collect(),
                 peak_gflops: peaks,
@@ -440,13 +440,14 @@ impl<'a> Session<'a> {
 impl Outcome {
     /// True if each of some candidates was measured or refused.
     pub fn covers(&self, candidates: usize) -> bool {
-        let measured = self.measurements.iter().filter(|m| m.cache == "warm");
+        let warm = |m: &&Measurement| m.cache.is(&CacheState::Warm);
+        let measured = self.measurements.iter().filter(warm);
         measured.count() + self.refusals.len() >= candidates
     }
 
     fn refuse(&mut self, problem: &Problem, candidate: &dyn Candidate, reason: String) {
         self.refusals.push(Refusal {
-            problem: problem.to_string(),
+            problem: Text::of(*problem),
             variant: candidate.id(),
             reason,
         });

@@ -24,7 +24,7 @@ pub struct Model {
 impl Model {
     /// From what was calibrated for `threads` threads.
     pub fn new(calibration: &Calibration, machine: &Fingerprint, threads: usize) -> Self {
-        let ceilings = |isa: &Isa| Ceilings::of(calibration, machine, isa.name(), threads);
+        let ceilings = |isa: &Isa| Ceilings::of(calibration, machine, &(*isa).into(), threads);
         let by_isa = Isa::REAL
             .iter()
             .filter_map(|isa| Some((*isa, ceilings(isa)?)));

@@ -59,7 +59,7 @@ fn model(threads: usize) -> Model {
         for peak in &peaks {
             let mut peak = peak.clone();
             peak.gflops *= if isa == Isa::Scalar { 0.1 } else { 1.0 };
-            peak.isa = isa.to_string();
+            peak.isa = isa.into();
             peak.threads = threads;
             calibration.peaks.push(peak);
         }

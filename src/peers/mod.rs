@@ -18,6 +18,7 @@ pub use client::{Client, Prepared};
 pub use entrant::Entrant;
 pub use network::NetworkRival;
 
+use crate::record::CandidateId;
 use convroof_kernels::registry::Threading;
 use std::path::{Path, PathBuf};
 
@@ -87,13 +88,8 @@ impl Peer {
     }
 
     /// Its name on one thread or more.
-    pub fn id(&self, threading: Threading) -> String {
-        format!(
-            "peer-{}-{}/auto/{}",
-            self.library,
-            self.form,
-            threading.name()
-        )
+    pub fn id(&self, threading: Threading) -> CandidateId {
+        CandidateId::peer(self.library, self.form, threading)
     }
 
     /// Whether it takes part in runs of whole networks.

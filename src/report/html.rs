@@ -6,7 +6,7 @@ use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
-use crate::record::{Level, Run};
+use crate::record::{CacheState, CandidateId, IsaName, Level, Run, Text};
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Verdict, bytes, time};
 use minijinja::Value;
@@ -103,7 +103,7 @@ struct Shown {
 /// The same kernel when the caches have seen other data.
 #[derive(Serialize)]
 struct ShownCold {
-    cache: String,
+    cache: Text<CacheState>,
     time: String,
     ratio: String,
     verdict: &'static str,
@@ -114,7 +114,7 @@ struct ShownCold {
 /// One of a layer's other variants.
 #[derive(Serialize)]
 struct Other {
-    variant: String,
+    variant: CandidateId,
     family: &'static str,
     time: String,
     bar: f64,
@@ -328,7 +328,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) ->
         .iter()
         .filter(|p| p.threads == threads)
         .collect();
-    let used = |isa: &str| rows.iter().any(|r| r.isa == isa);
+    let used = |isa: &IsaName| rows.iter().any(|r| r.isa == *isa);
     let highest = peaks
         .iter()
         .filter(|p| used(&p.isa))
@@ -337,7 +337,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) ->
     let others: Vec<_> = peaks
         .iter()
         .filter(|p| p.isa != highest.isa)
-        .map(|p| (p.isa.clone(), p.gflops))
+        .map(|p| (&p.isa, p.gflops))
         .collect();
     Some(roofline(rows, &ceilings, &others, title))
 }

@@ -18,9 +18,10 @@
 pub mod phases;
 pub mod predict;
 
-use crate::record::{Calibration, Fingerprint, Level, Measurement};
+use crate::record::{CacheState, Calibration, Fingerprint, IsaName, Level, Measurement};
 use crate::stats::Summary;
 use convroof_kernels::Problem;
+use convroof_kernels::instance::Cold;
 use predict::predict;
 use serde::Serialize;
 use std::fmt;
@@ -155,7 +156,7 @@ pub struct Roof {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ceilings {
     /// Instruction set.
-    pub isa: String,
+    pub isa: IsaName,
     /// Threads.
     pub threads: usize,
     /// FMA peak, GFLOP/s, as calibrated.
@@ -172,14 +173,14 @@ impl Ceilings {
     pub fn of(
         calibration: &Calibration,
         machine: &Fingerprint,
-        isa: &str,
+        isa: &IsaName,
         threads: usize,
     ) -> Option<Self> {
-        // `auto` is a peer's: it takes what is best here.
+        // A peer takes what is best here.
         let peak = calibration
             .peaks
             .iter()
-            .filter(|p| (p.isa == isa || isa == "auto") && p.threads == threads)
+            .filter(|p| (p.isa == *isa || *isa == IsaName::Auto) && p.threads == threads)
             .map(|p| p.gflops)
             .max_by(f64::total_cmp)?;
         let find = |level: Level, op: &str| {
@@ -190,7 +191,7 @@ impl Ceilings {
                 calibration.bandwidths.iter().filter(same)
             };
             all()
-                .find(|b| b.isa == isa)
+                .find(|b| b.isa == *isa)
                 .or_else(|| all().max_by(|a, b| a.gbps.total_cmp(&b.gbps)))
         };
         let measured = |level: Level| {
@@ -209,7 +210,7 @@ impl Ceilings {
             })
         });
         Some(Ceilings {
-            isa: isa.into(),
+            isa: isa.clone(),
             threads,
             peak,
             roofs: roofs.collect(),
@@ -458,8 +459,9 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
 /// What a run finds cold, and where.
 fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
     let memory = ceilings.roofs.iter().find(|r| r.level == Level::Dram)?;
-    match m.cache.as_str() {
-        "weights-cold" => {
+    match m.cache.value()? {
+        CacheState::Warm => None,
+        CacheState::Cold(Cold::Weights) => {
             let read = m.cold_read.as_ref()?;
             let gbps = read.bytes as f64 / crate::stats::median(&read.ns)?;
             Some(Far {
@@ -468,22 +470,17 @@ fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
                 gbps,
             })
         }
-        "cold" => Some(Far {
+        CacheState::Cold(Cold::Everything) => Some(Far {
             bytes: (m.bytes_read + packing_excess(m)) as f64,
             level: Level::Dram,
             gbps: memory.read,
         }),
-        _ => None,
     }
 }
 
 /// Bytes by which the packed weights are larger than the weights.
 fn packing_excess(m: &Measurement) -> u64 {
-    let weights = m
-        .problem
-        .parse::<Problem>()
-        .ok()
-        .and_then(|p| p.weights_dims());
+    let weights = m.problem.value().and_then(Problem::weights_dims);
     let plain = weights.map_or(0, |dims| dims.iter().product::<usize>() as u64 * 4);
     m.packed_bytes.saturating_sub(plain)
 }
@@ -525,7 +522,7 @@ mod tests {
 
     fn ceilings() -> Ceilings {
         let run = sample();
-        Ceilings::of(&run.calibration, &run.fingerprint, "avx2", 1).expect("calibrated")
+        Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1).expect("calibrated")
     }
 
     fn evidence(time_ns: f64, flops: f64, bytes: f64, working_set: u64) -> Evidence {

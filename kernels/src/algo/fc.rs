@@ -37,6 +37,11 @@ impl Algorithm for Fc {
         &META
     }
 
+    /// One image meets each weight once.
+    fn has_register_tile(&self) -> bool {
+        false
+    }
+
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
         let conv = *f32_conv(problem)?;
