@@ -9,7 +9,7 @@ use super::{calibrate, select::threads};
 use crate::files;
 use crate::interrupt::{self, Stopped};
 use crate::machine::{self, Quota, Topology, fingerprint};
-use crate::measure::{Candidate, Session, Settings, kernels, refuse_huge};
+use crate::measure::{Candidate, Session, Settings, Wrong, kernels, refuse_huge};
 use crate::record::{
     self, CacheState, CacheStates, Calibration, Conditions, KIND, Run, SCHEMA, Text,
 };
@@ -263,9 +263,9 @@ pub(super) fn measure(topology: &Topology, job: &Job, old: Option<Run>) -> Resul
             start + Duration::from_secs_f64(budget * (i + 1) as f64 / left.len() as f64)
         };
         let outcome = session.measure(problem, &candidates, job.budget.map(share), &mut bar);
-        let outcome = outcome.map_err(|e| match e.to_string() {
-            wrong if wrong.contains(" is wrong on ") => Failed(wrong).into(),
-            _ => e,
+        let outcome = outcome.map_err(|e| match e.downcast::<Wrong>() {
+            Ok(wrong) => Failed(wrong.to_string()).into(),
+            Err(other) => other,
         })?;
         if outcome.stopped {
             // What has all its first rounds is kept; a layer half done is done again.

@@ -10,7 +10,7 @@ use super::{calibrate, tune::Plans};
 use crate::escape;
 use crate::interrupt::{self, Stopped};
 use crate::machine::{fingerprint, pool::Workers};
-use crate::net::bench::{self, Row};
+use crate::net::bench::{self, Row, StepKind};
 use crate::net::candidates::By;
 use crate::net::model::Model;
 use crate::net::{Candidates, Runner, reference, weights};
@@ -314,7 +314,7 @@ fn text(line: &Line, title: &str) -> String {
     let reorders = line
         .layers
         .iter()
-        .filter(|r| r.variant == "reorder")
+        .filter(|r| r.variant == StepKind::Reorder)
         .count();
     out += &format!(
         "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts joined in place\n",

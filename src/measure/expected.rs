@@ -2,13 +2,25 @@
 
 use super::{Candidate, Contestant};
 use crate::machine::pool::Workers;
-use crate::record::InputError;
-use anyhow::{Result, bail};
+use crate::record::{CandidateId, InputError};
+use anyhow::Result;
 use convroof_kernels::conformance::{Data, tolerance};
 use convroof_kernels::data::Fill;
 use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Problem, reference};
 use std::sync::OnceLock;
+
+/// Output of a candidate that isn't the reference's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{candidate} is wrong on {problem}: {how}")]
+pub struct Wrong {
+    /// The candidate.
+    pub candidate: CandidateId,
+    /// The problem.
+    pub problem: Problem,
+    /// The difference.
+    pub how: String,
+}
 
 /// Two sets of inputs with the same weights, and what should come out of the second.
 pub(super) struct Expected {
@@ -37,7 +49,7 @@ impl Expected {
     /// Compares what was timed with the reference: its deviation, and what it may be.
     ///
     /// # Errors
-    /// When it deviates by more, or has no output.
+    /// [`Wrong`] when it deviates by more; when it has no output.
     pub(super) fn verify(
         &self,
         candidate: &dyn Candidate,
@@ -45,24 +57,25 @@ impl Expected {
         workers: &Workers,
     ) -> Result<(Deviation, f64)> {
         let problem = &self.problem;
+        let wrong = |how: String| Wrong {
+            candidate: candidate.id(),
+            problem: *problem,
+            how,
+        };
         let output = contestant.output(workers)?;
         if output.len() != self.output.len() {
-            bail!(
-                "{} is wrong on {problem}: {} outputs for {}",
-                candidate.id(),
-                output.len(),
-                self.output.len()
-            );
+            let how = format!("{} outputs for {}", output.len(), self.output.len());
+            return Err(wrong(how).into());
         }
         let deviation = Deviation::between(&output, &self.output);
         let magnitude = Fill::Uniform.magnitude();
         let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
         if deviation.max.is_nan() || deviation.max > tolerance {
-            bail!(
-                "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-                candidate.id(),
+            let how = format!(
+                "max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
                 deviation.max
             );
+            return Err(wrong(how).into());
         }
         Ok((deviation, tolerance))
     }

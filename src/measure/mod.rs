@@ -22,5 +22,6 @@ mod limits;
 mod session;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
+pub use expected::Wrong;
 pub use limits::{plan, refuse_huge};
 pub use session::{Outcome, Progress, Session, Settings};

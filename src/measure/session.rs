@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
     /// on until `deadline`.
     ///
     /// # Errors
-    /// When there is no memory, or a kernel's output is wrong. What goes wrong with somebody else's
+    /// When there is no memory; [`Wrong`](super::Wrong) when a kernel's output is. What goes wrong with somebody else's
     /// library is among the refusals.
     pub fn measure(
         &mut self,

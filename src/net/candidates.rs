@@ -5,6 +5,7 @@ use super::model::Model;
 use super::schedule::{joins, same_memory};
 use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
+use crate::record::CandidateId;
 use anyhow::{Result, bail};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::tensor::{Layout, TensorDesc};
@@ -79,10 +80,10 @@ impl Candidates {
     }
 
     /// Takes over what was measured: by layer and variant.
-    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, String), f64>) {
+    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), f64>) {
         for (layer, candidates) in graph.network.layers.iter().zip(&mut self.layers) {
             for candidate in candidates {
-                let key = (layer.name.clone(), candidate.variant.id().to_string());
+                let key = (layer.name.clone(), candidate.variant.id().into());
                 candidate.measured_ns = times.get(&key).copied();
             }
         }
@@ -193,7 +194,7 @@ impl Candidates {
             };
             let of = |chosen: &Chosen| {
                 let candidate = &self.layers[layer][chosen.candidate.expect("a layer's")];
-                (candidate.variant.id().to_string(), candidate.measured_ns)
+                (candidate.variant.id().into(), candidate.measured_ns)
             };
             let ((guess, guess_ns), (best, best_ns)) = (of(guess), of(best));
             layers.push(LayerRegret {
@@ -249,11 +250,11 @@ pub struct LayerRegret {
     /// The node.
     pub name: String,
     /// What the model chooses.
-    pub guess: String,
+    pub guess: CandidateId,
     /// Its time.
     pub guess_ns: f64,
     /// What measurements choose.
-    pub best: String,
+    pub best: CandidateId,
     /// Its time.
     pub best_ns: f64,
 }

@@ -336,7 +336,7 @@ fn measurements_overrule_the_model() {
     let mut times = std::collections::HashMap::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
         for candidate in all {
-            let key = (layer.name.clone(), candidate.variant.id().to_string());
+            let key = (layer.name.clone(), candidate.variant.id().into());
             times.insert(key, 1e9 / candidate.estimate_ns);
         }
     }

@@ -251,6 +251,11 @@ impl CandidateId {
         self.threading
     }
 
+    /// The variant; none of a peer, and of a name that this program's variants can't have.
+    pub fn variant(&self) -> Option<VariantId> {
+        self.text.parse().ok()
+    }
+
     /// True for a peer's library.
     pub fn is_peer(&self) -> bool {
         self.library.is_some()

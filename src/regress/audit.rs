@@ -341,7 +341,7 @@ mod tests {
             (0..BLOCKS).map(|_| block(&alarms)).collect()
         };
         let pair = |i| Pair {
-            problem: format!("p{i}"),
+            problem: format!("p{i}").into(),
             variant: "direct/avx2/st".into(),
             threads: 1,
         };

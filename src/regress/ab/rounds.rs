@@ -4,8 +4,10 @@ use super::client::{Answer, Client, Planned, Side};
 use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
 use crate::interrupt::Stopped;
 use crate::machine::memory;
+use crate::record::Text;
 use crate::stats::median;
 use anyhow::{Result, bail};
+use convroof_kernels::Problem;
 use convroof_kernels::data::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -253,9 +255,9 @@ impl Sitting<'_> {
         which: &[usize],
         clients: &mut [Client; 2],
     ) -> Result<Vec<[Planned; 2]>> {
-        let mut problems: Vec<&str> = Vec::new();
+        let mut problems: Vec<&Text<Problem>> = Vec::new();
         for &i in which {
-            let problem = checked.pairs[i].problem.as_str();
+            let problem = &checked.pairs[i].problem;
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
@@ -265,7 +267,7 @@ impl Sitting<'_> {
         for problem in problems {
             for (place, &i) in which.iter().enumerate() {
                 let pair = &checked.pairs[i];
-                if pair.problem != problem {
+                if pair.problem != *problem {
                     continue;
                 }
                 self.halt()?;
