@@ -189,7 +189,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                     flops_executed: cost.flops_executed,
                     bytes_read: cost.bytes_read,
                     bytes_written: cost.bytes_written,
-                    packed_bytes: spec.packed_lines as u64 * 64,
+                    packed_bytes: spec.packed_bytes() as u64,
                     workspace_bytes: instance.workspace_bytes() as u64,
                     working_set_bytes: instance.working_set() as u64,
                     error_l2: deviation.l2,

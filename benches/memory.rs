@@ -13,7 +13,7 @@ use convroof_kernels::data::Fill;
 use convroof_kernels::exec::{on_each_worker, share};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::probe::{self, Stream};
-use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
+use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -207,7 +207,7 @@ struct Loop {
 impl Loop {
     fn new(isa: IsaToken, stream: Stream, bytes: usize, workers: &Workers) -> Self {
         let threads = workers.threads();
-        let lines = |worker| share(bytes / 64, threads, worker).len();
+        let lines = |worker| share(bytes / CacheLine::BYTES, threads, worker).len();
         let buffers = workers
             .broadcast(|worker| Mutex::new(AlignedBuf::zeroed(lines(worker)).expect("memory")));
         Loop {

@@ -8,7 +8,7 @@
 use convroof::machine::{Topology, pool::Workers};
 use convroof_kernels::exec::{Executor, Grid, par_rows};
 use convroof_kernels::reorder::reorder;
-use convroof_kernels::tensor::{Layout, Tensor, TensorDesc};
+use convroof_kernels::tensor::{CacheLine, Layout, Tensor, TensorDesc};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,12 @@ impl Case {
         }
     }
 
+    fn floats(&self) -> usize {
+        self.src.f32s().len().min(self.dst.f32s().len())
+    }
+
     fn bytes(&self) -> usize {
-        4 * self.src.f32s().len().min(self.dst.f32s().len())
+        self.floats() * size_of::<f32>()
     }
 
     fn reorder(&mut self, exec: &dyn Executor) {
@@ -60,12 +64,12 @@ impl Case {
 
     /// As many bytes, a share for each worker.
     fn copy(&mut self, exec: &dyn Executor) {
-        let len = self.bytes() / 4;
+        let len = self.floats();
         let grid = Grid {
             rows: 1,
             cols: len,
             block_rows: 1,
-            block_cols: len.div_ceil(exec.width()).next_multiple_of(16),
+            block_cols: len.div_ceil(exec.width()).next_multiple_of(CacheLine::F32S),
             band: 1,
         };
         let (src, dst) = (self.src.f32s(), self.dst.f32s_mut());

@@ -326,6 +326,16 @@ impl PlanSpec {
         self.workspace_lines_per_worker.saturating_mul(self.threads)
     }
 
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_lines.saturating_mul(CacheLine::BYTES)
+    }
+
+    /// Bytes of scratch for all workers.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace_lines().saturating_mul(CacheLine::BYTES)
+    }
+
     /// The source, as the plan wants it.
     pub fn src_desc(&self) -> TensorDesc {
         let problem = &self.problem;

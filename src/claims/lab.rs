@@ -211,7 +211,7 @@ impl<'a> Lab<'a> {
         let model = Model::new(self.calibration, self.machine, 1);
         let candidates = Candidates::new(&graph, &self.variants, self.topology, &model)?;
         let selection = candidates.choose(&graph, &model, By::Model);
-        Ok(64 * crate::net::Schedule::new(&graph, &selection).lines)
+        Ok(crate::net::Schedule::new(&graph, &selection).arena_bytes())
     }
 }
 

@@ -225,7 +225,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 peak_gflops: crate::stats::median(&rounds.peaks).unwrap_or(f64::NAN),
                 packed_bytes,
                 arena_bytes,
-                activation_bytes: 64 * runner.schedule.all_lines,
+                activation_bytes: runner.schedule.all_bytes(),
                 workspace_bytes,
                 joined_in_place: runner.schedule.in_place,
                 layers: bench::rows(

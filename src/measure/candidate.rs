@@ -201,13 +201,13 @@ impl Planner {
 }
 
 fn facts(spec: &PlanSpec) -> Facts {
-    let packed_bytes = spec.packed_lines * 64;
+    let packed_bytes = spec.packed_bytes();
     let residual = usize::from(spec.problem.epilogue.residual);
     let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
     Facts {
         cost: spec.cost,
         packed_bytes,
-        workspace_bytes: spec.workspace_lines() * 64,
+        workspace_bytes: spec.workspace_bytes(),
         table_bytes: spec.table_bytes,
         working_set_bytes: tensors + packed_bytes,
         implementation: None,

@@ -298,8 +298,7 @@ fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
             layer, candidate, ..
         } => {
             let spec = candidates.layers[layer][candidate].plan.spec();
-            let weights = spec.problem.weights_dims();
-            let weights = weights.map_or(0, |d| 4 * d.iter().product::<usize>() as u64);
+            let weights = spec.problem.weights_bytes();
             Moved {
                 flops_nominal: spec.cost.flops_nominal as f64,
                 flops_executed: spec.cost.flops_executed as f64,

@@ -45,7 +45,7 @@ impl Candidates {
         model: &Model,
     ) -> Result<Candidates> {
         let threads = model.threads();
-        let network_bytes = 4 * graph.network.parameters();
+        let network_bytes = graph.network.parameter_bytes();
         let caches = topology.caches(threads).in_network(network_bytes as usize);
         let mut layers = Vec::new();
         for layer in &graph.network.layers {

@@ -9,7 +9,7 @@ use crate::record::{Calibration, Fingerprint, Level};
 use crate::roofline::Ceilings;
 use convroof_kernels::Isa;
 use convroof_kernels::plan::{Phase, PhaseCost, Plan};
-use convroof_kernels::tensor::{CacheLine, Layout, TensorDesc};
+use convroof_kernels::tensor::{Layout, TensorDesc};
 use std::collections::BTreeMap;
 
 /// What it takes to begin, nanoseconds: on one thread, and with each one more.
@@ -69,11 +69,8 @@ impl Model {
             };
             phases.iter().map(of_phase).sum()
         };
-        let packed = (spec.packed_lines * CacheLine::BYTES) as u64;
-        let weights = spec
-            .problem
-            .weights_dims()
-            .map_or(0, |dims| 4 * dims.iter().product::<usize>() as u64);
+        let packed = spec.packed_bytes() as u64;
+        let weights = spec.problem.weights_bytes();
         let read = spec.cost.bytes_read.saturating_sub(weights) as f64;
         let written = spec.cost.bytes_written as f64;
         let own = ceilings.home((read + written) as u64);

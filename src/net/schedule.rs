@@ -68,6 +68,18 @@ pub struct Schedule {
     pub in_place: usize,
 }
 
+impl Schedule {
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.lines * CacheLine::BYTES
+    }
+
+    /// Bytes of all tensors, if none shares memory with another.
+    pub fn all_bytes(&self) -> usize {
+        self.all_lines * CacheLine::BYTES
+    }
+}
+
 /// Whether a tensor is already there in another layout, at the beginning of the same memory.
 pub fn same_memory([n, c, h, w]: [usize; 4], from: Layout, to: Layout) -> bool {
     let plain = |layout| matches!(layout, Layout::Nchw | Layout::Nhwc);

@@ -243,8 +243,8 @@ pub fn measure(
         .map(|c| c.bytes)
         .max()
         .unwrap_or(8 << 20);
-    let displaced = (4 * graph.network.parameters() as usize).min(2 * largest);
-    let other = AlignedBuf::zeroed(displaced.div_ceil(64))?;
+    let displaced = (graph.network.parameter_bytes() as usize).min(2 * largest);
+    let other = AlignedBuf::zeroed(displaced.div_ceil(CacheLine::BYTES))?;
     let mut times = Vec::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
         progress(&layer.name);
@@ -404,7 +404,7 @@ fn read(lines: &[CacheLine], exec: &dyn Executor) {
     let share = lines.len().div_ceil(width).max(1);
     exec.run(width, &|turn| {
         let own = lines.chunks(share).nth(turn.task).unwrap_or(&[]);
-        let sum: f32 = as_f32s(own).iter().step_by(16).sum();
+        let sum: f32 = as_f32s(own).iter().step_by(CacheLine::F32S).sum();
         black_box(sum);
     });
 }

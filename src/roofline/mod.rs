@@ -480,8 +480,7 @@ fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
 
 /// Bytes by which the packed weights are larger than the weights.
 fn packing_excess(m: &Measurement) -> u64 {
-    let weights = m.problem.value().and_then(Problem::weights_dims);
-    let plain = weights.map_or(0, |dims| dims.iter().product::<usize>() as u64 * 4);
+    let plain = m.problem.value().map_or(0, Problem::weights_bytes);
     m.packed_bytes.saturating_sub(plain)
 }
 

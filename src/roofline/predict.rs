@@ -64,7 +64,7 @@ fn has_register_tile(m: &Measurement) -> bool {
 
 /// Bytes that register tiles load for some operations.
 fn tile_bytes(isa: Isa, evidence: &Evidence) -> f64 {
-    let vector = 4.0 * isa.lanes() as f64;
+    let vector = (isa.lanes() * size_of::<f32>()) as f64;
     // An FMA is two operations a lane; a step of the tile is P V of them for V vectors and P broadcasts.
     let fmas = evidence.flops / (2.0 * isa.lanes() as f64);
     let tile = RegisterTile::of(isa);

@@ -26,7 +26,7 @@ impl IndirectPlan {
     ) -> Result<Self, Unsupported> {
         // Inputs under a pixel that are new: neighbouring pixels share the rest.
         let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
-        let bytes_per_pixel = conv.c_in * step(0) * step(1) * 4;
+        let bytes_per_pixel = conv.c_in * step(0) * step(1) * size_of::<f32>();
         let mut blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
         blocked.add_buffer(conv.kernel[0] * conv.kernel[1], cx)?;
         let buffer = IndirectionBuffer::of_conv(

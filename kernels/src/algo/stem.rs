@@ -79,7 +79,7 @@ impl Algorithm for DirectMaxPool {
             dilation: pool.dilation[0],
             above: pool.pad.top,
         };
-        let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * 4));
+        let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * size_of::<f32>()));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
         let task_rows = task_rows(pool.h_out(), conv.n, cx.threads);
         let steps = pool.h_out().div_ceil(strip_rows) + pool.h_out().div_ceil(task_rows);

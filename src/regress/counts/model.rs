@@ -5,7 +5,6 @@ use crate::machine::memory;
 use crate::record::Text;
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::tensor::CacheLine;
 use convroof_kernels::{PlanCx, Problem, Variant};
 use std::collections::BTreeMap;
 
@@ -37,7 +36,7 @@ pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, thread
             let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
                 continue;
             };
-            let (spec, lines) = (plan.spec(), |n: usize| (n * CacheLine::BYTES) as u64);
+            let spec = plan.spec();
             let cost = spec.cost;
             let key = (Text::of(*problem), variant.id().into(), threads);
             let numbers = vec![
@@ -45,8 +44,8 @@ pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, thread
                 cost.flops_executed,
                 cost.bytes_read,
                 cost.bytes_written,
-                lines(spec.packed_lines),
-                lines(spec.workspace_lines()),
+                spec.packed_bytes() as u64,
+                spec.workspace_bytes() as u64,
             ];
             rows.insert(key, numbers);
         }
