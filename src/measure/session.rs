@@ -10,6 +10,7 @@ use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::record::{CacheState, CandidateId, CounterStatus, Measurement, Refusal, Text};
+use crate::stats::shorten;
 use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
@@ -18,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Parts of a nanosecond, and of a GFLOP/s, that records keep: no clock tells more.
+pub(super) const HUNDREDTHS: f64 = 100.0;
 
 /// How thoroughly to measure.
 #[derive(Clone, Debug)]
@@ -232,7 +236,7 @@ impl<'a> Session<'a> {
             if round == self.settings.rounds_for_all {
                 order = fastest(&runners, self.settings.best_few);
             }
-            shuffle(&mut rng, &mut order);
+            rng.shuffle(&mut order);
             self.round(round as u32, &mut runners, &order);
         }
 
@@ -274,9 +278,9 @@ impl<'a> Session<'a> {
             });
             match runner.contestant.sample(runner.runs, workers) {
                 Ok(ns) => {
-                    runner.samples_ns.push(shorten(ns));
+                    runner.samples_ns.push(shorten(ns, HUNDREDTHS));
                     runner.rounds.push(round);
-                    runner.peaks.push(shorten(peak));
+                    runner.peaks.push(shorten(peak, HUNDREDTHS));
                 }
                 Err(error) => runner.trouble = Some(error),
             }
@@ -504,16 +508,4 @@ fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
         *n <= few
     });
     by_speed
-}
-
-/// No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
-pub(super) fn shorten(x: f64) -> f64 {
-    (x * 100.0).round() / 100.0
-}
-
-/// Fisher and Yates.
-pub(super) fn shuffle(rng: &mut Rng, order: &mut [usize]) {
-    for i in (1..order.len()).rev() {
-        order.swap(i, rng.below(i + 1));
-    }
 }

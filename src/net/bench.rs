@@ -85,9 +85,7 @@ pub fn rounds(
         if round >= 3 && Instant::now() > deadline || round > 0 && stop.load(Ordering::SeqCst) {
             break;
         }
-        for i in (1..order.len()).rev() {
-            order.swap(i, rng.below(i + 1));
-        }
+        rng.shuffle(&mut order);
         rounds
             .peaks
             .push(peak_probe(workers, Isa::best(), Duration::from_micros(500)));

@@ -354,9 +354,7 @@ fn sample(
     }
     for (rounds, close) in STAGES {
         while order.first().is_some_and(|&i| samples[i].len() < rounds) {
-            for i in (1..order.len()).rev() {
-                order.swap(i, rng.below(i + 1));
-            }
+            rng.shuffle(&mut order);
             for &i in &order {
                 interrupt::check()?;
                 samples[i].push(entrants[i].sample(other, exec));

@@ -48,6 +48,11 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
+/// The nearest multiple of one of `parts` of a unit: of a hundredth, where they are 100.
+pub fn shorten(x: f64, parts: f64) -> f64 {
+    (x * parts).round() / parts
+}
+
 /// The median; none of no samples, or if one is not a number.
 pub fn median(samples: &[f64]) -> Option<f64> {
     sorted(samples).map(|s| median_of_sorted(&s))
