@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 /// Somebody else's implementation of the same network, with the same parameters and input.
 pub trait Rival {
-    /// The library and its version.
+    /// The library, as ids name it.
+    fn library(&self) -> &str;
+    /// The library and its version, for people.
     fn name(&self) -> String;
     /// Runs once untimed, and returns nanoseconds of one run, the mean of `runs`.
     ///

@@ -33,6 +33,8 @@ pub struct Peer {
     kind: Kind,
     /// Whether it can be told to use more than one thread.
     threads: bool,
+    /// Whether it takes part in runs of whole networks.
+    networks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +52,8 @@ pub const PEERS: [Peer; 10] = [
     Peer::shared("onednn", "any", "libdnnl.so.3"),
     Peer::shared("onednn", "nchw16c", "libdnnl.so.3"),
     Peer::shared("onednn", "nhwc", "libdnnl.so.3"),
-    Peer::python("onnxruntime", "nchw"),
-    Peer::python("openvino", "nchw"),
+    Peer::python("onnxruntime", "nchw").with_networks(),
+    Peer::python("openvino", "nchw").with_networks(),
     Peer::python("ncnn", "nchw"),
     Peer::python("mnn", "nchw"),
     Peer::builtin("gemm", "nchw", true),
@@ -66,6 +68,7 @@ impl Peer {
             form,
             kind: Kind::Shared(file),
             threads: true,
+            networks: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Peer {
             form,
             kind: Kind::Python,
             threads: true,
+            networks: false,
         }
     }
 
@@ -84,6 +88,14 @@ impl Peer {
             form,
             kind: Kind::Builtin,
             threads,
+            networks: false,
+        }
+    }
+
+    const fn with_networks(self) -> Self {
+        Peer {
+            networks: true,
+            ..self
         }
     }
 
@@ -94,7 +106,7 @@ impl Peer {
 
     /// Whether it takes part in runs of whole networks.
     pub fn runs_networks(&self) -> bool {
-        ["onnxruntime", "openvino"].contains(&self.library)
+        self.networks
     }
 
     /// Whether it can run on this many threads.

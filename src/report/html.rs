@@ -196,7 +196,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         let longest = own.iter().map(|r| r.median_ns).fold(0.0, f64::max);
         let other = |r: &&Row| Other {
             variant: r.variant.clone(),
-            family: Family::of(r.algorithm()).class,
+            family: Family::of(&r.variant).class,
             time: time(r.median_ns),
             bar: 100.0 * r.median_ns / longest,
             gflops: r.gflops_nominal,
@@ -216,7 +216,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
             error: error(row.error_max),
             verdict: row.verdict.name(),
             label: row.verdict.label(),
-            family: Family::of(row.algorithm()).class,
+            family: Family::of(&row.variant).class,
             few: row.few_samples(),
             sure: format!("{:.0} %", 100.0 * row.confidence),
             model: row
@@ -244,7 +244,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         }
     });
     let rows: Vec<Shown> = shown.collect();
-    let peers = Family::of("peer-").class;
+    let peers = Family::peers().class;
     let used = |f: &&Family| {
         rows.iter().any(|r| r.family == f.class) || f.class == peers && !duels.is_empty()
     };

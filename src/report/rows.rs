@@ -118,11 +118,6 @@ impl Row {
         self.variant.is_peer()
     }
 
-    /// The algorithm's id.
-    pub fn algorithm(&self) -> &str {
-        self.variant.algorithm()
-    }
-
     fn new(layer: &LayerRef, found: &Found<'_>) -> Self {
         let Found {
             m,

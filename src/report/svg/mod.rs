@@ -120,7 +120,7 @@ fn header(svg: &mut String, title: &str, points: &[&Row]) {
     for family in &FAMILIES {
         if points
             .iter()
-            .any(|r| Family::of(r.algorithm()).class == family.class)
+            .any(|r| Family::of(&r.variant).class == family.class)
         {
             entry(svg, family, "dot", family.name);
         }
