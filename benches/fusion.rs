@@ -9,6 +9,7 @@ use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Executor;
 use convroof_kernels::plan::{Params, RunArgs};
+use convroof_kernels::reorder::to_layout;
 use convroof_kernels::tensor::{AlignedBuf, Layout, Tensor, TensorDesc, TensorRef};
 use convroof_kernels::{Isa, Plan, PlanCx, Problem, Registry};
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ impl Chain {
                 let plain = TensorDesc::f32(Layout::Nchw, problem.src_dims());
                 let mut src = Tensor::zeros(plain).expect("memory");
                 src.f32s_mut().copy_from_slice(x.src);
-                let src = workers.install(|exec| src.to_layout(spec.layouts.src, exec));
+                let src = workers.install(|exec| to_layout(&src, spec.layouts.src, exec));
                 tensors.push(src.expect("memory"));
             }
             tensors.push(Tensor::zeros(spec.dst_desc()).expect("memory"));

@@ -47,7 +47,7 @@ pub fn exit_code() -> Option<u8> {
 fn received(signal: i32) {
     let first = SIGNAL.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
     if first.is_err() {
-        crate::process::remove_scratch();
+        crate::scratch::remove_scratch();
         std::process::exit(128 + signal);
     }
     STOP.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@
 //! * [`lowrank`]: convolutions as two of lower rank;
 //! * [`claims`]: what is claimed of these networks, answered;
 //! * `peers` (feature): other people's libraries beside our kernels;
-//! * [`process`]: the processes that this takes, and their end; [`interrupt`]: Ctrl-C;
+//! * [`process`]: the processes that this takes, and their end; [`scratch`]: folders for their work; [`interrupt`]: Ctrl-C;
 //! * [`record`]: everything measured, raw, on disk; [`files`]: how it gets there; [`stats`]: medians and intervals;
 //! * [`roofline`]: where a layer stands, and what bounds it;
 //! * [`escape`]: text from elsewhere, made safe for where it goes;
@@ -35,5 +35,6 @@ pub mod record;
 pub mod regress;
 pub mod report;
 pub mod roofline;
+pub mod scratch;
 pub mod stats;
 pub mod verdict;

@@ -5,6 +5,7 @@ use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::reference::Operands;
+use convroof_kernels::reorder::to_layout;
 use convroof_kernels::tensor::{AlignedBuf, Layout};
 use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 
@@ -73,7 +74,7 @@ fn load(instance: &mut Instance, problem: &Problem) {
 fn written(instance: &mut Instance) -> Vec<f32> {
     instance.poison_output(f32::NAN);
     instance.run(&Serial);
-    let plain = instance.output().to_layout(Layout::Nchw, &Serial);
+    let plain = to_layout(instance.output(), Layout::Nchw, &Serial);
     plain.expect("memory").f32s().to_vec()
 }
 
@@ -110,7 +111,7 @@ fn a_run_on_a_cold_set_is_the_same_run() {
             instance.poison_output(f32::NAN);
             instance.run_on(cold, &mut set, &Serial);
             instance.take_output(cold, &set);
-            let plain = instance.output().to_layout(Layout::Nchw, &Serial);
+            let plain = to_layout(instance.output(), Layout::Nchw, &Serial);
             let output = plain.expect("memory");
             let same = output.f32s().iter().zip(&expected).all(|(a, b)| a == b);
             assert!(same, "{name} {cold:?}");

@@ -20,8 +20,9 @@
 //! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
 //! split: accumulators stay in registers over all of K, and each output is written once.
 
-use crate::exec::share;
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
+use crate::partition::share;
 
 /// Data cache sizes in bytes, of one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +138,6 @@ pub struct Tuning {
     pub nc: Option<usize>,
 }
 
-/// Channels in a block of the blocked layout, on every instruction set.
-pub const CHANNEL_BLOCK: usize = 16;
-
 /// The largest register tile: output pixels by channel blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegisterTile {
@@ -184,7 +182,12 @@ impl RegisterTile {
     /// `convroof bench --threads 1 --network resnet50 --variant gemm-1x1/avx2/st,direct/avx2/st` of the two
     /// builds.
     pub const fn of(isa: Isa) -> Self {
-        let (pixels, blocks) = match (isa.lanes(), isa.registers()) {
+        RegisterTile::of_vectors(isa.lanes(), isa.registers())
+    }
+
+    /// Tile for vectors of `lanes` floats in `registers` registers, as a kernel knows its instruction set.
+    pub const fn of_vectors(lanes: usize, registers: usize) -> Self {
+        let (pixels, blocks) = match (lanes, registers) {
             (16, 32) => (14, 2),
             (16, _) => (6, 2),
             (8, _) => (6, 1),

@@ -8,8 +8,8 @@
 //! *Compulsory* bytes are what any algorithm must move: each input element that some output depends
 //! on read once, each weight once, each output written once.
 
-use crate::micro::windows::Window;
 use crate::problem::{ConvShape, Op, PoolShape, Problem};
+use crate::window::Window;
 
 /// What one run of a plan costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

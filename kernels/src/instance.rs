@@ -5,7 +5,7 @@ use crate::exec::Executor;
 use crate::phase::{PhaseClock, PhaseCost};
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
-use crate::reorder::reorder;
+use crate::reorder::{reorder, to_layout};
 use crate::tensor::{
     AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s,
     as_f32s_mut,
@@ -197,7 +197,7 @@ impl Instance {
     /// # Errors
     /// When there is no memory for it.
     pub fn output_nchw(&self, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
-        self.dst.to_layout(Layout::Nchw, exec)
+        to_layout(&self.dst, Layout::Nchw, exec)
     }
 
     /// Bytes of source, residual, packed weights and destination: what a run touches.

@@ -10,6 +10,7 @@
 //! thread pool inside `dispatch` would lose the features.
 
 use crate::arch::KernelSimd;
+pub use crate::arch::SimdTask;
 pub use crate::arch::ablation::Ablation;
 #[cfg(all(feature = "ablation", not(feature = "emulated")))]
 use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
@@ -158,14 +159,6 @@ impl FromStr for Isa {
                 )
             })
     }
-}
-
-/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
-pub trait SimdTask {
-    /// What the task returns.
-    type Output;
-    /// The work, for one instruction set.
-    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
 }
 
 /// Proof that this CPU has an instruction set.

@@ -12,10 +12,10 @@
 //! 6. [`registry`]: the one list of algorithms that everything loops over.
 //!
 //! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
-//! [`exec`] (threads), [`tensor`] (memory and layouts), [`reorder`](mod@reorder) (from one layout to
-//! another), [`blocking`] (block sizes from caches), [`cost`] (flops, bytes, tolerances), [`phase`] (what a
-//! run's parts take), [`arch`] (what pulp can't say). [`instance`] gives a plan
-//! memory of its own, to be run and compared.
+//! [`exec`] (threads), [`partition`] (how work is cut), [`tensor`] (memory), [`layout`] (the order of its elements),
+//! [`reorder`](mod@reorder) (from one layout to another), [`window`] (windows along an axis), [`blocking`] (block
+//! sizes from caches), [`cost`] (flops, bytes, tolerances), [`phase`] (what a run's parts take), [`arch`] (what pulp
+//! can't say). [`instance`] gives a plan memory of its own, to be run and compared.
 //!
 //! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
 //! tests, `list`, `check`, `bench` and the report find it there.
@@ -56,9 +56,11 @@ pub mod data;
 pub mod exec;
 pub mod instance;
 pub mod isa;
+pub mod layout;
 // Unsafe code that trusts its callers, who are the algorithms: no other crate can call it.
 #[allow(unreachable_pub)]
 mod micro;
+pub mod partition;
 pub mod phase;
 pub mod plan;
 pub mod problem;
@@ -66,6 +68,7 @@ pub mod reference;
 pub mod registry;
 pub mod reorder;
 pub mod tensor;
+pub mod window;
 
 pub use micro::{cook_toom, probe, surd};
 

@@ -1,9 +1,8 @@
 //! Tensors: aligned memory and how a 4-d tensor lies in it.
 #![allow(unsafe_code)]
 
-use crate::exec::Executor;
+pub use crate::layout::Layout;
 use crate::problem::DType;
-use crate::reorder::reorder;
 use std::alloc;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -150,42 +149,6 @@ impl DerefMut for AlignedBuf {
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlignedBuf({} bytes)", self.lines * CacheLine::BYTES)
-    }
-}
-
-/// How a tensor of dims (n, c, h, w) lies in memory, outermost dimension first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Layout {
-    /// Channels outside, rows of pixels contiguous. Weights are (c_out, c_in / groups, kh, kw).
-    Nchw,
-    /// Pixels outside, channels contiguous.
-    Nhwc,
-    /// Channels in blocks of this many, a block's channels contiguous: (n, c / b, h, w, b). Channels
-    /// beyond c in the last block are stored as zeros, by whoever writes the tensor.
-    NchwC(u8),
-}
-
-impl Layout {
-    /// The blocked layout of all vector kernels: 16 channels, on every instruction set.
-    pub const NCHW16C: Layout = Layout::NchwC(16);
-
-    /// Channels stored for `c` of them: whole blocks. None where there is no such number, or blocks are empty.
-    fn stored_channels(self, c: usize) -> Option<usize> {
-        match self {
-            Layout::NchwC(block) => c.checked_next_multiple_of(usize::from(block)),
-            Layout::Nchw | Layout::Nhwc => Some(c),
-        }
-    }
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Layout::Nchw => f.write_str("nchw"),
-            Layout::Nhwc => f.write_str("nhwc"),
-            Layout::NchwC(block) => write!(f, "nChw{block}c"),
-        }
     }
 }
 
@@ -426,16 +389,6 @@ impl Tensor {
     /// A view to write.
     pub fn view_mut(&mut self) -> TensorMut<'_> {
         TensorMut::from_f32s(self.desc, self.f32s_mut())
-    }
-
-    /// A copy in another layout.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn to_layout(&self, layout: Layout, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
-        let mut out = Tensor::zeros(self.desc.with_layout(layout))?;
-        reorder(self.view(), &mut out.view_mut(), exec);
-        Ok(out)
     }
 }
 

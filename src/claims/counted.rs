@@ -1,7 +1,7 @@
 //! Claims about what can be counted.
 
+use super::answer::{Found, Holds, counted, measured};
 use super::lab::Lab;
-use super::{Found, Holds, counted, measured};
 use crate::networks::{self, Graph, Source};
 use anyhow::{Result, anyhow};
 

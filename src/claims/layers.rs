@@ -1,7 +1,7 @@
 //! Claims about layers and blocks: counted, and timed by the best kernel for each layer.
 
+use super::answer::{Figure, Found, Holds, counted, measured};
 use super::lab::Lab;
-use super::{Figure, Found, Holds, counted, measured};
 use crate::networks;
 use crate::roofline::Verdict;
 use anyhow::Result;

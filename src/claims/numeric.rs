@@ -1,8 +1,8 @@
 //! Claims about what is computed: small experiments with the kernels.
 
+use super::answer::{Found, Holds, counted, measured};
 use super::lab::Lab;
 use super::lab::compute;
-use super::{Found, Holds, counted, measured};
 use anyhow::Result;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::instance::Deviation;

@@ -1,4 +1,8 @@
 //! The command line: a file a subcommand.
+//!
+//! In reading order: this file, which calls the subcommands; what they share: `select.rs` (layers, variants,
+//! threads), `batch.rs`, `output.rs`, `progress.rs`, `peers.rs`, `failed.rs`, `npy.rs`; then the subcommands,
+//! `run.rs` first.
 
 mod ab;
 mod audit;
@@ -10,6 +14,7 @@ mod claims;
 mod compare;
 mod counts;
 mod exec;
+mod failed;
 mod list;
 mod lowrank;
 mod net;
@@ -23,6 +28,8 @@ mod select;
 mod track;
 mod tune;
 mod worker;
+
+pub use failed::Failed;
 
 use crate::escape;
 use crate::interrupt;
@@ -134,11 +141,6 @@ impl Command {
 
 /// The most characters of what is said of a wrong argument.
 const MOST_OF_USAGE: usize = 4000;
-
-/// Something was tested and found wanting: exit code 1, where bad input has 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(pub String);
 
 /// Runs the command line on some kernels: those of this project, or someone's own besides
 /// (`Registry::builtin().with(&MY_KERNEL)`).

@@ -14,18 +14,18 @@ use crate::net::bench::{self, Row, StepKind};
 use crate::net::candidates::By;
 use crate::net::model::Model;
 use crate::net::{Candidates, Runner, reference, weights};
-use crate::networks::{Graph, Network};
+use crate::networks::Graph;
 use crate::report::terminal::{self, percent, right, table};
 use crate::roofline::{bytes, time};
 use crate::stats::Summary;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use comfy_table::Cell;
 use convroof_kernels::Registry;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// The seed of weights and inputs.
-pub(super) const SEED: u64 = 1;
+const SEED: u64 = 1;
 
 /// Parameters are seeded; the output is compared with the network in f64.
 #[derive(clap::Args)]
@@ -114,10 +114,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
     let guests = args.peers.guests()?;
-    let mut graphs = Vec::new();
-    for network in select::matching_networks(&args.network)? {
-        graphs.push(graph(network, args.batch)?);
-    }
+    let graphs = select::graphs(&args.network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let plans = args.plans.load(&machine.id)?;
     let pools: Vec<Workers> = threads
@@ -256,24 +253,6 @@ fn verdict(wrong: &[String]) -> Result<()> {
     match wrong.first() {
         None => Ok(()),
         Some(first) => Err(Failed(format!("wrong: {first}")).into()),
-    }
-}
-
-/// A network's graph on some images.
-///
-/// # Errors
-/// When there are none or too many.
-pub(super) fn graph(network: Network, batch: usize) -> Result<Graph> {
-    let name = network.name.clone();
-    let network = network
-        .with_batch(batch)
-        .with_context(|| format!("batch {batch}"))?;
-    for layer in &network.layers {
-        crate::measure::refuse_huge(&layer.problem)?;
-    }
-    match Graph::new(network) {
-        Ok(graph) => Ok(graph),
-        Err(error) => bail!("table {name}: {error}"),
     }
 }
 

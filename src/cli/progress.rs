@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub(super) use crate::process::Scratch;
+pub(super) use crate::scratch::Scratch;
 
 /// A bar on standard error.
 pub(super) struct Bar(ProgressBar);

@@ -2,7 +2,8 @@
 
 use super::{Failed, batch};
 use crate::machine::{Topology, pool};
-use crate::networks::{self, Network};
+use crate::measure::refuse_huge;
+use crate::networks::{self, Graph, Network};
 use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
@@ -167,7 +168,7 @@ impl Layers {
 }
 
 /// The networks that some patterns name.
-pub(super) fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
+fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
     // Each pattern must find something: a typo among several is not passed over.
     for part in parts(patterns) {
         let one = globs(part)?;
@@ -189,6 +190,30 @@ pub(super) fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
         .into_iter()
         .filter(|n| set.is_match(&n.name))
         .collect())
+}
+
+/// The graphs of the networks that some patterns name, on `batch` images.
+///
+/// # Errors
+/// When a pattern names no network, or the batch is 0 or too large.
+pub(super) fn graphs(patterns: &str, batch: usize) -> Result<Vec<Graph>> {
+    let networks = matching_networks(patterns)?;
+    networks.into_iter().map(|n| graph(n, batch)).collect()
+}
+
+/// A network's graph on some images.
+fn graph(network: Network, batch: usize) -> Result<Graph> {
+    let name = network.name.clone();
+    let network = network
+        .with_batch(batch)
+        .with_context(|| format!("batch {batch}"))?;
+    for layer in &network.layers {
+        refuse_huge(&layer.problem)?;
+    }
+    match Graph::new(network) {
+        Ok(graph) => Ok(graph),
+        Err(error) => bail!("table {name}: {error}"),
+    }
 }
 
 /// The problems of some layers, each once.

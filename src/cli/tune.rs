@@ -1,9 +1,9 @@
 //! `convroof tune`, and the plan files that it writes.
 
+use super::calibrate;
 use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
 use super::select::{self, Cpus, Variants};
-use super::{calibrate, net};
 use crate::interrupt;
 use crate::machine::{fingerprint, pool::Workers};
 use crate::net::Candidates;
@@ -78,10 +78,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
-    let mut graphs = Vec::new();
-    for network in select::matching_networks(&args.network)? {
-        graphs.push(net::graph(network, args.batch)?);
-    }
+    let graphs = select::graphs(&args.network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let path = PlanFile::path(&args.plans, &machine.id)?;
     // Before any work: a folder that can't be written to, or a damaged file, is best known now.

@@ -2,6 +2,8 @@
 //!
 //! What can't be counted is reported with its reason, and never as 0: most cloud machines show no
 //! performance monitoring unit at all, and everything else works without one.
+//!
+//! In reading order: this file, [`events`] (the events of each CPU), `perf.rs` (Linux's perf).
 
 pub mod events;
 #[cfg(target_os = "linux")]

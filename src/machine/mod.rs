@@ -1,4 +1,12 @@
 //! The machine at hand: what it is, what it can do at most, and threads pinned to its cores.
+//!
+//! In reading order:
+//!
+//! * [`topology`]: cores and caches, from `sysfs.rs`, with `cpulist.rs` and `cgroup.rs`;
+//! * [`pool`]: workers, each pinned to a core;
+//! * [`calibration`]: the ceilings of arithmetic and bandwidth;
+//! * [`memory`] that is left, and `quota.rs`: limits on a run;
+//! * [`fingerprint`]: the description of machine and program for the record.
 
 pub mod calibration;
 mod cgroup;

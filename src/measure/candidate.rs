@@ -15,6 +15,9 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
 use std::time::Instant;
 
+/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in records: no clock tells more.
+pub(super) const DECIMALS: i32 = 2;
+
 /// Something with a name that can be asked for any problem.
 pub trait Candidate {
     /// `<algorithm>/<isa>/<st|mt>`.

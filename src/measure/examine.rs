@@ -5,7 +5,7 @@
 //! kernel is of one round.
 
 use super::arena::Arena;
-use super::session::HUNDREDTHS;
+use super::candidate::DECIMALS;
 use super::{Candidate, Contestant};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -99,7 +99,7 @@ impl<'a> Exam<'a> {
         let (runs, workers) = (self.runs, self.workers);
         let mut examined = Examined::default();
         for _ in 0..rounds {
-            examined.peaks.push(shorten(peak(), HUNDREDTHS));
+            examined.peaks.push(shorten(peak(), DECIMALS));
             self.round(rng, &mut examined.times, |_, contestant| {
                 contestant.sample(runs, workers).map(Some)
             })?;
@@ -128,11 +128,11 @@ impl<'a> Exam<'a> {
         }
         let (mut examined, mut read) = (Examined::default(), ColdRead::default());
         for _ in 0..rounds {
-            examined.peaks.push(shorten(peak(), HUNDREDTHS));
+            examined.peaks.push(shorten(peak(), DECIMALS));
             if packed > 0 {
                 read.ns.push(shorten(
                     read_cold(self.isa, packed, runs, arena, workers),
-                    HUNDREDTHS,
+                    DECIMALS,
                 ));
             }
             self.round(rng, &mut examined.times, |ablation, contestant| {
@@ -176,7 +176,7 @@ impl<'a> Exam<'a> {
                     Some(Ablation::ArithOnly) => &mut times.arith_only_ns,
                     Some(Ablation::OnePanel) => &mut times.one_panel_ns,
                 };
-                series.push(shorten(ns, HUNDREDTHS));
+                series.push(shorten(ns, DECIMALS));
             }
         }
         Ok(())

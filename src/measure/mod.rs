@@ -13,6 +13,10 @@
 //!
 //! These times are `warm`: a candidate's data stay wherever its previous run left them. The fastest are then
 //! examined: with parts taken out, and with operands that were not used for long (`examine.rs`).
+//!
+//! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
+//! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
+//! `arena.rs`.
 
 mod arena;
 mod candidate;

@@ -1,6 +1,7 @@
 //! One sitting of measurements on one machine.
 
 use super::arena::Arena;
+use super::candidate::DECIMALS;
 use super::examine::{Exam, Examined};
 use super::expected::Expected;
 use super::{Candidate, Contestant};
@@ -19,9 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Parts of a nanosecond, and of a GFLOP/s, that records keep: no clock tells more.
-pub(super) const HUNDREDTHS: f64 = 100.0;
 
 /// How thoroughly to measure.
 #[derive(Clone, Debug)]
@@ -278,9 +276,9 @@ impl<'a> Session<'a> {
             });
             match runner.contestant.sample(runner.runs, workers) {
                 Ok(ns) => {
-                    runner.samples_ns.push(shorten(ns, HUNDREDTHS));
+                    runner.samples_ns.push(shorten(ns, DECIMALS));
                     runner.rounds.push(round);
-                    runner.peaks.push(shorten(peak, HUNDREDTHS));
+                    runner.peaks.push(shorten(peak, DECIMALS));
                 }
                 Err(error) => runner.trouble = Some(error),
             }

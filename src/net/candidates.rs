@@ -1,8 +1,8 @@
 //! For each layer the plans that can compute it, and the choice among them.
 
 use super::choose::Choice;
+use super::layouts::{joins, same_memory};
 use super::model::Model;
-use super::schedule::{joins, same_memory};
 use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
 use crate::record::CandidateId;

@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! * [`weights`]: seeded parameters, with batch normalisation folded into them;
+//! * [`layouts`]: which layouts cost no reorder between them;
 //! * [`candidates`]: for each layer the plans that can compute it, and what each should take: measured on this machine
 //!   ([`tune`]), or by a [`model`];
 //! * [`choose`](mod@choose): one plan for each layer, so that their times and the reorders between them are least together;
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod candidates;
 pub mod choose;
+pub mod layouts;
 pub mod memory;
 pub mod model;
 pub mod reference;

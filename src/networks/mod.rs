@@ -29,6 +29,8 @@
 //! (`conv+bn` says that it was there, since published parameter counts include its scale and shift),
 //! ReLU and residual add are in the epilogue. A fully connected layer is a convolution whose kernel is
 //! its whole input map.
+//!
+//! In reading order: this file (tables), `graph.rs`.
 
 mod graph;
 

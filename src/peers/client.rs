@@ -3,7 +3,8 @@
 use super::protocol::{Layer, NetworkNode, REPLY, Reply, Request, floats, receive};
 use super::{Kind, Peer, find, python};
 use crate::machine::Topology;
-use crate::process::{Helper, Scratch, patience, shortened};
+use crate::process::{Helper, patience, shortened};
+use crate::scratch::Scratch;
 use anyhow::{Context, Result, anyhow};
 use convroof_kernels::Problem;
 use convroof_kernels::cost::Cost;

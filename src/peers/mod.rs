@@ -7,6 +7,9 @@
 //! speed. A crash, a hang or a missing library is a line, and the rest of the run goes on.
 //!
 //! What is and isn't counted is in BIAS.md.
+//!
+//! In reading order: this file (the list of peers), [`protocol`], `client.rs` (the suite's end of the pipe),
+//! `entrant.rs` (a peer as a candidate), `network.rs` (whole networks), [`host`] (the library's end).
 
 mod client;
 mod entrant;

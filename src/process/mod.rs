@@ -3,14 +3,11 @@
 //! * [`Helper`]: a program at the other end of two pipes. Each answer has a time limit and a size limit.
 //! * [`die_with_parent`]: what a worker or host calls first, so that SIGKILL of the suite ends it, too.
 //! * [`guard`]: runs a program that knows nothing of the suite, a compilation, and ends it with the suite.
-//! * [`Scratch`]: a folder that is removed at the end, or by the next start.
 
 pub mod guard;
 mod helper;
-mod scratch;
 
 pub use helper::{Helper, line, patience, shortened};
-pub use scratch::{Scratch, remove_scratch};
 
 use std::process::Command;
 

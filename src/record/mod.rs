@@ -2,6 +2,8 @@
 //!
 //! A versioned JSON document; `results/schema/run-v1.json` describes it. Times are in nanoseconds,
 //! sizes in bytes, rates in 10^9 a second. What couldn't be known is absent.
+//!
+//! In reading order: this file (the types), `file.rs` (reads and writes them).
 
 mod file;
 mod text;

@@ -1,4 +1,8 @@
 //! What people see of a run: rows, and from them tables in the terminal, Markdown, and HTML.
+//!
+//! In reading order: `rows.rs` (a run as one row for each layer, variant and number of threads), [`versus`]
+//! (peers), [`why`] (the evidence behind verdicts), this file (sums over networks), [`terminal`], [`markdown`],
+//! [`html`] and its picture, [`svg`].
 
 #[cfg(test)]
 mod hostile;

@@ -15,7 +15,8 @@
 use super::phases::evidence_of_phases;
 use super::{Ceilings, Evidence};
 use crate::record::{IsaName, Level, Measurement, Text};
-use convroof_kernels::blocking::{CHANNEL_BLOCK, RegisterTile};
+use convroof_kernels::blocking::RegisterTile;
+use convroof_kernels::layout::CHANNEL_BLOCK;
 use convroof_kernels::phase::Phase;
 use convroof_kernels::problem::Op;
 use convroof_kernels::{Isa, Registry};

@@ -1,4 +1,7 @@
 //! Statistics of samples. Pure.
+//!
+//! In reading order: this file (medians and their intervals), [`paired`] (tests of differences), [`proportion`]
+//! (rates from counts), [`steps`] (changes in a series).
 
 pub mod paired;
 pub mod proportion;
@@ -48,8 +51,9 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
-/// The nearest multiple of one of `parts` of a unit: of a hundredth, where they are 100.
-pub fn shorten(x: f64, parts: f64) -> f64 {
+/// A figure rounded to some decimals.
+pub fn shorten(x: f64, decimals: i32) -> f64 {
+    let parts = 10f64.powi(decimals);
     (x * parts).round() / parts
 }
 

@@ -8,6 +8,8 @@
 //!
 //! The confidence is the votes for the verdict over all votes and one more, of a witness that nobody heard: the
 //! roofline alone makes 1/2, with the ablation 3/4.
+//!
+//! In reading order: [`witness`] (the votes), this file (the count).
 
 pub mod witness;
 

@@ -7,10 +7,11 @@
 //!
 //! A NaN anywhere in an image's maps makes its scores' sum, and so all of its outputs, NaN.
 
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::attention::{SCORE_FLOPS, Scores, Shares, WeightedSum};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;

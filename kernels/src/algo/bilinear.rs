@@ -8,10 +8,11 @@
 //! A NaN makes all sums of its channel NaN, and with the L2 norm all outputs of its image. Norms whose squares are
 //! beyond an f32, or vanish in it, are taken in f64.
 
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;

@@ -1,10 +1,11 @@
 //! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, Home, RegisterTile, part, preparations};
+use crate::blocking::{Blocking, GemmShape, Home, RegisterTile, part, preparations};
 use crate::cost::{Cost, Efficiency};
 use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Outputs;

@@ -4,10 +4,10 @@
 //! write where the output is to be ([`ConcatShape::in_place`]): this kernel shows what that saves. Where a part ends
 //! within a block, the channels behind it move to other lanes, one by one.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::concat::Gather;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,

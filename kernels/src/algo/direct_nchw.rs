@@ -4,12 +4,12 @@
 use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::Isa;
-use crate::micro::windows::Window;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 
 /// Direct convolution on plain NCHW.
 #[derive(Debug)]

@@ -5,10 +5,11 @@
 //! are the pixels of a 1x1 convolution, computed by the register tile; for it the vectors are laid side by side
 //! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
 
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;

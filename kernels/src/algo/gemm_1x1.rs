@@ -10,10 +10,10 @@
 
 use super::blocked::{BlockTask, BlockedConv};
 use super::indirect::IndirectPlan;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::pixels::{BlockedPixels, MatrixRows};
 use crate::phase::{Laps, Phase, PhaseCost};

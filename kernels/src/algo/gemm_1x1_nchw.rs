@@ -13,10 +13,11 @@
 //! the pixels are picked while they are packed.
 
 use super::gemm_1x1::conv_1x1;
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile};
+use crate::blocking::{Blocking, GemmShape, RegisterTile};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;

@@ -4,15 +4,15 @@
 //! depthwise convolution has, nearly all of them times zero. Here lanes stay with lanes
 //! ([`crate::micro::grouped`]), and a task is some rows of one block of channels.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::{Cost, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
-use crate::micro::windows::Window;
 use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 
 /// Plans the direct convolution of small groups.
 pub(super) struct GroupedPlan {

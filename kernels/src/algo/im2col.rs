@@ -11,10 +11,10 @@
 //! is what im2col is good at. Its cost elsewhere is the copy, kh kw times the input.
 
 use super::blocked::BlockedConv;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
 use crate::phase::{Laps, Phase, PhaseCost};

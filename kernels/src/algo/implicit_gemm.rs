@@ -7,9 +7,9 @@
 //! `direct`, which is the same loop on NCHW16c.
 
 use super::indirect::IndirectPlan;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::{Accuracy, Efficiency};
 use crate::isa::Isa;
+use crate::layout::CHANNEL_BLOCK;
 use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_conv};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::Layout;

@@ -4,10 +4,10 @@
 //! channels whose windows it is in NaN, and no others. Pixels with values whose squares are beyond an f32, from some
 //! 1e19 on, are computed in f64, which takes longer.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::lrn::{Lrn as Pixels, scratch_len};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,

@@ -16,10 +16,11 @@
 use super::blocked::{PanelLoop, offsets_fit};
 use super::gemm_1x1::conv_1x1;
 use super::rows::{Step, Windows, task_rows};
-use crate::blocking::{CHANNEL_BLOCK, Home, RegisterTile};
+use crate::blocking::{Home, RegisterTile};
 use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::pack::Panels;

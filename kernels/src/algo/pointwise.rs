@@ -6,10 +6,10 @@
 //! overwrites (write-allocate), a third of a copy's traffic; a streaming store doesn't, but then the output is in
 //! memory, and not in the cache for the layer behind.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::pointwise::Pointwise as Rows;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,

@@ -3,10 +3,10 @@
 //! A network ends in it: 1000 channels of one pixel, for which a few lanes' worth of e^x (`micro/exp.rs`) is
 //! all there is to do. Threads share out pixels; the sum of one pixel is never split.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::softmax::{FLOPS, Softmax as Pixels};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,

@@ -15,7 +15,7 @@
 //! for steps of one compute what comes first in a network, on channels that nearly fill their vectors.
 
 use super::image::MOST_CHANNELS;
-use crate::blocking::CHANNEL_BLOCK;
+use crate::layout::CHANNEL_BLOCK;
 use crate::plan::{Params, Unsupported};
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use std::ops::Range;

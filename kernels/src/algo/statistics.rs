@@ -3,10 +3,10 @@
 //! In two passes, or in one by Welford's recurrence: more arithmetic for half of the bytes, where a channel's maps
 //! don't stay in a cache between the passes.
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::statistics::{Method, Moments};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,

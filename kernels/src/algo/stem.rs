@@ -15,22 +15,24 @@
 use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::rows::{Step, Windows, task_rows};
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::fold::Reduce;
 use crate::micro::gemm::{Ahead, Finish, Source};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::pack::Panels;
 use crate::micro::pool::PoolPixels;
-use crate::micro::windows::{Axis, Window};
+use crate::micro::windows::Axis;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_only,
 };
 use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 use std::collections::BTreeSet;
 
 /// Convolution of an image, and max pooling.

@@ -36,10 +36,11 @@
 
 use super::blocked::{PanelLoop, ahead, offsets_fit};
 use super::gemm_1x1::{conv_1x1, copy_strided};
-use crate::blocking::{Blocking, CHANNEL_BLOCK, GemmShape, RegisterTile, part, preparations};
+use crate::blocking::{Blocking, GemmShape, RegisterTile, part, preparations};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_halves};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::{Outputs, Sums};
 use crate::micro::pack::Panels;

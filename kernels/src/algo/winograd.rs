@@ -43,12 +43,11 @@
 use super::image::MOST_CHANNELS;
 use super::space_to_depth::SpaceToDepth;
 use crate::arch::KernelSimd;
-use crate::blocking::{
-    CHANNEL_BLOCK, RegisterTile, WinogradBlocking, WinogradShape, part, preparations,
-};
+use crate::blocking::{RegisterTile, WinogradBlocking, WinogradShape, part, preparations};
 use crate::cost::Accuracy;
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles, share};
 use crate::isa::{Isa, IsaToken, SimdTask};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::cook_toom::{self, Scheme};
 use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::outputs::Outputs;

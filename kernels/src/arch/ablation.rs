@@ -5,8 +5,7 @@
 //! with its loads and stores taken out, for arithmetic. Both twins come from the kernel's one source, compiled
 //! for another [`KernelSimd`]. Their results are worthless, and their control flow the kernel's.
 
-use super::KernelSimd;
-use crate::isa::SimdTask;
+use super::{KernelSimd, SimdTask};
 
 /// What is taken out of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,6 +3,9 @@
 //!
 //! A trait of our own and not pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or
 //! without its memory traffic ([`ablation`]): all that a kernel computes and all that it moves goes through here.
+//!
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors
+//! that every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -16,9 +19,16 @@ mod x86_64;
 
 pub(crate) use baseline::Baseline;
 
-use crate::isa::SimdTask;
 use bytemuck::Pod;
 use std::fmt::Debug;
+
+/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
+pub trait SimdTask {
+    /// What the task returns.
+    type Output;
+    /// The work, for one instruction set.
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
 
 /// The function that a task runs in where no instruction set is to be enabled. A method of the task's type, as others
 /// are ([`x86_64`]): where a build has several units of code generation (tests'), rustc makes one of the methods of a

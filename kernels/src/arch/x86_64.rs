@@ -1,7 +1,6 @@
 //! AVX2 and AVX-512.
 
-use super::{KernelSimd, inverse_sqrt_step, pulp_operations};
-use crate::isa::SimdTask;
+use super::{KernelSimd, SimdTask, inverse_sqrt_step, pulp_operations};
 
 /// The functions that tasks run in, compiled for an instruction set: pulp's features of its name.
 trait Enter: SimdTask {

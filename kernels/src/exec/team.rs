@@ -129,7 +129,7 @@ pub fn with_team<R: Send>(pool: &ThreadPool, lead: impl FnOnce(&Team<'_>) -> R +
 
 /// Waits for a condition without sleeping; gives way now and then, for machines that have more workers
 /// than cores.
-pub(super) fn spin_until(condition: impl Fn() -> bool) {
+fn spin_until(condition: impl Fn() -> bool) {
     let mut spins = 0u32;
     while !condition() {
         spins += 1;
@@ -277,6 +277,18 @@ unsafe impl Executor for Team<'_> {
             resume_unwind(panic);
         }
     }
+}
+
+/// Calls `f` with each worker's number, on that worker, when all have come: for measurements that want every core.
+/// Executors that are used with it have a thread for each worker.
+pub fn on_each_worker(exec: &dyn Executor, f: impl Fn(usize) + Sync) {
+    let (width, come) = (exec.width(), AtomicUsize::new(0));
+    exec.run(width, &|turn| {
+        // Who waits here takes no other's task.
+        come.fetch_add(1, Ordering::Relaxed);
+        spin_until(|| come.load(Ordering::Relaxed) == width);
+        f(turn.worker);
+    });
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::channels::{Pixel, lanes_of, pixel, put, vectors};
 use super::exp::{self, exp, tanh};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// The score of each position, `sum of w * tanh(hidden)`.
 pub struct Scores<'a, 'o> {

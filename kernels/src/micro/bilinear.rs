@@ -5,8 +5,8 @@
 use super::channels::{Pixel, lanes_of, pixel_mut, put, vectors};
 use super::gemm::load;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// The maps of one or two channel blocks as the panel of a matrix product: zeros in place of a bias, then a row a
 /// position.

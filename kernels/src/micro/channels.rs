@@ -3,7 +3,7 @@
 
 use super::gemm::load;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
+use crate::layout::CHANNEL_BLOCK;
 
 /// The 16 channels.
 pub(super) type Pixel = [f32; CHANNEL_BLOCK];

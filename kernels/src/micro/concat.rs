@@ -2,8 +2,8 @@
 
 use super::channels::{copy, pixel_mut};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// Some pixels of one channel block.
 pub struct Gather<'a, 'o> {

@@ -11,7 +11,7 @@ use crate::isa::SimdTask;
 pub enum Reduce {
     /// The largest element.
     Max,
-    /// The sum over the number of elements that count ([`Window::counted`](super::windows::Window::counted)).
+    /// The sum over the number of elements that count ([`Window::counted`](crate::window::Window::counted)).
     Mean,
     /// The p-th root of the sum, or the mean, of p-th powers of magnitudes.
     Powers(u32),

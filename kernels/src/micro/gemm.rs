@@ -23,12 +23,13 @@
 #![allow(unsafe_code)]
 
 use super::outputs::{Outputs, Place};
-use super::pixels::{Pixels, Spacing, ZERO_RUN};
-use super::tiles::{FEW_PIXELS, Tiles};
+use super::pixels::{Pixels, ZERO_RUN};
+use super::tiles::{FEW_PIXELS, Spacing, Tiles};
 use crate::arch::{KernelSimd, hidden};
-use crate::blocking::{CHANNEL_BLOCK, Home};
+use crate::blocking::Home;
 use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::ops::Range;
 

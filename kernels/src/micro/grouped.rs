@@ -22,11 +22,11 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use super::windows::Window;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
+use crate::window::Window;
 
 /// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and few enough for 16
 /// registers beside the weights of three taps and an input.

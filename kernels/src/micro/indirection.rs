@@ -13,11 +13,10 @@
 //! cost (`TileCost`), for which pixels a step apart are cheaper than others. On a 7x7 map a 3x3 filter then computes 0.85 of its nominal products, on a 14x14
 //! map 0.91, without a branch in the inner loop.
 
-use super::pixels::Spacing;
-use super::tiles::{FEW_PIXELS, Tiles, tiles_of};
-use super::windows::Window;
+use super::tiles::{FEW_PIXELS, Spacing, Tiles, tiles_of};
 use crate::plan::Unsupported;
 use crate::problem::ConvShape;
+use crate::window::Window;
 use std::ops::Range;
 
 /// The offset of a tap that falls into padding.

@@ -2,9 +2,9 @@
 
 use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// `out = x / (k + scale * sum of the window's squares)^(quarters / 4)` of some pixels.
 ///

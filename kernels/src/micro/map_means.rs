@@ -4,8 +4,8 @@
 use super::gemm::load;
 use super::pool_nchw::last_lanes;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// The means of whole maps on NCHW16c.
 pub struct MapMeans<'a> {

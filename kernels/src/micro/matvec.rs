@@ -11,9 +11,9 @@
 
 use super::gemm::load;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::extent;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// `out = relu(bias + residual + sum of x[k] * w[k])`, for the outputs of some panels.
 pub struct PanelsTimesVector<'a, 'o> {

@@ -1,4 +1,4 @@
-//! Register-tile kernels and what feeds them, written once for every width.
+//! Register-tile kernels and what feeds them, written once for every width. In reading order:
 //!
 //! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
 //! * [`tiles`]: how a run of pixels is cut into register tiles;

@@ -1,7 +1,7 @@
 //! Where register tiles write: a block of outputs as the tile sees it, whatever its layout.
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::extent;
 use crate::exec::RowsMut;
+use crate::layout::CHANNEL_BLOCK;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 

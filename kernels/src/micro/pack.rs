@@ -9,7 +9,8 @@
 //! size, free when the groups are multiples of the panel, and a waste (counted in the executed
 //! flops) when they are small. Panels of one block waste less than panels of two ([`Panels::tile`]).
 
-use crate::blocking::{CHANNEL_BLOCK, RegisterTile};
+use crate::blocking::RegisterTile;
+use crate::layout::CHANNEL_BLOCK;
 use crate::plan::Params;
 use crate::problem::ConvShape;
 use crate::tensor::{CacheLine, as_f32s_mut};

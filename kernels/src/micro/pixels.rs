@@ -7,27 +7,11 @@
 #![allow(unsafe_code)]
 
 use super::indirection::{Indirection, PADDING, SingleTap};
-use super::tiles::{Tiles, even_tiles};
+use super::tiles::{Spacing, Tiles, even_tiles};
 use crate::arch::hidden;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::product;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
-
-/// How the inputs of a register tile's pixels lie for one tap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spacing {
-    /// All in the padding.
-    Padding,
-    /// A step apart in each half of the tile: two addresses serve them all, in the next row too.
-    Even {
-        /// The offsets of the first pixel and of that behind the first half. The first half is the larger.
-        halves: [usize; 2],
-        /// Elements from a pixel to the next.
-        step: usize,
-    },
-    /// Anywhere, or some of them in the padding.
-    Uneven,
-}
 
 /// Where the inputs of a run of output pixels are, and how register tiles take them.
 ///

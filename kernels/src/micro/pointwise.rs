@@ -3,9 +3,9 @@
 
 use super::gemm::load;
 use crate::arch::{KernelSimd, stream_fence};
-use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
 /// `out = max(floor, src * scale + shift + residual)` on rows of 16-channel pixels: the maps of consecutive channel

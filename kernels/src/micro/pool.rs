@@ -13,12 +13,13 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::windows::{Axis, Span, Window};
+use super::windows::{Axis, Span};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::product;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
+use crate::window::Window;
 use std::ops::Range;
 
 /// Some rows of the outputs of some maps.

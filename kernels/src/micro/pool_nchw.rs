@@ -18,11 +18,12 @@
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
 use super::pool::{Pixel, Row};
-use super::windows::{Axis, Span, Window};
+use super::windows::{Axis, Span};
 use crate::arch::KernelSimd;
 use crate::bounds::product;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::window::Window;
 
 /// Some rows of the outputs of some maps.
 pub struct PoolMaps<'a> {

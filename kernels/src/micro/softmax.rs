@@ -3,9 +3,9 @@
 use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use super::exp::{self, exp};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// Softmax of some pixels, in three passes over the channels of each: the largest, from which all are taken off lest
 /// e^x overflows; e^x and their sum; the quotients.

@@ -2,8 +2,8 @@
 
 use super::channels::{Pixel, put, vectors};
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// How a variance is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

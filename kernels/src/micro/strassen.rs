@@ -3,9 +3,9 @@
 
 use super::gemm::load;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::{extent, product, sum};
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 
 /// The quarters of an input on NCHW16c: halves of its channels by halves of some pixels.
 ///

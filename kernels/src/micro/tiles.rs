@@ -27,6 +27,22 @@ impl Tiles {
     }
 }
 
+/// How the inputs of a register tile's pixels lie for one tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// All in the padding.
+    Padding,
+    /// A step apart in each half of the tile: two addresses serve them all, in the next row too.
+    Even {
+        /// The offsets of the first pixel and of that behind the first half. The first half is the larger.
+        halves: [usize; 2],
+        /// Elements from a pixel to the next.
+        step: usize,
+    },
+    /// Anywhere, or some of them in the padding.
+    Uneven,
+}
+
 /// The nearly equal tiles of at most `most` pixels that `pixels` are cut into (49 pixels are 13 + 12 + 12 +
 /// 12, not 14 + 14 + 14 + 7): full tiles make the most of each load of weights.
 #[inline(always)]

@@ -13,9 +13,9 @@
 use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
 use super::gemm::load;
 use crate::arch::KernelSimd;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::bounds::{product, sum};
 use crate::exec::RowsMut;
+use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::mem::MaybeUninit;
 

@@ -1,4 +1,4 @@
-//! One axis of a sliding window, and the checks that every shape goes through.
+//! One axis of a sliding window, the padding around it, and the checks that every shape goes through.
 
 /// Why a shape is impossible, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,31 @@ pub(super) fn check_product(what: &str, factors: &[usize]) -> Result<(), ShapeEr
     check(product < LIMIT, || {
         format!("the {what} would be {product}: it must be below 2^48")
     })
+}
+
+/// Rows and columns of zeros (of nothing, for poolings) around the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pad {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Pad {
+    /// The same on all sides.
+    pub const fn uniform(pad: usize) -> Self {
+        Pad {
+            top: pad,
+            left: pad,
+            bottom: pad,
+            right: pad,
+        }
+    }
 }
 
 /// One axis of a sliding window.

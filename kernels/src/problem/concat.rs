@@ -2,7 +2,7 @@
 
 use super::Maps;
 use super::axis::{ShapeError, check};
-use crate::blocking::CHANNEL_BLOCK;
+use crate::layout::CHANNEL_BLOCK;
 
 /// Valid parts of a concatenation along the channels.
 ///

@@ -1,7 +1,6 @@
 //! Convolutions.
 
-use super::Pad;
-use super::axis::{Axis, ShapeError, check, check_product, check_sizes};
+use super::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
 use std::ops::Deref;
 
 /// A convolution as someone asks for it: cross-correlation, as in all CNNs, or a true one.
@@ -159,4 +158,17 @@ impl ConvShape {
         let outputs = self.spec.n * self.spec.c_out * self.out[0] * self.out[1];
         outputs as u64 * self.reduction_len() as u64
     }
+}
+
+pub(super) fn conv_src(conv: &ConvShape) -> [usize; 4] {
+    [conv.n, conv.c_in, conv.h, conv.w]
+}
+
+pub(super) fn conv_weights(conv: &ConvShape) -> [usize; 4] {
+    let [kh, kw] = conv.kernel;
+    [conv.c_out, conv.c_in_per_group(), kh, kw]
+}
+
+pub(super) fn conv_dst(conv: &ConvShape) -> [usize; 4] {
+    [conv.n, conv.c_out, conv.h_out(), conv.w_out()]
 }

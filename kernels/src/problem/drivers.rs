@@ -1,12 +1,13 @@
 //! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
 
-use super::parse::{Alg, Driver, Fields, Flags};
+use super::fields::Fields;
+use super::flags::{Alg, Driver, Flags};
 use super::{
     AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvSpec, Epilogue, LrnSpec, Maps,
     Op, Pad, Problem, ShapeError,
 };
 
-/// What can be wrong with a text; [`ParseError`] says it of which.
+/// What can be wrong with a text; [`ParseError`](super::ParseError) says it of which.
 pub(super) enum Wrong {
     Text(String),
     Shape(ShapeError),

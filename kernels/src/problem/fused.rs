@@ -1,7 +1,8 @@
 //! A convolution and what follows it, as one layer.
 
 use super::axis::{ShapeError, check};
-use super::{ConvShape, ConvSpec, PoolShape, conv_dst, conv_src, pool_src};
+use super::conv::{ConvShape, ConvSpec, conv_dst, conv_src};
+use super::pool::{PoolShape, pool_src};
 
 /// That a layer takes what the convolution before it makes.
 fn fits(second: &str, taken: [usize; 4], made: [usize; 4]) -> Result<(), ShapeError> {

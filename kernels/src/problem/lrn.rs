@@ -1,7 +1,7 @@
 //! Local response normalisation.
 
+use super::Maps;
 use super::axis::{ShapeError, check};
-use super::{Maps, Real};
 
 /// Local response normalisation across channels, as someone asks for it (Krizhevsky et al. 2012).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +16,22 @@ pub struct LrnSpec {
     pub beta: f32,
     /// Added to the weighed mean square.
     pub k: f32,
+}
+
+/// A finite number that isn't negative, equal and hashed by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Real(u32);
+
+impl Real {
+    /// Of a number that was found to be one.
+    fn new(x: f32) -> Self {
+        // -0 is 0.
+        Real((x + 0.0).to_bits())
+    }
+
+    fn get(self) -> f32 {
+        f32::from_bits(self.0)
+    }
 }
 
 /// A valid local response normalisation.

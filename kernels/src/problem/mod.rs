@@ -3,6 +3,15 @@
 //! A *spec* is what someone asks for; a *shape* is a spec found valid, with its output size. Shapes
 //! are canonical: padding that nothing reaches makes no difference, and [`Problem`]'s text form parses
 //! back to the same value.
+//!
+//! In reading order:
+//!
+//! * `axis.rs`: one axis of a window, padding, and the checks of all shapes;
+//! * `conv.rs`, `pool.rs`, `maps.rs`: the shapes that most layers have; then `lrn.rs`, `concat.rs`, `attention.rs`,
+//!   `bilinear.rs` and `fused.rs`;
+//! * this file: [`Op`] and [`Problem`];
+//! * `text.rs`: the text form, and its writer;
+//! * `flags.rs`, `fields.rs`, `drivers.rs`, `parse.rs`: its reader.
 
 mod attention;
 mod axis;
@@ -10,6 +19,8 @@ mod bilinear;
 mod concat;
 mod conv;
 mod drivers;
+mod fields;
+mod flags;
 mod fused;
 mod lrn;
 mod maps;
@@ -18,7 +29,7 @@ mod pool;
 mod text;
 
 pub use attention::AttentionShape;
-pub use axis::ShapeError;
+pub use axis::{Pad, ShapeError};
 pub use bilinear::{BilinearKind, BilinearShape};
 pub use concat::ConcatShape;
 pub use conv::{ConvShape, ConvSpec};
@@ -28,6 +39,8 @@ pub use maps::{BATCH_NORM_EPSILON, Maps};
 pub use parse::{MOST_TEXT, ParseError, excerpt};
 pub use pool::{PoolKind, PoolShape, PoolSpec};
 
+use conv::{conv_dst, conv_src, conv_weights};
+use pool::{pool_dst, pool_src};
 use std::fmt;
 
 /// Element types.
@@ -86,47 +99,6 @@ pub struct DTypes {
     pub weights: DType,
     /// Of the destination.
     pub dst: DType,
-}
-
-/// Rows and columns of zeros (of nothing, for poolings) around the input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Pad {
-    /// Rows above.
-    pub top: usize,
-    /// Columns to the left.
-    pub left: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns to the right.
-    pub right: usize,
-}
-
-impl Pad {
-    /// The same on all sides.
-    pub const fn uniform(pad: usize) -> Self {
-        Pad {
-            top: pad,
-            left: pad,
-            bottom: pad,
-            right: pad,
-        }
-    }
-}
-
-/// A finite number that isn't negative, equal and hashed by its bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Real(u32);
-
-impl Real {
-    /// Of a number that was found to be one.
-    fn new(x: f32) -> Self {
-        // -0 is 0.
-        Real((x + 0.0).to_bits())
-    }
-
-    fn get(self) -> f32 {
-        f32::from_bits(self.0)
-    }
 }
 
 /// What is done to an output before it is stored: `relu(x + bias + residual)`.
@@ -340,27 +312,6 @@ impl Problem {
             Op::Statistics(maps) => [2, maps.dims()[1], 1, 1],
         }
     }
-}
-
-fn conv_src(conv: &ConvShape) -> [usize; 4] {
-    [conv.n, conv.c_in, conv.h, conv.w]
-}
-
-fn conv_weights(conv: &ConvShape) -> [usize; 4] {
-    let [kh, kw] = conv.kernel;
-    [conv.c_out, conv.c_in_per_group(), kh, kw]
-}
-
-fn conv_dst(conv: &ConvShape) -> [usize; 4] {
-    [conv.n, conv.c_out, conv.h_out(), conv.w_out()]
-}
-
-fn pool_src(pool: &PoolShape) -> [usize; 4] {
-    [pool.n, pool.c, pool.h, pool.w]
-}
-
-fn pool_dst(pool: &PoolShape) -> [usize; 4] {
-    [pool.n, pool.c, pool.h_out(), pool.w_out()]
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Poolings.
 
-use super::Pad;
-use super::axis::{Axis, ShapeError, check, check_product, check_sizes};
+use super::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
 use std::ops::Deref;
 
 /// What a pooling makes of a window.
@@ -212,4 +211,12 @@ impl PoolShape {
         // The spec alone doesn't know which of its padding is overhang.
         PoolShape::try_from(PoolSpec { n, ..self.spec })?.with_overhang(self.overhang)
     }
+}
+
+pub(super) fn pool_src(pool: &PoolShape) -> [usize; 4] {
+    [pool.n, pool.c, pool.h, pool.w]
+}
+
+pub(super) fn pool_dst(pool: &PoolShape) -> [usize; 4] {
+    [pool.n, pool.c, pool.h_out(), pool.w_out()]
 }

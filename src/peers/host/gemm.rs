@@ -4,7 +4,7 @@
 //! stride 1; otherwise it is materialised in each run, and that is timed. rten, whose product knows both
 //! packed weights and a virtual im2col matrix, is given them, as its own convolution does.
 
-use super::{Library, Prepared, Refused};
+use super::library::{Library, Prepared, Refused};
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::plan::f32_conv;

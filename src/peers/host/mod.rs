@@ -1,48 +1,19 @@
 //! The other side of the pipe: a process that holds one library, its plans and their data.
+//!
+//! In reading order: `library.rs` (the interface of a library), this file (the loop that answers requests),
+//! `gemm.rs` (matrix products in Rust), `onednn/`.
 
 mod gemm;
+mod library;
 mod onednn;
 
 use super::protocol::{REQUEST, Reply, Request, floats, receive, send};
 use anyhow::{Result, bail};
-use convroof_kernels::Problem;
 use convroof_kernels::reference::Operands;
+use library::{Library, Prepared, Refused};
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::time::Instant;
-
-/// A library that can be asked for plans.
-trait Library {
-    /// Its name, its version, and the threads that it will use.
-    fn hello(&self) -> (String, String, usize);
-
-    /// A plan for a problem in one of its forms.
-    ///
-    /// # Errors
-    /// `Refused` if the library can't.
-    fn plan(&mut self, problem: &Problem, form: &str) -> Result<Box<dyn Prepared>>;
-}
-
-/// A problem made ready, with its memory.
-trait Prepared {
-    /// What the library calls it.
-    fn implementation(&self) -> String;
-    /// Bytes of weights as the library keeps them, and of scratch.
-    fn memory(&self) -> (u64, u64);
-    /// Takes operands in plain NCHW and OIHW; weights and bias stay as they are if they are empty.
-    fn load(&mut self, operands: Operands<'_>) -> Result<()>;
-    /// Computes once.
-    fn run(&mut self) -> Result<()>;
-    /// Fills the output with NaN.
-    fn poison(&mut self);
-    /// The output in plain NCHW.
-    fn output(&mut self) -> Result<Vec<f32>>;
-}
-
-/// Why a library doesn't do a problem.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refused(String);
 
 /// Serves one library on standard input and output until the input ends. `path` is the library's file,
 /// for those that are loaded.

@@ -18,6 +18,12 @@
 //! [`verdict`]: an exact distribution-free test over the blocks, Holm's control of the chance of any false
 //! alarm, an effect above the noise measured on the spot; then the same again for what alarmed, in fresh
 //! processes. [`layout`]: an alarm whose hot code is the same in both builds isn't the source's.
+//!
+//! # In reading order
+//!
+//! This file, [`protocol`], [`worker`] (a build's side), [`client`] (the gate's side), [`rounds`] (samples in
+//! turns), [`verdict`] (the test), [`layout`] (alarms that come from where code lies), [`gate`] (all of it),
+//! [`revision`] (from a revision to a program).
 
 pub mod client;
 pub mod gate;

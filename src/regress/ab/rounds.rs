@@ -12,8 +12,8 @@ use convroof_kernels::data::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Parts of a nanosecond, and of a GFLOP/s, that blocks keep.
-const TENTHS: f64 = 10.0;
+/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in blocks.
+const DECIMALS: i32 = 1;
 
 /// A sample repeats runs until it takes this long.
 const SAMPLE_NS: f64 = 1.5e6;
@@ -209,7 +209,7 @@ impl Sitting<'_> {
             let start = Instant::now();
             block
                 .peaks
-                .push(shorten(clients[0].peak(plans[0][0].plan)?, TENTHS));
+                .push(shorten(clients[0].peak(plans[0][0].plan)?, DECIMALS));
             self.rng.shuffle(&mut order);
             for &i in &order {
                 self.halt()?;
@@ -238,7 +238,7 @@ impl Sitting<'_> {
             }
         };
         for (rounds, times) in block.pairs.iter_mut().zip(&times) {
-            rounds.a_ns = shorten(median(times).unwrap_or(0.0), TENTHS);
+            rounds.a_ns = shorten(median(times).unwrap_or(0.0), DECIMALS);
         }
         self.verify(checked, which, &mut clients, &plans)?;
         Ok((block, round))

@@ -7,6 +7,8 @@
 //! * *steps*: change points by E-divisive with a permutation test ([`crate::stats::steps`]);
 //! * *creep*: the newest runs against the first ones (a fixed baseline, which a slow decay can't escape) and
 //!   against those just before (a rolling one, which alone would follow it).
+//!
+//! In reading order: this file, `file.rs` (histories on disk), [`page`] (a history as HTML).
 
 mod file;
 pub mod page;

@@ -1,6 +1,11 @@
 //! Where things go: axes, and room for labels.
 
-use super::{BOTTOM, HEIGHT, LEFT, WIDTH};
+pub(super) const WIDTH: f64 = 960.0;
+pub(super) const HEIGHT: f64 = 580.0;
+pub(super) const LEFT: f64 = 64.0;
+pub(super) const RIGHT: f64 = 24.0;
+pub(super) const TOP: f64 = 24.0;
+pub(super) const BOTTOM: f64 = 52.0;
 
 /// A logarithmic axis.
 pub(super) struct Axis {

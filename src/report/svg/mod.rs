@@ -2,6 +2,9 @@
 //!
 //! Colours are CSS classes, which the HTML report styles for light and dark; a picture that stands
 //! alone brings the same styles with it.
+//!
+//! In reading order: `layout.rs` (axes, and room for labels), this file (ceilings), `points.rs` (layers),
+//! `style.rs` (colours).
 
 mod layout;
 mod points;
@@ -14,15 +17,8 @@ use crate::escape::markup;
 use crate::record::IsaName;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Roof};
-use layout::{Axis, Taken};
+use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
 use std::fmt::Write;
-
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 580.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 24.0;
-const TOP: f64 = 24.0;
-const BOTTOM: f64 = 52.0;
 
 /// Height of the title and the legend above a picture that stands alone.
 const HEAD: f64 = 64.0;

@@ -1,9 +1,9 @@
 //! Averages of whole maps.
 
-use super::maps;
-use crate::blocking::CHANNEL_BLOCK;
+use super::windows::maps;
 use crate::exec::{Grid, par_rows};
 use crate::isa::IsaToken;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::map_means::{ChannelMeans, MapMeans, PlainMeans};
 use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{PoolShape, Problem};

@@ -7,16 +7,18 @@
 //! On NCHW16c and NHWC lanes are channels (`micro/pool.rs`), on plain NCHW pixels of a row
 //! (`micro/pool_nchw.rs`). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
 //! are as many, are transposed to a block, pooled as such, and transposed back, all within a cache.
+//!
+//! In reading order: this file chooses a plan, `windows.rs` has the plan for windows, `global.rs` that for whole
+//! maps.
 
 mod global;
 mod windows;
 
-use crate::blocking::CHANNEL_BLOCK;
 use crate::cost::Accuracy;
 use crate::isa::Isa;
 use crate::micro::fold::Reduce;
 use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_pool};
-use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::problem::{Pad, PoolKind, Problem};
 use crate::tensor::Layout;
 use global::GlobalPlan;
 use windows::{PoolPlan, Work};
@@ -131,14 +133,5 @@ impl Algorithm for Pooling {
                 Ok(Box::new(plan))
             }
         }
-    }
-}
-
-/// Maps of an image and channels of a map, as they lie in memory.
-fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
-    match layout {
-        Layout::Nhwc => (1, pool.c),
-        Layout::NchwC(_) => (pool.c.div_ceil(CHANNEL_BLOCK), CHANNEL_BLOCK),
-        _ => (pool.c, 1),
     }
 }

@@ -1,19 +1,28 @@
 //! Poolings of windows.
 
-use super::maps;
-use crate::blocking::CHANNEL_BLOCK;
 use crate::exec::{Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::PoolPixels;
 use crate::micro::pool_nchw::{PoolMaps, column_scales, scales_bytes, scratch_len};
 use crate::micro::transpose::{Rows, Transpose};
-use crate::micro::windows::{Axis, Window};
+use crate::micro::windows::Axis;
 use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
+use crate::window::Window;
 use std::ops::Range;
+
+/// Maps of an image and channels of a map, as they lie in memory.
+pub(super) fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
+    match layout {
+        Layout::Nhwc => (1, pool.c),
+        Layout::NchwC(_) => (pool.c.div_ceil(CHANNEL_BLOCK), CHANNEL_BLOCK),
+        _ => (pool.c, 1),
+    }
+}
 
 /// What a plan does with each window.
 #[derive(Clone, Copy)]

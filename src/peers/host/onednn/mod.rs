@@ -1,9 +1,11 @@
 //! oneDNN: forward inference in f32 with bias, residual and ReLU fused. Weights are in the layout that
 //! the primitive asks for; activations in the form's: `any` (the library's choice), `nchw16c`, `nhwc`.
+//!
+//! In reading order: this file, `api.rs` (the C functions).
 
 mod api;
 
-use super::{Library, Prepared, Refused};
+use super::library::{Library, Prepared, Refused};
 use anyhow::Result;
 use api::{Api, Desc, Io, Memory, Primitive, Tag, Window};
 use convroof_kernels::problem::{ConvShape, DType, Op, PoolKind, PoolShape};

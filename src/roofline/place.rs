@@ -1,0 +1,99 @@
+//! Measurements under the roofs of their machine.
+
+use super::predict::predict;
+use super::{Ceilings, Evidence, Far, Judgement, judge, nearest};
+use crate::record::{CacheState, Level, Measurement};
+use crate::stats::Summary;
+use convroof_kernels::Problem;
+use convroof_kernels::instance::Cold;
+
+/// A measurement under its roofs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The times of a run.
+    pub time: Summary,
+    /// FMA peak of the same rounds, GFLOP/s.
+    pub peak: f64,
+    /// Nominal operations a second, 10^9.
+    pub gflops_nominal: f64,
+    /// Executed operations a second, 10^9.
+    pub gflops_executed: f64,
+    /// Compulsory bytes.
+    pub bytes: u64,
+    /// Compulsory bytes a second, 10^9.
+    pub gbps: f64,
+    /// Executed flops for each compulsory byte.
+    pub intensity: f64,
+    /// Nominal flops for each compulsory byte.
+    pub intensity_nominal: f64,
+    /// What is attained of the lower of the peak and the roof of the level that holds the data.
+    pub roof_fraction: f64,
+    /// The verdict; none without ceilings for this instruction set and number of threads.
+    pub judgement: Option<Judgement>,
+    /// What a model says that it takes; none of somebody else's library.
+    pub predicted_ns: Option<f64>,
+}
+
+/// Places a measurement; none if it has no samples.
+pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
+    let time = Summary::of(&m.samples_ns).filter(|t| t.median > 0.0)?;
+    let peak = crate::stats::median(&m.peak_gflops)
+        .or(ceilings.map(|c| c.peak))
+        .unwrap_or(f64::NAN);
+    let bytes = m.bytes_read + m.bytes_written;
+    let evidence = Evidence {
+        time_ns: time.median,
+        peak_gflops: peak,
+        flops: m.flops_executed as f64,
+        bytes_read: (m.bytes_read + packing_excess(m)) as f64,
+        bytes_written: m.bytes_written as f64,
+        working_set: m.working_set_bytes,
+        far: ceilings.and_then(|c| far(m, c)),
+    };
+    let judgement = ceilings.map(|c| judge(&evidence, c));
+    let predicted_ns = ceilings.and_then(|c| predict(m, &evidence, c));
+    let roof_fraction = judgement
+        .as_ref()
+        .map_or(f64::NAN, |j| j.compute_share.max(j.data_share));
+    Some(Placed {
+        peak,
+        gflops_nominal: m.flops_nominal as f64 / time.median,
+        gflops_executed: m.flops_executed as f64 / time.median,
+        bytes,
+        gbps: bytes as f64 / time.median,
+        intensity: m.flops_executed as f64 / bytes as f64,
+        intensity_nominal: m.flops_nominal as f64 / bytes as f64,
+        roof_fraction,
+        judgement,
+        predicted_ns,
+        time,
+    })
+}
+
+/// What a run finds cold, and where.
+fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
+    let memory = ceilings.roofs.iter().find(|r| r.level == Level::Dram)?;
+    match m.cache.value()? {
+        CacheState::Warm => None,
+        CacheState::Cold(Cold::Weights) => {
+            let read = m.cold_read.as_ref()?;
+            let gbps = read.bytes as f64 / crate::stats::median(&read.ns)?;
+            Some(Far {
+                bytes: read.bytes as f64,
+                level: nearest(ceilings, gbps)?,
+                gbps,
+            })
+        }
+        CacheState::Cold(Cold::Everything) => Some(Far {
+            bytes: (m.bytes_read + packing_excess(m)) as f64,
+            level: Level::Dram,
+            gbps: memory.read,
+        }),
+    }
+}
+
+/// Bytes by which the packed weights are larger than the weights.
+fn packing_excess(m: &Measurement) -> u64 {
+    let plain = m.problem.value().map_or(0, Problem::weights_bytes);
+    m.packed_bytes.saturating_sub(plain)
+}
