@@ -260,11 +260,13 @@ pub struct LayerRegret {
 }
 
 /// Where costs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum By {
     /// The model.
+    #[serde(rename = "model")]
     Model,
     /// Measurements, of layers that have them.
+    #[serde(rename = "measured")]
     Measurement,
 }
 
