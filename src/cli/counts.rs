@@ -3,8 +3,9 @@
 use super::Failed;
 use super::output::print;
 use super::progress::Scratch;
-use super::select::{Layers, Variants, globs, problems};
+use super::select::{Layers, Variants, globs};
 use crate::files;
+use crate::measure::bench::problems;
 use crate::regress::counts::model::{CACHES, THREADS, model};
 use crate::regress::counts::{Table, differences, valgrind};
 use anyhow::{Result, bail};

@@ -8,9 +8,8 @@ use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, Problem, Registry, Variant};
+use convroof_kernels::{Isa, Registry, Variant};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use std::collections::HashSet;
 
 /// Layers.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -64,13 +63,6 @@ pub(super) struct Variants {
     pub(super) variant: String,
 }
 
-/// A layer with its problem.
-#[derive(Clone, Debug)]
-pub(super) struct Chosen {
-    pub(super) layer: LayerRef,
-    pub(super) problem: Problem,
-}
-
 /// The patterns of an option, one by one.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|p| !p.is_empty())
@@ -87,7 +79,7 @@ pub(super) fn globs(text: &str) -> Result<GlobSet> {
 
 impl Layers {
     /// The chosen layers; `default` are the networks if none is named and there is no problem.
-    pub(super) fn choose(&self, default: &str) -> Result<Vec<Chosen>> {
+    pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
         let mut chosen = Vec::new();
         let named = self
             .network
@@ -115,21 +107,18 @@ impl Layers {
                         .layers
                         .iter()
                         .filter(|l| layers.is_match(&l.name))
-                        .map(|l| Chosen {
-                            layer: LayerRef {
-                                network: name.clone(),
-                                layer: l.name.clone(),
-                                kind: l.kind.name().into(),
-                                count: l.count,
-                                problem: Text::of(l.problem),
-                            },
-                            problem: l.problem,
+                        .map(|l| LayerRef {
+                            network: name.clone(),
+                            layer: l.name.clone(),
+                            kind: l.kind.name().into(),
+                            count: l.count,
+                            problem: Text::of(l.problem),
                         }),
                 );
             }
             let layer = self.layer.as_deref().unwrap_or("*");
             let missing = |part: &&str| match globs(part) {
-                Ok(one) => !chosen.iter().any(|c: &Chosen| one.is_match(&c.layer.layer)),
+                Ok(one) => !chosen.iter().any(|l: &LayerRef| one.is_match(&l.layer)),
                 Err(_) => true,
             };
             // Each pattern must find something, as with networks and variants.
@@ -149,14 +138,13 @@ impl Layers {
                 Op::Pool(_) => "pool",
                 _ => "custom",
             };
-            let layer = LayerRef {
+            chosen.push(LayerRef {
                 network: "custom".into(),
                 layer: problem.to_string(),
                 kind: kind.into(),
                 count: 1,
                 problem: Text::of(problem),
-            };
-            chosen.push(Chosen { layer, problem });
+            });
         }
         Ok(chosen)
     }
@@ -214,16 +202,6 @@ fn graph(network: Network, batch: usize) -> Result<Graph> {
         Ok(graph) => Ok(graph),
         Err(error) => bail!("table {name}: {error}"),
     }
-}
-
-/// The problems of some layers, each once.
-pub(super) fn problems(chosen: &[Chosen]) -> Vec<Problem> {
-    let mut seen = HashSet::new();
-    chosen
-        .iter()
-        .map(|c| c.problem)
-        .filter(|p| seen.insert(*p))
-        .collect()
 }
 
 impl Variants {

@@ -1,11 +1,12 @@
 //! What the machine and the program are, for the record.
 
 use super::Topology;
-use crate::record::{Fingerprint, IsaName, Tool};
+use crate::record::{Calibration, Conditions, Fingerprint, IsaName, KIND, Run, SCHEMA, Tool};
 use convroof_kernels::Isa;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Of the machine that this runs on.
 pub fn fingerprint(topology: &Topology) -> Fingerprint {
@@ -180,6 +181,31 @@ pub fn tool() -> Tool {
             "release"
         }
         .into(),
+    }
+}
+
+/// The record of a run that begins now, under some conditions. It has no layers yet.
+pub fn begun(topology: &Topology, conditions: Conditions) -> Run {
+    Run {
+        kind: KIND.into(),
+        schema: SCHEMA,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        tool: tool(),
+        fingerprint: fingerprint(topology),
+        calibration: Calibration::default(),
+        conditions: Conditions {
+            command: command_line(),
+            cpus: topology.cores.clone(),
+            quota_cpus: topology.quota,
+            ..conditions
+        },
+        layers: Vec::new(),
+        measurements: Vec::new(),
+        refusals: Vec::new(),
+        counters: Vec::new(),
+        peers: Vec::new(),
+        complete: false,
+        notes: Vec::new(),
     }
 }
 

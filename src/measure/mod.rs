@@ -16,9 +16,10 @@
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
 //! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
-//! `arena.rs`.
+//! `arena.rs`, [`mod@bench`] (a record of many layers).
 
 mod arena;
+pub mod bench;
 mod candidate;
 mod examine;
 mod expected;

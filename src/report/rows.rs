@@ -6,6 +6,7 @@ use crate::record::{
 };
 use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
+use crate::stats::FEW;
 use crate::verdict::{self, Case, Finding, Witness};
 use convroof_kernels::Problem;
 use serde::Serialize;
@@ -91,7 +92,7 @@ pub struct Row {
 
 impl Row {
     /// With fewer samples a median says little.
-    pub const FEW: usize = 5;
+    pub const FEW: usize = FEW;
 
     /// Whether the row rests on few samples.
     pub fn few_samples(&self) -> bool {

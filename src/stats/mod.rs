@@ -9,6 +9,9 @@ pub mod steps;
 
 use convroof_kernels::data::Rng;
 
+/// With fewer samples a median says little.
+pub const FEW: usize = 5;
+
 /// Order statistics of some samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
