@@ -2,11 +2,11 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
-use crate::record::{CandidateId, PhaseTime, Text};
+use crate::record::{CacheState, CandidateId, Measurement, PhaseTime, Text};
 use anyhow::Result;
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::{Accuracy, Cost};
-use convroof_kernels::instance::Instance;
+use convroof_kernels::instance::{Deviation, Instance};
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::plan::PlanSpec;
@@ -98,6 +98,43 @@ pub struct Facts {
     pub working_set_bytes: usize,
     /// The name that a library has for what it ran.
     pub implementation: Option<String>,
+}
+
+/// The record of a candidate on a problem, warm and without samples. Its output deviates from the reference by
+/// `deviation`, which `tolerance` allows.
+pub(super) fn described(
+    problem: &Problem,
+    candidate: &dyn Candidate,
+    facts: Facts,
+    (deviation, tolerance): (Deviation, f64),
+) -> Measurement {
+    Measurement {
+        problem: Text::of(*problem),
+        variant: candidate.id(),
+        implementation: facts.implementation,
+        threads: candidate.threads(),
+        cache: Text::of(CacheState::Warm),
+        runs_per_sample: 0,
+        samples_ns: Vec::new(),
+        rounds: Vec::new(),
+        peak_gflops: Vec::new(),
+        flops_nominal: facts.cost.flops_nominal,
+        flops_executed: facts.cost.flops_executed,
+        bytes_read: facts.cost.bytes_read,
+        bytes_written: facts.cost.bytes_written,
+        packed_bytes: facts.packed_bytes as u64,
+        workspace_bytes: facts.workspace_bytes as u64,
+        working_set_bytes: facts.working_set_bytes as u64,
+        error_l2: deviation.l2,
+        error_max: deviation.max,
+        tolerance,
+        errors_by_input: Vec::new(),
+        verified: true,
+        phases: Vec::new(),
+        ablation: None,
+        cold_read: None,
+        counters: Vec::new(),
+    }
 }
 
 /// A variant with a number of threads.

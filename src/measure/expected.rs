@@ -22,6 +22,38 @@ pub struct Wrong {
     pub how: String,
 }
 
+/// Compares an output with the reference: its deviation, and the largest that is allowed.
+///
+/// # Errors
+/// When it deviates by more, or has another length.
+pub fn verified(
+    candidate: &dyn Candidate,
+    problem: &Problem,
+    output: &[f32],
+    expected: &[f64],
+) -> Result<(Deviation, f64), Wrong> {
+    let wrong = |how: String| Wrong {
+        candidate: candidate.id(),
+        problem: *problem,
+        how,
+    };
+    if output.len() != expected.len() {
+        let how = format!("{} outputs for {}", output.len(), expected.len());
+        return Err(wrong(how));
+    }
+    let deviation = Deviation::between(output, expected);
+    let magnitude = Fill::Uniform.magnitude();
+    let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
+    if deviation.max.is_nan() || deviation.max > tolerance {
+        let how = format!(
+            "max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
+            deviation.max
+        );
+        return Err(wrong(how));
+    }
+    Ok((deviation, tolerance))
+}
+
 /// Two sets of inputs with the same weights, and what should come out of the second.
 pub(super) struct Expected {
     problem: Problem,
@@ -56,28 +88,8 @@ impl Expected {
         contestant: &mut dyn Contestant,
         workers: &Workers,
     ) -> Result<(Deviation, f64)> {
-        let problem = &self.problem;
-        let wrong = |how: String| Wrong {
-            candidate: candidate.id(),
-            problem: *problem,
-            how,
-        };
         let output = contestant.output(workers)?;
-        if output.len() != self.output.len() {
-            let how = format!("{} outputs for {}", output.len(), self.output.len());
-            return Err(wrong(how).into());
-        }
-        let deviation = Deviation::between(&output, &self.output);
-        let magnitude = Fill::Uniform.magnitude();
-        let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
-        if deviation.max.is_nan() || deviation.max > tolerance {
-            let how = format!(
-                "max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-                deviation.max
-            );
-            return Err(wrong(how).into());
-        }
-        Ok((deviation, tolerance))
+        Ok(verified(candidate, &self.problem, &output, &self.output)?)
     }
 
     /// The errors on inputs of each kind, with the weights of the timed runs, computed by the first workers; the

@@ -16,7 +16,7 @@
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
 //! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
-//! `arena.rs`, [`mod@bench`] (a record of many layers).
+//! `arena.rs`, [`mod@bench`] (a record of many layers), [`solo`] (a kernel for another harness).
 
 mod arena;
 pub mod bench;
@@ -25,8 +25,9 @@ mod examine;
 mod expected;
 mod limits;
 mod session;
+pub mod solo;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
-pub use expected::Wrong;
+pub use expected::{Wrong, verified};
 pub use limits::{plan, refuse_huge};
 pub use session::{Outcome, Progress, Session, Settings};

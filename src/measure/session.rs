@@ -1,7 +1,7 @@
 //! One sitting of measurements on one machine.
 
 use super::arena::Arena;
-use super::candidate::DECIMALS;
+use super::candidate::{DECIMALS, described};
 use super::examine::{Exam, Examined};
 use super::expected::Expected;
 use super::{Candidate, Contestant};
@@ -296,7 +296,7 @@ impl<'a> Session<'a> {
         expected: &Expected,
         examined: bool,
     ) -> Result<Vec<Measurement>> {
-        let (deviation, tolerance) = expected.verify(
+        let verified = expected.verify(
             runner.candidate.as_ref(),
             runner.contestant.as_mut(),
             self.widest(),
@@ -319,32 +319,15 @@ impl<'a> Session<'a> {
             _ => Vec::new(),
         };
         let mut measurements = vec![Measurement {
-            problem: Text::of(*problem),
-            variant: candidate.id(),
-            implementation: facts.implementation,
-            threads,
-            cache: Text::of(CacheState::Warm),
             runs_per_sample: runs,
             samples_ns: std::mem::take(&mut runner.samples_ns),
             rounds: std::mem::take(&mut runner.rounds),
             peak_gflops: std::mem::take(&mut runner.peaks),
-            flops_nominal: facts.cost.flops_nominal,
-            flops_executed: facts.cost.flops_executed,
-            bytes_read: facts.cost.bytes_read,
-            bytes_written: facts.cost.bytes_written,
-            packed_bytes: facts.packed_bytes as u64,
-            workspace_bytes: facts.workspace_bytes as u64,
-            working_set_bytes: facts.working_set_bytes as u64,
-            error_l2: deviation.l2,
-            error_max: deviation.max,
-            tolerance,
             errors_by_input,
-            verified: true,
             phases,
-            ablation: None,
-            cold_read: None,
             // Another process's events are not ours to count.
             counters: if here { counts } else { Vec::new() },
+            ..described(problem, candidate.as_ref(), facts, verified)
         }];
         if examined && self.settings.rounds_for_twins > 0 {
             self.examine(problem, &mut runner, expected, &mut measurements)?;
