@@ -65,6 +65,12 @@ pub fn median(samples: &[f64]) -> Option<f64> {
     sorted(samples).map(|s| median_of_sorted(&s))
 }
 
+/// The samples at a quarter, a half and three quarters; none of no samples, or if one is not a number.
+pub fn quartiles(samples: &[f64]) -> Option<[f64; 3]> {
+    let sorted = sorted(samples)?;
+    Some([1, 2, 3].map(|q| sorted[sorted.len() * q / 4]))
+}
+
 /// 95 % confidence interval of the median by the percentile bootstrap (Efron 1979): 1000 resamples
 /// with a fixed seed, so that a report of the same record is the same.
 fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
