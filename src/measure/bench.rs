@@ -144,7 +144,7 @@ pub fn bench(
     };
     if run.calibration == Calibration::default() {
         let calibration = calibrate(topology, &session.pools(), |what| {
-            progress.calibrating(what)
+            progress.calibrating(what);
         });
         progress.calibrated();
         match calibration {

@@ -17,7 +17,7 @@ pub struct Wrong {
     /// The candidate.
     pub candidate: CandidateId,
     /// The problem.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// The difference.
     pub how: String,
 }
@@ -34,7 +34,7 @@ pub fn verified(
 ) -> Result<(Deviation, f64), Wrong> {
     let wrong = |how: String| Wrong {
         candidate: candidate.id(),
-        problem: *problem,
+        problem: Box::new(*problem),
         how,
     };
     if output.len() != expected.len() {
