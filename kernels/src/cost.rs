@@ -111,8 +111,7 @@ pub struct Efficiency {
 
 impl Efficiency {
     /// Fractions of a register tile on a convolution: medians over the layers of five networks, as `convroof tune` measured
-    /// them on Zen 3 (AVX2, one thread). Fully connected layers took the tile 1.45 times as long as `fc`, which reads
-    /// weights in four streams.
+    /// them on Zen 3 (AVX2, one thread). Weights stream slower than into `fc`, which reads four streams of them at once.
     pub const TILE: Efficiency = Efficiency {
         of_peak: 0.94,
         of_dram: 1.0 / 1.45,

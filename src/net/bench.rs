@@ -156,7 +156,7 @@ pub fn ratio(rival: &[f64], ours: &[f64]) -> Option<Summary> {
     Summary::of(&ratios)
 }
 
-/// What a step runs.
+/// Kind of a step: a variant, or a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepKind {
     /// A layer's variant.

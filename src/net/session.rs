@@ -117,7 +117,7 @@ pub struct Outcome {
     /// True if a signal cut its rounds short.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
-    /// What is wrong with the output, if it deviates by more than the tolerance.
+    /// Description of the error, if the output deviates by more than the tolerance.
     #[serde(skip)]
     pub wrong: Option<String>,
     /// Rivals that were left out after the rounds, with the reason.

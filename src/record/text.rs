@@ -218,7 +218,7 @@ pub struct CandidateId {
     algorithm: usize,
     isa: IsaName,
     threading: Option<Threading>,
-    /// Where the library's name ends in the text, of a peer.
+    /// Bytes of the text up to the end of the library's name, of a peer.
     library: Option<usize>,
 }
 
@@ -331,7 +331,7 @@ impl fmt::Display for CandidateId {
     }
 }
 
-/// What a run finds in the caches.
+/// State of the caches at the beginning of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheState {
     /// Everything that there is room for, from the run before.

@@ -57,7 +57,7 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
     Some(ceilings.start_ns + total)
 }
 
-/// Whether register tiles compute the products: an algorithm that this program doesn't know is taken for one that has them.
+/// True if register tiles compute the products. An algorithm that this program doesn't know is taken for one that has them.
 fn has_register_tile(m: &Measurement) -> bool {
     let algorithm = Registry::builtin().algorithm(m.variant.algorithm());
     algorithm.is_none_or(|a| a.has_register_tile())

@@ -302,9 +302,9 @@ impl StrassenPlan {
     }
 }
 
-/// Fraction of a register tile's speed that products keep whose sums are half as long: where a tile ends it adds and
-/// stores sums, which takes as long as seven input channels (Zen 3, AVX2, one thread: with 7/8 of the operations 64
-/// channels gained nothing, 128 5 %, 256 and more 7 to 10 %).
+/// Fraction of a register tile's speed that products keep whose sums are half as long. Where a tile ends it adds and stores
+/// sums, which takes as long as seven input channels. Fitted to 64 channels and more, by `convroof tune` on Zen 3 (AVX2,
+/// one thread).
 fn of_short_sums(conv: &ConvShape) -> f64 {
     let channels = (conv.c_in / 2) as f64;
     1.03 * channels / (channels + 7.0)

@@ -76,7 +76,7 @@ pub struct Point {
     pub cost: f64,
 }
 
-/// What a series is of. Texts, which are compared and shown: a history has some million of them.
+/// Key of a series. Its parts are texts, which are only compared and shown: a history may have a million of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Threads.
