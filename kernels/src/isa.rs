@@ -12,8 +12,8 @@
 use crate::arch::KernelSimd;
 pub use crate::arch::SimdTask;
 pub use crate::arch::ablation::Ablation;
-#[cfg(all(feature = "ablation", not(feature = "emulated")))]
 use crate::arch::ablation::{WithArithOnly, WithLoadsOnly};
+use crate::arch::{Twin, Whole};
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -275,6 +275,11 @@ impl IsaToken {
         twins.then_some(IsaToken { ablation, ..self })
     }
 
+    /// Whether kernels run without some of what they do ([`IsaToken::without`]).
+    pub(crate) fn is_twin(self) -> bool {
+        self.ablation.is_some()
+    }
+
     /// Where a panel of weights begins: where it lies or, if one stands for all, at the start.
     pub(crate) fn panel(self, floats: &Range<usize>) -> Range<usize> {
         match self.ablation {
@@ -292,28 +297,29 @@ impl IsaToken {
     /// function call that the compiler can't see through.
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
-        #[cfg(all(feature = "ablation", not(feature = "emulated")))]
-        match self.ablation {
-            Some(Ablation::LoadsOnly) => return self.dispatch_native(WithLoadsOnly(task)),
-            Some(Ablation::ArithOnly) => return self.dispatch_native(WithArithOnly(task)),
-            Some(Ablation::OnePanel) | None => {}
+        if const { T::TWINS && cfg!(feature = "ablation") } {
+            match self.ablation {
+                Some(Ablation::LoadsOnly) => return self.dispatch_native::<T, WithLoadsOnly>(task),
+                Some(Ablation::ArithOnly) => return self.dispatch_native::<T, WithArithOnly>(task),
+                Some(Ablation::OnePanel) | None => {}
+            }
         }
         match self.token {
             Token::Scalar(simd) => simd.call(task),
             Token::Emulated(emulated) => emulated.dispatch(task),
-            _ => self.dispatch_native(task),
+            _ => self.dispatch_native::<T, Whole>(task),
         }
     }
 
     #[inline(always)]
-    fn dispatch_native<T: SimdTask>(self, task: T) -> T::Output {
+    fn dispatch_native<K: SimdTask, T: Twin>(self, task: K) -> K::Output {
         match self.token {
             #[cfg(target_arch = "x86_64")]
-            Token::Avx2(simd) => simd.call(task),
+            Token::Avx2(simd) => simd.enter::<K, T>(task),
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512(simd) => simd.call(task),
+            Token::Avx512(simd) => simd.enter::<K, T>(task),
             #[cfg(target_arch = "aarch64")]
-            Token::Neon(simd) => simd.call(task),
+            Token::Neon(simd) => simd.enter::<K, T>(task),
             Token::Scalar(_) | Token::Emulated(_) => unreachable!("not the CPU's vectors"),
         }
     }

@@ -170,6 +170,17 @@ impl<'a> PlanCx<'a> {
 }
 
 impl Target<'_> {
+    /// The target of an algorithm whose kernels have no twins ([`SimdTask::TWINS`](crate::isa::SimdTask::TWINS)).
+    ///
+    /// # Errors
+    /// When the plan is for a twin.
+    pub fn without_twins(self) -> Result<Self, Unsupported> {
+        if self.isa.is_twin() {
+            return Err(Unsupported::new("its kernels have no twins"));
+        }
+        Ok(self)
+    }
+
     /// That a plan may keep tables of so many bytes, to be asked before any of them is allocated and when nothing
     /// else speaks against the plan. Gives the bytes back, for [`PlanSpec::table_bytes`].
     ///

@@ -41,7 +41,7 @@ impl Algorithm for Attention {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         f32_only(problem)?;
         let Op::Attention(attention) = problem.op else {
             return Err(Unsupported::new("computes attention poolings only"));

@@ -64,7 +64,7 @@ impl Algorithm for Bilinear {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         f32_only(problem)?;
         let Op::Bilinear(bilinear) = problem.op else {
             return Err(Unsupported::new("computes bilinear poolings only"));

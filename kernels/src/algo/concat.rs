@@ -33,7 +33,7 @@ impl Algorithm for Concat {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         f32_only(problem)?;
         let Op::Concat(concat) = problem.op else {
             return Err(Unsupported::new("computes concatenations only"));

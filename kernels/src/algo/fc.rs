@@ -14,7 +14,7 @@ use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
-use crate::micro::pixels::BlockedPixels;
+use crate::micro::pixels::MatrixRows;
 use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -249,7 +249,10 @@ impl FcPlan {
                     block: CHANNEL_BLOCK,
                     block_stride: n * CHANNEL_BLOCK,
                 },
-                pixels: BlockedPixels { pixels: n },
+                pixels: MatrixRows {
+                    pixels: n,
+                    step: CHANNEL_BLOCK,
+                },
                 channels: 0..inputs,
                 panel: self.panels(packed, at.col, out.len()).0,
                 epilogue: Finish {

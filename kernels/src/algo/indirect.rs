@@ -62,10 +62,9 @@ impl Plan for IndirectPlan {
         self.blocked.each_block(&self.spec, args, |task, _| {
             let pixels = self.buffer.block(task.index);
             let src = self.blocked.source(task.image);
-            match (self.spec.layouts.dst, pixels.single_tap()) {
-                (Layout::Nhwc, _) => task.multiply_rows(src, pixels),
-                (_, Some(pixels)) => task.multiply_blocked(src, pixels),
-                (_, None) => task.multiply_blocked(src, pixels),
+            match self.spec.layouts.dst {
+                Layout::Nhwc => task.multiply_rows(src, pixels),
+                _ => task.multiply_blocked(src, pixels),
             }
         });
     }

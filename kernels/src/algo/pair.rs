@@ -221,10 +221,7 @@ impl Plan for PairPlan {
                     let cols = (step.out.start - top) * row_out..(step.out.end - top) * row_out;
                     let residual = residual.map(|r| &r[cols.start..]);
                     let out = out.part(0..out_blocks, cols);
-                    match pixels.single_tap() {
-                        Some(pixels) => self.multiply(1, src, pixels, packed.1, residual, out),
-                        None => self.multiply(1, src, pixels, packed.1, residual, out),
-                    }
+                    self.multiply(1, src, pixels, packed.1, residual, out);
                 }
             },
         );

@@ -32,7 +32,7 @@ impl Algorithm for Softmax {
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         f32_only(problem)?;
         let Op::Softmax(maps) = problem.op else {
             return Err(Unsupported::new("computes softmax only"));

@@ -42,7 +42,7 @@ impl Algorithm for TwoPass {
         &TWO_PASS
     }
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         plan(problem, Method::TwoPass, cx)
     }
 }
@@ -52,7 +52,7 @@ impl Algorithm for Welford {
         &WELFORD
     }
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-        let cx = &cx.target()?;
+        let cx = &cx.target()?.without_twins()?;
         plan(problem, Method::Welford, cx)
     }
 }

@@ -302,11 +302,7 @@ impl StemPlan {
             block_stride: conv.dilation[0] * self.strip.row,
         };
         let which = self.made.binary_search(&step.new.len());
-        let pixels = self
-            .buffer
-            .block(which.expect("a planned step"))
-            .single_tap();
-        let pixels = pixels.expect("nothing in the padding");
+        let pixels = self.buffer.block(which.expect("a planned step"));
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels.all(),

@@ -5,7 +5,7 @@
 //! with its loads and stores taken out, for arithmetic. Both twins come from the kernel's one source, compiled
 //! for another [`KernelSimd`]. Their results are worthless, and their control flow the kernel's.
 
-use super::{KernelSimd, SimdTask};
+use super::{KernelSimd, SimdTask, array};
 
 /// What is taken out of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,27 +33,47 @@ impl Ablation {
     }
 }
 
-/// A task without its arithmetic.
-pub(crate) struct WithLoadsOnly<T>(pub(crate) T);
+/// What a task is compiled as: itself, or one of its twins. A type, so that each has a function of its own.
+pub trait Twin {
+    /// The instruction set that the task is run with.
+    type Of<S: KernelSimd>: KernelSimd;
+    /// Makes it, inside of the function that is compiled for `simd`.
+    fn of<S: KernelSimd>(simd: S) -> Self::Of<S>;
+}
 
-impl<T: SimdTask> SimdTask for WithLoadsOnly<T> {
-    type Output = T::Output;
+/// The task itself.
+#[derive(Debug)]
+pub enum Whole {}
+
+impl Twin for Whole {
+    type Of<S: KernelSimd> = S;
     #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) -> T::Output {
-        self.0.run(LoadsOnly(simd))
+    fn of<S: KernelSimd>(simd: S) -> S {
+        simd
     }
 }
 
-/// A task without its memory traffic.
-pub(crate) struct WithArithOnly<T>(pub(crate) T);
+/// The task without its arithmetic.
+pub(crate) enum WithLoadsOnly {}
 
-impl<T: SimdTask> SimdTask for WithArithOnly<T> {
-    type Output = T::Output;
+impl Twin for WithLoadsOnly {
+    type Of<S: KernelSimd> = LoadsOnly<S>;
     #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) -> T::Output {
+    fn of<S: KernelSimd>(simd: S) -> LoadsOnly<S> {
+        LoadsOnly(simd)
+    }
+}
+
+/// The task without its memory traffic.
+pub(crate) enum WithArithOnly {}
+
+impl Twin for WithArithOnly {
+    type Of<S: KernelSimd> = ArithOnly<S>;
+    #[inline(always)]
+    fn of<S: KernelSimd>(simd: S) -> ArithOnly<S> {
         // A number whose sums, products and quotients stay far from the denormal ones, which are slow.
         let x = simd.opaque(simd.splat_f32s(0.5));
-        self.0.run(ArithOnly { simd, x })
+        ArithOnly { simd, x }
     }
 }
 
@@ -80,7 +100,7 @@ macro_rules! nothing_but {
 
 /// An instruction set whose arithmetic does nothing. What is loaded is also consumed, by an empty instruction.
 #[derive(Clone, Copy, Debug)]
-struct LoadsOnly<S>(S);
+pub struct LoadsOnly<S>(S);
 
 impl<S: KernelSimd> super::sealed::Sealed for LoadsOnly<S> {}
 impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
@@ -88,10 +108,11 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
     type m32s = S::m32s;
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
+    const TWIN: bool = true;
 
     #[inline(always)]
-    fn call<T: SimdTask>(self, task: T) -> T::Output {
-        self.0.call(WithLoadsOnly(task))
+    fn call<K: SimdTask>(self, task: K) -> K::Output {
+        self.0.enter::<K, WithLoadsOnly>(task)
     }
 
     as_before! { 0:
@@ -195,7 +216,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
 /// An instruction set whose loads give what is in a register and whose stores do nothing. Results are opaque:
 /// equal sums of equal products would be computed once.
 #[derive(Clone, Copy, Debug)]
-struct ArithOnly<S: KernelSimd> {
+pub struct ArithOnly<S: KernelSimd> {
     simd: S,
     x: S::f32s,
 }
@@ -216,10 +237,11 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     type m32s = S::m32s;
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
+    const TWIN: bool = true;
 
     #[inline(always)]
-    fn call<T: SimdTask>(self, task: T) -> T::Output {
-        self.simd.call(WithArithOnly(task))
+    fn call<K: SimdTask>(self, task: K) -> K::Output {
+        self.simd.enter::<K, WithArithOnly>(task)
     }
 
     as_before! { simd:
@@ -258,7 +280,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
         let columns = self.simd.transpose_fours(rows);
-        columns.map(|column| self.simd.opaque(column))
+        array(|column| self.simd.opaque(columns[column]))
     }
 
     #[inline(always)]

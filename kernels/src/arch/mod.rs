@@ -17,6 +17,7 @@ mod baseline;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+pub use ablation::{Twin, Whole};
 pub(crate) use baseline::Baseline;
 
 use bytemuck::Pod;
@@ -26,21 +27,25 @@ use std::fmt::Debug;
 pub trait SimdTask {
     /// What the task returns.
     type Output;
+    /// Whether the task is also compiled without its arithmetic and without its memory traffic ([`ablation`]). Each
+    /// twin is as much code as the task, so only tasks have them whose algorithms the verdict asks for twins; other
+    /// algorithms refuse (`plan::Target::without_twins`).
+    const TWINS: bool = false;
     /// The work, for one instruction set.
     fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
 }
 
-/// The function that a task runs in where no instruction set is to be enabled. A method of the task's type, as others
-/// are ([`x86_64`]): where a build has several units of code generation (tests'), rustc makes one of the methods of a
-/// module's types, and compiles them side by side. Functions of pulp's would all be one.
+/// The function that a task runs in where no instruction set has to be enabled. It is a method of the task's type, like
+/// those of [`x86_64`]: rustc puts the methods of one module's types into one codegen unit, and compiles the units in
+/// parallel. As functions of this module they would all be one unit.
 trait Plain: SimdTask {
-    fn plain<S: KernelSimd>(self, simd: S) -> Self::Output;
+    fn plain<S: KernelSimd, T: Twin>(self, simd: S) -> Self::Output;
 }
 
-impl<T: SimdTask> Plain for T {
+impl<K: SimdTask> Plain for K {
     #[inline(never)]
-    fn plain<S: KernelSimd>(self, simd: S) -> T::Output {
-        self.run(simd)
+    fn plain<S: KernelSimd, T: Twin>(self, simd: S) -> K::Output {
+        self.run(T::of(simd))
     }
 }
 
@@ -64,12 +69,21 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// Whether its vectors are the CPU's. Others are loops over lanes, written out.
     const NATIVE: bool = false;
 
-    /// Runs a task in a function of its own, compiled for this instruction set: how plain code gets into it, and how a
-    /// kernel keeps apart what it has for each of many sizes. One function of all would be some 100 KB, and compilers
-    /// take time that grows with a function's square. A call takes some ten cycles, so let it be for much work.
+    /// Whether it leaves out arithmetic or memory traffic ([`ablation`]).
+    const TWIN: bool = false;
+
+    /// Runs a twin of a task, or the task itself, in a function of its own that is compiled for this instruction set.
     #[inline(always)]
-    fn call<T: SimdTask>(self, task: T) -> T::Output {
-        task.plain(self)
+    fn enter<K: SimdTask, T: Twin>(self, task: K) -> K::Output {
+        task.plain::<Self, T>(self)
+    }
+
+    /// Runs a task in a function of its own that is compiled for this instruction set. Plain code enters vector code
+    /// this way, and a kernel separates its code for many sizes: one function of all sizes would be some 100 KB, and
+    /// compile time grows with the square of a function's size. A call takes some ten cycles, so use it for long work.
+    #[inline(always)]
+    fn call<K: SimdTask>(self, task: K) -> K::Output {
+        self.enter::<K, Whole>(task)
     }
 
     /// x in every lane.
@@ -266,6 +280,18 @@ fn every_other<V: bytemuck::Pod>(a: V, b: V, first: usize) -> V {
         *lane = pair[2 * i + first];
     }
     every_other
+}
+
+/// The array of `f(0)`, `f(1)` and so on. Vector code uses it in place of `std::array::from_fn` and an array's `map`: their
+/// inner functions are not always inlined across codegen units, and code in a call loses the instruction set.
+#[inline(always)]
+pub fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
+    const { assert!(N > 0) };
+    let mut array = [f(0); N];
+    for (i, x) in array.iter_mut().enumerate().skip(1) {
+        *x = f(i);
+    }
+    array
 }
 
 /// A prefetch into a level of the caches: x86's hint, AArch64's operation.

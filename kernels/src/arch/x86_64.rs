@@ -1,31 +1,31 @@
 //! AVX2 and AVX-512.
 
-use super::{KernelSimd, SimdTask, inverse_sqrt_step, pulp_operations};
+use super::{KernelSimd, SimdTask, Twin, inverse_sqrt_step, pulp_operations};
 
 /// The functions that tasks run in, compiled for an instruction set: pulp's features of its name.
 trait Enter: SimdTask {
     /// # Safety
     /// The CPU has V3's features.
-    unsafe fn avx2(self, simd: pulp::x86::V3) -> Self::Output;
+    unsafe fn avx2<T: Twin>(self, simd: pulp::x86::V3) -> Self::Output;
     /// # Safety
     /// The CPU has V4's features.
-    unsafe fn avx512(self, simd: pulp::x86::V4) -> Self::Output;
+    unsafe fn avx512<T: Twin>(self, simd: pulp::x86::V4) -> Self::Output;
 }
 
-impl<T: SimdTask> Enter for T {
+impl<K: SimdTask> Enter for K {
     #[target_feature(enable = "sse,sse2,fxsr,sse3,ssse3,sse4.1,sse4.2,popcnt")]
     #[target_feature(enable = "avx,avx2,bmi1,bmi2,fma,lzcnt")]
     #[inline(never)]
-    unsafe fn avx2(self, simd: pulp::x86::V3) -> T::Output {
-        self.run(simd)
+    unsafe fn avx2<T: Twin>(self, simd: pulp::x86::V3) -> K::Output {
+        self.run(T::of(simd))
     }
 
     #[target_feature(enable = "sse,sse2,fxsr,sse3,ssse3,sse4.1,sse4.2,popcnt")]
     #[target_feature(enable = "avx,avx2,bmi1,bmi2,fma,lzcnt")]
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
     #[inline(never)]
-    unsafe fn avx512(self, simd: pulp::x86::V4) -> T::Output {
-        self.run(simd)
+    unsafe fn avx512<T: Twin>(self, simd: pulp::x86::V4) -> K::Output {
+        self.run(T::of(simd))
     }
 }
 
@@ -36,9 +36,9 @@ impl KernelSimd for pulp::x86::V3 {
     const NATIVE: bool = true;
 
     #[inline(always)]
-    fn call<T: SimdTask>(self, task: T) -> T::Output {
+    fn enter<K: SimdTask, T: Twin>(self, task: K) -> K::Output {
         // SAFETY: the token proves the features.
-        unsafe { task.avx2(self) }
+        unsafe { task.avx2::<T>(self) }
     }
 
     #[inline(always)]
@@ -142,9 +142,9 @@ impl KernelSimd for pulp::x86::V4 {
     const NATIVE: bool = true;
 
     #[inline(always)]
-    fn call<T: SimdTask>(self, task: T) -> T::Output {
+    fn enter<K: SimdTask, T: Twin>(self, task: K) -> K::Output {
         // SAFETY: the token proves the features.
-        unsafe { task.avx512(self) }
+        unsafe { task.avx512::<T>(self) }
     }
 
     #[inline(always)]

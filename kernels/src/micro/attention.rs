@@ -2,7 +2,7 @@
 
 use super::channels::{Pixel, lanes_of, pixel, put, vectors};
 use super::exp::{self, exp, tanh};
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
@@ -77,7 +77,7 @@ impl Shares<'_> {
         let mut sums = [simd.splat_f32s(0.0); V];
         let mut power = |block: &mut Pixel| {
             let x = vectors::<S, V>(simd, block);
-            let powers = x.map(|x| exp(simd, simd.sub_f32s(x, largest)));
+            let powers = array(|v| exp(simd, simd.sub_f32s(x[v], largest)));
             for v in 0..V {
                 sums[v] = simd.add_f32s(sums[v], powers[v]);
             }
@@ -140,9 +140,7 @@ impl WeightedSum<'_, '_> {
             add(&mut sums[0], pixel, share);
         }
         let [a, b, c, d] = sums;
-        let sum = std::array::from_fn(|v| {
-            simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
-        });
+        let sum = array(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])));
         let out: &mut Pixel = self.out.try_into().expect("16 sums");
         put::<S, V>(simd, out, sum);
     }

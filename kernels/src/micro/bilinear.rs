@@ -4,7 +4,7 @@
 
 use super::channels::{Pixel, lanes_of, pixel_mut, put, vectors};
 use super::gemm::load;
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
@@ -116,9 +116,7 @@ impl SumOfSquares<'_> {
         end[..rest.len()].copy_from_slice(rest);
         add(&mut sums[0], &end);
         let [a, b, c, d] = sums;
-        let sum = std::array::from_fn(|v| {
-            simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v]))
-        });
+        let sum = array(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])));
         lanes_of::<S, V>(simd, sum).into_iter().sum()
     }
 }

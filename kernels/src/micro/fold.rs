@@ -4,7 +4,6 @@
 //! What holds of all folds: a NaN in a window makes its output NaN.
 
 use crate::arch::KernelSimd;
-use crate::isa::SimdTask;
 
 /// What is made of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +22,7 @@ pub enum Reduce {
 
 /// A loop over windows, written once for all folds.
 pub(super) trait ReduceTask: Sized {
-    /// The loop.
+    /// The loop: a few calls of functions for some windows each ([`KernelSimd::call`]).
     fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F);
 }
 
@@ -31,33 +30,15 @@ impl Reduce {
     /// Runs a loop with the fold of this name.
     #[inline(always)]
     pub(super) fn run<S: KernelSimd>(self, simd: S, task: impl ReduceTask) {
-        macro_rules! by {
-            ($fold:expr) => {
-                simd.call(Folding { task, fold: $fold })
-            };
-        }
         match self {
-            Reduce::Max => by!(Largest::<false>),
-            Reduce::Mean => by!(Mean),
-            Reduce::Powers(2) => by!(Squares),
-            Reduce::Powers(p) => by!(Powers(p)),
-            Reduce::Magnitude => by!(Largest::<true>),
-            Reduce::Expectation => by!(Expectation),
+            Reduce::Max => task.with(simd, Largest::<false>),
+            Reduce::Mean => task.with(simd, Mean),
+            _ if const { S::TWIN } => unreachable!("only maxima and means have twins"),
+            Reduce::Powers(2) => task.with(simd, Squares),
+            Reduce::Powers(p) => task.with(simd, Powers(p)),
+            Reduce::Magnitude => task.with(simd, Largest::<true>),
+            Reduce::Expectation => task.with(simd, Expectation),
         }
-    }
-}
-
-/// A loop with a fold, whose state is `P` vectors.
-struct Folding<T, F, const P: usize> {
-    task: T,
-    fold: F,
-}
-
-impl<T: ReduceTask, F: Fold<P>, const P: usize> SimdTask for Folding<T, F, P> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
-        self.task.with(simd, self.fold);
     }
 }
 
@@ -67,8 +48,8 @@ pub(super) trait Fold<const P: usize>: Copy {
     /// is NaN where one is), and go over the windows again with [`Fold::careful`].
     const LOSES_NAN: bool = false;
 
-    /// Whether windows side by side share the fold of a column: not worth its code for rare folds.
-    const STRIPS: bool = true;
+    /// Whether networks fold many windows so.
+    const USUAL: bool = false;
 
     /// The same, without losses.
     type Careful: Fold<P>;
@@ -102,7 +83,7 @@ struct Largest<const ABS: bool>;
 
 impl<const ABS: bool> Fold<1> for Largest<ABS> {
     const LOSES_NAN: bool = true;
-    const STRIPS: bool = !ABS;
+    const USUAL: bool = !ABS;
     type Careful = LargestOrNan<ABS>;
 
     #[inline(always)]
@@ -198,6 +179,7 @@ macro_rules! sum {
 struct Mean;
 
 impl Fold<1> for Mean {
+    const USUAL: bool = true;
     sum!();
 
     #[inline(always)]
@@ -239,7 +221,6 @@ impl Fold<1> for Squares {
 struct Powers(u32);
 
 impl Fold<1> for Powers {
-    const STRIPS: bool = false;
     sum!();
 
     #[inline(always)]

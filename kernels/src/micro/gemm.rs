@@ -25,7 +25,7 @@
 use super::outputs::{Outputs, Place};
 use super::pixels::{Pixels, ZERO_RUN};
 use super::tiles::{FEW_PIXELS, Spacing, Tiles};
-use crate::arch::{KernelSimd, hidden};
+use crate::arch::{KernelSimd, array, hidden};
 use crate::blocking::Home;
 use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
@@ -46,10 +46,18 @@ pub struct Source<'a> {
     pub block_stride: usize,
 }
 
-/// The body for each of a tile's pixels, or of a step's channels, written out: LLVM leaves some loops over a
-/// constant range rolled, and then keeps the accumulators in memory (0.39 of the peak instead of 0.98). Over a pixel's
-/// vectors it doesn't; and each body here is one more that the compiler looks at for each size of tile.
+/// The body for each of a tile's pixels, of a pixel's vectors, or of a step's channels, written out: LLVM leaves some loops
+/// over a constant range rolled, and then keeps the accumulators in memory. It would unroll those over vectors, but they
+/// are thousands, and to rotate and unroll them takes longer than all else in a build. Scalar code's 16 are a loop, which
+/// LLVM vectorises.
 macro_rules! each {
+    (vector $count:ident, |$i:ident| $body:block) => {
+        if const { $count <= 4 } {
+            each!(@ $count, $i, $body, 0 1 2 3);
+        } else {
+            for $i in 0..$count $body
+        }
+    };
     (pixel $count:ident, |$i:ident| $body:block) => {
         each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
     };
@@ -161,6 +169,7 @@ impl Finish<'_> {
 
 impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
     type Output = ();
+    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -187,6 +196,10 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         let Source { data, block, .. } = self.src;
         assert!(block > 0);
         assert_eq!(self.out.pixels(), self.pixels.pixels(), "outputs");
+        assert!(
+            const { I::SUMS } || self.out.place().sums().is_none(),
+            "sums"
+        );
         let k = product([self.pixels.taps(), self.channels.len()]);
         let row = self.out.blocks() * CHANNEL_BLOCK;
         assert!(
@@ -315,17 +328,16 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         let mut acc = [bias; P];
         if let Some(bias) = self.epilogue.pixel_bias {
             let bias: &[f32; P] = bias[first..].first_chunk().expect("a bias a pixel");
-            acc = bias.map(|x| [simd.splat_f32s(x); V]);
+            acc = array(|p| [simd.splat_f32s(bias[p]); V]);
         }
         let mut progress = Progress {
             first,
             // SAFETY: inside the panel (`check`).
             weights: unsafe { self.panel.as_ptr().add(row) },
             // Sums that wait for others are near.
-            asked: if L::SUMMED && self.out.place().sums().near {
-                P
-            } else {
-                0
+            asked: match self.out.place().sums() {
+                Some(sums) if const { I::SUMS } && sums.near => P,
+                _ => 0,
             },
             // Scalar code computes too slowly to wait for weights.
             asks: const { S::NATIVE }
@@ -344,7 +356,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 }
                 Spacing::Even { halves, step } if const { S::NATIVE && P > FEW_PIXELS } => {
                     let last = tap + 1 == self.pixels.taps();
-                    let halves = halves.map(|at| from.wrapping_add(at));
+                    let halves = array(|half| from.wrapping_add(halves[half]));
                     let inputs = (halves, step, last);
                     self.even::<S, P, V>(simd, inputs, lane, &mut progress, ahead, &mut acc);
                 }
@@ -425,7 +437,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                         *acc = multiply::<S, P, V, $k>(simd, at, progress.weights, *acc);
                         progress.weights = progress.weights.add($k * row);
                     }
-                    x = x.map(|x| hidden(x.wrapping_add($k)));
+                    x = array(|half| hidden(x[half].wrapping_add($k)));
                 }};
             }
             for _ in 0..run / EVEN_STEP {
@@ -438,7 +450,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             lane += run;
             if lane == block {
                 lane = 0;
-                x = x.map(|x| x.wrapping_add(block_stride).wrapping_sub(block));
+                x = array(|half| x[half].wrapping_add(block_stride).wrapping_sub(block));
             }
         }
     }
@@ -560,9 +572,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             // Copied one by one: an accumulator whose address is taken would live in memory from the start.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
             each!(pixel P, |p| {
-                for v in 0..V {
-                    sums[p][v] = acc[p][v];
-                }
+                sums[p] = acc[p];
             });
             let sums = bytemuck::must_cast_slice(sums.as_flattened());
             let pixels = self.pixels.positions::<P>(first);
@@ -571,33 +581,19 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         // Computed anew: kept from the prefetches they would only go to the stack and back.
         let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
         let (out, place) = (self.out.as_mut_ptr(), self.out.place());
-        let at = |p: usize, v: usize| {
-            let lane = v * S::F32_LANES;
-            place.offset(pixels[p], lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
-        };
-        if L::SUMMED {
-            let sums = place.sums();
-            let of = |p: usize, v: usize| {
-                let lane = v * S::F32_LANES;
-                let row = lane / CHANNEL_BLOCK * sums.stride;
-                row + pixels[p] * CHANNEL_BLOCK + lane % CHANNEL_BLOCK
-            };
+        if let (true, Some(sums)) = (const { I::SUMS }, place.sums()) {
+            let place = sums.place();
             if !sums.kept.is_null() {
                 each!(pixel P, |p| {
-                    for v in 0..V {
-                        // SAFETY: valid for all outputs (`SumPointers`).
-                        unsafe { simd.store_f32s(sums.kept.add(of(p, v)), acc[p][v]) };
-                    }
+                    // SAFETY: valid for all outputs (`SumPointers`).
+                    unsafe { store_pixel(simd, &acc[p], sums.kept, place, pixels[p]) };
                 });
             }
             for added in sums.added {
                 if !added.is_null() {
                     each!(pixel P, |p| {
-                        for v in 0..V {
-                            // SAFETY: as above.
-                            let [sum] = unsafe { load::<S, 1>(simd, added.add(of(p, v))) };
-                            acc[p][v] = simd.add_f32s(acc[p][v], sum);
-                        }
+                        // SAFETY: as above.
+                        unsafe { add_pixel(simd, &mut acc[p], added, place, pixels[p]) };
                     });
                 }
             }
@@ -605,26 +601,19 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         if let Some(residual) = self.epilogue.residual {
             let residual = residual.as_ptr();
             each!(pixel P, |p| {
-                for v in 0..V {
-                    // SAFETY: as long as the outputs (`check`), of which these are inside.
-                    let [r] = unsafe { load::<S, 1>(simd, residual.add(at(p, v))) };
-                    acc[p][v] = simd.add_f32s(acc[p][v], r);
-                }
+                // SAFETY: as long as the outputs (`check`), of which these are inside.
+                unsafe { add_pixel(simd, &mut acc[p], residual, place, pixels[p]) };
             });
         }
         if self.epilogue.relu {
             let zero = simd.splat_f32s(0.0);
             each!(pixel P, |p| {
-                for v in 0..V {
-                    acc[p][v] = simd.at_least(zero, acc[p][v]);
-                }
+                clamp_pixel(simd, &mut acc[p], zero);
             });
         }
         each!(pixel P, |p| {
-            for v in 0..V {
-                // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
-                unsafe { simd.store_f32s(out.add(at(p, v)), acc[p][v]) };
-            }
+            // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
+            unsafe { store_pixel(simd, &acc[p], out, place, pixels[p]) };
         });
     }
 
@@ -727,7 +716,9 @@ impl Multiples {
     #[inline(always)]
     fn of(step: usize) -> Self {
         let bytes = step * size_of::<f32>();
-        Multiples([1, 3, 5].map(|n| hidden(std::ptr::without_provenance(n * bytes)).addr()))
+        Multiples(array(|i| {
+            hidden(std::ptr::without_provenance((2 * i + 1) * bytes)).addr()
+        }))
     }
 
     /// Where the `p`-th of `P` pixels is, of which each half begins at an address.
@@ -766,9 +757,7 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
         each!(pixel P, |p| {
             // SAFETY: the caller's promise.
             let x = unsafe { simd.broadcast::<K>(x(p), c) };
-            for v in 0..V {
-                acc[p][v] = simd.mul_add_e_f32s(x, w[v], acc[p][v]);
-            }
+            multiply_pixel(simd, &mut acc[p], x, &w);
         });
     });
     acc
@@ -781,5 +770,77 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
 #[inline(always)]
 pub(super) unsafe fn load<S: KernelSimd, const V: usize>(simd: S, at: *const f32) -> [S::f32s; V] {
     // SAFETY: the caller's promise.
-    std::array::from_fn(|v| unsafe { simd.load_f32s(at.add(v * S::F32_LANES)) })
+    let mut vectors = [unsafe { simd.load_f32s(at) }; V];
+    each!(vector V, |v| {
+        if v > 0 {
+            // SAFETY: the caller's promise.
+            vectors[v] = unsafe { simd.load_f32s(at.add(v * S::F32_LANES)) };
+        }
+    });
+    vectors
+}
+
+/// The outputs of a pixel: where the `v`-th vector of its channels lies, in elements from the first output.
+#[inline(always)]
+fn vector_at<S: KernelSimd>(place: impl Place, pixel: usize, v: usize) -> usize {
+    let lane = v * S::F32_LANES;
+    place.offset(pixel, lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
+}
+
+/// Adds an input times a row of weights to a pixel's sums.
+#[inline(always)]
+fn multiply_pixel<S: KernelSimd, const V: usize>(
+    simd: S,
+    sums: &mut [S::f32s; V],
+    x: S::f32s,
+    weights: &[S::f32s; V],
+) {
+    each!(vector V, |v| {
+        sums[v] = simd.mul_add_e_f32s(x, weights[v], sums[v]);
+    });
+}
+
+/// Adds the vectors of a pixel that lie like its outputs.
+///
+/// # Safety
+/// `from` is valid for reads of them.
+#[inline(always)]
+unsafe fn add_pixel<S: KernelSimd, const V: usize>(
+    simd: S,
+    sums: &mut [S::f32s; V],
+    from: *const f32,
+    place: impl Place,
+    pixel: usize,
+) {
+    each!(vector V, |v| {
+        // SAFETY: the caller's promise.
+        let x = unsafe { simd.load_f32s(from.add(vector_at::<S>(place, pixel, v))) };
+        sums[v] = simd.add_f32s(sums[v], x);
+    });
+}
+
+/// Clamps a pixel's sums below.
+#[inline(always)]
+fn clamp_pixel<S: KernelSimd, const V: usize>(simd: S, sums: &mut [S::f32s; V], least: S::f32s) {
+    each!(vector V, |v| {
+        sums[v] = simd.at_least(least, sums[v]);
+    });
+}
+
+/// Stores a pixel's sums.
+///
+/// # Safety
+/// `to` is valid for writes of the pixel's outputs.
+#[inline(always)]
+unsafe fn store_pixel<S: KernelSimd, const V: usize>(
+    simd: S,
+    sums: &[S::f32s; V],
+    to: *mut f32,
+    place: impl Place,
+    pixel: usize,
+) {
+    each!(vector V, |v| {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_f32s(to.add(vector_at::<S>(place, pixel, v)), sums[v]) };
+    });
 }

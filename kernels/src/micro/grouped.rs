@@ -27,6 +27,7 @@ use crate::bounds::{product, sum};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 use crate::window::Window;
+use std::ops::Range;
 
 /// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and few enough for 16
 /// registers beside the weights of three taps and an input.
@@ -70,12 +71,6 @@ const fn tile_pixels<S: KernelSimd>() -> usize {
     if S::NATIVE { TILE_PIXELS } else { 2 }
 }
 
-/// Which of a tile's inputs may be in the padding.
-const NOWHERE: usize = 0;
-/// Of three taps' inputs the first and the last.
-const AT_THE_ENDS: usize = 1;
-const ANYWHERE: usize = 2;
-
 /// Some rows of one block of 16 output channels.
 pub struct GroupedRows<'a> {
     /// The block's input map.
@@ -100,10 +95,11 @@ pub struct GroupedRows<'a> {
 
 impl SimdTask for GroupedRows<'_> {
     type Output = ();
+    const TWINS: bool = true;
 
     /// The promises that the tiles' pointers rest on, checked once a task; and its tiles.
     #[inline(always)]
-    fn run<S: KernelSimd>(self, simd: S) {
+    fn run<S: KernelSimd>(mut self, simd: S) {
         let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
         down.check();
         across.check();
@@ -117,26 +113,43 @@ impl SimdTask for GroupedRows<'_> {
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
 
         if const { S::F32_LANES < 8 } && S::F32_LANES < per {
-            return simd.call(Tiles::<0, true>(self, rows));
+            return self.tiles::<S, 0, true>(simd, rows);
         }
         let slides = across.kernel >= SLIDING && across.dilation == 1;
         match across.stride {
-            1 if slides => simd.call(Tiles::<1, false>(self, rows)),
-            2 if slides => simd.call(Tiles::<2, false>(self, rows)),
-            _ => simd.call(Tiles::<0, false>(self, rows)),
+            1 if slides => self.tiles::<S, 1, false>(simd, rows),
+            2 if slides => self.tiles::<S, 2, false>(simd, rows),
+            _ => self.tiles::<S, 0, false>(simd, rows),
         }
     }
 }
 
-/// The tiles of so many rows, of one kind.
-struct Tiles<'a, const SLIDE: usize, const BROADCAST: bool>(GroupedRows<'a>, usize);
+/// Tiles of `P` pixels, one after the other in a row: a function for each kind, since compile time grows with the square
+/// of a function's size.
+struct EqualTiles<
+    'k,
+    'a,
+    const P: usize,
+    const SLIDE: usize,
+    const PADDED: bool,
+    const BROADCAST: bool,
+> {
+    kernel: &'k mut GroupedRows<'a>,
+    row: usize,
+    /// The first pixels of the first tile and of the one behind the last.
+    columns: Range<usize>,
+}
 
-impl<const SLIDE: usize, const BROADCAST: bool> SimdTask for Tiles<'_, SLIDE, BROADCAST> {
+impl<const P: usize, const SLIDE: usize, const PADDED: bool, const BROADCAST: bool> SimdTask
+    for EqualTiles<'_, '_, P, SLIDE, PADDED, BROADCAST>
+{
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        let Tiles(mut kernel, rows) = self;
-        kernel.tiles::<S, SLIDE, BROADCAST>(simd, rows);
+        for x in self.columns.step_by(P) {
+            self.kernel
+                .tile::<S, P, SLIDE, PADDED, BROADCAST>(simd, self.row, x);
+        }
     }
 }
 
@@ -148,58 +161,66 @@ impl GroupedRows<'_> {
         simd: S,
         rows: usize,
     ) {
-        let across = self.horizontal;
-        let whole = across.whole();
+        let out = self.horizontal.out;
         let most = const { tile_pixels::<S>() };
-        let tiles = across.out.div_ceil(most);
+        let tiles = out.div_ceil(most);
         // Nearly equal tiles, the longer ones first.
-        let (len, longer) = (across.out / tiles, across.out % tiles);
-        for i in 0..rows {
-            let mut x = 0;
-            for t in 0..tiles {
-                let pixels = len + usize::from(t < longer);
-                let padding = if whole.start <= x && x + pixels <= whole.end {
-                    NOWHERE
-                } else if SLIDE > 0 && across.kernel == SLIDING && {
-                    let last = (pixels - 1) * SLIDE + SLIDING - 1;
-                    let column = (x * SLIDE).wrapping_sub(across.before);
-                    column.wrapping_add(1) < across.size
-                        && column.wrapping_add(last - 1) < across.size
-                } {
-                    AT_THE_ENDS
-                } else {
-                    ANYWHERE
-                };
-                macro_rules! sizes {
-                    ($($n:literal)*) => {
-                        match pixels {
-                            $($n => if const { $n <= tile_pixels::<S>() } {
-                                match padding {
-                                    NOWHERE => self.tile::<S, $n, SLIDE, NOWHERE, BROADCAST>(simd, i, x),
-                                    AT_THE_ENDS if const { SLIDE > 0 } => {
-                                        self.tile::<S, $n, SLIDE, AT_THE_ENDS, BROADCAST>(simd, i, x);
+        let (len, longer) = (out / tiles, out % tiles);
+        let middle = longer * (len + 1);
+        for row in 0..rows {
+            for (end, pixels) in [(middle, len + 1), (out, len)] {
+                let mut x = if pixels > len { 0 } else { middle };
+                while x < end {
+                    let padded = self.padded::<SLIDE>(x, pixels);
+                    let first = x;
+                    while x < end && self.padded::<SLIDE>(x, pixels) == padded {
+                        x += pixels;
+                    }
+                    let columns = first..x;
+                    macro_rules! sizes {
+                        ($($n:literal)*) => {
+                            match pixels {
+                                $($n => if const { $n <= tile_pixels::<S>() } {
+                                    let kernel = &mut *self;
+                                    if padded {
+                                        let tiles = EqualTiles::<$n, SLIDE, true, BROADCAST> { kernel, row, columns };
+                                        simd.call(tiles);
+                                    } else {
+                                        let tiles = EqualTiles::<$n, SLIDE, false, BROADCAST> { kernel, row, columns };
+                                        simd.call(tiles);
                                     }
-                                    _ => self.tile::<S, $n, SLIDE, ANYWHERE, BROADCAST>(simd, i, x),
-                                }
-                            },)*
-                            _ => unreachable!("a tile has at most {most} pixels"),
-                        }
-                    };
+                                },)*
+                                _ => unreachable!("a tile has at most {most} pixels"),
+                            }
+                        };
+                    }
+                    sizes!(1 2 3 4 5 6 7 8);
                 }
-                sizes!(1 2 3 4 5 6 7 8);
-                x += pixels;
             }
         }
     }
 
-    /// `P` pixels of the `i`-th row from `x` on, whose inputs may be in the padding where `PADDING` says.
+    /// Whether inputs of some pixels from column `x` on may be in the padding, except the first and the last of three
+    /// taps' inputs, which are always tested.
+    #[inline(always)]
+    fn padded<const SLIDE: usize>(&self, x: usize, pixels: usize) -> bool {
+        let across = self.horizontal;
+        let column = (x * across.stride).wrapping_sub(across.before);
+        let inside = |column: usize| column < across.size;
+        let last = (pixels - 1) * across.stride + (across.kernel - 1) * across.dilation;
+        let ends = usize::from(SLIDE > 0 && across.kernel == SLIDING);
+        !inside(column.wrapping_add(ends)) || !inside(column.wrapping_add(last).wrapping_sub(ends))
+    }
+
+    /// `P` pixels of the `i`-th row from `x` on. With `PADDED` any of their inputs may be in the padding; without, at most
+    /// the first and the last of three taps' inputs.
     /// To `SLIDE` by the stride, where taps are next to one another, is to take them in threes; 0: not.
     #[inline(always)]
     fn tile<
         S: KernelSimd,
         const P: usize,
         const SLIDE: usize,
-        const PADDING: usize,
+        const PADDED: bool,
         const BROADCAST: bool,
     >(
         &mut self,
@@ -264,7 +285,7 @@ impl GroupedRows<'_> {
                             });
                             each!(inputs(P - 1) * SLIDE + SLIDING, |i| {
                                 let end = i == 0 || i == (P - 1) * SLIDE + SLIDING - 1;
-                                let tested = PADDING == ANYWHERE || PADDING == AT_THE_ENDS && end;
+                                let tested = PADDED || end;
                                 if !tested || column.wrapping_add(i) < across.size {
                                     let from = input.wrapping_add(i * CHANNEL_BLOCK);
                                     let x = input_at::<S, BROADCAST>(simd, from);
@@ -286,7 +307,7 @@ impl GroupedRows<'_> {
                                 input.wrapping_add(s * CHANNEL_BLOCK),
                             );
                             each!(pixels P, |p| {
-                                if PADDING == NOWHERE
+                                if !PADDED
                                     || column.wrapping_add(p * across.stride) < across.size
                                 {
                                     let x = input_at::<S, BROADCAST>(simd, input.wrapping_add(p * step));

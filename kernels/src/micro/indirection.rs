@@ -14,6 +14,7 @@
 //! map 0.91, without a branch in the inner loop.
 
 use super::tiles::{FEW_PIXELS, Spacing, Tiles, tiles_of};
+use crate::arch::array;
 use crate::plan::Unsupported;
 use crate::problem::ConvShape;
 use crate::window::Window;
@@ -48,7 +49,7 @@ struct BlockAt {
     pixels: Range<usize>,
     tiles: Range<usize>,
     largest: Option<u32>,
-    single: bool,
+    padded: bool,
 }
 
 /// One block's part of a buffer.
@@ -60,12 +61,8 @@ pub struct Indirection<'a> {
     positions: &'a [u32],
     tiles: &'a [Tiles],
     largest: Option<u32>,
-    single: bool,
+    padded: bool,
 }
-
-/// A block whose pixels, taken in order, have each one tap that is never in the padding.
-#[derive(Clone, Copy, Debug)]
-pub struct SingleTap<'a>(Indirection<'a>);
 
 impl IndirectionBuffer {
     /// Bytes, at most, of a buffer for so many taps and pixels, in blocks of `mc` pixels, and of what is allocated while
@@ -179,14 +176,14 @@ impl IndirectionBuffer {
 
     fn push<F: Fn(usize) -> u32>(&mut self, first: usize, cut: Cut, offset: impl Fn(usize) -> F) {
         let mut largest = None;
-        let mut single = self.taps == 1 && cut.order.is_sorted();
+        let mut padded = false;
         for tap in 0..self.taps {
             let offset = offset(tap);
             for &position in &cut.order {
                 let offset = offset(first + position as usize);
                 self.offsets.push(offset);
                 if offset == PADDING {
-                    single = false;
+                    padded = true;
                 } else {
                     largest = largest.max(Some(offset));
                 }
@@ -207,7 +204,7 @@ impl IndirectionBuffer {
             pixels: pixel..pixel + cut.order.len(),
             tiles: tile..tile + cut.tiles.len(),
             largest,
-            single,
+            padded,
         });
         self.positions.extend(cut.order);
         self.tiles.extend(cut.tiles);
@@ -223,7 +220,7 @@ impl IndirectionBuffer {
             pixels,
             tiles,
             largest,
-            single,
+            padded,
         } = &self.blocks[index];
         let offsets = pixels.start * self.taps..pixels.end * self.taps;
         Indirection {
@@ -233,7 +230,7 @@ impl IndirectionBuffer {
             positions: &self.positions[pixels.clone()],
             tiles: &self.tiles[tiles.clone()],
             largest: *largest,
-            single: *single,
+            padded: *padded,
         }
     }
 
@@ -497,10 +494,10 @@ impl<'a> Indirection<'a> {
         self.taps
     }
 
-    /// The block as one of single taps, if it is.
+    /// Whether some tap of some pixel falls into padding.
     #[inline(always)]
-    pub fn single_tap(self) -> Option<SingleTap<'a>> {
-        self.single.then_some(SingleTap(self))
+    pub fn padded(&self) -> bool {
+        self.padded
     }
 
     /// The largest offset; none if every tap falls into padding.
@@ -552,7 +549,7 @@ impl<'a> Indirection<'a> {
             step => {
                 let offsets = self.offsets::<P>(tap, first);
                 Spacing::Even {
-                    halves: [0, P.div_ceil(2)].map(|half| offsets[half.min(P - 1)] as usize),
+                    halves: array(|half| offsets[(half * P.div_ceil(2)).min(P - 1)] as usize),
                     step: step as usize,
                 }
             }
@@ -568,23 +565,6 @@ impl<'a> Indirection<'a> {
         self.offsets[tap * self.pixels() + first..]
             .first_chunk()
             .expect("a tile of the block")
-    }
-}
-
-impl<'a> SingleTap<'a> {
-    /// The block.
-    #[inline(always)]
-    pub fn block(&self) -> Indirection<'a> {
-        self.0
-    }
-
-    /// The offsets of `P` pixels from `first` on, none of them [`PADDING`].
-    ///
-    /// # Panics
-    /// If they are not all in the block.
-    #[inline(always)]
-    pub fn offsets<const P: usize>(&self, first: usize) -> &'a [u32; P] {
-        self.0.offsets(0, first)
     }
 }
 

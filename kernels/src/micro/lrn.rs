@@ -1,7 +1,7 @@
 //! Local response normalisation across channels.
 
 use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
@@ -95,7 +95,7 @@ impl Lrn<'_, '_> {
                     let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
                     let squares = &mut self.scratch[p * row + margin..][..blocks * CHANNEL_BLOCK];
                     let squares = pixel_mut(squares, block);
-                    put::<S, V>(simd, squares, x.map(|x| simd.mul_f32s(x, x)));
+                    put::<S, V>(simd, squares, array(|v| simd.mul_f32s(x[v], x[v])));
                 }
             }
             let mut witness = [simd.splat_f32s(0.0); V];

@@ -17,6 +17,7 @@ pub struct MapMeans<'a> {
 
 impl SimdTask for MapMeans<'_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let (out, _) = self.out.as_chunks_mut::<CHANNEL_BLOCK>();
@@ -73,6 +74,7 @@ pub struct ChannelMeans<'a> {
 
 impl SimdTask for ChannelMeans<'_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         assert!(self.first + self.out.len() <= self.channels);
@@ -134,6 +136,7 @@ pub struct PlainMeans<'a> {
 
 impl SimdTask for PlainMeans<'_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let map = self.maps.len() / self.out.len();

@@ -38,6 +38,7 @@ pub const SIDE_BY_SIDE: usize = 4;
 
 impl SimdTask for PanelsTimesVector<'_, '_> {
     type Output = ();
+    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {

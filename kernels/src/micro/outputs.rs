@@ -11,14 +11,12 @@ use std::marker::PhantomData;
 pub trait Place: Copy + Debug {
     /// Whether the last block of channels may have fewer than 16.
     const PARTIAL: bool;
-    /// Whether other products' sums are added.
-    const SUMMED: bool = false;
     /// The first channel of a pixel's block.
     fn offset(self, pixel: usize, block: usize) -> usize;
-    /// Other products' sums, of which there are none but where `SUMMED`.
+    /// Other products' sums.
     #[inline(always)]
-    fn sums(self) -> SumPointers {
-        SumPointers::NONE
+    fn sums(self) -> Option<SumPointers> {
+        None
     }
 }
 
@@ -26,6 +24,8 @@ pub trait Place: Copy + Debug {
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked {
     block_stride: usize,
+    /// Of one of several products of which an output is the sum.
+    sums: Option<SumPointers>,
 }
 
 impl Place for Blocked {
@@ -34,24 +34,8 @@ impl Place for Blocked {
     fn offset(self, pixel: usize, block: usize) -> usize {
         pixel * CHANNEL_BLOCK + block * self.block_stride
     }
-}
-
-/// NCHW16c, for one of several products of which an output is the sum.
-#[derive(Clone, Copy, Debug)]
-pub struct Summed {
-    to: Blocked,
-    sums: SumPointers,
-}
-
-impl Place for Summed {
-    const PARTIAL: bool = false;
-    const SUMMED: bool = true;
     #[inline(always)]
-    fn offset(self, pixel: usize, block: usize) -> usize {
-        self.to.offset(pixel, block)
-    }
-    #[inline(always)]
-    fn sums(self) -> SumPointers {
+    fn sums(self) -> Option<SumPointers> {
         self.sums
     }
 }
@@ -79,12 +63,14 @@ pub struct SumPointers {
 }
 
 impl SumPointers {
-    const NONE: Self = SumPointers {
-        added: [std::ptr::null(); 2],
-        kept: std::ptr::null_mut(),
-        stride: 0,
-        near: false,
-    };
+    /// Where a pixel's sums are: as its outputs would be in their rows.
+    #[inline(always)]
+    pub(super) fn place(self) -> Blocked {
+        Blocked {
+            block_stride: self.stride,
+            sums: None,
+        }
+    }
 }
 
 /// A matrix: a pixel's blocks of channels next to each other.
@@ -121,50 +107,37 @@ impl<'o> Outputs<'o, Blocked> {
             channels: rows.rows() * CHANNEL_BLOCK,
             place: Blocked {
                 block_stride: rows.stride(),
+                sums: None,
             },
             _owns: PhantomData,
         }
     }
-}
 
-impl<'o> Outputs<'o, Summed> {
-    /// [`Outputs::blocked`], where other products' sums are added.
+    /// [`Outputs::blocked`], where other products' sums are added. Only pixels that may have sums are computed into them
+    /// ([`Pixels::SUMS`](super::pixels::Pixels::SUMS)).
     ///
     /// # Panics
     /// If these are smaller than the outputs.
     pub fn summed(rows: RowsMut<'o, f32>, sums: Sums<'o>) -> Self {
-        let Outputs {
-            ptr,
-            pixels,
-            channels,
-            place: to,
-            _owns,
-        } = Outputs::blocked(rows);
+        let mut outputs = Outputs::blocked(rows);
         let Sums {
             added,
             kept,
             stride,
             near,
         } = sums;
-        let least = extent(channels / CHANNEL_BLOCK, stride, pixels * CHANNEL_BLOCK);
+        let (blocks, row) = (outputs.blocks(), outputs.pixels * CHANNEL_BLOCK);
+        let least = extent(blocks, stride, row);
         let of = |sum: &[f32]| assert!(sum.len() >= least, "sums");
         added.into_iter().flatten().for_each(of);
         kept.as_deref().into_iter().for_each(of);
-        Outputs {
-            ptr,
-            pixels,
-            channels,
-            place: Summed {
-                to,
-                sums: SumPointers {
-                    added: added.map(|sum| sum.map_or(std::ptr::null(), <[f32]>::as_ptr)),
-                    kept: kept.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
-                    stride,
-                    near,
-                },
-            },
-            _owns,
-        }
+        outputs.place.sums = Some(SumPointers {
+            added: added.map(|sum| sum.map_or(std::ptr::null(), <[f32]>::as_ptr)),
+            kept: kept.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
+            stride,
+            near,
+        });
+        outputs
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Pixels a step apart ([`BlockedPixels`], [`MatrixRows`]), or an [`Indirection`] (Dukhan 2019, *The Indirect
 //! Convolution Algorithm*), where a pixel and a tap give an offset into the source, or none where the tap falls
-//! into padding; then a line of zeros is read, without a branch in the inner loop. Where each pixel has one tap,
-//! and none does, that is not asked ([`SingleTap`]).
+//! into padding; then a line of zeros is read, without a branch in the inner loop. Where no tap of a block does, that is
+//! asked once a tile.
 #![allow(unsafe_code)]
 
-use super::indirection::{Indirection, PADDING, SingleTap};
+use super::indirection::{Indirection, PADDING};
 use super::tiles::{Spacing, Tiles, even_tiles};
-use crate::arch::hidden;
+use crate::arch::{array, hidden};
 use crate::bounds::product;
 use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
@@ -22,6 +22,8 @@ use crate::tensor::CacheLine;
 pub unsafe trait Pixels: Copy {
     /// The step of all tiles, where it is known to the compiler.
     const STEP: usize = 0;
+    /// Whether other products' sums may be added to theirs ([`Sums`](super::outputs::Sums)).
+    const SUMS: bool = false;
     /// Taps of the filter.
     fn taps(&self) -> usize;
     /// Output pixels in the run.
@@ -44,7 +46,7 @@ macro_rules! one_tap_in_order {
         #[inline(always)]
         fn spacing<const P: usize>(&$self, _: usize, first: usize) -> Spacing {
             Spacing::Even {
-                halves: [first, first + P.div_ceil(2)].map(|pixel| pixel * $step),
+                halves: array(|half| (first + half * P.div_ceil(2)) * $step),
                 step: $step,
             }
         }
@@ -66,7 +68,7 @@ macro_rules! one_tap_in_order {
         }
         #[inline(always)]
         fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-            std::array::from_fn(|p| first + p)
+            array(|p| first + p)
         }
     };
 }
@@ -82,11 +84,12 @@ pub struct BlockedPixels {
 // SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
     const STEP: usize = CHANNEL_BLOCK;
+    const SUMS: bool = true;
     one_tap_in_order!(|self| CHANNEL_BLOCK);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        std::array::from_fn(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
+        array(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
     }
 }
 
@@ -108,7 +111,7 @@ unsafe impl Pixels for MatrixRows {
         // Each opaque, or LLVM adds up the addresses again in each step of the reduction, an addition for each
         // pixel; and each from the one before, or it computes them in vectors, whose registers the sums have.
         let mut at = base.wrapping_add(first * self.step);
-        std::array::from_fn(|p| {
+        array(|p| {
             if p > 0 {
                 at = at.wrapping_add(self.step);
             }
@@ -145,7 +148,10 @@ unsafe impl Pixels for Indirection<'_> {
     }
     #[inline(always)]
     fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-        self.positions(first).map(|p| p as usize)
+        {
+            let positions = self.positions::<P>(first);
+            array(|p| positions[p] as usize)
+        }
     }
     #[inline(always)]
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {
@@ -154,6 +160,9 @@ unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
         let offsets = self.offsets::<P>(tap, first);
+        if !self.padded() {
+            return array(|p| base.wrapping_add(offsets[p] as usize));
+        }
         let mut at = [ZEROS.as_ptr().cast(); P];
         for p in 0..P {
             if offsets[p] != PADDING {
@@ -161,38 +170,5 @@ unsafe impl Pixels for Indirection<'_> {
             }
         }
         at
-    }
-}
-
-// SAFETY: as above; no offset is `PADDING`.
-unsafe impl Pixels for SingleTap<'_> {
-    #[inline(always)]
-    fn taps(&self) -> usize {
-        1
-    }
-    #[inline(always)]
-    fn pixels(&self) -> usize {
-        self.block().pixels()
-    }
-    #[inline(always)]
-    fn largest(&self) -> Option<usize> {
-        self.block().largest().map(|o| o as usize)
-    }
-    #[inline(always)]
-    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
-        self.block().tiles().iter().copied()
-    }
-    #[inline(always)]
-    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-        std::array::from_fn(|p| first + p)
-    }
-    #[inline(always)]
-    fn spacing<const P: usize>(&self, _: usize, first: usize) -> Spacing {
-        self.block().spacing::<P>(0, first)
-    }
-    #[inline(always)]
-    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        self.offsets::<P>(first)
-            .map(|offset| base.wrapping_add(offset as usize))
     }
 }

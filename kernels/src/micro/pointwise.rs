@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use crate::arch::{KernelSimd, stream_fence};
+use crate::arch::{KernelSimd, array, stream_fence};
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
@@ -31,6 +31,7 @@ pub struct Pointwise<'a, 'o> {
 
 impl SimdTask for Pointwise<'_, '_> {
     type Output = ();
+    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -126,7 +127,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         let at = |p: usize| (pixel + p) * CHANNEL_BLOCK;
         // SAFETY: the caller's promise; a pixel has V vectors.
         let mut y: [[F; V]; P] =
-            std::array::from_fn(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
+            array(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
             for (y, (scale, shift)) in y.iter_mut().zip(self.scale.into_iter().zip(self.shift)) {
                 *y = simd.mul_add_e_f32s(*y, scale, shift);

@@ -44,6 +44,7 @@ pub struct PoolPixels<'a> {
 
 impl SimdTask for PoolPixels<'_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         self.reduce.run(simd, self);
@@ -53,48 +54,94 @@ impl SimdTask for PoolPixels<'_> {
 impl ReduceTask for PoolPixels<'_> {
     #[inline(always)]
     fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F) {
-        match self.channels {
-            CHANNEL_BLOCK => self.rows(simd, Block, fold),
-            count => {
-                let strip = self.strip;
-                self.rows(simd, Pixel { count, strip }, fold);
-            }
+        let Window {
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = self.horizontal.window;
+        let usual = const { usual_sizes::<S, F, P>() } && dilation == 1;
+        macro_rules! by {
+            ($kernel:literal, $stride:literal) => {
+                match self.channels {
+                    CHANNEL_BLOCK if const { $kernel > 0 } => {
+                        simd.call(Shape::<_, F, P, $kernel, $stride> {
+                            channels: Block,
+                            task: self,
+                            fold,
+                        })
+                    }
+                    count => simd.call(Shape::<_, F, P, $kernel, $stride> {
+                        channels: Pixel {
+                            count,
+                            strip: self.strip,
+                        },
+                        task: self,
+                        fold,
+                    }),
+                }
+            };
+        }
+        match (kernel, stride) {
+            (2, 2) if usual => by!(2, 2),
+            (3, 2) if usual => by!(3, 2),
+            (3, 1) if usual => by!(3, 1),
+            _ => by!(0, 0),
         }
     }
 }
 
-impl PoolPixels<'_> {
+/// Windows of `K` columns at a stride of `STRIDE`, or any where these are 0.
+struct Shape<'a, C, F, const P: usize, const K: usize, const STRIDE: usize> {
+    task: PoolPixels<'a>,
+    channels: C,
+    fold: F,
+}
+
+impl<C: Channels, F: Fold<P>, const P: usize, const K: usize, const STRIDE: usize> SimdTask
+    for Shape<'_, C, F, P, K, STRIDE>
+{
+    type Output = ();
     #[inline(always)]
-    fn rows<S: KernelSimd, F: Fold<P>, const P: usize>(
-        mut self,
-        simd: S,
-        channels: impl Channels,
-        fold: F,
-    ) {
-        let (down, across) = (self.vertical, self.horizontal);
-        let map = product([down.window.size, across.window.size, self.channels]);
-        let row = product([across.window.out, self.channels]);
-        let count = self.out.len() / row;
-        let spans = &down.spans[self.first..][..count];
-        for (m, map) in (0..self.out.rows()).zip(self.maps.chunks_exact(map)) {
-            let rows = self.out.row(m);
+    fn run<S: KernelSimd>(self, simd: S) {
+        let Shape {
+            mut task,
+            channels,
+            fold,
+        } = self;
+        let (down, across) = (task.vertical, task.horizontal);
+        let map = product([down.window.size, across.window.size, task.channels]);
+        let row = product([across.window.out, task.channels]);
+        let count = task.out.len() / row;
+        let spans = &down.spans[task.first..][..count];
+        for (m, map) in (0..task.out.rows()).zip(task.maps.chunks_exact(map)) {
+            let rows = task.out.row(m);
             let mut watches = [simd.splat_f32s(0.0); WATCHES];
             for (o, out) in rows.chunks_exact_mut(row).enumerate() {
                 let row = Row::new(map, channels, (down, across), spans[o], fold);
-                row.fill(simd, out, spans.get(o + 1), &mut watches);
+                row.fill::<S, P, K, STRIDE>(simd, out, spans.get(o + 1), &mut watches);
             }
             if F::LOSES_NAN && is_nan(simd, watches) {
                 for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
                     let row = Row::new(map, channels, (down, across), *span, fold);
-                    row.side_by_side(simd, out);
+                    row.element_by_element(simd, 0..across.window.out, out);
                 }
             }
         }
     }
 }
 
+/// Whether a fold's loops are also compiled for the usual windows, whose sizes the compiler then knows: for rare folds,
+/// and for scalar code, that isn't worth its code.
+pub(super) const fn usual_sizes<S: KernelSimd, F: Fold<P>, const P: usize>() -> bool {
+    F::USUAL && S::F32_LANES > 1
+}
+
 /// The floats of a pixel.
 pub(super) trait Channels: Copy {
+    /// Vectors of channels that are folded side by side in a strip.
+    fn vectors<S: KernelSimd>() -> usize;
+
     /// Their number.
     fn count(self) -> usize;
 
@@ -107,6 +154,11 @@ pub(super) trait Channels: Copy {
 struct Block;
 
 impl Channels for Block {
+    #[inline(always)]
+    fn vectors<S: KernelSimd>() -> usize {
+        (CHANNEL_BLOCK / S::F32_LANES).min(WATCHES)
+    }
+
     #[inline(always)]
     fn count(self) -> usize {
         CHANNEL_BLOCK
@@ -126,6 +178,11 @@ pub(super) struct Pixel {
 }
 
 impl Channels for Pixel {
+    #[inline(always)]
+    fn vectors<S: KernelSimd>() -> usize {
+        WATCHES
+    }
+
     #[inline(always)]
     fn count(self) -> usize {
         self.count
@@ -194,10 +251,10 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         }
     }
 
-    /// All windows of the row; where NaNs may be lost, their elements are added to `watches`, but for those that the
-    /// next row of outputs, if one follows, has in its windows too.
+    /// All windows of the row; where NaNs may be lost, their elements are added to `watches`, except those that are also in
+    /// the windows of the next row of outputs.
     #[inline(always)]
-    fn fill<S: KernelSimd, const P: usize>(
+    fn fill<S: KernelSimd, const P: usize, const K: usize, const STRIDE: usize>(
         &self,
         simd: S,
         out: &mut [f32],
@@ -206,17 +263,11 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
     ) where
         F: Fold<P>,
     {
-        let Window {
-            kernel,
-            stride,
-            dilation,
-            ..
-        } = self.across.window;
-        let enough = F::STRIPS && dilation == 1 && self.channels.count() >= S::F32_LANES;
-        let usual = |rows: &Span| {
-            let shape = (kernel, rows.len, stride);
-            enough && matches!(shape, (3, 2 | 3, 1 | 2) | (2, 2, 2))
-        };
+        let enough = self.channels.count() >= C::vectors::<S>() * S::F32_LANES;
+        let usual = |rows: &Span| K > 0 && enough && (rows.len == 2 || rows.len == K);
+        if !usual(&self.rows) {
+            return self.element_by_element(simd, 0..self.across.window.out, out);
+        }
         // What is folded element by element watches nothing.
         let watched = match next {
             Some(next) if self.vertical.dilation == 1 && usual(next) => {
@@ -226,25 +277,82 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         };
         // Sizes that the compiler knows. To watch a row that the next outputs watch too does no harm.
         macro_rules! strip {
-            ($columns:literal x $rows:literal, stride $stride:literal) => {{
-                let shape = [$columns, $rows, $stride];
-                if F::LOSES_NAN && watched > $stride {
+            ($rows:expr) => {{
+                let shape = [K, $rows, STRIDE];
+                if F::LOSES_NAN && watched > STRIDE {
                     self.strip(simd, shape, $rows, out, watches);
                 } else {
-                    self.strip(simd, shape, $stride, out, watches);
+                    self.strip(simd, shape, STRIDE, out, watches);
                 }
             }};
         }
-        match (kernel, self.rows.len, stride) {
-            _ if !usual(&self.rows) => self.side_by_side(simd, out),
-            (3, 3, 2) => strip!(3 x 3, stride 2),
-            (3, 2, 2) => strip!(3 x 2, stride 2),
-            (3, 3, 1) => strip!(3 x 3, stride 1),
-            (3, 2, 1) => strip!(3 x 2, stride 1),
-            _ => strip!(2 x 2, stride 2),
+        if K == 3 && self.rows.len == 3 {
+            strip!(3);
+        } else if K > 0 {
+            strip!(2);
         }
     }
 
+    /// Some windows, element by element; no NaN is lost. A function of its own for all layouts and shapes.
+    #[inline(always)]
+    pub(super) fn element_by_element<S: KernelSimd, const P: usize>(
+        &self,
+        simd: S,
+        windows: Range<usize>,
+        out: &mut [f32],
+    ) where
+        F: Fold<P>,
+    {
+        let channels = Pixel {
+            count: self.channels.count(),
+            strip: self.channels.strip(),
+        };
+        let &Row {
+            map,
+            vertical,
+            down,
+            rows,
+            across,
+            fold,
+            ..
+        } = self;
+        simd.call(ElementByElement {
+            row: Row {
+                map,
+                channels,
+                vertical,
+                down,
+                rows,
+                across,
+                fold,
+            },
+            windows,
+            out,
+        });
+    }
+}
+
+/// Some windows of a row, element by element.
+struct ElementByElement<'a, 'o, F, const P: usize> {
+    row: Row<'a, Pixel, F>,
+    windows: Range<usize>,
+    out: &'o mut [f32],
+}
+
+impl<F: Fold<P>, const P: usize> SimdTask for ElementByElement<'_, '_, F, P> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let ElementByElement { row, windows, out } = self;
+        if row.channels.count < S::F32_LANES {
+            row.singly(pulp::Scalar::new(), windows, out);
+        } else {
+            row.side_by_side(simd, windows, out);
+        }
+    }
+}
+
+impl<C: Channels, F> Row<'_, C, F> {
     /// The last vector of channels overlaps the one before.
     #[inline(always)]
     fn vectors<S: KernelSimd>(&self) -> impl Iterator<Item = usize> {
@@ -256,12 +364,8 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
 
     /// Some windows, one by one; no NaN is lost.
     #[inline(always)]
-    pub(super) fn singly<S: KernelSimd, const P: usize>(
-        &self,
-        simd: S,
-        xs: Range<usize>,
-        out: &mut [f32],
-    ) where
+    fn singly<S: KernelSimd, const P: usize>(&self, simd: S, xs: Range<usize>, out: &mut [f32])
+    where
         F: Fold<P>,
     {
         for x in xs {
@@ -271,26 +375,28 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         }
     }
 
-    /// All windows, element by element; no NaN is lost.
+    /// Some windows, four side by side where they are whole; no NaN is lost.
     #[inline(always)]
-    fn side_by_side<S: KernelSimd, const P: usize>(&self, simd: S, out: &mut [f32])
-    where
+    fn side_by_side<S: KernelSimd, const P: usize>(
+        &self,
+        simd: S,
+        windows: Range<usize>,
+        out: &mut [f32],
+    ) where
         F: Fold<P>,
     {
-        let Range { start, end } = self.across.whole;
-        let all = self.across.window.out;
-        if self.channels.count() < S::F32_LANES {
-            self.singly(pulp::Scalar::new(), 0..all, out);
-            return;
-        }
-        let fours = start + end.saturating_sub(start) / SIDE_BY_SIDE * SIDE_BY_SIDE;
-        for x in (start..fours).step_by(SIDE_BY_SIDE) {
+        let Range { start, end } = windows;
+        let whole = self.across.whole.start.clamp(start, end);
+        let fours = self.across.whole.end.clamp(whole, end);
+        let fours = whole + (fours - whole) / SIDE_BY_SIDE * SIDE_BY_SIDE;
+        for x in (whole..fours).step_by(SIDE_BY_SIDE) {
             for c in self.vectors::<S>() {
                 self.windows::<S, P, SIDE_BY_SIDE>(simd, x, c, out);
             }
         }
-        self.singly(simd, 0..start, out);
-        self.singly(simd, fours..all, out);
+        for windows in [start..whole, fours..end] {
+            self.singly(simd, windows, out);
+        }
     }
 
     /// All windows of the row, whose shape is one of the usual ones: whole ones by columns. The elements of their first
@@ -311,14 +417,17 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         while x < end {
             let windows = x..x.saturating_add(self.channels.strip()).min(end);
             x = windows.end;
-            if self.channels.count() >= 2 * S::F32_LANES {
+            if C::vectors::<S>() == 2 {
                 self.by_columns::<S, P, 2>(simd, shape, watched, windows, out, watches);
             } else {
                 self.by_columns::<S, P, 1>(simd, shape, watched, windows, out, watches);
             }
         }
-        self.singly(simd, 0..start, out);
-        self.singly(simd, end..self.across.window.out, out);
+        for windows in [0..start, end..self.across.window.out] {
+            if !windows.is_empty() {
+                self.element_by_element(simd, windows, out);
+            }
+        }
     }
 
     /// Some whole windows, of usual shape, `V` vectors of channels at a time.

@@ -17,9 +17,9 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::pool::{Pixel, Row};
+use super::pool::{Pixel, Row, usual_sizes};
 use super::windows::{Axis, Span};
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::bounds::product;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -107,6 +107,7 @@ pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
 
 impl SimdTask for PoolMaps<'_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         self.reduce.run(simd, self);
@@ -123,9 +124,9 @@ impl ReduceTask for PoolMaps<'_> {
         }
         let Window { kernel, stride, .. } = *self.horizontal.window();
         match (kernel, stride) {
-            (2, 2) => by!(2, 2),
-            (3, 2) => by!(3, 2),
-            (3, 1) => by!(3, 1),
+            (2, 2) if const { usual_sizes::<S, F, P>() } => by!(2, 2),
+            (3, 2) if const { usual_sizes::<S, F, P>() } => by!(3, 2),
+            (3, 1) if const { usual_sizes::<S, F, P>() } => by!(3, 1),
             (_, 2) => by!(0, 2),
             _ => by!(0, 1),
         }
@@ -186,7 +187,7 @@ impl<F: Fold<P>, const P: usize, const K: usize, const PARTS: usize> SimdTask
                 let axes = (task.vertical, task.horizontal);
                 for (span, out) in spans.iter().zip(outputs.chunks_exact_mut(across.out)) {
                     let row = Row::new(map, pixel, axes, *span, fold);
-                    row.singly(pulp::Scalar::new(), 0..across.out, out);
+                    row.element_by_element(simd, 0..across.out, out);
                 }
             }
         }
@@ -463,7 +464,7 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
                 let mut state = self.fold.nothing(scalar);
                 for k in 0..across.kernel {
                     let at = x * across.stride + k * across.dilation;
-                    let column = std::array::from_fn(|p| folded[p * self.row + at]);
+                    let column = array(|p| folded[p * self.row + at]);
                     state = self.fold.merge(scalar, state, column);
                 }
                 let scale = self.scales[x] / span.count;

@@ -2,7 +2,7 @@
 
 use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use super::exp::{self, exp};
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
@@ -37,7 +37,7 @@ impl Softmax<'_, '_> {
         assert_eq!(self.out.rows(), blocks);
         // Added to the last block: what pads it must not count.
         let used = self.channels - (blocks - 1) * CHANNEL_BLOCK;
-        let last = std::array::from_fn(|lane| if lane < used { 0.0 } else { f32::NEG_INFINITY });
+        let last = array(|lane| if lane < used { 0.0 } else { f32::NEG_INFINITY });
         for at in 0..self.out.len() / CHANNEL_BLOCK {
             self.softmax::<S, V>(simd, at, vectors::<S, V>(simd, &last));
             if used < CHANNEL_BLOCK {
@@ -56,7 +56,7 @@ impl Softmax<'_, '_> {
             if block + 1 < blocks {
                 return x;
             }
-            std::array::from_fn(|v| simd.add_f32s(x[v], last[v]))
+            array(|v| simd.add_f32s(x[v], last[v]))
         };
 
         // A NaN may get lost here; it makes the sum one.
@@ -73,7 +73,7 @@ impl Softmax<'_, '_> {
         let mut sums = [simd.splat_f32s(0.0); V];
         for b in 0..blocks {
             let x = block(b);
-            let powers = x.map(|x| exp(simd, simd.sub_f32s(x, largest)));
+            let powers = array(|v| exp(simd, simd.sub_f32s(x[v], largest)));
             for v in 0..V {
                 sums[v] = simd.add_f32s(sums[v], powers[v]);
             }
@@ -85,7 +85,7 @@ impl Softmax<'_, '_> {
         for b in 0..blocks {
             let out = pixel_mut(self.out.row(b), at);
             let powers = vectors::<S, V>(simd, out);
-            put::<S, V>(simd, out, powers.map(|power| simd.mul_f32s(power, share)));
+            put::<S, V>(simd, out, array(|v| simd.mul_f32s(powers[v], share)));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Mean and variance of each channel.
 
 use super::channels::{Pixel, put, vectors};
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
@@ -60,7 +60,7 @@ impl Moments<'_, '_> {
         };
         let count = simd.splat_f32s((self.images * self.map / CHANNEL_BLOCK) as f32);
         put::<S, V>(simd, self.mean, all.mean);
-        let variance = all.squares.map(|sum| simd.div_f32s(sum, count));
+        let variance = array(|v| simd.div_f32s(all.squares[v], count));
         put::<S, V>(simd, self.variance, variance);
     }
 
@@ -80,7 +80,7 @@ impl Moments<'_, '_> {
             let behind = pixels.as_ptr_range().end.cast::<f32>();
             let count = simd.splat_f32s(pixels.len() as f32);
             let total = sum::<S, V>(simd, pixels, |_| (), |sum, x, _| simd.add_f32s(sum, x));
-            let mean = total.map(|sum| simd.div_f32s(sum, count));
+            let mean = array(|v| simd.div_f32s(total[v], count));
             // The next stretch comes into L1 meanwhile.
             let ahead = |at| simd.prefetch(behind.wrapping_add(at * CHANNEL_BLOCK));
             let squares = sum::<S, V>(simd, pixels, ahead, |sum, x, v| {
@@ -151,7 +151,7 @@ fn sum<S: KernelSimd, const V: usize>(
         }
     }
     let [a, b, c, d] = sums;
-    std::array::from_fn(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])))
+    array(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])))
 }
 
 /// Mean, and sum of squares of what differs from it, of the elements so far.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::bounds::{extent, product, sum};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
@@ -52,6 +52,7 @@ pub struct InputSums<'a> {
 
 impl SimdTask for InputSums<'_> {
     type Output = ();
+    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -95,10 +96,10 @@ impl SimdTask for InputSums<'_> {
                     lower,
                     lower.wrapping_add(apart),
                 ];
-                sums(i, quarters.map(|quarter| at(quarter.wrapping_add(i))));
+                sums(i, array(|q| at(quarters[q].wrapping_add(i))));
             }
             for i in (floats[0]..floats[1]).step_by(S::F32_LANES) {
-                let [b11, b21] = [upper, lower].map(|half| at(half.wrapping_add(i)));
+                let [b11, b21] = array(|half| at([upper, lower][half].wrapping_add(i)));
                 sums(i, [b11, zero, b21, zero]);
             }
         }

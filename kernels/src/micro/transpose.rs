@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use crate::arch::{KernelSimd, hidden, stream_fence};
+use crate::arch::{KernelSimd, array, hidden, stream_fence};
 use crate::bounds;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -63,6 +63,7 @@ pub struct Transpose<'a, 'o> {
 
 impl SimdTask for Transpose<'_, '_> {
     type Output = ();
+    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         columns::<S, true>(simd, self.src, self.dst, false);
@@ -204,7 +205,7 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
         // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
         let mut rows = [simd.splat_f32s(0.0); 4];
         for (i, row) in rows.iter_mut().enumerate() {
-            let at = fourth.map(|at| at.wrapping_add(i * stride.0));
+            let at: [*const f32; TILE / 4] = array(|q| fourth[q].wrapping_add(i * stride.0));
             // SAFETY: rows below TILE.
             *row = unsafe { simd.load_fours(&at[v / 4..(v + S::F32_LANES) / 4]) };
         }
