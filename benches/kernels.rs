@@ -11,16 +11,14 @@
 
 use convroof::machine::calibration::{calibrate, peak_probe};
 use convroof::machine::{Topology, fingerprint, pool::Workers};
-use convroof::record::{self, Calibration, Conditions, KIND, LayerRef, Measurement, Run, SCHEMA};
+use convroof::measure::solo::Solo;
+use convroof::record::{self, Conditions, LayerRef, Run, Text};
 use convroof::{measure, networks};
-use convroof_kernels::conformance::{Data, tolerance};
-use convroof_kernels::data::Fill;
-use convroof_kernels::instance::{Deviation, Instance};
-use convroof_kernels::{Isa, PlanCx, Problem, Registry, reference};
+use convroof_kernels::{Isa, Registry};
 use criterion::measurement::Measurement as Quantity;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 mod quantity;
 
@@ -108,8 +106,12 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
         .into_iter()
         .filter(|v| v.isa.detect().is_some())
         .collect();
-    let candidates = measure::kernels(&variants, &threads);
-    let mut run = new_run(&topology, &threads);
+    let kernels = measure::kernels(&variants, &threads);
+    let mut run = Run {
+        complete: true,
+        notes: vec!["measured by criterion, one variant after another: not interleaved".into()],
+        ..fingerprint::begun(&topology, conditions(&threads))
+    };
 
     for network in networks::all() {
         for layer in &network.layers {
@@ -119,85 +121,32 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
             }
             let mut group = criterion.benchmark_group(format!("{}/{}", network.name, layer.name));
             let mut measured = false;
-            for candidate in &candidates {
-                let caches = topology.caches(candidate.threads);
-                let isa = candidate.variant.isa.detect().expect("filtered above");
-                let cx = PlanCx::new(isa, &caches).with_threads(candidate.threads);
-                let Ok(plan) = candidate.variant.algorithm.plan(&layer.problem, &cx) else {
+            for &kernel in &kernels {
+                let Some(mut solo) = Solo::new(kernel, &layer.problem, &topology) else {
                     continue;
                 };
-                let cost = plan.spec().cost;
-                let id = candidate.variant.id().to_string();
-                let workers = &pools[usize::from(candidate.threads != 1)];
-                group.throughput(Throughput::Elements(cost.flops_nominal));
+                let workers = &pools[usize::from(kernel.threads != 1)];
+                group.throughput(Throughput::Elements(solo.flops_nominal()));
                 let mut samples = Vec::new();
-                let mut plan = Some(plan);
-                let mut ready: Option<(Instance, Data)> = None;
                 // Criterion calls this only for benchmarks that its filter lets through: memory and
                 // weights are made then.
-                group.bench_function(BenchmarkId::from_parameter(&id), |b| {
-                    let (instance, _) = ready.get_or_insert_with(|| {
-                        let data = Data::new(&layer.problem, Fill::Uniform, 1);
-                        let plan = plan.take().expect("made once");
-                        let mut instance = Instance::new(plan).expect("memory for a layer");
-                        workers.install(|exec| instance.load(data.operands(), exec));
-                        (instance, data)
-                    });
+                group.bench_function(BenchmarkId::from_parameter(solo.id()), |b| {
+                    let instance = solo.loaded(workers).expect("memory for a layer");
                     b.iter_custom(|iterations| {
                         let (value, took) = M::measure(workers, iterations, instance);
                         samples.push(took.as_nanos() as f64 / iterations as f64);
                         value
                     });
                 });
-                let Some((instance, data)) = ready else {
+                if !solo.is_loaded() {
                     continue;
-                };
+                }
                 measured = true;
-                let deviation = verify(
-                    &layer.problem,
-                    workers,
-                    instance
-                        .output_nchw(&convroof_kernels::exec::Serial)
-                        .expect("memory")
-                        .f32s(),
-                    &data,
-                );
-                let accuracy = candidate.variant.algorithm.meta().accuracy;
-                let allowed = tolerance(accuracy, &layer.problem, 1.0, deviation.largest);
-                assert!(
-                    deviation.max <= allowed,
-                    "{id} is wrong on {}: {deviation:?}",
-                    layer.problem
-                );
+                let isa = kernel.variant.isa.detect().expect("filtered above");
                 let peak = peak_probe(workers, isa, Duration::from_millis(1));
-                let spec = instance.spec();
-                run.measurements.push(Measurement {
-                    ablation: None,
-                    cold_read: None,
-                    problem: layer.problem.to_string(),
-                    variant: id,
-                    implementation: None,
-                    threads: candidate.threads,
-                    cache: "warm".into(),
-                    runs_per_sample: 1,
-                    rounds: (0..samples.len() as u32).collect(),
-                    peak_gflops: vec![peak; samples.len()],
-                    samples_ns: samples,
-                    flops_nominal: cost.flops_nominal,
-                    flops_executed: cost.flops_executed,
-                    bytes_read: cost.bytes_read,
-                    bytes_written: cost.bytes_written,
-                    packed_bytes: spec.packed_lines as u64 * 64,
-                    workspace_bytes: instance.workspace_bytes() as u64,
-                    working_set_bytes: instance.working_set() as u64,
-                    error_l2: deviation.l2,
-                    error_max: deviation.max,
-                    tolerance: allowed,
-                    errors_by_input: Vec::new(),
-                    verified: true,
-                    phases: Vec::new(),
-                    counters: Vec::new(),
-                });
+                let measurement = solo.measurement(samples, peak, workers);
+                run.measurements
+                    .push(measurement.unwrap_or_else(|e| panic!("{e:#}")));
             }
             group.finish();
             if measured {
@@ -206,7 +155,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                     layer: layer.name.clone(),
                     kind: layer.kind.name().into(),
                     count: layer.count,
-                    problem: layer.problem.to_string(),
+                    problem: Text::of(layer.problem),
                 });
             }
         }
@@ -230,47 +179,12 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     }
 }
 
-/// Compares what was timed last with the reference.
-fn verify(problem: &Problem, workers: &Workers, output: &[f32], data: &Data) -> Deviation {
-    let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-    Deviation::between(output, &expected)
-}
-
-fn new_run(topology: &Topology, threads: &[usize]) -> Run {
-    Run {
-        kind: KIND.into(),
-        schema: SCHEMA,
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        tool: fingerprint::tool(),
-        fingerprint: fingerprint::fingerprint(topology),
-        calibration: Calibration::default(),
-        conditions: Conditions {
-            command: fingerprint::command_line(),
-            threads: threads.to_vec(),
-            batch: 1,
-            cache: "warm".into(),
-            seed: 1,
-            cpus: topology.cores.clone(),
-            quota_cpus: topology.quota,
-            ..Conditions::default()
-        },
-        layers: Vec::new(),
-        measurements: Vec::new(),
-        refusals: Vec::new(),
-        counters: Vec::new(),
-        peers: Vec::new(),
-        complete: true,
-        notes: vec!["measured by criterion, one variant after another: not interleaved".into()],
+fn conditions(threads: &[usize]) -> Conditions {
+    Conditions {
+        threads: threads.to_vec(),
+        batch: 1,
+        cache: "warm".into(),
+        seed: 1,
+        ..Conditions::default()
     }
-}
-
-/// Runs an instance some times on a pool, and how long that took.
-fn timed(workers: &Workers, iterations: u64, instance: &mut Instance) -> Duration {
-    workers.install(|exec| {
-        let start = Instant::now();
-        for _ in 0..iterations {
-            instance.run(exec);
-        }
-        start.elapsed()
-    })
 }

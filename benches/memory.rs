@@ -7,16 +7,12 @@
 //! neither, so a streaming store may come to more than 1. An argument that is no flag chooses names by a part.
 
 use convroof::machine::{Topology, pool::Workers};
-use convroof_kernels::blocking::Caches;
-use convroof_kernels::conformance::Data;
-use convroof_kernels::data::Fill;
-use convroof_kernels::exec::{on_each_worker, share};
-use convroof_kernels::instance::Instance;
-use convroof_kernels::probe::{self, Stream};
-use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
-use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use convroof::measure::stream::{PlainLoop, StreamedLayer};
+use convroof::measure::turns::{Loop, Turns, ratios};
+use convroof::stats::quartiles;
+use convroof_kernels::Isa;
+use convroof_kernels::probe::Stream;
+use std::time::Duration;
 
 /// What is measured in turns: layers with the algorithms that compute them, and the loop of their traffic.
 struct Case {
@@ -131,19 +127,18 @@ fn main() {
             if chosen.is_empty() {
                 continue;
             }
-            let caches = topology.caches(threads);
-            let mut layers: Vec<Layer> = chosen
+            let mut layers: Vec<StreamedLayer> = chosen
                 .iter()
                 .map(|(text, id)| {
                     let problem = text.parse().expect("a layer");
-                    Layer::new(id, &problem, isa, &caches, threads, &workers)
+                    let layer = StreamedLayer::new(id, &problem, isa, &topology, &workers);
+                    layer.expect("a layer of its, and memory")
                 })
                 .collect();
-            let mut plain = Loop::new(isa, stream, layers[0].instance.working_set(), &workers);
-            let found = ratios(&mut layers, &mut plain, &workers);
-            for ((text, id), found) in chosen.iter().zip(found) {
-                let [low, middle, high] = found.ratio;
-                let [own, other] = found.gbps;
+            let plain = PlainLoop::new(isa, stream, layers[0].working_set(), &workers);
+            let found = found(&mut layers, &mut plain.expect("memory"), &workers);
+            for ((text, id), found) in chosen.iter().zip(found.expect("a round")) {
+                let ([low, middle, high], [own, other]) = found;
                 println!(
                     "{:84} {low:.3} {middle:.3} {high:.3}  {own:6.1} {other:6.1}",
                     name(text, id)
@@ -156,128 +151,32 @@ fn main() {
     }
 }
 
-/// A layer with its memory.
-struct Layer {
-    instance: Instance,
-    bytes: f64,
-}
-
-impl Layer {
-    fn new(
-        id: &str,
-        problem: &Problem,
-        isa: IsaToken,
-        caches: &Caches,
-        threads: usize,
-        workers: &Workers,
-    ) -> Self {
-        let registry = Registry::builtin();
-        let algorithm = registry.algorithms().iter().find(|a| a.meta().id == id);
-        let cx = PlanCx::new(isa, caches).with_threads(threads);
-        let plan = algorithm.expect("listed").plan(problem, &cx);
-        let mut instance = Instance::new(plan.expect("a layer of its")).expect("memory");
-        let data = Data::new(problem, Fill::Uniform, 1);
-        workers.install(|exec| instance.load(data.operands(), exec));
-        Layer {
-            bytes: instance.spec().cost.bytes() as f64,
-            instance,
-        }
-    }
-
-    /// Nanoseconds a byte.
-    fn sample(&mut self, runs: usize, workers: &Workers) -> f64 {
-        let instance = &mut self.instance;
-        let took = workers.install(|exec| {
-            instance.run(exec);
-            let start = Instant::now();
-            (0..runs).for_each(|_| instance.run(exec));
-            start.elapsed()
-        });
-        took.as_nanos() as f64 / runs as f64 / self.bytes
-    }
-}
-
-/// A loop over as many bytes, in shares of the workers.
-struct Loop {
-    isa: IsaToken,
-    stream: Stream,
-    buffers: Vec<Mutex<AlignedBuf>>,
-}
-
-impl Loop {
-    fn new(isa: IsaToken, stream: Stream, bytes: usize, workers: &Workers) -> Self {
-        let threads = workers.threads();
-        let lines = |worker| share(bytes / 64, threads, worker).len();
-        let buffers = workers
-            .broadcast(|worker| Mutex::new(AlignedBuf::zeroed(lines(worker)).expect("memory")));
-        Loop {
-            isa,
-            stream,
-            buffers,
-        }
-    }
-
-    /// Nanoseconds a byte: a pass of all workers is a run.
-    fn sample(&mut self, runs: usize, workers: &Workers) -> f64 {
-        let Loop {
-            isa,
-            stream,
-            buffers,
-        } = self;
-        let bytes = std::sync::atomic::AtomicU64::new(0);
-        let took = workers.install(|exec| {
-            let pass = || {
-                on_each_worker(exec, |worker| {
-                    let mut buffer = buffers[worker].lock().expect("each worker has its own");
-                    let passed = probe::stream(*isa, *stream, as_f32s_mut(&mut buffer), 1);
-                    bytes.fetch_add(passed, std::sync::atomic::Ordering::Relaxed);
-                });
-            };
-            pass();
-            bytes.store(0, std::sync::atomic::Ordering::Relaxed);
-            let start = Instant::now();
-            (0..runs).for_each(|_| pass());
-            start.elapsed()
-        });
-        took.as_nanos() as f64 / bytes.into_inner() as f64
-    }
-}
-
-/// Quartiles of the loop's time over the layer's, and the medians' GB/s of both.
-struct Found {
-    ratio: [f64; 3],
-    gbps: [f64; 2],
-}
-
-/// Rounds of all in turns.
-fn ratios(layers: &mut [Layer], plain: &mut Loop, workers: &Workers) -> Vec<Found> {
-    let once = plain.sample(1, workers) * layers[0].bytes;
+/// Rounds of all in turns: of each layer quartiles of the loop's time over the layer's, and the medians' GB/s of both.
+fn found(
+    layers: &mut [StreamedLayer],
+    plain: &mut PlainLoop,
+    workers: &Workers,
+) -> Option<Vec<([f64; 3], [f64; 2])>> {
+    let once = plain.sample(1, workers) * layers[0].bytes();
     let runs = ((1e6 / once) as usize).clamp(1, 2000);
-    let mut times = vec![Vec::new(); layers.len() + 1];
-    let started = Instant::now();
     // `cargo bench -- --test` asks only whether it runs.
-    let (rounds, least) = match std::env::args().any(|a| a == "--test") {
-        true => (1, Duration::ZERO),
-        false => (21, Duration::from_millis(300)),
+    let turns = match std::env::args().any(|a| a == "--test") {
+        true => Turns::ONE,
+        false => Turns {
+            rounds: 21,
+            time: Duration::from_millis(300),
+        },
     };
-    while times[0].len() < rounds || started.elapsed() < least {
-        times[0].push(plain.sample(runs, workers));
-        for (layer, times) in layers.iter_mut().zip(&mut times[1..]) {
-            times.push(layer.sample(runs, workers));
-        }
+    let mut loops: Vec<Loop<'_>> = vec![Box::new(|| plain.sample(runs, workers))];
+    for layer in layers {
+        loops.push(Box::new(|| layer.sample(runs, workers)));
     }
-    let quartiles = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        [1, 2, 3].map(|q| all[all.len() * q / 4])
+    let samples = turns.take(&mut loops);
+    let (plain, layers) = samples.split_first()?;
+    let gbps = |times: &[f64]| Some(1.0 / quartiles(times)?[1]);
+    let of = |layer: &Vec<f64>| {
+        let ratio = quartiles(&ratios(plain, layer))?;
+        Some((ratio, [gbps(layer)?, gbps(plain)?]))
     };
-    let (plain, layers) = times.split_first().expect("the loop");
-    let found = layers.iter().map(|layer| {
-        let ratio = plain.iter().zip(layer).map(|(p, l)| p / l).collect();
-        let gbps = [layer, plain].map(|t| 1.0 / quartiles(t.clone())[1]);
-        Found {
-            ratio: quartiles(ratio),
-            gbps,
-        }
-    });
-    found.collect()
+    layers.iter().map(of).collect()
 }

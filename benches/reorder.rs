@@ -6,10 +6,13 @@
 //! its quartiles over the rounds.
 
 use convroof::machine::{Topology, pool::Workers};
+use convroof::measure::turns::{Loop, Turns, ratios};
+use convroof::stats::quartiles;
 use convroof_kernels::exec::{Executor, Grid, par_rows};
 use convroof_kernels::reorder::reorder;
-use convroof_kernels::tensor::{Layout, Tensor, TensorDesc};
+use convroof_kernels::tensor::{CacheLine, Layout, Tensor, TensorDesc};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// Maps of ResNet-50 and NiN, and channels that fill no block.
@@ -50,8 +53,12 @@ impl Case {
         }
     }
 
+    fn floats(&self) -> usize {
+        self.src.f32s().len().min(self.dst.f32s().len())
+    }
+
     fn bytes(&self) -> usize {
-        4 * self.src.f32s().len().min(self.dst.f32s().len())
+        self.floats() * size_of::<f32>()
     }
 
     fn reorder(&mut self, exec: &dyn Executor) {
@@ -60,12 +67,12 @@ impl Case {
 
     /// As many bytes, a share for each worker.
     fn copy(&mut self, exec: &dyn Executor) {
-        let len = self.bytes() / 4;
+        let len = self.floats();
         let grid = Grid {
             rows: 1,
             cols: len,
             block_rows: 1,
-            block_cols: len.div_ceil(exec.width()).next_multiple_of(16),
+            block_cols: len.div_ceil(exec.width()).next_multiple_of(CacheLine::F32S),
             band: 1,
         };
         let (src, dst) = (self.src.f32s(), self.dst.f32s_mut());
@@ -96,7 +103,7 @@ fn main() {
     let mut args = std::env::args().skip_while(|a| a != "--ratios");
     if args.next().is_some() {
         let part = args.next().filter(|a| !a.starts_with('-'));
-        ratios(&pools, &part.unwrap_or_default());
+        in_turns(&pools, &part.unwrap_or_default());
     } else {
         criterion(&pools);
     }
@@ -144,7 +151,7 @@ fn timed(workers: &Workers, case: &mut Case, run: Run, runs: u64) -> Duration {
 }
 
 /// Rounds of both in turns.
-fn ratios(pools: &[Workers], part: &str) {
+fn in_turns(pools: &[Workers], part: &str) {
     println!("copy / reorder: quartiles; GB/s of the copy, read and written");
     for (from, to) in pairs() {
         for dims in dims() {
@@ -158,23 +165,26 @@ fn ratios(pools: &[Workers], part: &str) {
                 let mut case = Case::new(from, to, dims);
                 let once = timed(workers, &mut case, Case::copy, 3).as_secs_f64() / 3.0;
                 let runs = ((0.5e-3 / once) as u64).max(1);
-                let (mut found, mut copies) = (Vec::new(), Vec::new());
-                let started = Instant::now();
-                while found.len() < 15 || started.elapsed() < Duration::from_millis(60) {
-                    let [ours, copy] =
-                        kinds().map(|(_, run)| timed(workers, &mut case, run, runs).as_secs_f64());
-                    found.push(copy / ours);
-                    copies.push(copy / runs as f64);
-                }
-                found.sort_by(f64::total_cmp);
-                copies.sort_by(f64::total_cmp);
-                let at = |q: usize| found[found.len() * q / 4];
+                let (bytes, case) = (case.bytes(), RefCell::new(case));
+                let sample = |run: Run| {
+                    let took = timed(workers, &mut case.borrow_mut(), run, runs);
+                    took.as_secs_f64()
+                };
+                let mut loops = kinds().map(|(_, run)| Box::new(move || sample(run)) as Loop<'_>);
+                let turns = Turns {
+                    rounds: 15,
+                    time: Duration::from_millis(60),
+                };
+                let samples = turns.take(&mut loops);
+                let [ours, copies] = [&samples[0], &samples[1]];
+                let found = quartiles(&ratios(copies, ours)).expect("a round");
+                let [_, copy, _] = quartiles(copies).expect("a round");
                 println!(
                     "{name:38} {:.2} {:.2} {:.2}   {:.1}",
-                    at(1),
-                    at(2),
-                    at(3),
-                    2e-9 * case.bytes() as f64 / copies[copies.len() / 2]
+                    found[0],
+                    found[1],
+                    found[2],
+                    2e-9 * bytes as f64 * runs as f64 / copy
                 );
             }
         }

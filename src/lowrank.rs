@@ -9,6 +9,8 @@
 //! What is kept of the energy is the sum of their squares, over that of all. Nothing is between the two convolutions:
 //! bias and ReLU stay with the second.
 
+pub mod session;
+
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{ConvShape, ConvSpec, Epilogue, Op, Pad};

@@ -41,7 +41,7 @@ fn examine(isa: IsaToken, mut run: impl FnMut(IsaToken)) -> AblationTimes {
 fn measurement(isa: Isa, times: AblationTimes, peak: f64, [flops, bytes]: [u64; 2]) -> Measurement {
     Measurement {
         problem: "loop".into(),
-        variant: format!("loop/{isa}/st"),
+        variant: format!("loop/{isa}/st").into(),
         implementation: None,
         threads: 1,
         cache: "warm".into(),
@@ -78,7 +78,7 @@ fn known_loops_get_their_verdicts() {
     let workers = Workers::new(&topology, 1).expect("a worker");
     let calibration = calibrate(&topology, &[&workers], |_| ()).expect("calibrated");
     let machine = fingerprint(&topology);
-    let ceilings = Ceilings::of(&calibration, &machine, isa.isa().name(), 1).expect("calibrated");
+    let ceilings = Ceilings::of(&calibration, &machine, &isa.isa().into(), 1).expect("calibrated");
     let find = |m: &Measurement| -> Finding {
         verdict::find(Case {
             m,

@@ -1,9 +1,9 @@
 //! What criterion measures: time, or cycles or instructions of all workers where there is a PMU.
 
-use super::timed;
 use convroof::counters::Counters;
 use convroof::machine::Topology;
 use convroof::machine::pool::Workers;
+use convroof::measure::solo::timed;
 use convroof_kernels::instance::Instance;
 use criterion::Throughput;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};

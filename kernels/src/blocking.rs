@@ -368,7 +368,7 @@ impl WinogradBlocking {
             in_blocks,
             out_blocks,
         } = *shape;
-        let line = CHANNEL_BLOCK * 4;
+        let line = CHANNEL_BLOCK * size_of::<f32>();
         let weights_of = |blocks: usize| products * in_blocks * blocks * CHANNEL_BLOCK * line;
         // V and M of a tile, with a run of so many blocks.
         let tile_bytes = |run: usize| (products * in_blocks + points * run) * line;

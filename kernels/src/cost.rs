@@ -35,25 +35,25 @@ impl Cost {
             Op::Conv(conv) => (
                 2 * conv.macs(),
                 conv_src_elements(conv),
-                conv_parameters(problem),
+                parameter_bytes(problem),
             ),
             Op::ConvPool(stem) => (
                 2 * stem.conv().macs() + dst * window_elements(stem.pool()),
                 conv_src_elements(stem.conv()),
-                conv_parameters(problem),
+                parameter_bytes(problem),
             ),
             Op::ConvPair(pair) => (
                 2 * (pair.first().macs() + pair.second().macs()),
                 conv_src_elements(pair.first()),
-                conv_parameters(problem),
+                parameter_bytes(problem),
             ),
             Op::Pool(pool) => (dst * window_elements(pool), pool_src_elements(pool), 0),
-            Op::Identity(_) => (dst * epilogue_flops(problem), dst, bytes_of_bias(problem)),
-            Op::BatchNorm(maps) => {
-                let c = maps.dims()[1];
-                let parameters = c as u64 * 16 + bytes_of_bias(problem);
-                (dst * (2 + epilogue_flops(problem)), dst, parameters)
-            }
+            Op::Identity(_) => (dst * epilogue_flops(problem), dst, problem.bias_bytes()),
+            Op::BatchNorm(_) => (
+                dst * (2 + epilogue_flops(problem)),
+                dst,
+                parameter_bytes(problem),
+            ),
             // A sum; a difference, its square and their sum.
             Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
             // The largest, a difference, e^x, the sum, a quotient.
@@ -65,9 +65,8 @@ impl Cost {
                 let (hidden, positions) = (attention.hidden() as u64, attention.positions() as u64);
                 // V h, tanh and the product with w; a softmax; the weighed sum.
                 let flops = hidden * (2 * c + 3) + 5 + 2 * c;
-                let weights = elements(problem.weights_dims().unwrap_or_default());
                 let src = elements(attention.maps().dims());
-                (n * positions * flops, src, 4 * weights)
+                (n * positions * flops, src, problem.weights_bytes())
             }
             Op::Bilinear(bilinear) => {
                 let kind = bilinear.kind();
@@ -98,8 +97,37 @@ impl Cost {
     }
 }
 
-fn bytes_of_bias(problem: &Problem) -> u64 {
-    4 * problem.biases() as u64
+/// Fractions of a machine's measured ceilings that a run reaches in a network, whose layers before have just written the
+/// inputs and displaced the weights. The cost model of whole networks estimates times by them. An algorithm that differs
+/// from [`Efficiency::usual`] sets its own fractions in [`PlanSpec`](crate::plan::PlanSpec), with their source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Efficiency {
+    /// Fraction of the FMA peak that executed operations reach where data don't limit them. It is for plans of one phase:
+    /// each phase of another plan has its own ([`PhaseCost::of_peak`](crate::phase::PhaseCost)).
+    pub of_peak: f64,
+    /// Fraction of main memory's read bandwidth that packed weights reach.
+    pub of_dram: f64,
+}
+
+impl Efficiency {
+    /// Fractions of a register tile on a convolution: medians over the layers of five networks, as `convroof tune` measured
+    /// them on Zen 3 (AVX2, one thread). Weights stream slower than into `fc`, which reads four streams of them at once.
+    pub const TILE: Efficiency = Efficiency {
+        of_peak: 0.94,
+        of_dram: 1.0 / 1.45,
+    };
+
+    /// Fractions for an operation if nothing else is known of the algorithm: a register tile's for convolutions. Poolings
+    /// and the like compare and add one element a lane, and read more often than they compute.
+    pub fn usual(op: &Op) -> Self {
+        match op {
+            Op::Conv(_) => Efficiency::TILE,
+            _ => Efficiency {
+                of_peak: 0.25,
+                ..Efficiency::TILE
+            },
+        }
+    }
 }
 
 /// Operations of the epilogue for each element, or the one of a copy.
@@ -117,9 +145,8 @@ fn elements(dims: [usize; 4]) -> u64 {
 }
 
 /// Bytes of weights and bias.
-fn conv_parameters(problem: &Problem) -> u64 {
-    let weights = problem.weights_dims().map_or(0, elements);
-    weights * problem.dtypes.weights.size() as u64 + bytes_of_bias(problem)
+fn parameter_bytes(problem: &Problem) -> u64 {
+    problem.weights_bytes() + problem.bias_bytes()
 }
 
 fn window_elements(pool: &PoolShape) -> u64 {

@@ -72,6 +72,13 @@ impl Rng {
         from[self.below(from.len())].clone()
     }
 
+    /// Brings a list into random order, each as likely as any other (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for i in (1..list.len()).rev() {
+            list.swap(i, self.below(i + 1));
+        }
+    }
+
     /// Fills a slice.
     pub fn fill(&mut self, fill: Fill, out: &mut [f32]) {
         for x in out {

@@ -18,7 +18,8 @@
 //! can't say). [`instance`] gives a plan memory of its own, to be run and compared.
 //!
 //! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
-//! tests, `list`, `check`, `bench` and the report find it there.
+//! tests, `list`, `check`, `bench`, `net` and the report find it there. The cost model of `net` estimates its time by the
+//! plan's [`Cost`](cost::Cost) and [`Efficiency`](cost::Efficiency).
 //!
 //! ```
 //! use convroof_kernels::blocking::Caches;

@@ -1,5 +1,7 @@
 //! The phases of a run, and a clock for them.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -34,10 +36,40 @@ impl Phase {
             Phase::InverseTransform => "inverse_transform",
         }
     }
+
+    /// Fraction of the FMA peak that such phases usually reach: medians over the layers of five networks on Zen 4 with
+    /// AVX-512 (`phases` in `results/amd-epyc-2c-8fa605/peers.json`).
+    const fn of_peak(self) -> f64 {
+        match self {
+            Phase::Pack => 1.0,
+            Phase::InputTransform => 0.25,
+            Phase::Multiply => 0.93,
+            Phase::InverseTransform => 0.22,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let phase = Phase::ALL.into_iter().find(|p| p.name() == name);
+        phase.ok_or_else(|| {
+            format!(
+                "unknown phase '{name}': expected {}",
+                Phase::ALL.map(Phase::name).join(", ")
+            )
+        })
+    }
 }
 
 /// What a phase of a run computes and moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhaseCost {
     /// Which.
     pub phase: Phase,
@@ -51,10 +83,13 @@ pub struct PhaseCost {
     pub scratch_read: u64,
     /// Bytes written to it.
     pub scratch_written: u64,
+    /// Fraction of the FMA peak that its operations reach where data don't limit them: for the cost model of whole
+    /// networks ([`Efficiency`](crate::cost::Efficiency)).
+    pub of_peak: f64,
 }
 
 impl PhaseCost {
-    /// A phase that moves nothing yet.
+    /// A phase that moves nothing yet, with the usual fraction of the peak.
     pub const fn new(phase: Phase, flops: u64) -> Self {
         PhaseCost {
             phase,
@@ -63,6 +98,7 @@ impl PhaseCost {
             written: 0,
             scratch_read: 0,
             scratch_written: 0,
+            of_peak: phase.of_peak(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! all memory and all threads.
 
 use crate::blocking::{Caches, Tuning};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
@@ -37,6 +37,13 @@ pub trait Algorithm: Sync {
     /// # Errors
     /// The reason why it can't.
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported>;
+
+    /// True if register tiles compute the products of its convolutions. A tile loads a vector of each panel and a broadcast
+    /// of each pixel from L1 for a step's FMAs; other loops load what they stream once. The roofline's prediction counts
+    /// these loads.
+    fn has_register_tile(&self) -> bool {
+        true
+    }
 }
 
 /// Why an algorithm refuses a problem, in words.
@@ -302,6 +309,8 @@ pub struct PlanSpec {
     pub granularity: Granularity,
     /// What a run costs.
     pub cost: Cost,
+    /// Fractions of the machine's ceilings that a run reaches in a network.
+    pub efficiency: Efficiency,
 }
 
 impl PlanSpec {
@@ -319,12 +328,23 @@ impl PlanSpec {
             threads: cx.threads,
             granularity: Granularity::default(),
             cost: Cost::new(problem, flops_executed),
+            efficiency: Efficiency::usual(&problem.op),
         }
     }
 
     /// Cache lines of scratch for all workers.
     pub fn workspace_lines(&self) -> usize {
         self.workspace_lines_per_worker.saturating_mul(self.threads)
+    }
+
+    /// Bytes of packed weights.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_lines.saturating_mul(CacheLine::BYTES)
+    }
+
+    /// Bytes of scratch for all workers.
+    pub fn workspace_bytes(&self) -> usize {
+        self.workspace_lines().saturating_mul(CacheLine::BYTES)
     }
 
     /// The source, as the plan wants it.

@@ -195,6 +195,11 @@ impl Registry {
         &self.algorithms
     }
 
+    /// The algorithm of an id.
+    pub fn algorithm(&self, id: &str) -> Option<&'static dyn Algorithm> {
+        self.algorithms.iter().copied().find(|a| a.meta().id == id)
+    }
+
     /// Every algorithm on each of `isas` that it is written for, on one thread and on more.
     pub fn variants(&self, isas: &[Isa]) -> Vec<Variant> {
         let mut variants = Vec::new();
@@ -227,8 +232,7 @@ impl Registry {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let algorithm = self.algorithms.iter().find(|a| a.meta().id == id.algorithm);
-        let &algorithm = algorithm.ok_or_else(|| {
+        let algorithm = self.algorithm(&id.algorithm).ok_or_else(|| {
             format!(
                 "unknown algorithm '{}': there are {}",
                 id.algorithm,

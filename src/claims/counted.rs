@@ -11,7 +11,7 @@ fn kept(name: &str) -> Result<f64> {
     let nodes = (0..graph.nodes.len()).map(Source::Node);
     let all = nodes.chain([Source::Input]);
     let elements: usize = all.map(|s| graph.dims(s).iter().product::<usize>()).sum();
-    Ok(4.0 * elements as f64)
+    Ok((elements * size_of::<f32>()) as f64)
 }
 
 pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
@@ -20,7 +20,7 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
     let mut holds = Vec::new();
     let mut sentences = Vec::new();
     for name in ["nin", "nin-d2l"] {
-        let parameters = 4.0 * networks::find(name)?.parameters() as f64;
+        let parameters = networks::find(name)?.parameter_bytes() as f64;
         let reused = lab.arena_bytes(name, 1)? as f64;
         let kept = kept(name)?;
         evidence.push(counted(

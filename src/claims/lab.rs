@@ -2,13 +2,13 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
-use crate::measure::{CacheState, Candidate, Progress, Session, Settings, kernels};
+use crate::measure::{Candidate, Progress, Session, Settings, kernels};
 use crate::net::bench::{self, Row};
 use crate::net::candidates::By;
 use crate::net::model::Model;
 use crate::net::{Candidates, Runner, weights};
 use crate::networks::{self, Graph};
-use crate::record::{Calibration, Fingerprint, Measurement};
+use crate::record::{CacheState, Calibration, CandidateId, Fingerprint, Measurement};
 use crate::roofline::{Ceilings, Verdict, place};
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::blocking::Caches;
@@ -44,7 +44,7 @@ pub struct Lab<'a> {
 #[derive(Clone, Debug)]
 pub struct Timed {
     /// The kernel.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Median time of a run, nanoseconds.
     pub ns: f64,
     /// Nominal operations a second over the peak of the same rounds.
@@ -60,7 +60,7 @@ pub struct Timed {
 struct Silent;
 
 impl Progress for Silent {
-    fn candidate(&mut self, _: &Problem, _: &str) {}
+    fn candidate(&mut self, _: &Problem, _: &CandidateId) {}
 }
 
 impl<'a> Lab<'a> {
@@ -130,7 +130,7 @@ impl<'a> Lab<'a> {
             self.known.insert(problem, outcome.measurements);
         }
         let best = Isa::best().isa();
-        let ceilings = Ceilings::of(self.calibration, self.machine, best.name(), 1);
+        let ceilings = Ceilings::of(self.calibration, self.machine, &best.into(), 1);
         let mut timed: Vec<Timed> = self.known[&problem]
             .iter()
             .filter_map(|m| {
@@ -166,9 +166,7 @@ impl<'a> Lab<'a> {
     /// As [`Lab::all`], and when it can't.
     pub fn by(&mut self, algorithm: &str, problem: &str) -> Result<Timed> {
         let all = self.all(problem)?;
-        let found = all
-            .into_iter()
-            .find(|t| t.variant.split('/').next() == Some(algorithm));
+        let found = all.into_iter().find(|t| t.variant.algorithm() == algorithm);
         found.ok_or_else(|| anyhow!("{algorithm} can't compute {problem}"))
     }
 
@@ -213,7 +211,7 @@ impl<'a> Lab<'a> {
         let model = Model::new(self.calibration, self.machine, 1);
         let candidates = Candidates::new(&graph, &self.variants, self.topology, &model)?;
         let selection = candidates.choose(&graph, &model, By::Model);
-        Ok(64 * crate::net::Schedule::new(&graph, &selection).lines)
+        Ok(crate::net::Schedule::new(&graph, &selection).arena_bytes())
     }
 }
 

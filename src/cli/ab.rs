@@ -4,10 +4,12 @@ use super::Failed;
 use super::bench::check_budget;
 use super::output::{print, print_json};
 use super::progress::{Bar, Scratch, stop_flag};
-use super::select::{self, Cpus, Layers, globs, problems};
+use super::select::{self, Cpus, Layers, globs};
 use crate::escape;
 use crate::files;
 use crate::machine::Topology;
+use crate::measure::bench::problems;
+use crate::record::{CandidateId, Text};
 use crate::regress::ab::Pair;
 use crate::regress::ab::client::{Client, Side};
 use crate::regress::ab::gate::{self, Judged, Measured, Outcome};
@@ -20,7 +22,7 @@ use crate::stats::median;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::data::Rng;
-use convroof_kernels::registry::{Threading, VariantId};
+use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Problem};
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -193,10 +195,7 @@ pub(super) fn check(sitting: &Sitting<'_>, wanted: &Wanted, bar: &Bar) -> Result
     if checked.pairs.is_empty() {
         bail!("no layer and variant that both builds can do: see convroof list");
     }
-    let compared = |p: &&Problem| {
-        let text = p.to_string();
-        checked.pairs.iter().any(|pair| pair.problem == text)
-    };
+    let compared = |p: &&Problem| checked.pairs.iter().any(|pair| pair.problem.is(p));
     let without: Vec<_> = wanted.problems.iter().filter(|p| !compared(p)).collect();
     if let Some(first) = without.first() {
         eprintln!(
@@ -270,18 +269,17 @@ impl Wanted {
         let Ok(set) = globs(&self.variant) else {
             return false;
         };
-        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         let own = |p: &Pair| {
-            problems.contains(&p.problem)
-                && set.is_match(&p.variant)
+            self.problems.iter().any(|own| p.problem.is(own))
+                && set.is_match(p.variant.as_str())
                 && self.threads.contains(&p.threads)
         };
         pairs.len() <= most && pairs.iter().all(own)
     }
 
-    fn pairs(&self, variants: &[String]) -> Result<Vec<Pair>> {
+    fn pairs(&self, variants: &[CandidateId]) -> Result<Vec<Pair>> {
         let set = globs(&self.variant)?;
-        let mut known: Vec<&String> = Vec::new();
+        let mut known: Vec<&CandidateId> = Vec::new();
         for id in variants.iter().filter(|id| set.is_match(id.as_str())) {
             if !known.contains(&id) {
                 known.push(id);
@@ -300,9 +298,9 @@ impl Wanted {
                 eprintln!("{}", escape::note(&text));
             }
         }
-        let fits = |id: &str, threads: usize| {
-            let threading = id.parse::<VariantId>().map(|id| id.threading);
-            threading.is_ok_and(|t| (t == Threading::St) == (threads == 1))
+        let fits = |id: &CandidateId, threads: usize| {
+            let threading = id.variant().map(|id| id.threading);
+            threading.is_some_and(|t| (t == Threading::St) == (threads == 1))
         };
         for &threads in &self.threads {
             if !known.iter().any(|id| fits(id, threads)) {
@@ -318,8 +316,8 @@ impl Wanted {
                 for &threads in &self.threads {
                     if fits(id, threads) {
                         pairs.push(Pair {
-                            problem: problem.to_string(),
-                            variant: id.to_string(),
+                            problem: Text::of(*problem),
+                            variant: (*id).clone(),
                             threads,
                         });
                     }
@@ -444,8 +442,8 @@ impl Shown<'_> {
         let row = |j: &&Judged| {
             let again = j.confirmation.as_ref();
             [
-                j.pair.variant.clone(),
-                j.pair.problem.clone(),
+                j.pair.variant.to_string(),
+                j.pair.problem.to_string(),
                 j.pair.threads.to_string(),
                 time(j.a_ns),
                 format!("{:.3}", 1.0 + j.finding.effect),
@@ -561,7 +559,7 @@ mod tests {
             variant: variant.into(),
             threads: threads.to_vec(),
         };
-        let known = ["direct/avx2/st", "direct/avx2/mt"].map(String::from);
+        let known = ["direct/avx2/st", "direct/avx2/mt"].map(CandidateId::from);
         assert_eq!(
             wanted("direct/*", &[1, 2])
                 .pairs(&known)

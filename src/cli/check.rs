@@ -3,9 +3,10 @@
 use super::Failed;
 use super::output::{print, print_json};
 use super::progress::Bar;
-use super::select::{self, Cpus, Layers, Variants, problems};
+use super::select::{self, Cpus, Layers, Variants};
 use crate::interrupt;
 use crate::machine::{Topology, pool::Workers};
+use crate::measure::bench::problems;
 use crate::report::terminal::{right, table};
 use anyhow::{Result, bail};
 use comfy_table::Cell;

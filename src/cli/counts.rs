@@ -3,8 +3,9 @@
 use super::Failed;
 use super::output::print;
 use super::progress::Scratch;
-use super::select::{Layers, Variants, globs, problems};
+use super::select::{Layers, Variants, globs};
 use crate::files;
+use crate::measure::bench::problems;
 use crate::regress::counts::model::{CACHES, THREADS, model};
 use crate::regress::counts::{Table, differences, valgrind};
 use anyhow::{Result, bail};
@@ -110,8 +111,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 
 /// Leaves what wasn't asked for out of a baseline.
 fn restrict(baseline: &mut Table, problems: &[Problem], variants: &GlobSet) {
-    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let wanted = |problem: &Problem| problems.contains(problem);
     baseline.rows.retain(|(problem, variant, _), _| {
-        problems.contains(problem) && variants.is_match(variant)
+        problem.value().is_some_and(wanted) && variants.is_match(variant.as_str())
     });
 }

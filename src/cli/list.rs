@@ -1,8 +1,9 @@
 //! `convroof list`
 
 use super::output::{print, print_json};
-use super::select::{Layers, Variants, problems};
+use super::select::{Layers, Variants};
 use crate::machine::{Topology, memory};
+use crate::measure::bench::problems;
 use crate::report::terminal::{right, table};
 use anyhow::Result;
 use comfy_table::Cell;
@@ -49,12 +50,11 @@ struct Refusals {
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let chosen = args.layers.choose("*")?;
     if args.list_layers {
-        let layers: Vec<_> = chosen.iter().map(|c| &c.layer).collect();
         if args.json {
-            return print_json(&layers);
+            return print_json(&chosen);
         }
         let mut out = table(&["network", "layer", "x", "kind", "problem"]);
-        for l in layers {
+        for l in &chosen {
             let count = right(l.count.to_string());
             out.add_row(vec![
                 Cell::new(&l.network),

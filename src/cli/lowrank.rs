@@ -5,20 +5,17 @@ use super::output::{print, print_json};
 use super::progress::{Bar, stop_flag};
 use super::select::Cpus;
 use super::{calibrate, npy};
-use crate::claims::{Lab, compute};
-use crate::interrupt::Stopped;
-use crate::lowrank::{Factors, Form};
+use crate::claims::Lab;
+use crate::lowrank::Form;
+use crate::lowrank::session::{Case, LAYERS, Layer, Line, Progress, SEEDED, measure};
 use crate::machine::{fingerprint, pool::Workers};
+use crate::measure::refuse_huge;
+use crate::record::CandidateId;
 use crate::report::terminal::{right, table};
 use crate::roofline::time;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
-use convroof_kernels::data::{Fill, Rng};
-use convroof_kernels::instance::Deviation;
-use convroof_kernels::problem::Op;
-use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Isa, Problem, Registry};
-use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,61 +42,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A rank of a form of a layer; or the layer itself, whose form is `winograd` or `direct`. Times in nanoseconds.
-#[derive(Serialize)]
-struct Line {
-    problem: String,
-    /// `seeded` or the file.
-    weights: String,
-    form: String,
-    rank: Option<usize>,
-    full_rank: Option<usize>,
-    /// What is kept of the sum of squared singular values.
-    energy: f64,
-    /// Against the full layer in f64, of the output's norm and of its largest.
-    error_l2: f64,
-    error_max: f64,
-    ns: f64,
-    /// The time of direct convolution over this one.
-    speedup: f64,
-    kernels: Vec<String>,
-}
-
-/// A layer's operands.
-#[derive(Clone)]
-struct Data {
-    src: Vec<f32>,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
-    residual: Vec<f32>,
-}
-
-impl Data {
-    fn new(problem: &Problem) -> Data {
-        let mut rng = Rng::new(1);
-        let mut fill = |dims: [usize; 4], wanted: bool| match wanted {
-            true => rng.vec(Fill::Uniform, dims.iter().product()),
-            false => Vec::new(),
-        };
-        let (dst, epilogue) = (problem.dst_dims(), problem.epilogue);
-        Data {
-            src: fill(problem.src_dims(), true),
-            weights: fill(problem.weights_dims().unwrap_or_default(), true),
-            bias: fill([1, dst[1], 1, 1], epilogue.bias),
-            residual: fill(dst, epilogue.residual),
-        }
-    }
-
-    fn operands(&self) -> Operands<'_> {
-        Operands {
-            src: &self.src,
-            weights: &self.weights,
-            bias: &self.bias,
-            residual: &self.residual,
-        }
-    }
-}
-
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let stop = stop_flag();
     check_budget(Some(args.budget))?;
@@ -109,39 +51,23 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         problems.push(text.parse()?);
     }
     if problems.is_empty() {
-        for text in [
-            "mb1ic64ih56oc64oh56kh3ph1",
-            "mb1ic128ih28oc128oh28kh3ph1",
-            "mb1ic256ih14oc256oh14kh3ph1",
-        ] {
+        for text in LAYERS {
             problems.push(text.parse()?);
         }
     }
     if args.weights.is_some() && problems.len() != 1 {
         bail!("--weights is of one layer: give one --problem");
     }
-    let mut factors = Vec::new();
+    let mut cases = Vec::new();
     for problem in &problems {
-        crate::measure::refuse_huge(problem)?;
-        let Op::Conv(conv) = &problem.op else {
-            bail!("'{problem}' is no convolution");
-        };
-        let mut data = Data::new(problem);
+        refuse_huge(problem)?;
+        let mut layer = Layer::seeded(problem)?;
         if args.weights.is_some() {
             let dims = problem.weights_dims();
             let path = args.weights.as_deref();
-            data.weights = npy::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
-        } else {
-            let scale = (6.0 / conv.reduction_len() as f32).sqrt();
-            data.weights.iter_mut().for_each(|w| *w *= scale);
+            layer.weights = npy::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
         }
-        for form in Form::ALL {
-            let own = Factors::new(problem, &data.weights, form)?;
-            for &rank in &args.ranks {
-                own.pair(rank)?;
-            }
-            factors.push((problem, data.clone(), form, own));
-        }
+        cases.push(Case::new(layer, &args.ranks)?);
     }
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
@@ -149,102 +75,34 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let variants = registry.variants(&Isa::REAL);
     let budget = Duration::from_secs_f64(args.budget);
     let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
-    let bar = Bar::new(factors.len(), "lowrank");
-    let mut lines = Vec::new();
-    let weights = args
-        .weights
-        .as_ref()
-        .map_or("seeded".into(), |p| p.display().to_string());
-    let mut measure = || -> Result<()> {
-        for (problem, data, form, factors) in &factors {
-            bar.say(&format!("{} form of {problem}", form.name()));
-            let whole = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-            let direct = lab.by("direct", &problem.to_string())?;
-            let line =
-                |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
-                    let Deviation { max, l2, .. } = Deviation::between(output, &whole);
-                    Line {
-                        problem: problem.to_string(),
-                        weights: weights.clone(),
-                        form: form.into(),
-                        full_rank: rank.map(|_| factors.full_rank()),
-                        rank,
-                        energy,
-                        error_l2: l2,
-                        error_max: max,
-                        ns,
-                        speedup: direct.ns / ns,
-                        kernels,
-                    }
-                };
-            if *form == Form::Channel {
-                // The layer itself, exactly as it is: what there is to beat.
-                let best = lab.best(&problem.to_string())?;
-                let algorithm = |variant: &str| variant.split('/').next().unwrap_or("").to_string();
-                for timed in [&direct, &best] {
-                    let id = algorithm(&timed.variant);
-                    let output = compute(&id, problem, data.operands())?;
-                    lines.push(line(
-                        &id,
-                        None,
-                        1.0,
-                        &output,
-                        timed.ns,
-                        vec![timed.variant.clone()],
-                    ));
-                }
-            }
-            let full = factors.full_rank();
-            let ranks = match &args.ranks[..] {
-                [] => [
-                    full.div_ceil(8),
-                    full.div_ceil(4),
-                    full.div_ceil(2),
-                    full * 3 / 4,
-                ]
-                .to_vec(),
-                given => given.to_vec(),
-            };
-            for rank in ranks {
-                let pair = factors.pair(rank)?;
-                let mut src = data.src.clone();
-                let (mut ns, mut kernels) = (0.0, Vec::new());
-                for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
-                    let timed = lab.best(&own.to_string())?;
-                    let id = timed.variant.split('/').next().unwrap_or("").to_string();
-                    let x = Operands {
-                        src: &src[..],
-                        weights,
-                        bias: if i == 1 { &data.bias } else { &[] },
-                        residual: if i == 1 { &data.residual } else { &[] },
-                    };
-                    src = compute(&id, own, x)?;
-                    ns += timed.ns;
-                    kernels.push(timed.variant);
-                }
-                lines.push(line(
-                    form.name(),
-                    Some(rank),
-                    pair.energy,
-                    &src,
-                    ns,
-                    kernels,
-                ));
-            }
-            bar.step();
-        }
-        Ok(())
-    };
-    match measure() {
-        // What was measured is printed.
-        Err(error) if error.is::<Stopped>() => {}
-        other => other?,
-    }
-    bar.finish();
+    let mut bar = Forms(Bar::new(cases.iter().map(Case::forms).sum(), "lowrank"));
+    let weights = args.weights.as_ref();
+    let weights = weights.map_or(SEEDED.into(), |p| p.display().to_string());
+    let lines = measure(
+        &cases,
+        &args.ranks,
+        &weights,
+        (&mut lab, &workers),
+        &mut bar,
+    )?;
+    bar.0.finish();
     if args.json {
         return print_json(&lines);
     }
     print(&text(&lines))
+}
+
+/// Forms that are measured, in a bar.
+struct Forms(Bar);
+
+impl Progress for Forms {
+    fn begin(&mut self, form: Form, problem: &Problem) {
+        self.0.say(&format!("{} form of {problem}", form.name()));
+    }
+
+    fn end(&mut self) {
+        self.0.step();
+    }
 }
 
 fn text(lines: &[Line]) -> String {
@@ -267,6 +125,7 @@ fn text(lines: &[Line]) -> String {
             (Some(rank), Some(full)) => format!("{rank} of {full}"),
             _ => "all".into(),
         };
+        let kernels: Vec<&str> = l.kernels.iter().map(CandidateId::as_str).collect();
         out.add_row(vec![
             Cell::new(shown),
             Cell::new(&l.form),
@@ -276,11 +135,11 @@ fn text(lines: &[Line]) -> String {
             right(format!("{:.1e}", l.error_max)),
             right(time(l.ns)),
             right(format!("{:.2}", l.speedup)),
-            Cell::new(l.kernels.join(", ")),
+            Cell::new(kernels.join(", ")),
         ]);
     }
     let note = match lines.first() {
-        Some(l) if l.weights == "seeded" => {
+        Some(l) if l.weights == SEEDED => {
             "Weights are random here, and have no low rank: trained ones (--weights FILE.npy) keep more energy.\n"
         }
         _ => "",

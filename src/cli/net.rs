@@ -8,24 +8,17 @@ use super::progress::{Bar, stop_flag};
 use super::select::{self, Cpus, Variants};
 use super::{calibrate, tune::Plans};
 use crate::escape;
-use crate::interrupt::{self, Stopped};
 use crate::machine::{fingerprint, pool::Workers};
-use crate::net::bench::{self, Row};
+use crate::net::bench::StepKind;
 use crate::net::candidates::By;
-use crate::net::model::Model;
-use crate::net::{Candidates, Runner, reference, weights};
+use crate::net::session::{Outcome, Progress, SEED, Session, Setting};
 use crate::networks::Graph;
 use crate::report::terminal::{self, percent, right, table};
 use crate::roofline::{bytes, time};
-use crate::stats::Summary;
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use comfy_table::Cell;
 use convroof_kernels::Registry;
-use serde::Serialize;
-use std::time::{Duration, Instant};
-
-/// The seed of weights and inputs.
-const SEED: u64 = 1;
+use std::time::Duration;
 
 /// Parameters are seeded; the output is compared with the network in f64.
 #[derive(clap::Args)]
@@ -58,55 +51,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A network's run. Times in nanoseconds; the keys are kept by later versions.
-#[derive(Serialize)]
-struct Line {
-    network: String,
-    batch: usize,
-    threads: usize,
-    median_ns: f64,
-    ci_ns: (f64, f64),
-    rounds: usize,
-    /// max |error| / max |reference| of the output; none if it was not compared.
-    error_max: Option<f64>,
-    /// What it may be.
-    tolerance: f64,
-    /// ONNX Runtime's time.
-    peer_ns: Option<f64>,
-    /// ONNX Runtime's time over ours, the median over the rounds.
-    ratio: Option<f64>,
-    /// Everybody's.
-    peers: Vec<PeerLine>,
-    /// `measured` or `model`.
-    selection: &'static str,
-    /// What the model's choice takes beyond the measured best, if all layers were measured.
-    regret: Option<f64>,
-    gflops_nominal: f64,
-    peak_gflops: f64,
-    packed_bytes: usize,
-    arena_bytes: usize,
-    /// What the arena would be if no tensor shared memory with another.
-    activation_bytes: usize,
-    workspace_bytes: usize,
-    /// Concatenated parts that are written where they belong.
-    joined_in_place: usize,
-    layers: Vec<Row>,
-    /// True if a signal cut its rounds short.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    interrupted: bool,
-}
-
-/// A library's run of the same network.
-#[derive(Serialize)]
-struct PeerLine {
-    peer: String,
-    median_ns: f64,
-    /// Its time over ours, the median over the rounds, and a 95 % interval.
-    ratio: f64,
-    ratio_ci: (f64, f64),
-    error_max: Option<f64>,
-}
-
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(Some(args.budget))?;
     let stop = stop_flag();
@@ -122,131 +66,66 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         .map(|&n| Workers::new(&topology, n))
         .collect::<Result<_>>()?;
     let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    let setting = Setting {
+        topology: &topology,
+        machine: &machine,
+        calibration: &calibration,
+        pools: &pools,
+        variants: &variants,
+        plans: plans.as_ref(),
+        budget: Duration::from_secs_f64(args.budget),
+        check: !args.no_check,
+        stop,
+    };
     let mut wrong = Vec::new();
     for graph in &graphs {
-        let input = weights::input(graph, SEED);
-        // Once for all threads, with all of them.
-        let mut expected = None;
+        let mut session = Session::new(graph, setting);
         for workers in &pools {
-            let model = Model::new(&calibration, &machine, workers.threads());
-            let mut candidates = Candidates::new(graph, &variants, &topology, &model)?;
-            if let Some(plans) = &plans {
-                candidates.measured(graph, &plans.of(graph, workers.threads()));
-            }
-            let selection = candidates.choose(graph, &model, By::Measurement);
-            let mut runner = workers
-                .install(|exec| Runner::new(graph, &candidates, &selection, SEED, exec))
-                .with_context(|| graph.network.name.clone())?;
-            runner.load(&input);
-            runner.poison();
-            workers.install(|exec| runner.run(exec));
-            if expected.is_none() && !args.no_check {
-                let widest = pools.last().expect("a pool");
-                expected = Some(in_f64(graph, &input, widest)?);
-            }
-            let check =
-                |output: &[f32]| expected.as_deref().map(|e| bench::deviation(output, e).max);
-            let tolerance = reference::tolerance(graph, &candidates, &selection);
-            let mut rivals = match &guests {
+            let rivals = |input: &[f32]| match &guests {
                 Some(guests) => {
-                    peers::rivals(guests, &topology, workers.threads(), graph, SEED, &input)?
+                    peers::rivals(guests, &topology, workers.threads(), graph, SEED, input)
                 }
-                None => Vec::new(),
+                None => Ok(Vec::new()),
             };
-            let deadline = Instant::now() + Duration::from_secs_f64(args.budget);
-            let rounds = bench::rounds(&mut runner, &mut rivals, workers, (100, deadline), stop);
-            let error_max = check(runner.output());
-            if error_max.is_some_and(|e| e.is_nan() || e > tolerance) {
-                wrong.push(format!(
-                    "{} on {} threads: max |error| / max |reference| is {:.1e}, allowed {tolerance:.1e}",
-                    graph.network.name,
-                    workers.threads(),
-                    error_max.unwrap_or(f64::NAN)
-                ));
+            let outcome = session.run(workers, rivals, &mut Check(None))?;
+            for text in &outcome.notes {
+                eprintln!("{}", escape::note(text));
             }
-            let time = Summary::of(&rounds.ours).ok_or_else(|| anyhow!("no samples"))?;
-            let mut peers = Vec::new();
-            for (rival, samples) in rivals.iter_mut().zip(&rounds.rivals) {
-                let Some(ratio) = bench::ratio(samples, &rounds.ours) else {
-                    continue;
-                };
-                let output = match rival.output() {
-                    Ok(output) => output,
-                    Err(error) => {
-                        if !error.is::<Stopped>() {
-                            let text = format!("without {}: {error:#}", rival.name());
-                            eprintln!("{}", escape::note(&text));
-                        }
-                        continue;
-                    }
-                };
-                let error_max = check(&output);
-                if let Some(error) = error_max.filter(|&e| e.is_nan() || e > tolerance) {
-                    let text = format!(
-                        "without {} on {}, {} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
-                        rival.name(),
-                        graph.network.name,
-                        workers.threads()
-                    );
-                    eprintln!("{}", escape::note(&text));
-                    continue;
-                }
-                peers.push(PeerLine {
-                    peer: rival.name(),
-                    median_ns: crate::stats::median(samples).unwrap_or(f64::NAN),
-                    ratio: ratio.median,
-                    ratio_ci: ratio.ci,
-                    error_max,
-                });
-            }
-            let onnx = peers.iter().find(|p| p.peer.starts_with("ONNX"));
-            let [packed_bytes, arena_bytes, workspace_bytes] = runner.bytes();
-            let line = Line {
-                network: graph.network.name.clone(),
-                batch: args.batch,
-                threads: workers.threads(),
-                median_ns: time.median,
-                ci_ns: time.ci,
-                rounds: rounds.ours.len(),
-                error_max,
-                tolerance,
-                peer_ns: onnx.map(|p| p.median_ns),
-                ratio: onnx.map(|p| p.ratio),
-                selection: if candidates.all_measured() {
-                    "measured"
-                } else {
-                    "model"
-                },
-                regret: candidates.regret(graph, &model).map(|r| r.total),
-                gflops_nominal: 2.0 * graph.network.macs() as f64 / time.median,
-                peak_gflops: crate::stats::median(&rounds.peaks).unwrap_or(f64::NAN),
-                packed_bytes,
-                arena_bytes,
-                activation_bytes: 64 * runner.schedule.all_lines,
-                workspace_bytes,
-                joined_in_place: runner.schedule.in_place,
-                layers: bench::rows(
-                    &runner,
-                    &candidates,
-                    &graph.network.layers,
-                    &rounds,
-                    |isa| model.ceilings(isa).cloned(),
-                ),
-                peers,
-                interrupted: interrupt::requested(),
-            };
             if args.json {
-                print_json(std::slice::from_ref(&line))?;
+                print_json(std::slice::from_ref(&outcome))?;
             } else {
-                print(&text(&line, &graph.network.title))?;
+                print(&text(&outcome, &graph.network.title))?;
             }
+            wrong.extend(outcome.wrong);
             // Networks that it didn't come to are left out.
-            if line.interrupted {
+            if outcome.interrupted {
                 return verdict(&wrong);
             }
         }
     }
     verdict(&wrong)
+}
+
+/// The bar of a network in f64.
+struct Check(Option<Bar>);
+
+impl Progress for Check {
+    fn begin(&mut self, graph: &Graph) {
+        let bar = self.0.insert(Bar::new(graph.nodes.len(), "check"));
+        bar.say(&format!("{} in f64", graph.network.name));
+    }
+
+    fn node(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.step();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish();
+        }
+    }
 }
 
 fn verdict(wrong: &[String]) -> Result<()> {
@@ -256,17 +135,7 @@ fn verdict(wrong: &[String]) -> Result<()> {
     }
 }
 
-/// The network's output by its definition.
-fn in_f64(graph: &Graph, input: &[f32], workers: &Workers) -> Result<Vec<f64>> {
-    let bar = Bar::new(graph.nodes.len(), "check");
-    bar.say(&format!("{} in f64", graph.network.name));
-    let output =
-        workers.install(|exec| reference::compute(graph, SEED, input, exec, || bar.step()));
-    bar.finish();
-    Ok(output?)
-}
-
-fn text(line: &Line, title: &str) -> String {
+fn text(line: &Outcome, title: &str) -> String {
     let threads = match line.threads {
         1 => "1 thread".to_string(),
         n => format!("{n} threads"),
@@ -293,7 +162,7 @@ fn text(line: &Line, title: &str) -> String {
     let reorders = line
         .layers
         .iter()
-        .filter(|r| r.variant == "reorder")
+        .filter(|r| r.variant == StepKind::Reorder)
         .count();
     out += &format!(
         "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts joined in place\n",
@@ -321,7 +190,7 @@ fn text(line: &Line, title: &str) -> String {
         None => "the output was not compared with the network in f64 (--no-check)\n".into(),
     };
     out += &match (line.selection, line.regret) {
-        ("model", _) => "variants by the cost model: convroof tune measures them\n".to_string(),
+        (By::Model, _) => "variants by the cost model: convroof tune measures them\n".to_string(),
         (_, Some(regret)) => format!(
             "variants by measurement; the cost model's would take {} longer\n",
             percent(regret)

@@ -4,13 +4,12 @@ use super::select::globs;
 #[cfg(feature = "peers")]
 use crate::interrupt;
 use crate::machine::Topology;
-use crate::measure::Candidate;
+use crate::measure::bench;
 use crate::net::bench::Rival;
 use crate::networks::Graph;
 use anyhow::{Result, bail};
 use globset::GlobSet;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct PeerArgs {
@@ -82,21 +81,18 @@ fn check_names(_: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who came.
-pub(super) struct Invited {
-    pub(super) candidates: Vec<Rc<dyn Candidate>>,
-    /// Names and versions.
-    pub(super) libraries: Vec<String>,
-}
-
 /// Starts every wanted library that is there, and says which are not.
 #[cfg(feature = "peers")]
-pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) -> Result<Invited> {
+pub(super) fn invite(
+    guests: &Guests,
+    topology: &Topology,
+    threads: &[usize],
+) -> Result<bench::Guests> {
     use crate::peers::{Entrant, PEERS};
     let wanted = PEERS
         .iter()
         .filter(|p| guests.libraries.is_match(p.library));
-    let mut invited = Invited {
+    let mut invited = bench::Guests {
         candidates: Vec::new(),
         libraries: Vec::new(),
     };
@@ -115,7 +111,7 @@ pub(super) fn invite(guests: &Guests, topology: &Topology, threads: &[usize]) ->
             if !invited.libraries.contains(&library) {
                 invited.libraries.push(library);
             }
-            invited.candidates.push(Rc::new(entrant));
+            invited.candidates.push(std::rc::Rc::new(entrant));
         }
     }
     Ok(invited)
@@ -131,7 +127,7 @@ fn without(library: &str, error: &anyhow::Error) {
 }
 
 #[cfg(not(feature = "peers"))]
-pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<Invited> {
+pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<bench::Guests> {
     bail!("this build has no peers")
 }
 

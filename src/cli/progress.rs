@@ -1,6 +1,7 @@
 //! How far long work is: a bar with the time left on a terminal, silence elsewhere; and Ctrl-C.
 
 use crate::measure::Progress;
+use crate::record::CandidateId;
 use convroof_kernels::Problem;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -53,8 +54,8 @@ impl Bar {
 }
 
 impl Progress for Bar {
-    fn candidate(&mut self, problem: &Problem, variant: &str) {
-        self.say(&format!("{variant} on {problem}"));
+    fn candidate(&mut self, problem: &Problem, id: &CandidateId) {
+        self.say(&format!("{id} on {problem}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `convroof run`: calibrate, check, bench, report.
 
-use super::bench::{Job, To, check_budget, measure};
+use super::bench::{check_budget, measure};
 use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
@@ -9,6 +9,7 @@ use super::report::{page, show};
 use super::select::{Cpus, Layers, Variants, check_threads, states, threads};
 use crate::files;
 use crate::machine::pool::Workers;
+use crate::measure::bench::{Job, To};
 use crate::report::rows;
 use anyhow::Result;
 use convroof_kernels::Registry;
@@ -70,20 +71,24 @@ impl Profile {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     check_budget(args.budget)?;
-    stop_flag();
+    let stop = stop_flag();
     let topology = args.cpus.topology()?;
+    let layers = args.layers.choose("nin,resnet50")?;
+    let variants = args.variants.here(registry)?;
+    let guests = args.peers.guests()?;
     let job = Job {
-        chosen: args.layers.choose("nin,resnet50")?,
-        variants: args.variants.here(registry)?,
-        peers: args.peers.guests()?,
+        topology: &topology,
+        layers,
+        variants,
         threads: threads(&args.threads, &topology)?,
         batch: args.layers.images(),
         states: states(&args.cache)?,
         budget: Some(args.budget.unwrap_or(args.profile.budget())),
         rounds_for_all: args.profile.rounds_for_all(),
         to: To::New(args.results.clone()),
+        stop,
     };
-    if job.peers.is_none() {
+    if guests.is_none() {
         check_threads(&args.threads, &job.variants)?;
     }
     let report = args.results.join("report.html");
@@ -93,7 +98,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let checked = check(&job.variants, &[], &workers, &topology)?;
     drop(workers);
     verdict(&checked)?;
-    let run = measure(&topology, &job, None)?;
+    let run = measure(&job, None, guests.as_ref())?;
     if args.json {
         files::write(&report, &page(&run, &args.results))?;
         return print_json(&rows(&run));

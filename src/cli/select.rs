@@ -2,15 +2,14 @@
 
 use super::{Failed, batch};
 use crate::machine::{Topology, pool};
-use crate::measure::{CacheState, refuse_huge};
+use crate::measure::refuse_huge;
 use crate::networks::{self, Graph, Network};
-use crate::record::LayerRef;
+use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, Problem, Registry, Variant};
+use convroof_kernels::{Isa, Registry, Variant};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use std::collections::HashSet;
 
 /// Layers.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -64,13 +63,6 @@ pub(super) struct Variants {
     pub(super) variant: String,
 }
 
-/// A layer with its problem.
-#[derive(Clone, Debug)]
-pub(super) struct Chosen {
-    pub(super) layer: LayerRef,
-    pub(super) problem: Problem,
-}
-
 /// The patterns of an option, one by one.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|p| !p.is_empty())
@@ -87,7 +79,7 @@ pub(super) fn globs(text: &str) -> Result<GlobSet> {
 
 impl Layers {
     /// The chosen layers; `default` are the networks if none is named and there is no problem.
-    pub(super) fn choose(&self, default: &str) -> Result<Vec<Chosen>> {
+    pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
         let mut chosen = Vec::new();
         let named = self
             .network
@@ -115,21 +107,18 @@ impl Layers {
                         .layers
                         .iter()
                         .filter(|l| layers.is_match(&l.name))
-                        .map(|l| Chosen {
-                            layer: LayerRef {
-                                network: name.clone(),
-                                layer: l.name.clone(),
-                                kind: l.kind.name().into(),
-                                count: l.count,
-                                problem: l.problem.to_string(),
-                            },
-                            problem: l.problem,
+                        .map(|l| LayerRef {
+                            network: name.clone(),
+                            layer: l.name.clone(),
+                            kind: l.kind.name().into(),
+                            count: l.count,
+                            problem: Text::of(l.problem),
                         }),
                 );
             }
             let layer = self.layer.as_deref().unwrap_or("*");
             let missing = |part: &&str| match globs(part) {
-                Ok(one) => !chosen.iter().any(|c: &Chosen| one.is_match(&c.layer.layer)),
+                Ok(one) => !chosen.iter().any(|l: &LayerRef| one.is_match(&l.layer)),
                 Err(_) => true,
             };
             // Each pattern must find something, as with networks and variants.
@@ -149,15 +138,13 @@ impl Layers {
                 Op::Pool(_) => "pool",
                 _ => "custom",
             };
-            let text = problem.to_string();
-            let layer = LayerRef {
+            chosen.push(LayerRef {
                 network: "custom".into(),
-                layer: text.clone(),
+                layer: problem.to_string(),
                 kind: kind.into(),
                 count: 1,
-                problem: text,
-            };
-            chosen.push(Chosen { layer, problem });
+                problem: Text::of(problem),
+            });
         }
         Ok(chosen)
     }
@@ -215,16 +202,6 @@ fn graph(network: Network, batch: usize) -> Result<Graph> {
         Ok(graph) => Ok(graph),
         Err(error) => bail!("table {name}: {error}"),
     }
-}
-
-/// The problems of some layers, each once.
-pub(super) fn problems(chosen: &[Chosen]) -> Vec<Problem> {
-    let mut seen = HashSet::new();
-    chosen
-        .iter()
-        .map(|c| c.problem)
-        .filter(|p| seen.insert(*p))
-        .collect()
 }
 
 impl Variants {
@@ -338,26 +315,11 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     threads.dedup();
     Ok(threads)
 }
-/// States of the caches by their names; warm is always among them, since the others are set beside it.
+
+/// States of the caches by their names.
 ///
 /// # Errors
 /// When a name is none of theirs.
-pub(super) fn states(names: &str) -> Result<Vec<CacheState>> {
-    let mut states = vec![CacheState::Warm];
-    for name in names.split(',').map(str::trim) {
-        let state = CacheState::ALL.into_iter().find(|s| s.name() == name);
-        let Some(state) = state else {
-            bail!("--cache {name}: expected warm, weights-cold or cold, several with commas");
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    Ok(states)
-}
-
-/// Their names.
-pub(super) fn names(states: &[CacheState]) -> String {
-    let names: Vec<_> = states.iter().map(|s| s.name()).collect();
-    names.join(",")
+pub(super) fn states(names: &str) -> Result<CacheStates> {
+    names.parse().map_err(|why| anyhow!("--cache {why}"))
 }

@@ -4,7 +4,7 @@
 use super::Topology;
 use super::pool::Workers;
 use crate::interrupt;
-use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
+use crate::record::{Bandwidth, Calibration, Capacity, IsaName, Level, Peak, Start};
 use convroof_kernels::exec::on_each_worker;
 use convroof_kernels::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
@@ -35,9 +35,8 @@ pub fn calibrate(
             interrupt::check()?;
             progress(&format!("{} peak, {threads} threads", token.isa()));
             let (gflops, spread) = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
-            let isa = token.isa().to_string();
             calibration.peaks.push(Peak {
-                isa,
+                isa: token.isa().into(),
                 threads,
                 gflops,
                 spread,
@@ -80,7 +79,7 @@ pub fn calibrate(
                     calibration.bandwidths.push(Bandwidth {
                         level,
                         op: stream.name().into(),
-                        isa: isa.to_string(),
+                        isa: isa.into(),
                         threads,
                         working_set_bytes: bytes,
                         gbps,
@@ -242,7 +241,7 @@ fn effective_l3(
 /// What can't be: a farther level faster than a nearer one, wide vectors slower than narrow ones.
 fn doubts(calibration: &Calibration) -> Vec<String> {
     let mut notes = Vec::new();
-    let widest = Isa::best().isa().to_string();
+    let widest = IsaName::from(Isa::best().isa());
     let mut numbers: Vec<usize> = calibration.peaks.iter().map(|p| p.threads).collect();
     numbers.dedup();
     for &threads in &numbers {
@@ -274,14 +273,14 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
                 ));
             }
         }
-        let peak = |isa: &str| {
+        let peak = |isa: Isa| {
             calibration
                 .peaks
                 .iter()
-                .find(|p| p.isa == isa && p.threads == threads)
+                .find(|p| p.isa == isa.into() && p.threads == threads)
                 .map(|p| p.gflops)
         };
-        if let (Some(avx2), Some(avx512)) = (peak("avx2"), peak("avx512"))
+        if let (Some(avx2), Some(avx512)) = (peak(Isa::Avx2), peak(Isa::Avx512))
             && avx512 < 0.9 * avx2
         {
             notes.push(format!(
@@ -308,7 +307,7 @@ mod tests {
     fn impossible_ceilings_are_noted() {
         let mut calibration = sample().calibration;
         for bandwidth in &mut calibration.bandwidths {
-            bandwidth.isa = Isa::best().isa().to_string();
+            bandwidth.isa = Isa::best().isa().into();
         }
         assert_eq!(doubts(&calibration), Vec::<String>::new());
         calibration.bandwidths[2].gbps = 1000.0;

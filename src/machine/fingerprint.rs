@@ -1,11 +1,12 @@
 //! What the machine and the program are, for the record.
 
 use super::Topology;
-use crate::record::{Fingerprint, Tool};
+use crate::record::{Calibration, Conditions, Fingerprint, IsaName, KIND, Run, SCHEMA, Tool};
 use convroof_kernels::Isa;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Of the machine that this runs on.
 pub fn fingerprint(topology: &Topology) -> Fingerprint {
@@ -15,10 +16,10 @@ pub fn fingerprint(topology: &Topology) -> Fingerprint {
             .ok()
             .map(|t| t.trim().to_string())
     };
-    let isas: Vec<String> = Isa::REAL
-        .iter()
+    let isas = Isa::REAL
+        .into_iter()
         .filter(|i| i.detect().is_some())
-        .map(|i| i.to_string())
+        .map(IsaName::from)
         .collect();
     let number = |key: &str| cpu_field(&cpuinfo, key).and_then(|v| v.parse().ok());
     let mut fingerprint = Fingerprint {
@@ -64,11 +65,13 @@ fn id(f: &Fingerprint) -> String {
         .filter(|w| !["", "r", "tm", "cpu", "core", "processor", "with"].contains(w))
         .take(4)
         .collect();
+    // As texts: an id lasts longer than this program's types.
+    let isas: Vec<&str> = f.isas.iter().map(IsaName::as_str).collect();
     let mut hasher = DefaultHasher::new();
     (
         &f.arch,
         &f.os,
-        &f.isas,
+        isas,
         &f.cpu_model,
         f.family,
         f.model,
@@ -178,6 +181,31 @@ pub fn tool() -> Tool {
             "release"
         }
         .into(),
+    }
+}
+
+/// The record of a run that begins now, under some conditions. It has no layers yet.
+pub fn begun(topology: &Topology, conditions: Conditions) -> Run {
+    Run {
+        kind: KIND.into(),
+        schema: SCHEMA,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        tool: tool(),
+        fingerprint: fingerprint(topology),
+        calibration: Calibration::default(),
+        conditions: Conditions {
+            command: command_line(),
+            cpus: topology.cores.clone(),
+            quota_cpus: topology.quota,
+            ..conditions
+        },
+        layers: Vec::new(),
+        measurements: Vec::new(),
+        refusals: Vec::new(),
+        counters: Vec::new(),
+        peers: Vec::new(),
+        complete: false,
+        notes: Vec::new(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
-use crate::record::PhaseTime;
+use crate::record::{CacheState, CandidateId, Measurement, PhaseTime, Text};
 use anyhow::Result;
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::{Accuracy, Cost};
-use convroof_kernels::instance::Instance;
+use convroof_kernels::instance::{Deviation, Instance};
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::plan::PlanSpec;
@@ -15,10 +15,13 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
 use std::time::Instant;
 
+/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in records: no clock tells more.
+pub(super) const DECIMALS: i32 = 2;
+
 /// Something with a name that can be asked for any problem.
 pub trait Candidate {
     /// `<algorithm>/<isa>/<st|mt>`.
-    fn id(&self) -> String;
+    fn id(&self) -> CandidateId;
     /// Threads that it runs on.
     fn threads(&self) -> usize;
     /// The instruction set whose peak it is held against.
@@ -97,6 +100,43 @@ pub struct Facts {
     pub implementation: Option<String>,
 }
 
+/// The record of a candidate on a problem, warm and without samples. Its output deviates from the reference by
+/// `deviation`, which `tolerance` allows.
+pub(super) fn described(
+    problem: &Problem,
+    candidate: &dyn Candidate,
+    facts: Facts,
+    (deviation, tolerance): (Deviation, f64),
+) -> Measurement {
+    Measurement {
+        problem: Text::of(*problem),
+        variant: candidate.id(),
+        implementation: facts.implementation,
+        threads: candidate.threads(),
+        cache: Text::of(CacheState::Warm),
+        runs_per_sample: 0,
+        samples_ns: Vec::new(),
+        rounds: Vec::new(),
+        peak_gflops: Vec::new(),
+        flops_nominal: facts.cost.flops_nominal,
+        flops_executed: facts.cost.flops_executed,
+        bytes_read: facts.cost.bytes_read,
+        bytes_written: facts.cost.bytes_written,
+        packed_bytes: facts.packed_bytes as u64,
+        workspace_bytes: facts.workspace_bytes as u64,
+        working_set_bytes: facts.working_set_bytes as u64,
+        error_l2: deviation.l2,
+        error_max: deviation.max,
+        tolerance,
+        errors_by_input: Vec::new(),
+        verified: true,
+        phases: Vec::new(),
+        ablation: None,
+        cold_read: None,
+        counters: Vec::new(),
+    }
+}
+
 /// A variant with a number of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
@@ -121,8 +161,8 @@ pub fn kernels(variants: &[Variant], threads: &[usize]) -> Vec<Kernel> {
 }
 
 impl Candidate for Kernel {
-    fn id(&self) -> String {
-        self.variant.id().to_string()
+    fn id(&self) -> CandidateId {
+        self.variant.id().into()
     }
 
     fn threads(&self) -> usize {
@@ -201,13 +241,13 @@ impl Planner {
 }
 
 fn facts(spec: &PlanSpec) -> Facts {
-    let packed_bytes = spec.packed_lines * 64;
+    let packed_bytes = spec.packed_bytes();
     let residual = usize::from(spec.problem.epilogue.residual);
     let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
     Facts {
         cost: spec.cost,
         packed_bytes,
-        workspace_bytes: spec.workspace_lines() * 64,
+        workspace_bytes: spec.workspace_bytes(),
         table_bytes: spec.table_bytes,
         working_set_bytes: tensors + packed_bytes,
         implementation: None,
@@ -293,7 +333,7 @@ impl Contestant for Runnable {
             exec.width()
         });
         let timed = costs.into_iter().map(|cost| PhaseTime {
-            phase: cost.phase.name().into(),
+            phase: Text::of(cost.phase),
             ns: clock.time(cost.phase).as_nanos() as f64 / (runs * width) as f64,
             flops: cost.flops,
             bytes_read: cost.read,

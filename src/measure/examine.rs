@@ -5,11 +5,12 @@
 //! kernel is of one round.
 
 use super::arena::Arena;
-use super::turns::{shorten, shuffle};
+use super::candidate::DECIMALS;
 use super::{Candidate, Contestant};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::{AblationTimes, ColdRead};
+use crate::stats::shorten;
 use anyhow::Result;
 use convroof_kernels::data::Rng;
 use convroof_kernels::instance::{Cold, Instance};
@@ -20,33 +21,6 @@ use convroof_kernels::tensor::{CacheLine, as_f32s};
 use convroof_kernels::{IsaToken, Problem};
 use std::sync::Barrier;
 use std::time::Instant;
-
-/// What a run finds in the caches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CacheState {
-    /// Everything that there is room for, from the run before.
-    Warm,
-    /// Not this, which was not used for long.
-    Cold(Cold),
-}
-
-impl CacheState {
-    /// All.
-    pub const ALL: [CacheState; 3] = [
-        CacheState::Warm,
-        CacheState::Cold(Cold::Weights),
-        CacheState::Cold(Cold::Everything),
-    ];
-
-    /// The name in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CacheState::Warm => "warm",
-            CacheState::Cold(Cold::Weights) => "weights-cold",
-            CacheState::Cold(Cold::Everything) => "cold",
-        }
-    }
-}
 
 /// Samples in one state of the caches.
 #[derive(Default)]
@@ -125,7 +99,7 @@ impl<'a> Exam<'a> {
         let (runs, workers) = (self.runs, self.workers);
         let mut examined = Examined::default();
         for _ in 0..rounds {
-            examined.peaks.push(shorten(peak()));
+            examined.peaks.push(shorten(peak(), DECIMALS));
             self.round(rng, &mut examined.times, |_, contestant| {
                 contestant.sample(runs, workers).map(Some)
             })?;
@@ -154,10 +128,12 @@ impl<'a> Exam<'a> {
         }
         let (mut examined, mut read) = (Examined::default(), ColdRead::default());
         for _ in 0..rounds {
-            examined.peaks.push(shorten(peak()));
+            examined.peaks.push(shorten(peak(), DECIMALS));
             if packed > 0 {
-                read.ns
-                    .push(shorten(read_cold(self.isa, packed, runs, arena, workers)));
+                read.ns.push(shorten(
+                    read_cold(self.isa, packed, runs, arena, workers),
+                    DECIMALS,
+                ));
             }
             self.round(rng, &mut examined.times, |ablation, contestant| {
                 Ok(match ablation {
@@ -187,7 +163,7 @@ impl<'a> Exam<'a> {
         mut sample: impl FnMut(Option<Ablation>, &mut Own) -> Result<Option<f64>>,
     ) -> Result<()> {
         let mut order: Vec<usize> = (0..=self.twins.len()).collect();
-        shuffle(rng, &mut order);
+        rng.shuffle(&mut order);
         for index in order {
             let (ablation, contestant) = match self.twins.get_mut(index) {
                 Some((ablation, twin)) => (Some(*ablation), twin.as_mut()),
@@ -200,7 +176,7 @@ impl<'a> Exam<'a> {
                     Some(Ablation::ArithOnly) => &mut times.arith_only_ns,
                     Some(Ablation::OnePanel) => &mut times.one_panel_ns,
                 };
-                series.push(shorten(ns));
+                series.push(shorten(ns, DECIMALS));
             }
         }
         Ok(())

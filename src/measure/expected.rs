@@ -2,13 +2,57 @@
 
 use super::{Candidate, Contestant};
 use crate::machine::pool::Workers;
-use crate::record::InputError;
-use anyhow::{Result, bail};
+use crate::record::{CandidateId, InputError};
+use anyhow::Result;
 use convroof_kernels::conformance::{Data, tolerance};
 use convroof_kernels::data::Fill;
 use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Problem, reference};
 use std::sync::OnceLock;
+
+/// Output of a candidate that isn't the reference's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{candidate} is wrong on {problem}: {how}")]
+pub struct Wrong {
+    /// The candidate.
+    pub candidate: CandidateId,
+    /// The problem.
+    pub problem: Box<Problem>,
+    /// The difference.
+    pub how: String,
+}
+
+/// Compares an output with the reference: its deviation, and the largest that is allowed.
+///
+/// # Errors
+/// When it deviates by more, or has another length.
+pub fn verified(
+    candidate: &dyn Candidate,
+    problem: &Problem,
+    output: &[f32],
+    expected: &[f64],
+) -> Result<(Deviation, f64), Wrong> {
+    let wrong = |how: String| Wrong {
+        candidate: candidate.id(),
+        problem: Box::new(*problem),
+        how,
+    };
+    if output.len() != expected.len() {
+        let how = format!("{} outputs for {}", output.len(), expected.len());
+        return Err(wrong(how));
+    }
+    let deviation = Deviation::between(output, expected);
+    let magnitude = Fill::Uniform.magnitude();
+    let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
+    if deviation.max.is_nan() || deviation.max > tolerance {
+        let how = format!(
+            "max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
+            deviation.max
+        );
+        return Err(wrong(how));
+    }
+    Ok((deviation, tolerance))
+}
 
 /// Two sets of inputs with the same weights, and what should come out of the second.
 pub(super) struct Expected {
@@ -37,34 +81,15 @@ impl Expected {
     /// Compares what was timed with the reference: its deviation, and what it may be.
     ///
     /// # Errors
-    /// When it deviates by more, or has no output.
+    /// [`Wrong`] when it deviates by more; when it has no output.
     pub(super) fn verify(
         &self,
         candidate: &dyn Candidate,
         contestant: &mut dyn Contestant,
         workers: &Workers,
     ) -> Result<(Deviation, f64)> {
-        let problem = &self.problem;
         let output = contestant.output(workers)?;
-        if output.len() != self.output.len() {
-            bail!(
-                "{} is wrong on {problem}: {} outputs for {}",
-                candidate.id(),
-                output.len(),
-                self.output.len()
-            );
-        }
-        let deviation = Deviation::between(&output, &self.output);
-        let magnitude = Fill::Uniform.magnitude();
-        let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
-        if deviation.max.is_nan() || deviation.max > tolerance {
-            bail!(
-                "{} is wrong on {problem}: max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-                candidate.id(),
-                deviation.max
-            );
-        }
-        Ok((deviation, tolerance))
+        Ok(verified(candidate, &self.problem, &output, &self.output)?)
     }
 
     /// The errors on inputs of each kind, with the weights of the timed runs, computed by the first workers; the

@@ -22,7 +22,8 @@ const MOST_FLOPS: u64 = 4_000_000_000_000;
 pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
     let weights = problem.weights_dims().map_or(0, elements);
-    let bytes = 4 * (elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights);
+    let floats = elements(problem.src_dims()) + 4 * elements(problem.dst_dims()) + 5 * weights;
+    let bytes = floats * size_of::<f32>() as u128;
     let limit = LARGEST_BYTES.min(memory::available() as u128);
     if bytes > limit {
         bail!(

@@ -15,18 +15,23 @@
 //! examined: with parts taken out, and with operands that were not used for long (`examine.rs`).
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
-//! `expected.rs` (correct outputs), `session.rs` (rounds), `turns.rs` (the order in a round), `examine.rs` and
-//! `arena.rs`.
+//! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
+//! `arena.rs`, [`mod@bench`] (a record of many layers), [`solo`] (a kernel for another harness). For benches beside
+//! these: [`turns`], [`chain`] (layers one behind the other), [`stream`] (layers beside plain loops).
 
 mod arena;
+pub mod bench;
 mod candidate;
+pub mod chain;
 mod examine;
 mod expected;
 mod limits;
 mod session;
-mod turns;
+pub mod solo;
+pub mod stream;
+pub mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
-pub use examine::CacheState;
+pub use expected::{Wrong, verified};
 pub use limits::{plan, refuse_huge};
 pub use session::{Outcome, Progress, Session, Settings};

@@ -1,16 +1,17 @@
 //! One sitting of measurements on one machine.
 
 use super::arena::Arena;
-use super::examine::{CacheState, Exam, Examined};
+use super::candidate::{DECIMALS, described};
+use super::examine::{Exam, Examined};
 use super::expected::Expected;
-use super::turns::{shorten, shuffle};
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::interrupt::Stopped;
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::record::{CounterStatus, Measurement, Refusal};
+use crate::record::{CacheState, CandidateId, CounterStatus, Measurement, Refusal, Text};
+use crate::stats::shorten;
 use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
@@ -44,7 +45,7 @@ pub struct Settings {
 /// Hears how far a session is.
 pub trait Progress {
     /// A candidate is about to be measured for the first time.
-    fn candidate(&mut self, problem: &Problem, variant: &str);
+    fn candidate(&mut self, problem: &Problem, id: &CandidateId);
 }
 
 /// What came of a problem.
@@ -124,7 +125,7 @@ impl<'a> Session<'a> {
     /// on until `deadline`.
     ///
     /// # Errors
-    /// When there is no memory, or a kernel's output is wrong. What goes wrong with somebody else's
+    /// When there is no memory; [`Wrong`](super::Wrong) when a kernel's output is. What goes wrong with somebody else's
     /// library is among the refusals.
     pub fn measure(
         &mut self,
@@ -233,7 +234,7 @@ impl<'a> Session<'a> {
             if round == self.settings.rounds_for_all {
                 order = fastest(&runners, self.settings.best_few);
             }
-            shuffle(&mut rng, &mut order);
+            rng.shuffle(&mut order);
             self.round(round as u32, &mut runners, &order);
         }
 
@@ -275,9 +276,9 @@ impl<'a> Session<'a> {
             });
             match runner.contestant.sample(runner.runs, workers) {
                 Ok(ns) => {
-                    runner.samples_ns.push(shorten(ns));
+                    runner.samples_ns.push(shorten(ns, DECIMALS));
                     runner.rounds.push(round);
-                    runner.peaks.push(shorten(peak));
+                    runner.peaks.push(shorten(peak, DECIMALS));
                 }
                 Err(error) => runner.trouble = Some(error),
             }
@@ -295,7 +296,7 @@ impl<'a> Session<'a> {
         expected: &Expected,
         examined: bool,
     ) -> Result<Vec<Measurement>> {
-        let (deviation, tolerance) = expected.verify(
+        let verified = expected.verify(
             runner.candidate.as_ref(),
             runner.contestant.as_mut(),
             self.widest(),
@@ -318,32 +319,15 @@ impl<'a> Session<'a> {
             _ => Vec::new(),
         };
         let mut measurements = vec![Measurement {
-            problem: problem.to_string(),
-            variant: candidate.id(),
-            implementation: facts.implementation,
-            threads,
-            cache: "warm".into(),
             runs_per_sample: runs,
             samples_ns: std::mem::take(&mut runner.samples_ns),
             rounds: std::mem::take(&mut runner.rounds),
             peak_gflops: std::mem::take(&mut runner.peaks),
-            flops_nominal: facts.cost.flops_nominal,
-            flops_executed: facts.cost.flops_executed,
-            bytes_read: facts.cost.bytes_read,
-            bytes_written: facts.cost.bytes_written,
-            packed_bytes: facts.packed_bytes as u64,
-            workspace_bytes: facts.workspace_bytes as u64,
-            working_set_bytes: facts.working_set_bytes as u64,
-            error_l2: deviation.l2,
-            error_max: deviation.max,
-            tolerance,
             errors_by_input,
-            verified: true,
             phases,
-            ablation: None,
-            cold_read: None,
             // Another process's events are not ours to count.
             counters: if here { counts } else { Vec::new() },
+            ..described(problem, candidate.as_ref(), facts, verified)
         }];
         if examined && self.settings.rounds_for_twins > 0 {
             self.examine(problem, &mut runner, expected, &mut measurements)?;
@@ -419,7 +403,7 @@ impl<'a> Session<'a> {
                 cold_read,
             } = examined;
             measurements.push(Measurement {
-                cache: state.name().into(),
+                cache: Text::of(state),
                 samples_ns: times.full_ns.clone(),
                 rounds: (0..rounds as u32).collect(),
                 peak_gflops: peaks,
@@ -441,13 +425,14 @@ impl<'a> Session<'a> {
 impl Outcome {
     /// True if each of some candidates was measured or refused.
     pub fn covers(&self, candidates: usize) -> bool {
-        let measured = self.measurements.iter().filter(|m| m.cache == "warm");
+        let warm = |m: &&Measurement| m.cache.is(&CacheState::Warm);
+        let measured = self.measurements.iter().filter(warm);
         measured.count() + self.refusals.len() >= candidates
     }
 
     fn refuse(&mut self, problem: &Problem, candidate: &dyn Candidate, reason: String) {
         self.refusals.push(Refusal {
-            problem: problem.to_string(),
+            problem: Text::of(*problem),
             variant: candidate.id(),
             reason,
         });

@@ -1,15 +1,65 @@
-//! Turns of candidates within a round: their order, and the precision of their figures.
+//! Loops that take turns, so that a disturbance of the machine meets all of them.
 
-use convroof_kernels::data::Rng;
+use std::time::{Duration, Instant};
 
-/// No clock tells hundredths of a nanosecond, nor a peak hundredths of a GFLOP/s.
-pub(super) fn shorten(x: f64) -> f64 {
-    (x * 100.0).round() / 100.0
+/// A loop: each call runs it and returns a sample.
+pub type Loop<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// How long loops take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// Rounds at least.
+    pub rounds: usize,
+    /// Time at least.
+    pub time: Duration,
 }
 
-/// Fisher and Yates.
-pub(super) fn shuffle(rng: &mut Rng, order: &mut [usize]) {
-    for i in (1..order.len()).rev() {
-        order.swap(i, rng.below(i + 1));
+impl Turns {
+    /// One round: whether the loops run at all.
+    pub const ONE: Turns = Turns {
+        rounds: 1,
+        time: Duration::ZERO,
+    };
+
+    /// Samples of each loop, one a round.
+    pub fn take(self, loops: &mut [Loop<'_>]) -> Vec<Vec<f64>> {
+        let mut samples = vec![Vec::new(); loops.len()];
+        let started = Instant::now();
+        let mut round = 0;
+        while round < self.rounds || started.elapsed() < self.time {
+            for (own, samples) in loops.iter_mut().zip(&mut samples) {
+                samples.push(own());
+            }
+            round += 1;
+        }
+        samples
+    }
+}
+
+/// Samples of one loop over those of another, round by round.
+pub fn ratios(of: &[f64], over: &[f64]) -> Vec<f64> {
+    of.iter().zip(over).map(|(a, b)| a / b).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_take_turns() {
+        let calls = std::cell::RefCell::new(Vec::new());
+        let call = |name: f64| {
+            calls.borrow_mut().push(name);
+            name
+        };
+        let mut loops: Vec<Loop<'_>> = vec![Box::new(|| call(1.0)), Box::new(|| call(2.0))];
+        let turns = Turns {
+            rounds: 2,
+            ..Turns::ONE
+        };
+        let samples = turns.take(&mut loops);
+        assert_eq!(samples, [[1.0; 2], [2.0; 2]]);
+        assert_eq!(*calls.borrow(), [1.0, 2.0, 1.0, 2.0]);
+        assert_eq!(ratios(&samples[1], &samples[0]), [2.0, 2.0]);
     }
 }

@@ -8,19 +8,23 @@ use crate::escape::note;
 use crate::interrupt::Stopped;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
+use crate::record::Text;
 use crate::roofline::{Ceilings, Evidence, Verdict, judge};
 use crate::stats::{Summary, median};
 use anyhow::Result;
-use convroof_kernels::Isa;
 use convroof_kernels::data::Rng;
 use convroof_kernels::instance::Deviation;
-use serde::Serialize;
+use convroof_kernels::{Isa, Problem, VariantId};
+use serde::{Serialize, Serializer};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Somebody else's implementation of the same network, with the same parameters and input.
 pub trait Rival {
-    /// The library and its version.
+    /// The library, as ids name it.
+    fn library(&self) -> &str;
+    /// The library and its version, for people.
     fn name(&self) -> String;
     /// Runs once untimed, and returns nanoseconds of one run, the mean of `runs`.
     ///
@@ -83,9 +87,7 @@ pub fn rounds(
         if round >= 3 && Instant::now() > deadline || round > 0 && stop.load(Ordering::SeqCst) {
             break;
         }
-        for i in (1..order.len()).rev() {
-            order.swap(i, rng.below(i + 1));
-        }
+        rng.shuffle(&mut order);
         rounds
             .peaks
             .push(peak_probe(workers, Isa::best(), Duration::from_micros(500)));
@@ -154,6 +156,33 @@ pub fn ratio(rival: &[f64], ours: &[f64]) -> Option<Summary> {
     Summary::of(&ratios)
 }
 
+/// Kind of a step: a variant, or a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// A layer's variant.
+    Layer(VariantId),
+    /// A reorder.
+    Reorder,
+    /// A copy into a concatenation.
+    Join,
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepKind::Layer(variant) => variant.fmt(f),
+            StepKind::Reorder => f.pad("reorder"),
+            StepKind::Join => f.pad("join"),
+        }
+    }
+}
+
+impl Serialize for StepKind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// A step for people and programs. Times in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -162,9 +191,9 @@ pub struct Row {
     /// The layer in the network's table; none for reorders and joins.
     pub layer: Option<String>,
     /// The problem.
-    pub problem: Option<String>,
+    pub problem: Option<Text<Problem>>,
     /// `<algorithm>/<isa>/<st|mt>`, `reorder` or `join`.
-    pub variant: String,
+    pub variant: StepKind,
     /// Layouts read and written.
     pub layouts: [String; 2],
     /// Median time.
@@ -202,10 +231,10 @@ pub fn rows(
                     layer, candidate, ..
                 } => {
                     let variant = candidates.layers[layer][candidate].variant;
-                    (variant.id().to_string(), variant.isa)
+                    (StepKind::Layer(variant.id()), variant.isa)
                 }
-                StepOp::Reorder => ("reorder".into(), best),
-                StepOp::Join(_) => ("join".into(), best),
+                StepOp::Reorder => (StepKind::Reorder, best),
+                StepOp::Join(_) => (StepKind::Join, best),
             };
             let activations = moved.read + moved.written - moved.packed;
             // Weights come from where the network's are; they decide where they are most of what is read.
@@ -238,7 +267,7 @@ pub fn rows(
             Row {
                 name: step.name.clone(),
                 layer: layer.map(|l| l.name.clone()),
-                problem: layer.map(|l| l.problem.to_string()),
+                problem: layer.map(|l| Text::of(l.problem)),
                 variant,
                 layouts: [&step.src, &step.dst].map(|v| v.desc.layout().to_string()),
                 ns,
@@ -269,8 +298,7 @@ fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
             layer, candidate, ..
         } => {
             let spec = candidates.layers[layer][candidate].plan.spec();
-            let weights = spec.problem.weights_dims();
-            let weights = weights.map_or(0, |d| 4 * d.iter().product::<usize>() as u64);
+            let weights = spec.problem.weights_bytes();
             Moved {
                 flops_nominal: spec.cost.flops_nominal as f64,
                 flops_executed: spec.cost.flops_executed as f64,

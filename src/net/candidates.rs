@@ -5,6 +5,7 @@ use super::layouts::{joins, same_memory};
 use super::model::Model;
 use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
+use crate::record::CandidateId;
 use anyhow::{Result, bail};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::tensor::{Layout, TensorDesc};
@@ -44,7 +45,7 @@ impl Candidates {
         model: &Model,
     ) -> Result<Candidates> {
         let threads = model.threads();
-        let network_bytes = 4 * graph.network.parameters();
+        let network_bytes = graph.network.parameter_bytes();
         let caches = topology.caches(threads).in_network(network_bytes as usize);
         let mut layers = Vec::new();
         for layer in &graph.network.layers {
@@ -58,10 +59,9 @@ impl Candidates {
                 let Ok(plan) = plan else {
                     continue;
                 };
-                let id = variant.algorithm.meta().id;
                 candidates.push(Candidate {
                     variant,
-                    estimate_ns: model.plan_ns(id, variant.isa, plan.as_ref(), network_bytes),
+                    estimate_ns: model.plan_ns(variant.isa, plan.as_ref(), network_bytes),
                     measured_ns: None,
                     plan,
                 });
@@ -80,10 +80,10 @@ impl Candidates {
     }
 
     /// Takes over what was measured: by layer and variant.
-    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, String), f64>) {
+    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), f64>) {
         for (layer, candidates) in graph.network.layers.iter().zip(&mut self.layers) {
             for candidate in candidates {
-                let key = (layer.name.clone(), candidate.variant.id().to_string());
+                let key = (layer.name.clone(), candidate.variant.id().into());
                 candidate.measured_ns = times.get(&key).copied();
             }
         }
@@ -194,7 +194,7 @@ impl Candidates {
             };
             let of = |chosen: &Chosen| {
                 let candidate = &self.layers[layer][chosen.candidate.expect("a layer's")];
-                (candidate.variant.id().to_string(), candidate.measured_ns)
+                (candidate.variant.id().into(), candidate.measured_ns)
             };
             let ((guess, guess_ns), (best, best_ns)) = (of(guess), of(best));
             layers.push(LayerRegret {
@@ -250,21 +250,23 @@ pub struct LayerRegret {
     /// The node.
     pub name: String,
     /// What the model chooses.
-    pub guess: String,
+    pub guess: CandidateId,
     /// Its time.
     pub guess_ns: f64,
     /// What measurements choose.
-    pub best: String,
+    pub best: CandidateId,
     /// Its time.
     pub best_ns: f64,
 }
 
 /// Where costs come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum By {
     /// The model.
+    #[serde(rename = "model")]
     Model,
     /// Measurements, of layers that have them.
+    #[serde(rename = "measured")]
     Measurement,
 }
 

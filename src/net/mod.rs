@@ -11,7 +11,8 @@
 //!   ([`memory`]);
 //! * [`runner`]: weights packed, steps run;
 //! * [`reference`](mod@reference): the same network in f64, and how far from it an output may be;
-//! * [`mod@bench`]: times, in rounds with other people's libraries on the same network.
+//! * [`mod@bench`]: times, in rounds with other people's libraries on the same network;
+//! * [`session`]: all of it for some networks and numbers of threads.
 
 pub mod bench;
 pub mod candidates;
@@ -22,6 +23,7 @@ pub mod model;
 pub mod reference;
 pub mod runner;
 pub mod schedule;
+pub mod session;
 pub mod tune;
 pub mod weights;
 

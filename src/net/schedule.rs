@@ -69,6 +69,18 @@ pub struct Schedule {
     pub in_place: usize,
 }
 
+impl Schedule {
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.lines * CacheLine::BYTES
+    }
+
+    /// Bytes of all tensors, if none shares memory with another.
+    pub fn all_bytes(&self) -> usize {
+        self.all_lines * CacheLine::BYTES
+    }
+}
+
 /// A tensor in a buffer that has no place yet.
 #[derive(Clone, Copy)]
 struct Slot {

@@ -59,7 +59,7 @@ fn model(threads: usize) -> Model {
         for peak in &peaks {
             let mut peak = peak.clone();
             peak.gflops *= if isa == Isa::Scalar { 0.1 } else { 1.0 };
-            peak.isa = isa.to_string();
+            peak.isa = isa.into();
             peak.threads = threads;
             calibration.peaks.push(peak);
         }
@@ -336,7 +336,7 @@ fn measurements_overrule_the_model() {
     let mut times = std::collections::HashMap::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
         for candidate in all {
-            let key = (layer.name.clone(), candidate.variant.id().to_string());
+            let key = (layer.name.clone(), candidate.variant.id().into());
             times.insert(key, 1e9 / candidate.estimate_ns);
         }
     }

@@ -12,8 +12,10 @@ use crate::interrupt::{self, Stopped};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::networks::Graph;
+use crate::record::{CandidateId, Text};
 use crate::stats::median;
 use anyhow::{Context, Result, bail};
+use convroof_kernels::Problem;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::{Executor, Grid, par_rows};
@@ -104,9 +106,9 @@ pub struct Time {
     /// The layer.
     pub layer: String,
     /// Its problem.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Of a run, in the middle of its samples.
     pub ns: f64,
     /// What the model said.
@@ -207,14 +209,14 @@ impl PlanFile {
     }
 
     /// Times of a network, by layer and variant. A layer whose problem is another now has none.
-    pub fn of(&self, graph: &Graph, threads: usize) -> HashMap<(String, String), f64> {
+    pub fn of(&self, graph: &Graph, threads: usize) -> HashMap<(String, CandidateId), f64> {
         let network = &graph.network;
         let same = |t: &&Time| {
             t.network == network.name
                 && (t.batch, t.threads) == (graph.batch(), threads)
                 && network
                     .layer(&t.layer)
-                    .is_some_and(|l| l.problem.to_string() == t.problem)
+                    .is_some_and(|l| t.problem.is(&l.problem))
         };
         let times = self.times.iter().filter(same);
         times
@@ -241,8 +243,8 @@ pub fn measure(
         .map(|c| c.bytes)
         .max()
         .unwrap_or(8 << 20);
-    let displaced = (4 * graph.network.parameters() as usize).min(2 * largest);
-    let other = AlignedBuf::zeroed(displaced.div_ceil(64))?;
+    let displaced = (graph.network.parameter_bytes() as usize).min(2 * largest);
+    let other = AlignedBuf::zeroed(displaced.div_ceil(CacheLine::BYTES))?;
     let mut times = Vec::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
         progress(&layer.name);
@@ -265,8 +267,8 @@ pub fn measure(
                 batch: graph.batch(),
                 threads: workers.threads(),
                 layer: layer.name.clone(),
-                problem: layer.problem.to_string(),
-                variant: candidate.variant.id().to_string(),
+                problem: Text::of(layer.problem),
+                variant: candidate.variant.id().into(),
                 ns,
                 estimate_ns: candidate.estimate_ns.round(),
             });
@@ -352,9 +354,7 @@ fn sample(
     }
     for (rounds, close) in STAGES {
         while order.first().is_some_and(|&i| samples[i].len() < rounds) {
-            for i in (1..order.len()).rev() {
-                order.swap(i, rng.below(i + 1));
-            }
+            rng.shuffle(&mut order);
             for &i in &order {
                 interrupt::check()?;
                 samples[i].push(entrants[i].sample(other, exec));
@@ -402,7 +402,7 @@ fn read(lines: &[CacheLine], exec: &dyn Executor) {
     let share = lines.len().div_ceil(width).max(1);
     exec.run(width, &|turn| {
         let own = lines.chunks(share).nth(turn.task).unwrap_or(&[]);
-        let sum: f32 = as_f32s(own).iter().step_by(16).sum();
+        let sum: f32 = as_f32s(own).iter().step_by(CacheLine::F32S).sum();
         black_box(sum);
     });
 }

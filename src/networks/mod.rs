@@ -373,6 +373,11 @@ impl Network {
             .sum()
     }
 
+    /// Bytes of all parameters, which are f32s.
+    pub fn parameter_bytes(&self) -> u64 {
+        self.parameters() * size_of::<f32>() as u64
+    }
+
     /// Multiply-accumulates of all layers.
     pub fn macs(&self) -> u64 {
         self.layers.iter().map(|l| l.count as u64 * l.macs()).sum()

@@ -256,7 +256,8 @@ impl Client {
     pub fn output(&mut self, plan: &Prepared) -> Result<Vec<f32>> {
         self.expected.store(plan.outputs, Ordering::SeqCst);
         let request = Request::Output { plan: plan.index };
-        let answer = self.ask(&request, &[], 4.0 * plan.outputs as f64);
+        let bytes = plan.outputs * size_of::<f32>();
+        let answer = self.ask(&request, &[], bytes as f64);
         self.expected.store(0, Ordering::SeqCst);
         match answer? {
             (Reply::Output { .. }, floats) => Ok(floats),

@@ -6,6 +6,7 @@ use crate::interrupt::Stopped;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Contestant, Facts};
+use crate::record::CandidateId;
 use anyhow::Result;
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::reference::Operands;
@@ -64,7 +65,7 @@ impl Entrant {
 }
 
 impl Candidate for Entrant {
-    fn id(&self) -> String {
+    fn id(&self) -> CandidateId {
         let threading = if self.threads == 1 {
             Threading::St
         } else {

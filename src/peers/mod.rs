@@ -21,6 +21,7 @@ pub use client::{Client, Prepared};
 pub use entrant::Entrant;
 pub use network::NetworkRival;
 
+use crate::record::CandidateId;
 use convroof_kernels::registry::Threading;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub struct Peer {
     kind: Kind,
     /// Whether it can be told to use more than one thread.
     threads: bool,
+    /// Whether it takes part in runs of whole networks.
+    networks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +55,8 @@ pub const PEERS: [Peer; 10] = [
     Peer::shared("onednn", "any", "libdnnl.so.3"),
     Peer::shared("onednn", "nchw16c", "libdnnl.so.3"),
     Peer::shared("onednn", "nhwc", "libdnnl.so.3"),
-    Peer::python("onnxruntime", "nchw"),
-    Peer::python("openvino", "nchw"),
+    Peer::python("onnxruntime", "nchw").with_networks(),
+    Peer::python("openvino", "nchw").with_networks(),
     Peer::python("ncnn", "nchw"),
     Peer::python("mnn", "nchw"),
     Peer::builtin("gemm", "nchw", true),
@@ -68,6 +71,7 @@ impl Peer {
             form,
             kind: Kind::Shared(file),
             threads: true,
+            networks: false,
         }
     }
 
@@ -77,6 +81,7 @@ impl Peer {
             form,
             kind: Kind::Python,
             threads: true,
+            networks: false,
         }
     }
 
@@ -86,22 +91,25 @@ impl Peer {
             form,
             kind: Kind::Builtin,
             threads,
+            networks: false,
+        }
+    }
+
+    const fn with_networks(self) -> Self {
+        Peer {
+            networks: true,
+            ..self
         }
     }
 
     /// Its name on one thread or more.
-    pub fn id(&self, threading: Threading) -> String {
-        format!(
-            "peer-{}-{}/auto/{}",
-            self.library,
-            self.form,
-            threading.name()
-        )
+    pub fn id(&self, threading: Threading) -> CandidateId {
+        CandidateId::peer(self.library, self.form, threading)
     }
 
     /// Whether it takes part in runs of whole networks.
     pub fn runs_networks(&self) -> bool {
-        ["onnxruntime", "openvino"].contains(&self.library)
+        self.networks
     }
 
     /// Whether it can run on this many threads.

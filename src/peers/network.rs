@@ -13,6 +13,7 @@ use std::path::Path;
 
 /// A library with a network.
 pub struct NetworkRival {
+    library: &'static str,
     client: Client,
     plan: Prepared,
 }
@@ -69,11 +70,19 @@ impl NetworkRival {
             residual: &[],
         };
         client.load(&plan, operands, false)?;
-        Ok(NetworkRival { client, plan })
+        Ok(NetworkRival {
+            library: peer.library,
+            client,
+            plan,
+        })
     }
 }
 
 impl Rival for NetworkRival {
+    fn library(&self) -> &str {
+        self.library
+    }
+
     fn name(&self) -> String {
         self.client.library.clone()
     }

@@ -6,9 +6,13 @@
 //! In reading order: this file (the types), `file.rs` (reads and writes them).
 
 mod file;
+mod text;
 
 pub use file::{RecordError, load, save, save_draft, save_new};
+pub use text::{CacheState, CacheStates, CandidateId, IsaName, Text};
 
+use convroof_kernels::Problem;
+use convroof_kernels::phase::Phase;
 use serde::{Deserialize, Serialize};
 
 /// The version of the schema that this program writes, and the newest it reads.
@@ -83,7 +87,7 @@ pub struct Fingerprint {
     /// Operating system.
     pub os: String,
     /// Instruction sets that kernels can use here.
-    pub isas: Vec<String>,
+    pub isas: Vec<IsaName>,
     /// Logical CPUs that this process may run on.
     pub online_cpus: usize,
     /// Physical cores among them.
@@ -199,7 +203,7 @@ pub struct Start {
 #[serde(deny_unknown_fields)]
 pub struct Peak {
     /// Instruction set.
-    pub isa: String,
+    pub isa: IsaName,
     /// Threads.
     pub threads: usize,
     /// f32 GFLOP/s of all threads, the best of several samples.
@@ -217,7 +221,7 @@ pub struct Bandwidth {
     /// `read`, `write`, `copy`, `triad`, or `write-nt` (non-temporal).
     pub op: String,
     /// Instruction set.
-    pub isa: String,
+    pub isa: IsaName,
     /// Threads.
     pub threads: usize,
     /// Of each thread.
@@ -281,7 +285,7 @@ pub struct Conditions {
     pub batch: usize,
     /// States of the caches, several with commas. `warm`: everything resident from the run before;
     /// `weights-cold`: the weights not used for long; `cold`: nothing used for long.
-    pub cache: String,
+    pub cache: Text<CacheStates>,
     /// Seconds that sampling was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_s: Option<f64>,
@@ -325,7 +329,7 @@ pub struct LayerRef {
     /// How often the network has it.
     pub count: usize,
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
 }
 
 /// One variant on one problem with one number of threads.
@@ -333,16 +337,16 @@ pub struct LayerRef {
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
-    pub variant: String,
+    pub variant: CandidateId,
     /// The name that a peer library has for what it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub implementation: Option<String>,
     /// Threads.
     pub threads: usize,
     /// `warm`, `weights-cold` or `cold`.
-    pub cache: String,
+    pub cache: Text<CacheState>,
     /// Runs that one sample is the mean of.
     pub runs_per_sample: usize,
     /// Time of one run, raw, in the order measured.
@@ -435,7 +439,7 @@ pub struct InputError {
 #[serde(deny_unknown_fields)]
 pub struct PhaseTime {
     /// Its name.
-    pub phase: String,
+    pub phase: Text<Phase>,
     /// Its time in one run, the mean over the workers.
     pub ns: f64,
     /// Operations executed in it.
@@ -459,9 +463,9 @@ pub struct PhaseTime {
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// The variant.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Why.
     pub reason: String,
 }

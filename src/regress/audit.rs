@@ -22,10 +22,7 @@ pub const SLOWED_OF_EACH: usize = 3;
 /// Which pairs of a gate are slowed down, and by what: a choice for each number of a gate.
 pub fn injections(pairs: usize, gate: usize) -> Vec<f64> {
     let mut order: Vec<usize> = (0..pairs).collect();
-    let mut rng = Rng::new(gate as u64);
-    for i in (1..pairs).rev() {
-        order.swap(i, rng.below(i + 1));
-    }
+    Rng::new(gate as u64).shuffle(&mut order);
     let mut injected = vec![0.0; pairs];
     let effects = EFFECTS.iter().flat_map(|e| [e; SLOWED_OF_EACH]);
     for (&pair, &effect) in order.iter().zip(effects) {
@@ -341,7 +338,7 @@ mod tests {
             (0..BLOCKS).map(|_| block(&alarms)).collect()
         };
         let pair = |i| Pair {
-            problem: format!("p{i}"),
+            problem: format!("p{i}").into(),
             variant: "direct/avx2/st".into(),
             threads: 1,
         };

@@ -4,8 +4,9 @@
 //! neighbours differ from day to day, and the peak with them. A ratio is A's normalised time over B's:
 //! above 1 B is faster.
 
-use crate::record::{Measurement, Run};
+use crate::record::{CacheState, CandidateId, Measurement, Run, Text};
 use crate::stats::{geometric_mean, median};
+use convroof_kernels::Problem;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -13,13 +14,13 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// The variant.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Threads.
     pub threads: usize,
     /// State of the caches.
-    pub cache: String,
+    pub cache: Text<CacheState>,
     /// Whether both records are of one machine: otherwise the ratio compares machines, not kernels.
     pub like: bool,
     /// Median time in A.
@@ -95,7 +96,12 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
 }
 
 /// Fields that must be equal in both.
-type Key<'a> = (&'a str, &'a str, usize, &'a str);
+type Key<'a> = (
+    &'a Text<Problem>,
+    &'a CandidateId,
+    usize,
+    &'a Text<CacheState>,
+);
 
 fn key(m: &Measurement) -> Key<'_> {
     (&m.problem, &m.variant, m.threads, &m.cache)

@@ -6,7 +6,7 @@ use super::why::{cold_rows, predictions};
 use super::{Row, best_rows, machine_line, missing_counters, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
-use crate::record::{Level, Run};
+use crate::record::{CacheState, CandidateId, IsaName, Level, Run, Text};
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Verdict, bytes, time};
 use minijinja::Value;
@@ -103,7 +103,7 @@ struct Shown {
 /// The same kernel when the caches have seen other data.
 #[derive(Serialize)]
 struct ShownCold {
-    cache: String,
+    cache: Text<CacheState>,
     time: String,
     ratio: String,
     verdict: &'static str,
@@ -114,7 +114,7 @@ struct ShownCold {
 /// One of a layer's other variants.
 #[derive(Serialize)]
 struct Other {
-    variant: String,
+    variant: CandidateId,
     family: &'static str,
     time: String,
     bar: f64,
@@ -196,7 +196,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         let longest = own.iter().map(|r| r.median_ns).fold(0.0, f64::max);
         let other = |r: &&Row| Other {
             variant: r.variant.clone(),
-            family: Family::of(r.algorithm()).class,
+            family: Family::of(&r.variant).class,
             time: time(r.median_ns),
             bar: 100.0 * r.median_ns / longest,
             gflops: r.gflops_nominal,
@@ -216,7 +216,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
             error: error(row.error_max),
             verdict: row.verdict.name(),
             label: row.verdict.label(),
-            family: Family::of(row.algorithm()).class,
+            family: Family::of(&row.variant).class,
             few: row.few_samples(),
             sure: format!("{:.0} %", 100.0 * row.confidence),
             model: row
@@ -244,7 +244,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
         }
     });
     let rows: Vec<Shown> = shown.collect();
-    let peers = Family::of("peer-").class;
+    let peers = Family::peers().class;
     let used = |f: &&Family| {
         rows.iter().any(|r| r.family == f.class) || f.class == peers && !duels.is_empty()
     };
@@ -328,7 +328,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) ->
         .iter()
         .filter(|p| p.threads == threads)
         .collect();
-    let used = |isa: &str| rows.iter().any(|r| r.isa == isa);
+    let used = |isa: &IsaName| rows.iter().any(|r| r.isa == *isa);
     let highest = peaks
         .iter()
         .filter(|p| used(&p.isa))
@@ -337,7 +337,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) ->
     let others: Vec<_> = peaks
         .iter()
         .filter(|p| p.isa != highest.isa)
-        .map(|p| (p.isa.clone(), p.gflops))
+        .map(|p| (&p.isa, p.gflops))
         .collect();
     Some(roofline(rows, &ceilings, &others, title))
 }

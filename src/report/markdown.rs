@@ -4,9 +4,12 @@ use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
 use crate::escape::{markdown as text, markdown_code as code};
-use crate::record::Run;
+use crate::record::{CacheState, Run};
 use crate::roofline::time;
+use convroof_kernels::instance::Cold;
 use std::fmt::Write;
+
+const WEIGHTS_COLD: CacheState = CacheState::Cold(Cold::Weights);
 
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
@@ -47,7 +50,7 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
             };
             let found = cold
                 .iter()
-                .find(|c| (&c.cold.layer, c.cold.cache.as_str()) == (&row.layer, "weights-cold"));
+                .find(|c| c.cold.layer == row.layer && c.cold.cache.is(&WEIGHTS_COLD));
             let weights_cold = found.map_or("-".into(), |c| {
                 format!("x {:.2}, {}", c.ratio, c.cold.verdict.label())
             });

@@ -16,7 +16,8 @@ pub mod why;
 
 pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
 
-use crate::record::{CounterSource, Run};
+use crate::record::{CounterSource, Run, Text};
+use convroof_kernels::Problem;
 
 /// Which hardware counters are missing and why, in a sentence; none if all are there.
 pub fn missing_counters(run: &Run) -> Option<String> {
@@ -51,7 +52,7 @@ pub fn interruption(run: &Run) -> Option<String> {
     })
 }
 
-fn distinct<'a>(problems: impl Iterator<Item = &'a String>) -> usize {
+fn distinct<'a>(problems: impl Iterator<Item = &'a Text<Problem>>) -> usize {
     problems.collect::<std::collections::BTreeSet<_>>().len()
 }
 

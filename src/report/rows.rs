@@ -1,10 +1,14 @@
 //! A run flattened: one row for each layer, variant and number of threads.
 
 use crate::counters;
-use crate::record::{InputError, LayerRef, Measurement, Run};
+use crate::record::{
+    CacheState, CandidateId, InputError, IsaName, LayerRef, Measurement, Run, Text,
+};
 use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
+use crate::stats::FEW;
 use crate::verdict::{self, Case, Finding, Witness};
+use convroof_kernels::Problem;
 use serde::Serialize;
 
 /// One layer by one variant. The keys are kept by later versions; times in nanoseconds, rates in 10^9
@@ -20,15 +24,15 @@ pub struct Row {
     /// How often the network has it.
     pub count: usize,
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Instruction set.
-    pub isa: String,
+    pub isa: IsaName,
     /// Threads.
     pub threads: usize,
     /// State of the caches.
-    pub cache: String,
+    pub cache: Text<CacheState>,
     /// How many samples.
     pub samples: usize,
     /// Median time of a run.
@@ -88,7 +92,7 @@ pub struct Row {
 
 impl Row {
     /// With fewer samples a median says little.
-    pub const FEW: usize = 5;
+    pub const FEW: usize = FEW;
 
     /// Whether the row rests on few samples.
     pub fn few_samples(&self) -> bool {
@@ -107,17 +111,12 @@ impl Row {
 
     /// Whether it found in the caches what its run before left there.
     pub fn is_warm(&self) -> bool {
-        self.cache == "warm"
+        self.cache.is(&CacheState::Warm)
     }
 
     /// Whether it is somebody else's library.
     pub fn is_peer(&self) -> bool {
-        self.variant.starts_with("peer-")
-    }
-
-    /// The algorithm's id.
-    pub fn algorithm(&self) -> &str {
-        self.variant.split('/').next().unwrap_or(&self.variant)
+        self.variant.is_peer()
     }
 
     fn new(layer: &LayerRef, found: &Found<'_>) -> Self {
@@ -134,7 +133,7 @@ impl Row {
             count: layer.count,
             problem: m.problem.clone(),
             variant: m.variant.clone(),
-            isa: isa_of(&m.variant).into(),
+            isa: m.variant.isa().clone(),
             threads: m.threads,
             cache: m.cache.clone(),
             samples: m.samples_ns.len(),
@@ -167,10 +166,6 @@ impl Row {
     }
 }
 
-fn isa_of(variant: &str) -> &str {
-    variant.split('/').nth(1).unwrap_or("")
-}
-
 /// A measurement, judged.
 struct Found<'a> {
     m: &'a Measurement,
@@ -182,7 +177,7 @@ struct Found<'a> {
 /// Every row, in the order of the layers; a layer's rows by threads, then by time.
 pub fn rows(run: &Run) -> Vec<Row> {
     let ceilings_of = |m: &Measurement| {
-        let isa = isa_of(&m.variant);
+        let isa = m.variant.isa();
         Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads)
     };
     let find = |m| {

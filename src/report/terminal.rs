@@ -231,7 +231,7 @@ fn phases(rows: &[Row], colour: bool) -> String {
 /// A row's variant, and what it found in the caches if that is not what its run before left there.
 fn variant(row: &Row) -> String {
     if row.is_warm() {
-        row.variant.clone()
+        row.variant.to_string()
     } else {
         format!("{}, {}", row.variant, row.cache)
     }

@@ -3,7 +3,7 @@
 //! it did to the other. Above 1 we are faster.
 
 use super::rows::{Row, best_of};
-use crate::record::{Measurement, Run};
+use crate::record::{CandidateId, Measurement, Run};
 use crate::stats::{Summary, geometric_mean};
 use convroof_kernels::Problem;
 use convroof_kernels::problem::Op;
@@ -23,11 +23,11 @@ pub struct Duel {
     /// Threads.
     pub threads: usize,
     /// Our best variant.
-    pub ours: String,
+    pub ours: CandidateId,
     /// Its median time.
     pub ours_ns: f64,
     /// The best peer.
-    pub peer: String,
+    pub peer: CandidateId,
     /// Its median time.
     pub peer_ns: f64,
     /// What that library calls its implementation.
@@ -78,12 +78,12 @@ pub const CLASSES: [&str; 9] = [
 ];
 
 /// What kind of layer a problem is.
-fn class(problem: &str) -> &'static str {
-    let conv = match problem.parse().map(|p: Problem| p.op) {
-        Ok(Op::Conv(conv)) => conv,
-        Ok(Op::ConvPool(_)) => return "stem",
-        Ok(Op::ConvPair(_)) => return "other",
-        Ok(Op::Pool(_) | Op::Attention(_) | Op::Bilinear(_)) => return "pool",
+fn class(problem: Option<&Problem>) -> &'static str {
+    let conv = match problem.map(|p| &p.op) {
+        Some(Op::Conv(conv)) => conv,
+        Some(Op::ConvPool(_)) => return "stem",
+        Some(Op::ConvPair(_)) => return "other",
+        Some(Op::Pool(_) | Op::Attention(_) | Op::Bilinear(_)) => return "pool",
         _ => return "elementwise",
     };
     match (conv.kernel, conv.stride) {
@@ -123,7 +123,7 @@ pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel
             network: network.into(),
             layer: own.layer.clone(),
             count: own.count,
-            class: class(&own.problem),
+            class: class(own.problem.value()),
             threads,
             ours: own.variant.clone(),
             ours_ns: own.median_ns,
@@ -177,6 +177,7 @@ pub fn lost(duels: &[Duel]) -> Vec<&Duel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Text;
     use crate::record::tests::sample;
     use crate::report::rows;
 
@@ -237,7 +238,7 @@ mod tests {
             ("--pool --alg=max mb1ic64ih112oh56kh3sh2ph1", "pool"),
             ("--eltwise --alg=relu 1x64x56x56", "elementwise"),
         ] {
-            assert_eq!(class(text), want, "{text}");
+            assert_eq!(class(Text::from(text).value()), want, "{text}");
         }
     }
 }

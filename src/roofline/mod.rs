@@ -26,7 +26,7 @@ pub mod predict;
 
 pub use place::{Placed, place};
 
-use crate::record::{Calibration, Fingerprint, Level};
+use crate::record::{Calibration, Fingerprint, IsaName, Level};
 use serde::Serialize;
 use std::fmt;
 
@@ -160,7 +160,7 @@ pub struct Roof {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ceilings {
     /// Instruction set.
-    pub isa: String,
+    pub isa: IsaName,
     /// Threads.
     pub threads: usize,
     /// FMA peak, GFLOP/s, as calibrated.
@@ -177,14 +177,14 @@ impl Ceilings {
     pub fn of(
         calibration: &Calibration,
         machine: &Fingerprint,
-        isa: &str,
+        isa: &IsaName,
         threads: usize,
     ) -> Option<Self> {
-        // `auto` is a peer's: it takes what is best here.
+        // A peer takes what is best here.
         let peak = calibration
             .peaks
             .iter()
-            .filter(|p| (p.isa == isa || isa == "auto") && p.threads == threads)
+            .filter(|p| (p.isa == *isa || *isa == IsaName::Auto) && p.threads == threads)
             .map(|p| p.gflops)
             .max_by(f64::total_cmp)?;
         let find = |level: Level, op: &str| {
@@ -195,7 +195,7 @@ impl Ceilings {
                 calibration.bandwidths.iter().filter(same)
             };
             all()
-                .find(|b| b.isa == isa)
+                .find(|b| b.isa == *isa)
                 .or_else(|| all().max_by(|a, b| a.gbps.total_cmp(&b.gbps)))
         };
         let measured = |level: Level| {
@@ -214,7 +214,7 @@ impl Ceilings {
             })
         });
         Some(Ceilings {
-            isa: isa.into(),
+            isa: isa.clone(),
             threads,
             peak,
             roofs: roofs.collect(),
@@ -434,7 +434,7 @@ mod tests {
 
     fn ceilings() -> Ceilings {
         let run = sample();
-        Ceilings::of(&run.calibration, &run.fingerprint, "avx2", 1).expect("calibrated")
+        Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1).expect("calibrated")
     }
 
     fn evidence(time_ns: f64, flops: f64, bytes: f64, working_set: u64) -> Evidence {

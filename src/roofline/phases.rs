@@ -5,14 +5,15 @@
 //! from the level that holds all workers' scratch. A bound is the sum of both.
 
 use super::{Ceilings, Evidence, Far, Judgement, Verdict, judge};
-use crate::record::{Measurement, PhaseTime};
+use crate::record::{Measurement, PhaseTime, Text};
+use convroof_kernels::phase::Phase;
 use serde::Serialize;
 
 /// A phase in its place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlacedPhase {
     /// Its name.
-    pub phase: String,
+    pub phase: Text<Phase>,
     /// Its time in one run, the mean over the workers.
     pub ns: f64,
     /// Of the time of all phases.
@@ -81,12 +82,12 @@ pub(super) fn evidence_of_phases<'m>(
     m: &'m Measurement,
     peak: f64,
     ceilings: &Ceilings,
-) -> Vec<(&'m str, Evidence)> {
+) -> Vec<(&'m Text<Phase>, Evidence)> {
     let known = |p: &PhaseTime| p.bytes_read + p.scratch_read > 0;
     if !m.phases.iter().all(known) {
         return Vec::new();
     }
-    let of = |p: &'m PhaseTime| (p.phase.as_str(), evidence(p, m, peak, ceilings));
+    let of = |p: &'m PhaseTime| (&p.phase, evidence(p, m, peak, ceilings));
     m.phases.iter().map(of).collect()
 }
 
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn each_phase_has_its_own_verdict() {
         let run = sample();
-        let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, "avx2", 1);
+        let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1);
         let mut m = run.measurements[0].clone();
         (m.workspace_bytes, m.working_set_bytes) = (900 << 10, 8 << 20);
         let phase = |name: &str, ns, flops, bytes_read, scratch_written| PhaseTime {

@@ -2,9 +2,10 @@
 
 use super::predict::predict;
 use super::{Ceilings, Evidence, Far, Judgement, judge, nearest};
-use crate::record::{Level, Measurement};
+use crate::record::{CacheState, Level, Measurement};
 use crate::stats::Summary;
 use convroof_kernels::Problem;
+use convroof_kernels::instance::Cold;
 
 /// A measurement under its roofs.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +73,9 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
 /// What a run finds cold, and where.
 fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
     let memory = ceilings.roofs.iter().find(|r| r.level == Level::Dram)?;
-    match m.cache.as_str() {
-        "weights-cold" => {
+    match m.cache.value()? {
+        CacheState::Warm => None,
+        CacheState::Cold(Cold::Weights) => {
             let read = m.cold_read.as_ref()?;
             let gbps = read.bytes as f64 / crate::stats::median(&read.ns)?;
             Some(Far {
@@ -82,22 +84,16 @@ fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
                 gbps,
             })
         }
-        "cold" => Some(Far {
+        CacheState::Cold(Cold::Everything) => Some(Far {
             bytes: (m.bytes_read + packing_excess(m)) as f64,
             level: Level::Dram,
             gbps: memory.read,
         }),
-        _ => None,
     }
 }
 
 /// Bytes by which the packed weights are larger than the weights.
 fn packing_excess(m: &Measurement) -> u64 {
-    let weights = m
-        .problem
-        .parse::<Problem>()
-        .ok()
-        .and_then(|p| p.weights_dims());
-    let plain = weights.map_or(0, |dims| dims.iter().product::<usize>() as u64 * 4);
+    let plain = m.problem.value().map_or(0, Problem::weights_bytes);
     m.packed_bytes.saturating_sub(plain)
 }

@@ -14,18 +14,19 @@
 
 use super::phases::evidence_of_phases;
 use super::{Ceilings, Evidence};
-use crate::record::{Level, Measurement};
+use crate::record::{IsaName, Level, Measurement, Text};
 use convroof_kernels::blocking::RegisterTile;
 use convroof_kernels::layout::CHANNEL_BLOCK;
 use convroof_kernels::phase::Phase;
 use convroof_kernels::problem::Op;
-use convroof_kernels::{Isa, Problem};
+use convroof_kernels::{Isa, Registry};
 
 /// Predicted nanoseconds of a run. None for somebody else's library, of whose loops nothing is known.
 pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Option<f64> {
-    let (algorithm, isa) = m.variant.split_once('/')?;
-    let isa: Isa = isa.split('/').next()?.parse().ok()?;
-    let problem: Problem = m.problem.parse().ok()?;
+    let IsaName::Isa(isa) = *m.variant.isa() else {
+        return None;
+    };
+    let problem = m.problem.value()?;
     let l1 = ceilings.roofs.iter().find(|r| r.level == Level::L1)?;
     let phase_ns = |evidence: &Evidence, tiled: bool| {
         let arithmetic = evidence.flops / evidence.peak_gflops;
@@ -43,22 +44,28 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
         };
         arithmetic.max(loaded / l1.read + transfer)
     };
-    let tiled = matches!(problem.op, Op::Conv(_)) && algorithm != "fc" && isa != Isa::Scalar;
+    let tiled = matches!(problem.op, Op::Conv(_)) && isa != Isa::Scalar && has_register_tile(m);
     let phases = evidence_of_phases(m, evidence.peak_gflops, ceilings);
     let total = if phases.is_empty() {
         phase_ns(evidence, tiled)
     } else {
-        let of_phase = |(phase, evidence): &(&str, Evidence)| {
-            phase_ns(evidence, tiled && *phase == Phase::Multiply.name())
+        let of_phase = |(phase, evidence): &(&Text<Phase>, Evidence)| {
+            phase_ns(evidence, tiled && phase.is(&Phase::Multiply))
         };
         phases.iter().map(of_phase).sum()
     };
     Some(ceilings.start_ns + total)
 }
 
+/// True if register tiles compute the products. An algorithm that this program doesn't know is taken for one that has them.
+fn has_register_tile(m: &Measurement) -> bool {
+    let algorithm = Registry::builtin().algorithm(m.variant.algorithm());
+    algorithm.is_none_or(|a| a.has_register_tile())
+}
+
 /// Bytes that register tiles load for some operations.
 fn tile_bytes(isa: Isa, evidence: &Evidence) -> f64 {
-    let vector = 4.0 * isa.lanes() as f64;
+    let vector = (isa.lanes() * size_of::<f32>()) as f64;
     // An FMA is two operations a lane; a step of the tile is P V of them for V vectors and P broadcasts.
     let fmas = evidence.flops / (2.0 * isa.lanes() as f64);
     let tile = RegisterTile::of(isa);

@@ -9,6 +9,9 @@ pub mod steps;
 
 use convroof_kernels::data::Rng;
 
+/// With fewer samples a median says little.
+pub const FEW: usize = 5;
+
 /// Order statistics of some samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
@@ -51,9 +54,21 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
+/// A figure rounded to some decimals.
+pub fn shorten(x: f64, decimals: i32) -> f64 {
+    let parts = 10f64.powi(decimals);
+    (x * parts).round() / parts
+}
+
 /// The median; none of no samples, or if one is not a number.
 pub fn median(samples: &[f64]) -> Option<f64> {
     sorted(samples).map(|s| median_of_sorted(&s))
+}
+
+/// The samples at a quarter, a half and three quarters; none of no samples, or if one is not a number.
+pub fn quartiles(samples: &[f64]) -> Option<[f64; 3]> {
+    let sorted = sorted(samples)?;
+    Some([1, 2, 3].map(|q| sorted[sorted.len() * q / 4]))
 }
 
 /// 95 % confidence interval of the median by the percentile bootstrap (Efron 1979): 1000 resamples

@@ -94,16 +94,13 @@ fn grouped(x: &[f64]) -> (Vec<f64>, usize) {
 
 /// The best split of a few points, if it is `better` times as good as that of any permutation.
 fn tested_split(x: &[f64], better: f64, rng: &mut Rng) -> Option<usize> {
-    let mut sums = sums_of_distances(x);
+    let sums = sums_of_distances(x);
     let (at, quality) = best_split_with(x, &sums)?;
-    let mut shuffled = x.to_vec();
+    let mut points: Vec<(f64, f64)> = x.iter().copied().zip(sums).collect();
     let surpassed = (0..PERMUTATIONS).any(|_| {
-        for i in (1..shuffled.len()).rev() {
-            let j = rng.below(i + 1);
-            shuffled.swap(i, j);
-            sums.swap(i, j);
-        }
-        best_split_with(&shuffled, &sums).is_some_and(|(_, q)| better * q >= quality)
+        rng.shuffle(&mut points);
+        let (x, sums): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        best_split_with(&x, &sums).is_some_and(|(_, q)| better * q >= quality)
     });
     (!surpassed).then_some(at)
 }

@@ -1,7 +1,7 @@
 //! The witnesses: each looks at other evidence, and votes or abstains.
 
 use crate::counters;
-use crate::record::Measurement;
+use crate::record::{CacheState, Measurement};
 use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes};
 use crate::stats::median;
 use serde::Serialize;
@@ -112,12 +112,12 @@ fn ablation(case: Case<'_>) -> Option<Witness> {
 /// The same with other contents of the caches.
 fn cache(case: Case<'_>) -> Option<Witness> {
     let here = case.placed.time.median;
-    if case.m.cache == "warm" {
+    if case.m.cache.is(&CacheState::Warm) {
         return None;
     }
     let same = |o: &&Measurement| {
         (&o.problem, &o.variant, o.threads) == (&case.m.problem, &case.m.variant, case.m.threads)
-            && o.cache == "warm"
+            && o.cache.is(&CacheState::Warm)
     };
     let warm = case.others.iter().find(same)?;
     // In the rounds with the twins, as this one.
@@ -164,13 +164,12 @@ fn panel(case: Case<'_>) -> Option<Witness> {
 
 /// One thread against more: arithmetic scales as the peak does, data as their level's bandwidth.
 fn threads(case: Case<'_>) -> Option<Witness> {
-    let (m, algorithm) = (case.m, |v: &str| {
-        v.rsplit_once('/').map(|(a, _)| a.to_string())
-    });
+    let m = case.m;
     let other = case.others.iter().find(|o| {
         o.problem == m.problem
             && o.cache == m.cache
-            && algorithm(&o.variant) == algorithm(&m.variant)
+            && o.variant.algorithm() == m.variant.algorithm()
+            && o.variant.isa() == m.variant.isa()
             && (o.threads == 1) != (m.threads == 1)
     })?;
     let (one, more) = if m.threads == 1 {

@@ -4,7 +4,7 @@ use convroof::claims::{Answer, Figure, Holds};
 
 use convroof::net::tune::{PlanFile, Time};
 use convroof::networks::Graph;
-use convroof::record::{KIND, Run};
+use convroof::record::{KIND, Run, Text};
 use convroof::regress::history::Entry;
 use convroof_kernels::{Isa, Problem, Registry};
 use serde_json::Value;
@@ -130,8 +130,8 @@ pub(crate) fn plans(graph: &Graph, fingerprint: &str) -> PlanFile {
                 batch: graph.batch(),
                 threads: 1,
                 layer: layer.name.clone(),
-                problem: layer.problem.to_string(),
-                variant: variant.id().to_string(),
+                problem: Text::of(layer.problem),
+                variant: variant.id().into(),
                 ns: 1000.0 + i as f64,
                 estimate_ns: 900.0,
             });

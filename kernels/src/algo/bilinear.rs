@@ -83,7 +83,7 @@ impl Algorithm for Bilinear {
         // A line more than they need: rows a power of two apart would share few lines of L1.
         let row = positions.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
         // Channels whose rows take a third of L2, beside a panel; and some for each thread.
-        let near = cx.caches.l2 / 3 / (4 * row) / tile.pixels * tile.pixels;
+        let near = cx.caches.l2 / 3 / (row * size_of::<f32>()) / tile.pixels * tile.pixels;
         let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
         let share = c.div_ceil(parts).next_multiple_of(tile.pixels);
         let task = cx

@@ -2,7 +2,7 @@
 //! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
 use crate::blocking::{Blocking, GemmShape, Home, RegisterTile, part, preparations};
-use crate::cost::Cost;
+use crate::cost::{Cost, Efficiency};
 use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
@@ -141,6 +141,7 @@ impl BlockedConv {
                 ..Granularity::default()
             },
             cost: Cost::new(&self.problem, executed),
+            efficiency: Efficiency::usual(&self.problem.op),
         }
     }
 

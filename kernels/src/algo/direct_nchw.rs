@@ -1,7 +1,7 @@
 //! Direct convolution on plain NCHW, scalar: the loops of the definition, ordered so that the inner
 //! one runs along a row. Here to be read, and as the base that speed-ups are stated against.
 
-use crate::cost::Accuracy;
+use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::Isa;
 use crate::plan::{
@@ -38,6 +38,11 @@ impl Algorithm for DirectNchw {
         let weights = conv.c_out * conv.reduction_len();
         let spec = PlanSpec {
             packed_lines: CacheLine::for_f32s(conv.c_out + weights),
+            // Loops that the compiler vectorises or not.
+            efficiency: Efficiency {
+                of_peak: 0.1,
+                ..Efficiency::TILE
+            },
             ..PlanSpec::new(problem, Layout::Nchw, cx, executed(&conv))
         };
         Ok(Box::new(DirectNchwPlan { spec, conv }))

@@ -6,7 +6,7 @@
 //! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
 
 use crate::blocking::RegisterTile;
-use crate::cost::Accuracy;
+use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
@@ -36,6 +36,11 @@ static META: AlgorithmMeta = AlgorithmMeta {
 impl Algorithm for Fc {
     fn meta(&self) -> &'static AlgorithmMeta {
         &META
+    }
+
+    /// One image meets each weight once.
+    fn has_register_tile(&self) -> bool {
+        false
     }
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
@@ -84,6 +89,11 @@ impl Algorithm for Fc {
                 c_out: CHANNEL_BLOCK * tile.blocks,
                 pixels: tile.pixels,
                 ..Granularity::default()
+            },
+            // One image's weights are read in four streams, which reach all of memory's bandwidth.
+            efficiency: Efficiency {
+                of_dram: 1.0,
+                ..Efficiency::TILE
             },
             ..PlanSpec::new(
                 problem,

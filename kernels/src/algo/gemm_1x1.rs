@@ -98,7 +98,7 @@ fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Pl
     if strided && !copies {
         return Ok(Box::new(IndirectPlan::new(problem, conv, layout, cx)?));
     }
-    let blocked = BlockedConv::new(problem, conv, layout, conv.c_in * 4, cx)?;
+    let blocked = BlockedConv::new(problem, conv, layout, conv.c_in * size_of::<f32>(), cx)?;
     let scratch = match layout {
         _ if !copies => 0,
         Layout::Nhwc => CacheLine::for_f32s(blocked.blocking.mc * row_apart(conv)),

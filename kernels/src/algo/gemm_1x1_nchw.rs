@@ -71,12 +71,12 @@ impl Algorithm for Gemm1x1Nchw {
         let (lanes, pixels) = (tile.blocks * CHANNEL_BLOCK, conv.h_out() * conv.w_out());
         let step = conv.c_in.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
         let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
-        let weight_bytes = conv.c_out * step * 4;
+        let weight_bytes = conv.c_out * step * size_of::<f32>();
         let shape = GemmShape {
             pixels,
             images: conv.n,
             out_blocks,
-            bytes_per_pixel: conv.c_in * 4,
+            bytes_per_pixel: conv.c_in * size_of::<f32>(),
             weight_bytes,
             panel_bytes: weight_bytes / out_blocks.div_ceil(tile.blocks),
         };
@@ -90,7 +90,8 @@ impl Algorithm for Gemm1x1Nchw {
         } else {
             nc
         };
-        let kc = (cx.caches.l2 / 4 / (step * 4)).clamp(tile.pixels, nc.max(tile.pixels));
+        let kc =
+            (cx.caches.l2 / 4 / (step * size_of::<f32>())).clamp(tile.pixels, nc.max(tile.pixels));
         let panels = mc.min(pixels.next_multiple_of(lanes)) / lanes;
         let computed = pixels.next_multiple_of(CHANNEL_BLOCK) * conv.n;
         let executed = 2 * (computed * conv.c_in * conv.c_out) as u64;

@@ -4,7 +4,7 @@
 //! depthwise convolution has, nearly all of them times zero. Here lanes stay with lanes
 //! ([`crate::micro::grouped`]), and a task is some rows of one block of channels.
 
-use crate::cost::Cost;
+use crate::cost::{Cost, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
@@ -61,6 +61,12 @@ impl GroupedPlan {
         plan.spec.packed_lines = CacheLine::for_f32s(blocks * plan.packed_block());
         plan.spec.cost = Cost::new(problem, plan.executed());
         plan
+    }
+
+    /// The plan of an algorithm that reaches these fractions of the ceilings.
+    pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
+        self.spec.efficiency = efficiency;
+        self
     }
 
     /// Channels in a group, in and out.

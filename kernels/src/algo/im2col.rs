@@ -58,7 +58,8 @@ impl Algorithm for Im2col {
         let conv = f32_conv(problem)?;
         let taps = conv.kernel[0] * conv.kernel[1];
         let row = (taps * conv.c_in).next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
-        let mut blocked = BlockedConv::new(problem, conv, Layout::NCHW16C, row * 4, cx)?;
+        let mut blocked =
+            BlockedConv::new(problem, conv, Layout::NCHW16C, row * size_of::<f32>(), cx)?;
         let row_taps = if conv.groups == 1 {
             blocked.panels = blocked.panels.with_joined_taps(taps);
             1

@@ -64,7 +64,7 @@ impl ImagePlan {
     ) -> Result<Self, Unsupported> {
         let [sh, sw] = conv.stride;
         let strip = Strip::of(conv);
-        let bytes_per_pixel = conv.c_in * sh * sw * 4;
+        let bytes_per_pixel = conv.c_in * sh * sw * size_of::<f32>();
         let mut blocked = BlockedConv::new(problem, conv, Layout::NCHW16C, bytes_per_pixel, cx)?;
         blocked.panels = blocked
             .panels

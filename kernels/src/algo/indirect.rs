@@ -2,6 +2,7 @@
 //! materialised. The plan behind direct convolution on NCHW16c, implicit GEMM on NHWC, and strided 1x1.
 
 use super::blocked::BlockedConv;
+use crate::cost::Efficiency;
 use crate::exec::Executor;
 use crate::micro::indirection::IndirectionBuffer;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
@@ -25,7 +26,7 @@ impl IndirectPlan {
     ) -> Result<Self, Unsupported> {
         // Inputs under a pixel that are new: neighbouring pixels share the rest.
         let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
-        let bytes_per_pixel = conv.c_in * step(0) * step(1) * 4;
+        let bytes_per_pixel = conv.c_in * step(0) * step(1) * size_of::<f32>();
         let mut blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
         blocked.add_buffer(conv.kernel[0] * conv.kernel[1], cx)?;
         let buffer = IndirectionBuffer::of_conv(
@@ -39,6 +40,12 @@ impl IndirectPlan {
             blocked,
             buffer,
         })
+    }
+
+    /// The plan of an algorithm that reaches other fractions of the ceilings than a register tile usually does.
+    pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
+        self.spec.efficiency = efficiency;
+        self
     }
 }
 

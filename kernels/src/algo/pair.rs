@@ -17,7 +17,7 @@ use super::blocked::{PanelLoop, offsets_fit};
 use super::gemm_1x1::conv_1x1;
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::{Home, RegisterTile};
-use crate::cost::{Accuracy, Cost};
+use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
@@ -121,6 +121,7 @@ impl Algorithm for Gemm1x1Direct {
                     ..Granularity::default()
                 },
                 cost: Cost::new(problem, executed.saturating_mul(second.n as u64)),
+                efficiency: Efficiency::usual(&problem.op),
             },
             weights: cx
                 .caches

@@ -16,7 +16,7 @@ use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::RegisterTile;
-use crate::cost::{Accuracy, Cost};
+use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
@@ -81,7 +81,7 @@ impl Algorithm for DirectMaxPool {
             dilation: pool.dilation[0],
             above: pool.pad.top,
         };
-        let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * 4));
+        let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * size_of::<f32>()));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
         let task_rows = task_rows(pool.h_out(), conv.n, cx.threads);
         let steps = pool.h_out().div_ceil(strip_rows) + pool.h_out().div_ceil(task_rows);
@@ -134,6 +134,7 @@ impl Algorithm for DirectMaxPool {
                     ..Granularity::default()
                 },
                 cost: Cost::new(problem, executed.saturating_mul(conv.n as u64)),
+                efficiency: Efficiency::usual(&problem.op),
             },
             horizontal: Axis::new(
                 Window {

@@ -226,7 +226,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let [strip, copied] = plan.strips();
         plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(elements + strip);
         plan.spec.packed_lines = CacheLine::for_f32s(plan.packed_len());
-        let floats = |n: u64| 4 * n;
+        let floats = |n: u64| size_of::<f32>() as u64 * n;
         let transformed = floats(tiles * padded_in * (N * N) as u64);
         let products = floats(tiles * padded_out * (T * T) as u64);
         let [map_in, map_out] =

@@ -272,6 +272,18 @@ impl Problem {
         }
     }
 
+    /// Bytes of the weights as they are given; 0 where there are none.
+    pub fn weights_bytes(&self) -> u64 {
+        let dims = self.weights_dims().unwrap_or_default();
+        let elements: u64 = dims.iter().map(|&d| d as u64).product();
+        elements * self.dtypes.weights.size() as u64
+    }
+
+    /// Bytes of the bias, whose elements are f32s.
+    pub fn bias_bytes(&self) -> u64 {
+        (self.biases() * DType::F32.size()) as u64
+    }
+
     /// Elements of the bias: one for each output channel, of two convolutions of both; none without one.
     pub fn biases(&self) -> usize {
         let [_, c, _, _] = self.dst_dims();

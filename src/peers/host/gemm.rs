@@ -107,8 +107,8 @@ impl Prepared for PreparedGemm {
     }
 
     fn memory(&self) -> (u64, u64) {
-        let [k, c, kh, kw] = self.problem.weights_dims().unwrap_or_default();
-        ((k * c * kh * kw * 4) as u64, (self.matrix.len() * 4) as u64)
+        let matrix = size_of_val(&self.matrix[..]);
+        (self.problem.weights_bytes(), matrix as u64)
     }
 
     fn load(&mut self, x: Operands<'_>) -> Result<()> {

@@ -4,8 +4,8 @@ use super::Pair;
 use super::protocol::{PROTOCOL, Reply, Request, hear};
 use crate::interrupt::Stopped;
 use crate::process::{Helper, patience, shortened};
+use crate::record::CandidateId;
 use anyhow::{Result, anyhow, bail};
-use convroof_kernels::Problem;
 use convroof_kernels::cost::Cost;
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,7 +33,7 @@ pub struct Client {
     worker: Helper<Reply>,
     plans: usize,
     /// Every variant that the build has for this CPU.
-    pub variants: Vec<String>,
+    pub variants: Vec<CandidateId>,
     /// Whether it was built without optimisation.
     pub debug: bool,
 }
@@ -83,7 +83,7 @@ impl Client {
                 variants,
                 debug,
             }) if protocol >= PROTOCOL => {
-                client.variants = variants;
+                client.variants = variants.into_iter().map(CandidateId::from).collect();
                 client.debug = debug;
                 return Ok(client);
             }
@@ -107,8 +107,8 @@ impl Client {
     /// When the worker is in trouble.
     pub fn plan(&mut self, pair: &Pair, check: bool) -> Result<Answer> {
         let request = Request::Plan {
-            problem: pair.problem.clone(),
-            variant: pair.variant.clone(),
+            problem: pair.problem.to_string(),
+            variant: pair.variant.to_string(),
             threads: pair.threads,
             check,
         };
@@ -218,7 +218,7 @@ impl Client {
 /// Work of a plan, in operations and bytes as [`patience`] counts them: some runs, and the reference in f64 where that
 /// is wanted, which takes ten times as long or more. The build may know problems that this one doesn't.
 fn work(pair: &Pair, check: bool) -> f64 {
-    let cost = pair.problem.parse().map(|p: Problem| Cost::new(&p, 0));
+    let cost = pair.problem.value().map(|p| Cost::new(p, 0));
     let run = cost.map_or(0.0, |c| {
         (c.flops_nominal + c.bytes_read + c.bytes_written) as f64
     });

@@ -34,6 +34,8 @@ pub mod rounds;
 pub mod verdict;
 pub mod worker;
 
+use crate::record::{CandidateId, Text};
+use convroof_kernels::Problem;
 use serde::{Deserialize, Serialize};
 
 /// Fewer blocks are no gate. 13 can reach p = .01 / 60 by a distribution-free test if all of them agree; of 20 a few may
@@ -54,9 +56,9 @@ pub const MOST_BLOCKS: usize = 100;
 #[serde(deny_unknown_fields)]
 pub struct Pair {
     /// The problem's text form.
-    pub problem: String,
+    pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
-    pub variant: String,
+    pub variant: CandidateId,
     /// Threads.
     pub threads: usize,
 }

@@ -4,11 +4,16 @@ use super::client::{Answer, Client, Planned, Side};
 use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
 use crate::interrupt::Stopped;
 use crate::machine::memory;
-use crate::stats::median;
+use crate::record::Text;
+use crate::stats::{median, shorten};
 use anyhow::{Result, bail};
+use convroof_kernels::Problem;
 use convroof_kernels::data::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in blocks.
+const DECIMALS: i32 = 1;
 
 /// A sample repeats runs until it takes this long.
 const SAMPLE_NS: f64 = 1.5e6;
@@ -64,12 +69,6 @@ impl Sitting<'_> {
 
     fn coin(&mut self) -> bool {
         self.rng.bits() & 1 == 1
-    }
-
-    fn shuffle<T>(&mut self, list: &mut [T]) {
-        for i in (1..list.len()).rev() {
-            list.swap(i, self.rng.below(i + 1));
-        }
     }
 
     /// Compares every pair's output with the reference, in both builds.
@@ -210,8 +209,8 @@ impl Sitting<'_> {
             let start = Instant::now();
             block
                 .peaks
-                .push(shorten(clients[0].peak(plans[0][0].plan)?, 10.0));
-            self.shuffle(&mut order);
+                .push(shorten(clients[0].peak(plans[0][0].plan)?, DECIMALS));
+            self.rng.shuffle(&mut order);
             for &i in &order {
                 self.halt()?;
                 let delay = injected[i] * a_ns[i];
@@ -239,7 +238,7 @@ impl Sitting<'_> {
             }
         };
         for (rounds, times) in block.pairs.iter_mut().zip(&times) {
-            rounds.a_ns = shorten(median(times).unwrap_or(0.0), 10.0);
+            rounds.a_ns = shorten(median(times).unwrap_or(0.0), DECIMALS);
         }
         self.verify(checked, which, &mut clients, &plans)?;
         Ok((block, round))
@@ -253,19 +252,19 @@ impl Sitting<'_> {
         which: &[usize],
         clients: &mut [Client; 2],
     ) -> Result<Vec<[Planned; 2]>> {
-        let mut problems: Vec<&str> = Vec::new();
+        let mut problems: Vec<&Text<Problem>> = Vec::new();
         for &i in which {
-            let problem = checked.pairs[i].problem.as_str();
+            let problem = &checked.pairs[i].problem;
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
-        self.shuffle(&mut problems);
+        self.rng.shuffle(&mut problems);
         let mut plans: Vec<Option<[Planned; 2]>> = vec![None; which.len()];
         for problem in problems {
             for (place, &i) in which.iter().enumerate() {
                 let pair = &checked.pairs[i];
-                if pair.problem != problem {
+                if pair.problem != *problem {
                     continue;
                 }
                 self.halt()?;
@@ -323,8 +322,4 @@ pub struct TooShort {
 /// The logarithm of a ratio as [`Rounds`] keeps it.
 fn units(ratio: f64) -> i32 {
     (1e5 * ratio.ln()).round() as i32
-}
-
-fn shorten(x: f64, digits: f64) -> f64 {
-    (x * digits).round() / digits
 }

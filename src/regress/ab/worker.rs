@@ -4,11 +4,10 @@ use super::protocol::{PROTOCOL, Reply, Request, hear, say};
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::measure::{Candidate, Contestant, Kernel, refuse_huge};
+use crate::measure::{Candidate, Contestant, Kernel, Wrong, refuse_huge, verified};
 use anyhow::{Context, Result, anyhow};
-use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
-use convroof_kernels::instance::Deviation;
 use convroof_kernels::registry::{Threading, VariantId};
 use convroof_kernels::{Isa, Problem, Registry, reference};
 use std::collections::BTreeMap;
@@ -170,8 +169,8 @@ impl Worker<'_> {
             let expected = operands.expected.get_or_insert_with(|| {
                 workers.install(|exec| reference::compute(&problem, data.operands(), exec))
             });
-            if let Err(reason) = compare(&kernel, &problem, &output, expected) {
-                return Ok(Reply::Wrong { reason });
+            if let Err(Wrong { how, .. }) = verified(&kernel, &problem, &output, expected) {
+                return Ok(Reply::Wrong { reason: how });
             }
         }
         let facts = contestant.facts();
@@ -182,24 +181,6 @@ impl Worker<'_> {
             output: hash(&output),
         })
     }
-}
-
-fn compare(
-    kernel: &Kernel,
-    problem: &Problem,
-    output: &[f32],
-    expected: &[f64],
-) -> Result<(), String> {
-    let deviation = Deviation::between(output, expected);
-    let magnitude = Fill::Uniform.magnitude();
-    let allowed = tolerance(kernel.accuracy(), problem, magnitude, deviation.largest);
-    if deviation.max.is_nan() || deviation.max > allowed {
-        return Err(format!(
-            "max |error| / max |reference| is {:.2e}, allowed {allowed:.2e}",
-            deviation.max
-        ));
-    }
-    Ok(())
 }
 
 /// A hash of the bits. NaNs of poison among them change it.

@@ -10,6 +10,8 @@
 pub mod model;
 pub mod valgrind;
 
+use crate::record::{CandidateId, IsaName, Text};
+use convroof_kernels::Problem;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -28,7 +30,7 @@ pub struct Table {
 }
 
 /// Problem, variant, threads.
-pub type Key = (String, String, usize);
+pub type Key = (Text<Problem>, CandidateId, usize);
 
 /// Why a baseline can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +112,7 @@ impl Table {
             let numbers: Result<Vec<u64>, _> = numbers.iter().map(|n| n.parse()).collect();
             match (threads.parse(), numbers) {
                 (Ok(threads), Ok(numbers)) if numbers.len() == columns.len() => {
-                    rows.insert((problem.to_string(), variant.to_string(), threads), numbers);
+                    rows.insert(((*problem).into(), (*variant).into(), threads), numbers);
                 }
                 _ => return Err(wrong()),
             }
@@ -126,25 +128,23 @@ impl Table {
     /// The rows of instruction sets that this table has none of, from an older one: what a machine can't
     /// count anew is kept.
     pub fn keep_from(&mut self, older: &Table) {
-        let own: Vec<String> = self.isas();
+        let own = self.isas();
         let lost = older
             .rows
             .iter()
-            .filter(|(key, _)| !own.iter().any(|i| i == isa(key)));
+            .filter(|((_, variant, _), _)| !own.contains(variant.isa()));
         let lost: Vec<_> = lost.map(|(k, v)| (k.clone(), v.clone())).collect();
         self.rows.extend(lost);
     }
 
-    fn isas(&self) -> Vec<String> {
-        let mut isas: Vec<String> = self.rows.keys().map(|key| isa(key).to_string()).collect();
-        isas.sort_unstable();
+    /// Instruction sets, by name.
+    fn isas(&self) -> Vec<IsaName> {
+        let all = self.rows.keys().map(|(_, variant, _)| variant.isa());
+        let mut isas: Vec<IsaName> = all.cloned().collect();
+        isas.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         isas.dedup();
         isas
     }
-}
-
-fn isa(key: &Key) -> &str {
-    key.1.split('/').nth(1).unwrap_or_default()
 }
 
 /// How a table differs from its baseline.
@@ -170,7 +170,7 @@ pub fn differences(baseline: &Table, now: &Table) -> Differences {
     }
     let (theirs, ours) = (baseline.isas(), now.isas());
     let both =
-        |key: &Key| theirs.iter().any(|i| i == isa(key)) && ours.iter().any(|i| i == isa(key));
+        |(_, variant, _): &Key| theirs.contains(variant.isa()) && ours.contains(variant.isa());
     for (which, other, reason) in [
         (&theirs, &ours, "this machine can't plan for it"),
         (&ours, &theirs, "the baseline has none"),
@@ -228,7 +228,7 @@ mod tests {
             slack: 0.0,
             rows: rows
                 .iter()
-                .map(|(p, v, n)| ((p.to_string(), v.to_string(), 1), n.to_vec()))
+                .map(|(p, v, n)| (((*p).into(), (*v).into(), 1), n.to_vec()))
                 .collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::machine::memory;
+use crate::record::Text;
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{PlanCx, Problem, Variant};
@@ -35,16 +36,16 @@ pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, thread
             let Ok(plan) = variant.algorithm.plan(problem, &cx) else {
                 continue;
             };
-            let (spec, lines) = (plan.spec(), |n: usize| 64 * n as u64);
+            let spec = plan.spec();
             let cost = spec.cost;
-            let key = (problem.to_string(), variant.id().to_string(), threads);
+            let key = (Text::of(*problem), variant.id().into(), threads);
             let numbers = vec![
                 cost.flops_nominal,
                 cost.flops_executed,
                 cost.bytes_read,
                 cost.bytes_written,
-                lines(spec.packed_lines),
-                lines(spec.workspace_lines()),
+                spec.packed_bytes() as u64,
+                spec.workspace_bytes() as u64,
             ];
             rows.insert(key, numbers);
         }
@@ -78,13 +79,13 @@ mod tests {
         let variants = Registry::builtin().variants(&[Isa::Scalar]);
         let problem: Problem = "mb1ic16ih8oc16oh8kh3ph1".parse().expect("a problem");
         let table = model(&variants, &[problem], &CACHES, THREADS);
-        let key = (problem.to_string(), "direct/scalar/st".to_string(), 1);
+        let key = (Text::of(problem), "direct/scalar/st".into(), 1);
         let numbers = &table.rows[&key];
         // 2 x 16 x 16 x 9 x 64 flops; the map and the weights are read, the map written, the weights packed.
         assert_eq!(numbers[0], 2 * 16 * 16 * 9 * 64);
         assert_eq!(numbers[2..4], [4 * (16 * 64 + 16 * 16 * 9), 4 * 16 * 64]);
         assert!(numbers[4] >= 4 * 16 * 16 * 9, "{numbers:?}");
-        let mt = (problem.to_string(), "direct/scalar/mt".to_string(), THREADS);
+        let mt = (Text::of(problem), "direct/scalar/mt".into(), THREADS);
         assert!(table.rows.contains_key(&mt));
         assert!(table.rows.keys().all(|key| !key.1.starts_with("gemm-1x1")));
     }

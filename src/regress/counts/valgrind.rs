@@ -6,6 +6,7 @@
 
 use super::Table;
 use super::model::CACHES;
+use crate::record::Text;
 use anyhow::{Context, Result, bail};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
@@ -120,7 +121,7 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
         let text = std::fs::read_to_string(&part);
         let text = text.with_context(|| format!("{version} wrote no {}", part.display()))?;
         let numbers = totals(&text).with_context(|| format!("{version}: no totals in its file"))?;
-        let key = (problem.to_string(), variant.id().to_string(), 1);
+        let key = (Text::of(*problem), variant.id().into(), 1);
         rows.insert(key, numbers);
     }
     let rustc = option_env!("CONVROOF_RUSTC").unwrap_or("an unknown compiler");

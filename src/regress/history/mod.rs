@@ -76,7 +76,7 @@ pub struct Point {
     pub cost: f64,
 }
 
-/// What a series is of.
+/// Key of a series. Its parts are texts, which are only compared and shown: a history may have a million of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Threads.
@@ -112,11 +112,11 @@ impl Entry {
             points.push(Point {
                 key: Key {
                     threads: m.threads,
-                    problem: m.problem.clone(),
-                    variant: m.variant.clone(),
-                    cache: m.cache.clone(),
+                    problem: m.problem.to_string(),
+                    variant: m.variant.to_string(),
+                    cache: m.cache.to_string(),
                 },
-                layer: layer.map_or(m.problem.clone(), |l| match l.network.as_str() {
+                layer: layer.map_or(m.problem.to_string(), |l| match l.network.as_str() {
                     "custom" => l.layer.clone(),
                     network => format!("{network}/{}", l.layer),
                 }),

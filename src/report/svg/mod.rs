@@ -14,6 +14,7 @@ pub(crate) use points::{FAMILIES, Family, legend_mark};
 
 use super::Row;
 use crate::escape::markup;
+use crate::record::IsaName;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Roof};
 use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
@@ -27,7 +28,7 @@ const HEAD: f64 = 64.0;
 pub fn roofline(
     rows: &[&Row],
     ceilings: &Ceilings,
-    others: &[(String, f64)],
+    others: &[(&IsaName, f64)],
     title: Option<&str>,
 ) -> String {
     let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
@@ -115,7 +116,7 @@ fn header(svg: &mut String, title: &str, points: &[&Row]) {
     for family in &FAMILIES {
         if points
             .iter()
-            .any(|r| Family::of(r.algorithm()).class == family.class)
+            .any(|r| Family::of(&r.variant).class == family.class)
         {
             entry(svg, family, "dot", family.name);
         }
@@ -179,7 +180,7 @@ fn roofs(
     x: &Axis,
     y: &Axis,
     ceilings: &Ceilings,
-    others: &[(String, f64)],
+    others: &[(&IsaName, f64)],
     taken: &mut Taken,
 ) {
     let right = WIDTH - RIGHT;
@@ -281,17 +282,18 @@ mod tests {
     use super::*;
     use crate::record::tests::sample;
     use crate::report::rows;
+    use convroof_kernels::Isa;
 
     #[test]
     fn a_picture_has_every_roof_and_point() {
         let run = sample();
         let rows = rows(&run);
-        let ceilings =
-            Ceilings::of(&run.calibration, &run.fingerprint, "avx2", 1).expect("calibrated");
+        let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, &Isa::Avx2.into(), 1)
+            .expect("calibrated");
         let svg = roofline(
             &rows.iter().collect::<Vec<_>>(),
             &ceilings,
-            &[("scalar".into(), 30.0)],
+            &[(&Isa::Scalar.into(), 30.0)],
             Some("resnet50, 1 thread"),
         );
         for text in [

@@ -3,6 +3,7 @@
 
 use super::layout::{Axis, Taken};
 use crate::escape::markup;
+use crate::record::CandidateId;
 use crate::report::Row;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Verdict, time};
@@ -14,8 +15,9 @@ const NAMES: usize = 12;
 
 /// A family of algorithms: shape and colour both tell it, for those who don't see all colours.
 pub(crate) struct Family {
-    /// What an algorithm's id contains.
-    part: &'static str,
+    /// Part of its algorithms' ids; none for peers. Ids are permanent, and records name algorithms that this program
+    /// doesn't have: they have a family, too.
+    part: Option<&'static str>,
     /// The class that colours it.
     pub(crate) class: &'static str,
     /// For people.
@@ -26,22 +28,22 @@ pub(crate) struct Family {
     turn: f64,
 }
 
-/// Every family; the last is for what is not from here.
+/// Every family: peers are the first, the last is for what is not from here.
 pub(crate) const FAMILIES: [Family; 8] = [
-    Family::new("peer-", "peer", "best peer library", Some(5), 0.0),
-    Family::new("direct", "direct", "direct", None, 0.0),
-    Family::new("im2col", "im2col", "im2col", Some(3), 0.5),
-    Family::new("gemm-1x1", "gemm", "gemm-1x1", Some(4), 0.125),
+    Family::new(None, "peer", "best peer library", Some(5), 0.0),
+    Family::new(Some("direct"), "direct", "direct", None, 0.0),
+    Family::new(Some("im2col"), "im2col", "im2col", Some(3), 0.5),
+    Family::new(Some("gemm-1x1"), "gemm", "gemm-1x1", Some(4), 0.125),
     // A matrix product like the one before: of its colour.
-    Family::new("strassen", "gemm", "strassen-1x1", Some(3), 0.25),
-    Family::new("winograd", "winograd", "winograd", Some(3), 0.0),
-    Family::new("pool", "pool", "pooling", Some(4), 0.0),
-    Family::new("", "other", "other", Some(6), 0.0),
+    Family::new(Some("strassen"), "gemm", "strassen-1x1", Some(3), 0.25),
+    Family::new(Some("winograd"), "winograd", "winograd", Some(3), 0.0),
+    Family::new(Some("pool"), "pool", "pooling", Some(4), 0.0),
+    Family::new(Some(""), "other", "other", Some(6), 0.0),
 ];
 
 impl Family {
     const fn new(
-        part: &'static str,
+        part: Option<&'static str>,
         class: &'static str,
         name: &'static str,
         corners: Option<usize>,
@@ -56,12 +58,19 @@ impl Family {
         }
     }
 
-    /// The family of an algorithm.
-    pub(crate) fn of(algorithm: &str) -> &'static Family {
-        FAMILIES
-            .iter()
-            .find(|f| algorithm.contains(f.part))
-            .unwrap_or(&FAMILIES[FAMILIES.len() - 1])
+    /// The family of a candidate.
+    pub(crate) fn of(id: &CandidateId) -> &'static Family {
+        let own = |f: &&Family| match f.part {
+            None => id.is_peer(),
+            Some(part) => id.algorithm().contains(part),
+        };
+        let family = FAMILIES.iter().find(own);
+        family.unwrap_or(&FAMILIES[FAMILIES.len() - 1])
+    }
+
+    /// The family of all peers.
+    pub(crate) fn peers() -> &'static Family {
+        &FAMILIES[0]
     }
 
     /// Its mark, with the area of a circle of this radius.
@@ -221,7 +230,7 @@ fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
         let _ = write!(
             svg,
             "<g class=\"point phase {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3.2\"/></g>",
-            Family::of(p.row.algorithm()).class,
+            Family::of(&p.row.variant).class,
             markup(&p.row.layer),
             phase_details(p.row, phase),
             p.cx,
@@ -246,7 +255,7 @@ fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
 }
 
 fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
-    let family = Family::of(p.row.algorithm());
+    let family = Family::of(&p.row.variant);
     let _ = write!(
         svg,
         "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
@@ -365,7 +374,7 @@ mod tests {
             ("peer-gemm-nchw", "best peer library"),
             ("mine", "other"),
         ] {
-            assert_eq!(Family::of(algorithm).name, name);
+            assert_eq!(Family::of(&algorithm.into()).name, name);
         }
     }
 

@@ -502,7 +502,7 @@ impl Memory {
             if status != 0 || data.is_null() {
                 return &mut [];
             }
-            std::slice::from_raw_parts_mut(data.cast(), self.bytes / 4)
+            std::slice::from_raw_parts_mut(data.cast(), self.bytes / size_of::<f32>())
         }
     }
 }

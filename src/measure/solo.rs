@@ -1,0 +1,102 @@
+//! One kernel by itself, for harnesses that have a clock and an order of their own, as criterion has.
+
+use super::candidate::{Candidate, Contestant, Kernel, described};
+use super::expected::verified;
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use crate::record::{CandidateId, Measurement};
+use anyhow::{Context, Result};
+use convroof_kernels::Problem;
+use convroof_kernels::conformance::Data;
+use convroof_kernels::data::Fill;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::reference;
+use std::time::{Duration, Instant};
+
+/// A kernel on a problem. It takes memory when it is loaded.
+pub struct Solo {
+    kernel: Kernel,
+    problem: Problem,
+    contestant: Box<dyn Contestant>,
+    /// Operands, once they were loaded.
+    data: Option<Data>,
+}
+
+impl Solo {
+    /// A kernel's plan; none if it can't do the problem.
+    pub fn new(kernel: Kernel, problem: &Problem, topology: &Topology) -> Option<Solo> {
+        Some(Solo {
+            kernel,
+            problem: *problem,
+            contestant: kernel.plan(problem, topology).ok()?,
+            data: None,
+        })
+    }
+
+    /// Name of the kernel.
+    pub fn id(&self) -> CandidateId {
+        self.kernel.id()
+    }
+
+    /// Operations of the definition.
+    pub fn flops_nominal(&self) -> u64 {
+        self.contestant.facts().cost.flops_nominal
+    }
+
+    /// True once operands were loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.data.is_some()
+    }
+
+    /// The plan with its memory, loaded at the first call.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn loaded(&mut self, workers: &Workers) -> Result<&mut Instance> {
+        if self.data.is_none() {
+            let data = Data::new(&self.problem, Fill::Uniform, 1);
+            self.contestant.load(data.operands(), false, workers)?;
+            self.data = Some(data);
+        }
+        self.contestant
+            .instance()
+            .context("no kernel of this process")
+    }
+
+    /// The record of some samples (nanoseconds of a run), with the FMA peak beside them (GFLOP/s). The output of the last
+    /// run is compared with the reference.
+    ///
+    /// # Errors
+    /// [`Wrong`](super::Wrong) when it deviates; when nothing was loaded.
+    pub fn measurement(
+        mut self,
+        samples_ns: Vec<f64>,
+        peak: f64,
+        workers: &Workers,
+    ) -> Result<Measurement> {
+        let data = self.data.take().context("nothing was loaded")?;
+        let problem = &self.problem;
+        let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
+        let output = self.contestant.output(workers)?;
+        let verified = verified(&self.kernel, problem, &output, &expected)?;
+        let facts = self.contestant.facts();
+        Ok(Measurement {
+            runs_per_sample: 1,
+            rounds: (0..samples_ns.len() as u32).collect(),
+            peak_gflops: vec![peak; samples_ns.len()],
+            samples_ns,
+            ..described(problem, &self.kernel, facts, verified)
+        })
+    }
+}
+
+/// Runs an instance some times on a pool, and returns how long that took.
+pub fn timed(workers: &Workers, runs: u64, instance: &mut Instance) -> Duration {
+    workers.install(|exec| {
+        let start = Instant::now();
+        for _ in 0..runs {
+            instance.run(exec);
+        }
+        start.elapsed()
+    })
+}

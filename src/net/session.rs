@@ -1,0 +1,303 @@
+//! Networks run on some numbers of threads: variants are chosen, rounds are run with rivals, and the output is verified.
+
+use super::bench::{self, Rival, Row};
+use super::candidates::{By, Candidates};
+use super::model::Model;
+use super::reference;
+use super::runner::Runner;
+use super::tune::PlanFile;
+use super::weights;
+use crate::interrupt::{self, Stopped};
+use crate::machine::Topology;
+use crate::machine::pool::Workers;
+use crate::networks::Graph;
+use crate::record::{Calibration, Fingerprint};
+use crate::stats::{Summary, median};
+use anyhow::{Context, Result, anyhow};
+use convroof_kernels::Variant;
+use serde::Serialize;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// The seed of weights and inputs.
+pub const SEED: u64 = 1;
+
+/// The most rounds of a run.
+const ROUNDS: usize = 100;
+
+/// The library whose time stands in [`Outcome::peer_ns`]: ONNX Runtime.
+const MAIN_RIVAL: &str = "onnxruntime";
+
+/// Conditions of all runs.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The machine.
+    pub topology: &'a Topology,
+    /// Its fingerprint.
+    pub machine: &'a Fingerprint,
+    /// Its ceilings.
+    pub calibration: &'a Calibration,
+    /// A pool for each number of threads, the widest last.
+    pub pools: &'a [Workers],
+    /// Variants to choose from.
+    pub variants: &'a [Variant],
+    /// Measured times to choose by, if there are some.
+    pub plans: Option<&'a PlanFile>,
+    /// Time of the rounds of a run, after the first three.
+    pub budget: Duration,
+    /// True to compare outputs with the network in f64.
+    pub check: bool,
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// Progress of the network in f64, which takes longest.
+pub trait Progress: Send {
+    /// The network is about to be computed.
+    fn begin(&mut self, graph: &Graph);
+    /// One node more is computed.
+    fn node(&mut self);
+    /// All nodes are computed, or a signal stopped it.
+    fn end(&mut self);
+}
+
+/// A network with its input, and its output in f64 once that was computed.
+pub struct Session<'a> {
+    setting: Setting<'a>,
+    graph: &'a Graph,
+    input: Vec<f32>,
+    expected: Option<Vec<f64>>,
+}
+
+/// A run of a network on some threads. Times in nanoseconds; the keys are kept by later versions.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The network.
+    pub network: String,
+    /// Images.
+    pub batch: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Median time of a run.
+    pub median_ns: f64,
+    /// 95 % confidence interval of that median.
+    pub ci_ns: (f64, f64),
+    /// Rounds.
+    pub rounds: usize,
+    /// max |error| / max |reference| of the output; none if it was not compared.
+    pub error_max: Option<f64>,
+    /// Largest allowed `error_max`.
+    pub tolerance: f64,
+    /// ONNX Runtime's time.
+    pub peer_ns: Option<f64>,
+    /// ONNX Runtime's time over ours, the median over the rounds.
+    pub ratio: Option<f64>,
+    /// Each library's run.
+    pub peers: Vec<RivalOutcome>,
+    /// `measured` or `model`.
+    pub selection: By,
+    /// Fraction by which the model's choice takes longer than the measured best, if all layers were measured.
+    pub regret: Option<f64>,
+    /// Nominal operations a second, 10^9.
+    pub gflops_nominal: f64,
+    /// FMA peak of the rounds, GFLOP/s.
+    pub peak_gflops: f64,
+    /// Packed weights of all layers.
+    pub packed_bytes: usize,
+    /// The arena of all tensors.
+    pub arena_bytes: usize,
+    /// Size of the arena if no tensor shared memory with another.
+    pub activation_bytes: usize,
+    /// Scratch of all workers.
+    pub workspace_bytes: usize,
+    /// Parts of concatenations that are written straight into the joined tensor.
+    pub joined_in_place: usize,
+    /// The steps.
+    pub layers: Vec<Row>,
+    /// True if a signal cut its rounds short.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+    /// Description of the error, if the output deviates by more than the tolerance.
+    #[serde(skip)]
+    pub wrong: Option<String>,
+    /// Rivals that were left out after the rounds, with the reason.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
+
+/// A library's run of the same network.
+#[derive(Clone, Debug, Serialize)]
+pub struct RivalOutcome {
+    /// The library and its version.
+    pub peer: String,
+    /// Median time of a run.
+    pub median_ns: f64,
+    /// Its time over ours, the median over the rounds.
+    pub ratio: f64,
+    /// 95 % confidence interval of that ratio.
+    pub ratio_ci: (f64, f64),
+    /// max |error| / max |reference| of its output; none if it was not compared.
+    pub error_max: Option<f64>,
+}
+
+impl<'a> Session<'a> {
+    /// A network under some conditions.
+    pub fn new(graph: &'a Graph, setting: Setting<'a>) -> Self {
+        Session {
+            setting,
+            graph,
+            input: weights::input(graph, SEED),
+            expected: None,
+        }
+    }
+
+    /// Runs the network on some workers. `rivals` makes other implementations of it from its input.
+    ///
+    /// # Errors
+    /// When no variant can compute a layer, there is no memory, `rivals` fails, or a signal stops it before the rounds.
+    pub fn run(
+        &mut self,
+        workers: &Workers,
+        rivals: impl FnOnce(&[f32]) -> Result<Vec<Box<dyn Rival>>>,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome> {
+        let (setting, graph, threads) = (self.setting, self.graph, workers.threads());
+        let name = &graph.network.name;
+        let model = Model::new(setting.calibration, setting.machine, threads);
+        let mut candidates = Candidates::new(graph, setting.variants, setting.topology, &model)?;
+        if let Some(plans) = setting.plans {
+            candidates.measured(graph, &plans.of(graph, threads));
+        }
+        let selection = candidates.choose(graph, &model, By::Measurement);
+        let mut runner = workers
+            .install(|exec| Runner::new(graph, &candidates, &selection, SEED, exec))
+            .with_context(|| name.clone())?;
+        runner.load(&self.input);
+        runner.poison();
+        workers.install(|exec| runner.run(exec));
+        if setting.check && self.expected.is_none() {
+            self.expected = Some(self.in_f64(progress)?);
+        }
+        let tolerance = reference::tolerance(graph, &candidates, &selection);
+        let mut rivals = rivals(&self.input)?;
+        let deadline = Instant::now() + setting.budget;
+        let rounds = bench::rounds(
+            &mut runner,
+            &mut rivals,
+            workers,
+            (ROUNDS, deadline),
+            setting.stop,
+        );
+        let check = Check {
+            expected: self.expected.as_deref(),
+            tolerance,
+        };
+        let error_max = check.error(runner.output());
+        let wrong = check.excess(error_max).map(|e| {
+            format!(
+                "{name} on {threads} threads: max |error| / max |reference| is {e:.1e}, allowed {tolerance:.1e}"
+            )
+        });
+        let time = Summary::of(&rounds.ours).ok_or_else(|| anyhow!("no samples"))?;
+        let (mut peers, mut notes, mut main) = (Vec::new(), Vec::new(), None);
+        for (rival, samples) in rivals.iter_mut().zip(&rounds.rivals) {
+            let Some(ratio) = bench::ratio(samples, &rounds.ours) else {
+                continue;
+            };
+            let output = match rival.output() {
+                Ok(output) => output,
+                Err(error) => {
+                    // A signal ends rivals, too.
+                    if !error.is::<Stopped>() {
+                        notes.push(format!("without {}: {error:#}", rival.name()));
+                    }
+                    continue;
+                }
+            };
+            let error_max = check.error(&output);
+            if let Some(error) = check.excess(error_max) {
+                notes.push(format!(
+                    "without {} on {name}, {threads} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
+                    rival.name()
+                ));
+                continue;
+            }
+            if rival.library() == MAIN_RIVAL {
+                main.get_or_insert(peers.len());
+            }
+            peers.push(RivalOutcome {
+                peer: rival.name(),
+                median_ns: median(samples).unwrap_or(f64::NAN),
+                ratio: ratio.median,
+                ratio_ci: ratio.ci,
+                error_max,
+            });
+        }
+        let main = main.map(|i: usize| &peers[i]);
+        let [packed_bytes, arena_bytes, workspace_bytes] = runner.bytes();
+        Ok(Outcome {
+            network: name.clone(),
+            batch: graph.batch(),
+            threads,
+            median_ns: time.median,
+            ci_ns: time.ci,
+            rounds: rounds.ours.len(),
+            error_max,
+            tolerance,
+            peer_ns: main.map(|p| p.median_ns),
+            ratio: main.map(|p| p.ratio),
+            selection: match candidates.all_measured() {
+                true => By::Measurement,
+                false => By::Model,
+            },
+            regret: candidates.regret(graph, &model).map(|r| r.total),
+            gflops_nominal: 2.0 * graph.network.macs() as f64 / time.median,
+            peak_gflops: median(&rounds.peaks).unwrap_or(f64::NAN),
+            packed_bytes,
+            arena_bytes,
+            activation_bytes: runner.schedule.all_bytes(),
+            workspace_bytes,
+            joined_in_place: runner.schedule.in_place,
+            layers: bench::rows(
+                &runner,
+                &candidates,
+                &graph.network.layers,
+                &rounds,
+                |isa| model.ceilings(isa).cloned(),
+            ),
+            peers,
+            interrupted: interrupt::requested(),
+            wrong,
+            notes,
+        })
+    }
+
+    /// The network's output by its definition, computed by the widest pool.
+    fn in_f64(&self, progress: &mut dyn Progress) -> Result<Vec<f64>, Stopped> {
+        let widest = self.setting.pools.last().expect("a pool");
+        progress.begin(self.graph);
+        let output = widest.install(|exec| {
+            reference::compute(self.graph, SEED, &self.input, exec, || progress.node())
+        });
+        progress.end();
+        output
+    }
+}
+
+/// The output in f64, if it was computed, and the error that it allows.
+struct Check<'a> {
+    expected: Option<&'a [f64]>,
+    tolerance: f64,
+}
+
+impl Check<'_> {
+    /// max |error| / max |reference| of an output; none if there is nothing to compare it with.
+    fn error(&self, output: &[f32]) -> Option<f64> {
+        Some(bench::deviation(output, self.expected?).max)
+    }
+
+    /// The error, if it is larger than allowed.
+    fn excess(&self, error: Option<f64>) -> Option<f64> {
+        error.filter(|&e| e.is_nan() || e > self.tolerance)
+    }
+}
