@@ -15,7 +15,7 @@
 //! A tile does `P * B` FMAs of 16 lanes for each `64 B` bytes of panel, so a panel may stream from L2
 //! without being felt. From L3 it may be: 14 x 2 tiles at 190 GFLOP/s want 27 GB/s of weights (128 bytes
 //! for each 2 x 14 x 32 FLOP), and a virtual Xeon's L3 gives a thread no more. Where few tiles share a panel,
-//! each asks for its part of the next (`micro/gemm.rs`). What must stay near is the block's input, which every panel
+//! each asks for its part of the next (`micro/gemm/`). What must stay near is the block's input, which every panel
 //! reads again: `mc` is chosen so that it takes at most half of L2 (Goto and van de Geijn 2008,
 //! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
 //! split: accumulators stay in registers over all of K, and each output is written once.

@@ -4,9 +4,11 @@
 use super::blocked::BlockedConv;
 use crate::cost::Efficiency;
 use crate::exec::Executor;
+use crate::layout::CHANNEL_BLOCK;
 use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::pixels::BlockedPixels;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
-use crate::problem::{ConvShape, Problem};
+use crate::problem::{ConvShape, Pad, Problem};
 use crate::tensor::{CacheLine, Layout};
 
 /// Blocks of pixels, each with its part of the buffer, against every panel of weights.
@@ -14,6 +16,8 @@ pub(super) struct IndirectPlan {
     spec: PlanSpec,
     blocked: BlockedConv,
     buffer: IndirectionBuffer,
+    /// The pixels of NCHW16c are read in their order, each by one tap: no offset has to be looked up.
+    in_order: bool,
 }
 
 impl IndirectPlan {
@@ -35,10 +39,13 @@ impl IndirectPlan {
             blocked.tile.pixels,
             blocked.pixel_stride(),
         )?;
+        let one_tap = conv.kernel == [1, 1] && conv.stride == [1, 1];
+        let in_order = one_tap && conv.pad == Pad::default() && layout == Layout::NCHW16C;
         Ok(IndirectPlan {
             spec: blocked.spec(buffer.computed(), 0),
             blocked,
             buffer,
+            in_order,
         })
     }
 
@@ -60,8 +67,13 @@ impl Plan for IndirectPlan {
 
     fn run(&self, args: RunArgs<'_>) {
         self.blocked.each_block(&self.spec, args, |task, _| {
+            let mut src = self.blocked.source(task.image);
+            if self.in_order {
+                src.data = &src.data[task.pixels.start * CHANNEL_BLOCK..];
+                let pixels = task.pixels.len();
+                return task.multiply_blocked(src, BlockedPixels { pixels });
+            }
             let pixels = self.buffer.block(task.index);
-            let src = self.blocked.source(task.image);
             match self.spec.layouts.dst {
                 Layout::Nhwc => task.multiply_rows(src, pixels),
                 _ => task.multiply_blocked(src, pixels),

@@ -12,7 +12,7 @@
 //!
 //! A run is one panel where V and a panel's M stay in L2, and all panels where weights weigh more
 //! ([`WinogradBlocking`]). Weights lie in the order in which they are read; from L3 and memory they are asked for in
-//! advance (`micro/gemm.rs`).
+//! advance (`micro/gemm/`).
 //!
 //! U = G g G' is computed in f64 when the weights are packed. Tiles at the border read zeros where they
 //! leave the input and drop what leaves the output; no padded copy is made.

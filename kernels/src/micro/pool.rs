@@ -60,11 +60,10 @@ impl ReduceTask for PoolPixels<'_> {
             dilation,
             ..
         } = self.horizontal.window;
-        let usual = const { usual_sizes::<S, F, P>() } && dilation == 1;
         macro_rules! by {
             ($kernel:literal, $stride:literal) => {
                 match self.channels {
-                    CHANNEL_BLOCK if const { $kernel > 0 } => {
+                    CHANNEL_BLOCK if const { usual_sizes::<S, F, P>() } => {
                         simd.call(Shape::<_, F, P, $kernel, $stride> {
                             channels: Block,
                             task: self,
@@ -83,9 +82,9 @@ impl ReduceTask for PoolPixels<'_> {
             };
         }
         match (kernel, stride) {
-            (2, 2) if usual => by!(2, 2),
-            (3, 2) if usual => by!(3, 2),
-            (3, 1) if usual => by!(3, 1),
+            (2, 2) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(2, 2),
+            (3, 2) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(3, 2),
+            (3, 1) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(3, 1),
             _ => by!(0, 0),
         }
     }
@@ -219,6 +218,7 @@ fn is_nan<S: KernelSimd>(simd: S, [a, b]: [S::f32s; WATCHES]) -> bool {
 }
 
 /// One row of outputs.
+#[derive(Clone, Copy)]
 pub(super) struct Row<'a, C, F> {
     map: &'a [f32],
     channels: C,
@@ -293,7 +293,7 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         }
     }
 
-    /// Some windows, element by element; no NaN is lost. A function of its own for all layouts and shapes.
+    /// Some windows, element by element; no NaN is lost. A function of its own for all shapes.
     #[inline(always)]
     pub(super) fn element_by_element<S: KernelSimd, const P: usize>(
         &self,
@@ -303,29 +303,8 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
     ) where
         F: Fold<P>,
     {
-        let channels = Pixel {
-            count: self.channels.count(),
-            strip: self.channels.strip(),
-        };
-        let &Row {
-            map,
-            vertical,
-            down,
-            rows,
-            across,
-            fold,
-            ..
-        } = self;
         simd.call(ElementByElement {
-            row: Row {
-                map,
-                channels,
-                vertical,
-                down,
-                rows,
-                across,
-                fold,
-            },
+            row: *self,
             windows,
             out,
         });
@@ -333,18 +312,18 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
 }
 
 /// Some windows of a row, element by element.
-struct ElementByElement<'a, 'o, F, const P: usize> {
-    row: Row<'a, Pixel, F>,
+struct ElementByElement<'a, 'o, C, F, const P: usize> {
+    row: Row<'a, C, F>,
     windows: Range<usize>,
     out: &'o mut [f32],
 }
 
-impl<F: Fold<P>, const P: usize> SimdTask for ElementByElement<'_, '_, F, P> {
+impl<C: Channels, F: Fold<P>, const P: usize> SimdTask for ElementByElement<'_, '_, C, F, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let ElementByElement { row, windows, out } = self;
-        if row.channels.count < S::F32_LANES {
+        if row.channels.count() < S::F32_LANES {
             row.singly(pulp::Scalar::new(), windows, out);
         } else {
             row.side_by_side(simd, windows, out);

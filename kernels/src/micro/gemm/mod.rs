@@ -22,30 +22,6 @@
 //! products of Winograd.
 #![allow(unsafe_code)]
 
-use super::outputs::{Outputs, Place};
-use super::pixels::{Pixels, ZERO_RUN};
-use super::tiles::{FEW_PIXELS, Spacing, Tiles};
-use crate::arch::{KernelSimd, array, hidden};
-use crate::blocking::Home;
-use crate::bounds::{product, sum};
-use crate::isa::SimdTask;
-use crate::layout::CHANNEL_BLOCK;
-use crate::tensor::CacheLine;
-use std::ops::Range;
-
-/// The input of a tile: channel `c` of the pixel at offset `o` is `data[o + c / block *
-/// block_stride + c % block]`. With blocked channels, `block` is 16; where a pixel's channels are
-/// contiguous (NHWC, an im2col matrix), there is one block of them all.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// One image.
-    pub data: &'a [f32],
-    /// Contiguous channels.
-    pub block: usize,
-    /// Elements from a channel block to the next.
-    pub block_stride: usize,
-}
-
 /// The body for each of a tile's pixels, of a pixel's vectors, or of a step's channels, written out: LLVM leaves some loops
 /// over a constant range rolled, and then keeps the accumulators in memory. It would unroll those over vectors, but they
 /// are thousands, and to rotate and unroll them takes longer than all else in a build. Scalar code's 16 are a loop, which
@@ -73,59 +49,41 @@ macro_rules! each {
     };
 }
 
-/// Pixels whose outputs are asked for with each set of pointers: all of a tile's at once would be more lines
-/// than L1 can wait for (24 on Zen 4), and hold up the inputs.
-const PREFETCHED: usize = 4;
+mod addressing;
+mod epilogue;
+mod prefetch;
+
+pub use epilogue::Finish;
+pub use prefetch::Ahead;
+
+use super::outputs::{Outputs, Place};
+use super::pixels::{Pixels, ZERO_RUN};
+use super::tiles::{FEW_PIXELS, Spacing, Tiles};
+use crate::arch::{KernelSimd, array, hidden};
+use crate::blocking::Home;
+use crate::bounds::{product, sum};
+use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
+use addressing::Multiples;
+use epilogue::To;
+use prefetch::{Lines, PREFETCHED, Progress, STREAMS, WEIGHTS_AHEAD, ask_for_weights};
+use std::ops::Range;
+
+/// The input of a tile: channel `c` of the pixel at offset `o` is `data[o + c / block *
+/// block_stride + c % block]`. With blocked channels, `block` is 16; where a pixel's channels are
+/// contiguous (NHWC, an im2col matrix), there is one block of them all.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// One image.
+    pub data: &'a [f32],
+    /// Contiguous channels.
+    pub block: usize,
+    /// Elements from a channel block to the next.
+    pub block_stride: usize,
+}
 
 /// Channels a step where inputs are evenly spaced.
 const EVEN_STEP: usize = 4;
-
-/// What tiles ask for in advance beside their own outputs. The lines are evenly spread over the reduction, as a burst
-/// of them would fill the queues to memory.
-///
-/// A loop that computes sees less of L3 and memory than one that only reads, unless it asks: 14 x 2 FMAs for each two
-/// lines of weights read 27 GB/s from L3 and 8.6 from memory by the hardware's prefetchers alone, 30 and 18 when they
-/// ask for weights 2 KB before they read them, 30 and 12 at 8 KB (a virtual Xeon, Golden Cove, one thread; 34 is the
-/// FMAs' pace). There `NextPanel` made 1024-2048 @14 s2 1.21 times as fast, 512 @7 3x3 1.09, F(2,3) of 512 @7 1.4;
-/// `NextInputs` 256-64 and 256-128 @56 1.07. With AVX-512 taps of few or unevenly spaced pixels ask for their weights
-/// only: 512 @7 3x3 loses 4 % if they ask for the next panel too, 10 % from memory. Tiles of few pixels (AVX2, NEON) ask
-/// for the next panel where weights come from memory, in two streams: on Zen 3 F(2,3) of 512 @7 is 1.10 times as fast
-/// (one stream: 1.04, four: 1.10), F(4,3) of 256 to 512 @14 1.06 to 1.10, direct 512 @7 1.03, 1x1 1.00 to 1.05; from L3
-/// they would lose up to 4 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ahead {
-    /// All is near.
-    Nothing,
-    /// The panel's own weights, `WEIGHTS_AHEAD`, where they come from L3 or memory. The first tile does: for those
-    /// after it they are in L2, and 256 channels at 14x14 would lose 3.5 %.
-    Weights,
-    /// Also the panel that follows in memory, a part of it during each tile, into L2: where panels serve so few
-    /// tiles that the first would wait for what the others have no use for. With where it comes from.
-    NextPanel(Home),
-    /// The next tile's inputs, where they come from L3 or memory.
-    NextInputs,
-}
-
-/// Parts of the next panel that tiles of few pixels read at the same time: memory has more for two streams than for one.
-const STREAMS: usize = 2;
-
-/// How many elements before they are read weights are asked for: 2 KB. From L3 any distance will do.
-const WEIGHTS_AHEAD: usize = 512;
-
-/// Up to here tiles ask for the next panel. Weights from memory, of which the first of n tiles waits for all, gain most:
-/// 256-384 @12 3x3 (11 tiles) 1.07 to 1.15, and loses nothing from L3; 256 @14 (14 tiles) gains 6 and loses 3 %.
-const FEW_TILES: usize = 12;
-
-impl Ahead {
-    /// What `pixels` ask for that share weights from `home`, in tiles of at most `tile`.
-    pub fn of_weights(home: Home, pixels: usize, tile: usize) -> Self {
-        match (home, pixels.div_ceil(tile)) {
-            (Home::Near, _) => Ahead::Nothing,
-            (_, 2..=FEW_TILES) => Ahead::NextPanel(home),
-            _ => Ahead::Weights,
-        }
-    }
-}
 
 /// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
 /// for the output channels of `out`, up to a panel's.
@@ -144,28 +102,6 @@ pub struct PanelTimesPixels<'a, 'o, I, L> {
     pub ahead: Ahead,
     /// Where results go.
     pub out: Outputs<'o, L>,
-}
-
-/// What a tile does beside summing products onto the panel's bias.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Finish<'a> {
-    /// In place of the panel's bias, one for each pixel of the run: where output channels take the pixels'
-    /// place.
-    pub pixel_bias: Option<&'a [f32]>,
-    /// Added before the clamp: laid out as the outputs, from the element that corresponds to the first.
-    pub residual: Option<&'a [f32]>,
-    /// Clamp below at zero.
-    pub relu: bool,
-}
-
-impl Finish<'_> {
-    /// The same for outputs that begin `at` elements further on.
-    pub fn from(self, at: usize) -> Self {
-        Finish {
-            residual: self.residual.map(|r| &r[at..]),
-            ..self
-        }
-    }
 }
 
 impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
@@ -312,6 +248,34 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
+    /// Asks for lines that `store` will add and write, those of [`PREFETCHED`] pixels after those asked for
+    /// before. They arrive during the reduction, where otherwise a tile would end in waiting for L3 or memory.
+    #[inline(always)]
+    fn ask_for_outputs<S: KernelSimd, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        progress: &mut Progress,
+    ) {
+        if progress.asked >= P {
+            return;
+        }
+        let (out, place) = (self.out.as_ptr(), self.out.place());
+        let residual = self.epilogue.residual.map(|r| r.as_ptr());
+        for p in 0..PREFETCHED {
+            // Rather one line twice than a loop whose end depends on the tile.
+            let pixel = progress.first + (progress.asked + p).min(P - 1);
+            let [pixel] = self.pixels.positions::<1>(pixel);
+            for block in 0..const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) } {
+                let at = place.offset(pixel, block);
+                simd.prefetch(out.wrapping_add(at));
+                if let Some(residual) = residual {
+                    simd.prefetch(residual.wrapping_add(at));
+                }
+            }
+        }
+        progress.asked += PREFETCHED;
+    }
+
     /// The tile of `P` pixels from `first` on, by `V` vectors of output channels. The first input channel is
     /// the `lane`-th of the block at `block_at`.
     #[inline(always)]
@@ -373,7 +337,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 }
             }
         }
-        self.finish(simd, first, acc);
+        self.store(simd, first, acc);
     }
 
     /// Adds a tap's channels to the sums, from the `lane`-th of their block on, where pixels are a step apart in each
@@ -529,46 +493,15 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// Asks for lines that `finish` will add and write, those of [`PREFETCHED`] pixels after those asked for
-    /// before. They arrive during the reduction, where otherwise a tile would end in waiting for L3 or memory.
+    /// Applies the epilogue to a tile's sums, and stores its outputs.
     #[inline(always)]
-    fn ask_for_outputs<S: KernelSimd, const P: usize, const V: usize>(
-        &self,
-        simd: S,
-        progress: &mut Progress,
-    ) {
-        if progress.asked >= P {
-            return;
-        }
-        let (out, place) = (self.out.as_ptr(), self.out.place());
-        let residual = self.epilogue.residual.map(|r| r.as_ptr());
-        for p in 0..PREFETCHED {
-            // Rather one line twice than a loop whose end depends on the tile.
-            let pixel = progress.first + (progress.asked + p).min(P - 1);
-            let [pixel] = self.pixels.positions::<1>(pixel);
-            for block in 0..const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) } {
-                let at = place.offset(pixel, block);
-                simd.prefetch(out.wrapping_add(at));
-                if let Some(residual) = residual {
-                    simd.prefetch(residual.wrapping_add(at));
-                }
-            }
-        }
-        progress.asked += PREFETCHED;
-    }
-
-    /// Residual, ReLU, and the one store of each output. What the epilogue has is asked once a tile, and what
-    /// a store might have changed is copied first: a tile of 64 channels lasts as long as a thousand
-    /// instructions.
-    // By their numbers: an iterator would take the accumulators' addresses.
-    #[allow(clippy::needless_range_loop)]
-    #[inline(always)]
-    fn finish<S: KernelSimd, const P: usize, const V: usize>(
+    fn store<S: KernelSimd, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         first: usize,
-        mut acc: [[S::f32s; V]; P],
+        acc: [[S::f32s; V]; P],
     ) {
+        let (out, place) = (self.out.as_mut_ptr(), self.out.place());
         if L::PARTIAL && self.out.channels() < V * S::F32_LANES {
             // Copied one by one: an accumulator whose address is taken would live in memory from the start.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
@@ -577,66 +510,22 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             });
             let sums = bytemuck::must_cast_slice(sums.as_flattened());
             let pixels = self.pixels.positions::<P>(first);
-            return self.finish_edge(&pixels, sums);
+            let to = To { out, place, pixels };
+            // SAFETY: pixels below `out.pixels()`, and as many channels as it has; the residual is as long (`check`).
+            return unsafe { self.epilogue.store_part(sums, self.out.channels(), &to) };
         }
         // Computed anew: kept from the prefetches they would only go to the stack and back.
         let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
-        let (out, place) = (self.out.as_mut_ptr(), self.out.place());
-        if let (true, Some(sums)) = (const { I::SUMS }, place.sums()) {
-            let place = sums.place();
-            if !sums.kept.is_null() {
-                each!(pixel P, |p| {
-                    // SAFETY: valid for all outputs (`SumPointers`).
-                    unsafe { store_pixel(simd, &acc[p], sums.kept, place, pixels[p]) };
-                });
-            }
-            for added in sums.added {
-                if !added.is_null() {
-                    each!(pixel P, |p| {
-                        // SAFETY: as above.
-                        unsafe { add_pixel(simd, &mut acc[p], added, place, pixels[p]) };
-                    });
-                }
-            }
-        }
-        if let Some(residual) = self.epilogue.residual {
-            let residual = residual.as_ptr();
-            each!(pixel P, |p| {
-                // SAFETY: as long as the outputs (`check`), of which these are inside.
-                unsafe { add_pixel(simd, &mut acc[p], residual, place, pixels[p]) };
-            });
-        }
-        if self.epilogue.relu {
-            let zero = simd.splat_f32s(0.0);
-            each!(pixel P, |p| {
-                clamp_pixel(simd, &mut acc[p], zero);
-            });
-        }
-        each!(pixel P, |p| {
-            // SAFETY: a pixel below `out.pixels()`, and its channels fill the tile's vectors.
-            unsafe { store_pixel(simd, &acc[p], out, place, pixels[p]) };
-        });
-    }
-
-    /// The same for the end of a matrix's row, where the channels don't fill the vectors.
-    #[inline(never)]
-    fn finish_edge(&mut self, pixels: &[usize], sums: &[f32]) {
-        let (width, place) = (sums.len() / pixels.len(), self.out.place());
-        for (&pixel, sums) in pixels.iter().zip(sums.chunks_exact(width)) {
-            for (channel, sum) in sums.iter().take(self.out.channels()).enumerate() {
-                let block = place.offset(pixel, channel / CHANNEL_BLOCK);
-                let at = block + channel % CHANNEL_BLOCK;
-                let mut y = *sum;
-                if let Some(residual) = self.epilogue.residual {
-                    y += residual[at];
-                }
-                if self.epilogue.relu && y < 0.0 {
-                    y = 0.0;
-                }
-                // SAFETY: a pixel below `out.pixels()`, a channel below `out.channels()`.
-                unsafe { self.out.as_mut_ptr().add(at).write(y) };
-            }
-        }
+        let sums = if const { I::SUMS } {
+            place.sums()
+        } else {
+            None
+        };
+        // SAFETY: as above, and the channels fill the tile's vectors; `Outputs` has checked the sums.
+        unsafe {
+            self.epilogue
+                .store(simd, acc, sums, To { out, place, pixels })
+        };
     }
 }
 
@@ -663,80 +552,6 @@ impl<I: Pixels, L: Place, const P: usize, const V: usize, const K: usize> SimdTa
             self.kernel
                 .tile::<S, P, V, K>(simd, first, self.input, self.ahead);
         }
-    }
-}
-
-/// How far a tile has come.
-struct Progress {
-    /// Its first pixel.
-    first: usize,
-    /// The next row of weights.
-    weights: *const f32,
-    /// Pixels whose outputs were asked for.
-    asked: usize,
-    /// Whether it asks for more.
-    asks: bool,
-}
-
-/// Lines to ask for in advance.
-struct Lines {
-    at: *const f32,
-    /// Bytes from one to the next of those that are asked for at once; 0 if it is always the same.
-    apart: usize,
-    /// Bytes that all go on by, for each that was asked for.
-    advance: usize,
-}
-
-impl Lines {
-    /// Asks for the next `N`.
-    #[inline(always)]
-    fn ask<const N: usize>(&mut self, prefetch: impl Fn(*const f32)) {
-        for line in 0..N {
-            prefetch(self.at.wrapping_byte_add(line * self.apart));
-        }
-        self.at = hidden(self.at.wrapping_byte_add(N * self.advance));
-    }
-}
-
-/// Asks for weights in advance, as many as a step reads: a line or two among its FMAs, where a burst of them before a
-/// run of channels would find the queues to memory full (measured: 512 channels at 14x14 took 1.3 times as long).
-#[inline(always)]
-fn ask_for_weights<S: KernelSimd>(simd: S, ahead: *const f32, len: usize) {
-    for line in (0..len).step_by(CacheLine::F32S) {
-        simd.prefetch(ahead.wrapping_add(line));
-    }
-}
-
-/// One, three and five times a step in bytes: with an index that is scaled by 1, 2 or 4, x86 reaches seven pixels
-/// from an address.
-#[derive(Clone, Copy)]
-struct Multiples([usize; 3]);
-
-impl Multiples {
-    /// Hidden, or LLVM adds them to the addresses of all pixels in advance, and has 14 again.
-    #[inline(always)]
-    fn of(step: usize) -> Self {
-        let bytes = step * size_of::<f32>();
-        Multiples(array(|i| {
-            hidden(std::ptr::without_provenance((2 * i + 1) * bytes)).addr()
-        }))
-    }
-
-    /// Where the `p`-th of `P` pixels is, of which each half begins at an address.
-    #[inline(always)]
-    fn pixel<const P: usize>(self, halves: [*const f32; 2], p: usize) -> *const f32 {
-        const { assert!(P <= 14) };
-        let half = const { P.div_ceil(2) };
-        let [one, three, five] = self.0;
-        halves[p / half].wrapping_byte_add(match p % half {
-            0 => 0,
-            1 => one,
-            2 => 2 * one,
-            3 => three,
-            4 => 4 * one,
-            5 => five,
-            _ => 2 * three,
-        })
     }
 }
 
@@ -781,13 +596,6 @@ pub(super) unsafe fn load<S: KernelSimd, const V: usize>(simd: S, at: *const f32
     vectors
 }
 
-/// The outputs of a pixel: where the `v`-th vector of its channels lies, in elements from the first output.
-#[inline(always)]
-fn vector_at<S: KernelSimd>(place: impl Place, pixel: usize, v: usize) -> usize {
-    let lane = v * S::F32_LANES;
-    place.offset(pixel, lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
-}
-
 /// Adds an input times a row of weights to a pixel's sums.
 #[inline(always)]
 fn multiply_pixel<S: KernelSimd, const V: usize>(
@@ -798,50 +606,5 @@ fn multiply_pixel<S: KernelSimd, const V: usize>(
 ) {
     each!(vector V, |v| {
         sums[v] = simd.mul_add_e_f32s(x, weights[v], sums[v]);
-    });
-}
-
-/// Adds the vectors of a pixel that lie like its outputs.
-///
-/// # Safety
-/// `from` is valid for reads of them.
-#[inline(always)]
-unsafe fn add_pixel<S: KernelSimd, const V: usize>(
-    simd: S,
-    sums: &mut [S::f32s; V],
-    from: *const f32,
-    place: impl Place,
-    pixel: usize,
-) {
-    each!(vector V, |v| {
-        // SAFETY: the caller's promise.
-        let x = unsafe { simd.load_f32s(from.add(vector_at::<S>(place, pixel, v))) };
-        sums[v] = simd.add_f32s(sums[v], x);
-    });
-}
-
-/// Clamps a pixel's sums below.
-#[inline(always)]
-fn clamp_pixel<S: KernelSimd, const V: usize>(simd: S, sums: &mut [S::f32s; V], least: S::f32s) {
-    each!(vector V, |v| {
-        sums[v] = simd.at_least(least, sums[v]);
-    });
-}
-
-/// Stores a pixel's sums.
-///
-/// # Safety
-/// `to` is valid for writes of the pixel's outputs.
-#[inline(always)]
-unsafe fn store_pixel<S: KernelSimd, const V: usize>(
-    simd: S,
-    sums: &[S::f32s; V],
-    to: *mut f32,
-    place: impl Place,
-    pixel: usize,
-) {
-    each!(vector V, |v| {
-        // SAFETY: the caller's promise.
-        unsafe { simd.store_f32s(to.add(vector_at::<S>(place, pixel, v)), sums[v]) };
     });
 }

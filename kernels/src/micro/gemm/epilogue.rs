@@ -1,0 +1,174 @@
+//! The epilogue of a tile: sums of other products, residual, ReLU, and the one store of each output.
+#![allow(unsafe_code)]
+
+use crate::arch::KernelSimd;
+use crate::layout::CHANNEL_BLOCK;
+use crate::micro::outputs::{Place, SumPointers};
+
+/// What a tile does beside summing products onto the panel's bias.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish<'a> {
+    /// In place of the panel's bias, one for each pixel of the run: where output channels take the pixels'
+    /// place.
+    pub pixel_bias: Option<&'a [f32]>,
+    /// Added before the clamp: laid out as the outputs, from the element that corresponds to the first.
+    pub residual: Option<&'a [f32]>,
+    /// Clamp below at zero.
+    pub relu: bool,
+}
+
+impl Finish<'_> {
+    /// The same for outputs that begin `at` elements further on.
+    pub fn from(self, at: usize) -> Self {
+        Finish {
+            residual: self.residual.map(|r| &r[at..]),
+            ..self
+        }
+    }
+}
+
+/// Pointers to a tile's outputs.
+#[derive(Clone, Copy)]
+pub(super) struct To<L, const P: usize> {
+    /// The first output.
+    pub(super) out: *mut f32,
+    /// Where pixels and channels are, from there.
+    pub(super) place: L,
+    /// The tile's pixels.
+    pub(super) pixels: [usize; P],
+}
+
+impl Finish<'_> {
+    /// Sums of other products, residual, ReLU, and the one store of each output. What the epilogue has is asked once a
+    /// tile, and what a store might have changed is copied first: a tile of 64 channels lasts as long as a thousand
+    /// instructions.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of the tile's outputs, whose channels fill its vectors; the residual is as long; `sums` are
+    /// of these outputs.
+    #[inline(always)]
+    pub(super) unsafe fn store<S: KernelSimd, L: Place, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        mut acc: [[S::f32s; V]; P],
+        sums: Option<SumPointers>,
+        to: To<L, P>,
+    ) {
+        let To { out, place, pixels } = to;
+        if let Some(sums) = sums {
+            let place = sums.place();
+            if !sums.kept.is_null() {
+                each!(pixel P, |p| {
+                    // SAFETY: valid for all outputs (`SumPointers`).
+                    unsafe { store_pixel(simd, &acc[p], sums.kept, place, pixels[p]) };
+                });
+            }
+            for added in sums.added {
+                if !added.is_null() {
+                    each!(pixel P, |p| {
+                        // SAFETY: as above.
+                        unsafe { add_pixel(simd, &mut acc[p], added, place, pixels[p]) };
+                    });
+                }
+            }
+        }
+        if let Some(residual) = self.residual {
+            let residual = residual.as_ptr();
+            each!(pixel P, |p| {
+                // SAFETY: the caller's promise.
+                unsafe { add_pixel(simd, &mut acc[p], residual, place, pixels[p]) };
+            });
+        }
+        if self.relu {
+            let zero = simd.splat_f32s(0.0);
+            each!(pixel P, |p| {
+                clamp_pixel(simd, &mut acc[p], zero);
+            });
+        }
+        each!(pixel P, |p| {
+            // SAFETY: the caller's promise.
+            unsafe { store_pixel(simd, &acc[p], out, place, pixels[p]) };
+        });
+    }
+
+    /// [`Finish::store`] of the first `channels` of each pixel, where they don't fill the tile's vectors.
+    ///
+    /// # Safety
+    /// As there, for these channels.
+    #[inline(never)]
+    pub(super) unsafe fn store_part<L: Place, const P: usize>(
+        &self,
+        sums: &[f32],
+        channels: usize,
+        to: &To<L, P>,
+    ) {
+        let width = sums.len() / P;
+        for (&pixel, sums) in to.pixels.iter().zip(sums.chunks_exact(width)) {
+            for (channel, sum) in sums.iter().take(channels).enumerate() {
+                let block = to.place.offset(pixel, channel / CHANNEL_BLOCK);
+                let at = block + channel % CHANNEL_BLOCK;
+                let mut y = *sum;
+                if let Some(residual) = self.residual {
+                    y += residual[at];
+                }
+                if self.relu && y < 0.0 {
+                    y = 0.0;
+                }
+                // SAFETY: the caller's promise.
+                unsafe { to.out.add(at).write(y) };
+            }
+        }
+    }
+}
+
+/// The outputs of a pixel: where the `v`-th vector of its channels lies, in elements from the first output.
+#[inline(always)]
+fn vector_at<S: KernelSimd>(place: impl Place, pixel: usize, v: usize) -> usize {
+    let lane = v * S::F32_LANES;
+    place.offset(pixel, lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
+}
+
+/// Adds the vectors of a pixel that lie like its outputs.
+///
+/// # Safety
+/// `from` is valid for reads of them.
+#[inline(always)]
+unsafe fn add_pixel<S: KernelSimd, const V: usize>(
+    simd: S,
+    sums: &mut [S::f32s; V],
+    from: *const f32,
+    place: impl Place,
+    pixel: usize,
+) {
+    each!(vector V, |v| {
+        // SAFETY: the caller's promise.
+        let x = unsafe { simd.load_f32s(from.add(vector_at::<S>(place, pixel, v))) };
+        sums[v] = simd.add_f32s(sums[v], x);
+    });
+}
+
+/// Clamps a pixel's sums below.
+#[inline(always)]
+fn clamp_pixel<S: KernelSimd, const V: usize>(simd: S, sums: &mut [S::f32s; V], least: S::f32s) {
+    each!(vector V, |v| {
+        sums[v] = simd.at_least(least, sums[v]);
+    });
+}
+
+/// Stores a pixel's sums.
+///
+/// # Safety
+/// `to` is valid for writes of the pixel's outputs.
+#[inline(always)]
+unsafe fn store_pixel<S: KernelSimd, const V: usize>(
+    simd: S,
+    sums: &[S::f32s; V],
+    to: *mut f32,
+    place: impl Place,
+    pixel: usize,
+) {
+    each!(vector V, |v| {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store_f32s(to.add(vector_at::<S>(place, pixel, v)), sums[v]) };
+    });
+}
