@@ -7,8 +7,8 @@
 //!
 //! * *arithmetic*: executed operations / FMA peak of the same rounds;
 //! * *data*: streamed bytes / measured bandwidth of the nearest memory level that holds them all. Streamed are the
-//! compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter, for example, is larger than its
-//! original.
+//!   compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter, for example, is larger than
+//!   its original.
 //!
 //! The larger bound is the verdict if it explains at least half of the time. Otherwise a layer of less than
 //! [`OVERHEAD_NS`] is bound by overheads: dispatch, synchronisation, latency. A longer one is undecided, since a kernel

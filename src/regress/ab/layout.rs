@@ -1,5 +1,6 @@
 //! Detection of alarms that come from code layout and not from the source. If the hot code is equal in both builds,
-//! only its addresses can differ: alignment of loops, and neighbours in the caches (Mytkowicz et al. 2009).
+//! only its addresses can differ. They affect the alignment of loops and conflicts in the caches (Mytkowicz et al.
+//! 2009).
 //!
 //! The hot functions are found by sampling. The worker runs the kernel and is stopped some hundred times. Each time the
 //! system gives the instruction pointers of its threads (Linux, `/proc/<pid>/task/<tid>/syscall`). This needs no

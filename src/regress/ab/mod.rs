@@ -3,15 +3,15 @@
 //! # Measurement
 //!
 //! * Each build runs as its own process ([`worker`]) on the same pinned cores. While one measures, the other waits for
-//! input.
-//! * A *round* visits all pairs of layer and variant in shuffled order. It takes four samples of each, `A B B A` or `B
-//! A A B` at random, so that a drifting clock favours no side.
+//!   input.
+//! * A *round* visits all pairs of layer and variant in shuffled order. It takes four samples of each, `A B B A` or
+//!   `B A A B` at random, so that a drifting clock favours no side.
 //! * A *block* is a number of rounds with fresh processes on both sides, started in random order. The placement of a
-//! process in memory can change its speed for as long as it lives (Mytkowicz et al. 2009; Kalibera and Jones 2013). Two
-//! long-lived processes would compare their placements. So a block counts as one observation: the median of its rounds'
-//! ratios.
+//!   process in memory can change its speed for as long as it lives (Mytkowicz et al. 2009; Kalibera and Jones 2013).
+//!   Two long-lived processes would compare their placements. So a block counts as one observation: the median of its
+//!   rounds' ratios.
 //! * A gate has at least [`FEWEST_BLOCKS`] blocks, of [`ROUNDS`] rounds if time allows. Both sides share the peak of a
-//! round, so it cancels in their ratio. It is kept to show the state of the machine.
+//!   round, so it cancels in their ratio. It is kept to show the state of the machine.
 //!
 //! # Verdict
 //!
@@ -44,7 +44,7 @@ pub const FEWEST_BLOCKS: usize = 20;
 
 /// Rounds of a block, if there is time for more than one in each of the fewest blocks. Variance of a gate's effect =
 /// (variance between processes + variance of a round / rounds) / blocks. Starting processes takes time, so a few rounds
-/// per block minimise the variance within a given time. The records of audits in `results/` have both variances.
+/// per block minimise the variance within a given time. Both variances follow from the blocks of an audit (`results/`).
 pub const ROUNDS: usize = 3;
 
 /// Most blocks of a gate. Beyond these, a few minutes detect effects that are too small to count.

@@ -5,7 +5,7 @@
 //!
 //! * *steps*: change points by E-divisive with a permutation test ([`crate::stats::steps`]);
 //! * *creep*: the newest runs against two baselines. The first runs are a fixed baseline, which reveals a slow decay.
-//! The runs just before the newest ones are a rolling one, which alone would follow a decay.
+//!   The runs just before the newest ones are a rolling one, which alone would follow a decay.
 //!
 //! In reading order: this file, `file.rs` (histories on disk), [`page`] (a history as HTML).
 
