@@ -135,7 +135,7 @@ fn open_on_this_thread(worker: usize, events: &[Event]) -> Opened {
     let mut wanted: Vec<Vec<&Event>> = Vec::new();
     for event in events {
         let result = match event.code {
-            // Memory controllers count for the whole socket, so one worker reads them.
+            // Memory controllers count the traffic of all workers, so one worker reads them.
             Code::Uncore(..) if worker != 0 => Ok(()),
             Code::Uncore(prefix, config) => {
                 open_uncore(event, prefix, config).map(|groups| uncore.extend(groups))

@@ -40,7 +40,7 @@ enum Group {
 }
 
 impl Group {
-    /// Free bytes of a group and its parents; none if none of them has a limit.
+    /// Free bytes within the limits of a group and its parents; none if none of them has a limit.
     fn left(self, root: &Path, path: &str) -> Option<usize> {
         let (mount, limit, usage, inactive) = match self {
             Group::V1 => (

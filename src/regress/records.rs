@@ -16,7 +16,7 @@ pub struct Comparison {
     pub problem: Text<Problem>,
     /// The variant.
     pub variant: CandidateId,
-    /// State of the caches.
+    /// Number of threads.
     pub threads: usize,
     /// State of the caches.
     pub cache: Text<CacheState>,

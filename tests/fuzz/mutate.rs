@@ -47,7 +47,7 @@ const NUMBERS: [&str; 18] = [
     "-1e308",
 ];
 
-/// Number of mutations of an input. Half of the inputs get a single one, since most mutations make an input invalid.
+/// Number of mutations of an input. Most inputs get a single one, since most mutations make an input invalid.
 fn some(rng: &mut Rng) -> usize {
     1 + rng.below(2) * rng.below(4)
 }

@@ -65,7 +65,7 @@ pub enum Answer {
 impl Client {
     /// Starts a side's worker.
     ///
-    /// When the program can't be run, or is older than this gate.
+    /// # Errors
     /// When the program can't be run, or is older than this gate.
     pub fn start(side: &Side) -> Result<Client> {
         let name = format!("{} ({})", side.letter, side.label);
