@@ -107,7 +107,7 @@ impl Verdict {
                 "so little work that calls, thread synchronisation and latency weigh more"
             }
             Verdict::Undecided => {
-                "it reaches neither roof: the kernel, not the machine, is what is slow here"
+                "it reaches neither roof: the kernel limits its speed, not the machine"
             }
         }
     }
@@ -344,14 +344,14 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     let DataTime { ns: data_ns, level } = evidence.data_ns(ceilings);
     let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
     let arithmetic = format!(
-        "its {} flops take {} at this machine's {peak_gflops:.0} GFLOP/s, {:.0} % of the {} it needs",
+        "at the measured peak ({peak_gflops:.0} GFLOP/s) its {} operations would take {}: {:.0} % of the measured {}",
         count(flops),
         time(compute_ns),
         100.0 * compute_share,
         time(time_ns)
     );
     let data = format!(
-        "its {} take {} from {} at the measured bandwidth, {:.0} % of the time",
+        "at the measured bandwidth its {} would take {} from {}: {:.0} % of the time",
         bytes(bytes_read + bytes_written),
         time(data_ns),
         level.map_or("memory", Level::name),
@@ -365,7 +365,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         };
         (
             verdict,
-            format!("neither roof is near: {arithmetic}; {data}"),
+            format!("neither bound explains half of the time: {arithmetic}; {data}"),
         )
     } else if compute_share >= data_share {
         (Verdict::Compute, format!("{arithmetic}; {data}"))
@@ -385,7 +385,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     } else if compute_share.min(data_share) > CLOSE * compute_share.max(data_share)
         && compute_share.max(data_share) >= EXPLAINS
     {
-        reason += "; the two are close: it is near the corner of the roofline";
+        reason += "; the two are close: the layer is near the ridge point";
     }
     Judgement {
         verdict,
