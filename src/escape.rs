@@ -1,8 +1,8 @@
-//! Text from elsewhere, escaped for where it goes: one function for each place, used by every writer.
+//! Escaping of untrusted text: one function per destination, used by every writer.
 //!
-//! Whatever comes from a record, a layer's name, the machine, a peer's answer or the command line may hold anything:
-//! markup, scripts, commands to a terminal, characters that turn the direction of a line around. Every function here
-//! first makes those characters visible ([`visible`]) that none of our outputs has a use for.
+//! Text from a record, a layer's name, the machine, a peer's answer or the command line may contain anything. Examples
+//! are markup, scripts, terminal commands and characters that reverse the direction of a line. Every function here
+//! first makes such characters visible ([`visible`]).
 
 use base64::Engine;
 use convroof_kernels::problem::excerpt;
@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The most characters of an error in the terminal.
+/// Longest error message in the terminal, in characters.
 const MOST_OF_AN_ERROR: usize = 2000;
 
-/// True if a character does something rather than being seen: control characters, line separators and what changes
-/// the direction of text (Unicode's UAX 9), with which a line could be made to read as another.
+/// True if a character has an effect instead of a shape: control characters, line separators and direction marks
+/// (Unicode's UAX 9). Direction marks could make a line read as another one.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -25,12 +25,12 @@ fn acts(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text in one line, with each character that acts as Rust writes it in a string: `\n`, `\u{1b}`.
+/// The text on one line, with each active character as an escape of Rust: `\n`, `\u{1b}`.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, acts)
 }
 
-/// The text, with some of its characters as Rust writes them in a string.
+/// The text, with some of its characters as escapes of Rust.
 fn escaped(text: &str, which: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&which) {
         return Cow::Borrowed(text);
@@ -46,20 +46,19 @@ fn escaped(text: &str, which: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// An error for the terminal: one line, and not a long one.
+/// An error for the terminal, on one line of limited length.
 pub fn error_line(text: &str) -> String {
     excerpt(&visible(&text.replace('\n', " ")), MOST_OF_AN_ERROR).into()
 }
 
-/// What the program has to say on standard error: [`error_line`], with its name before it.
+/// A message for standard error: [`error_line`] after the program's name.
 pub fn note(text: &str) -> String {
     format!("convroof: {}", error_line(text))
 }
 
-/// Output of several lines for the terminal. With `colours`, the sequences that set colours (`ESC [ .. m`) stay.
+/// Output of several lines for the terminal. With `colours`, colour sequences (`ESC [ .. m`) stay.
 ///
-/// Tables and other lines are made of texts that are [`visible`] one by one; this is what all of them still go
-/// through.
+/// Tables and other lines consist of texts that are already [`visible`]. All of them pass this function as well.
 pub fn lines(text: &str, colours: bool) -> Cow<'_, str> {
     let harmless = |c: char| c == '\n' || !acts(c);
     if text.chars().all(harmless) {
@@ -87,14 +86,14 @@ pub fn lines(text: &str, colours: bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The length of a sequence that sets a colour, at the beginning of a text.
+/// Length in bytes of a colour sequence at the beginning of a text.
 fn colour_len(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
     parameters[end..].starts_with('m').then_some(2 + end + 1)
 }
 
-/// A JSON document in one line, with what acts in its strings as JSON's own escapes: it stays the same document.
+/// A JSON document on one line, with JSON escapes for active characters in its strings. Its value doesn't change.
 pub fn json(document: &str) -> Cow<'_, str> {
     if !document.contains(acts) {
         return Cow::Borrowed(document);
@@ -129,7 +128,7 @@ pub fn markup(text: &str) -> String {
     out
 }
 
-/// Text in Markdown: as it is where nothing in it could be taken for markup, a link or a mention; code elsewhere.
+/// Text in Markdown: unchanged if no part can be read as markup, a link or a mention, otherwise as code.
 pub fn markdown(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || " ._,:;%()/+-=!?'\"@".contains(c);
     let word = |at: usize| {
@@ -138,11 +137,11 @@ pub fn markdown(text: &str) -> Cow<'_, str> {
     };
     let harmless = text.starts_with(char::is_alphanumeric)
         && text.chars().all(plain)
-        // Addresses become links by themselves, and names behind an @ mentions.
+        // Renderers turn addresses into links, and names after an @ into mentions.
         && !text.to_ascii_lowercase().contains("www.")
         && !text.contains("://")
         && text.match_indices('@').all(|(at, _)| text[at + 1..].starts_with(' '))
-        // Emphasis begins and ends with an underscore at the edge of a word.
+        // An underscore at the edge of a word may begin or end emphasis.
         && text.match_indices('_').all(|(at, _)| word(at));
     if harmless {
         Cow::Borrowed(text)
@@ -151,7 +150,7 @@ pub fn markdown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Text as code in Markdown, also in a table, whose cells a bar would end even there.
+/// Text as code in Markdown. A bar is escaped, since it would end the cell of a table even in code.
 pub fn markdown_code(text: &str) -> String {
     let text = escaped(text, |c| acts(c) || c == '`' || c == '|');
     match text.trim().is_empty() {
@@ -160,12 +159,12 @@ pub fn markdown_code(text: &str) -> String {
     }
 }
 
-/// A page of `template`, in which every text is escaped unless it says `|safe`, and whose only script and style
-/// elements are the template's own: the browser is told so by the hashes of what they contain (Content Security
-/// Policy). The template has a `<style>` before anything else from outside, and [`POLICY`] before that.
+/// A page of `template`. Every text is escaped unless it has `|safe`. Only the template's own script and style elements
+/// run: the Content Security Policy lists their hashes. In the template, [`POLICY`] comes first, then a `<style>`, then
+/// any other text.
 ///
 /// # Panics
-/// If the template is wrong: it is part of the program, and tests render it.
+/// If the template is invalid. Tests render every template.
 pub fn page(template: &str, context: Value) -> String {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -184,7 +183,7 @@ pub fn page(template: &str, context: Value) -> String {
     let scripts: Vec<String> = between(template, "<script>", "</script>")
         .map(hash)
         .collect();
-    // Attributes may have a style of their own: bars are as long as their numbers.
+    // Style attributes are allowed: they set the lengths of bars.
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {style}; style-src-elem {style}; style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'",
         scripts.join(" ")
@@ -195,14 +194,14 @@ pub fn page(template: &str, context: Value) -> String {
 /// Placeholder of the policy in a template.
 pub const POLICY: &str = "POLICY-OF-THIS-PAGE";
 
-/// A hash as policies have it.
+/// A hash in the form that a Content Security Policy needs.
 fn hash(content: &str) -> String {
     let digest = Sha256::digest(content.as_bytes());
     let digest = base64::engine::general_purpose::STANDARD.encode(digest);
     format!("'sha256-{digest}'")
 }
 
-/// Each piece of a text between two others.
+/// Each piece of a text between `open` and `close`.
 fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
     let pieces = text.split(open).skip(1);
     pieces.filter_map(move |piece| Some(piece.split_once(close)?.0))

@@ -1,8 +1,8 @@
-//! The one way to write output files, to lock them against other processes, and to name files by ids.
+//! The only way to write output files, to lock them against other processes, and to name files by ids.
 //!
-//! A regular file is replaced whole or not at all: the new text goes to a temporary file in the same folder, is synced
-//! to the disk and takes the place of the old file. Everything else that a path can name (a device, a pipe, a socket,
-//! `/dev/stdout`) is written to, and never replaced. A symbolic link is followed.
+//! A regular file is replaced as a whole or not at all. The new text goes to a temporary file in the same folder, is
+//! synced to disk and then replaces the old file. Devices, pipes, sockets and `/dev/stdout` are written to, and never
+//! replaced. Symbolic links are followed.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,28 +10,28 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Failure to write a file: one line.
+/// Failure to write a file; its message is one line.
 #[derive(Debug, thiserror::Error)]
 #[error("can't write {}: {error}", path.display())]
 pub struct WriteError {
     /// The file.
     pub path: PathBuf,
-    /// The system's answer.
+    /// The system's error.
     pub error: Error,
 }
 
-/// Writes text to what `path` names; makes the folder of a new file.
+/// Writes text to the target of `path`. Makes the folder of a new file.
 ///
 /// # Errors
-/// When it can't be written. A regular file is then as it was.
+/// When it can't be written. A regular file is then unchanged.
 pub fn write(path: &Path, text: &str) -> std::result::Result<(), WriteError> {
     write_with(path, |to| to.write_all(text.as_bytes()))
 }
 
-/// Writes what `body` writes to what `path` names; makes the folder of a new file.
+/// Writes the output of `body` to the target of `path`. Makes the folder of a new file.
 ///
 /// # Errors
-/// When it can't be written. A regular file is then as it was.
+/// When it can't be written. A regular file is then unchanged.
 pub fn write_with(
     path: &Path,
     body: impl FnOnce(&mut dyn Write) -> Result<()>,
@@ -43,8 +43,8 @@ pub fn write_with(
     written.map_err(|error| wrong(path, error))
 }
 
-/// Writes text to a file that must not exist yet: `folder/stem.extension`, or with a number behind the stem if that is
-/// taken (`stem-02.extension`). Returns its path.
+/// Writes text to a new file, `folder/stem.extension`. If that name is taken, a number follows the stem
+/// (`stem-02.extension`). Returns the path.
 ///
 /// # Errors
 /// When it can't be written.
@@ -80,10 +80,10 @@ pub fn write_new(
     write().map_err(|error| wrong(&name(1), error))
 }
 
-/// Makes sure that `path` can be written to, before work whose result goes there. Leaves nothing behind.
+/// Checks, before long work, that its result can be written to `path`. Leaves no file behind.
 ///
 /// # Errors
-/// When it can't.
+/// When it can't be written.
 pub fn check(path: &Path) -> std::result::Result<(), WriteError> {
     let check = || match Target::of(path)? {
         Target::Existing { path, folder } => {
@@ -102,8 +102,8 @@ pub fn check(path: &Path) -> std::result::Result<(), WriteError> {
     check().map_err(|error| wrong(path, error))
 }
 
-/// True for what takes text once and keeps it: a device, a pipe, standard output. Drafts of a text that grows are
-/// not for these.
+/// True for a device, a pipe or standard output. Text written there can't be replaced, so drafts of growing text must
+/// not go there.
 pub fn is_stream(path: &Path) -> bool {
     matches!(
         Target::of(path),
@@ -118,22 +118,22 @@ fn wrong(path: &Path, error: Error) -> WriteError {
     }
 }
 
-/// The target of a path, links followed.
+/// Target of a path, after its links.
 enum Target {
-    /// A regular file, and its folder.
+    /// A regular file and its folder.
     Existing { path: PathBuf, folder: PathBuf },
-    /// No file yet.
+    /// A file that doesn't exist yet.
     New(PathBuf),
-    /// This process's standard output, by a name such as `/dev/stdout`. Opening that name anew would write over what
-    /// was printed already where it is a file.
+    /// Standard output of this process, under a name such as `/dev/stdout`. If it is a file, opening that name again
+    /// would overwrite earlier output.
     Stdout,
-    /// This process's standard error.
+    /// Standard error of this process.
     Stderr,
-    /// Another open file of a process (`/dev/fd/3`), a device, a pipe.
+    /// Another open file of a process (`/dev/fd/3`), a device or a pipe.
     Stream(PathBuf),
 }
 
-/// Links in a row; the system's own limit.
+/// Longest chain of symbolic links, as on Linux.
 const LINKS: usize = 40;
 
 impl Target {
@@ -178,14 +178,14 @@ impl Target {
             Target::Stdout => {
                 let mut out = std::io::stdout().lock();
                 match body(&mut out).and_then(|()| out.flush()) {
-                    // A reader that goes away early (`| head`) is no error.
+                    // A reader that closes the pipe early (`| head`) is no error.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
                     other => other,
                 }
             }
             Target::Stderr => body(&mut std::io::stderr().lock()),
             Target::Stream(path) => {
-                // Only a descriptor of a regular file cares where the text goes: behind what is there.
+                // If the descriptor is that of a regular file, the text is appended.
                 let file = OpenOptions::new().append(true).open(path)?;
                 buffered(&file, body)
             }
@@ -195,7 +195,7 @@ impl Target {
                 replace(&path, folder, None, body)
             }
             Target::Existing { path, folder } => {
-                // The right to write into a folder is not the right to replace a file that is write-protected.
+                // Write permission for the folder would allow to replace a write-protected file.
                 let old = OpenOptions::new().write(true).open(&path)?;
                 let old = old.metadata()?;
                 replace(&path, &folder, Some(&old), body)
@@ -204,8 +204,8 @@ impl Target {
     }
 }
 
-/// An open file of a process that a path names: an entry of `/dev/fd` or of a process's `fd` folder below `/proc`.
-/// What such a link says of itself is no path (`pipe:[1234]`), or that of a file which has been moved since.
+/// The open file of a process that a path names: an entry of `/dev/fd` or of a `fd` folder below `/proc`. The target of
+/// such a link isn't always a path (`pipe:[1234]`), and the file may have been moved.
 fn open_file(path: &Path) -> Option<Target> {
     let folder = std::fs::canonicalize(parent(path)).ok()?;
     let name = path.file_name()?;
@@ -227,7 +227,7 @@ fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         Some(_) => Path::new("."),
-        // The root, and what has no folder: is its own.
+        // The root and a path without a folder are their own parents.
         None => path,
     }
 }
@@ -238,7 +238,7 @@ fn buffered(file: &File, body: impl FnOnce(&mut dyn Write) -> Result<()>) -> Res
     buffer.flush()
 }
 
-/// Puts a new file in the place of `path`, with the mode and, where this process may, the owner of the `old` one.
+/// Replaces `path` by a new file with the mode of the `old` one, and with its owner if this process may set it.
 fn replace(
     path: &Path,
     folder: &Path,
@@ -252,7 +252,7 @@ fn replace(
     sync_folder(folder)
 }
 
-/// A file that is not there unless it is kept. Its mode is the `old` one's, or else what the umask leaves.
+/// A temporary file, removed unless it is kept. Its mode is that of `old`, or else follows the umask.
 fn temporary(folder: &Path, old: Option<&std::fs::Metadata>) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".convroof-");
@@ -266,7 +266,7 @@ fn temporary(folder: &Path, old: Option<&std::fs::Metadata>) -> Result<NamedTemp
         if let Some(old) = old {
             let new = file.as_file().metadata()?;
             if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-                // For root alone; the text is the same whoever owns it.
+                // Only root may do so. The text is right in any case.
                 let _ = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
             }
             file.as_file().set_permissions(old.permissions())?;
@@ -280,11 +280,11 @@ fn temporary(folder: &Path, old: Option<&std::fs::Metadata>) -> Result<NamedTemp
     }
 }
 
-/// Makes a new name in a folder survive a loss of power, where the system has a way to.
+/// Syncs a folder, so that a new name in it survives a loss of power.
 fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     match File::open(folder)?.sync_all() {
-        // Some file systems have none.
+        // Some file systems can't sync folders.
         Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             return Err(e);
         }
@@ -295,8 +295,8 @@ fn sync_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A lock on a file among processes that ask for it, held until it is dropped. It is a file of its own beside the file
-/// (`.NAME.lock`), since the file itself is replaced.
+/// Lock on a file among convroof processes, held until dropped. The lock is a file beside it (`.NAME.lock`), since the
+/// file itself is replaced.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -306,15 +306,15 @@ impl Lock {
     /// Waits until no other process has the lock of `path`.
     ///
     /// # Errors
-    /// When there can be no file beside it.
+    /// When the lock file can't be made.
     pub fn of(path: &Path) -> std::result::Result<Lock, WriteError> {
         Lock::take(path, File::lock)
     }
 
-    /// Takes the lock of `path` if no other process has it, for work that takes too long to wait for.
+    /// Takes the lock of `path` without waiting, for work that takes long.
     ///
     /// # Errors
-    /// When another process has it, or there can be no file beside it.
+    /// When another process has the lock, or the lock file can't be made.
     pub fn now(path: &Path) -> std::result::Result<Lock, WriteError> {
         Lock::take(path, |file| match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Error::other(
@@ -347,13 +347,13 @@ impl Lock {
     }
 }
 
-/// Longest id: with an extension it is a file name on every system.
+/// Longest id, in bytes. With an extension it is a valid file name on every system.
 const LONGEST_ID: usize = 200;
 
-/// Checks an id, which names files: `[a-z0-9-]+`, and so nothing that leads to another folder.
+/// Checks an id that names files: `[a-z0-9-]+`, so it can't lead to another folder.
 ///
 /// # Errors
-/// Explains the form of an id.
+/// [`BadId`], which states the form of an id.
 pub fn check_id(id: &str) -> std::result::Result<(), BadId> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(fits) {
@@ -363,7 +363,7 @@ pub fn check_id(id: &str) -> std::result::Result<(), BadId> {
     }
 }
 
-/// Text that is not an id.
+/// Text that isn't an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no id of a machine: expected 1 to {LONGEST_ID} of a to z, 0 to 9 and -")]
 pub struct BadId(String);
@@ -371,7 +371,7 @@ pub struct BadId(String);
 /// The path of `id.extension` in a folder.
 ///
 /// # Errors
-/// When `id` is no id.
+/// When `id` isn't an id.
 pub fn by_id(folder: &Path, id: &str, extension: &str) -> std::result::Result<PathBuf, BadId> {
     check_id(id)?;
     Ok(folder.join(format!("{id}.{extension}")))
@@ -380,7 +380,7 @@ pub fn by_id(folder: &Path, id: &str, extension: &str) -> std::result::Result<Pa
 /// Reads an id for serde: `#[serde(deserialize_with = "files::id")]`.
 ///
 /// # Errors
-/// When it is no id.
+/// When it isn't an id.
 pub fn id<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
     let id = <String as serde::Deserialize>::deserialize(from)?;
     check_id(&id).map_err(serde::de::Error::custom)?;

@@ -1,34 +1,34 @@
-//! Ctrl-C and its relatives: work stops soon, what was measured is kept, and the exit code is 128 + signal.
+//! Handling of Ctrl-C and other signals. Work stops soon, measurements so far are kept, the exit code is 128 + signal.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-/// Set by the first signal.
+/// Flag that the first signal sets.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The first signal's number; 0 before there was one.
+/// Number of the first signal; 0 until one arrives.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// The error of work that a signal stopped.
+/// Error of work that a signal stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stopped before there was a result")]
 pub struct Stopped;
 
-/// Takes over SIGINT, SIGTERM and SIGHUP, and returns the flag that the first of them sets. A second signal ends the
-/// program at once.
+/// Handles SIGINT, SIGTERM and SIGHUP. Returns the flag that the first of them sets. A second signal ends the program
+/// at once.
 pub fn watch() -> &'static AtomicBool {
     static ONCE: Once = Once::new();
-    // A system that refuses leaves the default: the signal ends the program at once.
+    // If the system refuses, the default stays: the signal ends the program at once.
     ONCE.call_once(|| drop(listen()));
     &STOP
 }
 
-/// Returns whether a signal asked to stop.
+/// True if a signal requested a stop.
 pub fn requested() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Fails if a signal asked to stop.
+/// Fails if a signal requested a stop.
 ///
 /// # Errors
 /// [`Stopped`].
@@ -36,7 +36,7 @@ pub fn check() -> Result<(), Stopped> {
     if requested() { Err(Stopped) } else { Ok(()) }
 }
 
-/// The exit code of a program that a signal stopped: 128 + signal.
+/// Exit code of a program that a signal stopped: 128 + signal.
 pub fn exit_code() -> Option<u8> {
     match SIGNAL.load(Ordering::SeqCst) {
         0 => None,
@@ -58,7 +58,7 @@ fn received(signal: i32) {
 fn listen() -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = vec![SIGINT, SIGTERM];
-    // `nohup` has the program ignore it.
+    // `nohup` makes the program ignore SIGHUP.
     if !ignores(SIGHUP) {
         signals.push(SIGHUP);
     }
@@ -67,7 +67,7 @@ fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// True if this process was started with a signal ignored; false where the system doesn't show it.
+/// True if this process was started with a signal ignored. False if the system doesn't tell.
 #[cfg(unix)]
 fn ignores(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -78,6 +78,6 @@ fn ignores(signal: i32) -> bool {
 
 #[cfg(not(unix))]
 fn listen() -> Result<(), ctrlc::Error> {
-    // 2 is SIGINT everywhere.
+    // SIGINT is 2 on every system.
     ctrlc::set_handler(|| received(2))
 }

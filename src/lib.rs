@@ -1,21 +1,21 @@
 //! convroof: a benchmark suite for SIMD convolution and pooling kernels.
 //!
-//! The kernels are in [`convroof_kernels`]; this crate measures them and says what bounds each layer.
+//! The kernels are in [`convroof_kernels`]. This crate measures them and states which ceiling bounds each layer.
 //! In reading order:
 //!
 //! * [`networks`]: the layers of interest, as data;
-//! * [`machine`]: what this machine is and can do; [`counters`]: what it can count;
+//! * [`machine`]: this machine's cores, caches and ceilings; [`counters`]: its hardware counters;
 //! * [`measure`]: interleaved, verified samples;
-//! * [`net`]: whole networks: variants and layouts chosen, memory planned, run and verified;
+//! * [`net`]: whole networks: selection of variants and layouts, memory planning, execution, verification;
 //! * [`lowrank`]: convolutions as two of lower rank;
-//! * [`claims`]: what is claimed of these networks, answered;
-//! * `peers` (feature): other people's libraries beside our kernels;
-//! * [`process`]: the processes that this takes, and their end; [`scratch`]: folders for their work; [`interrupt`]: Ctrl-C;
-//! * [`record`]: everything measured, raw, on disk; [`files`]: how it gets there; [`stats`]: medians and intervals;
-//! * [`roofline`]: where a layer stands, and what bounds it;
-//! * [`escape`]: text from elsewhere, made safe for where it goes;
-//! * [`report`]: terminal, Markdown, HTML; [`regress`]: has something become slower?
-//! * [`cli`]: a file a subcommand.
+//! * [`claims`]: claims about these networks, and their answers;
+//! * `peers` (feature): other libraries, measured beside our kernels;
+//! * [`process`]: child processes and their end; [`scratch`]: temporary folders; [`interrupt`]: Ctrl-C;
+//! * [`record`]: raw measurements on disk; [`files`]: atomic writes; [`stats`]: medians and intervals;
+//! * [`roofline`]: a layer's position in the roofline, and its bound;
+//! * [`escape`]: untrusted text, escaped for its destination;
+//! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
+//! * [`cli`]: one file per subcommand.
 
 pub mod claims;
 pub mod cli;

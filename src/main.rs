@@ -1,4 +1,4 @@
-//! `convroof`: the command line, on this project's kernels.
+//! The `convroof` command line, with this project's kernels.
 
 use convroof_kernels::Registry;
 use std::process::ExitCode;

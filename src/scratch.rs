@@ -1,32 +1,31 @@
-//! Folders for work that leave nothing behind, however the program ends.
+//! Temporary folders that are removed however the program ends.
 
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Prefix of their names.
+/// Prefix of the folders' names.
 const PREFIX: &str = "convroof-scratch-";
 
-/// The file in each that the program which made it holds locked. The system unlocks it when the program ends.
+/// Name of the file that the program keeps locked in each of its folders. The system unlocks it when the program ends.
 const LOCK: &str = "lock";
 
-/// The folders that are there now, for a program that is ended at once.
+/// Folders that exist now, so that a program that is ended at once can remove them.
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A folder for work, removed with this value. SIGKILL leaves it to the next start.
+/// A temporary folder, removed when this value is dropped. After SIGKILL, the next start removes it.
 pub struct Scratch {
     path: PathBuf,
-    /// Held locked for as long as the folder is in use.
+    /// File lock, held while the folder is in use.
     _lock: File,
 }
 
 impl Scratch {
-    /// Makes a folder in the system's folder for temporary files (`TMPDIR`), and removes those whose programs were
-    /// killed.
+    /// Makes a folder in the system's folder for temporary files (`TMPDIR`). Removes the folders of killed programs.
     ///
     /// # Errors
-    /// When the system's folder can't be written to.
+    /// When the system's folder isn't writable.
     pub fn new() -> Result<Scratch> {
         Self::new_in(&std::env::temp_dir())
     }
@@ -37,7 +36,7 @@ impl Scratch {
             let parent = parent.display();
             format!("can't write to {parent}; set TMPDIR to another folder")
         };
-        // Another program's sweep may take a folder before it is locked: then the next one.
+        // Another program's sweep may lock a folder before this one does. Then try again with a new one.
         for _ in 0..100 {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
             let path = folder.with_context(full)?.keep();
@@ -45,13 +44,13 @@ impl Scratch {
                 live(|live| live.push(path.clone()));
                 return Ok(Scratch { path, _lock: lock });
             }
-            // Removed already if a sweep took it.
+            // A sweep that took the folder removes it, too.
             remove(&path);
         }
         anyhow::bail!(full())
     }
 
-    /// The folder's path.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -64,7 +63,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes every folder of this program, which is about to end.
+/// Removes all temporary folders of this program, which is about to end.
 pub fn remove_scratch() {
     live(|live| {
         for path in live.drain(..) {
@@ -81,25 +80,25 @@ fn live(change: impl FnOnce(&mut Vec<PathBuf>)) {
     );
 }
 
-/// Makes and locks a folder's file; none if a sweep was faster.
+/// Creates and locks a folder's lock file; none if a sweep locked it first.
 fn lock(folder: &Path) -> Option<File> {
     let path = folder.join(LOCK);
     let file = File::create_new(&path).ok()?;
     match file.try_lock() {
         Ok(()) => {}
-        // Where files can't be locked, no sweep removes anything either.
+        // Where files can't be locked, sweeps remove nothing.
         Err(std::fs::TryLockError::Error(_)) => return Some(file),
         Err(std::fs::TryLockError::WouldBlock) => return None,
     }
-    // A sweep holds the lock until the folder is gone: if the file is still there, none has begun.
+    // A sweep holds the lock until the folder is gone. If the file still exists, no sweep has begun.
     path.exists().then_some(file)
 }
 
-/// Removes the folders that no running program holds. What isn't certain is kept.
+/// Removes the folders that no running program holds. Folders in doubt are kept.
 fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let named = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // Of the entry itself: nobody's link is followed.
+        // The type of the entry itself: symbolic links aren't followed.
         if named && entry.file_type().is_ok_and(|t| t.is_dir()) {
             remove_stale(&entry.path());
         }
@@ -110,11 +109,12 @@ fn remove_stale(folder: &Path) {
     let path = folder.join(LOCK);
     let regular = std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
     if !regular {
-        // A program that was killed before it made the file left an empty folder; others stay.
+        // A program killed before it made the lock file leaves an empty folder. `remove_dir` removes only empty
+        // folders.
         let _ = std::fs::remove_dir(folder);
         return;
     }
-    // Open while the folder is removed: a lock that another program waits for would be worth nothing.
+    // Keep the file open while the folder is removed: otherwise another program could lock it meanwhile.
     let Ok(file) = File::options().read(true).write(true).open(&path) else {
         return;
     };
@@ -123,8 +123,8 @@ fn remove_stale(folder: &Path) {
     }
 }
 
-/// Removes a folder, its lock after all else: the next sweep goes on where this process is killed, for it knows a
-/// folder of ours by its lock. What can't be removed stays, and so does the lock.
+/// Removes a folder, its lock file last. If this process is killed midway, the next sweep still recognises the folder
+/// by that file. If something can't be removed, the lock file stays, too.
 fn remove(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -154,12 +154,12 @@ mod tests {
         let parent = tempfile::tempdir().expect("a folder");
         let live = Scratch::new_in(parent.path()).expect("a folder");
         std::fs::write(live.path().join("work"), "in use").expect("written");
-        // Left by programs that were killed: at work, and before there was a lock.
+        // Left by killed programs: one during work, one before it made the lock file.
         let stale = parent.path().join(format!("{PREFIX}killed"));
         std::fs::create_dir_all(stale.join("target/release")).expect("made");
         std::fs::write(stale.join(LOCK), "").expect("written");
         std::fs::create_dir(parent.path().join(format!("{PREFIX}empty"))).expect("made");
-        // Of no concern: another name, and a folder with a user's file.
+        // Not to be removed: another name, and a folder with a user's file.
         std::fs::create_dir(parent.path().join("convroof-results")).expect("made");
         let users = parent.path().join(format!("{PREFIX}notes"));
         std::fs::create_dir(&users).expect("made");
@@ -201,7 +201,7 @@ mod tests {
             }
             std::thread::scope(|scope| {
                 let removal = scope.spawn(|| drop(scratch));
-                // At any moment it may be killed.
+                // The process may be killed at any moment.
                 while path.join(LOCK).exists() {
                     std::hint::spin_loop();
                 }

@@ -1,16 +1,16 @@
-//! The order of modules in ARCHITECTURE.md, checked against every `use` and path in the sources of both crates.
+//! Checks the module order of ARCHITECTURE.md against every `use` and path in the sources of both crates.
 //!
 //! An arrow goes from a file to another file of the same crate that it names. There are two rules:
 //!
 //! * A module uses only modules of earlier groups in its crate's list.
-//! * No files use each other in a circle, within a folder or across folders.
+//! * Files don't use each other in a circle, within a folder or across folders.
 //!
-//! A `mod` declaration is no arrow, and neither is a re-export of a child: a parent may list its children. A re-exported
-//! name stands for the file that defines it. Code for tests is left out. Methods and macros have no path, so a call of
-//! one is no arrow.
+//! Some names make no arrow: a `mod` declaration, and a re-export of a child, since a parent may list its children. A
+//! re-exported name stands for the file that defines it. Code for tests is ignored. A call of a method or macro has no
+//! path, so it makes no arrow.
 //!
-//! In reading order: the lexer, the parser of a file, the arrows of a crate, the rules, the sources of this
-//! repository, and tests on made-up sources.
+//! In reading order: the lexer, the parser of a file, the arrows of a crate, the rules. Then follow the sources of this
+//! repository and tests on made-up sources.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,14 +19,14 @@ use std::path::Path;
 
 // Lexer
 
-/// A token: an identifier, or one character of anything else. `::` is one token.
+/// A token: an identifier, `::`, or any other single character.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Token<'a> {
     text: &'a str,
     line: usize,
 }
 
-/// The tokens of Rust source, without comments, literals and lifetimes.
+/// Tokens of Rust source, without comments, literals and lifetimes.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let bytes = source.as_bytes();
     let at = |i: usize| bytes.get(i).copied().unwrap_or(0);
@@ -54,7 +54,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
                 }
             }
             b'"' => i = after_string(bytes, i),
-            // A character, or a lifetime.
+            // A character literal or a lifetime.
             b'\'' => {
                 let character = source[i + 1..].chars().next().map_or(0, char::len_utf8);
                 if at(i + 1) == b'\\' {
@@ -86,7 +86,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
                         i = len.map_or(bytes.len(), |len| body + len);
                     }
                     "b" | "c" if at(i) == b'"' => i = after_string(bytes, i),
-                    // The literal behind it is the next token.
+                    // The literal after the prefix is the next token.
                     "b" if at(i) == b'\'' => {}
                     // A raw identifier: its name is the next token.
                     "r" if hashes == 1 => i += 1,
@@ -112,7 +112,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// Index behind the string that begins with the quote at `i`.
+/// Index after the string that begins with the quote at `i`.
 fn after_string(bytes: &[u8], mut i: usize) -> usize {
     i += 1;
     while i < bytes.len() && bytes[i] != b'"' {
@@ -123,26 +123,26 @@ fn after_string(bytes: &[u8], mut i: usize) -> usize {
 
 // Parser of one file
 
-/// Names from the root of the crate: `["micro", "gemm"]`.
+/// A module path from the root of the crate: `["micro", "gemm"]`.
 type Module = Vec<String>;
 
-/// A path in the code, or a name that a `use` brings into a module.
+/// A path in the code, or a name that a `use` imports.
 #[derive(Debug)]
 struct Named {
-    /// The module that it stands in, inline ones included.
+    /// The module that contains it, which may be an inline one.
     module: Module,
     path: Vec<String>,
     line: usize,
-    /// Of a `use`: the name that it brings in, `*` for all.
+    /// For a `use`: the imported name, `*` for all.
     name: Option<String>,
-    /// Of a `use` with `pub`: a re-export.
+    /// For a `use`: true if it is `pub`, a re-export.
     public: bool,
 }
 
-/// What a file declares and names.
+/// Declarations and names of a file.
 #[derive(Debug, Default)]
 struct File {
-    /// From the root of the repository.
+    /// Path from the root of the repository.
     path: String,
     module: Module,
     inline: Vec<Module>,
@@ -171,7 +171,7 @@ fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// Index behind the item that begins at `i`: its `;`, or its block.
+/// Index after the item that begins at `i`: after its `;` or its block.
 fn after_item(tokens: &[Token], mut i: usize) -> usize {
     while i < tokens.len() {
         match tokens[i].text {
@@ -184,7 +184,7 @@ fn after_item(tokens: &[Token], mut i: usize) -> usize {
     i
 }
 
-/// Reads a tree of a `use` that begins at `i`; returns the index behind it.
+/// Parses a `use` tree that begins at `i`. Returns the index after it.
 fn use_tree(
     tokens: &[Token],
     mut i: usize,
@@ -212,7 +212,7 @@ fn use_tree(
             }
             name if is_name(name) => {
                 let line = tokens[i].line;
-                // `a::{self}` is `a`; `self::a` is not.
+                // `a::{self}` is `a`, but `self::a` isn't.
                 if name != "self" || path.is_empty() {
                     path.push(name.into());
                 }
@@ -233,7 +233,7 @@ fn use_tree(
     }
 }
 
-/// Reads one file, the module `module` of its crate.
+/// Parses one file, which is the module `module` of its crate.
 fn parse(path: &str, module: Module, source: &str) -> File {
     let tokens = tokens(source);
     let text = |i: usize| tokens.get(i).map_or("", |t| t.text);
@@ -243,7 +243,7 @@ fn parse(path: &str, module: Module, source: &str) -> File {
         ..File::default()
     };
     let child = |module: &Module, name: &str| [module.as_slice(), &[name.to_string()]].concat();
-    // The module inside each open brace.
+    // Module of each open brace.
     let mut scopes = vec![module];
     let (mut i, mut public) = (0, false);
     while i < tokens.len() {
@@ -280,7 +280,7 @@ fn parse(path: &str, module: Module, source: &str) -> File {
                 }
                 i += 3;
             }
-            // Not the `use<'a>` of a type.
+            // Except `use<'a>` in a type.
             "use" if text(i + 1) != "<" => {
                 i = use_tree(&tokens, i + 1, Vec::new(), &mut |path, name, line| {
                     file.uses.push(Named {
@@ -328,14 +328,14 @@ fn parse(path: &str, module: Module, source: &str) -> File {
 
 // Arrows of a crate
 
-/// The files of a crate and what they import.
+/// The files of a crate and their imports.
 struct Crate {
     files: Vec<File>,
-    /// The file of each module, inline ones included.
+    /// File of each module, including inline modules.
     owners: BTreeMap<Module, usize>,
 }
 
-/// The first place where a file names another.
+/// The first place where a file names another one.
 #[derive(Clone, Copy, Debug)]
 struct Arrow {
     from: usize,
@@ -344,14 +344,15 @@ struct Arrow {
 }
 
 impl Crate {
-    /// Of sources, each with its path from the root of the repository. `root` is the crate's folder of sources.
+    /// Parses a crate's sources, each with its path from the root of the repository. `root` is the crate's source
+    /// folder.
     fn new(root: &str, sources: &[(String, String)]) -> Crate {
         let files = sources.iter().filter_map(|(path, source)| {
             let inside = path.strip_prefix(root)?.strip_prefix('/')?;
             let inside = inside.strip_suffix(".rs")?;
             let mut module: Module = inside.split('/').map(str::to_string).collect();
             match module.last()?.as_str() {
-                // A program is a crate of its own.
+                // A program is a separate crate.
                 "main" if module.len() == 1 => return None,
                 "lib" if module.len() == 1 => module.clear(),
                 "mod" => {
@@ -372,16 +373,16 @@ impl Crate {
         Crate { files, owners }
     }
 
-    /// The `use` that brings `name` into a module.
+    /// The `use` that imports `name` into a module.
     fn import(&self, module: &Module, name: &str) -> Option<&Named> {
         let file = &self.files[*self.owners.get(module)?];
         let mut uses = file.uses.iter();
         uses.find(|u| &u.module == module && u.name.as_deref() == Some(name))
     }
 
-    /// The module that defines what a path in `module` names; none for other crates' and for local names.
+    /// The module that defines the target of a path in `module`; none for other crates and for local names.
     fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<Module> {
-        // A `use` of another crate by its own name leads to itself.
+        // A `use` of another crate by its own name resolves to itself again and again.
         if depth == 8 {
             return None;
         }
@@ -402,7 +403,7 @@ impl Crate {
                         return self.resolve(&here, &rest, depth + 1);
                     }
                     _ if i == 0 => return None,
-                    // An item of this module, and what is inside it.
+                    // An item of this module, or a part of it.
                     _ => return Some(here),
                 },
             }
@@ -410,11 +411,11 @@ impl Crate {
         Some(here)
     }
 
-    /// Every pair of files of which one names the other, at the first such line.
+    /// All pairs of files of which one names the other, with the first such line.
     fn arrows(&self) -> Vec<Arrow> {
         let mut arrows = BTreeMap::new();
         for (from, file) in self.files.iter().enumerate() {
-            // A lone name in code can be a local one; if it is imported, what it stands for counts.
+            // A single name in code may be local. If it is imported, its target counts.
             let paths = file.paths.iter().filter(|named| {
                 named.path.len() > 1 || self.import(&named.module, &named.path[0]).is_some()
             });
@@ -439,18 +440,18 @@ impl Crate {
 
 // Rules
 
-/// Place of a module in its crate's list.
+/// Position of a module in its crate's list.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     group: usize,
-    /// In ARCHITECTURE.md.
+    /// Line in ARCHITECTURE.md.
     line: usize,
 }
 
-/// A crate's modules as ARCHITECTURE.md lists them.
+/// Modules of a crate, as listed in ARCHITECTURE.md.
 type Order = BTreeMap<String, Place>;
 
-/// Reads the block that begins with "```order <root>". Each line is a module and its description; a blank line ends a
+/// Parses the block that begins with "```order <root>". Each line has a module and its description. A blank line ends a
 /// group.
 fn order(document: &str, root: &str) -> Result<Order, String> {
     let opening = format!("```order {root}");
@@ -473,7 +474,7 @@ fn order(document: &str, root: &str) -> Result<Order, String> {
     Ok(order)
 }
 
-/// Every breach of the rules, one message each.
+/// All violations of the rules, one message each.
 fn breaches(document: &str, root: &str, sources: &[(String, String)]) -> Vec<String> {
     let order = match order(document, root) {
         Ok(order) => order,
@@ -543,12 +544,12 @@ fn breaches(document: &str, root: &str, sources: &[(String, String)]) -> Vec<Str
     breaches
 }
 
-/// Circles of files, each the shortest through its first file. No file is in two of them.
+/// Circles of files, each the shortest one through its first file. No file is in two circles.
 fn circles(files: usize, arrows: &[Arrow]) -> Vec<Vec<Arrow>> {
     let mut seen = vec![false; files];
     let mut circles = Vec::new();
     for start in 0..files {
-        // The arrow by which a walk along arrows from `start` first came to each file.
+        // The arrow on which a breadth-first walk from `start` first reached each file.
         let mut came: BTreeMap<usize, Arrow> = BTreeMap::new();
         let mut queue = vec![start];
         let mut next = 0;
@@ -581,7 +582,7 @@ fn circles(files: usize, arrows: &[Arrow]) -> Vec<Vec<Arrow>> {
 
 // The sources of this repository
 
-/// The Rust files under a folder, with their paths from the root of the repository.
+/// Rust files below a folder, with their paths from the root of the repository.
 fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -601,12 +602,12 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Checks a crate, which has a known arrow from a module to another.
+/// Checks a crate that has the arrow `known` between two modules.
 fn check(root: &str, known: [&str; 2]) {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
     let document = std::fs::read_to_string(document).expect("ARCHITECTURE.md");
     let sources = sources(root);
-    // A parser that sees nothing would find no breach.
+    // A parser that finds no arrows would find no violation, so test that it finds a known one.
     let package = Crate::new(root, &sources);
     let module = |file: usize| package.files[file].module.first().map(String::as_str);
     let arrows = package.arrows();
@@ -631,10 +632,10 @@ fn the_suite_keeps_to_the_order_of_modules() {
 
 // Tests on made-up sources
 
-/// A list of two groups: `low` and `other`, then `high`.
+/// A module list of two groups: `low` and `other`, then `high`.
 const LIST: &str = "# Title\n```order src\nlow    a\nother  b\n\nhigh   c\n```\n";
 
-/// The breaches of files under `src`; those of [`LIST`] that are not given are empty.
+/// Violations in files under `src`. Modules of [`LIST`] without a file are empty.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let mut all = BTreeMap::from([("low.rs", ""), ("other.rs", ""), ("high.rs", "")]);
     for (path, source) in files {
@@ -650,7 +651,7 @@ fn found(files: &[(&str, &str)]) -> Vec<String> {
     breaches(LIST, "src", &sources)
 }
 
-/// The only breach of some files.
+/// The only violation in some files.
 fn only(files: &[(&str, &str)]) -> String {
     let breaches = found(files);
     assert_eq!(breaches.len(), 1, "{breaches:#?}");
@@ -680,7 +681,7 @@ fn an_arrow_up_is_found_in_every_form() {
         "#[cfg(not(test))] use crate::high::Item;",
         "#[cfg(test)] fn f(x: [u8; 2]) {} use crate::high::Item;",
     ] {
-        // No modules of one group use each other either.
+        // Modules of the same group must not use each other, either.
         let line = line.replace("other as _", "low as _");
         let breach = only(&[("low.rs", &format!("//! Text.\n\n{line}"))]);
         let expected = "src/low.rs:3: module 'low' (ARCHITECTURE.md:3) uses 'high' (ARCHITECTURE.md:6): \
@@ -753,7 +754,7 @@ fn an_item_of_the_root_is_above_all() {
     let expected =
         "src/low.rs:2: module 'low' uses an item of src/lib.rs, which is above all modules";
     assert_eq!(breach, expected);
-    // Under its name in the root, an item is still its module's.
+    // An item that the root re-exports still belongs to its module.
     let root = ("lib.rs", "pub use high::Item;");
     let breach = only(&[root, ("low.rs", "use crate::Item;")]);
     assert!(breach.contains("uses 'high'"), "{breach}");
@@ -771,7 +772,7 @@ fn a_circle_of_files_is_found() {
     let expected = "\n    src/low/a.rs:2 uses src/low/b.rs\n    src/low/b.rs:1 uses src/low/a.rs";
     assert_eq!(breach, format!("{circle}{expected}"));
 
-    // By names that the parent re-exports, and across folders.
+    // Circles through names that the parent re-exports, and across folders.
     let b = ("low/b.rs", "use crate::low::g;");
     let deeper = [
         ("low/mod.rs", parent),
@@ -782,7 +783,7 @@ fn a_circle_of_files_is_found() {
     ];
     assert_eq!(only(&deeper).lines().count(), 4);
 
-    // Two circles are two breaches.
+    // Two circles are two violations.
     let twice = ["low", "high"].map(|m| {
         [
             format!("{m}/mod.rs"),

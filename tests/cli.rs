@@ -1,4 +1,4 @@
-//! The command line, from outside.
+//! Tests of the command line as a whole program.
 
 mod command;
 
@@ -79,7 +79,7 @@ fn bad_input_is_one_line_and_exit_code_2() {
         ),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {
-        // A folder of its own: a bad call leaves nothing behind.
+        // A separate folder shows that a wrong call leaves no files.
         let own = folder();
         let assert = convroof()
             .current_dir(own.path())
@@ -236,7 +236,7 @@ fn an_interrupted_bench_is_resumed() {
         .success();
     let mut record: Value =
         serde_json::from_str(&std::fs::read_to_string(&path).expect("read")).expect("JSON");
-    // As if it had been stopped after the first layer.
+    // Edit the record as if the run had stopped after the first layer.
     let first = record["layers"][0]["problem"].clone();
     record["complete"] = false.into();
     let kept = |list: &Value| -> Value {

@@ -1,4 +1,4 @@
-//! `convroof exec` on arrays, from outside.
+//! Tests of `convroof exec` with array files.
 
 mod command;
 
@@ -6,7 +6,7 @@ use command::{convroof, folder};
 use predicates::prelude::*;
 use std::path::Path;
 
-/// Writes an array of f32 as NumPy does.
+/// Writes an array of f32 in NumPy's format.
 fn npy(path: &Path, shape: &[u64], values: &[f32]) {
     use npyz::WriterBuilder;
     let file = std::fs::File::create(path).expect("created");
@@ -65,7 +65,7 @@ fn exec_computes_on_arrays() {
         .collect();
     assert_eq!(values, expected);
 
-    // Wrong arrays are named, and nothing is written.
+    // The error names the wrong array, and no output is written.
     std::fs::remove_file(path("y.npy")).expect("removed");
     npy(&path("short.npy"), &[2, 1, 3, 2], &[1.0; 12]);
     std::fs::write(path("text.npy"), "hello").expect("written");

@@ -1,8 +1,8 @@
-//! Workers and hosts that break their protocol in every way, and programs that are interrupted or killed: what is left
-//! is one line, the exit code that says so, and no process or folder.
+//! Tests of faulty workers and hosts, and of interrupted and killed programs. Each must end with one line of error and
+//! the right exit code, and leave no process or folder behind.
 //!
-//! The program of this test is also the fake: with `CONVROOF_FAKE=STAGE:FAULT` it serves like a worker or a host, until
-//! it is asked for STAGE.
+//! This test program is also the fake. With `CONVROOF_FAKE=STAGE:FAULT` it acts as a worker or host and commits FAULT
+//! at the request STAGE.
 
 mod command;
 #[path = "faults/fake.rs"]
@@ -19,8 +19,8 @@ mod world;
 use libtest_mimic::{Arguments, Trial};
 use world::{PROBLEM, World};
 
-/// Faults of each stage, and what the line says of them. How long a silence lasts depends on how long a sample takes
-/// here.
+/// Faults of each stage, and a part of the error message. That part never has the duration of a silence, which depends
+/// on the machine.
 const FAULTS: [(&str, &str); 16] = [
     ("close", "ended early (exit status: 0)"),
     ("exit", "ended early (exit status: 3)"),
@@ -37,11 +37,11 @@ const FAULTS: [(&str, &str); 16] = [
     ("stderr", "said nothing for "),
     ("order", "answers Done"),
     ("orphans", "ended early"),
-    // What the second answer is taken for depends on when it comes.
+    // How the second answer is understood depends on its timing.
     ("twice", ""),
 ];
 
-/// Figures that can't be, and what the line says of them.
+/// Impossible figures, and a part of the error message.
 const FIGURES: [(&str, &str); 6] = [
     ("nan", "says something that is no answer"),
     ("zero", "took 0 ns"),
@@ -59,7 +59,7 @@ fn main() {
         return;
     }
     let mut arguments = Arguments::from_args();
-    // Most of them wait.
+    // Most tests wait, so more of them can run than there are cores.
     arguments.test_threads.get_or_insert(6);
     let mut trials = Vec::new();
     let mut add = |name: String, test: fn(&str, &str), fault: String, part: &'static str| {
@@ -70,7 +70,7 @@ fn main() {
     };
     for stage in ["hello", "plan", "time"] {
         for (fault, part) in FAULTS {
-            // Before it is asked for anything, nothing is out of order and there is nothing to read.
+            // Before the first request, no request can be ignored or answered out of order.
             if stage == "hello" && fault == "deaf" {
                 continue;
             }
@@ -146,7 +146,7 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// A gate of this program against a fake worker.
+/// Runs a gate of this program against a fake worker.
 fn worker(fault: &str, part: &str) {
     let world = World::new();
     let real = world::program();
@@ -166,7 +166,7 @@ fn worker(fault: &str, part: &str) {
     let out = ab.output().expect("started");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "{said}");
-    // A debug build says so.
+    // A debug build prints a warning.
     let lines: Vec<&str> = said
         .lines()
         .filter(|l| !l.contains("debug build"))
@@ -177,7 +177,7 @@ fn worker(fault: &str, part: &str) {
     world.assert_empty();
 }
 
-/// A bench with a fake host: our kernels are measured all the same.
+/// Runs a bench with a fake host. Our own kernels must be measured all the same.
 #[cfg(feature = "peers")]
 fn host(fault: &str, part: &str) {
     let world = World::new();

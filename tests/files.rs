@@ -1,4 +1,4 @@
-//! Output of the program and its destinations, from outside: devices, pipes, ids, arguments, several processes at once.
+//! Tests of output destinations and inputs of the program: devices, pipes, ids, arguments, concurrent processes.
 
 mod command;
 
@@ -11,19 +11,19 @@ fn record_of(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).expect("read")).expect("JSON")
 }
 
-/// A record of another machine, with its own name.
+/// Writes a record of another machine, and returns it.
 fn recorded(path: &Path) -> Value {
     let run = include_str!("../results/intel-xeon-2c-32b433/direct-fc.json");
     std::fs::write(path, run).expect("written");
     serde_json::from_str(run).expect("JSON")
 }
 
-/// The program as a process that can run beside another.
+/// Command of the program as a process that can run concurrently.
 fn process() -> std::process::Command {
     std::process::Command::new(assert_cmd::cargo::cargo_bin!("convroof"))
 }
 
-/// Runs processes at once; all must succeed.
+/// Runs processes concurrently; all must succeed.
 fn at_once(commands: Vec<std::process::Command>) {
     let start = |mut command: std::process::Command| {
         command.stdout(std::process::Stdio::piped());
@@ -46,7 +46,7 @@ fn no_writer_replaces_a_device_or_a_fifo() {
     let inside = |name: &str| dir.path().join(name);
     let record = inside("a.json");
     recorded(&record);
-    // By a link: a fault would replace that, and not the machine's device.
+    // Use a link to the device, so that a fault replaces the link and not the machine's device.
     let null = inside("null");
     symlink("/dev/null", &null).expect("linked");
     let unharmed = || {
@@ -121,7 +121,7 @@ fn a_record_on_standard_output_is_one_document() {
         .stdout(file)
         .status();
     assert!(done.expect("ended").success());
-    // The record, then the rows: neither is written over the other.
+    // The record comes first, then the rows; neither overwrites the other.
     let text = std::fs::read_to_string(&out).expect("read");
     let documents: Vec<Value> = serde_json::Deserializer::from_str(&text)
         .into_iter()
@@ -153,7 +153,7 @@ fn an_id_that_leads_elsewhere_is_refused() {
         ] {
             let mut call = convroof();
             call.args(command).arg(&record);
-            // What is resumed stays in its file.
+            // A resumed record stays in its file.
             if command != ["bench", "--resume"] {
                 call.arg("--results").arg(&results);
             }
@@ -255,7 +255,7 @@ fn a_revision_of_any_text_is_cut_between_characters() {
     let (record, history) = (dir.path().join("a.json"), dir.path().join("history"));
     let mut run = recorded(&record);
     run["tool"]["git_revision"] = "\u{e4}bcdefgh\u{20ac}\u{20ac}\u{20ac}".into();
-    // A step, so that its revision is shown.
+    // Add a step, so that its revision is shown.
     for i in 0..16 {
         run["started"] = format!("2026-01-{:02}T00:00:00Z", i + 1).into();
         for m in run["measurements"].as_array_mut().expect("a list") {
@@ -297,7 +297,7 @@ fn runs_tracked_at_once_are_each_there_once() {
     let dir = folder();
     let (first, history) = (dir.path().join("0.json"), dir.path().join("history"));
     let mut run = recorded(&first);
-    // Eight runs, two of which began in the same second, each tracked by three processes.
+    // Eight runs, two for each start time, each tracked by three processes.
     let mut commands = Vec::new();
     for i in 0..8 {
         run["started"] = format!("2026-01-{:02}T00:00:00Z", 1 + i / 2 * 2).into();
@@ -372,7 +372,7 @@ fn a_bench_asks_no_git_and_takes_any_name() {
     let (git, called) = (dir.path().join("git"), dir.path().join("called"));
     std::fs::write(&git, format!("#!/bin/sh\ntouch '{}'\n", called.display())).expect("written");
     std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("set");
-    // A name that is no UTF-8, which the record's command has, too.
+    // The file name isn't UTF-8, and it is part of the command in the record.
     let record = dir.path().join(OsStr::from_bytes(b"odd-\xff"));
     bench(&record).env("PATH", dir.path()).assert().success();
     assert!(!called.exists());
@@ -380,7 +380,7 @@ fn a_bench_asks_no_git_and_takes_any_name() {
     let command = command.as_array().expect("a list");
     let odd = |w: &Value| w.as_str().is_some_and(|w| w.ends_with("odd-\u{fffd}"));
     assert!(command.iter().any(odd), "{command:?}");
-    // What the build noted is in the record and in the version.
+    // The record and the version show the revision that the build recorded.
     let version = convroof().arg("--version").assert().success();
     let version = String::from_utf8_lossy(&version.get_output().stdout).into_owned();
     let tool = &record_of(&record)["tool"];

@@ -1,4 +1,4 @@
-//! The gate from outside: real processes, real repositories, small layers.
+//! Tests of the timing gate with real processes, real repositories and small layers.
 
 mod command;
 
@@ -23,7 +23,7 @@ fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("convroof").into()
 }
 
-/// `convroof ab`, with a folder for temporary files that is to be empty afterwards.
+/// Command `convroof ab`, with a folder for temporary files that must be empty afterwards.
 fn ab(scratch: &Path) -> Command {
     let mut command = convroof();
     command.env("TMPDIR", scratch).arg("ab");
@@ -65,7 +65,7 @@ fn a_slow_variant_is_named_and_no_other() {
     let wanted = ["direct/scalar/st", "im2col/scalar/st", "gemm-1x1/scalar/st"].map(pair);
     let checked = sitting.check(&wanted, |_| ()).expect("right");
     assert_eq!(checked.pairs, wanted[..2], "what neither can do is no pair");
-    // Half as much again, so that tests beside this one don't matter.
+    // A slow-down of 50 % is detected despite other tests on the same machine.
     let measured = measure(
         &mut sitting,
         &checked,
@@ -82,7 +82,7 @@ fn a_slow_variant_is_named_and_no_other() {
         "{:?}",
         judged[1]
     );
-    // Where the system shows where a process is, its hot code is found, and is its own.
+    // If the system shows instruction pointers, the hot code is found, and equals itself.
     if let Some(same) = same_code(&a, &b, &wanted[0]).expect("no trouble") {
         assert!(same);
     }
@@ -172,7 +172,7 @@ fn git(folder: &Path, args: &[&str]) {
     );
 }
 
-/// A repository whose program is no convroof, and then doesn't even build.
+/// A repository whose program isn't convroof and, after a change, doesn't even build.
 fn repository() -> TempDir {
     let dir = folder();
     let write =
@@ -230,7 +230,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
             &[own, own, "--out", "/dev/null/x.json"],
             "can't write",
         ),
-        // Another program of the repository: it is built, and is no convroof either.
+        // Another program of the repository: it builds, but it isn't convroof either.
         (
             here.path(),
             &["HEAD~1", own, "--bin", "other"],
@@ -257,7 +257,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
         }
         let assert = command.assert().code(2);
         let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-        // A debug build says so.
+        // A debug build prints a warning.
         let lines: Vec<&str> = error
             .lines()
             .filter(|l| !l.contains("debug build"))
@@ -269,7 +269,7 @@ fn trouble_is_one_line_and_nothing_is_lost() {
         );
         assert!(is_empty(scratch.path()), "{args:?}");
     }
-    // The work tree is as it was, and has no target folder.
+    // The work tree is unchanged and has no target folder.
     assert_eq!(
         std::fs::read_to_string(&changed).expect("read"),
         "fn main() { changed }\n"
@@ -300,11 +300,11 @@ fn a_name_of_a_file_and_a_revision_is_ambiguous() {
     for args in [["HEAD", "HEAD"], ["./HEAD", "HEAD"], ["HEAD", "./HEAD"]] {
         gate(&args.map(AsRef::as_ref)).stderr(predicate::str::contains(text));
     }
-    // Both ways to say it are taken: the file runs, the revision is built.
+    // Both spellings work: the file runs, the revision is built.
     gate(&["./HEAD".as_ref(), own.as_os_str()])
         .stderr(predicate::str::contains("no variant matches"));
     gate(&["HEAD^0".as_ref(), own.as_os_str()]).stderr(predicate::str::contains("doesn't build"));
-    // A file that is no revision needs no ./.
+    // A file whose name isn't a revision needs no `./`.
     std::fs::rename(&file, here.path().join("build")).expect("renamed");
     gate(&["build".as_ref(), own.as_os_str()])
         .stderr(predicate::str::contains("no variant matches"));
@@ -389,7 +389,7 @@ fn an_audit_goes_on_where_it_was() {
             .expect("JSON");
     assert_eq!(report["real"]["tries"], 2);
     assert_eq!(report["drawn"][2]["false_alarms"]["tries"], 50);
-    // A gate that isn't one is named.
+    // The error names an invalid file.
     std::fs::write(machine.join("audit/same-02.json"), "{").expect("written");
     audit("2")
         .assert()

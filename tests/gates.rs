@@ -1,5 +1,5 @@
-//! Gates that check nothing don't pass, options that would be ignored are refused, and workers stay where `--cpus` says;
-//! from outside.
+//! Tests of gates and options: gates that check nothing fail, options without effect are refused, and workers stay on
+//! the CPUs of `--cpus`.
 
 mod command;
 
@@ -10,14 +10,14 @@ use std::path::Path;
 
 const PROBLEM: &str = "mb1ic16ih8oc16oh8kh3ph1";
 
-/// An instruction set that no machine of this architecture has.
+/// An instruction set that machines of this architecture lack.
 const ELSEWHERE: &str = if cfg!(target_arch = "aarch64") {
     "avx2"
 } else {
     "neon"
 };
 
-/// Runs in a folder of its own; checks the exit code, one line of error that contains `part`, and what is left behind.
+/// Runs in a separate folder. Asserts the exit code, one line of error that contains `part`, and that no file is left.
 fn refused(args: &[&str], code: i32, part: &str) {
     let own = folder();
     let assert = convroof()
@@ -29,7 +29,7 @@ fn refused(args: &[&str], code: i32, part: &str) {
     assert!(error.contains(part), "{args:?}: {error}");
     assert!(!error.contains("panicked"), "{args:?}: {error}");
     assert!(error.len() < 2000, "{args:?}: {} bytes", error.len());
-    // What clap refuses has its usage with it.
+    // Errors of clap also show the usage.
     if !error.contains("Usage:") {
         assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
     }
@@ -66,7 +66,7 @@ fn variants_that_cannot_run_here_are_no_success() {
             refused(command, 2, &why);
         }
     }
-    // Beside others that do run, they are named.
+    // Beside variants that do run, the foreign ones are reported.
     convroof()
         .args([
             "check",
@@ -77,7 +77,7 @@ fn variants_that_cannot_run_here_are_no_success() {
         .assert()
         .success()
         .stderr(predicate::str::contains(&why));
-    // Without a subcommand, too.
+    // The default subcommand refuses them, too.
     refused(&["--problem", PROBLEM, "--variant", &foreign], 2, &why);
     let program = assert_cmd::cargo::cargo_bin!("convroof");
     let program = program.to_str().expect("UTF-8");
@@ -158,7 +158,7 @@ fn numbers_of_threads_without_a_variant_are_refused() {
     for command in ["bench", "run"] {
         let mut args = vec![command, "--problem", PROBLEM];
         args.extend(several);
-        // On one core two threads are too many in the first place.
+        // On a single core, two threads are refused for another reason first.
         refused(&args, 2, "--threads 2: ");
     }
     refused(
@@ -217,7 +217,7 @@ fn options_that_would_be_ignored_are_refused() {
             &["bench", "--network", "nin", "--layer", "conv1,nope"],
             "matches --layer 'nope'",
         ),
-        // Before a subcommand they were those of `run`, which was not called.
+        // Before a subcommand, options would belong to `run`, which isn't called.
         (&["--network", "nin", "list"], cannot),
         (&["--threads", "1", "bench"], cannot),
         (&["--json", "compare", a, b], cannot),
@@ -302,7 +302,7 @@ fn options_that_would_be_ignored_are_refused() {
     ] {
         refused(args, 2, part);
     }
-    // Each takes effect where it has something to act on.
+    // Each option takes effect where it applies.
     let out = convroof()
         .args([
             "list",
@@ -344,7 +344,7 @@ fn missing_measurements_fail_a_comparison() {
     };
     let list = |record: &mut Value| record["measurements"].as_array().expect("a list").clone();
     let mut all = Vec::new();
-    // One is left of a hundred.
+    // One of a hundred measurements remains.
     change(&a, &a, |record| {
         let first = list(record)[0].clone();
         for threads in 1..=100 {
@@ -380,9 +380,9 @@ fn missing_measurements_fail_a_comparison() {
     compare(&["--json", "--allow-missing"]).success();
     let lines = json_lines(&compare(&["--json"]).code(1).get_output().stdout);
     assert_eq!(lines.iter().filter(|l| l["only_in"] == "A").count(), 99);
-    // New ones are no loss.
+    // New measurements are no loss.
     convroof().arg("compare").args([&b, &a]).assert().success();
-    // A measurement without samples, or of zeros, is no measurement.
+    // A measurement without samples, or with zeros, counts as missing.
     for samples in [serde_json::json!([]), serde_json::json!([0.0, 0.0])] {
         change(&a, &b, |record| {
             record["measurements"] = all[..2].to_vec().into();
@@ -391,7 +391,7 @@ fn missing_measurements_fail_a_comparison() {
         let failed = compare(&[]).code(1);
         failed.stderr(predicate::str::contains("99 measurements of A are missing"));
     }
-    // Nothing in common is no comparison, whatever is allowed.
+    // A comparison without common measurements fails, even with `--allow-missing`.
     change(&a, &b, |record| {
         record["measurements"] = serde_json::json!([]);
     });
@@ -460,7 +460,7 @@ fn counts_that_compare_nothing_fail() {
         predicate::str::contains("nothing was compared with")
             .and(predicate::str::contains("model.tsv")),
     );
-    // Nor are those of other conditions, or none at all.
+    // A table of other conditions is no baseline either, nor is a missing one.
     let file = dir.path().join("model.tsv");
     let text = std::fs::read_to_string(&file).expect("read");
     std::fs::write(&file, text.replace("model 1:", "model 0:")).expect("written");
@@ -549,7 +549,7 @@ fn convroof_threads() -> usize {
     convroof::machine::Topology::detect().cores.len()
 }
 
-/// The last CPU rather than the first, which is where workers go by themselves.
+/// Uses the last CPU, since workers use the first one by default.
 #[test]
 fn workers_stay_on_the_chosen_cpu() {
     let dir = folder();
@@ -563,7 +563,7 @@ fn workers_stay_on_the_chosen_cpu() {
     assert_eq!(run["conditions"]["cpus"], serde_json::json!([last]));
     assert_eq!(run["fingerprint"]["online_cpus"], 1);
     assert_eq!(run["conditions"]["pinned"], cfg!(target_os = "linux"));
-    // It goes on where it was begun.
+    // A resumed run uses the same CPU.
     change(&record, &record, |r| {
         r["measurements"] = serde_json::json!([]);
         r["refusals"] = serde_json::json!([]);
@@ -587,7 +587,7 @@ fn workers_stay_on_the_chosen_cpu() {
     let run: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(run["conditions"]["cpus"], serde_json::json!([last]));
     assert!(!run["measurements"].as_array().expect("a list").is_empty());
-    // Where that CPU is gone, it says so.
+    // If that CPU doesn't exist, the error tells so.
     change(&record, &record, |r| {
         r["conditions"]["cpus"] = serde_json::json!([60000]);
         r["complete"] = false.into();
@@ -600,7 +600,7 @@ fn workers_stay_on_the_chosen_cpu() {
     }
 }
 
-/// What the kernel says of the process while it computes.
+/// Reads the process's affinity from the operating system while it computes.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_whole_process_stays_on_the_chosen_cpu() {
@@ -702,7 +702,7 @@ fn an_audit_of_other_layers_is_not_printed_for_these() {
     );
 }
 
-/// `scripts/gate` where there is no valgrind, with programs that succeed in place of cargo's and ours.
+/// Runs `scripts/gate` without valgrind, with fake programs in place of cargo and convroof.
 #[cfg(unix)]
 #[test]
 fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
@@ -720,7 +720,7 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
     let metadata = format!("#!/bin/sh\necho '{{\"target_directory\":\"{target}\"}}'\n");
     write("bin/cargo", &metadata);
     write("target/release/convroof", program);
-    // What the script needs, and no valgrind.
+    // Link the tools that the script needs, except valgrind.
     let folders: Vec<_> =
         std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")).collect();
     for tool in ["bash", "sh", "tail", "sed"] {
@@ -742,7 +742,8 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
             .env_remove("GATE_ARGS");
         command.assert()
     };
-    // The script's exit code, and whether it complains; everything else is tried all the same.
+    // Checks the script's exit code, and returns true if it reports the lack of valgrind. All other steps must run
+    // anyway.
     let complains = |machine: &str, code: i32| {
         let out = gate(machine).code(code);
         let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
@@ -752,7 +753,7 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
         );
         text.contains("no valgrind: instructions are not compared")
     };
-    // No baselines: the script says so, and times the kernels all the same.
+    // Without baselines, the script reports that and still times the kernels.
     let out = gate("x86_64").code(0);
     let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
     assert!(
@@ -760,11 +761,11 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
             && text.contains("ab was called"),
         "{text}"
     );
-    // No baseline of instructions: there is nothing that isn't tried.
+    // Without a baseline of instructions, valgrind isn't needed.
     write("results/baselines/model.tsv", "");
     assert!(!complains("x86_64", 0));
     write("results/baselines/instructions.tsv", "");
     assert!(complains("x86_64", 2));
-    // It is of one architecture.
+    // That baseline is for one architecture only.
     assert!(!complains("aarch64", 0));
 }

@@ -1,11 +1,11 @@
-//! Input from others, from outside: what it can't do is one line of a sensible length, and exit code 2.
+//! Tests of untrusted input: invalid input gives one line of bounded length and exit code 2.
 
 mod command;
 
 use command::{convroof, folder, json_lines};
 use std::path::Path;
 
-/// The program's message about arguments that it can't take.
+/// The program's message about invalid arguments.
 fn refused(args: &[&str]) -> String {
     let output = convroof().args(args).output().expect("run");
     let error = String::from_utf8(output.stderr).expect("UTF-8");
@@ -65,10 +65,10 @@ fn what_acts_on_a_terminal_is_seen_in_every_error() {
         &["track", bad],
     ] {
         let error = refused(args);
-        // Patterns may be cut at a comma, and layers have no name of their own in an error.
+        // Patterns may be cut at a comma, and a layer's name may be absent from an error.
         assert!(error.contains(shown), "{args:?}: {error}");
     }
-    // What clap says, which takes sequences that it knows for its own away.
+    // Errors of clap, which removes the escape sequences that it knows.
     refused(&["list", &flag]);
     refused(&[bad]);
 }
@@ -139,7 +139,7 @@ fn problems_come_from_files_as_benchdnn_has_them() {
     );
 }
 
-/// The summary of a job: what the program says there is a block of code to its end, whatever it says.
+/// In a job's summary, all output of the program stays inside one code block.
 #[cfg(unix)]
 #[test]
 fn a_gate_fences_what_it_shows() {

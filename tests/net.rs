@@ -1,4 +1,4 @@
-//! Whole networks on the command line.
+//! Tests of whole networks on the command line.
 
 mod command;
 
@@ -107,7 +107,7 @@ fn claims_are_answered_with_figures() {
         .iter()
         .map(|l| l["holds"].as_str().expect("text"))
         .collect();
-    // These are mathematics, or counted: they are the same everywhere.
+    // These claims are mathematical or counted, so every machine gives the same answers.
     assert_eq!(holds, ["yes", "in-part", "yes", "in-part", "yes"]);
     for line in &lines {
         assert!(line["claim"].is_string() && !line["answer"].as_str().expect("text").is_empty());

@@ -1,5 +1,5 @@
-//! Other people's libraries: the host's side of the pipe from outside, and `bench --peers` with what is
-//! compiled in. Libraries that must be installed are tried where they are (`target/peers`).
+//! Tests of peer libraries: the host's protocol, and `bench --peers` with the compiled-in peers. Installed libraries
+//! are tested if they exist (`target/peers`).
 #![cfg(feature = "peers")]
 
 mod command;
@@ -14,7 +14,7 @@ use convroof_kernels::{Isa, Problem, reference};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Sends some requests to a host and returns its replies, with the floats of an output.
+/// Sends requests to a host. Returns its replies, and the floats of an output.
 fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, Vec<f32>) {
     let mut input = Vec::new();
     for (request, with) in requests {
@@ -40,7 +40,7 @@ fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, V
     (replies, result)
 }
 
-/// Plans, loads, times and reads a problem.
+/// Plans, loads, times and reads a problem. Returns the replies and the error of the output.
 fn compute(library: &[&str], form: &str, problem: &Problem) -> (Vec<Reply>, f64) {
     let data = Data::new(problem, Fill::Uniform, 3);
     let x = data.operands();
@@ -169,7 +169,7 @@ fn a_bench_goes_on_without_what_is_missing() {
         .stdout(predicates::str::contains("peer / ours"));
 }
 
-/// The folder that scripts/peers fills; none where it was not run, unless that is demanded.
+/// The folder that scripts/peers fills; none if peers are neither installed nor required.
 fn installed() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
     let there = folder.join("venv/lib/libdnnl.so.3").exists();
@@ -193,7 +193,7 @@ fn onednn_computes_the_same() {
         "--pool --alg=avg_p mb1ic17ih12oh6kh3sh2ph1",
         "--pool --alg=avg_np mb1ic17ih7oh1kh7",
     ];
-    // Blocks of 16 channels are for vectors of 16.
+    // Blocks of 16 channels need vectors of 16 lanes.
     let refused = Isa::Avx512.detect().is_none();
     let mut blocked = 0;
     for text in CONVOLUTIONS.iter().chain(&pools) {
@@ -203,7 +203,7 @@ fn onednn_computes_the_same() {
             }
             let problem = text.parse().expect("a problem");
             let (replies, error) = compute(&["onednn", "--path", path], form, &problem);
-            // For some shapes it has the reference implementation alone, which is no rival.
+            // For some shapes oneDNN has only its reference implementation, which isn't a fair peer.
             if form == "nchw16c" && matches!(replies[1], Reply::Refused { .. }) {
                 assert!(matches!(replies[2], Reply::Failed { .. }), "{replies:?}");
                 continue;

@@ -1,5 +1,5 @@
-//! Planning is cheap and bounded: `list` answers for any problem that parses, within 2 s of a core and 1 GB, whatever
-//! its sizes are.
+//! Tests that planning is cheap: `list` answers for any valid problem within 2 s of CPU time and 1 GB, whatever its
+//! sizes.
 #![cfg(unix)]
 
 mod command;
@@ -9,10 +9,10 @@ use convroof_kernels::Problem;
 use convroof_kernels::data::Rng;
 use std::process::Command;
 
-/// How many problems: more by `CONVROOF_PROBLEMS`.
+/// Number of problems; the variable `CONVROOF_PROBLEMS` overrides it.
 const PROBLEMS: usize = 60;
 
-/// `list` of a problem, with so many seconds of a core and kilobytes of address space.
+/// Runs `list` on a problem, with limits on CPU time (s) and address space (kB).
 fn list(problem: &str, seconds: usize, kilobytes: usize) -> std::process::Output {
     let program = convroof().get_program().to_os_string();
     let limited = format!("ulimit -t {seconds}; ulimit -v {kilobytes}; exec \"$@\"");
@@ -24,7 +24,7 @@ fn list(problem: &str, seconds: usize, kilobytes: usize) -> std::process::Output
         .expect("a shell")
 }
 
-/// Asserts that the bar is kept.
+/// Asserts that `list` answers within the limits.
 fn answers(problem: &str) {
     let out = list(problem, 2, 1 << 20);
     let said = String::from_utf8_lossy(&out.stderr);
@@ -37,7 +37,7 @@ fn answers(problem: &str) {
     }
 }
 
-/// Sizes of all magnitudes, also just beside powers of two, whose product stays below `room`.
+/// Generator of sizes of all magnitudes, also next to powers of two. Their product stays below `room`.
 struct Sizes<'a> {
     rng: &'a mut Rng,
     room: u64,
@@ -62,7 +62,7 @@ impl Sizes<'_> {
         self.below((1 << 31) - 1)
     }
 
-    /// A size that takes no room.
+    /// A size that doesn't reduce `room`.
     fn step(&mut self, most: u64) -> u64 {
         let room = std::mem::replace(&mut self.room, most);
         let size = self.below(most);
@@ -71,7 +71,7 @@ impl Sizes<'_> {
     }
 }
 
-/// The sizes of a window and its maps; channels out are `after` the input's.
+/// Text of a window and its maps; `channels` is the text of the channels before it.
 fn window(sizes: &mut Sizes<'_>, channels: &str) -> String {
     let square = sizes.rng.below(3) == 0;
     let mut text = channels.to_string();
@@ -111,7 +111,7 @@ fn window(sizes: &mut Sizes<'_>, channels: &str) -> String {
     text
 }
 
-/// A problem that need not be valid.
+/// A random problem, which may be invalid.
 fn problem(rng: &mut Rng) -> String {
     let kind = rng.below(14);
     let room = 1 << (8 + rng.below(39));
@@ -233,7 +233,7 @@ fn list_answers_for_any_problem() {
     }
 }
 
-/// True if this process, and so what it starts, ignores a signal.
+/// True if this process, and so its children, ignores a signal.
 fn ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -247,7 +247,7 @@ fn a_signal_ends_a_planning_program_at_once() {
     use std::os::unix::process::ExitStatusExt;
     use std::time::{Duration, Instant};
     for signal in [Signal::INT, Signal::TERM] {
-        // A shell has what it starts in the background ignore SIGINT, and programs inherit that.
+        // A background process of a shell ignores SIGINT, and its children inherit that.
         if ignored(signal.as_raw()) {
             println!("{signal:?} is ignored here, so it ends nothing");
             continue;

@@ -1,4 +1,4 @@
-//! Records from outside: reported, compared, counted, tracked.
+//! Tests of records: reports, comparisons, counts and histories.
 
 mod command;
 
@@ -21,7 +21,7 @@ fn bench_report_and_compare_go_together() {
     }
     bench(&b).assert().success();
 
-    // What a bench writes fits the committed schema.
+    // The output of a bench matches the committed schema.
     let schema: Value =
         serde_json::from_str(include_str!("../results/schema/run-v1.json")).expect("JSON");
     let record: Value =
@@ -71,14 +71,14 @@ fn bench_report_and_compare_go_together() {
             .starts_with("<svg")
     );
 
-    // A record against itself: nothing is slower.
+    // Compared with itself, no measurement is slower.
     convroof()
         .arg("compare")
         .args([&a, &a])
         .assert()
         .success()
         .stdout(predicate::str::contains("geometric mean"));
-    // Against one that took half as long: exit code 1, and the variant is named.
+    // Against a record with half the times: exit code 1, and the error names the variant.
     let mut fast = record;
     for m in fast["measurements"].as_array_mut().expect("a list") {
         for t in m["samples_ns"].as_array_mut().expect("a list") {
@@ -92,7 +92,7 @@ fn bench_report_and_compare_go_together() {
         .assert()
         .code(1)
         .stderr(predicate::str::contains("are slower"));
-    // Another machine's is refused.
+    // A record of another machine is refused.
     fast["fingerprint"]["id"] = "elsewhere".into();
     std::fs::write(&b, fast.to_string()).expect("written");
     convroof()
@@ -152,7 +152,7 @@ fn counts_are_compared_exactly() {
         .assert()
         .success()
         .stdout(predicate::str::contains("0 changed"));
-    // One byte more, a row less: both are named, and the exit code is 1.
+    // One byte more and one row less: both are reported, and the exit code is 1.
     let file = dir.path().join("model.tsv");
     let text = std::fs::read_to_string(&file).expect("read");
     let row = text
@@ -228,7 +228,7 @@ fn runs_are_tracked_and_damage_is_kept() {
     let lines = lines.expect("a history");
     let html = std::fs::read_to_string(lines.with_extension("html")).expect("a page");
     assert!(html.contains("class=\"up\"") && html.contains("</html>"));
-    // A line cut short: reported, passed over, kept.
+    // A truncated line is reported, skipped and kept.
     let mut text = std::fs::read_to_string(lines).expect("read");
     text.truncate(text.len() - 20);
     std::fs::write(lines, &text).expect("written");

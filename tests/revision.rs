@@ -1,4 +1,4 @@
-//! The build script, run in folders of each kind: what it notes of the sources, and what makes it run again.
+//! Tests of the build script: the revision that it records, and the files that trigger it again.
 
 mod command;
 
@@ -6,7 +6,7 @@ use command::folder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The build script as a program.
+/// Compiles the build script as a program.
 fn script(folder: &Path) -> PathBuf {
     let program = folder.join(format!("script{}", std::env::consts::EXE_SUFFIX));
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -19,7 +19,7 @@ fn script(folder: &Path) -> PathBuf {
     program
 }
 
-/// What the script tells cargo: the value of an environment variable of the build, and the files that it watches.
+/// Output of the script for cargo: environment variables of the build, and watched files.
 struct Told(String);
 
 impl Told {
@@ -94,7 +94,7 @@ fn a_build_notes_its_revision() {
     let version = told.value("CONVROOF_VERSION").expect("there");
     let expected = format!("1.2.3 ({}; rustc ", &first[..10]);
     assert!(version.starts_with(&expected), "{version}");
-    // A watched file that isn't there would make each build run the script, and compile the suite.
+    // A missing watched file would make each build run the script and compile the suite.
     let watched = told.watched();
     for file in &watched {
         assert!(here.join(file).exists(), "{file}");
@@ -107,7 +107,7 @@ fn a_build_notes_its_revision() {
         "git status writes it"
     );
 
-    // Other files of the repository make no other program.
+    // Other files of the repository don't affect the program.
     write("README.md", "2");
     assert_eq!(
         Told::by(&script, here).value("CONVROOF_DIRTY"),
@@ -123,7 +123,7 @@ fn a_build_notes_its_revision() {
             .contains(", with local changes; ")
     );
 
-    // A folder that the repository doesn't have is of no revision, unless its package names one.
+    // A folder outside the repository's files has no revision, unless its package names one.
     let inside = here.join("target/package/convroof-1.2.3");
     std::fs::create_dir_all(&inside).expect("made");
     std::fs::write(inside.join("build.rs"), "1").expect("written");

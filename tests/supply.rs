@@ -1,5 +1,4 @@
-//! Dependencies, workflows and packages of this project, held to the committed rules without
-//! a network.
+//! Checks dependencies, workflows and packages of this project against the committed rules, without a network.
 
 mod command;
 
@@ -38,7 +37,7 @@ fn cargo(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Every package of any feature on any system that programs are released for.
+/// All packages of any feature, on all systems with released programs.
 fn packages() -> Vec<Value> {
     let rules = rules();
     let mut args = vec![
@@ -87,7 +86,7 @@ fn licences_and_sources_are_those_that_deny_toml_allows() {
         if !is_allowed(licence, &licences) {
             wrong.push(format!("{name}: '{licence}' is not allowed"));
         }
-        // The packages of this repository have no source.
+        // Packages of this repository have no source.
         let source = package["source"].as_str();
         let registry = source.map(|s| s.strip_prefix("registry+").unwrap_or(s));
         let own =
@@ -117,7 +116,7 @@ fn licence_expressions_are_read_as_the_law_does() {
     }
 }
 
-/// True if a version is one of those that a requirement of deny.toml names: `2`, `0.3`.
+/// True if a version matches a requirement of deny.toml, such as `2` or `0.3`.
 fn is_of(version: &str, wanted: &str) -> bool {
     version
         .strip_prefix(wanted)
@@ -157,7 +156,7 @@ fn packages_have_one_version_but_for_those_that_deny_toml_names() {
     }
 }
 
-/// The lines of a workflow or action, without comments of their own, by its file.
+/// Lines of each workflow or action, by file, without comment lines.
 fn workflows() -> Vec<(PathBuf, Vec<String>)> {
     let folder = std::fs::read_dir(root().join(".github/workflows")).expect("workflows");
     let mut files: Vec<PathBuf> = folder.map(|f| f.expect("a file").path()).collect();
@@ -208,7 +207,7 @@ fn workflows_may_only_read_and_keep_no_credentials() {
             !text.contains("pull_request_target"),
             "{name}: code of others with our rights"
         );
-        // What someone else writes (a branch's name, a title) reaches a script as a variable, never as its text.
+        // Untrusted text (a branch's name, a title) may reach a script only as a variable.
         for run in text.split("run: ").skip(1) {
             let script = run.split("\n      - ").next().unwrap_or_default();
             let script = script.split("\n    - ").next().unwrap_or_default();
@@ -225,7 +224,7 @@ fn workflows_may_only_read_and_keep_no_credentials() {
             text.contains("\npermissions:\n  contents: read\n"),
             "{name}: not only reading"
         );
-        // Rights to write are for the one job that publishes what a tag names.
+        // Only the job that publishes a tag may have write permissions.
         let writes = text.contains(": write");
         let tags_only = text.contains("\non:\n  push:\n    tags: ");
         assert!(!writes || tags_only, "{name}: may write");
@@ -245,7 +244,7 @@ fn programs_are_released_for_every_system_of_deny_toml() {
     }
 }
 
-/// The files of a package as crates.io gets it, of the sources as they are.
+/// Files of a package as published on crates.io, from the present sources.
 fn packaged(package: &str) -> BTreeSet<String> {
     let list = cargo(&["package", "--list", "--allow-dirty", "-p", package]);
     list.lines().map(|l| l.replace('\\', "/")).collect()
@@ -276,7 +275,7 @@ fn packages_have_all_that_they_read_and_no_records() {
             }
         }
     }
-    // These are named by a macro.
+    // A macro names these files.
     let files = packaged("convroof");
     for table in std::fs::read_dir(root().join("src/networks/tables")).expect("tables") {
         let table = table.expect("a file").file_name();
@@ -285,7 +284,7 @@ fn packages_have_all_that_they_read_and_no_records() {
     }
 }
 
-/// A path without `..`.
+/// A path with `..` resolved.
 fn plain(path: &Path) -> String {
     let mut parts = Vec::new();
     for part in path.iter() {
@@ -327,7 +326,7 @@ fn manifests_say_what_crates_io_shows() {
                 package["name"]
             );
         }
-        // A dependency on a path alone can't be published, but for tests.
+        // A dependency by path only can't be published, except for tests.
         for dependency in package["dependencies"].as_array().expect("a list") {
             assert!(
                 dependency["kind"] == "dev" || dependency["req"] != "*",
@@ -369,7 +368,7 @@ fn peers_are_locked_with_hashes() {
     assert!(text("scripts/peers").contains("--require-hashes"));
 }
 
-/// The script of the action, as a team with kernels in a repository of its own runs it.
+/// Runs the action's script for a repository of other kernels, as another team would.
 #[cfg(unix)]
 #[test]
 fn the_gate_compares_programs_of_another_repository() {
@@ -383,7 +382,7 @@ fn the_gate_compares_programs_of_another_repository() {
         theirs.path().join("src/main.rs"),
         "fn main() { println!(\"theirs: {:?}\", std::env::args().skip(1).collect::<Vec<_>>()); }",
     );
-    // In place of a convroof that builds and measures: how it was asked, and that something is slower.
+    // A fake convroof: it prints its arguments and reports a slow-down.
     let convroof = place.path().join("convroof");
     write(
         convroof.clone(),

@@ -1,4 +1,4 @@
-//! Twins of kernels: they run like the kernel, and leave out what they should.
+//! Tests of kernel twins: they run like the kernel, and omit what they should.
 #![cfg(feature = "ablation")]
 
 use convroof_kernels::blocking::Caches;
@@ -10,7 +10,7 @@ use convroof_kernels::reorder::to_layout;
 use convroof_kernels::tensor::{AlignedBuf, Layout};
 use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 
-/// Problems of each kind that has loops of its own.
+/// Problems for each kind of kernel loop.
 const PROBLEMS: [&str; 8] = [
     "mb1ic32ih14oc32oh14kh3ph1",
     "mb1ic3ih19oc16oh10kh3sh2ph1",
@@ -22,12 +22,12 @@ const PROBLEMS: [&str; 8] = [
     "--ip mb1ic64oc40",
 ];
 
-/// The instruction sets of this machine with twins.
+/// Instruction sets of this machine that have twins.
 fn natives() -> impl Iterator<Item = IsaToken> {
     [Isa::Avx2, Isa::Neon].into_iter().filter_map(Isa::detect)
 }
 
-/// Calls `f` with the kernel and each of its twins, of each variant that can do a problem; all of one plan.
+/// Calls `f` with the kernel and each of its twins, for each variant that supports a problem. All share one plan.
 fn each(mut f: impl FnMut(&str, &mut Instance, Option<Ablation>)) {
     let (registry, caches) = (Registry::builtin(), Caches::default());
     for text in PROBLEMS {
@@ -76,7 +76,7 @@ fn load(instance: &mut Instance, problem: &Problem) {
     instance.load(operands, &Serial);
 }
 
-/// What lies in memory after a run that began with NaNs everywhere in the output.
+/// Output of a run, after its memory was filled with NaN.
 fn written(instance: &mut Instance) -> Vec<f32> {
     instance.poison_output(f32::NAN);
     instance.run(&Serial);
@@ -94,7 +94,7 @@ fn a_twin_without_memory_traffic_stores_nothing_and_one_without_arithmetic_all()
             None | Some(Ablation::LoadsOnly | Ablation::OnePanel) => {
                 assert_eq!(nans, 0, "{name} {ablation:?}: {nans} of {all} not written");
             }
-            // What is stored one by one (edges, means of maps) is no vector's traffic.
+            // Scalar stores (edges, means of maps) aren't vector traffic, so this twin keeps them.
             Some(Ablation::ArithOnly) => kernels += usize::from(nans > 0),
         }
     });

@@ -1,5 +1,5 @@
-//! Two loops whose verdict is known: multiply-adds on registers, and the sum of a gigabyte. The roofline and the
-//! twins must both say so.
+//! Tests with two loops whose verdict is known: multiply-adds on registers, and the sum of a gigabyte. The roofline and
+//! the twins must both give it.
 #![cfg(feature = "ablation")]
 
 use convroof::machine::calibration::{calibrate, peak_probe};
@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
 
-/// The instruction set of vectors that this CPU has.
+/// Vector instruction set of this CPU.
 fn vectors() -> Option<IsaToken> {
     [Isa::Avx2, Isa::Neon].into_iter().find_map(Isa::detect)
 }
 
-/// Samples of a loop and its twins, in turns.
+/// Samples of a loop and its twins, in alternation.
 fn examine(isa: IsaToken, mut run: impl FnMut(IsaToken)) -> AblationTimes {
     let mut time = |ablation: Option<Ablation>| {
         let token = ablation.map_or(Some(isa), |a| isa.without(a));
@@ -37,7 +37,7 @@ fn examine(isa: IsaToken, mut run: impl FnMut(IsaToken)) -> AblationTimes {
     times
 }
 
-/// A measurement of a loop that is no kernel.
+/// A measurement of a loop that isn't a kernel.
 fn measurement(isa: Isa, times: AblationTimes, peak: f64, [flops, bytes]: [u64; 2]) -> Measurement {
     Measurement {
         problem: "loop".into(),

@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a claim is true.
+/// Verdict on a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Holds {
-    /// It is.
+    /// The claim is true.
     Yes,
-    /// Under conditions: the sentence says which.
+    /// The claim is true under conditions, which the answer names.
     InPart,
-    /// It isn't.
+    /// The claim is false.
     No,
 }
 
 impl Holds {
-    /// For people.
+    /// The verdict as text.
     pub fn label(self) -> &'static str {
         match self {
             Holds::Yes => "holds",
@@ -24,7 +24,7 @@ impl Holds {
         }
     }
 
-    /// All of some conditions, some of them, or none.
+    /// The verdict on a claim with several conditions: [`Holds::InPart`] if only some of them are met.
     pub(super) fn of(conditions: &[bool]) -> Holds {
         match conditions.iter().filter(|&&c| c).count() {
             0 => Holds::No,
@@ -37,17 +37,17 @@ impl Holds {
 /// A figure for or against a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// What it is of.
+    /// The measured or counted quantity.
     pub what: String,
-    /// The figure.
+    /// The value, in `unit`.
     pub value: f64,
-    /// Its unit; empty of a bare number.
+    /// The unit; empty for a plain number.
     pub unit: String,
-    /// Whether it was measured, or counted.
+    /// True if it was measured, false if it was counted.
     pub measured: bool,
 }
 
-/// A figure that was counted.
+/// A counted figure.
 pub(super) fn counted(what: impl Into<String>, value: f64, unit: &str) -> Figure {
     Figure {
         what: what.into(),
@@ -57,7 +57,7 @@ pub(super) fn counted(what: impl Into<String>, value: f64, unit: &str) -> Figure
     }
 }
 
-/// A figure that was measured.
+/// A measured figure.
 pub(super) fn measured(what: impl Into<String>, value: f64, unit: &str) -> Figure {
     Figure {
         measured: true,
@@ -65,20 +65,20 @@ pub(super) fn measured(what: impl Into<String>, value: f64, unit: &str) -> Figur
     }
 }
 
-/// What came of a claim.
+/// The answer to a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Its number, from 1.
+    /// Number of the claim, from 1.
     pub number: usize,
-    /// What is claimed.
+    /// The claim, in a sentence.
     pub claim: String,
-    /// Whether it holds.
+    /// The verdict.
     pub holds: Holds,
-    /// Why and where, in a sentence.
+    /// The reason and the conditions, in a sentence.
     pub answer: String,
-    /// For and against it.
+    /// Figures for and against the claim.
     pub evidence: Vec<Figure>,
 }
 
-/// What a claim's function finds: whether it holds, the sentence, the figures.
+/// Result of a claim's function: the verdict, the sentence and the figures.
 pub(super) type Found = (Holds, String, Vec<Figure>);

@@ -5,7 +5,7 @@ use super::lab::Lab;
 use crate::networks::{self, Graph, Source};
 use anyhow::{Result, anyhow};
 
-/// Bytes of all tensors of a network for one image, as f32: what training keeps for the way back.
+/// Bytes of all tensors of a network for one image, as f32. Training keeps them for the backward pass.
 fn kept(name: &str) -> Result<f64> {
     let graph = Graph::new(networks::find(name)?).map_err(|e| anyhow!(e))?;
     let nodes = (0..graph.nodes.len()).map(Source::Node);
@@ -61,7 +61,7 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
             kept / MB
         ));
     }
-    // At some batch it always does.
+    // With a large enough batch, activations always exceed the weights.
     let holds = match Holds::of(&holds) {
         Holds::No => Holds::InPart,
         other => other,

@@ -1,4 +1,4 @@
-//! Where claims are measured: layers by their best kernels, networks step by step, on one thread.
+//! Measurements for the claims: layers by their fastest kernels, networks step by step, on one thread.
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -22,10 +22,10 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// About how many layers the claims measure: they share the budget.
+/// Approximate number of layers that the claims measure and that share the budget.
 const LAYERS: f64 = 60.0;
 
-/// A machine, its ceilings, and what was measured so far.
+/// A machine, its ceilings, and all measurements so far.
 pub struct Lab<'a> {
     session: Session<'a>,
     topology: &'a Topology,
@@ -40,20 +40,20 @@ pub struct Lab<'a> {
     pub dram_gbps: f64,
 }
 
-/// A layer by one kernel.
+/// Measurement of one kernel on one layer.
 #[derive(Clone, Debug)]
 pub struct Timed {
     /// The kernel.
     pub variant: CandidateId,
     /// Median time of a run, nanoseconds.
     pub ns: f64,
-    /// Nominal operations a second over the peak of the same rounds.
+    /// Nominal FLOP/s, as a fraction of the peak that the same rounds measured.
     pub of_peak: f64,
-    /// Compulsory bytes a second, 10^9.
+    /// Rate of compulsory traffic, GB/s.
     pub gbps: f64,
-    /// Nominal flops for each compulsory byte.
+    /// Nominal FLOP per compulsory byte.
     pub intensity: f64,
-    /// What bounds it.
+    /// The resource that bounds the kernel.
     pub verdict: Verdict,
 }
 
@@ -64,7 +64,7 @@ impl Progress for Silent {
 }
 
 impl<'a> Lab<'a> {
-    /// With the single-threaded variants of the widest instruction set. `budget` is for all claims.
+    /// Creates a lab of the single-threaded variants of the widest instruction set. All claims share `budget`.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -113,10 +113,10 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Every kernel's time on a layer, the fastest first; verified, interleaved.
+    /// Measures every kernel on a layer, verified and interleaved. Returns the fastest first.
     ///
     /// # Errors
-    /// When it is no layer, none can do it, or one is wrong.
+    /// When the problem isn't a layer, no kernel supports it, or a kernel's output is wrong.
     pub fn all(&mut self, problem: &str) -> Result<Vec<Timed>> {
         let problem: Problem = problem.parse()?;
         if !self.known.contains_key(&problem) {
@@ -155,15 +155,15 @@ impl<'a> Lab<'a> {
     /// The fastest kernel on a layer.
     ///
     /// # Errors
-    /// As [`Lab::all`].
+    /// Those of [`Lab::all`].
     pub fn best(&mut self, problem: &str) -> Result<Timed> {
         Ok(self.all(problem)?.remove(0))
     }
 
-    /// An algorithm on a layer.
+    /// One algorithm's time on a layer.
     ///
     /// # Errors
-    /// As [`Lab::all`], and when it can't.
+    /// Those of [`Lab::all`], and when the algorithm doesn't support the layer.
     pub fn by(&mut self, algorithm: &str, problem: &str) -> Result<Timed> {
         let all = self.all(problem)?;
         let found = all.into_iter().find(|t| t.variant.algorithm() == algorithm);
@@ -173,16 +173,16 @@ impl<'a> Lab<'a> {
     /// The sum of the fastest kernels' times on some layers.
     ///
     /// # Errors
-    /// As [`Lab::all`].
+    /// Those of [`Lab::all`].
     pub fn sum(&mut self, problems: &[String]) -> Result<f64> {
         problems.iter().map(|p| Ok(self.best(p)?.ns)).sum()
     }
 
-    /// A network run whole at batch 1: its graph, the time of each step, and the bytes of packed weights, activations and
-    /// scratch.
+    /// Runs a whole network at batch 1. Returns its graph, the time of each step, and the bytes of packed weights,
+    /// activations and scratch.
     ///
     /// # Errors
-    /// When there is no memory.
+    /// When there isn't enough memory.
     pub fn network(&mut self, name: &str) -> Result<(Graph, Vec<Row>, [usize; 3])> {
         let graph = Graph::new(networks::find(name)?).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
@@ -201,7 +201,7 @@ impl<'a> Lab<'a> {
         Ok((graph, rows, bytes))
     }
 
-    /// The arena of a network on some images, without running it.
+    /// Bytes of a network's activation arena at a batch size. The network isn't run.
     ///
     /// # Errors
     /// When there is no such network.
@@ -215,10 +215,10 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// What an algorithm of this crate's makes of some operands, on the widest instruction set.
+/// Computes a problem by a built-in algorithm, on the widest instruction set.
 ///
 /// # Errors
-/// When there is no such algorithm, or it can't.
+/// When there is no such algorithm, or it doesn't support the problem.
 pub fn compute(algorithm: &str, problem: &Problem, x: Operands<'_>) -> Result<Vec<f32>> {
     let registry = Registry::builtin();
     let all = registry.algorithms().iter();

@@ -1,4 +1,4 @@
-//! Claims about layers and blocks: counted, and timed by the best kernel for each layer.
+//! Claims about layers and blocks: operations are counted, times are those of the fastest kernel of each layer.
 
 use super::answer::{Figure, Found, Holds, counted, measured};
 use super::lab::Lab;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use convroof_kernels::Problem;
 use convroof_kernels::problem::Op;
 
-/// Weights and multiply-accumulates of some layers.
+/// Number of weights and of multiply-accumulates of some layers.
 fn weigh(problems: &[String]) -> Result<(f64, f64)> {
     let mut sum = (0.0, 0.0);
     for problem in problems {
@@ -21,7 +21,7 @@ fn weigh(problems: &[String]) -> Result<(f64, f64)> {
     Ok(sum)
 }
 
-/// A square convolution with a ReLU.
+/// Problem text of a square convolution with a ReLU, at batch 1.
 fn conv(c_in: usize, c_out: usize, size: usize, kernel: usize) -> String {
     format!(
         "--dir=FWD_B --attr-post-ops=relu mb1ic{c_in}ih{size}oc{c_out}oh{size}kh{kernel}ph{}",
@@ -29,7 +29,7 @@ fn conv(c_in: usize, c_out: usize, size: usize, kernel: usize) -> String {
     )
 }
 
-/// Two ways to do something: weights, work and time, each of the first over the second's.
+/// Comparison of two alternatives: weights, multiply-accumulates and time of the first, divided by those of the second.
 struct Versus {
     weights: f64,
     macs: f64,
@@ -72,7 +72,7 @@ pub(super) fn bottleneck_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         ("nin-d2l", ["", "", ""]),
     ] {
         let network = networks::find(name)?;
-        // d2l's layers have names of their own: the stage of 384 channels, and the last 3x3.
+        // d2l numbers its layers in another way: take the stage of 384 channels, and the last 3x3.
         let of_claim = |layer: &str| -> bool {
             if !claimed[0].is_empty() {
                 return claimed.contains(&layer);
@@ -125,7 +125,7 @@ pub(super) fn bottleneck_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
 }
 
 pub(super) fn one_by_one(lab: &mut Lab<'_>) -> Result<Found> {
-    /// What counts as high.
+    /// Least fraction of the peak that counts as high.
     const HIGH: f64 = 0.8;
     let mut evidence = Vec::new();
     let mut efficient = Vec::new();
@@ -315,7 +315,7 @@ pub(super) fn poolings(lab: &mut Lab<'_>) -> Result<Found> {
             max.gbps,
             "GB/s",
         ));
-        // Within the noise of a shared machine they cost the same.
+        // A smaller difference is within the noise of a shared machine.
         cheaper.push(max.ns < 0.95 * avg.ns);
         ratios.push(avg.ns / max.ns);
     }
@@ -335,7 +335,7 @@ pub(super) fn inception(lab: &mut Lab<'_>) -> Result<Found> {
         .filter(|l| l.name.starts_with("inception_3a.") && matches!(l.problem.op, Op::Conv(_)))
         .map(|l| l.problem.to_string())
         .collect();
-    // The pooled branch without its projection hands all 192 channels on.
+    // The pooled branch without its projection passes all 192 channels on.
     let without = [
         conv(192, 64, 28, 1),
         conv(192, 128, 28, 3),

@@ -1,8 +1,8 @@
-//! What is claimed about these networks, answered with figures: counted from their tables, and measured on this machine in
+//! Claims about the networks, answered with figures. These are counted from the tables, or measured on this machine in
 //! the same run.
 //!
-//! A claim is a function from a [`Lab`] to an [`Answer`]; its sentence and its verdict are made of the figures that it
-//! gathers, so that another machine may answer otherwise.
+//! A claim is a function from a [`Lab`] to an [`Answer`]. Its sentence and verdict follow from the figures, so another
+//! machine may give another answer.
 //!
 //! In reading order: `answer.rs`, this file (the claims), `counted.rs` (claims answered from tables), `lab.rs`
 //! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed).
@@ -19,9 +19,9 @@ pub use lab::{Lab, Timed, compute};
 use answer::Found;
 use anyhow::Result;
 
-/// What is claimed, and what answers it.
+/// A claim and the function that answers it.
 pub struct Claim {
-    /// In a sentence.
+    /// The claim, in a sentence.
     pub text: &'static str,
     answer: fn(&mut Lab<'_>) -> Result<Found>,
 }
@@ -87,10 +87,10 @@ pub const CLAIMS: [Claim; 14] = [
 ];
 
 impl Claim {
-    /// Gathers the figures.
+    /// Computes the answer from the lab's figures.
     ///
     /// # Errors
-    /// When something can't be measured.
+    /// When a measurement fails.
     pub fn answer(&self, number: usize, lab: &mut Lab<'_>) -> Result<Answer> {
         let (holds, answer, evidence) = (self.answer)(lab)?;
         Ok(Answer {

@@ -1,4 +1,4 @@
-//! Claims about what is computed: small experiments with the kernels.
+//! Claims about numerical results, answered by small experiments with the kernels.
 
 use super::answer::{Found, Holds, counted, measured};
 use super::lab::Lab;
@@ -13,7 +13,7 @@ pub(super) fn one_dimension(lab: &mut Lab<'_>) -> Result<Found> {
     let mut rng = Rng::new(1);
     let src = rng.vec(Fill::Uniform, c_in * len);
     let weights = rng.vec(Fill::Uniform, c_out * c_in * taps);
-    // The definition along one axis, with nothing of a second.
+    // Reference: direct convolution along one axis.
     let mut series = vec![0.0f64; c_out * len];
     for (k, row) in series.chunks_exact_mut(len).enumerate() {
         for (t, y) in row.iter_mut().enumerate() {
@@ -159,7 +159,7 @@ pub(super) fn pixel_by_pixel(_: &mut Lab<'_>) -> Result<Found> {
     Ok((Holds::of(&[deviation.max < 1e-5]), answer, evidence))
 }
 
-/// Mean and variance.
+/// Mean and (population) variance.
 fn moments(x: &[f32]) -> (f64, f64) {
     let count = x.len() as f64;
     let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
@@ -187,10 +187,10 @@ pub(super) fn dropout(_: &mut Lab<'_>) -> Result<Found> {
             .map(|x| x.max(0.0))
             .collect();
         let (mean, variance) = moments(&x);
-        // Before: what batch normalisation learns of its input in training, and what it gets at inference.
+        // Dropout before batch normalisation: the variance that it learns in training, over the one at inference.
         let training: Vec<f32> = x.iter().map(|&x| dropped(&mut rng, x)).collect();
         before.push(moments(&training).1 / variance);
-        // Behind: its input is the same in both; its output is dropped.
+        // Dropout after it: batch normalisation has the same input in both, and its output is dropped.
         let normal: Vec<f32> = x
             .iter()
             .map(|&x| ((f64::from(x) - mean) / variance.sqrt()) as f32)

@@ -1,43 +1,41 @@
-//! Which events a CPU has, and how they are encoded.
+//! Hardware events of each CPU and their encodings.
 //!
-//! Raw codes are `umask << 8 | event`. Sources: intel/perfmon, Linux's tools/perf/pmu-events, AMD's
-//! Processor Programming References, LIKWID's groups. A microarchitecture that isn't listed gets the
-//! generic events alone.
+//! Raw codes are `umask << 8 | event`. Sources: intel/perfmon, Linux's tools/perf/pmu-events, AMD's Processor
+//! Programming References, LIKWID's groups. A microarchitecture that isn't listed gets only the generic events.
 
 use crate::record::{CounterSource, CounterStatus};
 
-/// What names of flop counters begin with.
+/// Prefix of the names of FLOP counters.
 pub const FLOPS: &str = "fp-";
 
-/// One thing that can be counted.
+/// An event that a counter can count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Its name in records.
+    /// Name in records.
     pub name: &'static str,
-    /// How the kernel is asked for it.
+    /// Encoding for the operating system's kernel.
     pub code: Code,
-    /// Events of one group are counted at the same time; groups take turns if there are too few
-    /// counters.
+    /// Group of events that are counted at the same time. If there are too few counters, groups take turns.
     pub group: &'static str,
-    /// What one count stands for: slots of a cycle, say.
+    /// Units per count, such as issue slots per cycle.
     pub scale: f64,
 }
 
-/// How the kernel is asked for an event.
+/// Encoding of an event for the operating system's kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// One of perf's generic hardware events, by its number.
+    /// Generic hardware event of perf, by number.
     Hardware(u64),
-    /// One of perf's software events, by its number.
+    /// Software event of perf, by number.
     Software(u64),
-    /// The core's PMU, raw.
+    /// Raw event of the core's PMU.
     Raw(u64),
-    /// Every PMU whose name in sysfs starts with this (memory controllers), raw.
+    /// Raw event of every PMU whose name in sysfs has this prefix, such as memory controllers.
     Uncore(&'static str, u64),
 }
 
 impl Event {
-    /// Where its counts come from.
+    /// Source of the counts: hardware or software.
     pub fn source(&self) -> CounterSource {
         match self.code {
             Code::Software(_) => CounterSource::Software,
@@ -45,7 +43,7 @@ impl Event {
         }
     }
 
-    /// Its line in the record.
+    /// Entry for the record: whether the event could be opened, or else the reason.
     pub fn status(&self, opened: Result<(), String>) -> CounterStatus {
         let available = opened.is_ok();
         CounterStatus {
@@ -66,7 +64,7 @@ const fn event(name: &'static str, group: &'static str, code: Code) -> Event {
     }
 }
 
-/// A raw event of the issue slots' group, of which each count stands for `scale` slots.
+/// A raw event of the group of issue slots; each count stands for `scale` slots.
 const fn slots(name: &'static str, code: u64, scale: f64) -> Event {
     Event {
         name,
@@ -76,7 +74,7 @@ const fn slots(name: &'static str, code: u64, scale: f64) -> Event {
     }
 }
 
-/// perf's own, on every CPU with a PMU.
+/// Generic hardware events of perf, on every CPU with a PMU.
 const GENERIC: [Event; 6] = [
     event("cycles", "core", Code::Hardware(0)),
     event("instructions", "core", Code::Hardware(1)),
@@ -86,7 +84,7 @@ const GENERIC: [Event; 6] = [
     event("branch-misses", "core", Code::Hardware(5)),
 ];
 
-/// The operating system's, without a PMU.
+/// Software events of perf, which need no PMU.
 const SOFTWARE: [Event; 4] = [
     event("task-clock-ns", "software", Code::Software(1)),
     event("page-faults", "software", Code::Software(2)),
@@ -94,7 +92,7 @@ const SOFTWARE: [Event; 4] = [
     event("migrations", "software", Code::Software(4)),
 ];
 
-/// `FP_ARITH_INST_RETIRED`, single precision: an FMA already counts twice.
+/// `FP_ARITH_INST_RETIRED`, single precision. The hardware counts an FMA twice.
 const INTEL_FLOPS: [Event; 4] = [
     event("fp-scalar", "flops", Code::Raw(0x02c7)),
     event("fp-128", "flops", Code::Raw(0x08c7)),
@@ -102,9 +100,9 @@ const INTEL_FLOPS: [Event; 4] = [
     event("fp-512", "flops", Code::Raw(0x80c7)),
 ];
 
-/// The first level of top-down analysis (Yasin 2014, *A Top-Down method for performance analysis and counters
-/// architecture*) in issue slots. Skylake: four a cycle; what was issued and never retired, and the cycles of
-/// recovery, are lost to wrong speculation.
+/// Issue-slot events of Skylake, which has four slots per cycle. They give the first level of top-down analysis (Yasin
+/// 2014, *A Top-Down method for performance analysis and counters architecture*). Lost to wrong speculation are the
+/// slots that issued but never retired, and the cycles of recovery.
 const SKYLAKE_SLOTS: [Event; 5] = [
     slots(SLOTS, 0x003c, 4.0),
     slots(RETIRED, 0x02c2, 1.0),
@@ -113,7 +111,8 @@ const SKYLAKE_SLOTS: [Event; 5] = [
     slots(RECOVERY, 0x010d, 4.0),
 ];
 
-/// Since Ice Lake the CPU counts slots itself. Not as perf's metrics, which want to lead their group.
+/// Issue-slot events since Ice Lake, which counts slots itself. These raw codes can join any group. perf's own top-down
+/// metrics must lead their group.
 const INTEL_SLOTS: [Event; 4] = [
     slots(SLOTS, 0x01a4, 1.0),
     slots(BACKEND, 0x02a4, 1.0),
@@ -121,7 +120,7 @@ const INTEL_SLOTS: [Event; 4] = [
     slots(FRONTEND, 0x019c, 1.0),
 ];
 
-/// Zen 4 and 5, of so many slots a cycle: `de_no_dispatch_per_slot`, event 1A0h.
+/// Issue-slot events of Zen 4 and 5, with `width` slots per cycle: `de_no_dispatch_per_slot`, event 1A0h.
 const fn zen_slots(width: f64) -> [Event; 4] {
     [
         slots(SLOTS, 0x0076, width),
@@ -131,7 +130,8 @@ const fn zen_slots(width: f64) -> [Event; 4] {
     ]
 }
 
-/// Neoverse, of so many slots a cycle. Operations that are speculated and not retired are lost.
+/// Issue-slot events of Neoverse, with `width` slots per cycle. Operations that were speculated but didn't retire are
+/// lost.
 const fn neoverse_slots(width: f64) -> [Event; 4] {
     [
         slots(SLOTS, 0x11, width),
@@ -141,49 +141,49 @@ const fn neoverse_slots(width: f64) -> [Event; 4] {
     ]
 }
 
-/// Names of issue slots: all,
+/// Name of all issue slots.
 pub const SLOTS: &str = "slots";
-/// those whose operation retired,
+/// Name of the slots whose operation retired.
 pub const RETIRED: &str = "slots-retired";
-/// those left empty by fetch and decode,
+/// Name of the slots left empty by fetch and decode.
 pub const FRONTEND: &str = "slots-frontend";
-/// by what executes and moves data,
+/// Name of the slots left empty by the back end: execution units and data.
 pub const BACKEND: &str = "slots-backend";
-/// those filled,
+/// Name of the slots that issued an operation.
 pub const ISSUED: &str = "slots-issued";
-/// and those lost while a wrong speculation was cleared away.
+/// Name of the slots lost during recovery from wrong speculation.
 pub const RECOVERY: &str = "slots-recovery";
 
-/// How many f32 operations one event stands for.
+/// Number of f32 operations per event; none if the event counts no operations.
 pub fn flops_per_event(name: &str) -> Option<f64> {
     match name {
         "fp-scalar" => Some(1.0),
         "fp-128" => Some(4.0),
         "fp-256" => Some(8.0),
         "fp-512" => Some(16.0),
-        // AMD counts operations, Arm's speculative ones are added up alike.
+        // AMD counts operations. Arm counts speculated operations, added up in the same way.
         "fp-ops" | "fp-fixed-ops" => Some(1.0),
-        // 128 bits' worth of scalable vectors.
+        // Operations per 128 bits of a scalable vector.
         "fp-scale-ops" => Some(1.0),
         _ => None,
     }
 }
 
-/// Bytes that one event of a memory counter stands for: a cache line.
+/// Bytes per event of a memory counter: one cache line.
 pub const LINE_BYTES: f64 = 64.0;
 
-/// A CPU as its maker numbers it.
+/// Identification of a CPU model by its maker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuModel<'a> {
     /// `GenuineIntel`, `AuthenticAMD`, or an Arm implementer (`0x41`).
     pub vendor: &'a str,
-    /// CPUID family; for Arm 0.
+    /// CPUID family; 0 on Arm.
     pub family: u32,
-    /// CPUID model; for Arm the part number.
+    /// CPUID model; the part number on Arm.
     pub model: u32,
 }
 
-/// The events of a CPU, software events included.
+/// All events of a CPU, including software events.
 pub fn for_cpu(cpu: CpuModel<'_>) -> Vec<Event> {
     let mut events: Vec<Event> = [&GENERIC[..], &SOFTWARE].concat();
     events.extend(specific(cpu));
@@ -221,7 +221,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
             events.push(raw("l2-lines-out-dirty", 0x02f2));
             events.extend(dram(0x0f04, 0x3004));
         }
-        // Sapphire and Emerald Rapids; Granite Rapids, whose memory channels have two halves.
+        // Sapphire and Emerald Rapids; Granite Rapids, where each memory channel has two halves.
         ("GenuineIntel", 6, 143 | 207 | 173 | 174) => {
             events.extend(INTEL_FLOPS);
             events.extend(INTEL_SLOTS);
@@ -235,7 +235,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
                 events.push(half("dram-write-lines-1", 0xf006));
             }
         }
-        // Zen 2 and 3: all operations, no precision split.
+        // Zen 2 and 3: one count of operations for all precisions.
         ("AuthenticAMD", 0x17, 0x30..) | ("AuthenticAMD", 0x19, 0x00..=0x0f | 0x20..=0x5f) => {
             events.push(event("fp-ops", "flops", Code::Raw(0xff03)));
         }
@@ -254,12 +254,12 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
                 Code::Uncore("amd_umc", 0x020a),
             ));
         }
-        // Neoverse N1: no count of operations.
+        // Neoverse N1: no event counts operations.
         ("0x41", _, 0xd0c) => {
             events.push(raw("l2d-refill", 0x17));
             events.push(raw("l2d-writeback", 0x18));
         }
-        // Neoverse N2, V1, V2: speculative operations, fixed width and scalable.
+        // Neoverse N2, V1, V2: speculated operations, fixed-width and scalable.
         ("0x41", _, part @ (0xd49 | 0xd40 | 0xd4f)) => {
             events.extend(neoverse_slots(if part == 0xd49 { 5.0 } else { 8.0 }));
             events.push(event("fp-scale-ops", "flops", Code::Raw(0x80c0)));
@@ -272,7 +272,7 @@ fn specific(cpu: CpuModel<'_>) -> Vec<Event> {
     events
 }
 
-/// The events of the CPU that this runs on.
+/// All events of the CPU that this program runs on.
 pub fn for_this_cpu() -> Vec<Event> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |key: &str| {

@@ -1,9 +1,9 @@
-//! Hardware and software counters around a region of code, per pinned worker, added up.
+//! Hardware and software counters around a region of code, summed over pinned workers.
 //!
-//! What can't be counted is reported with its reason, and never as 0: most cloud machines show no
-//! performance monitoring unit at all, and everything else works without one.
+//! An event that can't be counted is reported with its reason, never as 0. Most cloud machines expose no performance
+//! monitoring unit (PMU), and everything else works without one.
 //!
-//! In reading order: this file, [`events`] (the events of each CPU), `perf.rs` (Linux's perf).
+//! In reading order: this file, [`events`] (the events of each CPU), `perf.rs` (Linux's perf interface).
 
 pub mod events;
 #[cfg(target_os = "linux")]
@@ -13,7 +13,7 @@ use crate::machine::pool::Workers;
 use crate::record::{CounterStatus, CounterValue, Level};
 use events::Event;
 
-/// Counters opened on every worker of a pool.
+/// Counters that are open on every worker of a pool.
 pub struct Counters {
     #[cfg(target_os = "linux")]
     groups: perf::Groups,
@@ -21,7 +21,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Opens what can be opened of the events that this CPU has.
+    /// Opens all events of this CPU that can be opened.
     pub fn open(workers: &Workers) -> Self {
         let events = events::for_this_cpu();
         Self::open_events(workers, &events)
@@ -48,12 +48,12 @@ impl Counters {
         Counters { status }
     }
 
-    /// Which events there are, and why not.
+    /// Status of each event: available, or the reason why not.
     pub fn status(&self) -> &[CounterStatus] {
         &self.status
     }
 
-    /// Calls `region` once and returns what was counted, divided by `runs`.
+    /// Calls `region` once and returns the counts divided by `runs`.
     #[cfg(target_os = "linux")]
     pub fn count(
         &mut self,
@@ -64,15 +64,15 @@ impl Counters {
         self.groups.count(workers, runs, region)
     }
 
-    /// Calls `region` once; there is nothing to count with.
+    /// Calls `region` once. This system has no counters.
     #[cfg(not(target_os = "linux"))]
     pub fn count(&mut self, _: &Workers, _: usize, region: impl FnOnce()) -> Vec<CounterValue> {
         region();
         Vec::new()
     }
 
-    /// Counts a loop whose flops are known. A flop counter that misses them by more than 5 % is
-    /// marked as distrusted.
+    /// Counts a loop with a known number of operations. A FLOP counter that deviates by more than 5 % is marked as
+    /// untrusted.
     #[cfg(target_os = "linux")]
     fn self_test(&mut self, workers: &Workers) {
         use convroof_kernels::Isa;
@@ -101,23 +101,23 @@ impl Counters {
     }
 }
 
-/// f32 operations that the counters of all widths add up to; none without such counters.
+/// Number of f32 operations, summed over the counters of all vector widths; none without such counters.
 pub fn flops(values: &[CounterValue]) -> Option<f64> {
     let per_event = |v: &CounterValue| events::flops_per_event(&v.event).map(|n| n * v.per_run);
     let counts: Vec<f64> = values.iter().filter_map(per_event).collect();
     (!counts.is_empty()).then(|| counts.iter().sum())
 }
 
-/// Bytes that were counted on their way from a level.
+/// Counted traffic from a level of the memory hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
-    /// The level that they came from.
+    /// Level that the data came from.
     pub level: Level,
-    /// Of one run, of all workers.
+    /// Bytes of one run, summed over all workers.
     pub bytes: f64,
 }
 
-/// What was counted at the memory controllers, or else on the way into L2; none where neither is counted.
+/// Traffic at the memory controllers, or else into L2; none if neither is counted.
 pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
     let lines = |prefix: &str| {
         let own = values.iter().filter(|v| v.event.starts_with(prefix));
@@ -125,7 +125,7 @@ pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
         (!counts.is_empty()).then(|| counts.iter().sum::<f64>() * events::LINE_BYTES)
     };
     let from = |level, bytes| Traffic { level, bytes };
-    // A layer that stays in the caches moves next to nothing at the controllers: then L2 is more to the point.
+    // A layer that fits in the caches moves few bytes at the controllers. Then the traffic into L2 tells more.
     let dram = lines("dram-").map(|bytes| from(Level::Dram, bytes));
     let l2 = lines("l2-lines-in").map(|bytes| from(Level::L3, bytes));
     match (dram, l2) {
@@ -134,20 +134,20 @@ pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
     }
 }
 
-/// What became of the issue slots of a run: the first level of top-down analysis. Parts of 1.
+/// Use of the issue slots of a run: the first level of top-down analysis, as fractions of all slots.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slots {
-    /// Their operation retired.
+    /// The operation retired.
     pub retired: f64,
-    /// Fetch and decode left them empty.
+    /// Fetch and decode delivered no operation.
     pub frontend: f64,
-    /// There was no room behind: for data or for units that execute.
+    /// The back end couldn't accept an operation: it waited for data or for execution units.
     pub backend: f64,
-    /// Lost to wrong speculation.
+    /// The slot was lost to wrong speculation.
     pub lost: f64,
 }
 
-/// What became of the issue slots; none where they are not counted.
+/// Use of the issue slots; none if they aren't counted.
 pub fn slots(values: &[CounterValue]) -> Option<Slots> {
     let value = |name: &str| {
         let own = values.iter().find(|v| v.event == name);

@@ -1,7 +1,6 @@
-//! Linux's perf, through the crate perf-event: groups of counters opened on each worker's thread.
+//! Linux's perf interface, through the crate perf-event. Groups of counters are opened on each worker's thread.
 //!
-//! Inherited counters can't be read as a group, so each worker has groups of its own, which are added
-//! up.
+//! Inherited counters can't be read as a group. So each worker has its own groups, and the counts are added up.
 
 use super::events::{Code, Event};
 use crate::machine::pool::Workers;
@@ -11,13 +10,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Some counters that run at the same time.
+/// Counters that run at the same time.
 struct OpenGroup {
     group: Group,
     members: Vec<(Event, Counter)>,
 }
 
-/// All groups of all workers; those of memory controllers belong to worker 0.
+/// All groups of all workers. The groups of memory controllers belong to worker 0.
 pub(super) struct Groups {
     workers: Vec<Mutex<Vec<OpenGroup>>>,
 }
@@ -25,7 +24,7 @@ pub(super) struct Groups {
 impl Groups {
     pub(super) fn open(workers: &Workers, events: &[Event]) -> (Self, Vec<CounterStatus>) {
         let opened = workers.broadcast(|worker| open_on_this_thread(worker, events));
-        // An event counts only if every worker has it.
+        // An event is available only if it opens on every worker.
         let mut failures: Vec<Option<String>> = vec![None; events.len()];
         for (_, results) in &opened {
             for (failure, result) in failures.iter_mut().zip(results) {
@@ -71,7 +70,7 @@ impl Groups {
                 groups.iter_mut().for_each(f);
             });
         };
-        // A group that can't be switched has nothing counted, and is left out below.
+        // A group that can't be enabled counts nothing, and is skipped below.
         each(&|g| {
             let _ = g.group.reset();
             let _ = g.group.enable();
@@ -97,7 +96,7 @@ impl Groups {
                     let Some(&count) = counts.get(counter) else {
                         continue;
                     };
-                    // A group that had to share the counters is extrapolated, and says so.
+                    // If a group had to share the counters, its count is extrapolated. The record marks that.
                     let count = if fraction > 0.0 {
                         count as f64 / fraction
                     } else {
@@ -136,12 +135,12 @@ fn open_on_this_thread(worker: usize, events: &[Event]) -> Opened {
     let mut wanted: Vec<Vec<&Event>> = Vec::new();
     for event in events {
         let result = match event.code {
-            // Memory controllers count for everyone: one worker reads them.
+            // Memory controllers count the traffic of all workers, so one worker reads them.
             Code::Uncore(..) if worker != 0 => Ok(()),
             Code::Uncore(prefix, config) => {
                 open_uncore(event, prefix, config).map(|groups| uncore.extend(groups))
             }
-            // Alone first: a group in which one member fails can't be read.
+            // Open each event alone first: a group with one failing member can't be read.
             _ => builder(event).build().map(drop).map_err(|e| excuse(&e)),
         };
         if result.is_ok() && !matches!(event.code, Code::Uncore(..)) {
@@ -175,7 +174,7 @@ fn builder<'a>(event: &Event) -> Builder<'a> {
     builder
 }
 
-/// Opens events as one group, or as several if there are too few counters for all at once.
+/// Opens events as one group, or as several if there are too few counters.
 fn open_group(events: &[&Event], groups: &mut Vec<OpenGroup>) {
     let open = || -> io::Result<OpenGroup> {
         let mut group = Group::new()?;
@@ -192,12 +191,12 @@ fn open_group(events: &[&Event], groups: &mut Vec<OpenGroup>) {
             open_group(left, groups);
             open_group(right, groups);
         }
-        // It was there a moment ago, alone: then it has no value, which a reader sees.
+        // The event opened alone before. Now it has no value, which readers of the record can see.
         Err(_) => {}
     }
 }
 
-/// A group for each memory controller of this name.
+/// Opens a group for each memory controller whose name has this prefix.
 fn open_uncore(event: &Event, prefix: &str, config: u64) -> Result<Vec<OpenGroup>, String> {
     let devices = Path::new("/sys/bus/event_source/devices");
     let entries = std::fs::read_dir(devices).map_err(|e| excuse(&e))?;
@@ -231,7 +230,7 @@ fn open_uncore(event: &Event, prefix: &str, config: u64) -> Result<Vec<OpenGroup
             let mut builder = Builder::new().group(&mut group).any_pid().one_cpu(cpu);
             builder.attrs_mut().type_ = kind;
             builder.attrs_mut().config = config;
-            // Such counters can't tell the kernel's accesses from others'.
+            // Memory-controller counters can't exclude accesses of the operating system's kernel.
             builder.attrs_mut().set_exclude_kernel(0);
             builder.attrs_mut().set_exclude_hv(0);
             let counter = builder.build()?;
@@ -248,7 +247,7 @@ fn open_uncore(event: &Event, prefix: &str, config: u64) -> Result<Vec<OpenGroup
     Ok(groups)
 }
 
-/// Why an event couldn't be opened, for people.
+/// Message that explains why an event couldn't be opened.
 fn excuse(error: &io::Error) -> String {
     let paranoid = || {
         let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
@@ -269,7 +268,7 @@ fn excuse(error: &io::Error) -> String {
     }
 }
 
-/// Linux's numbers, the same on every architecture that we know.
+/// Error numbers of Linux, equal on all architectures that we support.
 mod libc_errno {
     pub(super) const EPERM: i32 = 1;
     pub(super) const ENOENT: i32 = 2;

@@ -50,7 +50,7 @@ fn a_file_is_replaced_whole_or_stays_as_it_was() {
         (text(&path), names(dir.path())),
         ("old".into(), vec!["a.txt".to_string()])
     );
-    // What has the old file open keeps it: nothing is written into it.
+    // A reader that has the old file open still reads the old text.
     let mut open = File::open(&path).expect("opened");
     write(&path, "new").expect("written");
     let mut old = String::new();
@@ -188,7 +188,7 @@ mod unix {
         fs::write(&path, "old").expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).expect("set");
         if OpenOptions::new().write(true).open(&path).is_ok() {
-            return; // The superuser may write to anything.
+            return; // The superuser may write to any file.
         }
         check(&path).expect_err("protected");
         write(&path, "new").expect_err("protected");
@@ -217,7 +217,7 @@ mod unix {
         assert_eq!(names(&inside("there")), ["file", "none-yet"]);
     }
 
-    /// Devices are reached by links: a fault would replace these, and not the machine's device.
+    /// The devices are reached by links, so that a fault replaces a link and not the machine's device.
     #[test]
     fn devices_are_written_to_and_stay() {
         let dir = folder();

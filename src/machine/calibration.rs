@@ -1,5 +1,5 @@
-//! The machine's ceilings, measured: arithmetic for each instruction set, bandwidth for each level of
-//! the memory, on one thread and on more.
+//! Measured ceilings of the machine: arithmetic for each instruction set and bandwidth for each memory level, by number
+//! of threads.
 
 use super::Topology;
 use super::pool::Workers;
@@ -12,16 +12,16 @@ use convroof_kernels::{Isa, IsaToken};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long one sample of a ceiling takes.
+/// Duration of one sample of a ceiling.
 const SAMPLE: Duration = Duration::from_millis(8);
-/// Samples of each ceiling; the best counts, since nothing makes a machine faster than it is.
+/// Samples of each ceiling. The best counts, since disturbances only slow a machine down.
 const SAMPLES: usize = 7;
 
-/// Measures every ceiling for the instruction sets of this CPU on these pools. `progress` hears what
-/// is being measured.
+/// Measures every ceiling for the instruction sets of this CPU on these pools. `progress` receives the name of each
+/// measurement.
 ///
 /// # Errors
-/// When there is no memory for the working sets; [`interrupt::Stopped`].
+/// When there is too little memory for the working sets; [`interrupt::Stopped`].
 pub fn calibrate(
     topology: &Topology,
     pools: &[&Workers],
@@ -52,11 +52,11 @@ pub fn calibrate(
         let mut buffers: Vec<AlignedBuf> = buffers.into_iter().collect::<Result<_, _>>()?;
         for (level, bytes) in sets {
             for stream in Stream::ALL {
-                // Streaming stores go to memory wherever the lines are.
+                // Non-temporal stores always go to memory.
                 if stream == Stream::WriteNonTemporal && level != Level::Dram {
                     continue;
                 }
-                // Beyond L1 the widest vectors say what the memory can do.
+                // Beyond L2 the bandwidth doesn't depend on the vector width: the widest suffices.
                 for &token in &tokens {
                     if level > Level::L2 && token.isa() != Isa::best().isa() {
                         continue;
@@ -72,7 +72,7 @@ pub fn calibrate(
                         .iter_mut()
                         .map(|b| &mut b[..bytes / CacheLine::BYTES])
                         .collect();
-                    // A pass over the largest set takes longer than a sample need.
+                    // One pass over the largest set takes longer than `SAMPLE`, so fewer samples suffice.
                     let samples = if level == Level::Dram { 3 } else { SAMPLES };
                     let (gbps, spread) =
                         best(samples, || stream_probe(workers, token, stream, &mut parts));
@@ -97,7 +97,7 @@ pub fn calibrate(
     Ok(calibration)
 }
 
-/// The best of several samples, and how far the median is below it.
+/// The best of several samples, and the relative distance of the median below it.
 fn best(samples: usize, mut sample: impl FnMut() -> f64) -> (f64, f64) {
     let samples: Vec<f64> = (0..samples).map(|_| sample()).collect();
     let best = samples.iter().copied().fold(0.0, f64::max);
@@ -112,11 +112,11 @@ fn best(samples: usize, mut sample: impl FnMut() -> f64) -> (f64, f64) {
     )
 }
 
-/// The peak at this moment: all workers at once for about `time`. GFLOP/s of them together.
+/// The current peak: all workers at once for about `time`. Their sum in GFLOP/s.
 pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
     let barrier = Barrier::new(workers.threads());
     let rates = workers.broadcast(|_| {
-        // One short run tells how many rounds fill the time, and brings the clock up.
+        // A short run calibrates the number of rounds, and lets the clock frequency rise.
         let start = Instant::now();
         probe::fma(token, 2_000);
         let rounds = rounds_for(2_000, start.elapsed(), time);
@@ -128,7 +128,8 @@ pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
     rates.iter().sum()
 }
 
-/// Nanoseconds from handing every worker a task to having them all back, who have seen each other: the best of some.
+/// Time in ns from handing every worker a task until all are done, the best of several samples. Each task waits until
+/// all workers have begun.
 fn start_probe(workers: &Workers) -> f64 {
     const RUNS: usize = 200;
     workers.install(|exec| {
@@ -165,21 +166,21 @@ fn stream_probe(
     rates.iter().sum()
 }
 
-/// How many rounds fill `time`, when `rounds` took `took`.
+/// Number of rounds that fill `time`, if `rounds` took `took`.
 fn rounds_for(rounds: usize, took: Duration, time: Duration) -> usize {
     let per_round = took.as_secs_f64().max(1e-9) / rounds as f64;
     ((time.as_secs_f64() / per_round) as usize).clamp(1, 1 << 30)
 }
 
-/// Bytes for each thread to stay in a level: half of its cache (of L3 its share, but no more than four times L2:
-/// of a large cache that many virtual machines share, nobody has the whole), and for memory four times the last
-/// cache, in all. A level without a cache is left out.
+/// Bytes per thread of a working set for each level. It is half of the thread's share of the cache. For L3 it is at
+/// most four times L2, since virtual machines share a large L3. For memory the sets together are four times the last
+/// cache. A level without a cache has none.
 fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
     let mut sets = Vec::new();
     let mut last = 0;
     for (number, level) in [(1, Level::L1), (2, Level::L2), (3, Level::L3)] {
         let share = topology.share(number, threads);
-        // An L3 whose share is hardly larger than L2 can't be told from it.
+        // An L3 whose share is hardly larger than L2 can't be distinguished from it.
         if share / 2 > last {
             let most = if level == Level::L3 { 4 * last } else { share };
             sets.push((level, (share / 2).min(most) / 4096 * 4096));
@@ -199,12 +200,11 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
     sets
 }
 
-/// The largest working set, of all threads.
+/// Largest working set, summed over all threads, in bytes.
 const LARGEST: usize = 1 << 30;
 
-/// What L3 holds for some threads, by how fast sets of growing size are read: the largest of which more comes at
-/// its speed than at the memory's. What the system says may be several times as much: of a virtual machine's L3
-/// most belongs to its neighbours.
+/// Effective capacity of L3: the largest working set that is read at the speed of L3 rather than memory. Virtual
+/// machines share an L3, so the size that the system reports may be several times as large.
 fn effective_l3(
     workers: &Workers,
     token: IsaToken,
@@ -224,7 +224,7 @@ fn effective_l3(
             .iter_mut()
             .map(|b| &mut b[..2 * bytes / CacheLine::BYTES])
             .collect();
-        // The best of three: a neighbour makes a cache no larger than it is.
+        // The best of three, since a neighbour's traffic can only slow the reads down.
         let rates = (0..3).map(|_| stream_probe(workers, token, Stream::Read, &mut parts));
         if rates.fold(0.0, f64::max) < middle {
             break;
@@ -238,7 +238,7 @@ fn effective_l3(
     })
 }
 
-/// What can't be: a farther level faster than a nearer one, wide vectors slower than narrow ones.
+/// Notes on implausible results: an outer level faster than an inner one, or wide vectors slower than narrow ones.
 fn doubts(calibration: &Calibration) -> Vec<String> {
     let mut notes = Vec::new();
     let widest = IsaName::from(Isa::best().isa());
@@ -256,7 +256,7 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
                 pair[1].level.name(), pair[0].level.name(), pair[1].gbps, pair[0].gbps
             ));
         }
-        // Cores share power and clocks, but not to this point.
+        // Cores share power, which lowers their clocks, but not by that much.
         for all in calibration
             .peaks
             .iter()

@@ -1,17 +1,17 @@
-//! Limits that control groups set on a machine: CPUs, a share of their time, and how often that share was used up.
+//! CPU limits of Linux control groups: cpuset, CPU quota, and how often the quota was used up.
 //!
-//! Both versions are read, and mixtures of them: a controller is where `/proc/self/cgroup` says, below the folder
-//! where `/proc/self/mountinfo` says that it is mounted. A limit of a parent holds for its children, too.
+//! Both versions of control groups are read, and mixtures of them. `/proc/self/cgroup` gives the group's path, and
+//! `/proc/self/mountinfo` the mount point. A limit of a parent also holds for its children.
 
 use super::cpulist;
 use crate::record::Throttling;
 use std::path::{Path, PathBuf};
 
-/// CPUs' worth of time that this process may use, if a quota limits it: 1.5 is one CPU and half of another.
+/// CPU quota of this process, in CPUs: 1.5 is one CPU and half of another. None without a quota.
 pub(super) fn quota(root: &Path) -> Option<f64> {
     let quota = |folder: PathBuf| {
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-        // Version 2: `max 100000` or `150000 100000`; version 1: -1 or 150000, and the period in a file of its own.
+        // Version 2: `max 100000` or `150000 100000`. Version 1: -1 or 150000, with the period in another file.
         let text = match read("cpu.max") {
             Some(text) => text,
             None => format!(
@@ -30,14 +30,14 @@ pub(super) fn quota(root: &Path) -> Option<f64> {
         .reduce(f64::min)
 }
 
-/// CPUs that this process may run on by its cpuset, if it is in one that can be read.
+/// CPUs of this process's cpuset; none if there is no readable one.
 pub(super) fn cpuset(root: &Path) -> Option<Vec<usize>> {
     let files = [
         "cpuset.cpus.effective",
         "cpuset.effective_cpus",
         "cpuset.cpus",
     ];
-    // The nearest group that has CPUs: not each group of version 2 has the controller.
+    // The nearest group with CPUs, since in version 2 not every group has the controller.
     folders(root, "cpuset").into_iter().find_map(|folder| {
         files.into_iter().find_map(|file| {
             let text = std::fs::read_to_string(folder.join(file)).ok()?;
@@ -46,8 +46,8 @@ pub(super) fn cpuset(root: &Path) -> Option<Vec<usize>> {
     })
 }
 
-/// How often and how long the quota stopped this process's groups since they were made; none if the system doesn't
-/// count.
+/// How often and how long the quota stopped this process's groups since they were created. None if the system doesn't
+/// count it.
 pub(super) fn throttling(root: &Path) -> Option<Throttling> {
     let stat = |folder: PathBuf| {
         let text = std::fs::read_to_string(folder.join("cpu.stat")).ok()?;
@@ -70,13 +70,13 @@ pub(super) fn throttling(root: &Path) -> Option<Throttling> {
     })
 }
 
-/// The folders of this process's group for a controller, and of its parents, nearest first.
+/// Folders of this process's group for a controller and of its parents, nearest first.
 fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
     let find = |v1: bool| {
         let group = groups.lines().find_map(|line| {
-            // `4:cpu,cpuacct:/a/b`; version 2 names no controllers.
+            // `4:cpu,cpuacct:/a/b`. Version 2 lists no controllers.
             let mut fields = line.splitn(3, ':');
             let (_, names, path) = (fields.next()?, fields.next()?, fields.next()?);
             let own = match v1 {
@@ -94,8 +94,8 @@ fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
         return Vec::new();
     };
     let point = root.join(point.strip_prefix("/").unwrap_or(&point));
-    // A container may see its own group as the whole hierarchy: the path is then that of the host, or leads out of what
-    // is mounted.
+    // In a container, the mount may show only the container's own group. The path is then the host's, or leads out of
+    // the mount.
     let below = group.strip_prefix(&top).unwrap_or(Path::new(""));
     let normal = |c| matches!(c, std::path::Component::Normal(_));
     let mut folder = point.clone();
@@ -106,7 +106,7 @@ fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
     all.map(Path::to_path_buf).collect()
 }
 
-/// Root and mount point of a line of `mountinfo`, if it mounts this controller of version 1, or version 2.
+/// Root and mount point of a line of `mountinfo`, if it mounts this controller of version 1, or version 2 for none.
 fn mount(line: &str, controller: Option<&str>) -> Option<(PathBuf, PathBuf)> {
     let (head, tail) = line.split_once(" - ")?;
     let mut tail = tail.split(' ');
@@ -116,7 +116,7 @@ fn mount(line: &str, controller: Option<&str>) -> Option<(PathBuf, PathBuf)> {
         None => kind == "cgroup2",
     };
     let mut head = head.split(' ').skip(3);
-    // Blanks in paths are written in octal.
+    // Spaces in paths are octal escapes.
     let path = |text: &str| PathBuf::from(text.replace("\\040", " "));
     wanted.then_some((path(head.next()?), path(head.next()?)))
 }

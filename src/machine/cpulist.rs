@@ -1,9 +1,9 @@
-//! Lists of CPUs as Linux and `--cpus` write them: `0-3,8,10-11`.
+//! Lists of CPUs in the syntax of Linux and `--cpus`: `0-3,8,10-11`.
 
-/// CPU numbers above this are refused: the largest that systems are configured for, and more than any has.
+/// Largest accepted CPU number, beyond that of any system.
 const LARGEST: usize = 1 << 16;
 
-/// The numbers of a list in the order written; none if it is no list. An empty list has none.
+/// Numbers of a list in its order; none if the text isn't a list. An empty text is an empty list.
 pub(super) fn parse(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.trim().split(',').map(str::trim) {
@@ -20,13 +20,13 @@ pub(super) fn parse(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// Digits alone: `parse` would take a sign, too.
+/// A number of digits only: `parse` would accept a sign.
 fn number(text: &str) -> Option<usize> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|&n| digits && n <= LARGEST)
 }
 
-/// The shortest text of a list; neighbours in ascending order become a range.
+/// The shortest text of a list. Consecutive numbers in ascending order become a range.
 pub(super) fn text(cpus: &[usize]) -> String {
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for &cpu in cpus {

@@ -1,4 +1,4 @@
-//! What the machine and the program are, for the record.
+//! Description of the machine and the program for the record.
 
 use super::Topology;
 use crate::record::{Calibration, Conditions, Fingerprint, IsaName, KIND, Run, SCHEMA, Tool};
@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Of the machine that this runs on.
+/// Fingerprint of the machine that this program runs on.
 pub fn fingerprint(topology: &Topology) -> Fingerprint {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let read = |path: &str| {
@@ -57,7 +57,7 @@ pub fn fingerprint(topology: &Topology) -> Fingerprint {
     fingerprint
 }
 
-/// Short, stable and fit for a folder's name: the CPU's name and a hash of what decides speed.
+/// A short, stable id that is a valid folder name: the CPU's name and a hash of all that affects speed.
 fn id(f: &Fingerprint) -> String {
     let model = f.cpu_model.as_deref().unwrap_or(&f.arch).to_lowercase();
     let words: Vec<&str> = model
@@ -65,7 +65,7 @@ fn id(f: &Fingerprint) -> String {
         .filter(|w| !["", "r", "tm", "cpu", "core", "processor", "with"].contains(w))
         .take(4)
         .collect();
-    // As texts: an id lasts longer than this program's types.
+    // Hash the texts, so that ids stay the same when the types change.
     let isas: Vec<&str> = f.isas.iter().map(IsaName::as_str).collect();
     let mut hasher = DefaultHasher::new();
     (
@@ -143,17 +143,17 @@ fn memory_total(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-/// Whether a product that is denormal comes out as zero in this process.
+/// True if denormal results are flushed to zero in this process.
 fn flushes_to_zero() -> bool {
     std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5) == 0.0
 }
 
-/// How this program was called. Of its path the name: where it lies is nobody's business.
+/// Command line of this program. Only the file name of the program is kept, so that no private path is published.
 pub fn command_line() -> Vec<String> {
     words(std::env::args_os())
 }
 
-/// Arguments as text; bytes that are no UTF-8 are shown as replacement characters.
+/// Arguments as text, with replacement characters for invalid UTF-8.
 fn words(args: impl Iterator<Item = OsString>) -> Vec<String> {
     let mut args: Vec<OsString> = args.collect();
     if let Some(program) = args.first_mut()
@@ -165,10 +165,10 @@ fn words(args: impl Iterator<Item = OsString>) -> Vec<String> {
     args.into_iter().map(text).collect()
 }
 
-/// The version, the revision and the compiler of this program, in a line.
+/// Version, revision and compiler of this program, on one line.
 pub const VERSION: &str = env!("CONVROOF_VERSION");
 
-/// The program, as built: `build.rs` notes the revision of its sources.
+/// Description of the program as built. `build.rs` records the revision of its sources.
 pub fn tool() -> Tool {
     Tool {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -184,7 +184,7 @@ pub fn tool() -> Tool {
     }
 }
 
-/// The record of a run that begins now, under some conditions. It has no layers yet.
+/// A record of a run that begins now, without layers.
 pub fn begun(topology: &Topology, conditions: Conditions) -> Run {
     Run {
         kind: KIND.into(),

@@ -1,13 +1,13 @@
-//! Memory that this process may still take: what the system has left, and what its control group allows.
+//! Memory that this process may still allocate: free memory of the system, limited by its control group.
 
 use std::path::Path;
 
-/// Bytes that can still be allocated; `usize::MAX` where nothing is known.
+/// Bytes that can still be allocated; `usize::MAX` if unknown.
 pub fn available() -> usize {
     available_under(Path::new("/"))
 }
 
-/// The same, of the files under `root`.
+/// Available bytes according to the files below `root`.
 fn available_under(root: &Path) -> usize {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
     let of_system = read("proc/meminfo").and_then(|text| {
@@ -40,7 +40,7 @@ enum Group {
 }
 
 impl Group {
-    /// Bytes that a group and those it is in leave; none where none of them has a limit.
+    /// Free bytes within the limits of a group and its parents; none if none of them has a limit.
     fn left(self, root: &Path, path: &str) -> Option<usize> {
         let (mount, limit, usage, inactive) = match self {
             Group::V1 => (
@@ -57,17 +57,17 @@ impl Group {
             ),
         };
         let mount = root.join(mount);
-        // In a container the path may be one of the host's, of which the mount shows the end alone: its own group.
+        // In a container the path may be the host's, and the mount shows only the container's own group.
         let own = mount.join(path.trim_start_matches('/'));
         let groups = own
             .ancestors()
             .take_while(|group| group.starts_with(&mount));
         let left = groups.filter_map(|group| {
             let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
-            // "max", or in version 1 a number beyond any memory.
+            // Without a limit: "max", or in version 1 a number larger than any memory.
             let limit: usize = read(limit)?.trim().parse().ok()?;
             let used: usize = read(usage)?.trim().parse().ok()?;
-            // Files that were read and can be read again are given up first.
+            // Inactive file cache is reclaimed before allocations fail.
             let stat = read("memory.stat").unwrap_or_default();
             let cached = stat.lines().find_map(|line| {
                 let (name, bytes) = line.split_once(' ')?;
@@ -84,7 +84,7 @@ impl Group {
 mod tests {
     use super::*;
 
-    /// Files of a system, by their paths.
+    /// A folder with the files of a system, by their paths.
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a folder");
         for (path, text) in files {

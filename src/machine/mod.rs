@@ -1,11 +1,11 @@
-//! The machine at hand: what it is, what it can do at most, and threads pinned to its cores.
+//! This machine: its cores, caches and ceilings, and threads pinned to its cores.
 //!
 //! In reading order:
 //!
 //! * [`topology`]: cores and caches, from `sysfs.rs`, with `cpulist.rs` and `cgroup.rs`;
 //! * [`pool`]: workers, each pinned to a core;
 //! * [`calibration`]: the ceilings of arithmetic and bandwidth;
-//! * [`memory`] that is left, and `quota.rs`: limits on a run;
+//! * [`memory`]: free memory, and `quota.rs`: limits on a run;
 //! * [`fingerprint`]: the description of machine and program for the record.
 
 pub mod calibration;
@@ -21,8 +21,8 @@ pub mod topology;
 pub use quota::{Quota, throttled};
 pub use topology::Topology;
 
-/// How often and how long a control group's quota stopped this process's group since it was made; none if the system
-/// doesn't count.
+/// How often and how long a CPU quota stopped this process's control group since it was created. None if the system
+/// doesn't count it.
 pub fn throttling() -> Option<crate::record::Throttling> {
     cgroup::throttling(std::path::Path::new("/"))
 }

@@ -1,4 +1,4 @@
-//! Threads: one pinned worker on each core of a topology.
+//! Thread pool: one pinned worker on each core of a topology.
 
 use super::Topology;
 use anyhow::{Context, Result, bail};
@@ -6,7 +6,7 @@ use convroof_kernels::exec::{Executor, Serial, with_team};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Some threads to measure with.
+/// Threads to measure with.
 pub struct Workers {
     pool: ThreadPool,
     threads: usize,
@@ -14,10 +14,10 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// A pool of `threads` workers, each pinned to a core of its own where the system lets us.
+    /// Makes a pool of `threads` workers, each pinned to its own core if the system allows it.
     ///
     /// # Errors
-    /// When there are fewer cores, or the system refuses the threads.
+    /// When the topology has fewer cores, or the system refuses the threads.
     pub fn new(topology: &Topology, threads: usize) -> Result<Self> {
         let cores = &topology.cores;
         if threads == 0 {
@@ -42,7 +42,7 @@ impl Workers {
             })
             .build()
             .context("the system refuses the threads")?;
-        // Start handlers run on the workers: wait for each.
+        // The start handlers run on the workers. This broadcast waits for all of them.
         pool.broadcast(|_| ());
         let pinned = pinned.load(Ordering::SeqCst) == threads;
         Ok(Workers {
@@ -52,17 +52,17 @@ impl Workers {
         })
     }
 
-    /// How many.
+    /// Number of workers.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Whether each is pinned to a core.
+    /// True if every worker is pinned to a core.
     pub fn pinned(&self) -> bool {
         self.pinned
     }
 
-    /// Calls `f` on a worker, with an executor over all of them: serial if there is one.
+    /// Calls `f` on a worker, with an executor over all workers, or a serial one for a single worker.
     pub fn install<R: Send>(&self, f: impl FnOnce(&dyn Executor) -> R + Send) -> R {
         if self.threads == 1 {
             self.pool.install(|| f(&Serial))
@@ -71,13 +71,13 @@ impl Workers {
         }
     }
 
-    /// Calls `f(worker)` on every worker at once.
+    /// Calls `f(worker)` on every worker at the same time.
     pub fn broadcast<R: Send>(&self, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
         self.pool.broadcast(|worker| f(worker.index()))
     }
 }
 
-/// Keeps this thread, and all threads and processes that it starts from now on, on some CPUs.
+/// Restricts this thread, and all threads and processes that it starts later, to some CPUs.
 ///
 /// # Errors
 /// When the system refuses.
@@ -88,7 +88,7 @@ pub fn confine(cpus: &[usize]) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("the system refuses the CPUs")
 }
 
-/// Does nothing: here workers alone are pinned.
+/// Does nothing: on this system only workers are pinned.
 ///
 /// # Errors
 /// Never.

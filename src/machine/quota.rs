@@ -1,21 +1,21 @@
-//! Effects of a quota of CPU time on a run, for its record.
+//! Effects of a CPU quota on a run, for its record.
 
 use super::Topology;
 use crate::record::{Run, Throttling};
 
-/// The quota of this process's control group, and what it had cost when a run began.
+/// CPU quota of this process's control group, and its throttling before the run.
 pub struct Quota {
     cpus: Option<f64>,
     before: Option<Throttling>,
-    /// Of the parts of the run that ended earlier.
+    /// Throttling of earlier parts of the run.
     earlier: Throttling,
 }
 
-/// How the note begins that a quota was used up.
+/// Prefix of the note that a quota was used up.
 const NOTE: &str = "a quota stopped this run";
 
 impl Quota {
-    /// Watches a run from now on; `old` is the record that it goes on with.
+    /// Begins to watch a run. `old` is the record that it continues.
     pub fn watch(topology: &Topology, old: Option<&Run>) -> Quota {
         Quota {
             cpus: topology.quota,
@@ -26,7 +26,7 @@ impl Quota {
         }
     }
 
-    /// Writes into a record what the quota did to it, by what the system counts `now`.
+    /// Writes the quota and its effect into a record. `now` are the system's present counts.
     pub fn note(&self, run: &mut Run, now: Option<Throttling>) {
         let so_far = grown(self.before, now).map(|since| Throttling {
             periods: since.periods.saturating_add(self.earlier.periods),
@@ -39,7 +39,7 @@ impl Quota {
     }
 }
 
-/// Throttling counted between two moments.
+/// Throttling between two moments.
 fn grown(before: Option<Throttling>, now: Option<Throttling>) -> Option<Throttling> {
     let (before, now) = (before?, now?);
     Some(Throttling {
@@ -48,7 +48,7 @@ fn grown(before: Option<Throttling>, now: Option<Throttling>) -> Option<Throttli
     })
 }
 
-/// The note, if there is something to note.
+/// The note; none without throttling.
 fn text(t: Throttling) -> Option<String> {
     let text = format!(
         "{NOTE} in {} periods of its control group, for {:.1} ms of all CPUs together: its times are too long",
@@ -58,7 +58,7 @@ fn text(t: Throttling) -> Option<String> {
     (t.periods > 0).then_some(text)
 }
 
-/// Message about a quota that stopped the program between two moments; none if there was none.
+/// Message about throttling between two moments; none if there was no throttling.
 pub fn throttled(before: Option<Throttling>, now: Option<Throttling>) -> Option<String> {
     grown(before, now).and_then(text)
 }
@@ -90,7 +90,7 @@ mod tests {
             "watched, and nothing happened"
         );
         assert_eq!((run.conditions.quota_cpus, &run.notes), (Some(1.5), &notes));
-        // It is written after each layer.
+        // The record is written after each layer.
         for now in [throttling(8, 1500), throttling(10, 5500)] {
             own.note(&mut run, Some(now));
         }
@@ -101,11 +101,11 @@ mod tests {
             note.contains("in 3 periods") && note.contains("4.5 ms"),
             "{note}"
         );
-        // A record that is gone on with keeps what it had.
+        // A continued record keeps its earlier throttling.
         quota(throttling(3, 4500)).note(&mut run, Some(throttling(8, 1100)));
         assert_eq!(run.conditions.throttling, Some(throttling(4, 4600)));
         assert_eq!(run.notes.len(), notes.len() + 1);
-        // A damaged record, or a group whose counts began anew.
+        // A damaged record, or a group whose counts restarted.
         quota(throttling(u64::MAX, u64::MAX)).note(&mut run, Some(throttling(9, 0)));
         assert_eq!(
             run.conditions.throttling,

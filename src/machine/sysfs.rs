@@ -1,4 +1,4 @@
-//! CPUs and their caches as Linux describes them below `/sys` and `/proc`.
+//! CPUs and caches from Linux's files below `/sys` and `/proc`.
 
 use super::{cgroup, cpulist};
 use std::collections::BTreeMap;
@@ -7,22 +7,22 @@ use std::path::Path;
 /// A logical CPU that this process may run on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cpu {
-    /// Its number.
+    /// CPU number.
     pub(super) number: usize,
-    /// The CPUs of its physical core, itself among them.
+    /// CPUs of the same physical core, including this one.
     pub(super) core: Vec<usize>,
-    /// Its socket, if known.
+    /// Socket, if known.
     pub(super) package: Option<i64>,
-    /// Features that differ between kinds of cores.
+    /// Features that distinguish kinds of cores.
     kind: Kind,
-    /// Its capacity (Arm) or its highest frequency: comparable within a machine.
+    /// Capacity (Arm) or highest frequency; comparable only within a machine.
     speed: usize,
-    /// Data and unified caches, nearest first.
+    /// Data and unified caches, from L1 on.
     pub(super) caches: Vec<Cache>,
 }
 
-/// Features that distinguish kinds of cores: the sizes of L1 and L2, and on Arm the register that names the design. Frequencies
-/// don't: on some CPUs those of the slower kind reach 0.9 of those of the faster one.
+/// Features that distinguish kinds of cores: the sizes of L1 and L2, and on Arm the register that names the design.
+/// Frequencies don't distinguish them: on some CPUs the frequencies of both kinds are close.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     l1: usize,
@@ -35,27 +35,27 @@ struct Kind {
 pub(super) struct Cache {
     /// 1, 2 or 3.
     pub(super) level: u32,
-    /// Its size.
+    /// Size in bytes.
     pub(super) bytes: usize,
     /// The CPUs that share it.
     pub(super) cpus: Vec<usize>,
 }
 
-/// Which CPUs there are below `root`, and what for.
+/// CPUs of the machine below `root`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Available {
-    /// All that the machine has.
+    /// All CPUs of the machine.
     pub(super) present: Vec<usize>,
-    /// Those that run.
+    /// CPUs that are online.
     pub(super) online: Vec<usize>,
-    /// Those that this process may run on, by its affinity and its cpuset.
+    /// CPUs that this process may run on, according to its affinity and its cpuset.
     pub(super) allowed: Vec<usize>,
 }
 
-/// Affinity masks end here.
+/// Number of CPUs in an affinity mask.
 const MASK: usize = 1024;
 
-/// The CPUs that this process may run on; none if the system says nothing.
+/// CPUs that this process may run on; none if the system doesn't tell.
 pub(super) fn available(root: &Path) -> Option<Available> {
     let list = |path: &str| cpulist::parse(&read(root, path)?);
     let status = read(root, "proc/self/status")?;
@@ -66,8 +66,8 @@ pub(super) fn available(root: &Path) -> Option<Available> {
     let online = list("sys/devices/system/cpu/online").unwrap_or_else(|| affinity.clone());
     let mut allowed = affinity;
     allowed.retain(|c| *c < MASK);
-    // The mask may name CPUs that are offline, or that there never were. A list that leaves none counts CPUs of its own,
-    // as some containers do.
+    // The mask may contain offline CPUs or CPUs that don't exist. Some containers number their CPUs anew: a list that
+    // shares no CPU with the mask is ignored.
     for list in [Some(online.clone()), cgroup::cpuset(root)]
         .into_iter()
         .flatten()
@@ -83,7 +83,7 @@ pub(super) fn available(root: &Path) -> Option<Available> {
     })
 }
 
-/// Describes CPUs; whatever the system doesn't tell is left out.
+/// Describes CPUs. Unknown properties stay empty.
 pub(super) fn cpus(root: &Path, numbers: &[usize]) -> Vec<Cpu> {
     numbers.iter().map(|&number| cpu(root, number)).collect()
 }
@@ -91,7 +91,7 @@ pub(super) fn cpus(root: &Path, numbers: &[usize]) -> Vec<Cpu> {
 fn cpu(root: &Path, number: usize) -> Cpu {
     let file = |name: &str| read(root, &format!("sys/devices/system/cpu/cpu{number}/{name}"));
     let count = |name: &str| file(name).and_then(|t| t.parse::<usize>().ok());
-    // Core ids aren't unique: arm64 counts them from 0 in each cluster. Before Linux 5.2 the list had the other name.
+    // Core ids aren't unique: arm64 counts from 0 in each cluster. Before Linux 5.2 the list had the other name.
     let siblings =
         file("topology/core_cpus_list").or_else(|| file("topology/thread_siblings_list"));
     let siblings = siblings.and_then(|t| cpulist::parse(&t));
@@ -138,12 +138,12 @@ fn caches(number: usize, file: impl Fn(&str) -> Option<String>) -> Vec<Cache> {
     caches
 }
 
-/// One CPU of each physical core of the fastest kind, so that the first few of them are near each other: sockets one
-/// after the other, and in each the parts that share an L3.
+/// One CPU of each physical core of the fastest kind. They are sorted by socket, then by L3, so that the first few are
+/// close to each other.
 pub(super) fn workers(root: &Path, cpus: &[Cpu]) -> Vec<usize> {
     let mut cores: BTreeMap<usize, &Cpu> = BTreeMap::new();
     for cpu in fastest(root, cpus) {
-        // A core is named by its first CPU, whether this process may use that or not.
+        // The first CPU identifies a core, even if this process may not use that CPU.
         cores.entry(cpu.core[0]).or_insert(cpu);
     }
     let mut cores: Vec<&Cpu> = cores.into_values().collect();
@@ -156,7 +156,7 @@ pub(super) fn workers(root: &Path, cpus: &[Cpu]) -> Vec<usize> {
 }
 
 fn fastest<'a>(root: &Path, cpus: &'a [Cpu]) -> Vec<&'a Cpu> {
-    // Intel's hybrid CPUs have an event source for each kind, which names its CPUs.
+    // Intel's hybrid CPUs have an event source per kind of core, which lists its CPUs.
     let performance = read(root, "sys/devices/cpu_core/cpus").and_then(|t| cpulist::parse(&t));
     if let Some(list) = performance {
         let named: Vec<&Cpu> = cpus.iter().filter(|c| list.contains(&c.number)).collect();
@@ -164,7 +164,7 @@ fn fastest<'a>(root: &Path, cpus: &'a [Cpu]) -> Vec<&'a Cpu> {
             return named;
         }
     }
-    // Where no speed is known, the larger L1 belongs to the faster kind.
+    // If no speed is known, the kind with the larger L1 counts as faster.
     let known = cpus.iter().any(|c| c.speed > 0);
     let speed = |cpu: &Cpu| if known { cpu.speed } else { cpu.kind.l1 };
     let mut kinds: BTreeMap<&Kind, usize> = BTreeMap::new();
@@ -175,7 +175,7 @@ fn fastest<'a>(root: &Path, cpus: &'a [Cpu]) -> Vec<&'a Cpu> {
     let top = kinds.values().copied().max().unwrap_or(0);
     let fast = |cpu: &&Cpu| {
         let kind = kinds[&cpu.kind];
-        // Kinds of equal speed differ by rounding; cores of one kind by up to a fifth in their highest boost.
+        // Tolerances: equal kinds may differ by rounding, and cores of one kind in their highest boost.
         kind * 100 >= top * 97 && speed(cpu) * 10 >= kind * 8
     };
     cpus.iter().filter(fast).collect()

@@ -10,26 +10,26 @@ use std::path::Path;
 /// Cores that this process may use, and their caches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// Where workers run, in their order: one logical CPU of each physical core, of the fastest kind where kinds
-    /// differ; or the CPUs that were chosen (`--cpus`).
+    /// CPUs of the workers, in order. By default one logical CPU of each physical core, of the fastest kind if kinds
+    /// differ. Otherwise the CPUs chosen by `--cpus`.
     pub cores: Vec<usize>,
     /// Logical CPUs that this process may run on.
     pub online: usize,
-    /// Sockets, if known.
+    /// Number of sockets, if known.
     pub sockets: Option<usize>,
-    /// Whether cores have siblings, if known.
+    /// True if cores have several logical CPUs (SMT), if known.
     pub smt: Option<bool>,
     /// Data and unified caches of the first core, nearest first.
     pub caches: Vec<CacheInfo>,
-    /// CPUs' worth of time that a control group leaves this process, if it has a quota.
+    /// CPU quota of the control group, in CPUs, if there is one.
     pub quota: Option<f64>,
-    /// True if `cores` were chosen.
+    /// True if `--cpus` chose `cores`.
     chosen: bool,
-    /// What the system says of each of `cores`; nothing if it says nothing.
+    /// Description of each of `cores`; empty if the system gives none.
     cpus: Vec<Cpu>,
 }
 
-/// Why workers can't run where they were told to.
+/// Reason why workers can't run on the CPUs of `--cpus`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--cpus {list}: {why}")]
 pub struct CpusError {
@@ -38,20 +38,20 @@ pub struct CpusError {
 }
 
 impl Topology {
-    /// Of the machine that this runs on.
+    /// Topology of the machine that this program runs on.
     pub fn detect() -> Self {
         Topology::below(Path::new("/"))
     }
 
-    /// The same with workers on these CPUs, in this order (`0,2,4-7`).
+    /// Topology with workers on these CPUs, in this order (`0,2,4-7`).
     ///
     /// # Errors
-    /// When it is no list of CPUs that this process may run on.
+    /// When it isn't a list of CPUs that this process may run on.
     pub fn on(list: &str) -> Result<Self, CpusError> {
         Topology::on_below(Path::new("/"), list)
     }
 
-    /// Of the machine that the files below `root` describe.
+    /// Topology of the machine that the files below `root` describe.
     fn below(root: &Path) -> Self {
         let available = sysfs::available(root).unwrap_or_else(assumed_cpus);
         let cpus = sysfs::cpus(root, &available.allowed);
@@ -66,7 +66,7 @@ impl Topology {
         Ok(Topology::of(root, &cpus, cores, true))
     }
 
-    /// With workers on `cores`, of the CPUs that may be used.
+    /// Topology with workers on `cores`, a subset of the allowed `cpus`.
     fn of(root: &Path, cpus: &[Cpu], cores: Vec<usize>, chosen: bool) -> Self {
         let packages: BTreeSet<i64> = cpus.iter().filter_map(|c| c.package).collect();
         let known = !packages.is_empty();
@@ -95,13 +95,13 @@ impl Topology {
         }
     }
 
-    /// The default number of threads: a worker for each core, but no more than a quota lets run at once.
+    /// Default number of threads: one per core, at most the whole CPUs of the quota.
     pub fn threads(&self) -> usize {
         let quota = self.quota.map_or(usize::MAX, |q| q as usize);
         self.cores.len().min(quota).max(1)
     }
 
-    /// Limit on the number of threads, in words.
+    /// Limit on the number of threads, as text.
     pub fn limit(&self) -> String {
         let n = self.cores.len();
         match self.chosen {
@@ -113,13 +113,13 @@ impl Topology {
         }
     }
 
-    /// The CPUs of the workers as `--cpus` would have them.
+    /// The workers' CPUs in the syntax of `--cpus`.
     pub fn list(&self) -> String {
         cpulist::text(&self.cores)
     }
 
-    /// Physical cores that workers run on. A quota counts as fewer cores: machines are told apart by this number, and
-    /// always were.
+    /// Number of physical cores of the workers. A quota counts as fewer cores, since this number is part of the
+    /// machine's id, which must stay the same.
     pub fn physical_cores(&self) -> usize {
         let own: BTreeSet<usize> = self.cpus.iter().map(|c| c.core[0]).collect();
         let cores = if own.is_empty() {
@@ -130,8 +130,8 @@ impl Topology {
         cores.min(self.threads())
     }
 
-    /// Bytes of a level's cache as one of `threads` threads may count on it. A cache is shared by the workers that run
-    /// on its CPUs; CPUs without a worker, such as the siblings of cores, take nothing.
+    /// Bytes of a level's cache that one of `threads` threads may use. The workers on a cache's CPUs share it. CPUs
+    /// without a worker, such as SMT siblings, use none.
     pub fn share(&self, level: u32, threads: usize) -> usize {
         let workers = &self.cpus[..threads.min(self.cpus.len())];
         let share = |cpu: &Cpu| {
@@ -139,7 +139,7 @@ impl Topology {
             let sharing = workers.iter().filter(|w| cache.cpus.contains(&w.number));
             Some(cache.bytes / sharing.count().max(1))
         };
-        // The smallest, since all workers use the same blocks.
+        // The smallest share, since all workers use the same blocks.
         if let Some(share) = workers.iter().filter_map(share).min() {
             return share;
         }
@@ -147,8 +147,8 @@ impl Topology {
         cache.map_or(0, |c| c.bytes / c.cores(&self.caches).min(threads).max(1))
     }
 
-    /// The caches to block for. Of the L3 that a guest is told of most belongs to its neighbours: no more than any core
-    /// has to itself.
+    /// Caches to compute block sizes from. A guest shares the L3 that the system reports with other guests, so it
+    /// counts as at most one core's part.
     pub fn caches(&self, threads: usize) -> Caches {
         let assumed = Caches::default();
         let or = |bytes: usize, assumed| if bytes == 0 { assumed } else { bytes };
@@ -189,7 +189,7 @@ fn chosen(available: &Available, list: &str) -> Result<Vec<usize>, CpusError> {
     Ok(cpus)
 }
 
-/// The CPUs of a system that describes none.
+/// The CPUs of a system that doesn't describe them.
 fn assumed_cpus() -> Available {
     let count = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let cpus: Vec<usize> = match core_affinity::get_core_ids() {
@@ -228,7 +228,7 @@ fn caches_from_cpuid() -> Option<Vec<CacheInfo>> {
     None
 }
 
-/// A small common denominator.
+/// Small caches that nearly every machine exceeds.
 fn assumed_caches() -> Vec<CacheInfo> {
     let Caches { l1d, l2, l3 } = Caches::default();
     let cache = |(level, bytes)| CacheInfo {

@@ -1,7 +1,7 @@
-//! A process between the suite and a program that would go on without it: a compilation with all its children.
+//! A process that ends a program, such as a compilation with all its children, when the suite ends.
 //!
-//! The suite holds the write end of the guard's standard input. The system closes it when the suite ends, also by
-//! SIGKILL; then the guard ends its whole process group, itself included.
+//! The suite holds the write end of the guard's standard input. The system closes it when the suite ends, also after
+//! SIGKILL. Then the guard ends its whole process group, itself included.
 
 use super::{apart, kill_group};
 use anyhow::{Context, Result};
@@ -9,15 +9,15 @@ use std::ffi::OsString;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// A program that runs under a guard. It ends with this value.
+/// A program under a guard. It is ended when this value is dropped.
 pub struct Guarded(Child);
 
 impl Guarded {
-    /// Starts a program under a guard; a new process group has both. `of` is given the guard's command, to set its
-    /// folder, environment and outputs: the program inherits them.
+    /// Starts a program under a guard, both in a new process group. `of` sets the folder, environment and outputs of
+    /// the guard's command, which the program inherits.
     ///
     /// # Errors
-    /// When this program can't be started again.
+    /// When this executable can't be started again.
     pub fn start(program: Vec<OsString>, of: impl FnOnce(&mut Command)) -> Result<Guarded> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["guard", "--"]).args(program);
@@ -27,13 +27,13 @@ impl Guarded {
         Ok(Guarded(command.spawn()?))
     }
 
-    /// Waits until it ends.
+    /// Waits until the program ends.
     ///
     /// # Errors
-    /// [`crate::interrupt::Stopped`], as soon as `stopped` says so.
+    /// [`crate::interrupt::Stopped`], as soon as `stopped` returns true.
     pub fn wait(mut self, stopped: impl Fn() -> bool) -> Result<ExitStatus> {
         loop {
-            // Not `wait`, which closes the standard input first.
+            // `wait` would close the standard input first, and the guard would end the program.
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
             }
@@ -53,7 +53,8 @@ impl Drop for Guarded {
     }
 }
 
-/// The guard's side: runs a program, returns its exit code, and ends its group when standard input ends.
+/// Code of the guard process: runs a program and returns its exit code. Ends its process group when standard input
+/// closes.
 ///
 /// # Errors
 /// When the program can't be started.
@@ -77,7 +78,7 @@ pub fn run(program: &[OsString]) -> Result<u8> {
         .unwrap_or(1))
 }
 
-/// Ends the program, and everything else in this process's group.
+/// Ends the program and everything else in this process's group.
 fn end(child: u32) {
     #[cfg(unix)]
     {
@@ -85,7 +86,7 @@ fn end(child: u32) {
         if getpgrp() == getpid() {
             kill_group(std::process::id());
         }
-        // Started by hand, it isn't its group's leader: others would be ended.
+        // A guard started by hand isn't the leader of its group, so ending the group would end other programs.
         if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
             let _ = kill_process(child, Signal::KILL);
         }

@@ -1,4 +1,4 @@
-//! A program at the other end of two pipes.
+//! A child process that answers requests over two pipes.
 
 use super::{apart, kill_group};
 use crate::interrupt::{self, Stopped};
@@ -10,41 +10,41 @@ use std::sync::mpsc::{
 };
 use std::time::{Duration, Instant};
 
-/// How often a wait looks whether Ctrl-C was pressed.
+/// Interval at which a wait checks for Ctrl-C.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Time for a pending answer after Ctrl-C: enough for a sample that is under way, and for the output that verifies it.
+/// Time limit of a pending answer after Ctrl-C. It suffices for a sample in flight and the output that verifies it.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How long the exit status of a program that closed its pipe is waited for.
+/// Time limit for the exit status of a program that closed its pipe.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// A program that answers requests, one at a time. It ends with this value, or with this process; it is ended as soon
-/// as it breaks the protocol.
+/// A program that answers requests, one at a time. It is ended with this value or with this process, and as soon as it
+/// breaks the protocol.
 pub struct Helper<R> {
     child: Child,
     name: String,
-    /// To the thread that writes: a program that reads nothing would block whoever writes to it.
+    /// Channel to the thread that writes. A program that doesn't read would block a direct write.
     to: Sender<Vec<Vec<u8>>>,
     from: Receiver<Event<R>>,
-    /// Exit status, once it was ended.
+    /// Exit status, once the program was ended.
     ended: Option<Option<ExitStatus>>,
 }
 
 /// Output of a program.
 enum Event<R> {
     Answer(R),
-    /// It closed a pipe.
+    /// The program closed a pipe.
     Closed,
-    /// It said something else.
+    /// The output isn't an answer.
     Broken(io::Error),
 }
 
 impl<R: Send + 'static> Helper<R> {
-    /// Starts a program. `read` takes one answer from its standard output; none at the end.
+    /// Starts a program. `read` reads one answer from its standard output; it returns none at the end of the output.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// When the program can't be started.
     pub fn start(
         command: &mut Command,
         name: String,
@@ -59,7 +59,7 @@ impl<R: Send + 'static> Helper<R> {
         let mut child = child.with_context(|| format!("{name} can't be started"))?;
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        // One event: of a program that floods, no more is kept.
+        // Capacity 1 bounds the memory if a program writes without end.
         let (events, from) = sync_channel(1);
         let (to, requests) = channel();
         let closed = events.clone();
@@ -74,17 +74,17 @@ impl<R: Send + 'static> Helper<R> {
         })
     }
 
-    /// Name in errors.
+    /// Name for error messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process's id.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// True if it may be asked something.
+    /// True while the program accepts requests.
     pub fn alive(&self) -> bool {
         self.ended.is_none()
     }
@@ -92,7 +92,7 @@ impl<R: Send + 'static> Helper<R> {
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// As [`Helper::say`] and [`Helper::reply`].
+    /// Those of [`Helper::say`] and [`Helper::reply`].
     pub fn ask(&mut self, request: Vec<Vec<u8>>, patience: Duration) -> Result<R> {
         self.say(request)?;
         self.reply(patience)
@@ -101,7 +101,7 @@ impl<R: Send + 'static> Helper<R> {
     /// Sends a request.
     ///
     /// # Errors
-    /// When the program is gone, or has said something without being asked.
+    /// When the program has ended, or has answered without a request.
     pub fn say(&mut self, request: Vec<Vec<u8>>) -> Result<()> {
         if !self.alive() {
             return Err(self.gone());
@@ -121,7 +121,7 @@ impl<R: Send + 'static> Helper<R> {
     /// Waits for an answer.
     ///
     /// # Errors
-    /// When there is none in time, or it is no answer: then the program is ended. [`Stopped`].
+    /// When no valid answer comes in time: the program is then ended. [`Stopped`] after Ctrl-C.
     pub fn reply(&mut self, patience: Duration) -> Result<R> {
         let start = Instant::now();
         let mut until = start + patience;
@@ -136,7 +136,7 @@ impl<R: Send + 'static> Helper<R> {
             match self.from.recv_timeout(left.min(LOOK)) {
                 Ok(event) => return self.take(event),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
-                // What it started may hold the pipe open. What it wrote before it ended comes first.
+                // Its children may hold the pipe open. Read its last output before the exit status counts.
                 Err(RecvTimeoutError::Timeout) if exited => return Err(self.gone()),
                 Err(RecvTimeoutError::Timeout) if left > LOOK => {
                     exited = matches!(self.child.try_wait(), Ok(Some(_)));
@@ -166,13 +166,13 @@ impl<R: Send + 'static> Helper<R> {
         }
     }
 
-    /// Ends a program that answered what can't be, and says so.
+    /// Ends a program after an invalid answer, and returns the error.
     pub fn wrong(&mut self, what: &str) -> anyhow::Error {
         self.end();
         anyhow!("{} {}", self.name, shortened(what))
     }
 
-    /// Ends a program that closed a pipe, and says how it ended.
+    /// Ends a program that closed a pipe, and returns an error with its exit status.
     fn gone(&mut self) -> anyhow::Error {
         let start = Instant::now();
         while self.alive() && start.elapsed() < LAST_WORDS {
@@ -184,7 +184,7 @@ impl<R: Send + 'static> Helper<R> {
         }
         match self.ended {
             Some(Some(status)) => {
-                // What it started may still be there.
+                // Its children may still run.
                 kill_group(self.child.id());
                 anyhow!("{} ended early ({status})", self.name)
             }
@@ -196,7 +196,7 @@ impl<R: Send + 'static> Helper<R> {
         }
     }
 
-    /// Ends it, with all that it started.
+    /// Ends the program and all its children.
     pub fn end(&mut self) {
         if self.alive() {
             kill_group(self.child.id());
@@ -206,7 +206,7 @@ impl<R: Send + 'static> Helper<R> {
         }
     }
 
-    /// Stops its process group, or lets it go on.
+    /// Stops the program's process group, or continues it.
     pub fn pause(&self, pause: bool) {
         #[cfg(unix)]
         {
@@ -214,7 +214,7 @@ impl<R: Send + 'static> Helper<R> {
             let signal = if pause { Signal::STOP } else { Signal::CONT };
             let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
             if let Some(group) = group.filter(|_| self.alive()) {
-                // A process that is gone is noticed when it is asked something.
+                // If the process has ended, the next request reports it.
                 let _ = kill_process_group(group, signal);
             }
         }
@@ -265,10 +265,10 @@ fn read_all<R>(
     }
 }
 
-/// A line of at most `limit` bytes, its end included; none at the end.
+/// Reads a line of at most `limit` bytes, its newline included; none at the end of the input.
 ///
 /// # Errors
-/// When it is longer, or the input ends within it.
+/// When the line is longer, or the input ends within it.
 pub fn line(from: &mut impl BufRead, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     io::Read::take(&mut *from, limit as u64).read_until(b'\n', &mut line)?;
@@ -281,7 +281,7 @@ pub fn line(from: &mut impl BufRead, limit: usize) -> io::Result<Option<Vec<u8>>
     }
 }
 
-/// A stranger's words as part of a message: on one line, of some 200 characters.
+/// Untrusted text for an error message: on one line, at most 200 characters.
 pub fn shortened(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut short: String = text.chars().take(200).map(plain).collect();
@@ -291,9 +291,9 @@ pub fn shortened(text: &str) -> String {
     short
 }
 
-/// How long a program may take for some work before it counts as hung: a minute for what comes once (libraries are
-/// loaded, kernels compiled and tuned), and a second for each 10^8 operations and bytes, which is a hundredth of what
-/// one core does. The variable `CONVROOF_PATIENCE` sets the minute, in seconds.
+/// Time after which a program counts as hung. A fixed minute covers loading of libraries and compilation or tuning of
+/// kernels. Each 10^8 operations or bytes add a second, far more than any core needs. The variable `CONVROOF_PATIENCE`
+/// replaces the minute, in seconds.
 pub fn patience(work: f64) -> Duration {
     let set = std::env::var("CONVROOF_PATIENCE").ok();
     let set = set.and_then(|s| s.parse::<f64>().ok());

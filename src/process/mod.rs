@@ -1,8 +1,8 @@
-//! Processes that the suite starts, and what ends with it: however it ends.
+//! Child processes of the suite, which end with it, however it ends.
 //!
 //! * [`Helper`]: a program at the other end of two pipes. Each answer has a time limit and a size limit.
-//! * [`die_with_parent`]: what a worker or host calls first, so that SIGKILL of the suite ends it, too.
-//! * [`guard`]: runs a program that knows nothing of the suite, a compilation, and ends it with the suite.
+//! * [`die_with_parent`]: the first call of a worker or host, so that SIGKILL of the suite ends it, too.
+//! * [`guard`]: runs a program that isn't part of the suite, such as a compilation, and ends it with the suite.
 
 pub mod guard;
 mod helper;
@@ -11,10 +11,10 @@ pub use helper::{Helper, line, patience, shortened};
 
 use std::process::Command;
 
-/// The variable in which a process finds the id of the one that started it.
+/// Environment variable that holds the id of the parent process.
 pub const PARENT: &str = "CONVROOF_PARENT";
 
-/// Puts a program into a process group of its own, which Ctrl-C doesn't reach, and names its parent.
+/// Configures a command: a process group of its own, which Ctrl-C doesn't reach, and the parent's id in [`PARENT`].
 fn apart(command: &mut Command) {
     command.env(PARENT, std::process::id().to_string());
     #[cfg(unix)]
@@ -27,7 +27,7 @@ fn kill_group(id: u32) {
     {
         use rustix::process::{Pid, Signal, kill_process_group};
         if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-            // A group that is gone needs no end.
+            // The group may have ended already.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -35,10 +35,11 @@ fn kill_group(id: u32) {
     let _ = id;
 }
 
-/// Has the system end this process with its parent. Linux alone can: elsewhere, the end of standard input does.
+/// Makes the system end this process with its parent. Only Linux can. Elsewhere, the end of standard input has that
+/// effect.
 ///
 /// # Errors
-/// When the parent is gone already: it may end between the start of this process and this call.
+/// When the parent has ended already, between the start of this process and this call.
 pub fn die_with_parent() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     {

@@ -1,9 +1,9 @@
-//! How often the gate alarms falsely, and what it finds: measured where it is used.
+//! Audit of the gate: its false-alarm rate and its detection rate, measured on this machine.
 //!
-//! Real gates of a build against itself give the rate of false alarms directly, but ten of them can't show
-//! that it is below one in a hundred. So many more are drawn from their blocks: a block is one observation
-//! of all pairs, with whatever the machine did to them together, and in a build against itself either side
-//! may be called A. A slow-down is added to one pair of such a gate, or injected into real ones.
+//! Gates of a build against itself give the false-alarm rate directly, but a few gates can't show that it is below 1 %.
+//! So many more are drawn from their blocks. A block is one observation of all pairs, including all disturbances of
+//! that time. In a build against itself either side may be called A. A slow-down is added to one pair of a drawn gate,
+//! or injected into real gates.
 
 use super::ab::FEWEST_BLOCKS;
 use super::ab::gate::{Measured, Outcome, judged};
@@ -13,13 +13,13 @@ use convroof_kernels::data::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// The slow-downs that are asked about.
+/// Slow-downs to detect, as fractions.
 pub const EFFECTS: [f64; 4] = [0.01, 0.02, 0.05, 0.10];
 
-/// Pairs of a gate that get each of them.
+/// Number of pairs of a gate that get each slow-down.
 pub const SLOWED_OF_EACH: usize = 3;
 
-/// Which pairs of a gate are slowed down, and by what: a choice for each number of a gate.
+/// Slow-down of each pair of a gate, as a fraction. The choice depends on the gate's number.
 pub fn injections(pairs: usize, gate: usize) -> Vec<f64> {
     let mut order: Vec<usize> = (0..pairs).collect();
     Rng::new(gate as u64).shuffle(&mut order);
@@ -31,21 +31,21 @@ pub fn injections(pairs: usize, gate: usize) -> Vec<f64> {
     injected
 }
 
-/// A rate that was counted.
+/// A counted rate with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
-    /// How often it happened.
+    /// Number of events.
     pub hits: usize,
-    /// How often it could have.
+    /// Number of trials.
     pub tries: usize,
-    /// 95 % interval, exact.
+    /// Lower end of the exact 95 % interval.
     pub low: f64,
-    /// 95 % interval, exact.
+    /// Upper end of the exact 95 % interval.
     pub high: f64,
 }
 
 impl Rate {
-    /// Of so many tries.
+    /// The rate of `hits` in `tries`.
     pub fn of(hits: usize, tries: usize) -> Self {
         let (low, high) = match tries {
             0 => (0.0, 1.0),
@@ -60,63 +60,63 @@ impl Rate {
     }
 }
 
-/// An audit's results.
+/// Results of an audit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Pairs of layer and variant.
+    /// Number of pairs of layer and variant.
     pub pairs: usize,
-    /// Seconds of measuring of a gate.
+    /// Measuring time of a gate, seconds.
     pub budget_s: f64,
-    /// Blocks of a gate, and rounds of a block (median).
+    /// Number of blocks of a gate.
     pub blocks: usize,
-    /// Rounds of a block (median).
+    /// Rounds per block (median).
     pub rounds: f64,
-    /// Gates of a build against itself that failed.
+    /// Failed gates of a build against itself.
     pub real: Rate,
-    /// Those that alarmed before what alarmed was tried again.
+    /// Gates of a build against itself with alarms before the confirmation.
     pub real_alarms: Rate,
-    /// What was found of the slow-downs that were injected into real gates.
+    /// Detection rate of slow-downs injected into real gates.
     pub injected: Vec<Detection>,
-    /// Pairs of those gates that were named though nothing was injected.
+    /// Pairs of those gates that were reported without an injected slow-down.
     pub injected_others: Rate,
     /// Gates drawn from the blocks of the real ones, by budget.
     pub drawn: Vec<Drawn>,
 }
 
-/// How often a slow-down is found.
+/// Detection rate of a slow-down.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Detection {
-    /// The slow-down, a fraction.
+    /// The slow-down, as a fraction.
     pub effect: f64,
-    /// How often it was found, and confirmed.
+    /// Rate at which it was found and confirmed.
     pub found: Rate,
 }
 
 /// Drawn gates with one budget.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Drawn {
-    /// Seconds of measuring: with fewer, there are fewer blocks, or they have their first rounds only.
+    /// Measuring time, seconds. A smaller budget means fewer blocks, or only the first rounds of each.
     pub budget_s: f64,
-    /// Gates that failed though both sides are the same.
+    /// Gates that failed although both sides are equal.
     pub false_alarms: Rate,
-    /// What is found of a slow-down of one pair.
+    /// Detection rate of a slow-down of one pair.
     pub found: Vec<Detection>,
-    /// The slow-down of one pair that is found half the time.
+    /// Slow-down of one pair with a detection rate of 50 %.
     pub half: f64,
-    /// The slow-down that is found 9 times in 10.
+    /// Slow-down of one pair with a detection rate of 90 %.
     pub nine_in_ten: f64,
 }
 
-/// How much to draw.
+/// Number of gates to draw.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
-    /// Gates for the rate of false alarms.
+    /// Gates for the false-alarm rate.
     pub gates: usize,
     /// Gates for each slow-down.
     pub slowed: usize,
 }
 
-/// Audits real gates: of a build against itself, and with slow-downs injected. None of no gates.
+/// Audits real gates, of a build against itself and with injected slow-downs. None without gates.
 pub fn audit(
     same: &[Measured],
     slowed: &[Measured],
@@ -140,7 +140,7 @@ pub fn audit(
     let mut drawn = Vec::new();
     for &budget in budgets.iter().filter(|b| **b <= budget_s) {
         progress(&format!("drawing gates of {budget:.0} s"));
-        // Fewer blocks, or if they would be too few, of fewer rounds.
+        // Use fewer blocks. If these would be too few, use fewer rounds per block.
         let fit = first.blocks.len() as f64 * budget / budget_s;
         let blocks = fit.max(FEWEST_BLOCKS as f64);
         let first_rounds = (rounds * fit / blocks).round().max(1.0) as usize;
@@ -184,7 +184,7 @@ fn injected(gates: &[Measured]) -> (Vec<Detection>, Rate) {
     (detections.into(), rate(0.0))
 }
 
-/// Blocks to draw from: of each block, each pair's effect and A's against itself.
+/// Blocks to draw from. For each block and pair: the effect, and A against itself.
 struct Pool(Vec<Vec<(f64, f64)>>);
 
 impl Pool {
@@ -205,7 +205,7 @@ impl Pool {
         )
     }
 
-    /// Blocks of a gate, with A and B as a coin falls for each.
+    /// Draws the blocks of a gate. For each, a coin decides which side is A.
     fn draw(&self, rng: &mut Rng, blocks: usize) -> Vec<(usize, f64)> {
         (0..blocks)
             .map(|_| {
@@ -227,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// The pairs that a gate names in the end, when one pair is slower by so much.
+    /// The slowed pair and the pairs that a gate reports, if that pair is slower by `slow_down`.
     fn gate(&self, seed: u64, blocks: usize, slow_down: f64) -> (usize, Vec<usize>) {
         let mut rng = Rng::new(seed);
         let pairs = self.0[0].len();
@@ -254,7 +254,7 @@ impl Pool {
         (slowed, confirmed)
     }
 
-    /// How many of so many gates name the slowed pair.
+    /// Number of gates that report the slowed pair.
     fn found(&self, blocks: usize, effect: f64, gates: usize) -> usize {
         let finds = |seed: usize| {
             let (slowed, named) = self.gate(seed as u64, blocks, effect);
@@ -266,7 +266,7 @@ impl Pool {
             .count()
     }
 
-    /// The slow-down that is found in such a share of the gates: searched up to 100 %.
+    /// Smallest slow-down that this share of the gates finds, searched up to 100 %.
     fn smallest(&self, blocks: usize, share: f64, gates: usize) -> f64 {
         let (mut low, mut high) = (0.0, 1.0);
         while high - low > 1e-3 {
@@ -305,7 +305,7 @@ mod tests {
 
     const BLOCKS: usize = 24;
 
-    /// A gate of a build against itself whose blocks scatter by a share, and with what was injected.
+    /// A gate of a build against itself, with scattering blocks and injected slow-downs.
     fn gate(seed: u64, pairs: usize, scatter: f64, injected: Vec<f64>) -> Measured {
         let mut rng = Rng::new(1000 + seed);
         let mut block = |pairs: &[usize]| Block {
@@ -373,7 +373,8 @@ mod tests {
         assert_eq!(drawn.false_alarms.hits, 0);
         let found: Vec<usize> = drawn.found.iter().map(|d| d.found.hits).collect();
         assert!(found[0] == 0 && found[3] == 60, "{found:?}");
-        // Half of what is exactly at the threshold of 2 % is found, twice: somewhat more than 2 % is.
+        // A slow-down of exactly the threshold, 2 %, is found half the time, and must be found twice. So `half` is
+        // above 2 %.
         assert!((0.018..0.032).contains(&drawn.half), "{}", drawn.half);
         assert!(drawn.half <= drawn.nine_in_ten && drawn.nine_in_ten < 0.05);
         let injected: Vec<_> = report

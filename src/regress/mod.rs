@@ -1,10 +1,10 @@
-//! Has something become slower?
+//! Detection of slowdowns.
 //!
-//! * [`records`]: two records of one machine, compared;
-//! * [`ab`]: two builds in one sitting, in turns, which is what a timing gate needs;
-//! * [`audit`]: how often that gate alarms falsely, and what it finds, measured;
-//! * [`counts`]: what needs no clock: modelled flops and bytes, instructions under valgrind;
-//! * [`history`]: runs over time, and the steps in them.
+//! * [`records`]: comparison of two records of one machine;
+//! * [`ab`]: the timing gate, which measures two builds in alternation;
+//! * [`audit`]: measured false-alarm and detection rates of that gate;
+//! * [`counts`]: comparison without a clock: modelled operations and bytes, instructions under valgrind;
+//! * [`history`]: runs over time, and their change points.
 
 pub mod ab;
 pub mod audit;
@@ -15,7 +15,7 @@ pub mod records;
 
 pub use records::{Comparison, Comparisons, Unlike, compare};
 
-/// The beginning of a revision's name, for people. A record may have any text there.
+/// The first 10 bytes of a revision's name, for display. A record may contain any text there.
 pub fn short(revision: &str) -> &str {
     &revision[..revision.floor_char_boundary(10)]
 }

@@ -1,8 +1,7 @@
-//! One record against another.
+//! Comparison of two records.
 //!
-//! Compared are fractions of the peak measured in the same rounds, not bare times: clocks and
-//! neighbours differ from day to day, and the peak with them. A ratio is A's normalised time over B's:
-//! above 1 B is faster.
+//! Times are normalised by the peak measured in the same rounds, since clocks and neighbours differ from day to day. A
+//! ratio is A's normalised time / B's: above 1, B is faster.
 
 use crate::record::{CacheState, CandidateId, Measurement, Run, Text};
 use crate::stats::{geometric_mean, median};
@@ -17,43 +16,43 @@ pub struct Comparison {
     pub problem: Text<Problem>,
     /// The variant.
     pub variant: CandidateId,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
     /// State of the caches.
     pub cache: Text<CacheState>,
-    /// Whether both records are of one machine: otherwise the ratio compares machines, not kernels.
+    /// True if both records are of one machine. Otherwise the ratio compares machines, not kernels.
     pub like: bool,
-    /// Median time in A.
+    /// Median time in A, ns.
     pub a_ns: f64,
-    /// Median time in B.
+    /// Median time in B, ns.
     pub b_ns: f64,
-    /// Normalised time in A over that in B: above 1 B is faster.
+    /// Normalised time in A / that in B: above 1, B is faster.
     pub ratio: f64,
-    /// Whether the times were normalised: false where a record has no peak beside its samples.
+    /// True if the times were normalised; false if a record has no peak beside its samples.
     pub normalised: bool,
-    /// B is slower by more than the threshold.
+    /// True if B is slower by more than the threshold.
     pub slower: bool,
 }
 
-/// What a comparison found.
+/// Results of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparisons {
-    /// What both have.
+    /// Measurements that both records have.
     pub rows: Vec<Comparison>,
-    /// What only A has.
+    /// Measurements that only A has.
     pub only_a: Vec<String>,
-    /// What only B has.
+    /// Measurements that only B has.
     pub only_b: Vec<String>,
-    /// Of all ratios.
+    /// Geometric mean of all ratios.
     pub geometric_mean: Option<f64>,
 }
 
-/// Why two records aren't compared.
+/// Reason why two records can't be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unlike(String);
 
-/// Compares; `threshold` is the least slow-down that counts (0.05: 5 %).
+/// Compares two records. `threshold` is the least slow-down that counts: 0.05 is 5 %.
 ///
 /// # Errors
 /// When the records are of different machines or conditions, unless `force`d.
@@ -95,7 +94,7 @@ pub fn compare(a: &Run, b: &Run, threshold: f64, force: bool) -> Result<Comparis
     Ok(result)
 }
 
-/// Fields that must be equal in both.
+/// Key of a measurement in both records.
 type Key<'a> = (
     &'a Text<Problem>,
     &'a CandidateId,
@@ -107,18 +106,18 @@ fn key(m: &Measurement) -> Key<'_> {
     (&m.problem, &m.variant, m.threads, &m.cache)
 }
 
-/// The measurements with times, the first of each key.
+/// Measurements with times, the first of each key.
 fn by_key(run: &Run) -> HashMap<Key<'_>, &Measurement> {
     let timed = run.measurements.iter().rev().filter(|m| timed(m));
     timed.map(|m| (key(m), m)).collect()
 }
 
-/// True if a measurement has a time: one without samples, or of zeros, is as good as missing.
+/// True if a measurement has a time. Without samples, or with zeros, it counts as missing.
 fn timed(m: &Measurement) -> bool {
     cost(m, true).is_some_and(|ns| ns > 0.0 && ns.is_finite())
 }
 
-/// Why a record lacks a measurement, if it says.
+/// Reason why a record lacks a measurement, if the record has one.
 fn why(m: &Measurement, run: &Run) -> String {
     let refusal = run
         .refusals
@@ -127,7 +126,7 @@ fn why(m: &Measurement, run: &Run) -> String {
     refusal.map_or(String::new(), |r| format!(" (refused: {})", r.reason))
 }
 
-/// Time in units of what the peak would have done meanwhile, or bare.
+/// Time x peak of the same round, or the bare time in ns.
 fn cost(m: &Measurement, bare: bool) -> Option<f64> {
     if bare {
         return median(&m.samples_ns);
@@ -144,8 +143,8 @@ fn name(m: &Measurement) -> String {
 }
 
 fn compare_one(x: &Measurement, y: &Measurement, threshold: f64, like: bool) -> Option<Comparison> {
-    // Bare where one record has no peak beside its samples, as a criterion run: a normalised and a bare time don't
-    // compare.
+    // Use bare times if one record has no peaks, such as a criterion run. A normalised and a bare time aren't
+    // comparable.
     let known = |m: &Measurement| cost(m, false).is_some_and(|c| c > 0.0 && c.is_finite());
     let bare = !(known(x) && known(y));
     let ratio = cost(x, bare)? / cost(y, bare)?;
@@ -211,7 +210,7 @@ mod tests {
         b.measurements = (100..40_100).rev().map(many).collect();
         let start = std::time::Instant::now();
         let result = compare(&a, &b, 0.05, false).expect("alike");
-        // All pairs would take minutes.
+        // Quadratic time would take minutes.
         assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
         let lengths = (result.rows.len(), result.only_a.len(), result.only_b.len());
         assert_eq!(lengths, (39_900, 100, 100));
@@ -238,7 +237,7 @@ mod tests {
         b.measurements[0].variant = a.measurements[0].variant.clone();
         let forced = compare(&a, &b, 0.05, true).expect("forced");
         assert!(forced.rows.iter().all(|r| !r.like), "labelled");
-        // What was measured with other caches is another thing.
+        // Measurements with other cache contents have another key.
         b.measurements[0].cache = "cold".into();
         let other = compare(&a, &b, 0.05, true).expect("forced");
         assert!(other.rows.is_empty() && other.only_b[0].contains("cold caches"));

@@ -1,24 +1,23 @@
-//! The roofline (Williams, Waterman and Patterson 2009), hierarchical: where a measurement stands
-//! under this machine's measured ceilings, and what bounds it. Pure.
+//! The hierarchical roofline (Williams, Waterman and Patterson 2009): a measurement under this machine's measured
+//! ceilings, and its bound. Pure functions.
 //!
 //! # The verdict
 //!
-//! Two lower bounds of the time are compared with the time measured:
+//! Two lower bounds of the time are compared with the measured time:
 //!
-//! * *arithmetic*: executed flops over the FMA peak measured in the same rounds;
-//! * *data*: the bytes that must be streamed, over the measured bandwidth of the nearest level of the
-//!   memory that holds them all. Streamed are the compulsory bytes, and what packing adds to the
-//!   weights (a Winograd filter is 1.8 to 4 times its original).
+//! * *arithmetic*: executed operations / FMA peak of the same rounds;
+//! * *data*: streamed bytes / measured bandwidth of the nearest memory level that holds them all. Streamed are the
+//!   compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter, for example, is larger than
+//!   its original.
 //!
-//! The larger bound names the verdict if it explains at least half of the time. If neither does, the
-//! layer is bound by overheads (dispatch, synchronisation, latency) when it takes less than
-//! [`OVERHEAD_NS`], and undecided otherwise: a kernel that reaches neither roof says nothing about
-//! its layer.
+//! The larger bound is the verdict if it explains at least half of the time. Otherwise a layer of less than
+//! [`OVERHEAD_NS`] is bound by overheads: dispatch, synchronisation, latency. A longer one is undecided, since a kernel
+//! that reaches neither roof gives no evidence about its layer.
 //!
 //! # In reading order
 //!
-//! This file (ceilings, evidence, judgement), [`phases`] (each phase of a run by itself), [`predict`] (a model's
-//! time), `place.rs` (a measurement with all of these).
+//! This file (ceilings, evidence, judgement), [`phases`] (each phase of a run), [`predict`] (a model of the time),
+//! `place.rs` (a measurement with all of these).
 
 pub mod phases;
 mod place;
@@ -30,23 +29,23 @@ use crate::record::{Calibration, Fingerprint, IsaName, Level};
 use serde::Serialize;
 use std::fmt;
 
-/// What bounds a layer.
+/// The bound of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Arithmetic.
     Compute,
-    /// Bytes from the first level.
+    /// Bandwidth of the first level.
     L1,
-    /// Bytes from the second level.
+    /// Bandwidth of the second level.
     L2,
-    /// Bytes from the third level.
+    /// Bandwidth of the third level.
     L3,
-    /// Bytes from main memory.
+    /// Bandwidth of main memory.
     Dram,
-    /// Too little work to matter: calls, synchronisation, latency.
+    /// Overheads of a short run: calls, synchronisation, latency.
     Overhead,
-    /// Nothing that is measured here.
+    /// No bound that is measured here.
     Undecided,
 }
 
@@ -75,7 +74,7 @@ impl Verdict {
         }
     }
 
-    /// For people.
+    /// The verdict as text.
     pub fn label(self) -> &'static str {
         match self {
             Verdict::Compute => "compute bound",
@@ -88,7 +87,7 @@ impl Verdict {
         }
     }
 
-    /// What it means, for someone who asks.
+    /// Explanation of the verdict for readers of a report.
     pub fn meaning(self) -> &'static str {
         match self {
             Verdict::Compute => {
@@ -108,7 +107,7 @@ impl Verdict {
                 "so little work that calls, thread synchronisation and latency weigh more"
             }
             Verdict::Undecided => {
-                "it reaches neither roof: the kernel, not the machine, is what is slow here"
+                "it reaches neither roof: the kernel limits its speed, not the machine"
             }
         }
     }
@@ -131,28 +130,28 @@ impl From<Level> for Verdict {
     }
 }
 
-/// Below this a layer that reaches no roof is called overhead bound.
+/// Time in ns below which a layer that reaches no roof counts as overhead bound.
 pub const OVERHEAD_NS: f64 = 30_000.0;
 
-/// A bound must explain this much of the time to be the verdict.
+/// Least fraction of the time that a bound must explain to be the verdict.
 pub const EXPLAINS: f64 = 0.5;
 
-/// A bound of more than this much of the time contradicts its ceiling: the reason says so.
+/// Fraction of the time above which a bound contradicts its ceiling; the reason then tells so.
 pub const BEYOND: f64 = 1.1;
 
-/// With bounds as near to each other as this, the reason says so.
+/// Ratio of the bounds above which the reason notes that both are close.
 pub const CLOSE: f64 = 0.75;
 
-/// One level's bandwidth, GB/s.
+/// Bandwidth of one memory level, GB/s.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Roof {
     /// The level.
     pub level: Level,
-    /// Reading.
+    /// Read bandwidth, GB/s.
     pub read: f64,
-    /// Writing.
+    /// Write bandwidth, GB/s.
     pub write: f64,
-    /// Bytes that it holds for these threads; none for main memory.
+    /// Capacity in bytes for these threads; none for main memory.
     pub capacity: Option<usize>,
 }
 
@@ -165,22 +164,22 @@ pub struct Ceilings {
     pub threads: usize,
     /// FMA peak, GFLOP/s, as calibrated.
     pub peak: f64,
-    /// Nearest level first.
+    /// Roofs by level, nearest first.
     pub roofs: Vec<Roof>,
-    /// Nanoseconds to hand tasks to the threads.
+    /// Time in ns to hand tasks to the threads.
     pub start_ns: f64,
 }
 
 impl Ceilings {
-    /// From a calibration; none if it lacks this instruction set or number of threads. Where a level
-    /// was measured with the widest vectors alone, those count.
+    /// Selects ceilings from a calibration; none if it lacks this instruction set or number of threads. Levels that
+    /// were measured only with the widest vectors use that bandwidth.
     pub fn of(
         calibration: &Calibration,
         machine: &Fingerprint,
         isa: &IsaName,
         threads: usize,
     ) -> Option<Self> {
-        // A peer takes what is best here.
+        // A peer chooses its instruction set itself, so the best peak counts.
         let peak = calibration
             .peaks
             .iter()
@@ -234,7 +233,7 @@ impl Ceilings {
     }
 }
 
-/// What a level holds for some threads: private caches add up, shared ones don't.
+/// Bytes that a level holds for some threads. Private caches add up, shared ones don't.
 fn capacity(machine: &Fingerprint, level: Level, threads: usize) -> Option<usize> {
     let number = match level {
         Level::L1 => 1,
@@ -247,47 +246,47 @@ fn capacity(machine: &Fingerprint, level: Level, threads: usize) -> Option<usize
     Some(cache.bytes * threads.div_ceil(cores).max(1))
 }
 
-/// What was seen of a layer, or of any loop.
+/// Measured time and counted work of a layer, or of any loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
-    /// Time of a run.
+    /// Time of a run, ns.
     pub time_ns: f64,
-    /// FMA peak at the same moment, GFLOP/s.
+    /// FMA peak of the same rounds, GFLOP/s.
     pub peak_gflops: f64,
-    /// Operations executed.
+    /// Executed operations.
     pub flops: f64,
     /// Bytes read.
     pub bytes_read: f64,
     /// Bytes written.
     pub bytes_written: f64,
-    /// Bytes touched, which decide the level that they come from.
+    /// Bytes touched. They determine the level that the data come from.
     pub working_set: u64,
-    /// What of the bytes read comes from elsewhere, because it was not used for long.
+    /// Bytes that come from a more distant level, because they weren't used recently.
     pub far: Option<Far>,
 }
 
-/// Bytes that a run finds cold.
+/// Bytes that are cold at the start of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Far {
-    /// How many.
+    /// Number of bytes.
     pub bytes: f64,
-    /// The level that they come from.
+    /// Level that they come from.
     pub level: Level,
-    /// The bandwidth at which a plain loop reads them.
+    /// Bandwidth of a plain loop that reads them, GB/s.
     pub gbps: f64,
 }
 
-/// The time that data take, and the level to which most of it goes.
+/// Time that the data take, and the level that takes most of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DataTime {
-    /// Nanoseconds.
+    /// Time, ns.
     pub ns: f64,
     /// The level; none without a ceiling for it.
     pub level: Option<Level>,
 }
 
 impl Evidence {
-    /// The least time that the data take.
+    /// Least time that the data take.
     pub fn data_ns(&self, ceilings: &Ceilings) -> DataTime {
         let far = self.far.filter(|far| far.bytes > 0.0);
         let far_bytes = far.map_or(0.0, |far| far.bytes);
@@ -308,7 +307,7 @@ impl Evidence {
     }
 }
 
-/// The level whose read bandwidth is nearest to one that was seen, L1 left out.
+/// The level whose read bandwidth is nearest to a measured one, except L1.
 pub fn nearest(ceilings: &Ceilings, gbps: f64) -> Option<Level> {
     let distance = |r: &&Roof| (r.read / gbps).ln().abs();
     let beyond = ceilings.roofs.iter().filter(|r| r.level != Level::L1);
@@ -319,19 +318,19 @@ pub fn nearest(ceilings: &Ceilings, gbps: f64) -> Option<Level> {
 /// A verdict with its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judgement {
-    /// What bounds it.
+    /// The bound.
     pub verdict: Verdict,
-    /// Why, in a sentence.
+    /// Reason, in a sentence.
     pub reason: String,
-    /// The arithmetic's share of the time at the peak.
+    /// Time of the arithmetic at the peak, as a fraction of the time.
     pub compute_share: f64,
-    /// The data's share of the time at the bandwidth of its level.
+    /// Time of the data at their level's bandwidth, as a fraction of the time.
     pub data_share: f64,
-    /// The level that holds the working set.
+    /// Nearest level that holds the working set.
     pub home: Option<Level>,
 }
 
-/// Judges a loop by its evidence.
+/// Determines the bound of a loop from its evidence.
 pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     let Evidence {
         time_ns,
@@ -345,14 +344,14 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     let DataTime { ns: data_ns, level } = evidence.data_ns(ceilings);
     let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
     let arithmetic = format!(
-        "its {} flops take {} at this machine's {peak_gflops:.0} GFLOP/s, {:.0} % of the {} it needs",
+        "at the measured peak ({peak_gflops:.0} GFLOP/s) its {} operations would take {}: {:.0} % of the measured {}",
         count(flops),
         time(compute_ns),
         100.0 * compute_share,
         time(time_ns)
     );
     let data = format!(
-        "its {} take {} from {} at the measured bandwidth, {:.0} % of the time",
+        "at the measured bandwidth its {} would take {} from {}: {:.0} % of the time",
         bytes(bytes_read + bytes_written),
         time(data_ns),
         level.map_or("memory", Level::name),
@@ -366,7 +365,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         };
         (
             verdict,
-            format!("neither roof is near: {arithmetic}; {data}"),
+            format!("neither bound explains half of the time: {arithmetic}; {data}"),
         )
     } else if compute_share >= data_share {
         (Verdict::Compute, format!("{arithmetic}; {data}"))
@@ -386,7 +385,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     } else if compute_share.min(data_share) > CLOSE * compute_share.max(data_share)
         && compute_share.max(data_share) >= EXPLAINS
     {
-        reason += "; the two are close: it is near the corner of the roofline";
+        reason += "; the two are close: the layer is near the ridge point";
     }
     Judgement {
         verdict,
@@ -397,7 +396,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     }
 }
 
-/// A time for people.
+/// A time with a readable unit.
 pub fn time(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.0} ns"),
@@ -408,7 +407,7 @@ pub fn time(ns: f64) -> String {
     }
 }
 
-/// A size for people.
+/// A size with a readable unit.
 pub fn bytes(bytes: f64) -> String {
     match bytes {
         b if b < 1e3 => format!("{b:.0} B"),
@@ -418,7 +417,7 @@ pub fn bytes(bytes: f64) -> String {
     }
 }
 
-/// A count for people.
+/// A count in words.
 fn count(n: f64) -> String {
     match n {
         n if n < 1e6 => format!("{:.0} thousand", n / 1e3),

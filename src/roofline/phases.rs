@@ -1,49 +1,49 @@
-//! The phases of a run under the roofs, each for itself: a Winograd layer can be bound by arithmetic in the middle
-//! and by data at both ends.
+//! Phases of a run, each under its own roofs. A Winograd layer can be compute bound in the middle and bandwidth bound
+//! at both ends.
 //!
-//! A phase streams operands, from the level that holds the layer's, and scratch that another phase left or finds,
-//! from the level that holds all workers' scratch. A bound is the sum of both.
+//! A phase streams operands and scratch. Operands come from the level that holds those of the layer. Scratch comes from
+//! the level that holds the scratch of all workers. The data bound is the sum of both.
 
 use super::{Ceilings, Evidence, Far, Judgement, Verdict, judge};
 use crate::record::{Measurement, PhaseTime, Text};
 use convroof_kernels::phase::Phase;
 use serde::Serialize;
 
-/// A phase in its place.
+/// A phase under its roofs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlacedPhase {
-    /// Its name.
+    /// Name of the phase.
     pub phase: Text<Phase>,
-    /// Its time in one run, the mean over the workers.
+    /// Time in one run, ns; the mean over the workers.
     pub ns: f64,
-    /// Of the time of all phases.
+    /// Fraction of the time of all phases.
     pub share: f64,
-    /// Operations executed.
+    /// Executed operations.
     pub flops: u64,
-    /// Bytes streamed, of operands and scratch, both ways.
+    /// Streamed bytes: operands and scratch, read and written.
     pub bytes: u64,
-    /// Operations executed a second, 10^9.
+    /// Executed operations per time, GFLOP/s.
     pub gflops: f64,
-    /// Of the FMA peak.
+    /// `gflops` as a fraction of the FMA peak.
     pub fraction_of_peak: f64,
-    /// Bytes streamed a second, 10^9.
+    /// Streamed bytes per time, GB/s.
     pub gbps: f64,
-    /// Operations for each byte streamed.
+    /// Executed operations per streamed byte.
     pub intensity: f64,
-    /// What bounds it: the roofline's word alone.
+    /// The bound, from the roofline alone.
     pub verdict: Verdict,
-    /// Why, in a sentence.
+    /// Reason, in a sentence.
     pub reason: String,
 }
 
 impl PlacedPhase {
-    /// Whether it has a place in a picture: one that computes nothing has none on logarithmic axes.
+    /// True if a plot can show it: a logarithmic axis has no place for zero operations or bytes.
     pub fn drawn(&self) -> bool {
         self.flops > 0 && self.bytes > 0
     }
 }
 
-/// The phases of a measurement. Without ceilings, or of a record that lacks their bytes, they are undecided.
+/// Phases of a measurement. They are undecided without ceilings, or if the record lacks their bytes.
 pub fn place_phases(m: &Measurement, peak: f64, ceilings: Option<&Ceilings>) -> Vec<PlacedPhase> {
     let all: f64 = m.phases.iter().map(|p| p.ns).sum();
     let placed = m.phases.iter().filter(|p| p.ns > 0.0).map(|p| {
@@ -77,7 +77,7 @@ pub fn place_phases(m: &Measurement, peak: f64, ceilings: Option<&Ceilings>) -> 
     placed.collect()
 }
 
-/// What was seen of each phase, and its name; nothing of a record that lacks their bytes, or a part of them.
+/// Evidence and name of each phase; empty if the record lacks bytes of some phase.
 pub(super) fn evidence_of_phases<'m>(
     m: &'m Measurement,
     peak: f64,
@@ -91,7 +91,7 @@ pub(super) fn evidence_of_phases<'m>(
     m.phases.iter().map(of).collect()
 }
 
-/// What was seen of a phase: scratch is near, operands are as far as the layer's working set makes them.
+/// Evidence of a phase. Scratch is near; operands come from the level that the layer's working set fits in.
 fn evidence(p: &PhaseTime, m: &Measurement, peak: f64, ceilings: &Ceilings) -> Evidence {
     let [read, written] = [p.bytes_read, p.bytes_written].map(|b| b as f64);
     let far = ceilings.home(m.working_set_bytes).map(|home| Far {
@@ -132,7 +132,7 @@ mod tests {
             scratch_written,
         };
         m.phases = vec![
-            // 1e6 flops at 118 GFLOP/s are 8 us, 2 MB at L3's bandwidth and 3 MB to L2 some 70.
+            // 8 us: 1e6 operations at 118 GFLOP/s. About 70 us: 2 MB at L3's bandwidth and 3 MB at L2's.
             phase("input_transform", 1e5, 1_000_000, 2 << 20, 3 << 20),
             phase("multiply", 1e6, 110_000_000, 1 << 10, 0),
         ];

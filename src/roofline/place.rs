@@ -1,4 +1,4 @@
-//! Measurements under the roofs of their machine.
+//! Positions of measurements under the roofs of their machine.
 
 use super::predict::predict;
 use super::{Ceilings, Evidence, Far, Judgement, judge, nearest};
@@ -10,27 +10,27 @@ use convroof_kernels::instance::Cold;
 /// A measurement under its roofs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
-    /// The times of a run.
+    /// Times of a run, ns.
     pub time: Summary,
     /// FMA peak of the same rounds, GFLOP/s.
     pub peak: f64,
-    /// Nominal operations a second, 10^9.
+    /// Nominal GFLOP/s.
     pub gflops_nominal: f64,
-    /// Executed operations a second, 10^9.
+    /// Executed GFLOP/s.
     pub gflops_executed: f64,
     /// Compulsory bytes.
     pub bytes: u64,
-    /// Compulsory bytes a second, 10^9.
+    /// Compulsory bytes per time, GB/s.
     pub gbps: f64,
-    /// Executed flops for each compulsory byte.
+    /// Executed FLOP per compulsory byte.
     pub intensity: f64,
-    /// Nominal flops for each compulsory byte.
+    /// Nominal FLOP per compulsory byte.
     pub intensity_nominal: f64,
-    /// What is attained of the lower of the peak and the roof of the level that holds the data.
+    /// Attained fraction of the lower of two roofs: the peak, and the bandwidth of the level that holds the data.
     pub roof_fraction: f64,
     /// The verdict; none without ceilings for this instruction set and number of threads.
     pub judgement: Option<Judgement>,
-    /// What a model says that it takes; none of somebody else's library.
+    /// Time that the model predicts, ns; none for a peer library.
     pub predicted_ns: Option<f64>,
 }
 
@@ -70,7 +70,7 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
     })
 }
 
-/// What a run finds cold, and where.
+/// Bytes that a run finds cold, and the level that they come from.
 fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
     let memory = ceilings.roofs.iter().find(|r| r.level == Level::Dram)?;
     match m.cache.value()? {
@@ -92,7 +92,7 @@ fn far(m: &Measurement, ceilings: &Ceilings) -> Option<Far> {
     }
 }
 
-/// Bytes by which the packed weights are larger than the weights.
+/// Bytes that packing adds to the weights.
 fn packing_excess(m: &Measurement) -> u64 {
     let plain = m.problem.value().map_or(0, Problem::weights_bytes);
     m.packed_bytes.saturating_sub(plain)

@@ -1,16 +1,19 @@
-//! How long should it take? A model in the manner of ECM (Stengel, Treibig, Hager and Wellein 2015, *Quantifying
-//! performance bottlenecks of stencil computations using the execution-cache-memory model*).
+//! Model of a kernel's time, similar to ECM (Stengel, Treibig, Hager and Wellein 2015, *Quantifying performance
+//! bottlenecks of stencil computations using the execution-cache-memory model*).
 //!
 //! ```text
 //! T = start + sum over phases of max(T_arithmetic, T_loads + T_transfer)
 //! ```
 //!
-//! *T_arithmetic* is executed flops at the FMA peak, *T_loads* what the register tiles load from L1: a vector of
-//! each panel and a broadcast of each pixel for a step's FMAs, at the rate at which L1 was read; *T_transfer* what
-//! has to come from farther away, at the bandwidth of where it is. Most kernels have one phase; what others leave each
-//! other is transferred from where their scratch is. Loads and transfers share the path to the
-//! registers and don't overlap, arithmetic overlaps with both. *start* is what a run takes that does nothing: tasks
-//! handed to threads. Rates are measured, counts are modelled: nothing is fitted to the layers that are predicted.
+//! - *start*: time of an empty run, in which tasks are handed to threads.
+//! - *T_arithmetic*: executed operations at the FMA peak.
+//! - *T_loads*: loads of the register tiles from L1 at its measured read bandwidth. For the FMAs of one step, a tile
+//!   loads a vector of each panel and a broadcast of each pixel.
+//! - *T_transfer*: data from more distant levels, at the bandwidth of their level. Scratch between phases is
+//!   transferred from the level that holds it.
+//!
+//! Loads and transfers share the path to the registers, so they don't overlap. Arithmetic overlaps with both. Most
+//! kernels have one phase. Rates are measured and counts are modelled; nothing is fitted to the predicted layers.
 
 use super::phases::evidence_of_phases;
 use super::{Ceilings, Evidence};
@@ -21,7 +24,7 @@ use convroof_kernels::phase::Phase;
 use convroof_kernels::problem::Op;
 use convroof_kernels::{Isa, Registry};
 
-/// Predicted nanoseconds of a run. None for somebody else's library, of whose loops nothing is known.
+/// Predicted time of a run, ns. None for a peer library, whose loops are unknown.
 pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Option<f64> {
     let IsaName::Isa(isa) = *m.variant.isa() else {
         return None;
@@ -33,7 +36,7 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
         let loaded = if tiled {
             tile_bytes(isa, evidence)
         } else {
-            // Loops over memory: what is streamed is loaded once.
+            // Loops over memory load each streamed byte once.
             evidence.bytes_read
         };
         let data = evidence.data_ns(ceilings);
@@ -57,7 +60,7 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
     Some(ceilings.start_ns + total)
 }
 
-/// True if register tiles compute the products. An algorithm that this program doesn't know is taken for one that has them.
+/// True if register tiles compute the products. An unknown algorithm counts as one with register tiles.
 fn has_register_tile(m: &Measurement) -> bool {
     let algorithm = Registry::builtin().algorithm(m.variant.algorithm());
     algorithm.is_none_or(|a| a.has_register_tile())
@@ -66,7 +69,7 @@ fn has_register_tile(m: &Measurement) -> bool {
 /// Bytes that register tiles load for some operations.
 fn tile_bytes(isa: Isa, evidence: &Evidence) -> f64 {
     let vector = (isa.lanes() * size_of::<f32>()) as f64;
-    // An FMA is two operations a lane; a step of the tile is P V of them for V vectors and P broadcasts.
+    // An FMA is two operations per lane. One step of a tile of P pixels and V vectors has P V FMAs.
     let fmas = evidence.flops / (2.0 * isa.lanes() as f64);
     let tile = RegisterTile::of(isa);
     let vectors = tile.blocks * CHANNEL_BLOCK / isa.lanes();

@@ -1,4 +1,4 @@
-//! Statistics of samples. Pure.
+//! Statistics of samples, as pure functions.
 //!
 //! In reading order: this file (medians and their intervals), [`paired`] (tests of differences), [`proportion`]
 //! (rates from counts), [`steps`] (changes in a series).
@@ -9,24 +9,24 @@ pub mod steps;
 
 use convroof_kernels::data::Rng;
 
-/// With fewer samples a median says little.
+/// Fewest samples for a meaningful median.
 pub const FEW: usize = 5;
 
 /// Order statistics of some samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// The middle sample, or the mean of the two in the middle.
+    /// Middle sample, or the mean of the two in the middle.
     pub median: f64,
-    /// The smallest.
+    /// Smallest sample.
     pub min: f64,
-    /// The largest.
+    /// Largest sample.
     pub max: f64,
     /// 95 % confidence interval of the median.
     pub ci: (f64, f64),
 }
 
 impl Summary {
-    /// None of no samples, or if one is not a number.
+    /// Summarises samples; none if there are no samples, or one is NaN.
     pub fn of(samples: &[f64]) -> Option<Summary> {
         let sorted = sorted(samples)?;
         let median = median_of_sorted(&sorted);
@@ -54,25 +54,25 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
     (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
 }
 
-/// A figure rounded to some decimals.
+/// A value rounded to some decimals.
 pub fn shorten(x: f64, decimals: i32) -> f64 {
     let parts = 10f64.powi(decimals);
     (x * parts).round() / parts
 }
 
-/// The median; none of no samples, or if one is not a number.
+/// The median; none if there are no samples, or one is NaN.
 pub fn median(samples: &[f64]) -> Option<f64> {
     sorted(samples).map(|s| median_of_sorted(&s))
 }
 
-/// The samples at a quarter, a half and three quarters; none of no samples, or if one is not a number.
+/// The quartiles; none if there are no samples, or one is NaN.
 pub fn quartiles(samples: &[f64]) -> Option<[f64; 3]> {
     let sorted = sorted(samples)?;
     Some([1, 2, 3].map(|q| sorted[sorted.len() * q / 4]))
 }
 
-/// 95 % confidence interval of the median by the percentile bootstrap (Efron 1979): 1000 resamples
-/// with a fixed seed, so that a report of the same record is the same.
+/// 95 % confidence interval of the median by the percentile bootstrap (Efron 1979), with 1000 resamples. The seed is
+/// fixed, so reports of the same record are equal.
 fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
     const RESAMPLES: usize = 1000;
     if sorted.len() < 2 {
@@ -82,7 +82,7 @@ fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
     let mut medians = Vec::with_capacity(RESAMPLES);
     let mut resample = vec![0usize; sorted.len()];
     for _ in 0..RESAMPLES {
-        // Indices instead of values: sorting them sorts the resample.
+        // Sort indices instead of values: the values are sorted already.
         resample.fill_with(|| rng.below(sorted.len()));
         resample.sort_unstable();
         let n = resample.len();
@@ -95,8 +95,7 @@ fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
     )
 }
 
-/// The geometric mean: the only mean that ratios have. None of nothing, or of a ratio that is not
-/// positive.
+/// The geometric mean, the right mean of ratios. None if there are no ratios, or one isn't positive.
 pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     if ratios.is_empty() || ratios.iter().any(|r| r.is_nan() || *r <= 0.0) {
         return None;

@@ -1,14 +1,14 @@
-//! Comparing pairs without assuming how they are distributed.
+//! Tests of paired differences without an assumption about their distribution.
 //!
-//! Where A and B are the same thing, which of a pair is called A is chance: a difference and its negative
-//! are equally likely. That alone gives the test its p, exactly.
+//! Under the null hypothesis A and B are the same thing, so a difference and its negative are equally likely. That
+//! alone gives the exact p-value.
 
-/// The exact one-sided p of Wilcoxon's signed-rank test (1945): how often, over all choices of signs, the
-/// ranks of the positive differences add up to at least what they do. Ties share their mean rank, zeros
-/// are left out. 1 of no differences; 2^-n at least.
+/// Exact one-sided p-value of Wilcoxon's signed-rank test (1945). It is the fraction of all choices of signs whose sum
+/// of positive ranks is at least the observed one. Ties share their mean rank, zeros are dropped. It is 1 without
+/// differences, and at least 2^-n.
 ///
 /// # Panics
-/// If a difference is not a number.
+/// If a difference is NaN.
 pub fn signed_rank(differences: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     assert!(
@@ -16,7 +16,7 @@ pub fn signed_rank(differences: &[f64]) -> f64 {
         "a difference is no number"
     );
     sorted.sort_by(|x, y| x.abs().total_cmp(&y.abs()));
-    // Twice the ranks, which are whole numbers even where a tie shares a mean.
+    // Twice the ranks: these are integers even if a tie shares a mean rank.
     let mut ranks = Vec::with_capacity(sorted.len());
     for tie in sorted.chunk_by(|x, y| x.abs() == y.abs()) {
         let (before, n) = (ranks.len(), tie.len());
@@ -24,7 +24,7 @@ pub fn signed_rank(differences: &[f64]) -> f64 {
     }
     let positive = ranks.iter().zip(&sorted).filter(|(_, d)| **d > 0.0);
     let observed: usize = positive.map(|(rank, _)| rank).sum();
-    // The distribution of the sum, a rank at a time: each is in it or not, as a coin falls.
+    // The distribution of the sum, built rank by rank: each rank is included with probability 1/2.
     let mut mass = vec![0.0; ranks.iter().sum::<usize>() + 1];
     mass[0] = 1.0;
     let mut reach = 0;
@@ -38,8 +38,8 @@ pub fn signed_rank(differences: &[f64]) -> f64 {
     mass[observed..].iter().sum::<f64>().min(1.0)
 }
 
-/// The shift that goes with [`signed_rank`]: the median of all pairs' means (Hodges and Lehmann 1963),
-/// nearly as exact as a mean, and a quarter of the differences may be nonsense. None of no differences.
+/// Shift between the pairs: the median of all pairwise means (Hodges and Lehmann 1963). It goes with [`signed_rank`],
+/// is nearly as precise as a mean, and tolerates a quarter of wild differences. None without differences.
 pub fn shift(differences: &[f64]) -> Option<f64> {
     let mut means = Vec::with_capacity(differences.len() * (differences.len() + 1) / 2);
     for (i, x) in differences.iter().enumerate() {
@@ -48,18 +48,18 @@ pub fn shift(differences: &[f64]) -> Option<f64> {
     super::median(&means)
 }
 
-/// Standard error of [`shift`], from the median absolute deviation, which few wild differences don't move.
+/// Standard error of [`shift`], from the median absolute deviation, which tolerates a few outliers.
 pub fn shift_error(differences: &[f64]) -> Option<f64> {
     let centre = super::median(differences)?;
     let deviations: Vec<f64> = differences.iter().map(|d| (d - centre).abs()).collect();
-    // 1.4826: of a normal distribution the deviation's median is so much smaller than its root mean
-    // square; pi/3: so much more does a shift of ranks vary than a mean.
+    // 1.4826 = standard deviation / median absolute deviation of a normal distribution. pi/3 = variance of the
+    // Hodges-Lehmann shift / variance of the mean.
     let sigma = 1.4826 * super::median(&deviations)?;
     Some(sigma * (std::f64::consts::PI / 3.0 / differences.len() as f64).sqrt())
 }
 
-/// Holm's adjustment (1979): with these in place of the p's, all that is found at a level has that chance
-/// of any false find at all, however many were looked at and however they depend on each other.
+/// Holm's adjustment of p-values (1979). Adjusted values below a level keep the family-wise false-alarm rate at that
+/// level, however many tests there are and however they depend on each other.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn signed_rank_has_the_tables_values() {
-        // All positive: one choice of signs in 2^n.
+        // All positive: one choice of signs out of 2^n.
         assert_eq!(signed_rank(&[1.0, 2.0, 3.0, 4.0, 5.0]), 1.0 / 32.0);
         assert_eq!(signed_rank(&[]), 1.0);
         assert_eq!(signed_rank(&[0.0, 0.0]), 1.0);
@@ -93,7 +93,7 @@ mod tests {
         };
         assert_eq!(with_negatives(&[8]), 25.0 / 1024.0);
         assert_eq!(with_negatives(&[10]), 43.0 / 1024.0);
-        // A tie: ranks 1.5, 1.5, 3; +1.5 and +3 are reached or passed by 3 of 8 choices.
+        // A tie: ranks 1.5, 1.5, 3. The sum +1.5 +3 is reached or exceeded by 3 of 8 choices.
         assert_eq!(signed_rank(&[1.0, -1.0, 2.0]), 3.0 / 8.0);
     }
 
@@ -105,7 +105,7 @@ mod tests {
             let d: Vec<f64> = (0..12).map(|_| rng.below(2001) as f64 - 1000.0).collect();
             below += usize::from(signed_rank(&d) <= 0.05);
         }
-        // 200 expected, standard deviation 14.
+        // Expected: 200, with standard deviation 14.
         assert!((130..=245).contains(&below), "{below}");
     }
 

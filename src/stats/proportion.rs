@@ -1,6 +1,6 @@
-//! How sure a count out of a number of tries makes us of the rate behind it.
+//! Confidence interval of a rate from a count.
 
-/// 95 % interval of a rate of which `hits` were seen in `tries`, exact (Clopper and Pearson 1934).
+/// Exact 95 % confidence interval of a rate (Clopper and Pearson 1934), from `hits` in `tries`.
 ///
 /// # Panics
 /// If there are more hits than tries, or no tries.
@@ -20,7 +20,7 @@ pub fn interval(hits: usize, tries: usize) -> (f64, f64) {
     };
     let low = match hits {
         0 => 0.0,
-        // The rate at which so many hits or more are seen once in forty times.
+        // The rate at which `hits` or more have a probability of 1/40.
         _ => solve(&|rate| 1.0 - at_most(hits - 1, tries, rate) < 0.025),
     };
     let high = if hits == tries {
@@ -31,7 +31,7 @@ pub fn interval(hits: usize, tries: usize) -> (f64, f64) {
     (low, high)
 }
 
-/// The chance of at most `hits` in `tries` at a rate strictly between 0 and 1.
+/// Probability of at most `hits` in `tries`, at a rate strictly between 0 and 1.
 fn at_most(hits: usize, tries: usize, rate: f64) -> f64 {
     let (ln_hit, ln_miss) = (rate.ln(), (-rate).ln_1p());
     let mut ln_choices = 0.0;

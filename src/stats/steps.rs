@@ -1,31 +1,31 @@
-//! Where a series changes its level: E-divisive with energy distances (Matteson and James 2014), as in
-//! MongoDB's and Apache Otava's change point detection.
+//! Change points of a series: E-divisive with energy distances (Matteson and James 2014), as in MongoDB's and Apache
+//! Otava's change point detection.
 
 use super::median;
 use convroof_kernels::data::Rng;
 
-/// Fewer points than this on a side make no level.
+/// Fewest points of a level.
 pub const FEWEST: usize = 3;
 
-/// Permutations behind a p: 999 and the series itself, so that p <= .001 means that none of them splits as well.
+/// Permutations per test. With 999, p <= .001 means that no permutation splits as well as the series.
 const PERMUTATIONS: usize = 999;
 
-/// How many times as good as the best of all permutations a window's split must be. The best of 999 is a p of .001; the
-/// tail of these distances is exponential, so that 4/3 of it is about .0001.
+/// Factor by which a window's split must exceed the best of all permutations. The best of 999 has p = .001. The tail of
+/// these distances is exponential, so 4/3 of it has p of about .0001.
 const MUCH_BETTER: f64 = 4.0 / 3.0;
 
-/// The most points of one test. A test's time grows with their square.
+/// Most points of one test, whose time grows with their square.
 const MOST: usize = 128;
 
-/// The first indices of new levels, in order. A split counts if no permutation of its stretch has one as
-/// good: p <= .001.
+/// Indices at which new levels begin, ascending. A split counts if no permutation of its stretch has one as good: p <=
+/// .001.
 ///
-/// The time is proportional to the length, since no test is of more than 128 points. Of a longer series every
-/// window of so many points is tested, and then each stretch between the steps found by the medians of neighbours,
-/// which shows small changes. Windows are many, so they must split much better than any permutation, but for the newest.
+/// The time is proportional to the length, since a test has at most 128 points. A longer series is tested in windows of
+/// that size. Then each stretch between the found steps is tested by medians of groups, which reveals small changes.
+/// There are many windows, so all but the newest need a split that is much better than any permutation.
 ///
 /// # Panics
-/// If a value is not a number.
+/// If a value is NaN.
 pub fn steps(series: &[f64]) -> Vec<usize> {
     assert!(series.iter().all(|x| !x.is_nan()), "a value is no number");
     let mut rng = Rng::new(1);
@@ -46,7 +46,7 @@ pub fn steps(series: &[f64]) -> Vec<usize> {
     found
 }
 
-/// Steps that a window of [`MOST`] points shows; windows overlap by half, and begin anew behind a step.
+/// Steps within windows of [`MOST`] points. Windows overlap by half, and restart after a step.
 fn windows(series: &[f64], rng: &mut Rng) -> Vec<usize> {
     let mut found = Vec::new();
     let (mut from, mut last) = (0, 0);
@@ -71,7 +71,8 @@ fn windows(series: &[f64], rng: &mut Rng) -> Vec<usize> {
 fn long_split(x: &[f64], rng: &mut Rng) -> Option<usize> {
     let (groups, size) = grouped(x);
     let mut at = size * tested_split(&groups, 1.0, rng)?;
-    // The level changes within a group on either side of the boundary: there smaller groups place it, down to points.
+    // The level changes within a group beside the boundary. Smaller and smaller groups locate it, down to single
+    // points.
     let mut reach = 2 * size;
     while reach > 2 {
         let from = at.saturating_sub(reach);
@@ -82,8 +83,8 @@ fn long_split(x: &[f64], rng: &mut Rng) -> Option<usize> {
     Some(at)
 }
 
-/// A stretch as no more than [`MOST`] figures: the medians of neighbours in groups of a size, and that size. Points
-/// that fill no group at the end are left out.
+/// A stretch reduced to at most [`MOST`] values, and the group size: each value is the median of a group of neighbours.
+/// Points at the end that don't fill a group are dropped.
 fn grouped(x: &[f64]) -> (Vec<f64>, usize) {
     let size = x.len().div_ceil(MOST).max(1);
     match size {
@@ -92,7 +93,7 @@ fn grouped(x: &[f64]) -> (Vec<f64>, usize) {
     }
 }
 
-/// The best split of a few points, if it is `better` times as good as that of any permutation.
+/// The best split of a few points, if it is `better` times as good as the best of every permutation.
 fn tested_split(x: &[f64], better: f64, rng: &mut Rng) -> Option<usize> {
     let sums = sums_of_distances(x);
     let (at, quality) = best_split_with(x, &sums)?;
@@ -105,24 +106,24 @@ fn tested_split(x: &[f64], better: f64, rng: &mut Rng) -> Option<usize> {
     (!surpassed).then_some(at)
 }
 
-/// The split with the largest energy distance between its sides, weighted by their sizes, and that distance.
-/// None if there are too few points, or all are the same.
+/// The split with the largest energy distance between its sides, weighted by their sizes, and that distance. None if
+/// there are too few points or all are equal.
 fn best_split(x: &[f64]) -> Option<(usize, f64)> {
     best_split_with(x, &sums_of_distances(x))
 }
 
-/// Sum of the distances of each point to all others. A permutation of the points permutes them.
+/// Sum of the distances of each point to all others. If the points are permuted, so are these sums.
 fn sums_of_distances(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&point| distances(x, point)).collect()
 }
 
-/// As [`best_split`], with the points' [`sums_of_distances`].
+/// [`best_split`] with precomputed [`sums_of_distances`].
 fn best_split_with(x: &[f64], sums: &[f64]) -> Option<(usize, f64)> {
     let n = x.len();
     if n < 2 * FEWEST {
         return None;
     }
-    // Sums of distances between the sides and within each, kept up as the split moves to the right.
+    // Sums of distances between the sides and within each, updated as the split moves to the right.
     let (mut between, mut left) = (0.0, 0.0);
     let mut right = sums.iter().sum::<f64>() / 2.0;
     let mut best: Option<(usize, f64)> = None;
@@ -147,7 +148,7 @@ fn best_split_with(x: &[f64], sums: &[f64]) -> Option<(usize, f64)> {
     best
 }
 
-/// Sum of the distances of some points to another. Several partial sums, so that vectors can be used.
+/// Sum of the distances of some points to another one. Several partial sums allow vector instructions.
 fn distances(points: &[f64], to: f64) -> f64 {
     let mut sums = [0.0; 8];
     let chunks = points.chunks_exact(sums.len());
@@ -182,7 +183,7 @@ mod tests {
         let found: usize = (0..200)
             .map(|seed| steps(&noise(30, 100 + seed)).len())
             .sum();
-        // One in a thousand each.
+        // Each has a false-alarm rate of 1/1000.
         assert!(found <= 2, "{found}");
     }
 
@@ -195,12 +196,12 @@ mod tests {
 
     #[test]
     fn steps_of_long_series_are_found_where_they_are() {
-        // In the middle, and a fresh one at the end.
+        // One step in the middle, and a recent one at the end.
         let mut x = noise(1000, 3);
         x[411..].iter_mut().for_each(|v| *v += 3.0);
         x[994..].iter_mut().for_each(|v| *v += 5.0);
         assert_eq!(steps(&x), [411, 994]);
-        // Up and down again.
+        // Alternating up and down.
         let mut x = noise(1000, 6);
         x.chunks_mut(200)
             .skip(1)
@@ -208,7 +209,7 @@ mod tests {
             .flatten()
             .for_each(|v| *v += 3.0);
         assert_eq!(steps(&x), [200, 400, 600, 800]);
-        // Smaller than the noise.
+        // A step smaller than the noise.
         let mut x = noise(1000, 4);
         x[600..].iter_mut().for_each(|v| *v += 0.3);
         let found = steps(&x);
@@ -220,13 +221,13 @@ mod tests {
         let found: usize = (0..50)
             .map(|seed| steps(&noise(1000, 500 + seed)).len())
             .sum();
-        // Two tests of one in a thousand each, and some of one in ten thousand.
+        // Two tests with a false-alarm rate of 1/1000 each, and some with 1/10000.
         assert!(found <= 1, "{found}");
     }
 
     #[test]
     fn time_is_proportional_to_the_length() {
-        // A hundred times as long as a test's most: a square would take minutes.
+        // Far longer than one test: quadratic time would take minutes.
         let mut x = noise(20_000, 5);
         x[7_000..].iter_mut().for_each(|v| *v += 3.0);
         let start = std::time::Instant::now();

@@ -1,15 +1,21 @@
-//! One verdict a measurement, from several witnesses that don't share their errors.
+//! One verdict per measurement, from several witnesses with independent errors.
 //!
-//! A point under a roofline can't tell a kernel that waits for L2 from one that waits for its own sums. So other
-//! evidence is heard ([`witness`]): the kernel with parts taken out, with other contents of the caches, with one
-//! panel of weights, on other numbers of threads, and what the CPU counted where it counts. Each votes or abstains;
-//! the verdict is what most votes are for, if they are more than half, and *undecided* otherwise. Witnesses that
-//! disagree with it are a finding, and shown.
+//! A point under a roofline can't distinguish a kernel that waits for L2 from one that waits for its own sums. So
+//! further evidence counts ([`witness`]):
 //!
-//! The confidence is the votes for the verdict over all votes and one more, of a witness that nobody heard: the
-//! roofline alone makes 1/2, with the ablation 3/4.
+//! - the kernel with parts removed,
+//! - with other cache contents,
+//! - with a single panel of weights,
+//! - on other numbers of threads,
+//! - hardware counters, if there are any.
 //!
-//! In reading order: [`witness`] (the votes), this file (the count).
+//! Each witness votes or abstains. The verdict needs more than half of the votes, and is *undecided* otherwise. Reports
+//! show witnesses that disagree.
+//!
+//! Confidence = votes for the verdict / (votes cast + 1), so it never reaches 1. The roofline alone gives 1/2, with the
+//! ablation 3/4.
+//!
+//! In reading order: [`witness`] (the votes), this file (their count).
 
 pub mod witness;
 
@@ -18,27 +24,27 @@ pub use witness::{Case, Witness};
 use crate::roofline::Verdict;
 use serde::Serialize;
 
-/// What bounds a measurement, and who says so.
+/// Verdict on a measurement, with its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// What bounds it.
+    /// The bound of the measurement.
     pub verdict: Verdict,
-    /// Between 0 and 1.
+    /// Confidence, between 0 and 1.
     pub confidence: f64,
     /// All witnesses.
     pub witnesses: Vec<Witness>,
-    /// Why, in a sentence.
+    /// Reason, in a sentence.
     pub reason: String,
-    /// Whether a witness voted for something else.
+    /// True if a witness voted for another verdict.
     pub disputed: bool,
 }
 
-/// Hears all witnesses, and concludes.
+/// Collects all votes and returns the verdict.
 pub fn find(case: Case<'_>) -> Finding {
     conclude(witness::hear(case))
 }
 
-/// The verdict of some witnesses.
+/// Verdict from the votes of some witnesses.
 pub fn conclude(witnesses: Vec<Witness>) -> Finding {
     let votes = |v: Verdict| -> f64 {
         let own = witnesses.iter().filter(|w| w.vote == Some(v));

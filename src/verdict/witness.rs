@@ -1,4 +1,4 @@
-//! The witnesses: each looks at other evidence, and votes or abstains.
+//! Witnesses: each examines one kind of evidence, and votes or abstains.
 
 use crate::counters;
 use crate::record::{CacheState, Measurement};
@@ -6,16 +6,16 @@ use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes};
 use crate::stats::median;
 use serde::Serialize;
 
-/// What one kind of evidence says of a measurement.
+/// Evidence of one kind on a measurement, and its vote.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Witness {
     /// `roofline`, `ablation`, `cache`, `panel`, `threads` or `counters`.
     pub witness: &'static str,
-    /// What it votes for; none if its evidence fits several verdicts.
+    /// Vote; none if the evidence fits several verdicts.
     pub vote: Option<Verdict>,
-    /// How much the vote counts.
+    /// Weight of the vote.
     pub weight: f64,
-    /// Its evidence, in a clause.
+    /// Evidence, in a clause.
     pub says: String,
 }
 
@@ -30,50 +30,50 @@ impl Witness {
     }
 }
 
-/// A measurement with what was measured beside it.
+/// A measurement and the measurements to compare it with.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
     /// The measurement.
     pub m: &'a Measurement,
-    /// Under its roofs.
+    /// Its position under the roofline.
     pub placed: &'a Placed,
-    /// The roofs.
+    /// Ceilings for this measurement.
     pub ceilings: Option<&'a Ceilings>,
-    /// All measurements of the run, and the ceilings of any.
+    /// All measurements of the run.
     pub others: &'a [Measurement],
-    /// The ceilings for an instruction set and a number of threads.
+    /// Ceilings for the instruction set and number of threads of any measurement.
     pub ceilings_of: &'a dyn Fn(&Measurement) -> Option<Ceilings>,
 }
 
-/// What takes at least this much of the kernel's time explains it.
+/// Least fraction of the kernel's time that explains its speed.
 const EXPLAINS: f64 = 0.75;
 
-/// Two explanations nearer to each other than this are one too many.
+/// Least difference between two explanations, as a fraction of the time. With a smaller difference, neither counts.
 const APART: f64 = 0.08;
 
-/// A change of time that is no noise.
+/// Least relative change of time that counts as more than noise.
 const CHANGE: f64 = 0.1;
 
-/// All witnesses that have something to say.
+/// Collects all witnesses that have evidence.
 pub fn hear(case: Case<'_>) -> Vec<Witness> {
     let all = [roofline, ablation, cache, panel, threads, counted];
     all.iter().filter_map(|witness| witness(case)).collect()
 }
 
-/// The level that the data come from: as the roofline has it.
+/// Memory level that the data come from, according to the roofline.
 fn data_level(case: Case<'_>) -> Option<Verdict> {
     let judgement = case.placed.judgement.as_ref()?;
     judgement.home.map(Verdict::from)
 }
 
-/// Its place on the roofline.
+/// Witness of the position under the roofline.
 fn roofline(case: Case<'_>) -> Option<Witness> {
     let j = case.placed.judgement.as_ref()?;
     let vote = (j.verdict != Verdict::Undecided).then_some(j.verdict);
     Some(Witness::new("roofline", vote, 1.0, j.reason.clone()))
 }
 
-/// Median of the ratios of a twin to the kernel in the same rounds.
+/// Median ratio of a twin's time to the kernel's, in the same rounds.
 fn share(twin: &[f64], full: &[f64]) -> Option<f64> {
     median(
         &twin
@@ -84,8 +84,8 @@ fn share(twin: &[f64], full: &[f64]) -> Option<f64> {
     )
 }
 
-/// The kernel without its arithmetic, and without its memory traffic. It counts twice: it is an experiment on the
-/// kernel itself, where the others compare it with something else.
+/// Witness of the ablation: the kernel without its arithmetic, and without its memory traffic. It counts twice, since
+/// it is an experiment on the kernel itself. The others compare it with something else.
 fn ablation(case: Case<'_>) -> Option<Witness> {
     let times = case.m.ablation.as_ref()?;
     let loads = share(&times.loads_only_ns, &times.full_ns)?;
@@ -96,7 +96,7 @@ fn ablation(case: Case<'_>) -> Option<Witness> {
         100.0 * arith
     );
     let vote = if loads.max(arith) < EXPLAINS {
-        // Neither alone: they wait for each other, or for something else.
+        // Neither alone explains the time: they wait for each other, or for something else.
         let short = case.placed.time.median < OVERHEAD_NS;
         short.then_some(Verdict::Overhead)
     } else if arith > loads + APART {
@@ -109,7 +109,7 @@ fn ablation(case: Case<'_>) -> Option<Witness> {
     Some(Witness::new("ablation", vote, 2.0, says))
 }
 
-/// The same with other contents of the caches.
+/// Witness of other cache contents: the same layer and kernel with warm caches.
 fn cache(case: Case<'_>) -> Option<Witness> {
     let here = case.placed.time.median;
     if case.m.cache.is(&CacheState::Warm) {
@@ -120,7 +120,7 @@ fn cache(case: Case<'_>) -> Option<Witness> {
             && o.cache.is(&CacheState::Warm)
     };
     let warm = case.others.iter().find(same)?;
-    // In the rounds with the twins, as this one.
+    // The warm time of the rounds with twins, for comparison with this one's.
     let warm = median(&warm.ablation.as_ref()?.full_ns)?;
     let ratio = here / warm;
     let read = case.m.cold_read.as_ref().and_then(|read| {
@@ -135,13 +135,13 @@ fn cache(case: Case<'_>) -> Option<Witness> {
         case.m.cache,
         read.unwrap_or_default()
     );
-    // As fast as warm says nothing: what has no room in the caches is never warm.
+    // Equal times are no evidence: a layer larger than the caches is never warm.
     let slower = ratio > 1.0 + CHANGE;
     let vote = if slower { data_level(case) } else { None };
     Some(Witness::new("cache", vote, 1.0, says))
 }
 
-/// The kernel with one panel of weights in place of all.
+/// Witness of the kernel with one panel of weights instead of all.
 fn panel(case: Case<'_>) -> Option<Witness> {
     let times = case.m.ablation.as_ref()?;
     let one = share(&times.one_panel_ns, &times.full_ns)?;
@@ -151,7 +151,7 @@ fn panel(case: Case<'_>) -> Option<Witness> {
         "with one panel of weights in place of all it takes {:.0} % of the time",
         100.0 * one
     );
-    // What few weights cost says little about where the time goes.
+    // The time that few weights cost is weak evidence.
     let vote = if one < 1.0 - CHANGE {
         data_level(case)
     } else if one > 1.0 - CHANGE / 2.0 && weights > 0.5 * streamed {
@@ -162,7 +162,7 @@ fn panel(case: Case<'_>) -> Option<Witness> {
     Some(Witness::new("panel", vote, 1.0, says))
 }
 
-/// One thread against more: arithmetic scales as the peak does, data as their level's bandwidth.
+/// Witness of one thread against several: arithmetic scales with the peak, data with their level's bandwidth.
 fn threads(case: Case<'_>) -> Option<Witness> {
     let m = case.m;
     let other = case.others.iter().find(|o| {
@@ -188,7 +188,7 @@ fn threads(case: Case<'_>) -> Option<Witness> {
     let read = |c: &Ceilings| c.roofs.iter().find(|r| r.level == home).map(|r| r.read);
     let arithmetic = many.peak / few.peak / n as f64;
     let data = read(&many)? / read(&few)? / n as f64;
-    // Where both would scale alike there is nothing to tell.
+    // If both would scale alike, the efficiency is no evidence.
     let vote = if (arithmetic - data).abs() < 0.2 {
         None
     } else if (efficiency - arithmetic).abs() < (efficiency - data).abs() {
@@ -199,8 +199,8 @@ fn threads(case: Case<'_>) -> Option<Witness> {
     Some(Witness::new("threads", vote, 1.0, says))
 }
 
-/// What the CPU counted: bytes moved against bytes that must move. What became of its issue slots is told beside
-/// it, and is no vote: units that execute and data that are late both fill the back end.
+/// Witness of the hardware counters: counted bytes against compulsory bytes. The issue slots are only reported. They
+/// are no vote, since busy units and late data both stall the back end.
 fn counted(case: Case<'_>) -> Option<Witness> {
     let slots = counters::slots(&case.m.counters).map(|s| {
         format!(
@@ -219,7 +219,7 @@ fn counted(case: Case<'_>) -> Option<Witness> {
     (!says.is_empty()).then(|| Witness::new("counters", vote, 1.0, says.join("; ")))
 }
 
-/// What was counted on its way from a level, and what that speaks for.
+/// Vote and description of the counted traffic from a level.
 fn moved(case: Case<'_>) -> Option<(Option<Verdict>, String)> {
     let (m, ceilings) = (case.m, case.ceilings?);
     let traffic = counters::traffic(&m.counters)?;

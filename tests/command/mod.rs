@@ -1,4 +1,4 @@
-//! The program, as tests of the command line call it. Not each test calls all of it.
+//! Helpers for tests of the command line. Not every test uses all of them.
 #![allow(dead_code)]
 
 use assert_cmd::Command;
@@ -21,7 +21,7 @@ pub(crate) fn json_lines(out: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// A bench of one small layer; its record goes to `record`.
+/// Command of a bench of one small layer, which writes its record to `record`.
 pub(crate) fn bench(record: &Path) -> Command {
     let mut command = convroof();
     command.args([

@@ -1,24 +1,24 @@
-//! A worker or host that is right until it is asked for one thing.
+//! A fake worker or host that answers correctly until one chosen request.
 
 use convroof::regress::ab::protocol as ab;
 use std::io::Write;
 use std::time::Duration;
 
-/// Answer of a fake to a request.
+/// A fake with its fault.
 struct Fake<'a> {
-    /// The request at which it fails, and how.
+    /// Request at which it fails, then the kind of fault.
     stage: &'a str,
     fault: &'a str,
 }
 
-/// Serves as a fake, if this program was started as a worker or a host.
+/// Serves as a fake if this program was started as a worker or host. Returns true if so.
 pub(crate) fn serve(fault: &str) -> bool {
     let (stage, fault) = fault.split_once(':').expect("STAGE:FAULT");
     let fake = Fake { stage, fault };
     let args: Vec<String> = std::env::args().collect();
     match args[1].as_str() {
         "worker" => fake.worker(),
-        // As Python is called: `-c SCRIPT LIBRARY THREADS`.
+        // Called like Python: `-c SCRIPT LIBRARY THREADS`.
         #[cfg(feature = "peers")]
         "-c" => fake.host(),
         _ => return false,
@@ -40,7 +40,7 @@ fn hang() -> ! {
 }
 
 impl Fake<'_> {
-    /// Answers a request with a line, or with the fault if it is this request's turn.
+    /// Answers a request correctly, or with the fault at its stage.
     fn answer(&self, stage: &str, right: &str) {
         if stage != self.stage {
             return write(right.as_bytes());
@@ -57,7 +57,7 @@ impl Fake<'_> {
                 std::process::exit(0);
             }
             "closed" => {
-                // Standard output ends, the process doesn't.
+                // Standard output closes, but the process continues.
                 let mut sleep = std::process::Command::new("sleep");
                 sleep.arg("1000").stdout(std::process::Stdio::null());
                 use std::os::unix::process::CommandExt;
@@ -82,14 +82,14 @@ impl Fake<'_> {
                 }
                 hang()
             }
-            // From here on it reads nothing.
+            // From here on it doesn't read.
             "deaf" => hang(),
             "stderr" => loop {
                 let _ = std::io::stderr().write_all(&[b'x'; 65536]);
             },
             "order" => write(b"{\"is\":\"done\"}\n"),
             "orphans" => {
-                // Its own children go on, with the pipe open.
+                // A child of the fake continues and keeps the pipe open.
                 let sleep = std::process::Command::new("sleep").arg("1000").spawn();
                 sleep.expect("started");
                 std::process::exit(0);

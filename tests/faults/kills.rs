@@ -1,4 +1,5 @@
-//! Programs that are killed at random moments: their processes end with them, their folders with the next start.
+//! Programs killed at random moments. Their child processes must end with them, and the next start must remove their
+//! folders.
 
 use crate::signals::{builds, slow_repository};
 use crate::world::{self, PROBLEM, World};
@@ -7,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How often each program is killed; `CONVROOF_KILLS` sets more.
+/// Number of kills per program; the variable `CONVROOF_KILLS` overrides it.
 fn kills() -> u64 {
     let set = std::env::var("CONVROOF_KILLS").ok();
     set.and_then(|n| n.parse().ok()).unwrap_or(6)
@@ -27,7 +28,7 @@ pub(crate) fn add(trials: &mut Vec<Trial>) {
     add("parent_of_a_python_host", python);
 }
 
-/// Kills a program after so many milliseconds, and waits until no process is left.
+/// Kills a program after `ms` milliseconds, and waits until none of its processes is left.
 fn kill(world: &World, command: &mut Command, ms: u64) {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("started");
@@ -37,7 +38,7 @@ fn kill(world: &World, command: &mut Command, ms: u64) {
     world.assert_no_survivors();
 }
 
-/// The next start removes what was left in the folder for temporary files.
+/// Asserts that the next start removes all left-over temporary folders.
 fn assert_swept(world: &World) {
     let mut ab = world.command();
     ab.arg("ab").args([world::program(), world::program()]);
@@ -53,7 +54,7 @@ fn assert_swept(world: &World) {
     world.assert_empty();
 }
 
-/// Moments spread over the first seconds, other ones in each run.
+/// Random moments within the first seconds, different in each run.
 fn moments(most_ms: u64) -> impl Iterator<Item = u64> {
     let now = std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -66,7 +67,7 @@ fn bench() {
     let world = World::new();
     let record = world.file("record.json");
     for ms in moments(6000) {
-        // Both a fake host that hangs, and real ones, stopped between their turns.
+        // A fake host that hangs, and real hosts that are stopped between their turns.
         let mut bench = world.bench(&record);
         bench
             .args(["--budget=100"])
@@ -99,7 +100,7 @@ fn build() {
             .arg(world::program());
         ab.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = ab.spawn().expect("started");
-        // The first one is killed while the build script runs, others wherever they are.
+        // The first program is killed while the build script runs, the others at any moment.
         while !seen && child.try_wait().expect("a child").is_none() {
             seen = builds(&world);
             std::thread::sleep(Duration::from_millis(20));
@@ -113,10 +114,10 @@ fn build() {
     assert_swept(&world);
 }
 
-/// Has a shell start a program, which says `hello`, and kills the shell; the program is stopped before if that is
-/// wanted.
+/// Starts a program from a shell, waits for its `hello`, and kills the shell. With `stop`, the program is stopped
+/// first.
 fn orphan(world: &World, program: &str, stop: bool) {
-    // A background job's input would be empty, and end it.
+    // A background job would have an empty input, which would end it.
     let script = format!("exec 3<&0; CONVROOF_PARENT=$$ {program} <&3 & echo child $!; wait");
     let mut shell = world.command_of("sh");
     shell
@@ -136,7 +137,7 @@ fn orphan(world: &World, program: &str, stop: bool) {
         let kill = Command::new("kill").arg("-STOP").args(child).status();
         assert!(kill.expect("kill").success());
     }
-    // The write end of its input stays open: what ends it is the system's signal.
+    // The write end of its input stays open, so only the system's signal can end it.
     let input = shell.stdin.take();
     shell.kill().expect("a child");
     shell.wait().expect("ended");
@@ -153,7 +154,7 @@ fn stopped() {
             orphan(&world, &format!("{program} peer-host gemm"), stop);
         }
     }
-    // It asks whether the parent is gone already.
+    // A worker also checks that its parent still exists.
     let late = world
         .command()
         .arg("worker")
@@ -170,7 +171,7 @@ fn python() {
         return;
     }
     let world = World::new();
-    // In the place of the first library that it needs: the host gets no further.
+    // A fake of the first library that the host imports: the host waits there.
     std::fs::write(
         world.file("numpy.py"),
         "import time\nprint('hello', flush=True)\ntime.sleep(1000)\n",

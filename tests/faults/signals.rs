@@ -1,4 +1,4 @@
-//! Programs that are interrupted: the exit code is 128 + signal, what was measured is kept and marked.
+//! Interrupted programs. Their exit code must be 128 + signal, and measurements so far must be kept and marked.
 
 use crate::world::{self, PROBLEM, World};
 use libtest_mimic::Trial;
@@ -38,7 +38,7 @@ pub(crate) fn send(child: &Child, signal: i32) {
     assert!(kill.expect("kill").success());
 }
 
-/// Waits until something holds; the program must not end before.
+/// Waits until a condition holds. Fails if the program ends before.
 fn wait_for(child: &mut Child, what: &str, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -55,7 +55,7 @@ fn wait_for(child: &mut Child, what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Sends a signal, and returns what the program says; it has to end within `seconds`, with the signal's code.
+/// Sends a signal and returns the program's output. It must end within `seconds`, with the signal's exit code.
 fn interrupted(mut child: Child, signal: i32, seconds: u64) -> (String, String) {
     send(&child, signal);
     let start = Instant::now();
@@ -85,7 +85,7 @@ fn measured(record: &Path) -> usize {
     json["measurements"].as_array().map_or(0, Vec::len)
 }
 
-/// Several layers, each long enough to be interrupted.
+/// Arguments for several layers, each long enough to be interrupted.
 const LAYERS: [&str; 8] = [
     "--network",
     "lenet5",
@@ -159,7 +159,7 @@ fn run() {
             .arg("--results")
             .arg(&results),
     );
-    // While it checks or calibrates: before there is a measurement.
+    // During checks or calibration, before the first measurement.
     std::thread::sleep(Duration::from_secs(2));
     interrupted(child, SIGINT, 20);
     let mut child = start(command.arg("--profile=quick"));
@@ -187,7 +187,7 @@ fn tune() {
         .args(["--variant", "*/scalar/st", "--plans"])
         .arg(&plans);
     let mut child = start(&mut command);
-    // After the calibration; how far it is isn't shown.
+    // After the calibration, whose progress isn't visible.
     std::fs::create_dir_all(&plans).expect("made");
     wait_for(&mut child, "a plan file", || {
         !crate::command::walk(&plans).is_empty()
@@ -230,7 +230,7 @@ fn net() {
     world.assert_empty();
 }
 
-/// A gate of this program against itself.
+/// Command of a gate of this program against itself.
 fn gate(world: &World) -> Command {
     let mut ab = world.command();
     ab.arg("ab").args([world::program(), world::program()]);
@@ -261,7 +261,7 @@ fn ab() {
     world.assert_empty();
 }
 
-/// A repository whose program takes long to build.
+/// Makes a repository whose program takes long to build.
 pub(crate) fn slow_repository(folder: &Path) {
     let git = |args: &[&str]| {
         let mut git = Command::new("git");
@@ -295,7 +295,7 @@ pub(crate) fn slow_repository(folder: &Path) {
     git(&["commit", "--quiet", "-m", "slow"]);
 }
 
-/// True if the repository's build script is running.
+/// True while the repository's build script runs.
 pub(crate) fn builds(world: &World) -> bool {
     world
         .survivors()
@@ -325,7 +325,7 @@ fn claims_and_lowrank() {
         let world = World::new();
         let child = start(world.command().arg(command));
         std::thread::sleep(Duration::from_secs(4));
-        // A layer is measured, or factored, to its end.
+        // A layer in progress is measured or factored to its end.
         interrupted(child, SIGINT, 120);
         world.assert_empty();
     }
@@ -380,7 +380,7 @@ fn hung_worker() {
     }
 }
 
-/// A second signal ends the program at once, with what it started.
+/// A second signal ends the program and its children at once.
 fn twice() {
     let world = World::new();
     let child = start(&mut gate(&world));

@@ -1,4 +1,4 @@
-//! A place for one test: its folders, and a mark on every process that it starts, however indirectly.
+//! Environment of one test: its folders, and a mark that all its processes inherit.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 pub(crate) const PROBLEM: &str = "mb1ic16ih8oc16oh8kh3ph1";
 
-/// The variable that every process of a test inherits.
+/// Environment variable that every process of a test inherits.
 const MARK: &str = "CONVROOF_TEST_MARK";
 
 pub(crate) struct World {
@@ -22,7 +22,7 @@ pub(crate) fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("convroof").into()
 }
 
-/// This program, which is also the fake.
+/// Path of this test program, which is also the fake.
 pub(crate) fn fake() -> PathBuf {
     std::env::current_exe().expect("a file")
 }
@@ -37,7 +37,7 @@ impl World {
         let folder = crate::command::folder();
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         std::fs::create_dir(folder.path().join("tmp")).expect("made");
-        // A fake host is where a Python host would be.
+        // Put the fake at the path of a Python host.
         let bin = folder.path().join("peers/venv/bin");
         std::fs::create_dir_all(&bin).expect("made");
         #[cfg(unix)]
@@ -50,17 +50,17 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// The folder for temporary files of what is started.
+    /// Folder for temporary files of all started programs.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.file("tmp")
     }
 
-    /// The program under test, with a folder for temporary files of its own.
+    /// Command of the program under test, with a separate folder for temporary files.
     pub(crate) fn command(&self) -> Command {
         self.command_of(program())
     }
 
-    /// Any program.
+    /// Command of any program, in this environment.
     pub(crate) fn command_of(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -72,8 +72,8 @@ impl World {
         command
     }
 
-    /// A bench of one layer, with a host for a peer where the build has peers. It goes on with a record that has its
-    /// ceilings, which take longer than all else.
+    /// Command of a bench of one layer, with a peer's host if the build has peers. It resumes a record that already has
+    /// ceilings, since calibration takes longest.
     pub(crate) fn bench(&self, record: &Path) -> Command {
         std::fs::write(record, calibrated()).expect("written");
         let mut bench = self.command();
@@ -86,7 +86,7 @@ impl World {
         bench
     }
 
-    /// Processes that this test started and that are still there.
+    /// Processes of this test that still run.
     pub(crate) fn survivors(&self) -> Vec<String> {
         let mark = format!("{MARK}={}\0", self.mark);
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -106,7 +106,7 @@ impl World {
         .collect()
     }
 
-    /// Waits until no process is left, and fails if some stay.
+    /// Waits until no process is left; fails if some stay.
     pub(crate) fn assert_no_survivors(&self) {
         for _ in 0..100 {
             if self.survivors().is_empty() {
@@ -117,7 +117,7 @@ impl World {
         panic!("still there: {:?}", self.survivors());
     }
 
-    /// Neither a process nor a temporary file is left.
+    /// Asserts that no process and no temporary file is left.
     pub(crate) fn assert_empty(&self) {
         self.assert_no_survivors();
         let left = crate::command::walk(&self.tmp());

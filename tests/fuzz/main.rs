@@ -1,13 +1,14 @@
-//! Damaged input: what people hand to the program is mutated, from real files on, and goes through the same code as theirs.
+//! Fuzz tests of damaged input: real files are mutated and processed by the program's own code.
 //!
-//! Each target runs in a child process, which a panic, an endless loop, a full stack or all of memory may take down; the parent
-//! watches its time and memory, keeps the input that did it, and says how to repeat it. Input `n` of a seed is always the same.
+//! Each target runs in a child process, which a panic, an endless loop, a full stack or a lack of memory may end. The
+//! parent watches its time and memory, keeps a harmful input, and prints how to repeat it. Input `n` of a seed is
+//! always the same.
 //!
-//!     cargo test --test fuzz                          a second for each target, of a fixed seed
-//!     scripts/fuzz 600 records                        longer, of a new seed
+//!     cargo test --test fuzz                          a second for each target, with a fixed seed
+//!     scripts/fuzz 600 records                        longer, with a new seed
 //!     CONVROOF_FUZZ_SEED=7 CONVROOF_FUZZ_FROM=123 cargo test --test fuzz records
 //!
-//! Inputs that once did harm are in `tests/fuzz/seeds/TARGET`, and are tried first.
+//! Formerly harmful inputs are in `tests/fuzz/seeds/TARGET`, and are tried first.
 
 mod mutate;
 mod seeds;
@@ -22,9 +23,9 @@ use targets::TARGETS;
 #[derive(Clone, Copy)]
 struct Wanted {
     seed: u64,
-    /// The first input.
+    /// Number of the first input.
     from: u64,
-    /// For all targets.
+    /// Seconds for all targets together.
     seconds: f64,
 }
 
@@ -57,10 +58,10 @@ fn main() {
         watch::child(target.expect("a target"), wanted);
         return;
     }
-    // One at a time: time is part of what is tested.
+    // Run one target at a time, since time is part of the test.
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    // Those that are named share the time.
+    // The targets that match the filter share the time.
     let named = |name: &str| {
         arguments
             .filter

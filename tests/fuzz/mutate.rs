@@ -1,9 +1,9 @@
-//! Mutations: of bytes, of JSON's structure, of texts made of words and numbers.
+//! Mutations of bytes, of JSON documents, and of texts of words and numbers.
 
 use convroof_kernels::data::Rng;
 use serde_json::Value;
 
-/// Texts that break programs which take them for a name, a path, a cell or markup.
+/// Texts that are dangerous as a name, a path, a table cell or markup.
 const TEXTS: [&str; 18] = [
     "",
     " ",
@@ -25,7 +25,7 @@ const TEXTS: [&str; 18] = [
     "9999-99-99T99:99:99Z",
 ];
 
-/// Values at the limits of arithmetic.
+/// Numbers at the limits of arithmetic.
 const NUMBERS: [&str; 18] = [
     "0",
     "-0.0",
@@ -47,17 +47,17 @@ const NUMBERS: [&str; 18] = [
     "-1e308",
 ];
 
-/// How many mutations an input gets: one as often as more, since most of them make it bad.
+/// Number of mutations of an input. Most inputs get a single one, since most mutations make an input invalid.
 fn some(rng: &mut Rng) -> usize {
     1 + rng.below(2) * rng.below(4)
 }
 
-/// A few mutations of bytes.
+/// Applies a few mutations to bytes.
 pub(crate) fn bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     let mut out = seed.to_vec();
     for _ in 0..some(rng) {
         let at = rng.below(out.len() + 1);
-        // Short runs as often as long ones.
+        // Short runs are as frequent as long ones.
         let longest = 1 << rng.below(12);
         let length = 1 + rng.below(longest);
         let to = (at + length).min(out.len());
@@ -82,7 +82,7 @@ pub(crate) fn bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
                 let number = rng.pick(&NUMBERS);
                 out.splice(at..at, number.bytes());
             }
-            // A number in full, where there is one.
+            // Replace a whole number, if there is one.
             7 => {
                 let digits = |b: &u8| b.is_ascii_digit();
                 if let Some(start) = out[at..].iter().position(digits).map(|i| at + i) {
@@ -99,7 +99,7 @@ pub(crate) fn bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
                 out.splice(at..to, other[from..end].iter().copied());
             }
             _ => {
-                // Nested deep.
+                // Deep nesting.
                 let depth = 1 << rng.below(15);
                 let open = rng.pick(&["[", "{\"a\":", "(", "-", " + "]);
                 out.splice(at..at, open.repeat(depth).bytes());
@@ -109,7 +109,7 @@ pub(crate) fn bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A few mutations of a document: it stays JSON, and mostly of the same form.
+/// Applies a few mutations to a document. It stays JSON, and mostly keeps its form.
 pub(crate) fn json(rng: &mut Rng, document: &mut Value) {
     for _ in 0..some(rng) {
         let donor = node(rng, document).clone();
@@ -167,7 +167,7 @@ pub(crate) fn json(rng: &mut Rng, document: &mut Value) {
     }
 }
 
-/// Some node of a document, at any depth.
+/// A random node of a document, at any depth.
 fn node<'a>(rng: &mut Rng, document: &'a mut Value) -> &'a mut Value {
     let mut node = document;
     loop {
@@ -188,7 +188,7 @@ fn node<'a>(rng: &mut Rng, document: &'a mut Value) -> &'a mut Value {
     }
 }
 
-/// A document's bytes, changed as a document or as bytes.
+/// Bytes of a document, mutated as a document or as bytes.
 pub(crate) fn json_bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     match serde_json::from_slice::<Value>(seed) {
         Ok(mut document) if rng.below(4) > 0 => {
@@ -199,8 +199,8 @@ pub(crate) fn json_bytes(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Words and numbers of a text, some dropped, doubled, moved or replaced: of the seed's own, of another's, or of those that
-/// break things.
+/// Mutates the words and numbers of a text: drops, doubles, moves or replaces some. Replacements come from the seed,
+/// from another seed, or from the dangerous values.
 pub(crate) fn words(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     if rng.below(4) == 0 {
         return bytes(rng, seed, other);
@@ -237,7 +237,7 @@ pub(crate) fn words(rng: &mut Rng, seed: &[u8], other: &[u8]) -> Vec<u8> {
     parts.concat().into_bytes()
 }
 
-/// Runs of digits, of letters, and single other characters.
+/// Splits a text into runs of digits, runs of letters, and other single characters.
 fn split(text: &str) -> Vec<&str> {
     let kind = |c: char| match c {
         '0'..='9' => 0,

@@ -1,4 +1,4 @@
-//! Files that are good, as the program writes them: committed records cut to a few layers, and what is made of them.
+//! Valid files as the program writes them: committed records reduced to a few layers, and files made from these.
 
 use convroof::claims::{Answer, Figure, Holds};
 
@@ -10,14 +10,14 @@ use convroof_kernels::{Isa, Problem, Registry};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// An input with what it was made from.
+/// An input and its origin.
 #[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
-    /// The good file that it was made from, if that was one.
+    /// The valid file that it was made from, if any.
     pub(crate) origin: Vec<u8>,
-    /// It is good, and must be taken.
+    /// True if the input is valid and must be accepted.
     pub(crate) is_valid: bool,
 }
 
@@ -32,7 +32,7 @@ impl Input {
         }
     }
 
-    /// An input that must be refused, or may be.
+    /// An input that may be refused.
     pub(crate) fn odd(name: impl Into<String>, bytes: impl Into<Vec<u8>>, origin: &[u8]) -> Input {
         Input {
             origin: origin.into(),
@@ -42,11 +42,11 @@ impl Input {
     }
 }
 
-/// The layers of a cut record, and the samples of each of its measurements.
+/// Number of layers of a reduced record, and of samples of each measurement.
 const LAYERS: usize = 4;
 const SAMPLES: usize = 8;
 
-/// Committed records of each machine, cut.
+/// Committed records of each machine, reduced.
 pub(crate) fn records() -> Vec<(String, Run)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let mut found: Vec<(String, Run)> = json_files(&root)
@@ -67,7 +67,7 @@ pub(crate) fn records() -> Vec<(String, Run)> {
         })
         .collect();
     assert!(found.len() > 5, "{} records", found.len());
-    // The order of a folder is the system's.
+    // The system's order of files in a folder is arbitrary.
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
 }
@@ -77,7 +77,7 @@ fn json_files(folder: &Path) -> Vec<PathBuf> {
     let paths = entries.map(|e| e.expect("an entry").path());
     paths
         .flat_map(|path| match path.is_dir() {
-            // What a work tree has besides isn't committed.
+            // These folders of a work tree aren't committed.
             true if path.ends_with("runs") || path.ends_with("plans") => vec![],
             true => json_files(&path),
             false if path.extension().is_some_and(|e| e == "json") => vec![path],
@@ -92,7 +92,7 @@ fn cut(mut run: Run) -> Run {
     let wanted = |problem: &str| run.layers.iter().any(|l| l.problem == problem);
     run.measurements.retain(|m| wanted(&m.problem));
     run.refusals.retain(|r| wanted(&r.problem));
-    // Some variants of each layer, those with the most to say first.
+    // Keep some variants of each layer, those with an ablation first.
     run.measurements.sort_by_key(|m| m.ablation.is_none());
     run.measurements.truncate(3 * LAYERS);
     run.refusals.truncate(LAYERS);
@@ -104,7 +104,7 @@ fn cut(mut run: Run) -> Run {
     run
 }
 
-/// A history: a record's runs on a few days, of which the last ones are slower.
+/// A history: a record's runs on several days, of which the last ones are slower.
 pub(crate) fn history(run: &Run) -> String {
     let mut lines = String::new();
     for day in 1..=12 {
@@ -120,7 +120,7 @@ pub(crate) fn history(run: &Run) -> String {
     lines
 }
 
-/// Plans of a network, as if each candidate had taken longer than the one before.
+/// Plans of a network, in which each candidate takes longer than the previous one.
 pub(crate) fn plans(graph: &Graph, fingerprint: &str) -> PlanFile {
     let mut file = PlanFile::new(fingerprint);
     for layer in &graph.network.layers {
@@ -140,7 +140,7 @@ pub(crate) fn plans(graph: &Graph, fingerprint: &str) -> PlanFile {
     file
 }
 
-/// Answers to claims.
+/// Answers to claims, one with each verdict.
 pub(crate) fn answers() -> Vec<Answer> {
     [Holds::Yes, Holds::InPart, Holds::No]
         .into_iter()
@@ -160,7 +160,7 @@ pub(crate) fn answers() -> Vec<Answer> {
         .collect()
 }
 
-/// Layers of all networks, and of every other kind that has a text.
+/// Layers of all networks, and problems of every other kind.
 pub(crate) fn problems() -> Vec<String> {
     let networks = convroof::networks::all();
     let layers = networks.iter().flat_map(|n| &n.layers);
@@ -187,7 +187,7 @@ pub(crate) fn problems() -> Vec<String> {
     texts
 }
 
-/// An array as NumPy writes it: the header's text, with its length, and the values.
+/// An array file in NumPy's format: the header's length, the header, and the values.
 pub(crate) fn npy(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
     let length = header.len();
     let length = match version {
@@ -204,7 +204,7 @@ pub(crate) fn npy(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Inputs that once did harm, by target.
+/// Formerly harmful inputs, by target.
 pub(crate) fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/seeds")

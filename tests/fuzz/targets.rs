@@ -1,4 +1,4 @@
-//! Targets of the fuzz: files, and the program's own processing of them.
+//! Targets of the fuzz tests: kinds of input, and the program's processing of them.
 
 use crate::mutate;
 use crate::seeds;
@@ -19,22 +19,22 @@ use std::process::ExitCode;
 
 /// Outcome of an input.
 pub(crate) enum Verdict {
-    /// It was read, and gone on with.
+    /// The input was accepted and processed.
     Taken,
-    /// It was refused, or a part of it.
+    /// The input or a part of it was refused.
     Refused,
 }
 
-/// One kind of file.
+/// One kind of input.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) inputs: fn() -> Inputs,
 }
 
-/// Processing of an input; an error is a fault of the program.
+/// Processing of an input; an error is a bug of the program.
 type Run = Box<dyn FnMut(&mut Rng, &Input) -> Result<Verdict, String>>;
 
-/// Its seeds, its mutations (of a seed, and of parts of another), and what is done with an input.
+/// Seeds of a target, its mutation (of a seed and parts of another one), and its processing.
 pub(crate) struct Inputs {
     pub(crate) seeds: Vec<Input>,
     pub(crate) mutate: fn(&mut Rng, &[u8], &[u8]) -> Vec<u8>,
@@ -72,7 +72,7 @@ pub(crate) static TARGETS: [Target; 7] = [
     },
 ];
 
-/// The program in this process: 0 and 1 are answers, 2 is a refusal, and there is nothing else.
+/// Runs the program in this process. Exit codes 0 and 1 are results, 2 is a refusal; any other is an error.
 fn convroof(arguments: &[&str]) -> Result<Verdict, String> {
     let all = ["convroof"].iter().chain(arguments).map(OsString::from);
     let code = convroof::cli::main(&Registry::builtin(), all);
@@ -98,7 +98,7 @@ fn with_kept(target: &str, mut seeds: Vec<Input>) -> Vec<Input> {
     seeds
 }
 
-/// Parsed, written and parsed again.
+/// Problems are parsed, printed and parsed again.
 fn problems() -> Inputs {
     let seeds = seeds::problems()
         .into_iter()
@@ -114,7 +114,7 @@ fn problems() -> Inputs {
             match text.parse::<Problem>() {
                 Err(error) => {
                     let lines = error.to_string().lines().count();
-                    // A text of several lines is quoted in an error of as many.
+                    // The error quotes the text, and so has at most one line more.
                     (lines <= 1 + text.lines().count())
                         .then_some(Verdict::Refused)
                         .ok_or(format!("an error of {lines} lines"))
@@ -139,7 +139,7 @@ fn record_seeds() -> Vec<Input> {
         .collect()
 }
 
-/// Reported in each form, compared with the record that it was made from, and tracked.
+/// Records are reported in each form, compared with their origin, and tracked.
 fn records() -> Inputs {
     Inputs {
         seeds: with_kept("records", record_seeds()),
@@ -155,7 +155,7 @@ fn records() -> Inputs {
                 3 => convroof(&["compare", "origin.json", "record.json", "--force"]),
                 4 => convroof(&["compare", "record.json", "origin.json", "--force", "--json"]),
                 5 => convroof(&["track", "record.json"]),
-                // The picture of a network of the record, if there still is one.
+                // A plot of a network of the record, if it still has one.
                 _ => {
                     let run: record::Run = serde_json::from_slice(&input.origin).expect("a record");
                     let network = rng.pick(&run.layers).network;
@@ -175,7 +175,7 @@ fn records() -> Inputs {
     }
 }
 
-/// Tracked: a record is added to them.
+/// Histories get a further record.
 fn histories() -> Inputs {
     let seeds = seeds::records().into_iter();
     let seeds = seeds.map(|(name, run)| Input::valid(name, seeds::history(&run)));
@@ -212,7 +212,7 @@ fn histories() -> Inputs {
             if !after.starts_with(&input.bytes) {
                 return Err("what the history had is lost".into());
             }
-            // Damaged lines are passed over.
+            // Damaged lines are skipped.
             let found =
                 convroof::regress::history::read(Path::new(&history)).map_err(|e| e.to_string())?;
             Ok(match found.doubts.is_empty() {
@@ -223,7 +223,7 @@ fn histories() -> Inputs {
     }
 }
 
-/// Answers of `claims`, as a chapter of a report.
+/// Answers of `claims` become a chapter of a report.
 fn answers() -> Inputs {
     let run = seeds::records().swap_remove(0).1;
     let path = format!("results/claims/{}.json", run.fingerprint.id);
@@ -244,7 +244,7 @@ fn answers() -> Inputs {
     }
 }
 
-/// Plans of `tune`: chosen by, and added to.
+/// Plans of `tune` are used for a choice, and are added to.
 fn plans() -> Inputs {
     let network = networks::find("lenet5").expect("a network");
     let graph = Graph::new(network).expect("a graph");
@@ -288,7 +288,7 @@ fn plans() -> Inputs {
     }
 }
 
-/// Arrays of NumPy's, given to `exec`.
+/// NumPy arrays are given to `exec`.
 fn arrays() -> Inputs {
     const VALUES: usize = 2 * 9;
     let header = |descr: &str, order: &str, shape: &str| {
@@ -315,7 +315,7 @@ fn arrays() -> Inputs {
     Inputs {
         seeds: with_kept("arrays", seeds),
         mutate: |rng, seed, other| {
-            // The header, with its length as it is then; or any bytes.
+            // Mutate the header and set its length accordingly, or mutate any bytes.
             let length = 10 + usize::from(u16::from_le_bytes([seed[8], seed[9]]));
             if rng.below(3) == 0 || length > seed.len() {
                 return mutate::bytes(rng, seed, other);
@@ -348,7 +348,7 @@ fn arrays() -> Inputs {
     }
 }
 
-/// Baselines of `counts`, compared with.
+/// Baselines of `counts` are compared with.
 fn baselines() -> Inputs {
     const WHAT: [&str; 4] = [
         "--network",

@@ -9,30 +9,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// Names the target of a child.
+/// Environment variable with the target of a child.
 pub(crate) const CHILD: &str = "CONVROOF_FUZZ_TARGET";
-/// How long it runs, in seconds.
+/// Environment variable with the duration of a child, in seconds.
 const SHARE: &str = "CONVROOF_FUZZ_SHARE";
 
-/// What an input may take of a CPU, which a busy machine doesn't change, and until its end.
+/// Limits per input: CPU time, which doesn't depend on other load, then elapsed time and memory in bytes.
 const SLOWEST: Duration = Duration::from_secs(10);
 const STUCK: Duration = Duration::from_secs(120);
 const MEMORY: u64 = 1 << 30;
-/// Bytes written for an input, to files and to the terminal.
+/// Most bytes that may be written for an input, to files and to the terminal.
 fn output_limit(input: usize) -> u64 {
     (4 << 20) + 100 * input as u64
 }
 
-/// So many mutated inputs are tried however slow the machine is.
+/// Least number of mutated inputs, however slow the machine is.
 const LEAST: u64 = 20;
 
-/// In the child's folder: its input and everything that it writes; the number of the input; what it said; what came of all.
+/// Names in the child's folder: the work folder with the input and all output, the number of the input, the printed
+/// text, the result.
 const WORK: &str = "nested/work";
 const NUMBER: &str = "number";
 const SAID: &str = "said";
 const RESULT: &str = "result";
 
-/// Starts a child and waits for its end, or for what it must not do.
+/// Starts a child and waits for its end, or ends it when it exceeds a limit.
 pub(crate) fn parent(target: &Target, wanted: Wanted, share: Duration) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -91,7 +92,7 @@ fn watch(child: &mut Child, folder: &Path) -> Result<(), String> {
                 false => Err(format!("the program ended with {status}")),
             };
         }
-        // None: it still makes its seeds.
+        // None while the child makes its seeds.
         let now = std::fs::read(folder.join(NUMBER)).ok();
         if now != number.0 {
             number = (now, Instant::now(), used());
@@ -108,23 +109,23 @@ fn watch(child: &mut Child, folder: &Path) -> Result<(), String> {
     }
 }
 
-/// What a process had of CPUs, where the system tells (Linux), to a hundredth of a second.
+/// CPU time of a process, to 10 ms; none if the system doesn't tell (only Linux does).
 fn cpu_time(process: u32) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the program's name, which may have spaces: user and system time are the 12th and 13th.
+    // The program's name may contain spaces. User and system time are the 12th and 13th field after it.
     let times = text.rsplit(')').next()?.split_whitespace().skip(11);
     let ticks: u64 = times.take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     Some(Duration::from_millis(10 * ticks))
 }
 
-/// Resident bytes of a process, where the system tells (Linux).
+/// Resident bytes of a process; none if the system doesn't tell (only Linux does).
 fn memory(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(4096 * pages)
 }
 
-/// Copies what the input was made of to a folder that stays.
+/// Copies an input and its files to a permanent folder.
 fn keep(target: &Target, number: &str, work: &Path) -> std::io::Result<PathBuf> {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
     let kept = base.join(format!("{}-{number}", target.name));
@@ -152,7 +153,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs inputs until the time is over. Ends with an error at the first that does what it must not.
+/// Runs inputs until the time is over. Panics at the first violation.
 pub(crate) fn child(target: &Target, wanted: Wanted) {
     let share: f64 = std::env::var(SHARE)
         .ok()
@@ -169,7 +170,7 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
     let (mut taken, mut refused, mut slowest) = (0u64, 0u64, Duration::ZERO);
     let mut number = wanted.from;
     while began.elapsed().as_secs_f64() < share || number < wanted.from + known + LEAST {
-        // The seeds as they are, then what mutations make of them.
+        // The seeds come first, unchanged, then mutations of them.
         let mut rng = Rng::new(wanted.seed.wrapping_mul(0x9e37_79b9).wrapping_add(number));
         let input = match inputs.seeds.get(number as usize) {
             Some(seed) => seed.clone(),
@@ -200,7 +201,7 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
             written <= limit,
             "{written} bytes were written, allowed are {limit}"
         );
-        // What a file says doesn't reach the terminal as a command to it, nor a page as markup.
+        // Text from a file must not reach the terminal as a command, or a page as markup.
         let said = std::fs::read(folder.join(SAID)).expect("read");
         let control = said.iter().find(|b| **b < 32 && !b"\n\t".contains(b));
         assert!(
@@ -213,7 +214,7 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
             let markup = is_page && text.windows(8).any(|w| w == b"<b class");
             assert!(!markup, "{} has markup of its input's", page.display());
         }
-        // Nothing is written but where it belongs.
+        // Files are written only in the work folder.
         for file in files(folder).iter().filter(|f| !f.starts_with(&work)) {
             let name = file.strip_prefix(folder).expect("inside");
             let own = [NUMBER, SAID].map(Path::new).contains(&name);
@@ -226,7 +227,7 @@ pub(crate) fn child(target: &Target, wanted: Wanted) {
             .expect("emptied");
         number += 1;
     }
-    // Mutations that are all refused, or all taken, test nothing behind the parser, or nothing in it.
+    // If all mutations were refused or all accepted, only the parser or only the code after it would be tested.
     assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
     write(
         RESULT,

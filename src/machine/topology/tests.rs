@@ -1,4 +1,4 @@
-//! Machines as they describe themselves, one file each in `tests/fixtures/sysfs`: the same code reads them as reads `/`.
+//! Tests on descriptions of real machines, one file each in `tests/fixtures/sysfs`. The code that reads `/` reads them.
 
 use super::*;
 use crate::record::Throttling;
@@ -16,10 +16,10 @@ fn fixtures() -> Vec<PathBuf> {
     files
 }
 
-/// Makes the files of a fixture below a folder, and returns what is expected of them: pairs of name and value.
+/// Makes the files of a fixture below a folder. Returns the expectations: pairs of name and value.
 fn unfold(text: &str, root: &Path) -> Vec<(String, String)> {
     let mut expected = Vec::new();
-    // A path that comes again has one more line.
+    // A repeated path adds a line to its file.
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut add =
         |path: String, line: &str| *files.entry(path).or_default() += &format!("{line}\n");
@@ -30,7 +30,7 @@ fn unfold(text: &str, root: &Path) -> Vec<(String, String)> {
             expected.push((name.into(), value.into()));
             continue;
         }
-        // `cpu{0-3}/file: {}` is four files, each with its number.
+        // `cpu{0-3}/file: {}` stands for four files, each with its number.
         let many = path.split_once('{').map(|(head, rest)| {
             let (list, tail) = rest.split_once('}').expect("a closing brace");
             (head, cpulist::parse(list).expect("a list"), tail)
@@ -53,7 +53,7 @@ fn unfold(text: &str, root: &Path) -> Vec<(String, String)> {
     expected
 }
 
-/// What a topology says by the names that fixtures use; none if there is no such name.
+/// A topology's value by the name that fixtures use; none if there is no such name.
 fn said(topology: &Topology, root: &Path, name: &str) -> Option<String> {
     let words: Vec<&str> = name.split(' ').collect();
     let or_none = |text: Option<String>| text.unwrap_or("none".into());
@@ -121,7 +121,7 @@ fn recorded_machines_are_understood() {
     }
 }
 
-/// Fixtures are complete: what a machine doesn't say is asked of nobody else.
+/// Fixtures are complete: missing properties aren't read from the host.
 #[test]
 fn an_empty_tree_still_has_workers() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -137,7 +137,7 @@ fn an_empty_tree_still_has_workers() {
 
 #[test]
 fn damaged_files_are_survived() {
-    // A small one: each case is a whole tree.
+    // A small fixture, since each case makes a whole tree.
     let file = fixtures()
         .into_iter()
         .find(|f| f.ends_with("virtual-xeon.txt"));
@@ -177,7 +177,7 @@ fn damaged_files_are_survived() {
     }
 }
 
-/// Text for `--cpus` that is no list is one short line.
+/// The error for an invalid `--cpus` list is one short line.
 #[test]
 fn lists_that_are_none_are_refused() {
     let long = "9".repeat(100_000);
@@ -205,7 +205,7 @@ fn lists_that_are_none_are_refused() {
     }
 }
 
-/// Workers that were chosen run where they were told to, siblings or not.
+/// Chosen workers run on the given CPUs, including SMT siblings.
 #[test]
 fn what_was_chosen_is_said_when_it_does_not_suffice() {
     let first = Topology::detect().cores[0];

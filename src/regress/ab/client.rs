@@ -1,4 +1,4 @@
-//! The gate's end of the pipe to one build.
+//! The gate's side of the pipe to one build.
 
 use super::Pair;
 use super::protocol::{PROTOCOL, Reply, Request, hear};
@@ -11,54 +11,54 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// More memory than a plan can take.
+/// Upper limit of the plausible memory of a plan, bytes.
 const MEMORY: u64 = 1 << 46;
 
-/// Characters of an output's hash at most.
+/// Longest hash of an output, in characters.
 const HASH: usize = 64;
 
-/// One of the two sides: a program, and what to call it.
+/// One of the two sides: a program and its name.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// `A` or `B`.
     pub letter: char,
-    /// For people: a revision, or a file.
+    /// Name for messages: a revision or a file.
     pub label: String,
     /// The program.
     pub program: PathBuf,
 }
 
-/// A worker's process. It ends with this value, or with this process.
+/// A worker's process. It is ended with this value or with this process.
 pub struct Client {
     worker: Helper<Reply>,
     plans: usize,
     /// Every variant that the build has for this CPU.
     pub variants: Vec<CandidateId>,
-    /// Whether it was built without optimisation.
+    /// True if it was built without optimisation.
     pub debug: bool,
 }
 
 /// A plan in a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// Its number.
+    /// Number of the plan.
     pub plan: usize,
-    /// Time of a run, roughly.
+    /// Approximate time of a run, ns.
     pub ns: f64,
-    /// Memory that it takes.
+    /// Memory of the plan, bytes.
     pub bytes: u64,
-    /// A hash of its output.
+    /// Hash of the output.
     pub output: String,
 }
 
-/// What came of asking for a plan.
+/// Answer to the request for a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// Ready.
+    /// The plan is ready.
     Planned(Planned),
-    /// It can't, and why.
+    /// The variant can't compute the problem, with the reason.
     Refused(String),
-    /// Its output isn't the reference's.
+    /// The output differs from the reference.
     Wrong(String),
 }
 
@@ -101,10 +101,10 @@ impl Client {
         )
     }
 
-    /// Makes a pair ready.
+    /// Prepares a pair for measurement.
     ///
     /// # Errors
-    /// When the worker is in trouble.
+    /// When the worker fails.
     pub fn plan(&mut self, pair: &Pair, check: bool) -> Result<Answer> {
         let request = Request::Plan {
             problem: pair.problem.to_string(),
@@ -133,11 +133,11 @@ impl Client {
         })
     }
 
-    /// Nanoseconds of one run, the mean of `runs`, each with `delay_ns` lost on purpose. `about_ns` is what a run takes,
-    /// roughly.
+    /// Mean time of `runs` runs, ns, each with an injected delay of `delay_ns`. `about_ns` is the approximate time of a
+    /// run.
     ///
     /// # Errors
-    /// When the worker is in trouble.
+    /// When the worker fails.
     pub fn time(&mut self, plan: usize, runs: usize, delay_ns: f64, about_ns: f64) -> Result<f64> {
         let request = Request::Time {
             plan,
@@ -145,7 +145,7 @@ impl Client {
             delay_ns,
         };
         let (start, runs) = (Instant::now(), (runs + 1) as f64);
-        // A hundred times as long, where 10^8 count as a second.
+        // Allows a hundred times the expected time, since `patience` counts 10^8 as a second.
         let patience = patience(10.0 * runs * (about_ns + delay_ns));
         match self.ask(&request, patience)? {
             Reply::Took { ns } if ns > 0.0 && ns <= start.elapsed().as_nanos() as f64 => Ok(ns),
@@ -161,7 +161,7 @@ impl Client {
     /// The FMA peak of a plan's instruction set and threads, GFLOP/s.
     ///
     /// # Errors
-    /// When the worker is in trouble.
+    /// When the worker fails.
     pub fn peak(&mut self, plan: usize) -> Result<f64> {
         match self.ask(&Request::Peak { plan }, patience(0.0))? {
             Reply::Peak { gflops } if gflops > 0.0 => Ok(gflops),
@@ -169,10 +169,10 @@ impl Client {
         }
     }
 
-    /// A hash of what a plan's output is now.
+    /// Hash of a plan's present output.
     ///
     /// # Errors
-    /// When the worker is in trouble.
+    /// When the worker fails.
     pub fn output(&mut self, plan: usize) -> Result<String> {
         match self.ask(&Request::Output { plan }, patience(0.0))? {
             Reply::Output { output } if output.len() <= HASH => Ok(output),
@@ -180,10 +180,10 @@ impl Client {
         }
     }
 
-    /// Lets a plan run for some time, and calls `look` with the process's id meanwhile.
+    /// Runs a plan repeatedly for some time, and meanwhile calls `look` with the process id.
     ///
     /// # Errors
-    /// When the worker is in trouble.
+    /// When the worker fails.
     pub fn linger(&mut self, plan: usize, ms: u64, look: impl FnOnce(u32)) -> Result<()> {
         self.say(&Request::Linger { plan, ms })?;
         look(self.worker.id());
@@ -215,8 +215,8 @@ impl Client {
     }
 }
 
-/// Work of a plan, in operations and bytes as [`patience`] counts them: some runs, and the reference in f64 where that
-/// is wanted, which takes ten times as long or more. The build may know problems that this one doesn't.
+/// Work of a plan in operations and bytes, as [`patience`] counts them. It covers some runs and, if wanted, the
+/// reference in f64, which is far slower. It is 0 for a problem that only the other build knows.
 fn work(pair: &Pair, check: bool) -> f64 {
     let cost = pair.problem.value().map(|p| Cost::new(p, 0));
     let run = cost.map_or(0.0, |c| {

@@ -1,4 +1,4 @@
-//! One run of the gate: blocks, verdicts, and what alarmed once more.
+//! One run of the gate: blocks, verdicts, and the confirmation of alarms.
 
 use super::rounds::{Checked, Sitting, TooShort};
 use super::verdict::{Change, Evidence, Finding, finds, judge};
@@ -7,75 +7,76 @@ use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The share of the budget that all pairs have; the rest is for the alarms.
+/// Fraction of the budget for all pairs. The rest is for the alarms.
 const SCREENING: f64 = 0.8;
 
-/// Looks at the code of at most so many alarms: each takes a second.
+/// Most alarms whose machine code is compared: each takes about a second.
 const LAYOUTS: usize = 12;
 
-/// What was measured: all that the verdicts follow from.
+/// Measurements of a gate, from which all verdicts follow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
-    /// What was compared.
+    /// Compared pairs.
     pub pairs: Vec<Pair>,
-    /// What B was slowed down by on purpose, a fraction for each pair.
+    /// Injected slow-down of B for each pair, as a fraction.
     pub injected: Vec<f64>,
-    /// Of all pairs.
+    /// Blocks of all pairs.
     pub blocks: Vec<Block>,
-    /// The numbers of the pairs that alarmed.
+    /// Indices of the pairs that alarmed.
     pub alarms: Vec<usize>,
-    /// Of those pairs, in that order, in processes of their own.
+    /// Blocks of those pairs, in that order, in fresh processes.
     pub confirmation: Vec<Block>,
-    /// True if a signal cut it short: then there is no verdict.
+    /// True if a signal interrupted it. Then there is no verdict.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
 }
 
-/// How a pair ended.
+/// Outcome of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Nothing that this budget can find.
+    /// No change that this budget can detect.
     Unchanged,
-    /// B is slower, twice: this fails.
+    /// B is slower, twice: the gate fails.
     Slower,
-    /// B is slower, twice, with the same machine code: this doesn't fail.
+    /// B is slower, twice, with equal machine code: the gate passes.
     Layout,
-    /// B was slower, but not when it was tried again.
+    /// B was slower at first, but the confirmation didn't repeat it.
     Unconfirmed,
     /// B is faster.
     Faster,
 }
 
-/// What is known of a pair in the end.
+/// Results for one pair.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judged {
-    /// What.
+    /// The pair.
     #[serde(flatten)]
     pub pair: Pair,
-    /// Median time of a run of A.
+    /// Median time of a run of A, ns.
     pub a_ns: f64,
-    /// What all blocks say.
+    /// Finding from all blocks.
     #[serde(flatten)]
     pub finding: Finding,
-    /// The smallest slow-down that these blocks find half the time; none if they find none.
+    /// Smallest slow-down that these blocks detect half the time; none if they can't detect any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finds: Option<f64>,
-    /// What the blocks in fresh processes say, where the others alarmed.
+    /// Finding from the blocks in fresh processes, if the first one alarmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Finding>,
     /// The verdict.
     pub outcome: Outcome,
 }
 
-/// Hears how far a gate is.
+/// Receiver of a gate's progress.
 pub trait Progress {
-    /// So many blocks are done.
+    /// Reports that `done` of `of` blocks are done.
     fn block(&mut self, what: &'static str, done: usize, of: usize);
 }
 
-/// Measures within a budget, builds and checks apart. A signal leaves what was measured, marked.
+/// Measures within a budget, in addition to builds and checks. After a signal, the measurements so far are returned and
+/// marked.
 ///
 /// # Errors
 /// When the budget is too small; see [`Sitting::blocks`].
@@ -122,7 +123,7 @@ pub fn measure(
     Ok(measured)
 }
 
-/// Says what budget would do.
+/// Converts an error into one that names a sufficient budget.
 fn too_short(error: anyhow::Error, share: f64) -> anyhow::Error {
     match error.downcast_ref::<TooShort>() {
         Some(TooShort { pairs, needs }) => anyhow!(
@@ -137,7 +138,7 @@ fn evidence(blocks: &[Block], pairs: usize) -> Vec<Evidence> {
     (0..pairs).map(|i| Evidence::of(blocks, i)).collect()
 }
 
-/// What each pair's measurements come to; whether code is the same isn't looked at.
+/// Verdict for each pair. Machine code isn't compared here.
 pub fn judged(measured: &Measured) -> Vec<Judged> {
     let evidence_of_all = evidence(&measured.blocks, measured.pairs.len());
     let findings = judge(&evidence_of_all);
@@ -167,10 +168,10 @@ pub fn judged(measured: &Measured) -> Vec<Judged> {
         .collect()
 }
 
-/// Relabels slow-downs whose hot code is the same in both builds.
+/// Relabels slow-downs whose hot code is equal in both builds.
 ///
 /// # Errors
-/// When a worker is in trouble.
+/// When a worker fails.
 pub fn label_layout(sitting: &Sitting<'_>, judged: &mut [Judged]) -> Result<()> {
     let slower = judged.iter_mut().filter(|j| j.outcome == Outcome::Slower);
     for judged in slower.take(LAYOUTS) {

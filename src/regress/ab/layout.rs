@@ -1,13 +1,13 @@
-//! Is an alarm the source's, or is it where the linker put things? Where the code that takes the time is the
-//! same in both builds, only its place in memory can differ: alignment of loops, neighbours in the caches
-//! (Mytkowicz et al. 2009).
+//! Detection of alarms that come from code layout and not from the source. If the hot code is equal in both builds,
+//! only its addresses can differ. They affect the alignment of loops and conflicts in the caches (Mytkowicz et al.
+//! 2009).
 //!
-//! The hot functions are found by looking: the worker runs the kernel, is stopped some hundred times, and the
-//! system says at which instruction its threads are (Linux, `/proc/<pid>/task/<tid>/syscall`). This needs no
+//! The hot functions are found by sampling. The worker runs the kernel and is stopped some hundred times. Each time the
+//! system gives the instruction pointers of its threads (Linux, `/proc/<pid>/task/<tid>/syscall`). This needs no
 //! counters, no privileges and no debugger.
 //!
-//! Two functions are the same if they have the same name but for its hash, and the same instructions, where
-//! addresses relative to the instruction's own count as the same: code and constants move in every build.
+//! Two functions are equal if their names without hash and their instructions are equal. Addresses relative to the
+//! instruction aren't compared, since code and constants move in every build.
 
 use super::Pair;
 use super::client::{Answer, Client, Side};
@@ -16,34 +16,34 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// How long the kernel is looked at, and how often.
+/// Duration of the sampling, ms, and number of samples.
 const LOOK_MS: u64 = 400;
 #[cfg(target_os = "linux")]
 const LOOKS: usize = 100;
 
-/// With fewer that found the program's own code nothing can be told.
+/// Fewest samples in the program's own code that suffice for an answer.
 const ENOUGH: usize = 25;
 
-/// Functions with a smaller share of the looks are passed over.
+/// Least fraction of the samples in a hot function.
 const HOT: f64 = 0.02;
 
-/// A function of a program: where it starts, its bytes, its name without a hash.
+/// A function of a program: its address, its bytes, its name without a hash.
 struct Function {
     from: u64,
     code: Vec<u8>,
     name: String,
 }
 
-/// A build's functions, and which of them hold the time of a pair.
+/// Functions of a build, and the indices of those that take a pair's time.
 struct Profile {
     functions: Vec<Function>,
     hot: Vec<usize>,
 }
 
-/// Whether the code that takes a pair's time is the same in both builds. None where that can't be told.
+/// True if the code that takes a pair's time is equal in both builds. None if that is unknown.
 ///
 /// # Errors
-/// When a worker is in trouble.
+/// When a worker fails.
 pub fn same_code(a: &Side, b: &Side, pair: &Pair) -> Result<Option<bool>> {
     let (Some(a), Some(b)) = (profile(a, pair)?, profile(b, pair)?) else {
         return Ok(None);
@@ -52,7 +52,7 @@ pub fn same_code(a: &Side, b: &Side, pair: &Pair) -> Result<Option<bool>> {
 }
 
 impl Profile {
-    /// Whether the other build has every hot function of this one.
+    /// True if the other build has every hot function of this one.
     fn is_within(&self, other: &Profile) -> bool {
         self.hot.iter().all(|&i| {
             let own = &self.functions[i];
@@ -85,7 +85,7 @@ fn profile(side: &Side, pair: &Pair) -> Result<Option<Profile>> {
     Ok((!hot.is_empty()).then_some(Profile { functions, hot }))
 }
 
-/// The hot functions among those that were seen; none if too few looks hit any.
+/// Hot functions among the sampled addresses; empty if too few samples hit a function.
 fn hot(functions: &[Function], seen: &[u64]) -> Vec<usize> {
     let mut hits: BTreeMap<usize, usize> = BTreeMap::new();
     for &at in seen {
@@ -105,7 +105,7 @@ fn hot(functions: &[Function], seen: &[u64]) -> Vec<usize> {
     }
 }
 
-/// The functions of an ELF program, by address.
+/// Functions of an ELF program, by address.
 fn functions(program: &[u8]) -> Result<Vec<Function>> {
     let file = object::File::parse(program)?;
     let mut functions = Vec::new();
@@ -128,7 +128,7 @@ fn functions(program: &[u8]) -> Result<Vec<Function>> {
     Ok(functions)
 }
 
-/// A hash of a function's instructions that doesn't change when the function, or what it refers to, moves.
+/// Hash of a function's instructions. It doesn't change if the function or its targets move.
 #[cfg(target_arch = "x86_64")]
 fn shape(code: &[u8], from: u64) -> u64 {
     use iced_x86::{Decoder, DecoderOptions, OpKind};
@@ -141,7 +141,7 @@ fn shape(code: &[u8], from: u64) -> u64 {
             instruction.set_memory_displacement64(0);
         }
         if instruction.op0_kind() == OpKind::NearBranch64 {
-            // A jump inside keeps its place in the function; one to elsewhere moves with what is there.
+            // A jump within the function keeps its offset. A jump elsewhere moves with its target.
             let target = instruction.near_branch_target();
             instruction.set_near_branch64(if inside.contains(&target) {
                 target - from
@@ -154,8 +154,8 @@ fn shape(code: &[u8], from: u64) -> u64 {
     hasher.finish()
 }
 
-/// The same for AArch64, whose addresses are in `adr`, `adrp`, in the 12 bits of the addition or load that
-/// follows, and in branches that leave.
+/// Hash of a function's instructions on AArch64. It ignores addresses, which are in `adr`, `adrp`, the 12 bits of the
+/// next addition or load, and branches that leave.
 #[cfg(not(target_arch = "x86_64"))]
 fn shape(code: &[u8], from: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -184,8 +184,8 @@ fn shape(code: &[u8], from: u64) -> u64 {
     hasher.finish()
 }
 
-/// Where the threads of a process are, again and again: addresses in its program's file. Nothing where the
-/// system doesn't tell.
+/// Sampled instruction pointers of a process, as addresses in its program's file. Empty if the system doesn't give
+/// them.
 #[cfg(target_os = "linux")]
 fn look(process: u32) -> Vec<u64> {
     use rustix::process::{Pid, Signal, kill_process};
@@ -209,7 +209,7 @@ fn look(process: u32) -> Vec<u64> {
         ));
         let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
         for task in tasks.into_iter().flatten().flatten() {
-            // -1, stack pointer, instruction pointer of a thread that computes; those that wait are in a call.
+            // For a computing thread: -1, stack pointer, instruction pointer. A waiting thread is in a system call.
             let line = read(task.path().join("syscall").display().to_string());
             let mut words = line.split_whitespace();
             if words.next() == Some("-1")
@@ -230,7 +230,7 @@ fn look(_: u32) -> Vec<u64> {
     Vec::new()
 }
 
-/// Where a program was loaded: the first mapping of its file.
+/// Load address of a program: the first mapping of its file.
 #[cfg(target_os = "linux")]
 fn base(maps: &str) -> Option<u64> {
     let line = maps.lines().find(|l| l.contains('/'))?;

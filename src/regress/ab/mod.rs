@@ -1,29 +1,29 @@
-//! Two builds in one sitting, in turns: the gate that a noisy machine can't fool.
+//! The timing gate: two builds, measured in alternation, so that noise affects both alike.
 //!
-//! # How it measures
+//! # Measurement
 //!
-//! * Each build is driven as a process of its own ([`worker`]), on the same pinned cores; who isn't asked
-//!   waits for its input.
-//! * A *round* visits every pair of layer and variant in shuffled order and takes four samples of each:
-//!   `A B B A`, or `B A A B` as a coin falls, so that a clock that drifts doesn't favour a side.
-//! * A *block* is some rounds with fresh processes on both sides, started in the order that a coin chose.
-//!   Where the system puts a process's memory may cost it some percent for as long as it lives (Mytkowicz et
-//!   al. 2009; Kalibera and Jones 2013): one process against another, however long, compares that. So a block
-//!   counts as one observation: the median of its rounds' ratios.
-//! * At least [`FEWEST_BLOCKS`] blocks, of [`ROUNDS`] rounds where time allows. Both sides have the peak of the
-//!   round in common, so it cancels in their ratio; it is kept to show what the machine did meanwhile.
+//! * Each build runs as its own process ([`worker`]) on the same pinned cores. While one measures, the other waits for
+//!   input.
+//! * A *round* visits all pairs of layer and variant in shuffled order. It takes four samples of each, `A B B A` or
+//!   `B A A B` at random, so that a drifting clock favours no side.
+//! * A *block* is a number of rounds with fresh processes on both sides, started in random order. The placement of a
+//!   process in memory can change its speed for as long as it lives (Mytkowicz et al. 2009; Kalibera and Jones 2013).
+//!   Two long-lived processes would compare their placements. So a block counts as one observation: the median of its
+//!   rounds' ratios.
+//! * A gate has at least [`FEWEST_BLOCKS`] blocks, of [`ROUNDS`] rounds if time allows. Both sides share the peak of a
+//!   round, so it cancels in their ratio. It is kept to show the state of the machine.
 //!
-//! # How it judges
+//! # Verdict
 //!
-//! [`verdict`]: an exact distribution-free test over the blocks, Holm's control of the chance of any false
-//! alarm, an effect above the noise measured on the spot; then the same again for what alarmed, in fresh
-//! processes. [`layout`]: an alarm whose hot code is the same in both builds isn't the source's.
+//! [`verdict`] applies an exact distribution-free test over the blocks, with Holm's control of the family-wise
+//! false-alarm rate. The effect must also exceed the noise measured in the same blocks. Pairs that alarm are measured
+//! again in fresh processes. [`layout`]: an alarm with equal hot code in both builds doesn't come from the source.
 //!
 //! # In reading order
 //!
 //! This file, [`protocol`], [`worker`] (a build's side), [`client`] (the gate's side), [`rounds`] (samples in
-//! turns), [`verdict`] (the test), [`layout`] (alarms that come from where code lies), [`gate`] (all of it),
-//! [`revision`] (from a revision to a program).
+//! alternation), [`verdict`] (the test), [`layout`] (alarms from code layout), [`gate`] (the whole gate), [`revision`]
+//! (from a revision to a program).
 
 pub mod client;
 pub mod gate;
@@ -38,20 +38,19 @@ use crate::record::{CandidateId, Text};
 use convroof_kernels::Problem;
 use serde::{Deserialize, Serialize};
 
-/// Fewer blocks are no gate. 13 can reach p = .01 / 60 by a distribution-free test if all of them agree; of 20 a few may
-/// be disturbed.
+/// Fewest blocks of a gate. A distribution-free test needs 13 agreeing blocks for p = .01 / 60. With 20, a few may be
+/// disturbed.
 pub const FEWEST_BLOCKS: usize = 20;
 
-/// Rounds of a block, where there is time for more than the fewest blocks of one. The variance of a gate's effect is
-/// that between processes and a round's over the number of rounds, all over the number of blocks. On the first VM that
-/// was audited these are (2.5 %)^2 and (4.8 %)^2. Of a block's 10 s its 9 rounds took .9 s each, by estimate: then the
-/// variance within a given time is least at 2.7 rounds, .72 of what the audit's 24 blocks of 9 rounds have.
+/// Rounds of a block, if there is time for more than one in each of the fewest blocks. Variance of a gate's effect =
+/// (variance between processes + variance of a round / rounds) / blocks. Starting processes takes time, so a few rounds
+/// per block minimise the variance within a given time. Both variances follow from the blocks of an audit (`results/`).
 pub const ROUNDS: usize = 3;
 
-/// No more blocks than so many: beyond, a few minutes find what is below the least effect anyway.
+/// Most blocks of a gate. Beyond these, a few minutes detect effects that are too small to count.
 pub const MOST_BLOCKS: usize = 100;
 
-/// What is compared: one variant on one problem.
+/// Unit of comparison: one variant on one problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -75,26 +74,26 @@ impl std::fmt::Display for Pair {
     }
 }
 
-/// The rounds of one pair in one block. Logarithms, so that a slow-down and its opposite are as large; in units
-/// of 10^-5, which are far below the noise.
+/// Rounds of one pair in one block, in units of 10^-5, far below the noise. Logarithms make a slow-down and the inverse
+/// speed-up equally large.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rounds {
-    /// ln of B's time over A's, of each round: the mean of two samples each.
+    /// ln(B's time / A's) of each round; each time is the mean of two samples.
     pub ratio: Vec<i32>,
-    /// ln of A's later sample over A's earlier one, of each round: A against itself.
+    /// ln(A's later sample / A's earlier one) of each round: A against itself.
     pub halves: Vec<i32>,
-    /// Median time of a run of A.
+    /// Median time of a run of A, ns.
     pub a_ns: f64,
 }
 
 impl Rounds {
-    /// Median of the first so many rounds' ratios, as a logarithm.
+    /// Median of the first `rounds` ratios, as a logarithm.
     pub fn effect(&self, rounds: usize) -> Option<f64> {
         middle(&self.ratio, rounds)
     }
 
-    /// The same of A against itself.
+    /// Median of the first `rounds` values of A against itself, as a logarithm.
     pub fn half(&self, rounds: usize) -> Option<f64> {
         middle(&self.halves, rounds)
     }
@@ -109,12 +108,12 @@ fn middle(units: &[i32], first: usize) -> Option<f64> {
     crate::stats::median(&logs)
 }
 
-/// Some rounds with fresh processes on both sides.
+/// A number of rounds with fresh processes on both sides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// Of each pair, in the order of the pairs.
+    /// Rounds of each pair, in the order of the pairs.
     pub pairs: Vec<Rounds>,
-    /// The FMA peak of each round, GFLOP/s, on the instruction set and threads of the first pair.
+    /// FMA peak of each round, GFLOP/s, on the instruction set and threads of the first pair.
     pub peaks: Vec<f64>,
 }

@@ -1,23 +1,23 @@
-//! What the gate and a build's worker say to each other: a line of JSON each way. The worker says
-//! [`Reply::Hello`] first; then each request has one reply.
+//! Protocol between the gate and a build's worker: one line of JSON per message. The worker first sends
+//! [`Reply::Hello`]. Then each request has one reply.
 //!
-//! Builds of different age talk to each other: add, never rename.
+//! Builds of different ages must understand each other: add fields, never rename any.
 
 use crate::process::line;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 
-/// The version of these messages.
+/// Version of these messages.
 pub const PROTOCOL: u32 = 1;
 
-/// Bytes of a message's line at most: the longest has the ids of all variants.
+/// Longest line of a message, in bytes. The longest one has the ids of all variants.
 pub const LINE: usize = 1 << 20;
 
-/// From the gate. Plans are numbered in the order in which they were made, from 0.
+/// Request from the gate. Plans are numbered in order of creation, from 0.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Request {
-    /// Make a variant ready for a problem and run it: `Planned`, `Refused` or `Wrong`.
+    /// Prepares a variant for a problem and runs it: `Planned`, `Refused` or `Wrong`.
     Plan {
         /// The problem's text form.
         problem: String,
@@ -25,72 +25,72 @@ pub enum Request {
         variant: String,
         /// Threads.
         threads: usize,
-        /// Whether to compare its output with the reference.
+        /// True if the output shall be compared with the reference.
         check: bool,
     },
-    /// Run once untimed, poison the output, run `runs` times: `Took`.
+    /// Runs once untimed, poisons the output, runs `runs` times: `Took`.
     Time {
-        /// Which plan.
+        /// Number of the plan.
         plan: usize,
-        /// How often.
+        /// Number of timed runs.
         runs: usize,
-        /// Nanoseconds to lose on purpose in each run: what an audit injects.
+        /// Delay in ns to add to each run, which an audit injects.
         delay_ns: f64,
     },
-    /// The FMA peak of a plan's instruction set and threads at this moment: `Peak`.
+    /// Measures the present FMA peak on a plan's instruction set and threads: `Peak`.
     Peak {
-        /// Which plan.
+        /// Number of the plan.
         plan: usize,
     },
-    /// What the plan's output is now: `Output`.
+    /// Requests a hash of the plan's present output: `Output`.
     Output {
-        /// Which plan.
+        /// Number of the plan.
         plan: usize,
     },
-    /// Run again and again for so long, to be looked at: `Done`.
+    /// Runs repeatedly for some time, so that the gate can sample the process: `Done`.
     Linger {
-        /// Which plan.
+        /// Number of the plan.
         plan: usize,
-        /// Milliseconds.
+        /// Duration in ms.
         ms: u64,
     },
 }
 
-/// From the worker.
+/// Reply of the worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Reply {
-    /// Who it is.
+    /// The worker introduces itself.
     Hello {
-        /// The version of the messages it understands.
+        /// Version of its messages.
         protocol: u32,
         /// Every variant that it has for this CPU.
         variants: Vec<String>,
-        /// Whether it was built without optimisation.
+        /// True if it was built without optimisation.
         debug: bool,
     },
-    /// A plan was made, and has run.
+    /// The plan was made and has run.
     Planned {
-        /// Time of a run.
+        /// Time of a run, ns.
         ns: f64,
-        /// Memory that it takes.
+        /// Memory of the plan, bytes.
         bytes: u64,
-        /// A hash of its output.
+        /// Hash of the output.
         output: String,
     },
-    /// The variant can't do the problem, and why.
+    /// The variant can't compute the problem.
     Refused {
-        /// A phrase.
+        /// Reason, as a phrase.
         reason: String,
     },
-    /// Its result is wrong.
+    /// The output is wrong.
     Wrong {
-        /// A phrase.
+        /// Description, as a phrase.
         reason: String,
     },
     /// Time of a run.
     Took {
-        /// The mean of all.
+        /// Mean of all runs, ns.
         ns: f64,
     },
     /// The FMA peak.
@@ -98,24 +98,24 @@ pub enum Reply {
         /// GFLOP/s.
         gflops: f64,
     },
-    /// A hash of the output.
+    /// Hash of the output.
     Output {
-        /// The same of the same bits.
+        /// Hash; equal if and only if the bits are equal.
         output: String,
     },
-    /// Done.
+    /// The request is done.
     Done,
-    /// Something went wrong that should not.
+    /// An unexpected error occurred.
     Failed {
-        /// A phrase.
+        /// Reason, as a phrase.
         reason: String,
     },
 }
 
-/// Says a message.
+/// Sends a message.
 ///
 /// # Errors
-/// When the other side is gone.
+/// When the other side has closed the pipe.
 pub fn say(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_string(message)?;
     line.push('\n');
@@ -123,10 +123,10 @@ pub fn say(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.flush()
 }
 
-/// The next message, of at most [`LINE`] bytes; none at the end.
+/// Reads the next message, of at most [`LINE`] bytes; none at the end.
 ///
 /// # Errors
-/// When it is no message.
+/// When the line isn't a message.
 pub fn hear<T: for<'de> Deserialize<'de>>(from: &mut impl BufRead) -> io::Result<Option<T>> {
     match line(from, LINE)? {
         Some(line) => Ok(Some(serde_json::from_slice(&line)?)),

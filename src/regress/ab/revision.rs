@@ -1,4 +1,4 @@
-//! From a revision to a program, apart from the user's work tree, index, object store and target folder.
+//! Builds of revisions, separate from the user's work tree, index, object store and target folder.
 
 use crate::process::guard::Guarded;
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,31 +9,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::regress::short;
 
-/// What one side of a comparison is made from.
+/// Source of one side of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A program that is there.
+    /// An existing program.
     Program(PathBuf),
-    /// A commit, by its full name.
+    /// A commit.
     Commit {
-        /// What it was called on the command line.
+        /// Its name on the command line.
         name: String,
-        /// Its hash.
+        /// Its full hash.
         hash: String,
     },
-    /// The work tree as it is: tracked files with what was changed in them.
+    /// The work tree: tracked files with their changes.
     WorkTree {
-        /// The commit under the changes.
+        /// Hash of the commit under the changes.
         hash: String,
     },
 }
 
 impl Source {
-    /// What `text` means: a program's file or a revision of the repository around this folder. Without one, the work
+    /// Interprets `text`: a program's file, or a revision of the repository around the current folder. None is the work
     /// tree. A text that begins with a folder (`./HEAD`) is a file.
     ///
     /// # Errors
-    /// When it is neither, or both, or there is no git.
+    /// When it is neither, or both, or git is missing.
     pub fn of(text: Option<&OsStr>) -> Result<Source> {
         let name = text.unwrap_or(OsStr::new("HEAD"));
         let file = text.map(Path::new).filter(|path| path.is_file());
@@ -83,7 +83,7 @@ impl Source {
         })
     }
 
-    /// For people.
+    /// Name for messages.
     pub fn label(&self) -> String {
         match self {
             Source::Program(path) => path.display().to_string(),
@@ -98,8 +98,8 @@ impl Source {
         }
     }
 
-    /// Puts its program, of which cargo's name is `bin`, to `program`, by way of `folder`, in which nothing else happens. Both sides of a
-    /// comparison are built in the same place: a path is part of what names, and so orders, a program's functions.
+    /// Puts its program at `program`; `bin` is cargo's name of it. `folder` is for building only. Both sides are built
+    /// in the same folder, since paths affect the names, and so the order, of a program's functions.
     ///
     /// # Errors
     /// When it can't be built, with the compiler's first error; [`crate::interrupt::Stopped`].
@@ -125,7 +125,7 @@ impl Source {
         Ok(())
     }
 
-    /// Writes its files, new: what cargo built from the other side's is older.
+    /// Writes all files anew, so that they are newer than anything cargo built for the other side.
     fn export(&self, folder: &Path, sources: &Path) -> Result<()> {
         std::fs::create_dir_all(sources).map_err(|e| full(&e, sources))?;
         let index = folder.join("index");
@@ -137,7 +137,7 @@ impl Source {
             Ok(git(&[options[0], options[1], options[2], what], &[])?.into())
         };
         let top = git(&["rev-parse", "--show-toplevel"], &[])?;
-        // An index of its own, and a place of its own for what git would add to the repository.
+        // Use a separate index and a separate store for new objects, so that the repository doesn't change.
         let theirs = path("objects")?;
         let apart = [
             ("GIT_INDEX_FILE", index.as_os_str()),
@@ -217,7 +217,7 @@ fn shallow() -> bool {
     git(&["rev-parse", "--is-shallow-repository"], &[]).is_ok_and(|answer| answer == "true")
 }
 
-/// What git said when it didn't do what it was asked.
+/// Failure of a git command, with its message.
 #[derive(Debug, thiserror::Error)]
 #[error("git {what}: {said}")]
 struct GitFailed {
@@ -225,8 +225,8 @@ struct GitFailed {
     said: String,
 }
 
-/// Asks git for the line that it prints. No hook of the repository runs, nor a monitor of its files; filters of file
-/// contents do, since what they make is what is built.
+/// Runs git and returns the line that it prints. Hooks and file monitors of the repository don't run. Content filters
+/// do run, since a build needs their output.
 fn git<S: AsRef<OsStr>>(args: &[S], environment: &[(&str, &OsStr)]) -> Result<OsString> {
     let out = Command::new("git")
         .args([

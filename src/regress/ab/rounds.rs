@@ -1,4 +1,4 @@
-//! Checks both builds, and takes their samples in turns.
+//! Checks of both builds, and samples taken in alternation.
 
 use super::client::{Answer, Client, Planned, Side};
 use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
@@ -12,44 +12,44 @@ use convroof_kernels::data::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in blocks.
+/// Decimals of times (ns) and peaks (GFLOP/s) in blocks.
 const DECIMALS: i32 = 1;
 
-/// A sample repeats runs until it takes this long.
+/// Least duration of a sample in ns; a sample repeats runs to reach it.
 const SAMPLE_NS: f64 = 1.5e6;
 
-/// A result that differs from the reference, or from itself.
+/// An output that differs from the reference, or from an earlier output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Wrong(pub String);
 
-/// Both sides, and what chance decides.
+/// Both sides, and the random choices.
 pub struct Sitting<'a> {
     /// The base.
     pub a: &'a Side,
     /// The candidate.
     pub b: &'a Side,
-    /// Set to stop.
+    /// Flag that requests a stop.
     pub stop: &'a AtomicBool,
-    /// Who starts, who is first, in which order.
+    /// Generator for the order of starts, sides and pairs.
     pub rng: Rng,
 }
 
-/// What both builds can do, and do right.
+/// Pairs that both builds compute correctly.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// To be compared, a problem's variants together.
+    /// Pairs to compare; the variants of a problem are adjacent.
     pub pairs: Vec<Pair>,
-    /// Hashes of the outputs of A and of B, which were compared with the reference.
+    /// Hashes of the outputs of A and B, which were checked against the reference.
     outputs: Vec<[String; 2]>,
-    /// What one side alone can do: the side's letter, the pair, and the other's reason.
+    /// Pairs that only one side supports: that side's letter, the pair, and the other side's reason.
     pub missing: Vec<(char, Pair, String)>,
-    /// A build without optimisation.
+    /// True if a build is without optimisation.
     pub debug: bool,
 }
 
 impl Checked {
-    /// Leaves all but some pairs out, by their numbers.
+    /// Keeps only some pairs, by their indices.
     pub fn keep(&mut self, wanted: impl Fn(usize) -> bool) {
         let numbers = |n: usize| (0..n).map(&wanted).collect::<Vec<bool>>();
         let mut keep = numbers(self.pairs.len()).into_iter();
@@ -74,7 +74,7 @@ impl Sitting<'_> {
     /// Compares every pair's output with the reference, in both builds.
     ///
     /// # Errors
-    /// [`Wrong`] where one is wrong; else when a worker is in trouble, or memory is too small.
+    /// [`Wrong`] if an output is wrong. Also when a worker fails, or there is too little memory.
     pub fn check(&self, wanted: &[Pair], mut progress: impl FnMut(&Pair)) -> Result<Checked> {
         let mut answers = Vec::new();
         let mut debug = false;
@@ -95,7 +95,7 @@ impl Sitting<'_> {
                 if let Answer::Planned(planned) = &answer {
                     bytes += planned.bytes;
                 }
-                // Both sides will hold all of it.
+                // Both sides hold all plans at the same time.
                 let memory = memory::available() as u64;
                 if bytes > memory {
                     bail!(
@@ -131,11 +131,11 @@ impl Sitting<'_> {
         Ok(checked)
     }
 
-    /// Blocks of some of the checked pairs, as many as a gate wants, in `time`; `injected` is what B is
-    /// slowed down by, a fraction for each of them. A signal leaves those that are whole, and false.
+    /// Measures blocks of some of the checked pairs in `time`, as many as a gate needs. `injected` is the slow-down of
+    /// B for each pair, as a fraction. After a signal, returns the complete blocks and false.
     ///
     /// # Errors
-    /// When the time is too short for a gate; [`Wrong`]; when a worker is in trouble.
+    /// When the time is too short for a gate; [`Wrong`]; when a worker fails.
     pub fn blocks(
         &mut self,
         checked: &Checked,
@@ -149,7 +149,7 @@ impl Sitting<'_> {
             Err(error) if error.is::<Stopped>() => return Ok((Vec::new(), false)),
             other => other?,
         };
-        // It had one round: its time is the least that a block takes.
+        // The first block had one round, so its time is the least time of a block.
         let least = start.elapsed();
         let fit = time.as_secs_f64() / least.as_secs_f64();
         if fit < FEWEST_BLOCKS as f64 {
@@ -175,7 +175,7 @@ impl Sitting<'_> {
         Ok((blocks, true))
     }
 
-    /// A block, and how long its last round took.
+    /// Measures a block until about `until`. Returns it and the time of its last round.
     fn block(
         &mut self,
         checked: &Checked,
@@ -194,7 +194,7 @@ impl Sitting<'_> {
         let plans = self.plan(checked, which, &mut clients)?;
         let mut runs = vec![1; which.len()];
         let mut a_ns = vec![0.0; which.len()];
-        // Warms everything up once more, and tells how long a sample is.
+        // Warm up once more, and choose the number of runs per sample.
         for (i, [a, _]) in plans.iter().enumerate() {
             runs[i] = ((SAMPLE_NS / a.ns.max(100.0)) as usize).clamp(1, 10_000);
             a_ns[i] = clients[0].time(a.plan, runs[i], 0.0, a.ns)?;
@@ -244,8 +244,8 @@ impl Sitting<'_> {
         Ok((block, round))
     }
 
-    /// Makes the pairs ready on both sides, in the same order: problems shuffled, so that memory is laid out
-    /// anew, a problem's variants together.
+    /// Prepares the pairs on both sides, in the same order. Problems are shuffled, so that each block has another
+    /// memory layout. The variants of a problem stay adjacent.
     fn plan(
         &mut self,
         checked: &Checked,
@@ -281,7 +281,7 @@ impl Sitting<'_> {
         Ok(plans.into_iter().flatten().collect())
     }
 
-    /// What was timed is what was checked: the outputs are the same bits.
+    /// Checks that the timed outputs have the same bits as the checked ones.
     fn verify(
         &self,
         checked: &Checked,
@@ -309,17 +309,17 @@ impl Sitting<'_> {
     }
 }
 
-/// The time doesn't do for a gate.
+/// Error: the time is too short for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pairs} pairs in {FEWEST_BLOCKS} blocks take {needs:?} at least")]
 pub struct TooShort {
-    /// How many pairs.
+    /// Number of pairs.
     pub pairs: usize,
-    /// What they need.
+    /// Least time that they need.
     pub needs: Duration,
 }
 
-/// The logarithm of a ratio as [`Rounds`] keeps it.
+/// Logarithm of a ratio, in the units of [`Rounds`].
 fn units(ratio: f64) -> i32 {
     (1e5 * ratio.ln()).round() as i32
 }

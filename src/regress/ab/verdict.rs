@@ -1,27 +1,27 @@
-//! What the blocks say. Pure.
+//! Verdicts from blocks. Pure functions.
 
 use super::Block;
 use crate::stats::paired::{holm, shift, shift_error, signed_rank};
 use serde::Serialize;
 
-/// The chance of any false alarm among all pairs, before what alarmed is tried again.
+/// Family-wise false-alarm rate of all pairs, before the confirmation.
 pub const ALPHA: f64 = 0.01;
-/// A smaller slow-down is none.
+/// Least slow-down that counts, as a fraction.
 pub const LEAST: f64 = 0.02;
-/// So many times the noise must an effect be.
+/// Least effect that counts, in standard errors.
 pub const NOISES: f64 = 3.0;
 
-/// What the blocks have of one pair: an observation each.
+/// Observations of one pair, one per block.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// ln of B's time over A's.
+    /// ln(B's time / A's).
     pub effects: Vec<f64>,
-    /// ln of A's time over A's own.
+    /// ln(A's time / A's own).
     pub halves: Vec<f64>,
 }
 
 impl Evidence {
-    /// Of the pair with this number.
+    /// Observations of the pair with this index.
     pub fn of(blocks: &[Block], pair: usize) -> Self {
         let rounds = || blocks.iter().map(|b| &b.pairs[pair]);
         Evidence {
@@ -30,39 +30,38 @@ impl Evidence {
         }
     }
 
-    /// Standard error of the effect: what the blocks scatter, or what A scatters against itself if that is
-    /// more.
+    /// Standard error of the effect: from the scatter of the blocks or of A against itself, whichever is larger.
     pub fn noise(&self) -> f64 {
         let error = |x: &[f64]| shift_error(x).unwrap_or(f64::INFINITY);
         error(&self.effects).max(error(&self.halves))
     }
 
-    /// The smallest effect that counts.
+    /// Smallest effect that counts, as a logarithm.
     fn threshold(&self) -> f64 {
         LEAST.ln_1p().max(NOISES * self.noise())
     }
 }
 
-/// Which way a pair went.
+/// Direction of a pair's change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// B is slower.
     Slower,
-    /// Nothing that this budget can find.
+    /// No change that this budget can detect.
     None,
     /// B is faster.
     Faster,
 }
 
-/// What was found of one pair. Effects are B's time over A's, less one.
+/// Finding on one pair. An effect is B's time / A's - 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Above 0 B is slower.
+    /// Effect; above 0, B is slower.
     pub effect: f64,
-    /// Holm's p of the hypothesis that B is no slower.
+    /// Holm-adjusted p-value of the hypothesis that B isn't slower.
     pub p_slower: f64,
-    /// Holm's p of the hypothesis that B is no faster.
+    /// Holm-adjusted p-value of the hypothesis that B isn't faster.
     pub p_faster: f64,
     /// Standard error of the effect.
     pub noise: f64,
@@ -70,7 +69,7 @@ pub struct Finding {
     pub change: Change,
 }
 
-/// Judges every pair, each in the light of how many there are.
+/// Judges all pairs, adjusted for their number.
 pub fn judge(evidence: &[Evidence]) -> Vec<Finding> {
     let p: Vec<f64> = evidence.iter().map(|e| signed_rank(&e.effects)).collect();
     let slower = holm(&p);
@@ -106,9 +105,9 @@ fn negative(x: &[f64]) -> Vec<f64> {
     x.iter().map(|v| -v).collect()
 }
 
-/// The smallest slow-down that would have been found, had these very blocks come with it: they are centred,
-/// and moved until the verdict changes. Among `pairs` pairs none of which is any worse. A slow-down of this
-/// size is found half the time. Infinite if none is.
+/// Smallest slow-down that these blocks would detect: the blocks are centred, then shifted until the verdict changes. A
+/// slow-down of this size is found half the time. It is assumed that none of the `pairs` pairs has a larger one.
+/// Infinite if none is detected.
 pub fn finds(evidence: &Evidence, pairs: usize) -> f64 {
     let centre = shift(&evidence.effects).unwrap_or(0.0);
     let found = |by: f64| {
@@ -140,7 +139,7 @@ mod tests {
 
     const BLOCKS: usize = 24;
 
-    /// Blocks that scatter by some percent about a slow-down.
+    /// Blocks that scatter about a slow-down.
     fn evidence(rng: &mut Rng, slow_down: f64, scatter: f64) -> Evidence {
         let mut noise = |sigma: f64| -> Vec<f64> {
             let unit = rng.vec(Fill::Gaussian, BLOCKS);
@@ -188,7 +187,7 @@ mod tests {
 
     #[test]
     fn noise_alone_is_silent() {
-        // One in a hundred at most, before what alarmed is tried again.
+        // The false-alarm rate is at most 1 %, before the confirmation.
         let alarms = (0..200).filter(|&seed| !slower(&gate(seed, &[], 0.05)).is_empty());
         let alarms = alarms.count();
         assert!(alarms <= 5, "{alarms} of 200");
@@ -198,7 +197,7 @@ mod tests {
     fn what_is_too_small_for_the_noise_does_not_count() {
         // Every block agrees, but 1 % is below the least effect.
         assert_eq!(slower(&gate(1, &[(5, 0.01)], 0.001)), [0; 0]);
-        // 5 % where A differs from itself by as much.
+        // 5 %, but A differs from itself by as much.
         let mut rng = Rng::new(9);
         let mut loud = evidence(&mut rng, 0.05, 0.001);
         loud.halves = evidence(&mut rng, 0.0, 0.2).effects;

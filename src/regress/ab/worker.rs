@@ -1,4 +1,4 @@
-//! A build's side of the pipe: makes plans, and takes a sample when it is asked for one.
+//! A build's side of the pipe: makes plans, and takes samples on request.
 
 use super::protocol::{PROTOCOL, Reply, Request, hear, say};
 use crate::machine::Topology;
@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-/// How long a look at the peak takes.
+/// Duration of a measurement of the peak.
 const PEAK: Duration = Duration::from_micros(500);
 
 /// Serves a registry's kernels until the input ends.
@@ -52,12 +52,12 @@ struct Worker<'a> {
     registry: &'a Registry,
     topology: Topology,
     pools: BTreeMap<usize, Workers>,
-    /// Of the problem that was planned last: its variants come one after the other.
+    /// Operands of the last planned problem, since its variants are adjacent.
     data: Option<Operands>,
     plans: Vec<Ready>,
 }
 
-/// Two sets of inputs with the same weights, and what should come out of the second once it was asked for.
+/// Two sets of inputs with the same weights. The expected output of the second is computed on first use.
 struct Operands {
     problem: Problem,
     warm_up: Data,
@@ -122,7 +122,7 @@ impl Worker<'_> {
 
     fn plan(&mut self, problem: &str, variant: &str, threads: usize, check: bool) -> Result<Reply> {
         let refused = |reason: String| Ok(Reply::Refused { reason });
-        // Another build may have variants and problems that this one hasn't.
+        // The other build may have variants and problems that this one lacks.
         let problem: Problem = match problem.parse() {
             Ok(problem) => problem,
             Err(error) => return refused(format!("{error}")),
@@ -158,7 +158,7 @@ impl Worker<'_> {
                 })
             }
         };
-        // Warm up on other inputs than those whose results are looked at.
+        // Warm up on other inputs than those whose outputs are checked.
         contestant.load(operands.warm_up.operands(), false, workers)?;
         contestant.sample(1, workers)?;
         contestant.load(operands.data.operands(), true, workers)?;
@@ -183,14 +183,14 @@ impl Worker<'_> {
     }
 }
 
-/// A hash of the bits. NaNs of poison among them change it.
+/// Hash of the bits. NaNs left from poisoning change it.
 fn hash(output: &[f32]) -> String {
     let mut hasher = DefaultHasher::new();
     output.iter().for_each(|x| hasher.write_u32(x.to_bits()));
     format!("{:016x}", hasher.finish())
 }
 
-/// Loses so many nanoseconds on the clock that samples are taken with, and says how many it were.
+/// Waits for some ns on the clock of the samples, and returns the actual delay in ns.
 fn lose(ns: f64) -> f64 {
     if ns <= 0.0 {
         return 0.0;

@@ -1,11 +1,10 @@
-//! What can be compared without a clock, on any runner: the same every time, so any difference is a change.
+//! Comparisons without a clock, for any runner. The counts are reproducible, so any difference is a change.
 //!
-//! * [`model`]: what each plan says that a layer takes: flops, bytes, packed weights, scratch; for caches and
-//!   threads that are given, not those of the machine at hand;
+//! * [`model`]: each plan's counts for a layer: operations, bytes, packed weights, scratch. Caches and threads are
+//!   fixed, not those of the host;
 //! * [`valgrind`]: instructions and memory accesses of whole kernels, simulated.
 //!
-//! A [`Table`] is one or the other: plain numbers, a line each, in a file that is committed and compared
-//! exactly.
+//! A [`Table`] has either of them: plain numbers, one line per kernel, in a committed file that is compared exactly.
 
 pub mod model;
 pub mod valgrind;
@@ -16,47 +15,47 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Numbers of some kernels.
+/// Counts of some kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// What must be the same for two tables to be comparable: a line of text.
+    /// Conditions that must be equal for two tables to be comparable, on one line.
     pub conditions: String,
-    /// The names of the numbers.
+    /// Names of the counts.
     pub columns: Vec<String>,
-    /// Numbers that differ by less, as a fraction, are the same. No part of the file.
+    /// Relative difference that counts as equal. It isn't part of the file.
     pub slack: f64,
-    /// By problem, variant and threads.
+    /// Counts by problem, variant and threads.
     pub rows: BTreeMap<Key, Vec<u64>>,
 }
 
 /// Problem, variant, threads.
 pub type Key = (Text<Problem>, CandidateId, usize);
 
-/// Why a baseline can't be used.
+/// Reason why a baseline can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("can't read {path}: {error}; write it with convroof counts --write")]
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It is not a table.
+    /// The file isn't a table.
     #[error("{path}, line {line}: {why}")]
     Damaged {
         /// The file.
         path: String,
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Description of the error.
         why: String,
     },
 }
 
 impl Table {
-    /// As a file: a line of conditions, a line of names, and the rows, with tabs.
+    /// The table as a file: a line of conditions, a line of names, and the rows, separated by tabs.
     pub fn text(&self) -> String {
         let mut text = format!("# {}\n", self.conditions);
         let _ = writeln!(
@@ -75,10 +74,10 @@ impl Table {
         text
     }
 
-    /// From a file.
+    /// Loads a table from a file.
     ///
     /// # Errors
-    /// When there is none, or it is damaged.
+    /// When the file is missing or damaged.
     pub fn load(path: &Path) -> Result<Table, BaselineError> {
         let text = std::fs::read_to_string(path).map_err(|error| BaselineError::Read {
             path: path.display().to_string(),
@@ -125,8 +124,7 @@ impl Table {
         })
     }
 
-    /// The rows of instruction sets that this table has none of, from an older one: what a machine can't
-    /// count anew is kept.
+    /// Takes rows of other instruction sets from an older table, since this machine can't count them.
     pub fn keep_from(&mut self, older: &Table) {
         let own = self.isas();
         let lost = older
@@ -137,7 +135,7 @@ impl Table {
         self.rows.extend(lost);
     }
 
-    /// Instruction sets, by name.
+    /// Instruction sets, sorted by name.
     fn isas(&self) -> Vec<IsaName> {
         let all = self.rows.keys().map(|(_, variant, _)| variant.isa());
         let mut isas: Vec<IsaName> = all.cloned().collect();
@@ -147,18 +145,18 @@ impl Table {
     }
 }
 
-/// How a table differs from its baseline.
+/// Differences between a table and its baseline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// One line each: what changed, from what to what.
+    /// One line per change, with the old and the new count.
     pub changes: Vec<String>,
-    /// Rows that are equal.
+    /// Number of equal rows.
     pub same: usize,
-    /// What was not compared, and why.
+    /// Rows that were not compared, with the reason.
     pub untested: Vec<String>,
 }
 
-/// Compares row by row, exactly but for the slack. Instruction sets that one side has nothing of are not compared, and listed.
+/// Compares row by row, exactly except for the slack. Instruction sets that one side lacks are listed, not compared.
 pub fn differences(baseline: &Table, now: &Table) -> Differences {
     let mut found = Differences::default();
     if baseline.conditions != now.conditions {
@@ -297,7 +295,7 @@ mod tests {
         );
         new.keep_from(&old);
         assert_eq!(new.rows.len(), 3);
-        // Where a count has some slack, that much is no change.
+        // A difference within the slack is no change.
         let off = |by: u64, slack| {
             let old = table(&[("p", "direct/avx2/st", [100_000, 4])]);
             let mut new = table(&[("p", "direct/avx2/st", [100_000 + by, 4])]);

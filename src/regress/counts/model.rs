@@ -1,4 +1,4 @@
-//! What plans say of themselves.
+//! Counts from plans.
 
 use super::Table;
 use crate::machine::memory;
@@ -8,7 +8,7 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{PlanCx, Problem, Variant};
 use std::collections::BTreeMap;
 
-/// A machine that is nobody's: its caches decide block sizes, and so numbers, wherever the count is made.
+/// Caches of a fixed model machine. They determine block sizes, so counts don't depend on the host.
 pub const CACHES: Caches = Caches {
     l1d: 32 << 10,
     l2: 1 << 20,
@@ -18,7 +18,7 @@ pub const CACHES: Caches = Caches {
 /// Threads of multi-threaded variants.
 pub const THREADS: usize = 2;
 
-/// Of every variant for this CPU, on each problem that it can do.
+/// Counts of every variant for this CPU, on each problem that it supports.
 pub fn model(variants: &[Variant], problems: &[Problem], caches: &Caches, threads: usize) -> Table {
     let mut rows = BTreeMap::new();
     for variant in variants {
@@ -81,7 +81,8 @@ mod tests {
         let table = model(&variants, &[problem], &CACHES, THREADS);
         let key = (Text::of(problem), "direct/scalar/st".into(), 1);
         let numbers = &table.rows[&key];
-        // 2 x 16 x 16 x 9 x 64 flops; the map and the weights are read, the map written, the weights packed.
+        // 2 x 16 x 16 x 9 x 64 operations. The input and the weights are read, the output is written, the weights are
+        // packed.
         assert_eq!(numbers[0], 2 * 16 * 16 * 9 * 64);
         assert_eq!(numbers[2..4], [4 * (16 * 64 + 16 * 16 * 9), 4 * 16 * 64]);
         assert!(numbers[4] >= 4 * 16 * 16 * 9, "{numbers:?}");

@@ -1,8 +1,8 @@
-//! Instructions and accesses to the first cache of kernels, simulated by valgrind's callgrind: what a machine without
-//! counters, or one that others use too, can still tell exactly.
+//! Instructions and L1 accesses of kernels, simulated by valgrind's callgrind. They are exact even on a shared machine
+//! or one without hardware counters.
 //!
-//! Valgrind knows no AVX-512: it hides it from the program, and what is counted is scalar code and AVX2.
-//! Counts depend on the compiler, so a table is comparable only with one of the same.
+//! Valgrind doesn't support AVX-512 and hides it from the program, so only scalar code and AVX2 are counted. Counts
+//! depend on the compiler: only tables of the same compiler are comparable.
 
 use super::Table;
 use super::model::CACHES;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// Small layers of each kind, with tails; a simulation takes some fifty times as long as a run.
+/// Small layers of each kind, with tails. Simulation is far slower than a run.
 const PROBLEMS: [&str; 6] = [
     "mb1ic32ih14oc32oh14kh3ph1",
     "mb1ic3ih32oc32oh16kh3sh2ph1",
@@ -28,7 +28,7 @@ const PROBLEMS: [&str; 6] = [
     "--pool --alg=max mb1ic32ih15oh7kh3sh2",
 ];
 
-/// The kernels that are counted, in order: single-threaded ones that can do the problems.
+/// Kernels to count, in order: single-threaded ones that support the problems.
 fn kernels(registry: &Registry) -> Result<Vec<(Variant, Problem)>> {
     let mut kernels = Vec::new();
     for text in PROBLEMS {
@@ -48,10 +48,10 @@ fn instance(variant: &Variant, problem: &Problem) -> Option<Instance> {
     Instance::new(plan).ok()
 }
 
-/// What runs under valgrind: each kernel once, between runs that aren't counted.
+/// Code that runs under valgrind: each kernel once, between runs that aren't counted.
 ///
 /// # Errors
-/// Never: problems are part of the program, and a test reads them.
+/// Never: the problems are constants, and a test parses them.
 pub fn run_all(registry: &Registry) -> Result<()> {
     for (variant, problem) in kernels(registry)? {
         let mut instance = instance(&variant, &problem).expect("just planned");
@@ -63,14 +63,14 @@ pub fn run_all(registry: &Registry) -> Result<()> {
     Ok(())
 }
 
-/// Counts that differ by less are the same: how the C library clears and copies memory depends on the CPU that
-/// valgrind runs on, and a few instructions on how the stack lies.
+/// Relative difference that counts as equal. How the C library clears and copies memory depends on the host's CPU, and
+/// a few instructions on the position of the stack.
 const SLACK: f64 = 1e-2;
 
-/// The name of what is counted. Callgrind takes patterns too, but not for dumps (3.19).
+/// Name of the counted function. Callgrind (3.19) doesn't accept patterns for dumps.
 const COUNTED: &str = concat!(module_path!(), "::counted_run");
 
-/// A function of its own, so that valgrind can count from its first instruction to its last.
+/// A separate function, so that valgrind counts exactly from its first to its last instruction.
 #[inline(never)]
 fn counted_run(instance: &mut Instance) {
     instance.run(&Serial);
@@ -80,7 +80,7 @@ fn counted_run(instance: &mut Instance) {
 /// Counts all kernels of this program. `folder` is for valgrind's files.
 ///
 /// # Errors
-/// When there is no valgrind, or it can't run this program.
+/// When valgrind is missing, or it can't run this program.
 pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
     let version = Command::new("valgrind").arg("--version").output();
     let version = version.context(
@@ -98,7 +98,7 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
         ])
         .arg(format!("--toggle-collect={COUNTED}"))
         .arg(format!("--dump-after={COUNTED}"))
-        // 8, 8 and 16 ways of 64 bytes, whatever the machine has.
+        // Fixed caches of 8, 8 and 16 ways with lines of 64 bytes, independent of the host.
         .arg(format!("--I1={},8,64", CACHES.l1d))
         .arg(format!("--D1={},8,64", CACHES.l1d))
         .arg(format!("--LL={},16,64", CACHES.l3))
@@ -138,15 +138,15 @@ pub fn count(registry: &Registry, folder: &Path) -> Result<Table> {
 
 const COLUMNS: [&str; 3] = ["instructions", "reads", "writes"];
 
-/// The totals of a callgrind file. Its misses aren't taken: they follow the addresses that memory happens to
-/// have, and differ by some percent with the length of an environment variable.
+/// Totals of a callgrind file. Cache misses aren't used: they depend on memory addresses, and so on the length of
+/// environment variables.
 fn totals(text: &str) -> Option<Vec<u64>> {
     let after = |word: &str| text.lines().find_map(|l| l.strip_prefix(word));
     let names: Vec<&str> = after("events:")?.split_whitespace().collect();
     let sums = after("totals:").or_else(|| after("summary:"))?;
     let sums: Option<Vec<u64>> = sums.split_whitespace().map(|n| n.parse().ok()).collect();
     let sums = sums?;
-    // Callgrind leaves trailing zeros away.
+    // Callgrind omits trailing zeros.
     let of = |name: &str| {
         let at = names.iter().position(|n| *n == name)?;
         Some(sums.get(at).copied().unwrap_or(0))

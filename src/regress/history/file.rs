@@ -1,50 +1,50 @@
-//! Histories on disk: a line of JSON a run, only ever added to.
+//! Histories on disk: one line of JSON per run, append-only.
 
 use super::{Entry, KIND, SCHEMA};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Why a history can't be used.
+/// Reason why a history can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("can't read {}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It can't be added to; it is as it was.
+    /// The line can't be appended; the file is unchanged.
     #[error("can't add to {}: {error}; what it had is kept", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
 }
 
-/// A line that is kept, and passed over.
+/// A line that can't be used; it is kept but skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Counted from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// What is the matter with it.
+    /// Description of the problem.
     pub why: String,
 }
 
-/// What a file has.
+/// Contents of a history.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The runs, in the order of time.
+    /// The runs, in order of time.
     pub entries: Vec<Entry>,
-    /// What couldn't be read.
+    /// Lines that couldn't be read.
     pub doubts: Vec<Doubt>,
 }
 
-/// Reads a history; one that isn't there yet is empty.
+/// Reads a history; a missing file is an empty history.
 ///
 /// # Errors
 /// When the file can't be read.
@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
     }
 }
 
-/// All of a file; a device has no end.
+/// All bytes of a regular file. Other files are refused, since a device may have no end.
 fn whole(file: &mut File) -> std::io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("it is no regular file"));
@@ -95,7 +95,7 @@ impl History {
 
 fn parse(line: &str) -> Result<Entry, String> {
     let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
-    // Nearly all lines are entries of today; only the others are looked at twice.
+    // Nearly all lines are entries of the present schema. Only the others are parsed twice.
     let error = match serde_json::from_str::<Entry>(line) {
         Ok(entry) if entry.kind == KIND && entry.schema <= SCHEMA => return Ok(entry),
         Ok(_) => None,
@@ -115,11 +115,11 @@ fn parse(line: &str) -> Result<Entry, String> {
     }
 }
 
-/// Adds a run as a line of its own, also where the last one was cut short, unless it is there already. Returns the
-/// history with it, and whether it was added. Two processes do this one after the other.
+/// Appends a run as its own line, also after a truncated line, unless the history has it. Returns the history with it,
+/// and true if it was added. Concurrent processes wait for each other.
 ///
 /// # Errors
-/// When it can't be read or written: then the file is as it was.
+/// When the file can't be read or written; it is then unchanged.
 pub fn add(path: &Path, entry: &Entry) -> Result<(History, bool), HistoryError> {
     let wrong = |error| HistoryError::Write {
         path: path.to_path_buf(),
@@ -135,7 +135,7 @@ pub fn add(path: &Path, entry: &Entry) -> Result<(History, bool), HistoryError> 
         .create(true)
         .open(path)
         .map_err(wrong)?;
-    // Until the file is closed.
+    // The lock lasts until the file is closed.
     file.lock().map_err(wrong)?;
     let bytes = whole(&mut file).map_err(wrong)?;
     let mut history = History::parse(&bytes);
@@ -157,7 +157,7 @@ pub fn add(path: &Path, entry: &Entry) -> Result<(History, bool), HistoryError> 
 fn append(file: &mut File, length: u64, line: &str) -> std::io::Result<()> {
     let written = file.write_all(line.as_bytes());
     written.and_then(|()| file.sync_all()).inspect_err(|_| {
-        // A full disk: half a line is worse than none.
+        // On a full disk, remove the incomplete line.
         let _ = file.set_len(length);
     })
 }

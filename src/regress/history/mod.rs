@@ -1,12 +1,11 @@
-//! Runs over time.
+//! History of runs over time.
 //!
-//! Each run adds a line to the history of its machine, with a figure for each layer and variant: the time in
-//! units of what the FMA peak of the same rounds would have done meanwhile, so that a clock of another day
-//! doesn't count. Two things are looked for:
+//! Each run adds a line to the history of its machine, with a cost for each layer and variant. The cost is time x FMA
+//! peak of the same rounds, so the clock of the day cancels. Two kinds of change are detected:
 //!
 //! * *steps*: change points by E-divisive with a permutation test ([`crate::stats::steps`]);
-//! * *creep*: the newest runs against the first ones (a fixed baseline, which a slow decay can't escape) and
-//!   against those just before (a rolling one, which alone would follow it).
+//! * *creep*: the newest runs against two baselines. The first runs are a fixed baseline, which reveals a slow decay.
+//!   The runs just before the newest ones are a rolling one, which alone would follow a decay.
 //!
 //! In reading order: this file, `file.rs` (histories on disk), [`page`] (a history as HTML).
 
@@ -21,17 +20,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
-/// What a line calls itself.
+/// Kind of a line.
 pub const KIND: &str = "convroof-history";
 
-/// The version of a line that this program writes, and the newest it reads.
+/// Version of the lines that this program writes, and the newest that it reads.
 pub const SCHEMA: u32 = 1;
 
-/// Runs in a baseline, and the newest that are held against it.
+/// Number of runs in a baseline, and number of newest runs that are compared with it.
 const BASELINE: usize = 5;
 const NEWEST: usize = 3;
 
-/// A smaller change against a baseline is not worth a word.
+/// Least relative change against a baseline that is reported.
 pub const CREEP: f64 = 0.03;
 
 /// One run: a line of a history.
@@ -39,17 +38,17 @@ pub const CREEP: f64 = 0.03;
 pub struct Entry {
     /// `convroof-history`.
     pub kind: String,
-    /// The version of the line.
+    /// Version of the line.
     pub schema: u32,
-    /// When the run started, RFC 3339, UTC.
+    /// Start of the run, RFC 3339, UTC.
     pub started: String,
-    /// The machine.
+    /// Id of the machine.
     #[serde(deserialize_with = "crate::files::id")]
     pub fingerprint: String,
-    /// The revision that was measured.
+    /// Revision that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Whether it was changed since.
+    /// True if the sources had uncommitted changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
     /// The compiler.
@@ -58,25 +57,25 @@ pub struct Entry {
     /// True if the run was interrupted, so that layers are missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
-    /// What was measured.
+    /// Measurements of the run.
     pub points: Vec<Point>,
 }
 
 /// One variant on one problem in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// What.
+    /// Key of the series.
     #[serde(flatten)]
     pub key: Key,
     /// The first network and layer that has the problem.
     pub layer: String,
-    /// Median time of a run.
+    /// Median time of a run, ns.
     pub median_ns: f64,
-    /// Median of time x peak of the same round: flops that the peak would have done meanwhile.
+    /// Median of time x peak of the same round: operations that the peak would have done in that time.
     pub cost: f64,
 }
 
-/// Key of a series. Its parts are texts, which are only compared and shown: a history may have a million of them.
+/// Key of a series. Its parts are texts: they are only compared and shown, and a history may have very many of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Threads.
@@ -90,8 +89,8 @@ pub struct Key {
 }
 
 impl Entry {
-    /// A line for a record. What has no peak beside its samples is left out: bare times of different days
-    /// don't compare.
+    /// A line for a record. Measurements without peaks are skipped, since bare times of different days aren't
+    /// comparable.
     pub fn of(run: &Run) -> Entry {
         let mut layers: HashMap<&str, &LayerRef> = HashMap::new();
         for layer in &run.layers {
@@ -104,7 +103,7 @@ impl Entry {
             let (Some(median_ns), Some(cost)) = (median(&m.samples_ns), median(&costs)) else {
                 continue;
             };
-            // A figure that JSON can't say would damage the line.
+            // NaN and infinity don't exist in JSON and would damage the line.
             if !(median_ns.is_finite() && cost.is_finite()) {
                 continue;
             }
@@ -139,7 +138,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// True if both are of one run. Another run of the same second has other figures; a run that was resumed has more.
+    /// True if both are of one run. Another run of the same second has other costs, and a resumed run has more.
     fn is_of_run(&self, other: &Entry) -> bool {
         if self.started != other.started {
             return false;
@@ -153,48 +152,48 @@ impl Entry {
 /// One variant on one problem over all runs that have it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// What.
+    /// Key of the series.
     #[serde(flatten)]
     pub key: Key,
-    /// Its layer.
+    /// Layer of the problem.
     pub layer: String,
-    /// The number of the run of each point, and its cost.
+    /// Index of the run and cost of each point.
     #[serde(skip)]
     pub points: Vec<(usize, f64)>,
-    /// How many there are.
+    /// Number of runs.
     pub runs: usize,
-    /// Where the level changes.
+    /// Changes of level.
     pub steps: Vec<Step>,
-    /// The newest runs over the first ones: above 1 it has become slower. None of a short series.
+    /// Newest runs / first runs: above 1, it became slower. None for a short series.
     pub fixed: Option<f64>,
-    /// The newest runs over those just before them.
+    /// Newest runs / runs just before them.
     pub rolling: Option<f64>,
-    /// Median time in the newest run.
+    /// Median time in the newest run, ns.
     pub newest_ns: f64,
 }
 
 /// A change of level.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
-    /// The first run of the new level, counted from 0.
+    /// First run of the new level, from 0.
     pub run: usize,
-    /// When it started.
+    /// Start of that run.
     pub started: String,
-    /// Its revision.
+    /// Revision of that run.
     pub revision: Option<String>,
-    /// The new level over the old one: above 1 it became slower.
+    /// New level / old level: above 1, it became slower.
     pub ratio: f64,
 }
 
 impl Series {
-    /// Whether it has become slower than the runs of either baseline.
+    /// True if it became slower than the runs of either baseline.
     pub fn slower(&self) -> bool {
         let over = |ratio: Option<f64>| ratio.is_some_and(|r| r > 1.0 + CREEP);
         over(self.fixed) || over(self.rolling)
     }
 }
 
-/// Every series of some runs, in the order of time, by threads and problem.
+/// All series of some runs, in order of time, sorted by threads and problem.
 pub fn series(entries: &[Entry]) -> Vec<Series> {
     let mut all: BTreeMap<&Key, Series> = BTreeMap::new();
     for (run, entry) in entries.iter().enumerate() {
@@ -251,7 +250,7 @@ pub(crate) mod tests {
     use crate::record::tests::sample;
     use convroof_kernels::data::Rng;
 
-    /// Runs whose cost is scaled by what `of` says, and scatters by 1 %.
+    /// Runs whose cost is scaled by `of(run)` and scatters by 1 %.
     pub(crate) fn history(runs: usize, of: impl Fn(usize) -> f64) -> Vec<Entry> {
         let mut rng = Rng::new(1);
         let entry = |run| {
@@ -274,7 +273,7 @@ pub(crate) mod tests {
             (14, &runs[14].started)
         );
         assert!((series.steps[0].ratio - 1.06).abs() < 0.01);
-        // The rolling baseline has followed, the fixed one has not.
+        // The rolling baseline has followed the change, the fixed one hasn't.
         assert!(series.fixed > Some(1.04) && series.rolling < Some(1.02));
         assert!(series.slower());
     }
@@ -299,7 +298,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_long_history_takes_no_longer_a_run() {
-        // 5,000 runs of 4 kernels, each with a step: quadratic, this would take minutes.
+        // 5,000 runs of 4 kernels, each with a step. Quadratic time would take minutes.
         let mut runs = history(5000, |_| 1.0);
         let mut rng = Rng::new(2);
         for (run, entry) in runs.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! A history as one HTML file that needs nothing else: a sparkline a series, steps marked.
+//! A history as one self-contained HTML file: one sparkline per series, with its steps marked.
 
 use super::{CREEP, Doubt, Entry, Series};
 use crate::escape;
@@ -70,7 +70,7 @@ pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
         runs: entries.len(),
         first: entries.first().map_or("", |e| &e.started),
         last: entries.last().map_or("", |e| &e.started),
-        // Series are in the order of threads.
+        // Series are sorted by threads.
         sections: all
             .chunk_by(|a, b| a.key.threads == b.key.threads)
             .map(section)
@@ -107,7 +107,7 @@ fn row(series: &Series, entries: &[Entry]) -> Row {
     }
 }
 
-/// A step in words.
+/// A step as text.
 pub fn step(run: usize, started: &str, revision: Option<&str>, ratio: f64) -> String {
     let day = started.get(..10).unwrap_or(started);
     let revision = revision.map_or(String::new(), |r| format!(" ({})", short(r)));
@@ -122,7 +122,7 @@ const WIDTH: f64 = 220.0;
 const HEIGHT: f64 = 36.0;
 const EDGE: f64 = 4.0;
 
-/// Cost over runs: upwards is slower. The scale is at least +-5 % of the median, so that noise looks small.
+/// Cost over runs; upwards is slower. The scale is at least +-5 % of the median, so that noise looks small.
 fn sparkline(series: &Series, entries: &[Entry]) -> String {
     let costs: Vec<f64> = series.points.iter().map(|(_, cost)| cost.ln()).collect();
     let middle = crate::stats::median(&costs).unwrap_or(0.0);
@@ -173,7 +173,7 @@ mod tests {
     fn a_revision_is_cut_between_characters() {
         let text = step(2, "2026", Some("123456789\u{20ac}0"), 1.5);
         assert_eq!(text, "+50.0 % with run 3, 2026 (123456789)");
-        // A time, too, is any text.
+        // The start of a run, too, can be any text.
         step(0, "2026-01-0\u{20ac}", Some(""), 0.5);
     }
 
