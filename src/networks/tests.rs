@@ -1,8 +1,8 @@
 use super::*;
 use std::collections::HashSet;
 
-/// Parameters, and multiply-accumulates in millionths of 10^9, as published (torchvision) or
-/// recomputed from the layers' definitions.
+/// Parameters, and multiply-accumulates in units of 10^3, as published (torchvision) or recomputed from the layers'
+/// definitions.
 const TOTALS: [(&str, u64, u64); 18] = [
     ("nin", 7_595_176, 1_100_189),
     ("nin-cifar10", 966_986, 222_487),
