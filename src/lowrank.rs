@@ -67,7 +67,7 @@ impl Factors {
     pub fn new(problem: &Problem, weights: &[f32], form: Form) -> Result<Factors> {
         let conv = match &problem.op {
             Op::Conv(conv) if conv.groups == 1 && !conv.flip => *conv,
-            _ => bail!("'{problem}' is no convolution without groups: only those have two factors"),
+            _ => bail!("can't factorise '{problem}': expected a convolution without groups"),
         };
         if weights.iter().any(|w| !w.is_finite()) {
             bail!("weights must be finite numbers");

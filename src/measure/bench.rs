@@ -263,7 +263,7 @@ fn begun(job: &Job<'_>, session: &Session<'_>) -> Run {
         notes.push("workers could not be pinned to cores".to_string());
     }
     if cfg!(debug_assertions) {
-        notes.push("this is a debug build: its times say nothing".to_string());
+        notes.push("this is a debug build: its times are meaningless".to_string());
     }
     let conditions = Conditions {
         threads: job.threads.clone(),

@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
             let error_max = check.error(&output);
             if let Some(error) = check.excess(error_max) {
                 notes.push(format!(
-                    "without {} on {name}, {threads} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
+                    "without {} on {name}, {threads} threads: its output is wrong: max |error| / max |reference| is {error:.1e}, allowed {tolerance:.1e}",
                     rival.name()
                 ));
                 continue;

@@ -145,7 +145,7 @@ impl PlanFile {
         };
         let file: PlanFile = serde_json::from_str(&text).with_context(|| {
             format!(
-                "{} is damaged, or no plan: make it anew with convroof tune",
+                "{} is damaged or no plan file: create it again with convroof tune",
                 path.display()
             )
         })?;
@@ -159,7 +159,7 @@ impl PlanFile {
         }
         if file.fingerprint != fingerprint {
             bail!(
-                "{} was measured on {}, this is {fingerprint}: make it anew with convroof tune",
+                "{} was measured on {}, this is {fingerprint}: create it again with convroof tune",
                 path.display(),
                 file.fingerprint
             );

@@ -178,13 +178,15 @@ impl Builder<'_> {
                 Ok(())
             } else {
                 Err(format!(
-                    "{name}: its {what} is {made:?}, and not {wanted:?}"
+                    "{name}: its {what} is {made:?}, expected {wanted:?}"
                 ))
             }
         };
         fits("input", input, of.problem.src_dims())?;
         if residual.is_some() != of.problem.epilogue.residual {
-            return Err(format!("{name}: one of problem and block adds something"));
+            return Err(format!(
+                "{name}: only one of problem and block adds something"
+            ));
         }
         if let Some(residual) = residual {
             fits("shortcut", residual, of.problem.dst_dims())?;

@@ -120,7 +120,10 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     out += &if lost.is_empty() {
         "no layer is slower than the best peer\n".into()
     } else {
-        format!("slower than the best peer, the most lost time first: {}\n", lost.join(", "))
+        format!(
+            "slower than the best peer, the most lost time first: {}\n",
+            lost.join(", ")
+        )
     };
     out
 }
