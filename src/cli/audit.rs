@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let first = path(kind, 0);
         if first.exists() && !wanted.covers(&load(&first, args.budget)?.pairs, args.pairs) {
             bail!(
-                "{} has gates of other layers, variants or threads: move the folder away, or request the same ones",
+                "{} has gates of other layers, variants or threads than these: move the folder away, or request the same ones",
                 folder.display()
             );
         }

@@ -87,7 +87,7 @@ impl Layers {
         // Options without effect are errors.
         if self.batch.is_some() && !self.problem.is_empty() {
             bail!(
-                "--batch is for the layers of networks: a --problem has its own, as in mb8ic64..."
+                "--batch is for the layers of networks: a --problem says its own, as in mb8ic64..."
             );
         }
         if self.layer.is_some() && named.is_none() {

@@ -122,7 +122,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let note = match left.is_empty() {
         true => String::new(),
         false => format!(
-            "; layers are missing, since tuning was interrupted: {}",
+            "; interrupted, so that layers are missing: {}",
             left.join(", ")
         ),
     };
