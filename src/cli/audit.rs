@@ -192,7 +192,7 @@ fn sides(folder: &Path, stop: &std::sync::atomic::AtomicBool) -> Result<[Side; 2
     Ok([side('A')?, side('B')?])
 }
 
-/// A selection of so many pairs, spread evenly.
+/// A selection of at most `pairs` pairs, spread evenly.
 fn spread(mut checked: Checked, pairs: usize) -> Checked {
     let all = checked.pairs.len();
     let pairs = pairs.min(all);

@@ -65,7 +65,7 @@ pub trait Progress: session::Progress {
     fn calibrating(&mut self, what: &str);
     /// All ceilings are measured, or a signal stopped it.
     fn calibrated(&mut self);
-    /// The rounds of so many problems begin.
+    /// The rounds of `problems` problems begin.
     fn begin(&mut self, problems: usize);
     /// A problem is done.
     fn problem(&mut self);

@@ -1,6 +1,6 @@
 //! Ablations and cold caches: measurements that explain the time of a kernel.
 //!
-//! The fastest kernel of a problem and a number of threads is run again together with its twins ([`Ablation`]), once
+//! For each problem and number of threads, the fastest kernel runs again together with its twins ([`Ablation`]), once
 //! for each state of the caches. Each round runs all of them in shuffled order. The ratio of a twin to the kernel
 //! always compares samples of one round.
 

@@ -423,7 +423,7 @@ impl<'a> Session<'a> {
 }
 
 impl Outcome {
-    /// True if the outcome has a measurement or a refusal for each of so many candidates.
+    /// True if the outcome has a measurement or a refusal for each of `candidates` candidates.
     pub fn covers(&self, candidates: usize) -> bool {
         let warm = |m: &&Measurement| m.cache.is(&CacheState::Warm);
         let measured = self.measurements.iter().filter(warm);

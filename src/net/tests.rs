@@ -293,7 +293,7 @@ fn plans_are_kept_for_their_machine() {
         vec![time("conv1", &problem, first), second]
     };
     file.replace(tuning(), both(5.0), true);
-    // Interrupted after a layer: the other one keeps its time, and the file says so.
+    // Interrupted after a layer: the other one keeps its time, and the network is listed as incomplete.
     file.replace(tuning(), vec![time("conv1", &problem, 8.0)], false);
     let times = |file: &PlanFile| file.times.iter().map(|t| t.ns).collect::<Vec<_>>();
     assert_eq!(

@@ -228,8 +228,8 @@ fn shapes_fit_along_every_edge() {
     }
 }
 
-/// Blocks as in table 1 of He et al. 2016; in each stage behind the second one shortcut has a layer, in those with
-/// bottlenecks also the second's.
+/// Blocks as in table 1 of He et al. 2016. In each stage after the second, one shortcut has a layer. With bottlenecks,
+/// one in the second stage has, too.
 #[test]
 fn resnets_have_their_shortcuts() {
     for (name, blocks, projections) in [
