@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return if args.json { Ok(()) } else { print(&text) };
     }
     let mut judged = gate::judged(&measured);
-    bar.say("looking at the code of what is slower");
+    bar.say("comparing the code of slower kernels");
     gate::label_layout(&sitting, &mut judged)?;
     bar.finish();
     if args.json {

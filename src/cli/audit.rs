@@ -164,7 +164,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bar.say(what);
     });
     bar.finish();
-    let report = report.context("no gate has ended: there is nothing to audit")?;
+    let report = report.context("no gate is finished: there is nothing to audit")?;
     let text = markdown(
         &report,
         machine.cpu_model.as_deref().unwrap_or(&machine.arch),

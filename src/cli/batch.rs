@@ -126,7 +126,7 @@ impl Reader {
             .canonicalize()
             .with_context(|| format!("can't read --batch={shown}"))?;
         if self.open.contains(&canonical) {
-            bail!("--batch={shown} names itself, by way of the files that it names");
+            bail!("--batch={shown} names itself (through other files)");
         }
         if self.open.len() == MOST_DEPTH {
             bail!("--batch={shown} is more than {MOST_DEPTH} files deep");
@@ -160,7 +160,7 @@ impl Reader {
         let mut words: Vec<&str> = words.take_while(|word| !word.starts_with('#')).collect();
         if words.contains(&"+") && begun.is_empty() {
             if !self.flags.is_empty() {
-                bail!("a layer of two has flags of its own: put --reset before it");
+                bail!("a fused layer of two takes no earlier flags: put --reset before it");
             }
             return self.problem(&words.join(" "));
         }

@@ -58,9 +58,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
     if let Some(n) = args.threads {
         if args.small {
-            bail!(
-                "--threads {n} is for the layers, which --small leaves out: leave one of them out"
-            );
+            bail!("--threads {n} is for the layers, which --small leaves out: omit one of them");
         }
         if n > 1 {
             select::check_threads(&[n], &variants)?;
@@ -108,7 +106,7 @@ fn nothing_checked(lines: &[Line], layers: usize) -> Option<String> {
     let refused = layers > 0 && lines.iter().all(|l| l.refused == layers);
     refused.then(|| {
         let all = if layers == 1 { "the layer".into() } else { format!("each of the {layers} layers") };
-        format!("every chosen variant refuses {all}, so only small shapes were checked; convroof list says why")
+        format!("every chosen variant refuses {all}, so only small shapes were checked; convroof list has the reasons")
     })
 }
 

@@ -42,7 +42,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let all = (1..=CLAIMS.len()).all(|n| args.numbers.is_empty() || args.numbers.contains(&n));
     if let Some(folder) = args.results.as_ref().filter(|_| !all) {
         bail!(
-            "--results {}: only the answers to all claims are kept: leave the numbers out, or the folder",
+            "--results {}: only the answers to all claims are kept: omit the numbers or --results",
             folder.display()
         );
     }

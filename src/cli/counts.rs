@@ -77,7 +77,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 let why = found
                     .untested
                     .first()
-                    .map_or("it has none of what was chosen", |s| s);
+                    .map_or("it has no row for the chosen layers and variants", |s| s);
                 untried.push(format!("{}: {why}", folder.join(name).display()));
             }
             changes.extend(found.changes);

@@ -77,12 +77,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     if args.json {
         return print_json(&lines);
     }
-    let mut out = table(&[
-        "variant",
-        "here",
-        "layers",
-        "what it is, and what it refuses",
-    ]);
+    let mut out = table(&["variant", "here", "layers", "description and refusals"]);
     let mut last = "";
     for line in &lines {
         // Each algorithm's summary is shown once.

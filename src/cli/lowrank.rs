@@ -56,7 +56,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     }
     if args.weights.is_some() && problems.len() != 1 {
-        bail!("--weights is of one layer: give one --problem");
+        bail!("--weights is for one layer: give exactly one --problem");
     }
     let mut cases = Vec::new();
     for problem in &problems {

@@ -91,7 +91,7 @@ impl Layers {
             );
         }
         if self.layer.is_some() && named.is_none() {
-            bail!("--layer chooses layers of networks: name them with --network, or leave it out");
+            bail!("--layer chooses layers of networks: name them with --network, or omit --layer");
         }
         if let Some(patterns) = named {
             let layers = globs(self.layer.as_deref().unwrap_or("*"))?;
@@ -229,7 +229,7 @@ impl Variants {
             .filter(|v| set.is_match(v.id().to_string()))
             .collect();
         if chosen.is_empty() {
-            bail!("--variant names none: '*' is all of them");
+            bail!("--variant is empty: '*' selects all variants");
         }
         Ok(chosen)
     }

@@ -36,7 +36,7 @@ pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let flops = Cost::new(problem, 0).flops_nominal;
     if flops > MOST_FLOPS {
         bail!(
-            "'{problem}' has {:.1e} operations, which the reference would compute for hours: the limit is {:.0e}; choose a smaller layer or batch",
+            "'{problem}' has {:.1e} operations: the limit is {:.0e}, since the reference would take hours; choose a smaller layer or batch",
             flops as f64,
             MOST_FLOPS as f64
         );
@@ -65,7 +65,7 @@ pub fn plan(
     let left = memory::available().saturating_add(plan.spec().table_bytes);
     if needed > left as u128 {
         return Err(Unsupported::new(format!(
-            "takes {} of memory with its operands, of which {} are available",
+            "takes {} of memory with its operands, but only {} are available",
             megabytes(needed),
             megabytes(left as u128)
         )));

@@ -173,7 +173,7 @@ fn views<'a>(
     arena: &'a mut [CacheLine],
     step: &Step,
 ) -> (TensorRef<'a>, Option<TensorRef<'a>>, TensorMut<'a>) {
-    const APART: &str = "what is written lives with what is read";
+    const APART: &str = "source and destination overlap";
     fn see<'a>(view: &View, lines: &'a [CacheLine]) -> TensorRef<'a> {
         TensorRef::from_f32s(view.desc, as_f32s(lines))
     }

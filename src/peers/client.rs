@@ -123,7 +123,7 @@ impl Client {
             } => {
                 client.library = shortened(&format!("{library} {version}"));
                 if used != threads {
-                    let what = format!("uses {used} threads, not the {threads} that it was told");
+                    let what = format!("uses {used} threads, expected {threads}");
                     return Err(client.host.wrong(&what));
                 }
             }
@@ -139,7 +139,7 @@ impl Client {
     /// `Ok(Err(reason))` when the library can't do it; an error when the host fails.
     pub fn plan(&mut self, problem: &Problem, form: &str) -> Result<Result<Prepared, String>> {
         let Some(layer) = Layer::of(problem) else {
-            return Ok(Err("not asked of peers".into()));
+            return Ok(Err("peers are not measured on this operation".into()));
         };
         let outputs = layer.outputs();
         let request = Request::Plan {
@@ -177,9 +177,7 @@ impl Client {
                 ..
             } if packed_bytes.max(workspace_bytes) > MEMORY => {
                 let bytes = packed_bytes.max(workspace_bytes);
-                Err(self
-                    .host
-                    .wrong(&format!("says that a plan takes {bytes} bytes")))
+                Err(self.host.wrong(&format!("reports a plan of {bytes} bytes")))
             }
             Reply::Planned {
                 implementation,
@@ -242,7 +240,7 @@ impl Client {
             }
             Reply::Took { ns } => {
                 let waited = start.elapsed().as_nanos();
-                let what = format!("says that runs took {ns} ns, of {waited} ns that it had");
+                let what = format!("reports {ns} ns for runs that took at most {waited} ns");
                 Err(self.host.wrong(&what))
             }
             other => Err(self.unexpected(&other)),

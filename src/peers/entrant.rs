@@ -132,7 +132,7 @@ impl Host {
             self.lost = Some(format!("{error:#}"));
             // Ctrl-C ends hosts, too: that needs no note.
             if !error.is::<Stopped>() {
-                eprintln!("{}", note(&format!("{error:#}; going on without it")));
+                eprintln!("{}", note(&format!("{error:#}; continuing without it")));
             }
         }
         answer

@@ -42,7 +42,8 @@ impl NetworkRival {
             let own = parameters(graph, i, seed);
             let layer = match graph.problem(i) {
                 Some(problem) => Some(
-                    Layer::of(problem).ok_or_else(|| anyhow!("not asked to compute {problem}"))?,
+                    Layer::of(problem)
+                        .ok_or_else(|| anyhow!("peers are not measured on {problem}"))?,
                 ),
                 None => None,
             };

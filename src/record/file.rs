@@ -65,7 +65,7 @@ pub fn load(path: &Path) -> Result<Run, RecordError> {
         });
     }
     if let Some(count) = too_large(&value) {
-        return Err(damaged(format!("{count} is more than anything it counts")));
+        return Err(damaged(format!("{count} is too large for a count")));
     }
     serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
 }

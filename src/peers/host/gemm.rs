@@ -35,7 +35,7 @@ struct Gemm {
 /// Opens the library of a backend.
 pub(super) fn open(backend: Backend, threads: usize) -> Result<Box<dyn Library>> {
     if backend == Backend::MatrixMultiply && threads > 1 {
-        bail!("matrixmultiply is measured on one thread: it can't be told how many to use");
+        bail!("matrixmultiply runs on one thread: its number of threads can't be set");
     }
     Ok(Box::new(Gemm { backend, threads }))
 }

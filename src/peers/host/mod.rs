@@ -50,7 +50,7 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
         ("gemm", _) => gemm::open(gemm::Backend::Gemm, threads),
         ("matrixmultiply", _) => gemm::open(gemm::Backend::MatrixMultiply, threads),
         ("rten", _) => gemm::open(gemm::Backend::Rten, threads),
-        _ => bail!("no peer called {library}"),
+        _ => bail!("unknown peer library '{library}'"),
     };
     let mut library = match opened {
         Ok(library) => library,
