@@ -1,8 +1,8 @@
-//! `cargo bench --bench fusion`: what it gains to compute two layers as one.
+//! `cargo bench --bench fusion`: gain of computing two layers as one.
 //!
-//! The two and the one are measured in turns, on the widest vectors: each of the two reads what the one before has
-//! just written. Printed: the two's time divided by the one's, its quartiles over the rounds, and both medians in
-//! microseconds. An argument that is no flag chooses names by a part.
+//! Two separate layers and the fused one run in interleaved rounds, on the best instruction set. Each of the two
+//! reads the output of the one before. The bench prints the time of the two divided by that of the one (quartiles
+//! over the rounds), and both medians in microseconds. An argument that is no flag selects names that contain it.
 
 use convroof::machine::{Topology, pool::Workers};
 use convroof::measure::chain::Chain;
@@ -10,7 +10,7 @@ use convroof::measure::turns::{Turns, ratios};
 use convroof::stats::quartiles;
 use std::time::Duration;
 
-/// A name, the one algorithm, and the two; layers are split at their ` + `.
+/// Name, fused algorithm, algorithms of the two layers, and the problem, which is split at ` + `.
 const CASES: [(&str, &str, [&str; 2], &str); 7] = [
     (
         "resnet50/conv1+pool1",
@@ -87,9 +87,9 @@ fn main() {
     }
 }
 
-/// Rounds of both in turns: quartiles of the first's time over the second's, and the medians of both.
+/// Quartiles of the first's time over the second's, and the medians of both in microseconds, from interleaved rounds.
 fn found([two, one]: &mut [Chain; 2], workers: &Workers) -> Option<([f64; 3], [f64; 2])> {
-    // `cargo bench -- --test` asks only whether it runs.
+    // `cargo bench -- --test` only checks that it runs.
     let turns = match std::env::args().any(|a| a == "--test") {
         true => Turns::ONE,
         false => Turns {

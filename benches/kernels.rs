@@ -1,13 +1,12 @@
 //! `cargo bench`: criterion over the registry and the networks' layers.
 //!
-//! Names are `<network>/<layer>/<variant>`, so that `cargo bench -- 'resnet50/.*winograd'` and
-//! criterion's `--save-baseline` and `--baseline` work. Without a filter a small selection runs: the
-//! widest instruction set of this CPU on six layers of NiN and ResNet-50. With a filter every layer
-//! and variant can be reached. Throughput is in nominal flops.
+//! Names are `<network>/<layer>/<variant>`, so that `cargo bench -- 'resnet50/.*winograd'` and criterion's
+//! `--save-baseline` and `--baseline` work. Without a filter a small selection runs: six layers of NiN and ResNet-50
+//! on this CPU's widest instruction set. A filter reaches every layer and variant. Throughput is in nominal flops.
 //!
-//! Beside criterion's own files our record is written (`results/runs/criterion.json`), marked as not
-//! interleaved; `convroof report results/runs/criterion.json` draws it. `CONVROOF_MEASURE=cycles` or
-//! `instructions` makes criterion count those in place of time, where there is a PMU.
+//! The bench also writes our record (`results/runs/criterion.json`), marked as not interleaved. `convroof report
+//! results/runs/criterion.json` shows it. With `CONVROOF_MEASURE=cycles` or `instructions`, criterion counts those
+//! instead of time, if the CPU has a PMU.
 
 use convroof::machine::calibration::{calibrate, peak_probe};
 use convroof::machine::{Topology, fingerprint, pool::Workers};
@@ -22,7 +21,7 @@ use std::time::Duration;
 
 mod quantity;
 
-/// Without a filter: what shows the difference between 1x1, 3x3, pooling and fully connected.
+/// Layers without a filter: they show the differences between 1x1, 3x3, pooling and fully connected layers.
 const SELECTION: [(&str, &str); 6] = [
     ("nin", "conv3"),
     ("nin", "cccp5"),
@@ -33,7 +32,7 @@ const SELECTION: [(&str, &str); 6] = [
 ];
 
 fn main() {
-    // Cargo runs benches in the package's folder; records go where the command line puts them.
+    // Cargo runs benches in the package's folder, so the record's relative path is the same as on the command line.
     match quantity::wanted() {
         Ok(None) => benches(quick(Criterion::default())),
         Ok(Some(quantity)) => benches(quick(Criterion::default().with_measurement(quantity))),
@@ -44,7 +43,7 @@ fn main() {
     }
 }
 
-/// Criterion's defaults take eight seconds a benchmark; kernels repeat well enough for less.
+/// Shorter times than criterion's defaults of eight seconds per benchmark: kernels repeat well enough.
 fn quick<M: Quantity>(criterion: Criterion<M>) -> Criterion<M> {
     criterion
         .warm_up_time(Duration::from_millis(300))
@@ -53,7 +52,7 @@ fn quick<M: Quantity>(criterion: Criterion<M>) -> Criterion<M> {
         .configure_from_args()
 }
 
-/// The filter given on the command line, if any: the first argument that is no option's.
+/// True if the command line has a filter: an argument that belongs to no option.
 fn filter_given() -> bool {
     let valued = [
         "--save-baseline",
@@ -128,8 +127,8 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 let workers = &pools[usize::from(kernel.threads != 1)];
                 group.throughput(Throughput::Elements(solo.flops_nominal()));
                 let mut samples = Vec::new();
-                // Criterion calls this only for benchmarks that its filter lets through: memory and
-                // weights are made then.
+                // Criterion calls this only for benchmarks that pass its filter: memory and weights are allocated
+                // then.
                 group.bench_function(BenchmarkId::from_parameter(solo.id()), |b| {
                     let instance = solo.loaded(workers).expect("memory for a layer");
                     b.iter_custom(|iterations| {
@@ -164,7 +163,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     if !testing && !listing && !run.measurements.is_empty() {
         run.calibration = calibrate(&topology, &pools.iter().collect::<Vec<_>>(), |_| ())
             .expect("memory to calibrate with");
-        // Layers of one problem were measured apart: the record has each problem and variant once.
+        // Layers with the same problem were measured separately. The record has each problem and variant once.
         let mut seen = std::collections::HashSet::new();
         run.measurements
             .retain(|m| seen.insert((m.problem.clone(), m.variant.clone(), m.threads)));

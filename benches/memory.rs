@@ -1,10 +1,12 @@
-//! `cargo bench --bench memory`: how near the memory-bound layers come to memory's bandwidth.
+//! `cargo bench --bench memory`: bandwidth of memory-bound layers, relative to plain loops.
 //!
-//! Each is measured in turns with the plain loop of its traffic (reading for fully connected layers, pooling and
-//! statistics, a copy, or a triad where two tensors are read) at the same working set, on the same threads, both on the widest
-//! vectors. Printed: the loop's time a byte divided by the layer's, its quartiles over the rounds, and both GB/s.
-//! The bytes are compulsory ones: the lines that ordinary stores read before they overwrite them are counted in
-//! neither, so a streaming store may come to more than 1. An argument that is no flag chooses names by a part.
+//! Each layer is interleaved with the plain loop of its traffic, on the same working set, threads and instruction
+//! set. The loop is a read for fully connected layers, pooling and statistics, a copy for most others, and a triad
+//! where two tensors are read. The bench prints the loop's time per byte divided by the layer's (quartiles over the
+//! rounds), and both GB/s.
+//!
+//! Bytes are compulsory ones. Ordinary stores also read each line before they overwrite it. Neither side counts those
+//! bytes, so a streaming store may exceed 1. An argument that is no flag selects names that contain it.
 
 use convroof::machine::{Topology, pool::Workers};
 use convroof::measure::stream::{PlainLoop, StreamedLayer};
@@ -14,7 +16,7 @@ use convroof_kernels::Isa;
 use convroof_kernels::probe::Stream;
 use std::time::Duration;
 
-/// What is measured in turns: layers with the algorithms that compute them, and the loop of their traffic.
+/// Interleaved group: layers with the algorithms that compute them, and the loop of their traffic.
 struct Case {
     layers: Vec<(String, &'static str)>,
     stream: Stream,
@@ -37,7 +39,7 @@ fn cases() -> Vec<Case> {
     ] {
         case(Stream::Read, &[(&format!("--ip mb1{sizes}"), "fc")]);
     }
-    // Maps of ResNet-50 with their result in L2, L3 and memory.
+    // Maps of ResNet-50 whose output is in L2, L3 and memory.
     for (c, hw) in [(64, 28), (256, 56), (256, 224)] {
         let dims = format!("1x{c}x{hw}x{hw}");
         let maps = format!("mb1ic{c}ih{hw}");
@@ -81,7 +83,7 @@ fn cases() -> Vec<Case> {
     for (text, id) in [(concat, "concat"), (lrn, "lrn")] {
         case(Stream::Copy, &[(text, id)]);
     }
-    // ResNet's pooling and NiN's, on both layouts; of the first also what else is made of a window, in turns.
+    // Poolings of ResNet and NiN in both layouts, interleaved with other reductions over the same window.
     let pools = [
         "mb1ic64ih112oh56kh3sh2ph1",
         "mb1ic96ih54oh26kh3sh2ph0",
@@ -151,7 +153,7 @@ fn main() {
     }
 }
 
-/// Rounds of all in turns: of each layer quartiles of the loop's time over the layer's, and the medians' GB/s of both.
+/// For each layer quartiles of the loop's time over the layer's, and GB/s of both medians, from interleaved rounds.
 fn found(
     layers: &mut [StreamedLayer],
     plain: &mut PlainLoop,
@@ -159,7 +161,7 @@ fn found(
 ) -> Option<Vec<([f64; 3], [f64; 2])>> {
     let once = plain.sample(1, workers) * layers[0].bytes();
     let runs = ((1e6 / once) as usize).clamp(1, 2000);
-    // `cargo bench -- --test` asks only whether it runs.
+    // `cargo bench -- --test` only checks that it runs.
     let turns = match std::env::args().any(|a| a == "--test") {
         true => Turns::ONE,
         false => Turns {

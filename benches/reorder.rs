@@ -1,9 +1,9 @@
-//! `cargo bench --bench reorder`: how near reorders between layouts come to a copy.
+//! `cargo bench --bench reorder`: speed of reorders between layouts, relative to a copy.
 //!
-//! Names are `reorder/<from>-<to>/<tensor>/mt<threads>`, and beside each `copy` of as many bytes between
-//! the same buffers on the same threads. Criterion measures one after the other; `-- --ratios` and, if you
-//! like, a part of a name measures in turns instead, and prints the copy's time divided by the reorder's:
-//! its quartiles over the rounds.
+//! Names are `reorder/<from>-<to>/<tensor>/mt<threads>`. Beside each is a `copy` of as many bytes between the same
+//! buffers on the same threads. Criterion measures one after the other. With `-- --ratios`, optionally followed by a
+//! part of a name, both are interleaved. Then the bench prints the copy's time divided by the reorder's (quartiles
+//! over the rounds).
 
 use convroof::machine::{Topology, pool::Workers};
 use convroof::measure::turns::{Loop, Turns, ratios};
@@ -15,7 +15,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// Maps of ResNet-50 and NiN, and channels that fill no block.
+/// Maps of ResNet-50 and NiN, and some whose channels fill no whole block.
 const TENSORS: [[usize; 3]; 8] = [
     [64, 56, 56],
     [256, 56, 56],
@@ -29,7 +29,7 @@ const TENSORS: [[usize; 3]; 8] = [
 
 const LAYOUTS: [Layout; 3] = [Layout::Nchw, Layout::Nhwc, Layout::NCHW16C];
 
-/// A pair of layouts and memory for both, and for a copy.
+/// A pair of layouts, with memory for a reorder and for a copy.
 struct Case {
     name: String,
     tensor: String,
@@ -65,7 +65,7 @@ impl Case {
         reorder(self.src.view(), &mut self.dst.view_mut(), exec);
     }
 
-    /// As many bytes, a share for each worker.
+    /// Copies as many bytes, divided among the workers.
     fn copy(&mut self, exec: &dyn Executor) {
         let len = self.floats();
         let grid = Grid {
@@ -150,7 +150,7 @@ fn timed(workers: &Workers, case: &mut Case, run: Run, runs: u64) -> Duration {
     })
 }
 
-/// Rounds of both in turns.
+/// Prints the ratios of interleaved rounds.
 fn in_turns(pools: &[Workers], part: &str) {
     println!("copy / reorder: quartiles; GB/s of the copy, read and written");
     for (from, to) in pairs() {

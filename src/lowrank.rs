@@ -1,13 +1,13 @@
-//! A convolution as two of lower rank, by singular values.
+//! Approximation of a convolution by two of lower rank, by singular values.
 //!
-//! * *Channel form* (Zhang et al. 2016): the weights as a matrix of c_out x (c_in kh kw). Of rank d it is a convolution of
-//!   the same window to d channels, followed by a 1x1 from d.
-//! * *Spatial form* (Jaderberg et al. 2014): the weights as a matrix of (c_in kh) x (c_out kw). Of rank d it is a kh x 1
-//!   convolution to d channels, followed by a 1 x kw from d.
+//! * *Channel form* (Zhang et al. 2016): the weights as a matrix of c_out x (c_in kh kw). Of rank d it is a
+//!   convolution with the same window to d channels, followed by a 1x1 convolution.
+//! * *Spatial form* (Jaderberg et al. 2014): the weights as a matrix of (c_in kh) x (c_out kw). Of rank d it is a kh
+//!   x 1 convolution to d channels, followed by a 1 x kw convolution.
 //!
-//! Cutting a matrix after its d largest singular values is the best approximation of rank d there is (Eckart and Young 1936).
-//! What is kept of the energy is the sum of their squares, over that of all. Nothing is between the two convolutions:
-//! bias and ReLU stay with the second.
+//! Truncation to the d largest singular values is the best approximation of rank d (Eckart and Young 1936). The
+//! *energy* of a rank is the sum of the kept squared singular values over the sum of all. The first convolution has
+//! no epilogue: bias and ReLU stay with the second.
 
 pub mod session;
 
@@ -16,7 +16,7 @@ use convroof_kernels::Problem;
 use convroof_kernels::problem::{ConvShape, ConvSpec, Epilogue, Op, Pad};
 use faer::Mat;
 
-/// Which matrix the weights are seen as.
+/// Matrix form of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// c_out x (c_in kh kw).
@@ -26,7 +26,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Both.
+    /// Both forms.
     pub const ALL: [Form; 2] = [Form::Channel, Form::Spatial];
 
     /// `channel` or `spatial`.
@@ -43,19 +43,19 @@ pub struct Factors {
     form: Form,
     problem: Problem,
     conv: ConvShape,
-    /// Largest first.
+    /// Singular values, in descending order.
     singular: Vec<f64>,
     u: Mat<f64>,
     v: Mat<f64>,
 }
 
-/// Two convolutions in place of one.
+/// Two convolutions that replace one.
 pub struct Pair {
     /// Problems, in order.
     pub problems: [Problem; 2],
     /// Their weights.
     pub weights: [Vec<f32>; 2],
-    /// What is kept of the energy, 0 to 1.
+    /// Kept fraction of the energy, 0 to 1.
     pub energy: f64,
 }
 
@@ -63,11 +63,11 @@ impl Factors {
     /// Decomposes the weights of a convolution.
     ///
     /// # Errors
-    /// When the problem is none, has groups, or the weights are no numbers.
+    /// When the problem is no convolution, has groups, or the weights are not finite.
     pub fn new(problem: &Problem, weights: &[f32], form: Form) -> Result<Factors> {
         let conv = match &problem.op {
             Op::Conv(conv) if conv.groups == 1 && !conv.flip => *conv,
-            _ => bail!("'{problem}' is no convolution without groups: only those have two factors"),
+            _ => bail!("can't factorise '{problem}': expected a convolution without groups"),
         };
         if weights.iter().any(|w| !w.is_finite()) {
             bail!("weights must be finite numbers");
@@ -96,7 +96,7 @@ impl Factors {
         })
     }
 
-    /// The highest rank there is, at which nothing is lost.
+    /// The highest rank, which loses nothing.
     pub fn full_rank(&self) -> usize {
         self.singular.len()
     }
@@ -104,7 +104,7 @@ impl Factors {
     /// The two convolutions of a rank.
     ///
     /// # Errors
-    /// When there is no such rank.
+    /// When the rank is 0 or higher than the full rank.
     pub fn pair(&self, rank: usize) -> Result<Pair> {
         if rank == 0 || rank > self.full_rank() {
             bail!(
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_has_rank_one_needs_no_more() {
-        // One filter for all outputs, times a factor.
+        // All filters are multiples of one.
         let problem: Problem = "mb1ic4ih6oc8oh6kh3ph1".parse().expect("a problem");
         let filter = Rng::new(2).vec(Fill::Uniform, 36);
         let weights: Vec<f32> = (1..=8)

@@ -1,4 +1,4 @@
-//! What criterion measures: time, or cycles or instructions of all workers where there is a PMU.
+//! Quantity that criterion measures: time, or cycles or instructions of all workers if the CPU has a PMU.
 
 use convroof::counters::Counters;
 use convroof::machine::Topology;
@@ -10,9 +10,9 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use std::cell::RefCell;
 use std::time::Duration;
 
-/// How a quantity is had from some runs of an instance.
+/// A quantity that can be measured on runs of an instance.
 pub(crate) trait FromDuration: Measurement {
-    /// Runs the instance and returns the quantity, and the time.
+    /// Runs the instance and returns the quantity and the time.
     fn measure(
         workers: &Workers,
         iterations: u64,
@@ -31,17 +31,17 @@ impl FromDuration for WallTime {
     }
 }
 
-/// Events counted on all workers.
+/// An event, counted on all workers.
 pub(crate) struct Events(&'static str);
 
 thread_local! {
-    /// Counters of the pool that was measured last: opening them takes a while.
+    /// Counters of the last measured pool, kept because opening them is slow.
     static OPEN: RefCell<Option<(usize, Counters)>> = const { RefCell::new(None) };
-    /// The event that is wanted.
+    /// The requested event.
     static WANTED: RefCell<&'static str> = const { RefCell::new("cycles") };
 }
 
-/// What `CONVROOF_MEASURE` asks for.
+/// The event that `CONVROOF_MEASURE` requests; none for time.
 pub(crate) fn wanted() -> Result<Option<Events>, String> {
     let name = match std::env::var("CONVROOF_MEASURE").as_deref() {
         Err(_) | Ok("" | "time") => return Ok(None),

@@ -29,41 +29,42 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Ratios are B's time over A's in the same round: above 1, B is slower.
+/// Ratios are B's time over A's in the same round. Above 1, B is slower.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The base: a git revision, or a program (./NAME where NAME is both)
+    /// Base (A): a git revision, or a program (./NAME if NAME is both)
     base: OsString,
-    /// The candidate: a git revision, or a program [default: this work tree's tracked files as they are now]
+    /// Candidate (B): a git revision, or a program [default: the tracked files of this work tree]
     candidate: Option<OsString>,
-    /// The program of a revision: cargo's name of what gives its kernels to convroof::cli::main
+    /// Program of a revision: cargo's name of the binary that calls convroof::cli::main
     #[arg(long, value_name = "NAME", default_value = "convroof")]
     bin: String,
     #[command(flatten)]
     what: What,
-    /// Seconds of measuring; builds and checks come before
+    /// Seconds of measuring, without builds and checks
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     budget: f64,
-    /// Write what was measured here
+    /// Write all measurements to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Pass though B can't do what A can; without this, exit code 1
+    /// Ignore pairs that A can compute and B can't; without this flag they give exit code 1
     #[arg(long)]
     allow_missing: bool,
-    /// Print Markdown in place of the table
+    /// Print Markdown instead of the table
     #[arg(long)]
     markdown: bool,
-    /// One JSON object a line, for each pair
+    /// Print one JSON object per line, for each pair
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
 }
 
-/// What is compared.
+/// Layers, variants and threads of a comparison.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct What {
     #[command(flatten)]
     layers: Layers,
-    /// Variants: globs over <algorithm>/<isa>/<st|mt>, several with commas [default: all of this CPU's widest]
+    /// Variants: globs over <algorithm>/<isa>/<st|mt>, separated by commas [default: all of this CPU's widest
+    /// instruction set]
     #[arg(long, value_name = "GLOBS")]
     variant: Option<String>,
     /// Numbers of threads
@@ -73,7 +74,7 @@ pub(super) struct What {
     cpus: Cpus,
 }
 
-/// The networks of a gate in which none is named.
+/// The networks of a comparison that names none.
 const NETWORKS: &str = "nin,resnet50";
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -82,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let topology = args.what.topology()?;
     let wanted = args.what.wanted(&topology)?;
     if let Some(out) = &args.out {
-        // Known now rather than after minutes.
+        // Checked before the builds and measurements, which take minutes.
         files::check(out)?;
     }
     let sources = [
@@ -94,7 +95,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut sides = Vec::new();
     for (letter, source) in ['A', 'B'].into_iter().zip(&sources) {
         bar.say(&format!("building {letter}: {}", source.label()));
-        // Paths of the same length: what a process is given at its start moves its stack.
+        // Both paths have the same length: the arguments and environment of a process shift its stack.
         let program = scratch.path().join(letter.to_string()).join("convroof");
         source.make(&args.bin, scratch.path(), &program, stop)?;
         let label = source.label();
@@ -124,7 +125,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return if args.json { Ok(()) } else { print(&text) };
     }
     let mut judged = gate::judged(&measured);
-    bar.say("looking at the code of what is slower");
+    bar.say("comparing the code of slower kernels");
     gate::label_layout(&sitting, &mut judged)?;
     bar.finish();
     if args.json {
@@ -158,7 +159,7 @@ fn gone(checked: &Checked) -> Vec<String> {
         .collect()
 }
 
-/// Message of an interrupted gate: too little was measured to judge.
+/// Message of an interrupted comparison: too little was measured to judge.
 fn interrupted(measured: &Measured) -> String {
     let (blocks, again) = (measured.blocks.len(), measured.confirmation.len());
     let confirming = match measured.alarms.len() {
@@ -168,13 +169,13 @@ fn interrupted(measured: &Measured) -> String {
     format!("Interrupted after {blocks} blocks{confirming}: there is no verdict.\n")
 }
 
-/// Different in each run: an unlucky order isn't repeated.
+/// A seed that differs in each run, so that an unlucky order isn't repeated.
 pub(super) fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(1, |d| d.as_nanos() as u64)
 }
 
-/// A wrong result is found wanting, where trouble is bad input.
+/// Turns a wrong output into [`Failed`], with exit code 1. Other errors stay, with exit code 2.
 pub(super) fn failed(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Wrong>() {
         Some(Wrong(text)) => Failed(text.clone()).into(),
@@ -182,11 +183,11 @@ pub(super) fn failed(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Both builds against the reference.
+/// Checks both builds against the reference.
 pub(super) fn check(sitting: &Sitting<'_>, wanted: &Wanted, bar: &Bar) -> Result<Checked> {
     let mut variants = Vec::new();
     for side in [sitting.a, sitting.b] {
-        // One build may have variants that the other, or this program, doesn't know.
+        // A build may have variants that the other build, or this program, doesn't have.
         variants.extend(Client::start(side)?.variants.clone());
     }
     let pairs = wanted.pairs(&variants)?;
@@ -205,12 +206,12 @@ pub(super) fn check(sitting: &Sitting<'_>, wanted: &Wanted, bar: &Bar) -> Result
         );
     }
     if checked.debug {
-        eprintln!("convroof: a debug build takes part: its times say nothing");
+        eprintln!("convroof: a debug build takes part: its times are meaningless");
     }
     Ok(checked)
 }
 
-/// Blocks done, in a bar.
+/// Progress bar over the blocks.
 pub(super) struct Blocks<'a>(pub(super) &'a Bar);
 
 impl gate::Progress for Blocks<'_> {
@@ -220,7 +221,7 @@ impl gate::Progress for Blocks<'_> {
     }
 }
 
-/// Layers, variants and threads, before it is known who can do what.
+/// Layers, variants and threads that were requested. Some builds may not support them.
 pub(super) struct Wanted {
     problems: Vec<Problem>,
     variant: String,
@@ -228,8 +229,8 @@ pub(super) struct Wanted {
 }
 
 impl What {
-    /// The machine as both builds' workers see it. They find their cores themselves, one CPU of each, as builds do that
-    /// know no --cpus: they are only kept on these.
+    /// The machine as the workers of both builds see it. Workers of older builds don't know --cpus and choose one CPU
+    /// of each core themselves. They inherit only the restriction to these CPUs.
     pub(super) fn topology(&self) -> Result<Topology> {
         let topology = self.cpus.topology()?;
         if let Some(list) = &self.cpus.cpus {
@@ -241,7 +242,7 @@ impl What {
             };
             if cfg!(target_os = "linux") && sorted(&topology) != sorted(&seen) {
                 bail!(
-                    "--cpus {list}: workers of builds choose among these, and would run on {} alone: name CPUs of one kind and of different cores",
+                    "--cpus {list}: workers of the builds would run on {} only: name CPUs of one kind and of different cores",
                     seen.list()
                 );
             }
@@ -264,7 +265,7 @@ impl What {
 }
 
 impl Wanted {
-    /// True if some pairs, at most `most`, are among these.
+    /// True if `pairs` are at most `most` and all of them were requested.
     pub(super) fn covers(&self, pairs: &[Pair], most: usize) -> bool {
         let Ok(set) = globs(&self.variant) else {
             return false;
@@ -350,7 +351,7 @@ fn verdict(judged: &[Judged], gone: &[String]) -> Result<()> {
     .into())
 }
 
-/// The variants of some pairs, each once.
+/// The distinct variants of some pairs.
 fn names(judged: &[&Judged]) -> String {
     let mut names: Vec<&str> = judged.iter().map(|j| j.pair.variant.as_str()).collect();
     names.sort_unstable();
@@ -358,7 +359,7 @@ fn names(judged: &[&Judged]) -> String {
     names.join(", ")
 }
 
-/// What a gate says.
+/// Result of a comparison, for output.
 struct Shown<'a> {
     sides: &'a [Side],
     checked: &'a Checked,
@@ -367,7 +368,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Whatever isn't unchanged, slowest first.
+    /// All pairs except the unchanged ones, slowest first.
     fn changes(&self) -> Vec<&Judged> {
         let changed = self
             .judged
@@ -378,7 +379,7 @@ impl Shown<'_> {
         changes
     }
 
-    /// Both sides; `escaped` is for what others named.
+    /// Names of both sides; `escaped` escapes them.
     fn head(&self, escaped: impl Fn(&str) -> String) -> String {
         let sides = self.sides.iter();
         let sides: Vec<String> = sides
@@ -387,7 +388,7 @@ impl Shown<'_> {
         sides.join("\n")
     }
 
-    /// The findings, in sentences; `escaped` is for names from elsewhere.
+    /// The findings, in sentences; `escaped` escapes names.
     fn summary(&self, escaped: impl Fn(&str) -> String) -> String {
         let count = |outcome| self.judged.iter().filter(|j| j.outcome == outcome).count();
         let mut text = format!("{} pairs of layer and variant:", self.judged.len());
@@ -395,17 +396,14 @@ impl Shown<'_> {
             (Outcome::Slower, "slower"),
             (
                 Outcome::Layout,
-                "slower by layout: the hot code is the same in both builds, so this doesn't fail",
+                "slower by layout only (both builds have the same hot code, so this is no failure)",
             ),
             (
                 Outcome::Unconfirmed,
-                "slower at first, but not in fresh processes",
+                "slower at first, but not confirmed in fresh processes",
             ),
             (Outcome::Faster, "faster"),
-            (
-                Outcome::Unchanged,
-                "without a change that can be found here",
-            ),
+            (Outcome::Unchanged, "without a detectable change"),
         ] {
             let n = count(outcome);
             if n > 0 || outcome == Outcome::Slower {
@@ -422,8 +420,8 @@ impl Shown<'_> {
         if let (Some(median), Some(worst)) = (median(&all), worst) {
             let _ = write!(
                 text,
-                ".\nThe smallest slow-down that {:.0} s find here half the time: {} (median of the pairs), {} ({}).\n\
-                 An alarm has a chance of {ALPHA} in all, is at least {:.0} % and {NOISES} times the noise, and is found twice.\n",
+                ".\nThe smallest slow-down that is found here half the time within {:.0} s: {} (median of the pairs), at worst {} ({}).\n\
+                 An alarm is at least {:.0} % and {NOISES} times the noise, and is confirmed in fresh processes. The family-wise false-alarm rate is at most {ALPHA}.\n",
                 self.budget,
                 percent(median),
                 percent(finds(worst)),
@@ -473,7 +471,7 @@ impl Shown<'_> {
             }
             let _ = writeln!(
                 text,
-                "B/A is time over time in the same round: above 1, B is slower.\n{out}"
+                "B/A is the ratio of times in the same round. Above 1, B is slower.\n{out}"
             );
         }
         text + &self.summary(|text| escape::visible(text).into())
@@ -496,7 +494,9 @@ impl Shown<'_> {
                 let cells: Vec<_> = row.iter().map(|cell| escape::markdown(cell)).collect();
                 let _ = writeln!(text, "| {} |", cells.join(" | "));
             }
-            text.push_str("\nB/A is time over time in the same round: above 1, B is slower.\n\n");
+            text.push_str(
+                "\nB/A is the ratio of times in the same round. Above 1, B is slower.\n\n",
+            );
         }
         text + &self.summary(markdown).replace('\n', "  \n")
     }
@@ -545,7 +545,7 @@ mod tests {
             text.contains("3 threads") && text.contains("--allow-missing"),
             "{text}"
         );
-        // A long list is cut.
+        // A long list is shortened.
         let text = verdict(&[], &gone(&checked(&['A'; 500])))
             .expect_err("gone")
             .to_string();

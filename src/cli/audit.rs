@@ -19,33 +19,33 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often does `convroof ab` alarm falsely on this machine, and what does it find? Runs it on this program
-/// against itself, and with slow-downs injected; interrupted, it goes on where it was.
+/// Compares this program with itself, and with copies in which some kernels are slowed down. An interrupted audit
+/// continues where it stopped.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     what: What,
-    /// Pairs of layer and variant, spread over those chosen
+    /// Number of pairs of layer and variant, spread evenly over the chosen ones
     #[arg(long, value_name = "N", default_value_t = 60)]
     pairs: usize,
     /// Seconds of measuring for each gate
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     budget: f64,
-    /// Gates of the program against itself, those of earlier calls counted in
+    /// Number of gates of the program against itself, including those of earlier calls
     #[arg(long, value_name = "N", default_value_t = 10)]
     gates: usize,
-    /// Gates with slow-downs of 1, 2, 5 and 10 % injected into a few pairs
+    /// Number of gates with slow-downs of 1, 2, 5 and 10 % injected into a few pairs
     #[arg(long, value_name = "N", default_value_t = 3)]
     slowed: usize,
-    /// Gates drawn from the real ones' blocks
+    /// Number of gates that are resampled from the blocks of real ones
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     draws: usize,
-    /// Folder of results; the audit goes into this machine's
+    /// Folder of results; the audit is written into this machine's subfolder
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
 }
 
-/// One real gate on disk.
+/// One measured gate on disk.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GateFile {
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     files::check_id(&machine.id)?;
     let own = args.results.join(&machine.id);
     let folder = own.join("audit");
-    // Two audits at once would each measure the other, and write the same files.
+    // Two audits at once would disturb each other and write the same files.
     let _lock = files::Lock::now(&folder)?;
     let path = |kind: &str, i: usize| folder.join(format!("{kind}-{:02}.json", i + 1));
     let kinds = [("same", args.gates), ("slowed", args.slowed)];
@@ -83,12 +83,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .flat_map(|(kind, n)| (0..n).map(move |i| (kind, i)))
         .filter(|(kind, i)| !path(kind, *i).exists())
         .collect();
-    // Gates of other pairs would be counted for what was asked for, or against it after minutes of measuring.
+    // Gates of other pairs would falsify the result, so they are an error before any measurement.
     for (kind, _) in kinds {
         let first = path(kind, 0);
         if first.exists() && !wanted.covers(&load(&first, args.budget)?.pairs, args.pairs) {
             bail!(
-                "{} has gates of other layers, variants or threads than these: move the folder away, or ask for the same",
+                "{} has gates of other layers, variants or threads than these: move the folder away, or request the same ones",
                 folder.display()
             );
         }
@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             let measured = measured.map_err(failed)?;
             if measured.interrupted {
                 eprintln!(
-                    "convroof: stopped; the gates that ended are kept, and the same command goes on"
+                    "convroof: stopped: finished gates are kept, and the same command continues"
                 );
                 break;
             }
@@ -149,7 +149,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             .position(|g| g.pairs != first.pairs)
     {
         bail!(
-            "gate {} of {} has other pairs than the first: move the folder away to begin anew",
+            "gate {} of {} has other pairs than the first: move the folder away to start again",
             other + 1,
             folder.display()
         );
@@ -164,7 +164,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bar.say(what);
     });
     bar.finish();
-    let report = report.context("no gate has ended: there is nothing to audit")?;
+    let report = report.context("no gate is finished: there is nothing to audit")?;
     let text = markdown(
         &report,
         machine.cpu_model.as_deref().unwrap_or(&machine.arch),
@@ -177,7 +177,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     print(&text)
 }
 
-/// This program on both sides, as `ab` has them.
+/// This program on both sides, prepared as in `ab`.
 fn sides(folder: &Path, stop: &std::sync::atomic::AtomicBool) -> Result<[Side; 2]> {
     let own = Source::Program(std::env::current_exe()?);
     let side = |letter: char| -> Result<Side> {
@@ -192,7 +192,7 @@ fn sides(folder: &Path, stop: &std::sync::atomic::AtomicBool) -> Result<[Side; 2
     Ok([side('A')?, side('B')?])
 }
 
-/// So many of the pairs, evenly.
+/// A selection of at most `pairs` pairs, spread evenly.
 fn spread(mut checked: Checked, pairs: usize) -> Checked {
     let all = checked.pairs.len();
     let pairs = pairs.min(all);
@@ -203,12 +203,7 @@ fn spread(mut checked: Checked, pairs: usize) -> Checked {
 fn load(path: &Path, budget: f64) -> Result<Measured> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
-    let damaged = || {
-        format!(
-            "{} is no gate of an audit, or it is damaged",
-            path.display()
-        )
-    };
+    let damaged = || format!("{} is damaged or no gate of an audit", path.display());
     let value: serde_json::Value = serde_json::from_str(&text).with_context(damaged)?;
     if value["schema"].as_u64() > Some(u64::from(SCHEMA)) {
         bail!(
@@ -220,7 +215,7 @@ fn load(path: &Path, budget: f64) -> Result<Measured> {
     let file: GateFile = serde_json::from_value(value).with_context(damaged)?;
     if file.budget_s != budget {
         bail!(
-            "{} had a budget of {} s, not {budget}: use the same, or move the folder away",
+            "{} has a budget of {} s, expected {budget} s: use the same --budget, or move the folder away",
             path.display(),
             file.budget_s
         );
@@ -253,7 +248,7 @@ fn markdown(report: &Report, machine: &str) -> String {
          {pairs} pairs of layer and variant, {budget_s:.0} s of measuring, {blocks} blocks of {rounds:.0} rounds (median). \
          Intervals are exact 95 % ones (Clopper and Pearson). Made by `convroof audit`; the gates are in `audit/`.\n\n\
          ## False alarms\n\n\
-         | gates of a program against itself | failed | alarmed before trying again |\n|---|---|---|\n"
+         | gates of a program against itself | failed | alarmed before confirmation |\n|---|---|---|\n"
     );
     let _ = writeln!(
         text,
@@ -264,7 +259,7 @@ fn markdown(report: &Report, machine: &str) -> String {
     for drawn in &report.drawn {
         let _ = writeln!(
             text,
-            "| drawn from the real ones' blocks, {:.0} s | {} | |",
+            "| resampled from the blocks of real gates, {:.0} s | {} | |",
             drawn.budget_s,
             rate(drawn.false_alarms)
         );
@@ -279,7 +274,11 @@ fn markdown(report: &Report, machine: &str) -> String {
     }
     text += " | |\n";
     for drawn in &report.drawn {
-        let _ = write!(text, "| drawn, one pair slowed, {:.0} s |", drawn.budget_s);
+        let _ = write!(
+            text,
+            "| resampled, one pair slowed down, {:.0} s |",
+            drawn.budget_s
+        );
         for detection in &drawn.found {
             let _ = write!(text, " {} |", rate(detection.found));
         }
@@ -292,7 +291,7 @@ fn markdown(report: &Report, machine: &str) -> String {
     }
     let _ = writeln!(
         text,
-        "\nPairs of the real gates with injections that were named though nothing was injected into them: {}.",
+        "\nFalse alarms in the real gates with injections (pairs without an injection): {}.",
         rate(report.injected_others)
     );
     text

@@ -1,19 +1,19 @@
-//! Problems from files as benchdnn has them: `--batch=FILE` in place of a problem's sizes.
+//! Problems from files in the format of benchdnn: `--batch=FILE` in place of a problem's sizes.
 //!
-//! A file has flags and sizes, in any number of lines; `#` at the beginning of a word makes the rest of its line a
-//! comment, and a `\` at the end of a line joins its last word and the next line's first. A flag holds for all sizes
-//! behind it, in files that are named behind it too, until it is given again or `--reset` takes all back. Values
-//! with commas between them are all tried: `--dir=FWD_B,FWD_D`. `--batch=FILE` in a file is looked for beside that
-//! file, then in the current folder.
+//! A file has flags and sizes, in any number of lines. A `#` at the beginning of a word starts a comment. A `\` at
+//! the end of a line joins its last word and the first of the next line. A flag holds for all following sizes, also
+//! in files that are named after it, until it is set again or `--reset` clears all. Values separated by commas are
+//! all tried: `--dir=FWD_B,FWD_D`. `--batch=FILE` in a file is searched first beside that file, then in the current
+//! folder.
 //!
 //! ```text
 //! --reset
-//! --dir=FWD_D,FWD_B --attr-post-ops=,relu     # four of each
+//! --dir=FWD_D,FWD_B --attr-post-ops=,relu     # four combinations
 //! mb1ic64ih56oc64oh56kh3ph1n"conv2"
 //! --batch=shapes_resnet_50
 //! ```
 //!
-//! A line of our own with a ` + ` is a layer of two and has flags of its own.
+//! A line with ` + ` is a fused layer of two. This is our extension of the format. Such a line has its own flags.
 
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::Problem;
@@ -22,16 +22,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The most problems of one `--problem`.
+/// Upper limit for the problems of one `--problem`.
 const MOST_PROBLEMS: usize = 10_000;
-/// The most files that it reads, one of them several times or not.
+/// Upper limit for the number of files that it reads, repeated ones included.
 const MOST_FILES: usize = 1000;
-/// The most files inside of each other.
+/// Upper limit for the nesting of files.
 const MOST_DEPTH: usize = 8;
-/// The largest file, in bytes.
+/// Upper limit for the size of a file, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The problems of a text: its own, or those of the file that it names.
+/// The problems of a text: its own, or those of the files that it names.
 pub(super) fn problems(text: &str) -> Result<Vec<Problem>> {
     if !text
         .split_whitespace()
@@ -52,9 +52,9 @@ pub(super) fn problems(text: &str) -> Result<Vec<Problem>> {
 #[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
-    /// `--conv`, `--pool` and so on; not a setting to benchdnn, which has one in a run.
+    /// `--conv`, `--pool` and so on. `--reset` keeps it, since benchdnn has one driver per run.
     driver: Option<String>,
-    /// Flags that hold now, each with the values to try.
+    /// Current flags, each with the values to try.
     flags: Vec<(String, Vec<String>)>,
     /// The files that are being read, outermost first.
     open: Vec<PathBuf>,
@@ -86,7 +86,7 @@ impl Reader {
         self.flags.push((name.into(), values));
     }
 
-    /// Sizes, with every combination of the flags' values: the last flag's change fastest.
+    /// Adds sizes with every combination of the flags' values. The values of the last flag change fastest.
     fn sizes(&mut self, sizes: &str) -> Result<()> {
         let combinations = self.flags.iter().try_fold(1usize, |all, (_, values)| {
             all.checked_mul(values.len())
@@ -126,7 +126,7 @@ impl Reader {
             .canonicalize()
             .with_context(|| format!("can't read --batch={shown}"))?;
         if self.open.contains(&canonical) {
-            bail!("--batch={shown} names itself, by way of the files that it names");
+            bail!("--batch={shown} names itself (through other files)");
         }
         if self.open.len() == MOST_DEPTH {
             bail!("--batch={shown} is more than {MOST_DEPTH} files deep");
@@ -143,7 +143,7 @@ impl Reader {
     }
 
     fn lines(&mut self, text: &str, path: &Path) -> Result<()> {
-        // A word to be continued.
+        // A word that continues in the next line.
         let mut begun = String::new();
         for (number, line) in text.lines().enumerate() {
             self.line(line, &mut begun)
@@ -160,11 +160,11 @@ impl Reader {
         let mut words: Vec<&str> = words.take_while(|word| !word.starts_with('#')).collect();
         if words.contains(&"+") && begun.is_empty() {
             if !self.flags.is_empty() {
-                bail!("a layer of two has flags of its own: put --reset before it");
+                bail!("a fused layer of two takes no earlier flags: put --reset before it");
             }
             return self.problem(&words.join(" "));
         }
-        // The last word may go on in the next line, with a space before the `\` or without.
+        // The last word may continue in the next line, with or without a space before the `\`.
         let part = words.last().and_then(|last| last.strip_suffix('\\'));
         if let Some(part) = part {
             words.pop();
@@ -177,7 +177,7 @@ impl Reader {
                 self.word(&std::mem::take(begun))?;
             }
         }
-        // Nothing goes on in an empty line.
+        // An empty line ends a continued word.
         if words.is_empty() && part.is_none() && !begun.is_empty() {
             self.word(&std::mem::take(begun))?;
         }
@@ -189,7 +189,7 @@ fn too_many() -> anyhow::Error {
     anyhow!("these are more than {MOST_PROBLEMS} problems")
 }
 
-/// A file's text, or why it has none.
+/// A file's text, or the reason why it can't be read.
 fn read(path: &Path) -> Result<String, String> {
     let mut text = Vec::new();
     let file = File::open(path).map_err(|e| format!("can't be read: {e}"))?;

@@ -27,26 +27,26 @@ pub(super) struct Args {
     threads: Vec<usize>,
     #[command(flatten)]
     cpus: Cpus,
-    /// What runs find in the caches, several with commas: warm, weights-cold, cold
+    /// States of the caches, separated by commas: warm, weights-cold, cold
     #[arg(long, value_name = "STATES", default_value = "warm")]
     cache: String,
-    /// Seconds for all rounds: the layers share them, after each variant had its first turns
+    /// Seconds for all rounds; the layers share them after each variant's first rounds
     #[arg(long, value_name = "SECONDS")]
     budget: Option<f64>,
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
-    /// Write the record here [default: RESULTS/runs/TIME.json, a new file]
+    /// Write the record to this file [default: a new file, RESULTS/runs/TIME.json]
     #[arg(long, value_name = "FILE", conflicts_with = "results")]
     out: Option<PathBuf>,
-    /// Go on with an interrupted record: its layers, its conditions, what it lacks
+    /// Continue an interrupted record, with its layers and conditions
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "network", "layer", "problem", "batch", "threads", "cpus", "cache", "results", "out",
     ])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     peers: PeerArgs,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -71,7 +71,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 budget: args.budget,
                 rounds_for_all: match (args.budget, args.peers.wanted()) {
                     (Some(_), false) => 1,
-                    // Who goes on is not for a disturbance to choose, and who does not still has a median.
+                    // Several rounds, so that a disturbance doesn't select the fastest, and every other candidate has
+                    // a median.
                     _ => 5,
                 },
                 to: match &args.out {
@@ -94,7 +95,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
 }
 
-/// A budget that is a number of seconds.
+/// Fails unless the budget is a valid number of seconds.
 pub(super) fn check_budget(budget: Option<f64>) -> Result<()> {
     match budget {
         Some(s) if !(s > 0.0 && s <= 1e6) => {
@@ -104,14 +105,19 @@ pub(super) fn check_budget(budget: Option<f64>) -> Result<()> {
     }
 }
 
-/// Goes on with a record on the machine and with the variants that it was begun with.
+/// Continues a record on its machine and its CPUs.
 fn resume(registry: &Registry, args: &Args, path: &Path, stop: &AtomicBool) -> Result<Run> {
-    // What is no record gets no lock beside it; what is one is read again, since another process may have ended just now.
+    // The first load avoids a lock beside a file that is no record. The second sees changes by a process that ended
+    // just now.
     record::load(path)?;
     let _lock = files::Lock::now(path)?;
     let old = record::load(path)?;
-    let topology = &begun_on(&old.conditions.cpus)
-        .with_context(|| format!("{} was begun on other CPUs: begin anew", path.display()))?;
+    let topology = &begun_on(&old.conditions.cpus).with_context(|| {
+        format!(
+            "{} was begun on other CPUs: start a new record",
+            path.display()
+        )
+    })?;
     let here = fingerprint::fingerprint(topology);
     if old.fingerprint.id != here.id {
         bail!(
@@ -142,7 +148,7 @@ fn resume(registry: &Registry, args: &Args, path: &Path, stop: &AtomicBool) -> R
     measure(&job, Some(old), guests.as_ref())
 }
 
-/// The machine with workers where a record's were; records of older programs don't say.
+/// The machine with workers on the CPUs of a record. Records of older programs have no list of CPUs.
 fn begun_on(cpus: &[usize]) -> Result<Topology> {
     let topology = Topology::detect();
     if cpus.is_empty() || cpus == topology.cores {
@@ -152,7 +158,7 @@ fn begun_on(cpus: &[usize]) -> Result<Topology> {
     select::on(&numbers.join(","))
 }
 
-/// Measures behind bars, and says where the record is.
+/// Measures with progress bars, and prints the path of the record.
 pub(super) fn measure(job: &Job<'_>, old: Option<Run>, guests: Option<&Guests>) -> Result<Run> {
     let invite = guests.map(|guests| || invite(guests, job.topology, &job.threads));
     let invite = invite.as_ref().map(|invite| invite as _);
@@ -175,7 +181,7 @@ pub(super) fn measure(job: &Job<'_>, old: Option<Run>, guests: Option<&Guests>) 
     Ok(run)
 }
 
-/// A bar for the ceilings, then one for the problems.
+/// Progress bars: one for the ceilings, then one for the problems.
 #[derive(Default)]
 struct Bars(Option<Bar>);
 

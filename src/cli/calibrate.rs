@@ -17,7 +17,7 @@ pub(super) struct Args {
     threads: Vec<usize>,
     #[command(flatten)]
     cpus: Cpus,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     ))
 }
 
-/// Measures the ceilings behind a bar.
+/// Measures the ceilings with a progress bar.
 pub(super) fn measure(topology: &Topology, pools: &[&Workers]) -> Result<Calibration> {
     let bar = Bar::new(0, "calibrate");
     let result = calibration::calibrate(topology, pools, |what| bar.say(what));

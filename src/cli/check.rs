@@ -28,23 +28,23 @@ pub(super) struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     cpus: Cpus,
-    /// Only the small shapes that straddle each kernel's edges, not the layers
+    /// Check only small shapes around each kernel's block sizes, no layers
     #[arg(long, conflicts_with_all = ["network", "layer", "problem", "batch"])]
     small: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
-/// What came of one variant.
+/// Result of one variant.
 #[derive(Serialize)]
 pub(super) struct Line {
     variant: String,
-    /// Small shapes and layers that came out right.
+    /// Number of small shapes and layers with right outputs.
     passed: usize,
-    /// Layers that it refuses.
+    /// Number of layers that it refuses.
     refused: usize,
-    /// The largest share of its tolerance that an error took, among the layers.
+    /// Largest error over its tolerance among the layers.
     worst: f64,
     failures: Vec<String>,
 }
@@ -58,9 +58,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
     if let Some(n) = args.threads {
         if args.small {
-            bail!(
-                "--threads {n} is for the layers, which --small leaves out: leave one of them out"
-            );
+            bail!("--threads {n} is for the layers, which --small leaves out: omit one of them");
         }
         if n > 1 {
             select::check_threads(&[n], &variants)?;
@@ -96,7 +94,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
 }
 
-/// Why a check was none, if so: a variant that nothing was tried on, or layers that all variants refuse.
+/// Reason why too little was checked: a variant without any checked shape, or layers that all variants refuse.
 fn nothing_checked(lines: &[Line], layers: usize) -> Option<String> {
     let tried = |l: &Line| l.passed + l.failures.len();
     if let Some(none) = lines.iter().find(|l| tried(l) == 0) {
@@ -108,11 +106,11 @@ fn nothing_checked(lines: &[Line], layers: usize) -> Option<String> {
     let refused = layers > 0 && lines.iter().all(|l| l.refused == layers);
     refused.then(|| {
         let all = if layers == 1 { "the layer".into() } else { format!("each of the {layers} layers") };
-        format!("every chosen variant refuses {all}, so only small shapes were checked; convroof list says why")
+        format!("every chosen variant refuses {all}, so only small shapes were checked; convroof list has the reasons")
     })
 }
 
-/// An error if anything failed, naming the first.
+/// Fails with the first wrong output, if there is one.
 pub(super) fn verdict(lines: &[Line]) -> Result<()> {
     let failures: Vec<_> = lines
         .iter()

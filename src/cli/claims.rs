@@ -14,22 +14,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Counts from the networks' tables, and measures on one thread.
+/// Counts come from the networks' tables. Times are measured on one thread.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only the claims of these numbers
+    /// Numbers of the claims [default: all]
     #[arg(value_name = "NUMBER")]
     numbers: Vec<usize>,
-    /// Seconds of measuring, which the claims share
+    /// Seconds of measuring, shared by the claims
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
-    /// Folder for the answers, if all claims are answered: the report has them as a chapter [default:
-    /// results]
+    /// Folder for the answers to all claims, which the report shows as a chapter [default: results]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// One JSON object a claim
+    /// Print one JSON object per claim
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +42,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let all = (1..=CLAIMS.len()).all(|n| args.numbers.is_empty() || args.numbers.contains(&n));
     if let Some(folder) = args.results.as_ref().filter(|_| !all) {
         bail!(
-            "--results {}: only the answers to all claims are kept: leave the numbers out, or the folder",
+            "--results {}: only the answers to all claims are kept: omit the numbers or --results",
             folder.display()
         );
     }
@@ -51,7 +50,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let machine = fingerprint::fingerprint(&topology);
     let results = args.results.as_deref().unwrap_or(Path::new("results"));
     let path = path(results, &machine.id)?;
-    // Known now rather than after minutes.
+    // Checked before the measurements, which take minutes.
     files::check(&path)?;
     let workers = Workers::new(&topology, 1)?;
     let calibration = calibrate::measure(&topology, &[&workers])?;
@@ -60,7 +59,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         .filter(|n| args.numbers.is_empty() || args.numbers.contains(n))
         .collect();
     let part = wanted.len() as f64 / CLAIMS.len() as f64;
-    // Fewer claims measure fewer layers.
+    // Fewer claims measure fewer layers, so the budget per layer stays the same.
     let budget = Duration::from_secs_f64(args.budget / part);
     let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
     let bar = Bar::new(wanted.len(), "claims");
@@ -86,12 +85,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     print(&answers.iter().map(text).collect::<String>())
 }
 
-/// Where a machine's answers are.
+/// Path of a machine's answers.
 fn path(results: &Path, fingerprint: &str) -> Result<PathBuf, files::BadId> {
     files::by_id(&results.join("claims"), fingerprint, "json")
 }
 
-/// A machine's answers, if there are some that can be read.
+/// A machine's answers; empty if there are none or they can't be read.
 pub(super) fn load(results: &Path, fingerprint: &str) -> Vec<Answer> {
     let text = path(results, fingerprint).map(|path| std::fs::read_to_string(path).ok());
     let text = text.ok().flatten().unwrap_or_default();

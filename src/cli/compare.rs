@@ -13,38 +13,38 @@ use comfy_table::Cell;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Ratios are A's time over B's, each normalised by the peak of its own moment: above 1, B is faster.
+/// Ratios are A's time over B's, each normalised by the peak of its own round. Above 1, B is faster.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The record to compare with
+    /// Record A, the baseline
     a: PathBuf,
-    /// The record of interest
+    /// Record B
     b: PathBuf,
-    /// The least slow-down that counts, in percent
+    /// Smallest slow-down that counts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     threshold: f64,
-    /// Pass though B lacks measurements that A has; without this, exit code 1
+    /// Ignore measurements that A has and B lacks; without this flag they give exit code 1
     #[arg(long)]
     allow_missing: bool,
     /// Compare records of different machines
     #[arg(long)]
     force: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
-/// How many lines of a table name what one record alone has.
+/// Upper limit for the lines that list what only one record has.
 const SHOWN: usize = 20;
 
-/// What one record alone has.
+/// A measurement that only one record has.
 #[derive(Serialize)]
 struct Only<'a> {
     only_in: &'static str,
     what: &'a str,
 }
 
-/// A record that was interrupted.
+/// An interrupted record.
 #[derive(Serialize)]
 struct Interrupted<'a> {
     interrupted: &'a str,
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             ]);
         }
         let mut text = format!(
-            "A/B is time over time, normalised by the peak measured beside it: above 1, B is faster.\n{out}\n"
+            "A/B is the ratio of times, each normalised by the peak of its own round. Above 1, B is faster.\n{out}\n"
         );
         for (side, line) in &interrupted {
             text += &format!("{side}: {line}.\n");
@@ -118,12 +118,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let bare = result.rows.iter().filter(|r| !r.normalised).count();
         if bare > 0 {
             text += &format!(
-                "{bare} of {} ratios are of bare times: a record has no peak beside its samples.\n",
+                "{bare} of {} ratios are not normalised, since a record has no peaks.\n",
                 result.rows.len()
             );
         }
         if a.fingerprint.id != b.fingerprint.id {
-            text += "The records are of different machines: the ratios compare machines, not kernels.\n";
+            text += "The records are of different machines, so the ratios compare machines and not kernels.\n";
         }
         print(&text)?;
     }

@@ -13,22 +13,21 @@ use convroof_kernels::{Problem, Registry};
 use globset::GlobSet;
 use std::path::PathBuf;
 
-/// Numbers that are the same in every run, so that any difference is a change: flops, bytes, packed weights
-/// and scratch of each layer by each variant, for caches that are given; and instructions under valgrind.
+/// Counts are the same in every run, so every difference is a change. They are flops, bytes, packed weights and
+/// scratch of each layer with each variant, for fixed cache sizes, and instructions under valgrind.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     layers: Layers,
     #[command(flatten)]
     variants: Variants,
-    /// Count instructions and cache accesses of small kernels of its own under valgrind, too (scalar code and AVX2),
-    /// whatever layers and variants are chosen
+    /// Count also instructions and cache accesses under valgrind, for a fixed set of small kernels (scalar and AVX2)
     #[arg(long)]
     valgrind: bool,
-    /// Compare with the baselines in this folder, exactly: exit code 1 if something changed
+    /// Compare with the baselines in this folder: exit code 1 if a count changed
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES)]
     check: Option<PathBuf>,
-    /// Write the baselines into this folder; what this machine can't count is kept
+    /// Write the baselines into this folder; counts that this machine can't make are kept
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES, conflicts_with = "check")]
     write: Option<PathBuf>,
 }
@@ -38,7 +37,7 @@ const BASELINES: &str = "results/baselines";
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let problems = problems(&args.layers.choose("nin,resnet50")?);
     let variants = args.variants.choose(registry)?;
-    // With a baseline, what this machine can't count is listed as not compared.
+    // With a baseline, variants that this machine lacks are listed as not compared.
     if args.check.is_none() {
         args.variants.here(registry)?;
     }
@@ -78,7 +77,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 let why = found
                     .untested
                     .first()
-                    .map_or("it has none of what was chosen", |s| s);
+                    .map_or("it has no row for the chosen layers and variants", |s| s);
                 untried.push(format!("{}: {why}", folder.join(name).display()));
             }
             changes.extend(found.changes);
@@ -103,13 +102,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     print(&(changes.join("\n") + "\n"))?;
     Err(Failed(format!(
-        "{} rows differ from the baseline; if that is meant, write it anew with convroof counts --write",
+        "{} rows differ from the baseline; if this is intended, update it with convroof counts --write",
         changes.len()
     ))
     .into())
 }
 
-/// Leaves what wasn't asked for out of a baseline.
+/// Removes rows that were not requested from a baseline.
 fn restrict(baseline: &mut Table, problems: &[Problem], variants: &GlobSet) {
     let wanted = |problem: &Problem| problems.contains(problem);
     baseline.rows.retain(|(problem, variant, _), _| {

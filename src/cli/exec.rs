@@ -1,4 +1,4 @@
-//! `convroof exec`: one variant on arrays of NumPy's.
+//! `convroof exec`: one variant on NumPy arrays.
 
 use super::npy::read;
 use super::output::print;
@@ -20,22 +20,22 @@ pub(super) struct Args {
     /// The variant: <algorithm>/<isa>/<st|mt>
     #[arg(long, value_name = "ID")]
     variant: String,
-    /// The layer, as benchdnn writes it; --bias and --residual add to its epilogue
+    /// The layer in benchdnn's format; --bias and --residual add to its epilogue
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     problem: String,
-    /// The source
+    /// Source array
     #[arg(long, value_name = "FILE")]
     src: PathBuf,
-    /// The weights of a convolution, or gamma, beta, means and variances of a batch normalisation
+    /// Weights of a convolution, or gamma, beta, means and variances of a batch normalisation
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// The bias
+    /// Bias array
     #[arg(long, value_name = "FILE")]
     bias: Option<PathBuf>,
-    /// What is added to the output
+    /// Array that is added to the output
     #[arg(long, value_name = "FILE")]
     residual: Option<PathBuf>,
-    /// Where the output goes
+    /// Output file
     #[arg(long, value_name = "FILE")]
     dst: PathBuf,
     /// Threads of a multi-threaded variant [default: all physical cores]
@@ -109,7 +109,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         time(took.as_nanos() as f64)
     );
     if files::is_stream(&args.dst) {
-        // The array may be on standard output, and is all that belongs there.
+        // The array may be on standard output, so the line goes to standard error.
         eprint!("{line}");
         return Ok(());
     }

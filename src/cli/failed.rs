@@ -1,6 +1,6 @@
-//! The error that ends with exit code 1.
+//! The error with exit code 1.
 
-/// Something was tested and found wanting: exit code 1, where bad input has 2.
+/// A failed test: exit code 1. Bad input has exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failed(pub String);

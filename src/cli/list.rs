@@ -17,30 +17,30 @@ pub(super) struct Args {
     layers: Layers,
     #[command(flatten)]
     variants: Variants,
-    /// List layers in place of variants
+    /// List layers instead of variants
     #[arg(long = "layers", conflicts_with = "variant")]
     list_layers: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
-/// A variant, and what it refuses.
+/// A variant with its refusals.
 #[derive(Serialize)]
 struct Line {
     variant: String,
     summary: &'static str,
-    /// Whether this CPU runs it.
+    /// True if this CPU can run it.
     available: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
-    /// Problems, of those chosen, that it can do.
+    /// Number of chosen problems that it can do.
     supported: usize,
     problems: usize,
     refusals: Vec<Refusals>,
 }
 
-/// One reason for which problems are refused.
+/// A reason for refusals, with its problems.
 #[derive(Serialize)]
 struct Refusals {
     reason: String,
@@ -77,15 +77,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     if args.json {
         return print_json(&lines);
     }
-    let mut out = table(&[
-        "variant",
-        "here",
-        "layers",
-        "what it is, and what it refuses",
-    ]);
+    let mut out = table(&["variant", "here", "layers", "description and refusals"]);
     let mut last = "";
     for line in &lines {
-        // The summary once for each algorithm.
+        // Each algorithm's summary is shown once.
         let text = if line.summary == last {
             String::new()
         } else {
@@ -125,8 +120,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     print(&format!("{out}\n"))
 }
 
-/// Bytes of tables of a plan that is made to be asked. One that needs more, but not more than there is, is not made: of
-/// huge problems, plans of all variants would take minutes.
+/// Limit in bytes for the tables of plans. A plan with larger tables that still fit into memory counts as supported
+/// without being made. For huge problems, plans of all variants would take minutes.
 const TABLES: usize = 8 << 20;
 
 fn line(
@@ -136,7 +131,7 @@ fn line(
     available: usize,
 ) -> Line {
     let caches = topology.caches(1);
-    // What a kernel can do doesn't depend on the width: a CPU without it still gets the reasons.
+    // Refusals don't depend on the vector width: for a missing instruction set, the best one here gives the reasons.
     let detected = variant.isa.detect();
     let isa = detected.unwrap_or_else(convroof_kernels::Isa::best);
     let threads = if variant.threading == Threading::St {

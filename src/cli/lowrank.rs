@@ -19,11 +19,11 @@ use convroof_kernels::{Isa, Problem, Registry};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Seeded weights are random, and have no low rank: their errors are the worst there is. Trained ones are read from a
-/// file.
+/// Seeded weights are random and have no low rank, so their errors are the worst case. Trained weights can be read
+/// from a file.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A convolution, as benchdnn writes it (repeatable) [default: the 3x3 layers of ResNet-50 at 56, 28 and 14]
+    /// A convolution in benchdnn's format (repeatable) [default: the 3x3 layers of ResNet-50 at 56, 28 and 14 pixels]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     problem: Vec<String>,
     /// Its weights: c_out x c_in x kh x kw, float32, .npy
@@ -37,7 +37,7 @@ pub(super) struct Args {
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
-    /// One JSON object a rank
+    /// Print one JSON object per rank
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +56,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     }
     if args.weights.is_some() && problems.len() != 1 {
-        bail!("--weights is of one layer: give one --problem");
+        bail!("--weights is for one layer: give exactly one --problem");
     }
     let mut cases = Vec::new();
     for problem in &problems {
@@ -92,7 +92,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     print(&text(&lines))
 }
 
-/// Forms that are measured, in a bar.
+/// Progress bar over the forms.
 struct Forms(Bar);
 
 impl Progress for Forms {
@@ -140,9 +140,11 @@ fn text(lines: &[Line]) -> String {
     }
     let note = match lines.first() {
         Some(l) if l.weights == SEEDED => {
-            "Weights are random here, and have no low rank: trained ones (--weights FILE.npy) keep more energy.\n"
+            "These weights are random and have no low rank: trained ones (--weights FILE.npy) keep more energy.\n"
         }
         _ => "",
     };
-    format!("{out}\n{note}Winograd computes the layer itself, and loses nothing but rounding.\n")
+    format!(
+        "{out}\n{note}Winograd computes the layer itself: its only errors are rounding errors.\n"
+    )
 }

@@ -1,8 +1,7 @@
-//! The command line: a file a subcommand.
+//! The command line, one file for each subcommand.
 //!
-//! In reading order: this file, which calls the subcommands; what they share: `select.rs` (layers, variants,
-//! threads), `batch.rs`, `output.rs`, `progress.rs`, `peers.rs`, `failed.rs`, `npy.rs`; then the subcommands,
-//! `run.rs` first.
+//! In reading order: this file, which calls the subcommands. Shared parts: `select.rs` (layers, variants, threads),
+//! `batch.rs`, `output.rs`, `progress.rs`, `peers.rs`, `failed.rs`, `npy.rs`. Then the subcommands, `run.rs` first.
 
 mod ab;
 mod audit;
@@ -40,9 +39,9 @@ use convroof_kernels::problem::excerpt;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Which layers of a CNN are compute bound on this CPU, and which bandwidth bound, for each kernel.
+/// Find out which layers of a CNN are compute bound on this CPU and which are bandwidth bound
 ///
-/// Without a subcommand: run.
+/// Without a subcommand, convroof does the same as `convroof run`.
 #[derive(Parser)]
 #[command(
     name = "convroof",
@@ -59,59 +58,59 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Calibrate, check, bench and report: the whole tour (the default)
+    /// Calibrate, check, bench and report (the default)
     Run(run::Args),
-    /// Measure this machine's ceilings: arithmetic and the bandwidth of each memory level
+    /// Measure this machine's ceilings: arithmetic, and the bandwidth of each memory level
     Calibrate(calibrate::Args),
-    /// List variants, and why some can't do some layers
+    /// List variants, with the reasons why they refuse layers
     List(list::Args),
     /// Check variants against the reference
     Check(check::Args),
-    /// Measure variants on layers, interleaved and verified
+    /// Measure variants on layers: interleaved, with verified results
     Bench(bench::Args),
-    /// Make tables, Markdown and HTML of a record
+    /// Print a record as a table or Markdown, and write the HTML report
     Report(report::Args),
-    /// Has a change made a kernel slower? Two builds in turns, in one sitting: exit code 1 if so
+    /// Compare two builds in interleaved rounds: exit code 1 if a kernel became slower
     Ab(ab::Args),
-    /// How often does ab alarm falsely here, and what does it find?
+    /// Measure the false-alarm rate of `ab` on this machine, and the slow-downs that it finds
     Audit(audit::Args),
     /// Compare two records of one machine
     Compare(compare::Args),
-    /// Run whole networks, verified: where their time goes
+    /// Run whole networks: times of all steps, with verified outputs
     Net(net::Args),
-    /// Measure which variant is best for each layer of a network, for net to choose by
+    /// Measure the best variant for each layer of a network, for `net` to choose from
     Tune(tune::Args),
-    /// Answer what is claimed of these networks, with figures
+    /// Test claims about these networks with figures
     Claims(claims::Args),
-    /// Convolutions of low rank by singular values: what each rank keeps, errs and gains
+    /// Approximate convolutions by low rank (singular values): error and speed of each rank
     Lowrank(lowrank::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
     /// Add a run to its machine's history, and look for steps in it
     Track(track::Args),
-    /// Numbers that need no clock, against a baseline: exit code 1 if one changed
+    /// Compare counts that don't depend on a clock with a baseline: exit code 1 if one changed
     Counts(counts::Args),
-    /// Run what `counts --valgrind` counts
+    /// Run the kernels that `counts --valgrind` counts
     #[command(hide = true)]
     CountRuns,
-    /// Take samples when told to on standard input (`ab` does this)
+    /// Take samples on request from standard input (used by `ab`)
     #[command(hide = true)]
     Worker,
-    /// Run a program that ends with standard input (`ab` compiles with it)
+    /// Run a program that ends when standard input ends (used by `ab` for builds)
     #[command(hide = true)]
     Guard {
         /// The program and its arguments
         #[arg(required = true, last = true)]
         program: Vec<OsString>,
     },
-    /// Hold somebody else's library and answer questions on standard input (`bench --peers` does this)
+    /// Hold a peer's library and answer requests on standard input (used by `bench --peers`)
     #[cfg(feature = "peers")]
     #[command(hide = true)]
     PeerHost(peers::HostArgs),
 }
 
 impl Command {
-    /// True if it takes times, which are too long where a quota stops it.
+    /// True if it measures times, which throttling by a quota would make too long.
     fn times(&self) -> bool {
         match self {
             Command::Run(_)
@@ -139,21 +138,21 @@ impl Command {
     }
 }
 
-/// The most characters of what is said of a wrong argument.
+/// Upper limit for the characters of a message about wrong arguments.
 const MOST_OF_USAGE: usize = 4000;
 
-/// Runs the command line on some kernels: those of this project, or someone's own besides
+/// Runs the command line with the kernels of a registry: those of this project, or more
 /// (`Registry::builtin().with(&MY_KERNEL)`).
 pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             if !error.use_stderr() {
-                // Help and version: our own words.
+                // Help and version contain no text of the user.
                 let _ = error.print();
                 return ExitCode::SUCCESS;
             }
-            // It repeats arguments, which may be long and hold anything.
+            // The message repeats arguments, which may be long or contain control characters.
             let text = error.render().to_string();
             let text = excerpt(text.trim_end(), MOST_OF_USAGE);
             eprintln!("{}", escape::lines(&text, false));
@@ -194,11 +193,11 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            // One line, whatever the causes were.
+            // One line, with all causes.
             eprintln!("{}", escape::note(&format!("{error:#}")));
             if error.is::<Failed>() { 1 } else { 2 }
         }
     };
-    // What a signal cut short says so, whatever came of it.
+    // After a signal the exit code is the signal's, whatever the result was.
     ExitCode::from(interrupt::exit_code().unwrap_or(code))
 }

@@ -20,13 +20,13 @@ use comfy_table::Cell;
 use convroof_kernels::Registry;
 use std::time::Duration;
 
-/// Parameters are seeded; the output is compared with the network in f64.
+/// Parameters are seeded. The output is compared with the network in f64.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Networks: globs, several with commas
+    /// Networks: globs, separated by commas
     #[arg(value_name = "NETWORK")]
     network: String,
-    /// Images at a time
+    /// Number of images
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
     /// Numbers of threads [default: 1 and all physical cores]
@@ -38,15 +38,15 @@ pub(super) struct Args {
     variants: Variants,
     #[command(flatten)]
     plans: Plans,
-    /// Seconds of rounds for each network and number of threads, after three rounds
+    /// Seconds for the rounds of each network and number of threads, after the first three
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     budget: f64,
-    /// Don't compute the network in f64: a batch of a large network takes that minutes
+    /// Skip the network in f64, which takes minutes for a batch of a large network
     #[arg(long)]
     no_check: bool,
     #[command(flatten)]
     peers: PeerArgs,
-    /// One JSON object for each network and number of threads
+    /// Print one JSON object for each network and number of threads
     #[arg(long)]
     json: bool,
 }
@@ -97,7 +97,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 print(&text(&outcome, &graph.network.title))?;
             }
             wrong.extend(outcome.wrong);
-            // Networks that it didn't come to are left out.
+            // The remaining networks are left out.
             if outcome.interrupted {
                 return verdict(&wrong);
             }
@@ -106,7 +106,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     verdict(&wrong)
 }
 
-/// The bar of a network in f64.
+/// Progress bar of a network in f64.
 struct Check(Option<Bar>);
 
 impl Progress for Check {
@@ -165,7 +165,7 @@ fn text(line: &Outcome, title: &str) -> String {
         .filter(|r| r.variant == StepKind::Reorder)
         .count();
     out += &format!(
-        "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts joined in place\n",
+        "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts written straight into concatenations\n",
         line.network,
         time(line.median_ns),
         time(line.ci_ns.0),
@@ -192,7 +192,7 @@ fn text(line: &Outcome, title: &str) -> String {
     out += &match (line.selection, line.regret) {
         (By::Model, _) => "variants by the cost model: convroof tune measures them\n".to_string(),
         (_, Some(regret)) => format!(
-            "variants by measurement; the cost model's would take {} longer\n",
+            "variants by measurement; those of the cost model would take {} longer\n",
             percent(regret)
         ),
         _ => String::new(),

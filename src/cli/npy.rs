@@ -1,4 +1,4 @@
-//! Arrays of NumPy's (`.npy`) as input: each way in which one can be wrong is a line that says so.
+//! NumPy arrays (`.npy`) as input, with a one-line error for each defect.
 
 use crate::escape::visible;
 use anyhow::{Context, Result, anyhow, bail};
@@ -7,17 +7,17 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
-/// The longest header that is read, in bytes: NumPy's own limit (`max_header_size` of `numpy.load`). What parses
-/// headers takes long over long ones.
+/// Upper limit for the bytes of a header: NumPy's own (`max_header_size` of `numpy.load`). The header parser is slow
+/// on long headers.
 const MOST_HEADER: usize = 10_000;
 
-/// The most brackets inside of each other: a structured type has four, and what parses headers calls itself for each.
+/// Upper limit for nested brackets: a structured type has four. The header parser recurses at each.
 const MOST_BRACKETS: usize = 8;
 
-/// The most characters of an array's type or shape in an error.
+/// Upper limit for the characters of an array's type or shape in an error.
 const MOST_QUOTED: usize = 80;
 
-/// Reads an array of a shape; what isn't wanted must not be given, what is wanted must be.
+/// Reads an array. A problem with such an operand has a `shape` and needs the file; one without it must have no file.
 pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
     let (path, shape) = match (path, shape) {
         (None, None) => return Ok(Vec::new()),
@@ -29,11 +29,11 @@ pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> 
     array(BufReader::new(file), shape).map_err(|why| anyhow!("{flag} {} {why}", path.display()))
 }
 
-/// The elements of an array of this shape, or what is wrong with it: the end of a sentence that begins with its name.
+/// The elements of an array with the shape `wanted`, or the defect: a phrase that follows the file's name.
 fn array(mut file: impl Read, wanted: &[usize]) -> Result<Vec<f32>, String> {
     let header = header(&mut file)?;
     let found = shape(&header.text)?;
-    // Header and data are one stream to the crate.
+    // The crate needs header and data as one stream.
     let file = Cursor::new(header.bytes).chain(file);
     let array = npyz::NpyFile::new(file).map_err(|e| not_one(&e.to_string()))?;
     if array.shape() != found {
@@ -89,13 +89,13 @@ fn not_one(why: &str) -> String {
 }
 
 struct Header {
-    /// From the file's first byte to the last before the data.
+    /// All bytes before the data.
     bytes: Vec<u8>,
-    /// What it says of the array.
+    /// Text of the header.
     text: String,
 }
 
-/// The beginning of a file, found to be short and flat enough to be parsed.
+/// Reads the header and checks that it is short and flat enough for the parser.
 fn header(file: &mut impl Read) -> Result<Header, String> {
     let mut bytes = Vec::new();
     let mut take = |file: &mut dyn Read, len: usize| {
@@ -145,8 +145,8 @@ fn header(file: &mut impl Read) -> Result<Header, String> {
     Ok(Header { bytes, text })
 }
 
-/// The shape of a header's text, as NumPy writes it. It is read here first because an array of more elements than a
-/// computer can count is refused here.
+/// Parses the shape in a header, in NumPy's notation. This happens before the crate parses it, to refuse shapes whose
+/// number of elements overflows.
 fn shape(header: &str) -> Result<Vec<u64>, String> {
     let dims = || {
         let (_, behind) = header
@@ -160,7 +160,8 @@ fn shape(header: &str) -> Result<Vec<u64>, String> {
     };
     let dims = dims()
         .ok_or_else(|| not_one("its header has no shape such as 'shape': (1, 64, 56, 56)"))?;
-    // Not only their product: the crate multiplies them one after the other, in both directions.
+    // Each dimension counts as at least 1: the crate multiplies them one by one, in both directions, so partial
+    // products must not overflow.
     let bytes = dims
         .iter()
         .try_fold(4u64, |bytes, &d| bytes.checked_mul(d.max(1)));
@@ -290,7 +291,7 @@ mod tests {
         }
     }
 
-    /// Every beginning of a file, and every byte of its header damaged.
+    /// Damaged files: every prefix of a file, and every value of every byte in its header.
     #[test]
     fn damaged_arrays_are_read_or_refused() {
         let bytes = file(

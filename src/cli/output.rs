@@ -1,11 +1,11 @@
-//! Standard output: text or JSON lines. A reader that goes away early (`| head`) is no error.
+//! Standard output: text or JSON lines. A reader that closes the pipe early (`| head`) causes no error.
 
 use crate::escape;
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Prints text. What acts on a terminal is made visible, but for colours.
+/// Prints text. Control characters except colours are made visible.
 pub(super) fn print(text: &str) -> Result<()> {
     write(&escape::lines(text, colour()))
 }
@@ -18,7 +18,7 @@ fn write(text: &str) -> Result<()> {
     }
 }
 
-/// Prints one JSON object a line.
+/// Prints one JSON object per line.
 pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Result<()> {
     let mut text = String::new();
     for row in rows {
@@ -28,7 +28,7 @@ pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Result<()> {
     write(&text)
 }
 
-/// Whether to colour what is printed.
+/// True if output is coloured.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

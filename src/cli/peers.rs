@@ -1,4 +1,4 @@
-//! `--peers`: other people's libraries beside our kernels.
+//! `--peers`: other libraries beside our kernels.
 
 use super::select::globs;
 #[cfg(feature = "peers")]
@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct PeerArgs {
-    /// Measure other people's libraries too, in turns with the variants: all, or those that match, as in
-    /// --peers=onednn,mnn (a build with the feature `peers`; scripts/peers installs them)
+    /// Measure other libraries too, interleaved with the variants: all, or those that match, as in --peers=onednn,mnn
+    /// (needs the feature `peers`; scripts/peers installs the libraries)
     #[arg(
         long,
         value_name = "GLOBS",
@@ -23,7 +23,7 @@ pub(super) struct PeerArgs {
         default_missing_value = "*"
     )]
     peers: Option<String>,
-    /// Where scripts/peers put them
+    /// Folder in which scripts/peers installed them
     #[arg(
         long,
         value_name = "DIR",
@@ -33,7 +33,7 @@ pub(super) struct PeerArgs {
     peers_from: PathBuf,
 }
 
-/// Which libraries are to take part, and where they are.
+/// The libraries that take part, and their folder.
 #[cfg_attr(not(feature = "peers"), allow(dead_code))]
 pub(super) struct Guests {
     folder: PathBuf,
@@ -41,18 +41,20 @@ pub(super) struct Guests {
 }
 
 impl PeerArgs {
-    /// Whether there are to be peers.
+    /// True if peers were requested.
     pub(super) fn wanted(&self) -> bool {
         self.peers.is_some()
     }
 
-    /// The libraries that are wanted, if any are.
+    /// The requested libraries; none without `--peers`.
     pub(super) fn guests(&self) -> Result<Option<Guests>> {
         let Some(patterns) = &self.peers else {
             return Ok(None);
         };
         if !cfg!(feature = "peers") {
-            bail!("--peers needs a build that can: cargo run --release --features peers -- ...");
+            bail!(
+                "--peers needs a build with the feature `peers`: cargo run --release --features peers -- ..."
+            );
         }
         check_names(patterns)?;
         Ok(Some(Guests {
@@ -62,7 +64,7 @@ impl PeerArgs {
     }
 }
 
-/// Each pattern must find something: a typo among several is not passed over.
+/// Fails if a pattern matches no library, so that a typo among several is noticed.
 #[cfg(feature = "peers")]
 fn check_names(patterns: &str) -> Result<()> {
     let mut names: Vec<_> = crate::peers::PEERS.iter().map(|p| p.library).collect();
@@ -81,7 +83,7 @@ fn check_names(_: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts every wanted library that is there, and says which are not.
+/// Starts every requested library. Those that fail to start are reported on standard error.
 #[cfg(feature = "peers")]
 pub(super) fn invite(
     guests: &Guests,
@@ -131,7 +133,8 @@ pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<bench::Gue
     bail!("this build has no peers")
 }
 
-/// Starts every wanted library that runs whole networks, and hands it a network; those that can't are named.
+/// Starts every requested library that runs whole networks and sends it a network. Those that fail are reported on
+/// standard error.
 #[cfg(feature = "peers")]
 pub(super) fn rivals(
     guests: &Guests,
@@ -171,12 +174,12 @@ pub(super) fn rivals(
 #[cfg(feature = "peers")]
 #[derive(clap::Args)]
 pub(super) struct HostArgs {
-    /// Which library
+    /// Name of the library
     library: String,
-    /// Its file
+    /// File of the library
     #[arg(long)]
     path: Option<PathBuf>,
-    /// How many threads it should use
+    /// Number of threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
 }

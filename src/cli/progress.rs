@@ -1,4 +1,4 @@
-//! How far long work is: a bar with the time left on a terminal, silence elsewhere; and Ctrl-C.
+//! Progress: a bar with the remaining time on a terminal, nothing elsewhere. Also Ctrl-C.
 
 use crate::measure::Progress;
 use crate::record::CandidateId;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 pub(super) use crate::scratch::Scratch;
 
-/// A bar on standard error.
+/// A progress bar on standard error.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// For `steps` steps.
+    /// A bar of `steps` steps.
     pub(super) fn new(steps: usize, what: &'static str) -> Self {
         let target = if std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
@@ -31,23 +31,23 @@ impl Bar {
         Bar(bar)
     }
 
-    /// What is being done.
+    /// Sets the text beside the bar.
     pub(super) fn say(&self, what: &str) {
         self.0.set_message(what.to_string());
     }
 
-    /// One step more.
+    /// Advances by one step.
     pub(super) fn step(&self) {
         self.0.inc(1);
     }
 
-    /// So many steps of so many.
+    /// Sets the number of done steps, and of all steps.
     pub(super) fn at(&self, done: usize, of: usize) {
         self.0.set_length(of as u64);
         self.0.set_position(done as u64);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
@@ -59,7 +59,7 @@ impl Progress for Bar {
     }
 }
 
-/// The flag that Ctrl-C sets: whoever measures stops soon, and keeps what was measured.
+/// The flag that Ctrl-C sets. Measurements then stop soon and keep their samples.
 pub(super) fn stop_flag() -> &'static AtomicBool {
     crate::interrupt::watch()
 }

@@ -15,13 +15,13 @@ pub(super) struct Args {
     /// Folder of records and reports [default: results]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Write the HTML report here [default: RESULTS/report.html]
+    /// Write the HTML report to this file [default: RESULTS/report.html]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print Markdown in place of the table
+    /// Print Markdown instead of the table
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// Write the roofline of one network and number of threads as a picture: FILE
+    /// Write the roofline of one network and number of threads as an SVG picture
     #[arg(
         long,
         value_name = "FILE",
@@ -29,13 +29,13 @@ pub(super) struct Args {
         conflicts_with_all = ["html", "markdown", "json"]
     )]
     svg: Option<PathBuf>,
-    /// The network of the picture
+    /// Network of the picture
     #[arg(long, requires = "svg")]
     network: Option<String>,
-    /// The number of threads of the picture
+    /// Number of threads of the picture
     #[arg(long, requires = "svg")]
     threads: Option<usize>,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -106,12 +106,12 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The report of a run, and of what is claimed, if that was answered on its machine (`convroof claims`).
+/// The report of a run, with the answers to claims if there are some from its machine (`convroof claims`).
 pub(super) fn page(run: &Run, results: &Path) -> String {
     html::html_with(run, &claims::load(results, &run.fingerprint.id))
 }
 
-/// Prints the verdicts, writes the report and names it.
+/// Prints the verdicts, writes the report and prints its path.
 pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
     files::write(target, &page(run, results))?;
     print(&terminal::verdicts(run, &rows(run), colour()))?;
@@ -130,7 +130,7 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf> {
         .flatten()
         .map(|f| f.path())
         .filter(|p| p.extension().is_some_and(|e| e == "json"));
-    // By name without extension, so that a second run of one second comes behind the first.
+    // Ordered by name without extension, so that the second run of one second sorts after the first.
     match records.max_by(|a, b| a.file_stem().cmp(&b.file_stem())) {
         Some(newest) => Ok(newest),
         None => bail!(

@@ -26,13 +26,13 @@ pub(super) struct Args {
     threads: Vec<usize>,
     #[command(flatten)]
     cpus: Cpus,
-    /// What runs find in the caches, several with commas: warm, weights-cold, cold
+    /// States of the caches, separated by commas: warm, weights-cold, cold
     #[arg(long, value_name = "STATES", default_value = "warm,weights-cold")]
     cache: String,
-    /// How thorough: quick takes some two minutes, full some twenty
+    /// Thoroughness: quick takes about 2 minutes, full about 20
     #[arg(long, value_enum, default_value_t = Profile::Quick)]
     profile: Profile,
-    /// Seconds for all rounds, in place of the profile's
+    /// Seconds for all rounds, instead of the profile's
     #[arg(long, value_name = "SECONDS")]
     budget: Option<f64>,
     /// Folder for records and reports
@@ -40,16 +40,16 @@ pub(super) struct Args {
     results: PathBuf,
     #[command(flatten)]
     peers: PeerArgs,
-    /// One JSON object a line in place of the tables
+    /// Print one JSON object per line instead of the tables
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
 enum Profile {
-    /// Every variant once, then rounds for each layer's fastest.
+    /// One round with every variant, then more with each layer's fastest.
     Quick,
-    /// Five rounds for every variant, more for the fastest.
+    /// Five rounds with every variant, then more with each layer's fastest.
     Full,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         check_threads(&args.threads, &job.variants)?;
     }
     let report = args.results.join("report.html");
-    // Known now rather than after minutes.
+    // Checked before the measurements, which take minutes.
     files::check(&report)?;
     let workers = Workers::new(&topology, job.threads[job.threads.len() - 1])?;
     let checked = check(&job.variants, &[], &workers, &topology)?;

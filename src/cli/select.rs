@@ -1,4 +1,4 @@
-//! Which layers, variants and threads a command is about.
+//! Selection of layers, variants and threads by options.
 
 use super::{Failed, batch};
 use crate::machine::{Topology, pool};
@@ -11,35 +11,34 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Registry, Variant};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-/// Layers.
+/// Options for layers.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Layers {
-    /// Networks: globs, several with commas [default depends on the command]
+    /// Networks: globs, separated by commas [default depends on the command]
     #[arg(long, value_name = "GLOBS")]
     pub(super) network: Option<String>,
-    /// Layers of these networks: globs, several with commas [default: all]
+    /// Layers of these networks: globs, separated by commas [default: all]
     #[arg(long, value_name = "GLOBS")]
     pub(super) layer: Option<String>,
-    /// A layer of your own, as benchdnn writes it: mb1ic64ih56oc64oh56kh3ph1, or
-    /// --batch=FILE for a file of them (repeatable)
+    /// A layer in benchdnn's format (mb1ic64ih56oc64oh56kh3ph1), or a file of them with --batch=FILE (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) problem: Vec<String>,
-    /// Images at a time, for the networks' layers [default: 1]
+    /// Number of images, for the networks' layers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) batch: Option<usize>,
 }
 
-/// The CPUs of the workers.
+/// Option for the CPUs of the workers.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Cpus {
-    /// Run workers on these CPUs, one on each, in this order, as in 0,2,4-7 [default: one CPU of each
-    /// physical core of the fastest kind]
+    /// Run workers on these CPUs, one on each, in this order: 0,2,4-7 [default: one CPU of each physical core of the
+    /// fastest kind]
     #[arg(long, value_name = "LIST")]
     pub(super) cpus: Option<String>,
 }
 
 impl Cpus {
-    /// The machine as workers are to use it. All that this process starts stays on the CPUs of a list.
+    /// The machine with the CPUs for workers. With a list of CPUs, this process and its children stay on them.
     pub(super) fn topology(&self) -> Result<Topology> {
         match &self.cpus {
             Some(list) => on(list),
@@ -48,27 +47,27 @@ impl Cpus {
     }
 }
 
-/// The machine with workers on the CPUs of a list, where this process stays from now on.
+/// The machine with workers on the CPUs of a list. This process stays on them from now on.
 pub(super) fn on(list: &str) -> Result<Topology> {
     let topology = Topology::on(list)?;
     pool::confine(&topology.cores).with_context(|| format!("--cpus {list}"))?;
     Ok(topology)
 }
 
-/// Variants.
+/// Option for variants.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Variants {
-    /// Variants: globs over <algorithm>/<isa>/<st|mt>, several with commas
+    /// Variants: globs over <algorithm>/<isa>/<st|mt>, separated by commas
     #[arg(long, value_name = "GLOBS", default_value = "*")]
     pub(super) variant: String,
 }
 
-/// The patterns of an option, one by one.
+/// The comma-separated patterns of an option.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|p| !p.is_empty())
 }
 
-/// Patterns, several with commas.
+/// A set of comma-separated patterns.
 pub(super) fn globs(text: &str) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for part in parts(text) {
@@ -78,21 +77,21 @@ pub(super) fn globs(text: &str) -> Result<GlobSet> {
 }
 
 impl Layers {
-    /// The chosen layers; `default` are the networks if none is named and there is no problem.
+    /// The chosen layers. `default` are the networks if no network and no problem is named.
     pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
         let mut chosen = Vec::new();
         let named = self
             .network
             .as_deref()
             .or(self.problem.is_empty().then_some(default));
-        // What would be ignored is refused.
+        // Options without effect are errors.
         if self.batch.is_some() && !self.problem.is_empty() {
             bail!(
                 "--batch is for the layers of networks: a --problem says its own, as in mb8ic64..."
             );
         }
         if self.layer.is_some() && named.is_none() {
-            bail!("--layer chooses layers of networks: name them with --network, or leave it out");
+            bail!("--layer chooses layers of networks: name them with --network, or omit --layer");
         }
         if let Some(patterns) = named {
             let layers = globs(self.layer.as_deref().unwrap_or("*"))?;
@@ -121,7 +120,7 @@ impl Layers {
                 Ok(one) => !chosen.iter().any(|l: &LayerRef| one.is_match(&l.layer)),
                 Err(_) => true,
             };
-            // Each pattern must find something, as with networks and variants.
+            // Each pattern must match something, as with networks and variants.
             if let Some(part) = parts(layer)
                 .find(missing)
                 .or(chosen.is_empty().then_some(layer))
@@ -149,15 +148,15 @@ impl Layers {
         Ok(chosen)
     }
 
-    /// Images at a time.
+    /// Number of images.
     pub(super) fn images(&self) -> usize {
         self.batch.unwrap_or(1)
     }
 }
 
-/// The networks that some patterns name.
+/// The networks that match some patterns.
 fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
-    // Each pattern must find something: a typo among several is not passed over.
+    // Each pattern must match something, so that a typo among several is noticed.
     for part in parts(patterns) {
         let one = globs(part)?;
         if !networks::names().iter().any(|n| one.is_match(n)) {
@@ -180,10 +179,10 @@ fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
         .collect())
 }
 
-/// The graphs of the networks that some patterns name, on `batch` images.
+/// The graphs of the networks that match some patterns, on `batch` images.
 ///
 /// # Errors
-/// When a pattern names no network, or the batch is 0 or too large.
+/// When a pattern matches no network, or the batch is 0 or too large.
 pub(super) fn graphs(patterns: &str, batch: usize) -> Result<Vec<Graph>> {
     let networks = matching_networks(patterns)?;
     networks.into_iter().map(|n| graph(n, batch)).collect()
@@ -205,7 +204,7 @@ fn graph(network: Network, batch: usize) -> Result<Graph> {
 }
 
 impl Variants {
-    /// The chosen variants of `registry`; emulated widths only where a pattern names them.
+    /// The chosen variants of `registry`. Emulated widths are included only if a pattern names them.
     pub(super) fn choose(&self, registry: &Registry) -> Result<Vec<Variant>> {
         let wants_emulated = self.variant.contains("emu");
         let isas: &[Isa] = if wants_emulated {
@@ -230,15 +229,15 @@ impl Variants {
             .filter(|v| set.is_match(v.id().to_string()))
             .collect();
         if chosen.is_empty() {
-            bail!("--variant names none: '*' is all of them");
+            bail!("--variant is empty: '*' selects all variants");
         }
         Ok(chosen)
     }
 
-    /// Those of the chosen variants that this machine can run. Patterns that have none are named on standard error.
+    /// The chosen variants that this machine can run. Patterns without such a variant are named on standard error.
     ///
     /// # Errors
-    /// When no variant is left.
+    /// When no variant remains.
     pub(super) fn here(&self, registry: &Registry) -> Result<Vec<Variant>> {
         let chosen = self.choose(registry)?;
         let runs = |v: &&Variant| v.isa.detect().is_some();
@@ -263,7 +262,7 @@ impl Variants {
     }
 }
 
-/// Refuses numbers of threads that none of the variants runs on: nothing would be measured with them.
+/// Fails if none of the variants runs on one of the numbers of threads.
 pub(super) fn check_threads(threads: &[usize], variants: &[Variant]) -> Result<()> {
     for &n in threads {
         if !variants
@@ -278,10 +277,10 @@ pub(super) fn check_threads(threads: &[usize], variants: &[Variant]) -> Result<(
     Ok(())
 }
 
-/// How many names a line of errors has.
+/// Upper limit for the names in an error.
 const NAMES: usize = 5;
 
-/// An error, of exit code 1, that names what one side of a comparison has and the other lacks.
+/// Fails, with exit code 1, if the old side of a comparison has something that the new one lacks.
 pub(super) fn none_gone(gone: &[String], what: &str, old: &str, new: &str) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
@@ -291,14 +290,14 @@ pub(super) fn none_gone(gone: &[String], what: &str, old: &str, new: &str) -> Re
         n => format!("; and {n} more"),
     };
     Err(Failed(format!(
-        "{} {what} of {old} are missing in {new}: {}{more}; if that is meant, use --allow-missing",
+        "{} {what} of {old} are missing in {new}: {}{more}; if this is intended, use --allow-missing",
         gone.len(),
         gone[..gone.len().min(NAMES)].join("; ")
     ))
     .into())
 }
 
-/// Numbers of threads: as given, or one and as many as there are cores, or as a quota lets run at once.
+/// Numbers of threads. The default is 1 and the number of cores, limited by a CPU quota.
 pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>> {
     let cores = topology.cores.len();
     let mut threads = if given.is_empty() {
@@ -316,10 +315,10 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     Ok(threads)
 }
 
-/// States of the caches by their names.
+/// Parses states of the caches.
 ///
 /// # Errors
-/// When a name is none of theirs.
+/// When there is no state of such a name.
 pub(super) fn states(names: &str) -> Result<CacheStates> {
     names.parse().map_err(|why| anyhow!("--cache {why}"))
 }

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use comfy_table::Cell;
 use std::path::{Path, PathBuf};
 
-/// Adds a run to the history of its machine, looks for steps and creep in it, and makes a page of it.
+/// Adds a run to its machine's history, looks for steps and creep in it, and writes a page about it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The record [default: the newest in RESULTS/runs]
@@ -21,13 +21,13 @@ pub(super) struct Args {
     /// Folder of records [default: results]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Folder of histories, a file a machine [default: RESULTS/history]
+    /// Folder of histories, one file per machine [default: RESULTS/history]
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
-    /// Write the page here [default: beside the history]
+    /// Write the page to this file [default: beside the history]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// One JSON object a line, for each layer and variant
+    /// Print one JSON object per line, for each layer and variant
     #[arg(long)]
     json: bool,
 }
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let entry = Entry::of(&run);
     if entry.points.is_empty() {
         bail!(
-            "{} has nothing to track: no sample has a peak beside it",
+            "{} has nothing to track: it has no peaks to normalise samples by",
             path.display()
         );
     }
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         eprintln!(
             "{}",
             note(&format!(
-                "{name}, line {line}: {why}; it is kept, and passed over"
+                "{name}, line {line}: {why}; it is kept but ignored"
             ))
         );
     }

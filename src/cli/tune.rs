@@ -18,19 +18,19 @@ use convroof_kernels::Registry;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Where plans are.
+/// Options for plan files.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Plans {
     /// Folder of plan files, one for each machine
     #[arg(long, value_name = "DIR", default_value = "results/plans")]
     plans: PathBuf,
-    /// Choose by the cost model, whatever was measured
+    /// Choose by the cost model, even if there are measurements
     #[arg(long, conflicts_with = "plans")]
     model: bool,
 }
 
 impl Plans {
-    /// This machine's plans, if there are some and they are wanted.
+    /// This machine's plan file; none if there is none or `--model` is given.
     pub(super) fn load(&self, fingerprint: &str) -> Result<Option<PlanFile>> {
         if self.model {
             return Ok(None);
@@ -39,13 +39,13 @@ impl Plans {
     }
 }
 
-/// Each candidate is timed as the network uses it: inputs just written, weights displaced by the others'.
+/// Each candidate is timed under the network's conditions: inputs just written, weights displaced from the caches.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Networks: globs, several with commas
+    /// Networks: globs, separated by commas
     #[arg(long, value_name = "GLOBS", default_value = "nin,resnet50")]
     network: String,
-    /// Images at a time
+    /// Number of images
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
     /// Numbers of threads [default: 1 and all physical cores]
@@ -58,12 +58,12 @@ pub(super) struct Args {
     /// Folder of plan files, one for each machine
     #[arg(long, value_name = "DIR", default_value = "results/plans")]
     plans: PathBuf,
-    /// One JSON object for each network and number of threads
+    /// Print one JSON object for each network and number of threads
     #[arg(long)]
     json: bool,
 }
 
-/// What the cost model's choice loses.
+/// Loss of the cost model's selection.
 #[derive(Serialize)]
 struct Line {
     network: String,
@@ -81,7 +81,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let graphs = select::graphs(&args.network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let path = PlanFile::path(&args.plans, &machine.id)?;
-    // Before any work: a folder that can't be written to, or a damaged file, is best known now.
+    // Before any work, so that a read-only folder or a damaged file is reported at once.
     let mut file = PlanFile::update(&path, &machine.id, |_| ())?;
     let pools: Vec<Workers> = threads
         .iter()
@@ -170,7 +170,7 @@ fn text(line: &Line) -> String {
         format!("{layers}\n")
     };
     format!(
-        "\n{}, {} threads, batch {}: the model chooses the measured best for {same} of {} layers; its choice takes {} longer\n{body}",
+        "\n{}, {} threads, batch {}: the model chooses the measured best for {same} of {} layers; its selection takes {} longer\n{body}",
         line.network,
         line.threads,
         line.batch,

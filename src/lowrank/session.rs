@@ -1,4 +1,4 @@
-//! Layers beside their pairs of lower rank: the error against the layer in f64, and the time by the best kernels.
+//! Layers beside their pairs of lower rank: errors against the layer in f64, and times with the best kernels.
 
 use super::{Factors, Form};
 use crate::claims::{Lab, compute};
@@ -13,14 +13,14 @@ use convroof_kernels::problem::Op;
 use convroof_kernels::reference::{self, Operands};
 use serde::Serialize;
 
-/// The layers of a session in which none is given: the 3x3 layers of ResNet-50 at 56, 28 and 14.
+/// Default layers of a session: the 3x3 layers of ResNet-50 at 56, 28 and 14 pixels.
 pub const LAYERS: [&str; 3] = [
     "mb1ic64ih56oc64oh56kh3ph1",
     "mb1ic128ih28oc128oh28kh3ph1",
     "mb1ic256ih14oc256oh14kh3ph1",
 ];
 
-/// The label of weights that are no file's.
+/// Label of weights that come from no file.
 pub const SEEDED: &str = "seeded";
 
 /// A convolution and its operands.
@@ -35,13 +35,13 @@ pub struct Layer {
     residual: Vec<f32>,
 }
 
-/// A layer, and its weights as factors.
+/// A layer and the factors of its weights.
 pub struct Case {
     layer: Layer,
     factors: Vec<(Form, Factors)>,
 }
 
-/// A rank of a form of a layer; or the layer itself, whose form is the algorithm that computes it. Times in nanoseconds.
+/// A rank of a form of a layer. For the layer itself, `form` is the algorithm that computes it. Times in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     /// The layer.
@@ -50,11 +50,11 @@ pub struct Line {
     pub weights: String,
     /// `channel`, `spatial`, or an algorithm.
     pub form: String,
-    /// The rank; none of the layer itself.
+    /// The rank; none for the layer itself.
     pub rank: Option<usize>,
-    /// The rank at which nothing is lost; none of the layer itself.
+    /// The rank that loses nothing; none for the layer itself.
     pub full_rank: Option<usize>,
-    /// Fraction of the sum of squared singular values that is kept.
+    /// Kept fraction of the sum of squared singular values.
     pub energy: f64,
     /// L2 norm of the error against the full layer in f64, over that of its output.
     pub error_l2: f64,
@@ -62,7 +62,7 @@ pub struct Line {
     pub error_max: f64,
     /// Time of both convolutions.
     pub ns: f64,
-    /// The time of direct convolution over this one.
+    /// Speedup over direct convolution: its time over this one.
     pub speedup: f64,
     /// The kernels, in order.
     pub kernels: Vec<CandidateId>,
@@ -118,7 +118,7 @@ impl Case {
     /// Decomposes a layer's weights in each form.
     ///
     /// # Errors
-    /// When they have no factors, or one of the ranks isn't theirs.
+    /// When the weights have no factors, or a rank is out of range.
     pub fn new(layer: Layer, ranks: &[usize]) -> Result<Case> {
         let mut factors = Vec::new();
         for form in Form::ALL {
@@ -137,8 +137,8 @@ impl Case {
     }
 }
 
-/// Measures some ranks of each layer and form; of none given 1/8, 1/4, 1/2 and 3/4 of the full rank. `weights` is the
-/// label of all weights. A signal leaves the lines that are done.
+/// Measures some ranks of each layer and form. If `ranks` is empty, these are 1/8, 1/4, 1/2 and 3/4 of the full rank.
+/// `weights` is the label of all weights. After a signal it returns the lines that are done.
 ///
 /// # Errors
 /// When a kernel is wrong, or there is no memory.
@@ -195,7 +195,7 @@ impl Case {
             }
         };
         if form == Form::Channel {
-            // The layer itself, exactly as it is: what there is to beat.
+            // The layer itself is the baseline.
             let best = lab.best(&problem.to_string())?;
             for timed in [&direct, &best] {
                 let id = timed.variant.algorithm();

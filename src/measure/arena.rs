@@ -1,4 +1,4 @@
-//! Memory that is cold because so much else was used since.
+//! Cold operands: copies of a kernel's operands, used in turn from a buffer larger than the caches.
 
 use crate::machine::Topology;
 use crate::machine::fingerprint::fingerprint;
@@ -6,20 +6,20 @@ use crate::machine::pool::Workers;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, OutOfMemory};
 
-/// A buffer of three times the last cache, in which sets of a kernel's operands lie one behind the other. Runs
-/// take turns with them: when one comes round again, the caches have seen all the others.
+/// A buffer of three times the last cache, divided into sets of a kernel's operands. Runs cycle through the sets:
+/// before a set is used again, all others have passed through the caches.
 pub(super) struct Arena {
     buffer: AlignedBuf,
-    /// Cache lines of a set, and which is next.
+    /// Cache lines of a set, and the index of the next one.
     set: usize,
     next: usize,
 }
 
-/// More than this, or a quarter of the memory, is not asked for, whatever the caches.
+/// Upper limit of the buffer's bytes, however large the caches. A quarter of the machine's memory is another.
 const LARGEST_BYTES: usize = 4 << 30;
 
 impl Arena {
-    /// For the caches of a machine.
+    /// An arena for the caches of a machine.
     pub(super) fn new(topology: &Topology) -> Result<Self, OutOfMemory> {
         let caches = topology.caches.iter().map(|c| c.bytes);
         let bytes = 3 * caches.max().unwrap_or(8 << 20);
@@ -38,7 +38,7 @@ impl Arena {
         self.sets() * self.set * CacheLine::BYTES
     }
 
-    /// Fills the arena with copies of what `instance` is to find cold; false if not even two fit.
+    /// Fills the arena with copies of the operands that `instance` is to find cold. False if not even two sets fit.
     pub(super) fn fill(&mut self, instance: &Instance, cold: Cold, workers: &Workers) -> bool {
         self.set = instance.set_lines(cold).max(1);
         self.next = 0;
@@ -50,7 +50,7 @@ impl Arena {
         true
     }
 
-    /// The set that was used longest ago.
+    /// The set that was used longest ago; it becomes the last used.
     pub(super) fn coldest(&mut self) -> &mut [CacheLine] {
         let at = self.skip(1) * self.set;
         &mut self.buffer[at..at + self.set]
@@ -61,14 +61,14 @@ impl Arena {
         self.set(self.next + self.sets() - 1)
     }
 
-    /// Leaves the next `n` sets to someone who says [`Arena::set`] from the returned one on.
+    /// Reserves the next `n` sets and returns the number of the first, for [`Arena::set`].
     pub(super) fn skip(&mut self, n: usize) -> usize {
         let first = self.next;
         self.next = (self.next + n) % self.sets();
         first
     }
 
-    /// The set of a number, around the end.
+    /// The set of a number, modulo the number of sets.
     pub(super) fn set(&self, number: usize) -> &[CacheLine] {
         &self.buffer[number % self.sets() * self.set..][..self.set]
     }

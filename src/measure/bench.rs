@@ -1,4 +1,4 @@
-//! A bench: all candidates on all layers, into a record that is saved after each problem.
+//! A benchmark run: all candidates on all layers. The record is saved after each problem.
 
 use super::candidate::{Candidate, kernels};
 use super::limits::refuse_huge;
@@ -31,7 +31,7 @@ pub struct Job<'a> {
     pub threads: Vec<usize>,
     /// Images.
     pub batch: usize,
-    /// States of the caches.
+    /// States of the caches in which the fastest are measured.
     pub states: CacheStates,
     /// Seconds for all rounds; none for a fixed number of rounds.
     pub budget: Option<f64>,
@@ -39,7 +39,7 @@ pub struct Job<'a> {
     pub rounds_for_all: usize,
     /// The record's destination.
     pub to: To,
-    /// Set to stop.
+    /// Flag that stops the run.
     pub stop: &'a AtomicBool,
 }
 
@@ -51,7 +51,7 @@ pub enum To {
     File(PathBuf),
 }
 
-/// Candidates of other people's libraries.
+/// Candidates of other libraries.
 pub struct Guests {
     /// The candidates.
     pub candidates: Vec<Rc<dyn Candidate>>,
@@ -65,7 +65,7 @@ pub trait Progress: session::Progress {
     fn calibrating(&mut self, what: &str);
     /// All ceilings are measured, or a signal stopped it.
     fn calibrated(&mut self);
-    /// The rounds of so many problems begin.
+    /// The rounds of `problems` problems begin.
     fn begin(&mut self, problems: usize);
     /// A problem is done.
     fn problem(&mut self);
@@ -80,12 +80,13 @@ pub fn problems(layers: &[LayerRef]) -> Vec<Problem> {
     all.filter(|p| seen.insert(*p)).collect()
 }
 
-/// Calibrates and measures, or goes on with an older record. The record is saved after each problem, so that an
-/// interruption loses one problem at most. `guests` makes candidates of other people's libraries. Returns the record and
-/// its file.
+/// Calibrates and measures, or continues an older record. The record is saved after each problem, so that an
+/// interruption loses at most one problem. `guests` makes candidates of other libraries. Returns the record and its
+/// file.
 ///
 /// # Errors
-/// When there is nothing to measure, or the record can't be written; [`Wrong`](super::Wrong) when a kernel's output is.
+/// When there is nothing to measure or the record can't be written. [`Wrong`](super::Wrong) when a kernel's output is
+/// wrong.
 pub fn bench(
     job: &Job<'_>,
     old: Option<Run>,
@@ -114,7 +115,7 @@ pub fn bench(
     };
     let mut peers = Vec::new();
     match guests {
-        // Known now rather than after the calibration.
+        // Reports an unsolvable job before the calibration instead of after it.
         None => can_do_any(&candidates, &problems, topology)?,
         Some(guests) => {
             let guests = guests()?;
@@ -134,7 +135,7 @@ pub fn bench(
     run.peers = peers;
     let noted = |run: &mut Run| quota.note(run, machine::throttling());
     noted(&mut run);
-    // Before any work: a folder that can't be written to is best known now.
+    // Before any work, so that a folder without write permission is reported at once.
     let path = match &job.to {
         To::New(results) => record::save_new(&run, results)?,
         To::File(path) => {
@@ -148,7 +149,7 @@ pub fn bench(
         });
         progress.calibrated();
         match calibration {
-            // The record says what was to be measured: it can be gone on with.
+            // The record lists what was to be measured: a later run can continue it.
             Err(error) if error.is::<Stopped>() => {}
             other => run.calibration = other?,
         }
@@ -171,13 +172,13 @@ pub fn bench(
         if interrupt::requested() {
             break;
         }
-        // Each layer may use its share of the time, and what those before left over.
+        // Each layer may use its share of the budget, plus what earlier layers did not use.
         let share = |budget: f64| {
             start + Duration::from_secs_f64(budget * (i + 1) as f64 / left.len() as f64)
         };
         let outcome = session.measure(problem, &candidates, job.budget.map(share), progress)?;
         if outcome.stopped {
-            // What has all its first rounds is kept; a layer half done is done again.
+            // A layer is kept only if every candidate has all its first rounds; otherwise it is measured again.
             let whole = |m: &Measurement| {
                 !m.cache.is(&CacheState::Warm) || m.samples_ns.len() >= job.rounds_for_all
             };
@@ -200,7 +201,7 @@ pub fn bench(
     Ok((run, path))
 }
 
-/// Refuses a run in which no variant can do any of the problems.
+/// Fails if no candidate can do any of the problems.
 fn can_do_any(
     candidates: &[Rc<dyn Candidate>],
     problems: &[Problem],
@@ -262,7 +263,7 @@ fn begun(job: &Job<'_>, session: &Session<'_>) -> Run {
         notes.push("workers could not be pinned to cores".to_string());
     }
     if cfg!(debug_assertions) {
-        notes.push("this is a debug build: its times say nothing".to_string());
+        notes.push("this is a debug build: its times are meaningless".to_string());
     }
     let conditions = Conditions {
         threads: job.threads.clone(),

@@ -1,4 +1,4 @@
-//! Who can take part in a measurement.
+//! Interface of everything that can be measured: kernels of this process and other libraries.
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -15,29 +15,29 @@ use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
 use std::time::Instant;
 
-/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in records: no clock tells more.
+/// Decimals of times (nanoseconds) and peaks (GFLOP/s) in records; no clock is more precise.
 pub(super) const DECIMALS: i32 = 2;
 
-/// Something with a name that can be asked for any problem.
+/// An implementation with a name that can be planned for any problem.
 pub trait Candidate {
     /// `<algorithm>/<isa>/<st|mt>`.
     fn id(&self) -> CandidateId;
     /// Threads that it runs on.
     fn threads(&self) -> usize;
-    /// The instruction set whose peak it is held against.
+    /// The instruction set whose FMA peak is its ceiling.
     fn isa(&self) -> Isa;
-    /// How its errors grow.
+    /// Growth of its rounding errors.
     fn accuracy(&self) -> Accuracy;
-    /// Whether it is somebody else's: its mistakes end its own part and not the run.
+    /// True for another library's candidate: its errors end its own measurement, not the run.
     fn foreign(&self) -> bool {
         false
     }
-    /// Makes ready for a problem.
+    /// Plans a problem.
     ///
     /// # Errors
-    /// The reason why it can't, or won't any more.
+    /// The reason why it can't, or can't any more.
     fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String>;
-    /// The same with parts taken out; none where that can't be had.
+    /// Its twin without some parts ([`Ablation`]); none where there is no such twin.
     fn twin(
         &self,
         ablation: Ablation,
@@ -51,23 +51,22 @@ pub trait Candidate {
 
 /// A candidate on one problem. `load` comes first.
 pub trait Contestant {
-    /// What it needs and costs.
+    /// Resources and costs.
     fn facts(&self) -> Facts;
-    /// Takes operands in plain NCHW and OIHW; the inputs alone if `inputs_only`, and the parameters
-    /// stay.
+    /// Loads operands in plain NCHW and OIHW. With `inputs_only` it replaces the inputs and keeps the parameters.
     ///
     /// # Errors
-    /// When there is no memory, or a peer is gone.
+    /// When there is no memory, or a peer process has ended.
     fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()>;
     /// Runs once untimed, poisons the output, and returns nanoseconds of one run, the mean of `runs`.
     ///
     /// # Errors
-    /// When a peer is gone.
+    /// When a peer process has ended.
     fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64>;
-    /// Runs untimed, for counters; false if it doesn't run in this process.
+    /// Runs untimed, for counters. False if it doesn't run in this process.
     fn run(&mut self, runs: usize, workers: &Workers) -> bool;
-    /// Runs as often again, and says what each phase of a run takes; nothing where there is but one, or
-    /// where it isn't known.
+    /// Runs `runs` times more and returns the time of each phase of a run. Empty if there is only one phase, or if
+    /// phases aren't known.
     fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
         let _ = (runs, workers);
         Vec::new()
@@ -75,15 +74,15 @@ pub trait Contestant {
     /// The output in plain NCHW.
     ///
     /// # Errors
-    /// When there is no memory, or a peer is gone.
+    /// When there is no memory, or a peer process has ended.
     fn output(&mut self, workers: &Workers) -> Result<Vec<f32>>;
-    /// Plan and memory, once loaded, of a contestant of this process.
+    /// Plan and memory of a loaded contestant of this process.
     fn instance(&mut self) -> Option<&mut Instance> {
         None
     }
 }
 
-/// What is known of a contestant beside its times. Sizes in bytes.
+/// Properties of a contestant other than its times. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Operations and compulsory bytes.
@@ -92,16 +91,16 @@ pub struct Facts {
     pub packed_bytes: usize,
     /// Scratch of all workers.
     pub workspace_bytes: usize,
-    /// The plan's own tables.
+    /// Tables of the plan itself.
     pub table_bytes: usize,
     /// Source, residual, packed weights and destination.
     pub working_set_bytes: usize,
-    /// The name that a library has for what it ran.
+    /// The library's own name for the implementation that it ran.
     pub implementation: Option<String>,
 }
 
-/// The record of a candidate on a problem, warm and without samples. Its output deviates from the reference by
-/// `deviation`, which `tolerance` allows.
+/// The record of a candidate on a problem, with warm caches and without samples. `deviation` is its output's
+/// deviation from the reference, at most `tolerance`.
 pub(super) fn described(
     problem: &Problem,
     candidate: &dyn Candidate,
@@ -146,8 +145,8 @@ pub struct Kernel {
     pub threads: usize,
 }
 
-/// The kernels that some variants make with some numbers of threads: single-threaded variants with
-/// one, the others with each number above one.
+/// All valid pairs of some variants and numbers of threads: single-threaded variants on one thread, the others on
+/// each number above one.
 pub fn kernels(variants: &[Variant], threads: &[usize]) -> Vec<Kernel> {
     let mut all = Vec::new();
     for &variant in variants {
@@ -221,8 +220,8 @@ impl Kernel {
     }
 }
 
-/// Bytes of tables with which a plan is kept until it is loaded. All candidates are planned before the first is
-/// measured: larger tables of all of them could be more than the memory, and are made again.
+/// Largest tables, in bytes, with which a plan is kept until it is loaded. All candidates are planned before the
+/// first is measured. Larger tables of all candidates together could exceed the memory, so they are computed again.
 const KEPT_TABLES: usize = 64 << 20;
 
 /// Arguments of a plan.
@@ -254,17 +253,17 @@ fn facts(spec: &PlanSpec) -> Facts {
     }
 }
 
-/// A plan, which takes memory when it is loaded.
+/// A plan, which allocates memory when it is loaded.
 enum Runnable {
     Planned(Box<Planned>),
     Ready(Box<Instance>),
 }
 
-/// A plan without memory, or what it is made of.
+/// A plan without memory, or the arguments to make it.
 struct Planned {
     planner: Planner,
     facts: Facts,
-    /// None where its tables are large.
+    /// None if its tables are larger than `KEPT_TABLES`.
     plan: Option<Box<dyn Plan>>,
 }
 

@@ -1,4 +1,4 @@
-//! Layers one behind the other, without a network around them.
+//! Consecutive layers, without a network around them.
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -12,16 +12,16 @@ use convroof_kernels::tensor::{AlignedBuf, Layout, Tensor, TensorDesc, TensorRef
 use convroof_kernels::{Isa, Plan, PlanCx, Problem, Registry};
 use std::time::Instant;
 
-/// Layers, each on the output of the one before.
+/// Layers, each applied to the output of the one before.
 pub struct Chain {
     plans: Vec<(Box<dyn Plan>, AlignedBuf)>,
-    /// The first layer's source, and the output of each.
+    /// The source of the first layer, and the output of each layer.
     tensors: Vec<Tensor>,
     workspace: AlignedBuf,
 }
 
 impl Chain {
-    /// Layers with the algorithms that compute them, on the widest vectors and seeded operands.
+    /// Layers with the algorithms that compute them, on the best instruction set and on seeded operands.
     ///
     /// # Errors
     /// When there is no such algorithm, it can't do the layer, or there is no memory.

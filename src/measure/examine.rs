@@ -1,8 +1,8 @@
-//! Why does a kernel take as long as it does? What is measured beside it to answer that.
+//! Ablations and cold caches: measurements that explain the time of a kernel.
 //!
-//! The fastest kernel of a problem and a number of threads is run again, in rounds with its twins
-//! ([`Ablation`]), once for each state of the caches. The order within a round is shuffled; a twin's ratio to the
-//! kernel is of one round.
+//! For each problem and number of threads, the fastest kernel runs again together with its twins ([`Ablation`]), once
+//! for each state of the caches. Each round runs all of them in shuffled order. The ratio of a twin to the kernel
+//! always compares samples of one round.
 
 use super::arena::Arena;
 use super::candidate::DECIMALS;
@@ -29,14 +29,14 @@ pub(super) struct Examined {
     pub(super) times: AblationTimes,
     /// The FMA peak of each round.
     pub(super) peaks: Vec<f64>,
-    /// A plain read of what was cold.
+    /// A plain read of the cold operands.
     pub(super) cold_read: Option<ColdRead>,
 }
 
-/// A contestant that borrows nothing.
+/// A contestant without borrowed data.
 type Own = dyn Contestant + 'static;
 
-/// A kernel and its twins, with memory of their own.
+/// A kernel and its twins, each with its own memory.
 pub(super) struct Exam<'a> {
     full: &'a mut Own,
     twins: Vec<(Ablation, Box<dyn Contestant>)>,
@@ -46,7 +46,7 @@ pub(super) struct Exam<'a> {
 }
 
 impl<'a> Exam<'a> {
-    /// Makes the twins of `full`, which has been loaded. None of a kernel that has none.
+    /// Makes the twins of `full`, which must be loaded. None if the kernel has no twins.
     ///
     /// # Errors
     /// When there is no memory.
@@ -81,15 +81,16 @@ impl<'a> Exam<'a> {
         }))
     }
 
-    /// The kernel as it is.
+    /// The kernel without any ablation.
     pub(super) fn full(&mut self) -> &mut Own {
         self.full
     }
 
-    /// Samples of the kernel and each twin as they find the caches. `peak` is called once a round.
+    /// Samples of the kernel and of each twin, with the caches as the previous run left them. `peak` is called once a
+    /// round.
     ///
     /// # Errors
-    /// None that a contestant of this process has.
+    /// Never for a contestant of this process.
     pub(super) fn warm(
         &mut self,
         rounds: usize,
@@ -107,11 +108,11 @@ impl<'a> Exam<'a> {
         Ok(examined)
     }
 
-    /// The same with operands from `arena`, and a plain read of its weights. None if the arena is too small, or
-    /// there is nothing to find cold.
+    /// Samples with operands from `arena`, and times of a plain read of the packed weights. None if the arena is too
+    /// small, or if there is nothing to find cold.
     ///
     /// # Errors
-    /// None that a contestant of this process has.
+    /// Never for a contestant of this process.
     pub(super) fn cold(
         &mut self,
         cold: Cold,
@@ -137,7 +138,7 @@ impl<'a> Exam<'a> {
             }
             self.round(rng, &mut examined.times, |ablation, contestant| {
                 Ok(match ablation {
-                    // As warm as ever.
+                    // Arithmetic alone reads no operands: there is no cold version of it.
                     Some(Ablation::ArithOnly) => Some(contestant.sample(runs, workers)?),
                     Some(Ablation::OnePanel) => None,
                     Some(Ablation::LoadsOnly) | None => {
@@ -155,7 +156,7 @@ impl<'a> Exam<'a> {
         Ok(Some(examined))
     }
 
-    /// A turn for each, in shuffled order.
+    /// One sample of the kernel and of each twin, in shuffled order.
     fn round(
         &mut self,
         rng: &mut Rng,
@@ -183,8 +184,8 @@ impl<'a> Exam<'a> {
     }
 }
 
-/// Nanoseconds of a run, the mean of `runs` on as many sets of operands. The last output is taken over, so that it
-/// can be verified.
+/// Nanoseconds of a run: the mean of `runs` runs, each on another set of operands. The last output is copied to the
+/// instance, so that it can be verified.
 fn run_cold(
     instance: &mut Instance,
     cold: Cold,
@@ -193,7 +194,7 @@ fn run_cold(
     workers: &Workers,
 ) -> f64 {
     workers.install(|exec| {
-        // Code and workspace are warm in every state.
+        // An untimed run: code and workspace are warm in every state.
         instance.run_on(cold, arena.coldest(), exec);
         instance.poison_output(f32::NAN);
         let start = Instant::now();
@@ -206,7 +207,7 @@ fn run_cold(
     })
 }
 
-/// Nanoseconds of a plain read of `packed` lines of a set by all workers, the mean of `runs` sets.
+/// Nanoseconds in which all workers read `packed` lines of a set: the mean over `runs` sets.
 fn read_cold(
     isa: IsaToken,
     packed: usize,

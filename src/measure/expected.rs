@@ -1,4 +1,4 @@
-//! What should come out: the inputs of a problem, and the reference's outputs, which samples are compared with.
+//! Inputs of a problem, and the reference's outputs for them, with which outputs are compared.
 
 use super::{Candidate, Contestant};
 use crate::machine::pool::Workers;
@@ -10,7 +10,7 @@ use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Problem, reference};
 use std::sync::OnceLock;
 
-/// Output of a candidate that isn't the reference's.
+/// An output that deviates from the reference by more than the tolerance.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{candidate} is wrong on {problem}: {how}")]
 pub struct Wrong {
@@ -22,10 +22,10 @@ pub struct Wrong {
     pub how: String,
 }
 
-/// Compares an output with the reference: its deviation, and the largest that is allowed.
+/// Compares an output with the reference. Returns the deviation and the tolerance.
 ///
 /// # Errors
-/// When it deviates by more, or has another length.
+/// When the deviation exceeds the tolerance, or the lengths differ.
 pub fn verified(
     candidate: &dyn Candidate,
     problem: &Problem,
@@ -54,13 +54,13 @@ pub fn verified(
     Ok((deviation, tolerance))
 }
 
-/// Two sets of inputs with the same weights, and what should come out of the second.
+/// Two sets of inputs with the same weights, and the reference's output for the second.
 pub(super) struct Expected {
     problem: Problem,
     pub(super) warm_up: Data,
     pub(super) data: Data,
     output: Vec<f64>,
-    /// Inputs of other kinds, and what should come out of them: made when they are asked for.
+    /// Inputs of other distributions with the reference's outputs, computed at the first use.
     others: OnceLock<Vec<(&'static str, Data, Vec<f64>)>>,
 }
 
@@ -78,10 +78,10 @@ impl Expected {
         }
     }
 
-    /// Compares what was timed with the reference: its deviation, and what it may be.
+    /// Compares the output of the timed runs with the reference. Returns the deviation and the tolerance.
     ///
     /// # Errors
-    /// [`Wrong`] when it deviates by more; when it has no output.
+    /// [`Wrong`] when the deviation exceeds the tolerance; another error when there is no output.
     pub(super) fn verify(
         &self,
         candidate: &dyn Candidate,
@@ -92,8 +92,8 @@ impl Expected {
         Ok(verified(candidate, &self.problem, &output, &self.output)?)
     }
 
-    /// The errors on inputs of each kind, with the weights of the timed runs, computed by the first workers; the
-    /// second do what is not to be measured.
+    /// The errors on inputs of each distribution, with the weights of the timed runs. The contestant runs on its
+    /// `own` workers; the `widest` pool computes references.
     ///
     /// # Errors
     /// When the contestant can't be loaded, or has no output.
@@ -113,7 +113,7 @@ impl Expected {
         Ok(errors)
     }
 
-    /// Inputs of other kinds: their name, operands, and what should come out.
+    /// Inputs of other distributions: name, operands, and the reference's output.
     fn other_inputs(&self, workers: &Workers) -> impl Iterator<Item = (&str, &Data, &[f64])> {
         let others = self.others.get_or_init(|| {
             let kinds = [("gaussian", Fill::Gaussian), ("post-relu", Fill::PostRelu)];

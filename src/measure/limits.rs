@@ -1,5 +1,5 @@
-//! Refusals before any work is begun: problems whose operands or plans don't fit into memory, and those whose
-//! reference would take hours.
+//! Refusals before any work: problems whose operands or plans don't fit into memory, and problems whose reference
+//! would take hours.
 
 use crate::machine::memory;
 use anyhow::{Result, bail};
@@ -9,16 +9,17 @@ use convroof_kernels::plan::PlanSpec;
 use convroof_kernels::tensor::CacheLine;
 use convroof_kernels::{IsaToken, Plan, PlanCx, Problem, Unsupported, Variant};
 
-/// More than this is not asked for, whatever the memory.
+/// Upper limit of a problem's bytes, however large the memory.
 const LARGEST_BYTES: u128 = 16 << 30;
 
-/// The most operations of a problem that is computed by its definition, in f64: about an hour of a core.
+/// Upper limit of a problem's operations. The reference computes by definition in f64: this many take a core about an
+/// hour.
 const MOST_FLOPS: u64 = 4_000_000_000_000;
 
-/// Refuses problems that don't fit into memory, before the system does, and those whose reference takes hours.
+/// Refuses problems that don't fit into memory, and problems whose reference would take hours.
 ///
 /// # Errors
-/// When the problem's operands, in the forms that kernels want them, are too large, or its operations too many.
+/// When the problem's operands in all layouts are too large, or its operations too many.
 pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let elements = |dims: [usize; 4]| dims.iter().map(|&d| d as u128).product::<u128>();
     let weights = problem.weights_dims().map_or(0, elements);
@@ -35,7 +36,7 @@ pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let flops = Cost::new(problem, 0).flops_nominal;
     if flops > MOST_FLOPS {
         bail!(
-            "'{problem}' has {:.1e} operations, which the reference would compute for hours: the limit is {:.0e}; choose a smaller layer or batch",
+            "'{problem}' has {:.1e} operations: the limit is {:.0e}, since the reference would take hours; choose a smaller layer or batch",
             flops as f64,
             MOST_FLOPS as f64
         );
@@ -43,7 +44,7 @@ pub fn refuse_huge(problem: &Problem) -> Result<()> {
     Ok(())
 }
 
-/// A variant's plan, if the memory at hand holds all that it needs to run.
+/// A variant's plan, if the available memory holds all that a run needs.
 ///
 /// # Errors
 /// When the variant can't do the problem, or there is not enough memory.
@@ -60,11 +61,11 @@ pub fn plan(
         .algorithm
         .plan(problem, &cx.with_table_limit(available))?;
     let needed = needs(plan.spec());
-    // The tables are there already.
+    // The tables are allocated already.
     let left = memory::available().saturating_add(plan.spec().table_bytes);
     if needed > left as u128 {
         return Err(Unsupported::new(format!(
-            "takes {} of memory with its operands, of which {} are available",
+            "takes {} of memory with its operands, but only {} are available",
             megabytes(needed),
             megabytes(left as u128)
         )));
@@ -72,7 +73,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Bytes that a plan takes when it runs: tensors, packed weights, scratch and its own tables.
+/// Bytes that a plan needs to run: tensors, packed weights, scratch and its own tables.
 fn needs(spec: &PlanSpec) -> u128 {
     let residual = usize::from(spec.problem.epilogue.residual) as u128;
     let lines = spec.packed_lines as u128 + spec.workspace_lines() as u128;
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn a_plan_that_does_not_fit_is_refused_with_what_there_is() {
         let registry = Registry::builtin();
-        // Tensors of 16 TB each, and next to nothing else.
+        // Tensors of 16 TB each; all other buffers are small.
         let problem = "mb1000000ic16ih512oc16kh1".parse();
         let variant = registry.find(&"gemm-1x1/scalar/st".parse().expect("an id"));
         let isa = Isa::Scalar.detect().expect("scalar code runs everywhere");

@@ -1,23 +1,21 @@
-//! Samples: of all candidates for a problem, in turns, verified.
+//! Measurement: samples of all candidates for a problem, interleaved and verified.
 //!
-//! For each problem every candidate (a variant with a number of threads) gets memory and packed
-//! weights of its own. Then rounds are run: in each, the candidates take turns in shuffled order, and
-//! the machine's FMA peak is measured in the same round for each instruction set and number of
-//! threads, so that every time is also a fraction of the peak of its own moment: clocks and
-//! neighbours come and go, the fraction stays.
+//! For each problem, every candidate (a variant with a number of threads) gets its own memory and packed weights.
+//! Then the session runs rounds. In each round, candidates run once each in shuffled order. Each round also measures
+//! the machine's FMA peak, for each instruction set and number of threads. So every time can be divided by the peak
+//! of its own round, which cancels changes of the clock and of the load by neighbours.
 //!
-//! A sample is: one run that isn't timed (the caches hold the candidate's data again), the output
-//! poisoned with NaN, then the timed runs. Before the first round the inputs are replaced; after the
-//! last the output is compared with the reference of the new ones. So a timed result is a verified
-//! result.
+//! A sample begins with one untimed run, so that the caches hold the candidate's data. Then the output is filled with
+//! NaN, and the timed runs follow. Before the first round the inputs are replaced. After the last round the output is
+//! compared with the reference for the new inputs. So every timed result is verified.
 //!
-//! These times are `warm`: a candidate's data stay wherever its previous run left them. The fastest are then
-//! examined: with parts taken out, and with operands that were not used for long (`examine.rs`).
+//! These times are `warm`: a candidate's data stay wherever its previous run left them. The fastest candidates are
+//! then examined (`examine.rs`): with parts taken out, and with cold operands.
 //!
-//! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (what is refused before),
-//! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
-//! `arena.rs`, [`mod@bench`] (a record of many layers), [`solo`] (a kernel for another harness). For benches beside
-//! these: [`turns`], [`chain`] (layers one behind the other), [`stream`] (layers beside plain loops).
+//! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
+//! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and `arena.rs`, [`mod@bench`] (a record of
+//! many layers), [`solo`] (a kernel for another harness). For further benches: [`turns`], [`chain`] (consecutive
+//! layers), [`stream`] (layers beside plain loops).
 
 mod arena;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! One sitting of measurements on one machine.
+//! A session: rounds of interleaved samples on one machine.
 
 use super::arena::Arena;
 use super::candidate::{DECIMALS, described};
@@ -21,41 +21,41 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How thoroughly to measure.
+/// Thoroughness of a session.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// A sample repeats runs until it takes this long.
     pub sample: Duration,
     /// Rounds that every candidate takes part in.
     pub rounds_for_all: usize,
-    /// How many of the fastest, for each number of threads, go on beyond those rounds.
+    /// Number of the fastest candidates, for each number of threads, that continue after those rounds.
     pub best_few: usize,
-    /// Rounds that the fastest take part in whatever the time: fewer say little.
+    /// Rounds that the fastest take part in even after the deadline: fewer samples give no useful interval.
     pub rounds_at_least: usize,
     /// Rounds that the fastest take part in, if time allows.
     pub rounds_for_best: usize,
-    /// Rounds of the fastest, for each number of threads, with their twins; 0 to leave them out.
+    /// Rounds of the fastest with their twins, for each number of threads; 0 measures no twins.
     pub rounds_for_twins: usize,
     /// States of the caches in which the fastest are measured.
     pub states: Vec<CacheState>,
-    /// Of data and order.
+    /// Seed of the data and of the order within rounds.
     pub seed: u64,
 }
 
-/// Hears how far a session is.
+/// Receiver of a session's progress.
 pub trait Progress {
     /// A candidate is about to be measured for the first time.
     fn candidate(&mut self, problem: &Problem, id: &CandidateId);
 }
 
-/// What came of a problem.
+/// Results of a problem.
 #[derive(Default)]
 pub struct Outcome {
-    /// One for each candidate that can do it.
+    /// Measurements of the candidates that can do it, at least one for each.
     pub measurements: Vec<Measurement>,
-    /// One for each that can't.
+    /// One for each candidate that can't.
     pub refusals: Vec<Refusal>,
-    /// Whether it was cut short by the stop flag.
+    /// True if the stop flag ended it early.
     pub stopped: bool,
 }
 
@@ -64,13 +64,13 @@ pub struct Session<'a> {
     topology: &'a Topology,
     pools: BTreeMap<usize, (Workers, Counters)>,
     settings: Settings,
-    /// Made when it is first needed.
+    /// Allocated at the first use.
     arena: Option<Arena>,
     stop: &'a AtomicBool,
 }
 
-/// Memory that the candidates of one problem may take together: beyond it they are measured in
-/// groups, which take turns among themselves.
+/// Memory limit, in bytes, for the candidates of one problem. Beyond it they are measured in groups, each with its
+/// own rounds.
 const GROUP_BYTES: usize = 6 << 30;
 
 impl<'a> Session<'a> {
@@ -104,12 +104,12 @@ impl<'a> Session<'a> {
         self.pools.values().map(|(workers, _)| workers).collect()
     }
 
-    /// Whether every worker is pinned.
+    /// True if every worker is pinned.
     pub fn pinned(&self) -> bool {
         self.pools.values().all(|(workers, _)| workers.pinned())
     }
 
-    /// Which counters there are.
+    /// Status of each hardware counter.
     pub fn counters(&self) -> Vec<CounterStatus> {
         self.pools
             .values()
@@ -121,12 +121,12 @@ impl<'a> Session<'a> {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Measures the candidates on a problem. All take part in the first rounds; then the fastest go
-    /// on until `deadline`.
+    /// Measures the candidates on a problem. All take part in the first rounds. Then the fastest continue until
+    /// `deadline`.
     ///
     /// # Errors
-    /// When there is no memory; [`Wrong`](super::Wrong) when a kernel's output is. What goes wrong with somebody else's
-    /// library is among the refusals.
+    /// When there is no memory. [`Wrong`](super::Wrong) when a kernel's output is wrong. Errors of another library
+    /// become refusals.
     pub fn measure(
         &mut self,
         problem: &Problem,
@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
         let mut groups = vec![Vec::new()];
         for candidate in candidates {
             let planned = candidate.plan(problem, self.topology);
-            // What Ctrl-C ended is no refusal.
+            // A candidate that Ctrl-C ended is no refusal.
             if self.stopped() {
                 outcome.stopped = true;
                 return Ok(outcome);
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
             }
             progress.candidate(problem, &candidate.id());
             let (workers, _) = &self.pools[&candidate.threads()];
-            // Warm up on other inputs than those that are verified.
+            // The warm-up uses other inputs than those that are verified.
             let mut warm_up = || {
                 contestant.load(expected.warm_up.operands(), false, workers)?;
                 let took = contestant.sample(1, workers)?;
@@ -244,7 +244,7 @@ impl<'a> Session<'a> {
             let candidate = runner.candidate.clone();
             let finished = match runner.trouble.take() {
                 Some(error) => Err(error),
-                // A stop leaves candidates that had no turn: they have nothing to say.
+                // A stop can leave candidates without any sample.
                 None if runner.samples_ns.is_empty() => continue,
                 None => {
                     let examined = !stopped && examined.remove(&index);
@@ -260,7 +260,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// One turn for each candidate, and for each peak.
+    /// One sample of each candidate, and one of each peak.
     fn round(&self, round: u32, runners: &mut [Runner], order: &[usize]) {
         let mut peaks: BTreeMap<(Isa, usize), f64> = BTreeMap::new();
         for &index in order {
@@ -288,7 +288,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Verifies what was timed, counts events apart from it, and makes the record.
+    /// Verifies the timed output, counts events in separate runs, and makes the record.
     fn finish(
         &mut self,
         problem: &Problem,
@@ -325,7 +325,7 @@ impl<'a> Session<'a> {
             peak_gflops: std::mem::take(&mut runner.peaks),
             errors_by_input,
             phases,
-            // Another process's events are not ours to count.
+            // Counters can't see the events of another process.
             counters: if here { counts } else { Vec::new() },
             ..described(problem, candidate.as_ref(), facts, verified)
         }];
@@ -335,7 +335,7 @@ impl<'a> Session<'a> {
         Ok(measurements)
     }
 
-    /// The fastest of ours for each number of threads, of the CPU's own instruction sets.
+    /// The fastest of our kernels for each number of threads.
     fn fastest_of_ours(&self, runners: &[Runner]) -> BTreeSet<usize> {
         let mut best: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
         for (index, runner) in runners.iter().enumerate() {
@@ -354,8 +354,8 @@ impl<'a> Session<'a> {
         best.into_values().map(|(_, index)| index).collect()
     }
 
-    /// The kernel with its twins in each state of the caches: the first of `measurements` is the warm one, to which
-    /// others are added.
+    /// Measures the kernel with its twins in each state of the caches. The first of `measurements` is the warm one;
+    /// the cold ones are appended.
     fn examine(
         &mut self,
         problem: &Problem,
@@ -373,7 +373,7 @@ impl<'a> Session<'a> {
         let (workers, _) = &self.pools[&candidate.threads()];
         let token = candidate.isa().detect().expect("planned for this CPU");
         let peak = || peak_probe(workers, token, Duration::from_micros(500));
-        // Errors by kind of input left others behind.
+        // `errors_by_input` left other inputs behind.
         contestant.load(expected.data.operands(), true, workers)?;
         let exam = Exam::new(
             candidate.as_ref(),
@@ -423,7 +423,7 @@ impl<'a> Session<'a> {
 }
 
 impl Outcome {
-    /// True if each of some candidates was measured or refused.
+    /// True if the outcome has a measurement or a refusal for each of `candidates` candidates.
     pub fn covers(&self, candidates: usize) -> bool {
         let warm = |m: &&Measurement| m.cache.is(&CacheState::Warm);
         let measured = self.measurements.iter().filter(warm);
@@ -438,7 +438,7 @@ impl Outcome {
         });
     }
 
-    /// What went wrong: with a kernel of ours it ends the run, with somebody else's only its part.
+    /// Handles an error: of our own kernel it ends the run, of another library it becomes a refusal.
     fn trouble(
         &mut self,
         problem: &Problem,
@@ -465,11 +465,11 @@ struct Runner {
     samples_ns: Vec<f64>,
     rounds: Vec<u32>,
     peaks: Vec<f64>,
-    /// What ended its part.
+    /// The error that ended its measurement.
     trouble: Option<anyhow::Error>,
 }
 
-/// The `few` fastest for each number of threads, of ours and of others, by their best sample.
+/// The `few` fastest of our candidates and of other libraries, for each number of threads, by their best sample.
 fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
     let best = |i: usize| {
         runners[i]

@@ -1,4 +1,4 @@
-//! One kernel by itself, for harnesses that have a clock and an order of their own, as criterion has.
+//! One kernel by itself, for harnesses with their own clock and order, such as criterion.
 
 use super::candidate::{Candidate, Contestant, Kernel, described};
 use super::expected::verified;
@@ -13,12 +13,12 @@ use convroof_kernels::instance::Instance;
 use convroof_kernels::reference;
 use std::time::{Duration, Instant};
 
-/// A kernel on a problem. It takes memory when it is loaded.
+/// A kernel on a problem. It allocates memory when it is loaded.
 pub struct Solo {
     kernel: Kernel,
     problem: Problem,
     contestant: Box<dyn Contestant>,
-    /// Operands, once they were loaded.
+    /// Operands, once they are loaded.
     data: Option<Data>,
 }
 
@@ -63,11 +63,11 @@ impl Solo {
             .context("no kernel of this process")
     }
 
-    /// The record of some samples (nanoseconds of a run), with the FMA peak beside them (GFLOP/s). The output of the last
-    /// run is compared with the reference.
+    /// The record of some samples (nanoseconds of a run), with the FMA peak (GFLOP/s) that was measured beside them.
+    /// The output of the last run is compared with the reference.
     ///
     /// # Errors
-    /// [`Wrong`](super::Wrong) when it deviates; when nothing was loaded.
+    /// [`Wrong`](super::Wrong) when the output deviates too much; another error when nothing was loaded.
     pub fn measurement(
         mut self,
         samples_ns: Vec<f64>,
@@ -90,7 +90,7 @@ impl Solo {
     }
 }
 
-/// Runs an instance some times on a pool, and returns how long that took.
+/// Runs an instance `runs` times on a pool, and returns the time of all runs.
 pub fn timed(workers: &Workers, runs: u64, instance: &mut Instance) -> Duration {
     workers.install(|exec| {
         let start = Instant::now();

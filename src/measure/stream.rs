@@ -1,4 +1,4 @@
-//! Layers beside plain loops over as many bytes: nanoseconds a byte of both.
+//! Layers beside plain loops over as many bytes: both in nanoseconds per byte.
 
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -21,7 +21,7 @@ pub struct StreamedLayer {
 }
 
 impl StreamedLayer {
-    /// A layer by an algorithm, on seeded operands.
+    /// A layer computed by an algorithm, on seeded operands.
     ///
     /// # Errors
     /// When there is no such algorithm, it can't do the layer, or there is no memory.
@@ -56,7 +56,7 @@ impl StreamedLayer {
         self.instance.working_set()
     }
 
-    /// Runs once untimed, and returns nanoseconds a compulsory byte, the mean of `runs`.
+    /// Runs once untimed, then returns nanoseconds per compulsory byte, the mean of `runs`.
     pub fn sample(&mut self, runs: usize, workers: &Workers) -> f64 {
         let instance = &mut self.instance;
         let took = workers.install(|exec| {
@@ -69,7 +69,7 @@ impl StreamedLayer {
     }
 }
 
-/// A plain loop over memory, in shares of the workers.
+/// A plain loop over memory, divided among the workers.
 pub struct PlainLoop {
     isa: IsaToken,
     stream: Stream,
@@ -77,7 +77,7 @@ pub struct PlainLoop {
 }
 
 impl PlainLoop {
-    /// A loop over some bytes.
+    /// A loop over `bytes` bytes.
     ///
     /// # Errors
     /// When there is no memory.
@@ -92,7 +92,8 @@ impl PlainLoop {
         })
     }
 
-    /// Runs once untimed, and returns nanoseconds a byte, the mean of `runs`: a run is a pass of each worker.
+    /// Runs once untimed, then returns nanoseconds per byte, the mean of `runs`. In a run each worker makes one pass
+    /// over its share.
     pub fn sample(&mut self, runs: usize, workers: &Workers) -> f64 {
         let PlainLoop {
             isa,

@@ -1,21 +1,21 @@
-//! Loops that take turns, so that a disturbance of the machine meets all of them.
+//! Interleaved loops, so that a disturbance of the machine affects all of them.
 
 use std::time::{Duration, Instant};
 
 /// A loop: each call runs it and returns a sample.
 pub type Loop<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// How long loops take turns.
+/// Duration of interleaved loops.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
-    /// Rounds at least.
+    /// Least number of rounds.
     pub rounds: usize,
-    /// Time at least.
+    /// Least time.
     pub time: Duration,
 }
 
 impl Turns {
-    /// One round: whether the loops run at all.
+    /// One round, to check that the loops run at all.
     pub const ONE: Turns = Turns {
         rounds: 1,
         time: Duration::ZERO,
@@ -36,7 +36,7 @@ impl Turns {
     }
 }
 
-/// Samples of one loop over those of another, round by round.
+/// Ratio of one loop's samples to another's, round by round.
 pub fn ratios(of: &[f64], over: &[f64]) -> Vec<f64> {
     of.iter().zip(over).map(|(a, b)| a / b).collect()
 }

@@ -1,5 +1,4 @@
-//! A network's time, beside that of other people's libraries on the same network: in rounds, in which each takes turns,
-//! and verified.
+//! Times of a network beside those of other libraries on the same network, in interleaved rounds and verified.
 
 use super::candidates::Candidates;
 use super::runner::Runner;
@@ -20,43 +19,43 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Somebody else's implementation of the same network, with the same parameters and input.
+/// Another library's implementation of the same network, with the same parameters and input.
 pub trait Rival {
-    /// The library, as ids name it.
+    /// The library's name in ids.
     fn library(&self) -> &str;
-    /// The library and its version, for people.
+    /// Name and version of the library, for output.
     fn name(&self) -> String;
     /// Runs once untimed, and returns nanoseconds of one run, the mean of `runs`.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When its process has ended.
     fn sample(&mut self, runs: usize) -> Result<f64>;
     /// The output, in plain NCHW.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When its process has ended.
     fn output(&mut self) -> Result<Vec<f32>>;
 }
 
 /// A sample takes at least this long.
 const SAMPLE: Duration = Duration::from_millis(40);
 
-/// How often steps are timed one by one.
+/// Number of runs in which steps are timed one by one.
 const PROFILES: usize = 9;
 
-/// What rounds came to.
+/// Samples of all rounds.
 pub struct Rounds {
-    /// Our times of a run, by round.
+    /// Our times of a run in nanoseconds, one per round.
     pub ours: Vec<f64>,
-    /// The rivals', by rival and round; empty of one that failed.
+    /// Times of each rival in nanoseconds, one per round; empty for a rival that failed.
     pub rivals: Vec<Vec<f64>>,
-    /// FMA peak of the widest instruction set, by round, GFLOP/s.
+    /// FMA peak of the widest instruction set in GFLOP/s, one per round.
     pub peaks: Vec<f64>,
-    /// The median time of each step.
+    /// Median time of each step in nanoseconds.
     pub steps: Vec<f64>,
 }
 
-/// Runs rounds until `deadline`, three at the least and `most` at most, then times the steps.
+/// Runs rounds until `deadline`, at least three and at most `most`, then times the steps.
 pub fn rounds(
     runner: &mut Runner<'_>,
     rivals: &mut [Box<dyn Rival>],
@@ -76,7 +75,7 @@ pub fn rounds(
     let mut rivals_runs = Vec::new();
     let mut lost = vec![false; rivals.len()];
     for (rival, lost) in rivals.iter_mut().zip(&mut lost) {
-        // Twice: a library may tune itself at first.
+        // The second sample counts: a library may tune itself in the first.
         let took = rival.sample(1).and_then(|_| rival.sample(2));
         rivals_runs.push(took.as_ref().map_or(1, |&took| runs(took)));
         *lost = complain(rival.as_ref(), took).is_none();
@@ -110,10 +109,10 @@ pub fn rounds(
     rounds
 }
 
-/// What a rival said; none, and a line on standard error, if it is lost.
+/// The time of a rival. On an error none, with a note on standard error.
 fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
     took.inspect_err(|e| {
-        // Ctrl-C ends rivals, too.
+        // Ctrl-C ends rivals, too: that needs no note.
         if !e.is::<Stopped>() {
             eprintln!("{}", note(&format!("without {}: {e:#}", rival.name())));
         }
@@ -121,7 +120,7 @@ fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
     .ok()
 }
 
-/// A run untimed, then `runs` runs: nanoseconds of one.
+/// Runs once untimed, then returns nanoseconds of one run, the mean of `runs`.
 fn ours(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
     workers.install(|exec| {
         runner.run(exec);
@@ -150,7 +149,7 @@ fn profile(runner: &mut Runner<'_>, workers: &Workers) -> Vec<f64> {
     samples.iter().map(|s| median(s).unwrap_or(0.0)).collect()
 }
 
-/// The ratio of a rival's times to ours, round by round: its median and a 95 % interval.
+/// Median, with a 95 % interval, of the ratio of a rival's times to ours, round by round.
 pub fn ratio(rival: &[f64], ours: &[f64]) -> Option<Summary> {
     let ratios: Vec<f64> = rival.iter().zip(ours).map(|(r, o)| r / o).collect();
     Summary::of(&ratios)
@@ -183,12 +182,12 @@ impl Serialize for StepKind {
     }
 }
 
-/// A step for people and programs. Times in nanoseconds.
+/// A step as a row of the output. Times in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The node's name, or what is reordered.
+    /// The node's name, or the tensor that is reordered.
     pub name: String,
-    /// The layer in the network's table; none for reorders and joins.
+    /// The layer's name in the network's table; none for reorders and joins.
     pub layer: Option<String>,
     /// The problem.
     pub problem: Option<Text<Problem>>,
@@ -198,15 +197,15 @@ pub struct Row {
     pub layouts: [String; 2],
     /// Median time.
     pub ns: f64,
-    /// Of the time of all steps.
+    /// Fraction of the time of all steps.
     pub share: f64,
-    /// Nominal operations a second, 10^9.
+    /// Nominal 10^9 operations per second.
     pub gflops: f64,
     /// Compulsory bytes of activations and the packed weights.
     pub bytes: u64,
-    /// What bounds it.
+    /// The resource that bounds the step.
     pub verdict: Verdict,
-    /// Why.
+    /// Reason for the verdict.
     pub reason: String,
 }
 
@@ -237,14 +236,15 @@ pub fn rows(
                 StepOp::Join(_) => (StepKind::Join, best),
             };
             let activations = moved.read + moved.written - moved.packed;
-            // Weights come from where the network's are; they decide where they are most of what is read.
+            // Packed weights come from the cache level that holds the weights of the whole network. Where they are
+            // most of the bytes read, that level decides.
             let working_set = match moved.packed > activations {
                 true => network_bytes as u64,
                 false => activations + moved.packed,
             };
             let (verdict, reason) = match ceilings(isa) {
                 Some(ceilings) => {
-                    // The peak of the rounds is that of the widest instruction set.
+                    // The rounds measure the peak of the widest instruction set only.
                     let now = peak_now.filter(|_| isa == best);
                     let evidence = Evidence {
                         time_ns: ns.max(1.0),
@@ -281,11 +281,11 @@ pub fn rows(
         .collect()
 }
 
-/// What a step does and moves.
+/// Operations of a step, and bytes that it moves.
 struct Moved {
     flops_nominal: f64,
     flops_executed: f64,
-    /// Packed weights among them.
+    /// Bytes read, packed weights included.
     read: u64,
     written: u64,
     packed: u64,
@@ -320,7 +320,7 @@ fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
     }
 }
 
-/// How far two outputs are from each other.
+/// Deviation of an output from the expected one; infinite if the lengths differ.
 pub fn deviation(output: &[f32], expected: &[f64]) -> Deviation {
     if output.len() == expected.len() {
         Deviation::between(output, expected)

@@ -1,4 +1,4 @@
-//! For each layer the plans that can compute it, and the choice among them.
+//! Plans that can compute each layer, and the selection of one plan for each layer.
 
 use super::choose::Choice;
 use super::layouts::{joins, same_memory};
@@ -15,29 +15,29 @@ use std::collections::HashMap;
 
 /// A plan that can compute a layer.
 pub struct Candidate {
-    /// Whose it is.
+    /// The variant that made the plan.
     pub variant: Variant,
-    /// What runs.
+    /// The plan.
     pub plan: Box<dyn Plan>,
-    /// What the model says of a run.
+    /// Estimate of the model for a run, nanoseconds.
     pub estimate_ns: f64,
-    /// What a run took here, if that was measured.
+    /// Measured time of a run on this machine, nanoseconds; none if it was not measured.
     pub measured_ns: Option<f64>,
 }
 
 /// All candidates of a network.
 pub struct Candidates {
-    /// For each layer of the network (not each node: layers that occur several times have one list).
+    /// Candidates of each layer of the network. A layer that occurs several times has one list.
     pub layers: Vec<Vec<Candidate>>,
-    /// Threads that they are planned for.
+    /// Number of threads that the plans are made for.
     pub threads: usize,
 }
 
 impl Candidates {
-    /// Asks every variant for every layer: single-threaded ones for one thread, the others for more.
+    /// Plans every layer with every variant: single-threaded variants for one thread, the others for more.
     ///
     /// # Errors
-    /// When a layer has none.
+    /// When no variant can compute some layer.
     pub fn new(
         graph: &Graph,
         variants: &[Variant],
@@ -79,7 +79,7 @@ impl Candidates {
         Ok(Candidates { layers, threads })
     }
 
-    /// Takes over what was measured: by layer and variant.
+    /// Stores measured times, by layer and variant.
     pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), f64>) {
         for (layer, candidates) in graph.network.layers.iter().zip(&mut self.layers) {
             for candidate in candidates {
@@ -89,14 +89,14 @@ impl Candidates {
         }
     }
 
-    /// Whether each layer was measured.
+    /// True if each layer has a measured candidate.
     pub fn all_measured(&self) -> bool {
         let measured = |layer: &Vec<Candidate>| layer.iter().any(|c| c.measured_ns.is_some());
         self.layers.iter().all(measured)
     }
 
-    /// What a candidate of a layer takes, by measurements or by the model. Where some of a layer's were measured, the
-    /// others were not worth it.
+    /// Cost of a layer's candidate in nanoseconds, by measurement or by the model. If some candidates of the layer
+    /// were measured, the others cost infinity: the tuning left them out because they were too slow.
     fn cost(&self, layer: usize, candidate: usize, by: By) -> f64 {
         let all = &self.layers[layer];
         match by {
@@ -108,8 +108,8 @@ impl Candidates {
         }
     }
 
-    /// One candidate for each layer at each place, and a layout for each concatenation, so that layers and reorders
-    /// are least together.
+    /// Chooses one candidate for each node and a layout for each concatenation, to minimise the total time of layers
+    /// and reorders.
     pub fn choose(&self, graph: &Graph, model: &Model, by: By) -> Selection {
         let mut choice = Choice::default();
         let mut options = vec![vec![Chosen {
@@ -148,7 +148,7 @@ impl Candidates {
                 }
             };
             if i + 1 == graph.nodes.len() {
-                // The output is handed over as planes.
+                // The network's output is plain NCHW.
                 for (cost, option) in costs.iter_mut().zip(&own) {
                     *cost += reorder(dims, option.dst, Layout::Nchw);
                 }
@@ -175,7 +175,7 @@ impl Candidates {
         }
     }
 
-    /// What the model's choice loses against what measurements choose; none unless every layer was measured.
+    /// Loss of the model's selection against the measured one; none unless every layer was measured.
     pub fn regret(&self, graph: &Graph, model: &Model) -> Option<Regret> {
         if !self.all_measured() {
             return None;
@@ -225,7 +225,7 @@ impl Candidates {
             };
             let same = |o: &&mut (Chosen, f64)| (o.0.src, o.0.dst) == (chosen.src, chosen.dst);
             match options.iter_mut().find(same) {
-                // Of equals the later: wider, and made for fewer layers.
+                // Of equal costs the later variant is chosen: it has wider vectors and is more specialised.
                 Some(best) if cost <= best.1 => *best = (chosen, cost),
                 Some(_) => {}
                 None => options.push((chosen, cost)),
@@ -235,55 +235,55 @@ impl Candidates {
     }
 }
 
-/// What the model's choice loses.
+/// Loss of the model's selection.
 #[derive(Clone, Debug, Serialize)]
 pub struct Regret {
-    /// By node.
+    /// Loss of each node.
     pub layers: Vec<LayerRegret>,
-    /// Of all layers together: 0.05 if the model's choice takes 5 % longer.
+    /// Loss of all layers together: 0.05 if the model's selection takes 5 % longer.
     pub total: f64,
 }
 
-/// The two choices for a layer. Times in nanoseconds, measured.
+/// Model's and measured selection for a layer. Times in nanoseconds, measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerRegret {
     /// The node.
     pub name: String,
-    /// What the model chooses.
+    /// Selection of the model.
     pub guess: CandidateId,
     /// Its time.
     pub guess_ns: f64,
-    /// What measurements choose.
+    /// Selection by measurements.
     pub best: CandidateId,
     /// Its time.
     pub best_ns: f64,
 }
 
-/// Where costs come from.
+/// Source of the costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum By {
     /// The model.
     #[serde(rename = "model")]
     Model,
-    /// Measurements, of layers that have them.
+    /// Measurements where a layer has them, otherwise the model.
     #[serde(rename = "measured")]
     Measurement,
 }
 
-/// What was chosen for a node.
+/// Selection for a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// The place in its layer's list; none for a concatenation.
+    /// Index in the list of its layer's candidates; none for a concatenation.
     pub candidate: Option<usize>,
-    /// What it reads.
+    /// Layout of its inputs.
     pub src: Layout,
-    /// What it writes, and adds.
+    /// Layout of its output and of the residual.
     pub dst: Layout,
 }
 
-/// What was chosen for every node.
+/// Selection for every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// By node.
+    /// Choice for each node, by index.
     pub nodes: Vec<Chosen>,
 }

@@ -1,31 +1,31 @@
-//! One option for each node of a graph, so that the costs of the options and of the edges between them are least
-//! together: a partitioned boolean quadratic problem, as Anderson and Gregg (2018) pose the choice of convolutions and
-//! layouts.
+//! Selection of one option for each node of a graph, minimising the sum of node and edge costs. This is a partitioned
+//! boolean quadratic problem. Anderson and Gregg (2018) use it to select convolutions and layouts.
 //!
-//! A node with one neighbour is replaced by what its best option adds to each option of that neighbour; one with two by
-//! an edge between them. On a chain that is dynamic programming, and it is exact on everything that chains, shortcuts
-//! and branches make (series-parallel graphs). Should nodes with more neighbours be left, the one with the most is
-//! given the option that is best beside the best of each neighbour, and no optimum is promised. Pure.
+//! The solver eliminates nodes one by one. A node with one neighbour is replaced by costs of the neighbour's options,
+//! each with the best own option. A node with two neighbours is replaced by an edge between them. On a chain this is
+//! dynamic programming. It is exact on all series-parallel graphs: chains, shortcuts and branches. If only nodes with
+//! more neighbours remain, the one with the most is fixed. It gets the option with the smallest cost beside the best
+//! option of each neighbour. Then the result may not be optimal. Pure.
 
 use std::collections::BTreeMap;
 
-/// Costs of every option of one node beside every option of another.
+/// Costs of every option of one node (rows) with every option of another (columns).
 type Matrix = Vec<Vec<f64>>;
 
 /// Nodes with options, and edges between them.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {
     nodes: Vec<Vec<f64>>,
-    /// By the two nodes, the smaller first; rows are its options.
+    /// Costs by pair of nodes, the smaller index first. Rows are that node's options.
     edges: BTreeMap<(usize, usize), Matrix>,
 }
 
-/// How a node was taken out.
+/// Result of a node's elimination.
 enum Eliminated {
     Alone,
-    /// The best option for each of the neighbour's.
+    /// Neighbour, and the best option for each of the neighbour's options.
     Leaf(usize, Vec<usize>),
-    /// The same for each pair.
+    /// Two neighbours, and the best option for each pair of their options.
     Between(usize, usize, Vec<Vec<usize>>),
     Fixed(usize),
 }
@@ -38,17 +38,17 @@ fn best(costs: impl Iterator<Item = f64>) -> (usize, f64) {
 }
 
 impl Choice {
-    /// A node more, by the costs of its options; its number.
+    /// Adds a node with the costs of its options and returns its index.
     ///
     /// # Panics
-    /// If there are none.
+    /// If there are no costs.
     pub fn node(&mut self, costs: Vec<f64>) -> usize {
         assert!(!costs.is_empty(), "a node without options");
         self.nodes.push(costs);
         self.nodes.len() - 1
     }
 
-    /// Adds costs between two nodes: `cost(option of a, option of b)`.
+    /// Adds the costs between two nodes: `cost(option of a, option of b)`.
     pub fn edge(&mut self, a: usize, b: usize, cost: impl Fn(usize, usize) -> f64) {
         let (low, high) = (a.min(b), a.max(b));
         let (rows, cols) = (self.nodes[low].len(), self.nodes[high].len());
@@ -83,7 +83,7 @@ impl Choice {
         self.edges.retain(|&(a, b), _| a != node && b != node);
     }
 
-    /// What some options cost together.
+    /// Total cost of a selection.
     pub fn cost(&self, options: &[usize]) -> f64 {
         let nodes = self.nodes.iter().zip(options).map(|(costs, &i)| costs[i]);
         let edges = self
@@ -93,7 +93,7 @@ impl Choice {
         nodes.sum::<f64>() + edges.sum::<f64>()
     }
 
-    /// The option of each node.
+    /// The selected option of each node.
     pub fn solve(mut self) -> Vec<usize> {
         let mut order: Vec<(usize, Eliminated)> = Vec::new();
         let mut left: Vec<usize> = (0..self.nodes.len()).collect();
@@ -119,7 +119,7 @@ impl Choice {
         options
     }
 
-    /// Moves a node's costs to its neighbours.
+    /// Eliminates a node: adds its costs to its neighbours.
     fn eliminate(&mut self, node: usize) -> Eliminated {
         let own = self.nodes[node].clone();
         match self.neighbours(node)[..] {

@@ -1,23 +1,23 @@
-//! Layouts that cost no reorder, and those in which concatenations can be made.
+//! Layouts between which no reorder is needed, and layouts in which a concatenation can be made.
 
 use crate::networks::{Graph, Source};
 use convroof_kernels::tensor::{CacheLine, Layout};
 
-/// Whether a tensor is already there in another layout, at the beginning of the same memory.
+/// True if a tensor in one layout occupies the beginning of its memory exactly as in another layout.
 pub fn same_memory([n, c, h, w]: [usize; 4], from: Layout, to: Layout) -> bool {
     let plain = |layout| matches!(layout, Layout::Nchw | Layout::Nhwc);
     from == to
         || h * w == 1
             && match (plain(from), plain(to)) {
                 (true, true) => true,
-                // Channels that pad the last block lie behind the only image.
+                // The padding channels of the last block are at the end, behind the only image.
                 (false, true) => n == 1 || c.is_multiple_of(CacheLine::F32S),
                 (true, false) => c.is_multiple_of(CacheLine::F32S),
                 (false, false) => false,
             }
 }
 
-/// Layouts in which a concatenation can be made: as planes always, in blocks where each part begins with one.
+/// Layouts in which a concatenation can be made: NCHW always, NCHW16c if each part begins at a channel block.
 pub fn joins(graph: &Graph, node: usize) -> Vec<Layout> {
     let inputs = &graph.nodes[node].inputs;
     let (_, before) = inputs.split_last().expect("parts");

@@ -1,16 +1,16 @@
-//! Memory planned ahead: where buffers that live for a while lie in one arena. Pure.
+//! Placement of buffers with known lifetimes in one arena. Pure.
 //!
-//! Two buffers may share memory if no step needs both. The largest is placed first, each at the lowest offset where it
-//! meets nobody that lives at the same time (Pisarchyk and Lee 2020, "greedy by size").
+//! Two buffers may share memory if no step needs both. Buffers are placed from the largest to the smallest. Each
+//! takes the lowest offset that overlaps no buffer with a common step (Pisarchyk and Lee 2020, "greedy by size").
 
 use std::ops::RangeInclusive;
 
-/// A buffer that some steps need.
+/// Size of a buffer, and the steps that need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// Its size, in whatever unit the arena has.
+    /// Size in units of the arena.
     pub size: usize,
-    /// From the step that writes it to the last that reads it.
+    /// All steps from the one that writes it to the last that reads it.
     pub steps: RangeInclusive<usize>,
 }
 
@@ -20,12 +20,12 @@ impl Lifetime {
     }
 }
 
-/// Where everything lies.
+/// Offsets of all buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arena {
     /// The offset of each buffer.
     pub offsets: Vec<usize>,
-    /// The size of the whole.
+    /// Size of the arena.
     pub size: usize,
 }
 
@@ -59,7 +59,7 @@ pub fn place(buffers: &[Lifetime]) -> Arena {
     arena
 }
 
-/// What must be there at once at the least: the most that any step needs.
+/// Lower bound of the arena's size: the most that any single step needs.
 pub fn least(buffers: &[Lifetime]) -> usize {
     let last = buffers.iter().map(|b| *b.steps.end()).max().unwrap_or(0);
     let needs = |step: usize| {

@@ -1,18 +1,18 @@
-//! Networks, run whole: from a [`Graph`](crate::networks::Graph) to one output, verified.
+//! Whole networks: from a [`Graph`](crate::networks::Graph) to one verified output.
 //!
 //! In reading order:
 //!
-//! * [`weights`]: seeded parameters, with batch normalisation folded into them;
-//! * [`layouts`]: which layouts cost no reorder between them;
-//! * [`candidates`]: for each layer the plans that can compute it, and what each should take: measured on this machine
-//!   ([`tune`]), or by a [`model`];
-//! * [`choose`](mod@choose): one plan for each layer, so that their times and the reorders between them are least together;
-//! * [`schedule`]: the steps of a run (layers, reorders, concatenations), and where each tensor lies in one arena
-//!   ([`memory`]);
-//! * [`runner`]: weights packed, steps run;
-//! * [`reference`](mod@reference): the same network in f64, and how far from it an output may be;
-//! * [`mod@bench`]: times, in rounds with other people's libraries on the same network;
-//! * [`session`]: all of it for some networks and numbers of threads.
+//! * [`weights`]: seeded parameters, with batch normalisation folded into them
+//! * [`layouts`]: layouts that cost no reorder between them
+//! * [`candidates`]: for each layer the plans that can compute it, with their times: measured on this machine
+//!   ([`tune`]), or estimated by a [`model`]
+//! * [`choose`](mod@choose): selection of one plan for each layer, to minimise total time, reorders included
+//! * [`schedule`]: steps of a run (layers, reorders, concatenations), and the place of each tensor in one arena
+//!   ([`memory`])
+//! * [`runner`]: packed weights, and the execution of the steps
+//! * [`reference`](mod@reference): the network in f64, and the tolerance for its output
+//! * [`mod@bench`]: times, in rounds with other libraries on the same network
+//! * [`session`]: all of these for some networks and numbers of threads
 
 pub mod bench;
 pub mod candidates;

@@ -1,9 +1,10 @@
-//! What a plan should take, without measuring it: the roofline read backwards.
+//! A model of a plan's time: the roofline, used to predict instead of to judge.
 //!
-//! A phase takes its executed flops over a fraction of the FMA peak, which its algorithm states
-//! ([`Efficiency`](convroof_kernels::cost::Efficiency)). Bytes stream meanwhile: activations from the level that
-//! holds the layer's own, packed weights from the level that holds the whole network's, since a run uses them once.
-//! The larger of the two is the estimate, and what it takes to begin.
+//! The arithmetic of a phase takes its executed flops over a fraction of the FMA peak. Its algorithm states the
+//! fraction ([`Efficiency`](convroof_kernels::cost::Efficiency)). Bytes are streamed at the same time. Activations
+//! come from the cache level that holds the layer's own. Packed weights come from the level that holds the whole
+//! network's, since a run uses them once. The estimate is the larger of both times, plus the time to start the
+//! workers.
 
 use crate::record::{Calibration, Fingerprint, Level};
 use crate::roofline::Ceilings;
@@ -12,7 +13,7 @@ use convroof_kernels::plan::{Phase, PhaseCost, Plan};
 use convroof_kernels::tensor::{Layout, TensorDesc};
 use std::collections::BTreeMap;
 
-/// What it takes to begin, nanoseconds: on one thread, and with each one more.
+/// Time to start a run, nanoseconds: on one thread, and for each further thread.
 const BEGIN_NS: (f64, f64) = (500.0, 1500.0);
 
 /// A machine's ceilings for a number of threads.
@@ -22,7 +23,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// From what was calibrated for `threads` threads.
+    /// A model from the ceilings that were calibrated for `threads` threads.
     pub fn new(calibration: &Calibration, machine: &Fingerprint, threads: usize) -> Self {
         let ceilings = |isa: &Isa| Ceilings::of(calibration, machine, &(*isa).into(), threads);
         let by_isa = Isa::REAL
@@ -34,7 +35,7 @@ impl Model {
         }
     }
 
-    /// Threads that it speaks of.
+    /// Number of threads of the estimates.
     pub fn threads(&self) -> usize {
         self.threads
     }
@@ -48,7 +49,7 @@ impl Model {
         BEGIN_NS.0 + BEGIN_NS.1 * (self.threads - 1) as f64
     }
 
-    /// Nanoseconds of a run. `network_bytes` are all packed weights of the network.
+    /// Estimated nanoseconds of a run. `network_bytes` are the packed weights of all layers.
     pub fn plan_ns(&self, isa: Isa, plan: &dyn Plan, network_bytes: u64) -> f64 {
         let (spec, phases) = (plan.spec(), plan.phases());
         let Some(ceilings) = self.by_isa.get(&isa) else {
@@ -59,7 +60,7 @@ impl Model {
             executed / (spec.efficiency.of_peak * peak)
         } else {
             let of_phase = |p: &PhaseCost| {
-                // A copy reads and writes at the speed of where its copy stays.
+                // A copy is bound by the memory level that holds it.
                 let copied = match p.phase {
                     Phase::Pack => ceilings.home(p.scratch_written),
                     _ => None,
@@ -82,9 +83,9 @@ impl Model {
             None => f64::INFINITY,
         };
         let streamed = packed as f64 / stream;
-        // Scalar code moves an element at a time.
+        // Scalar code moves one element per instruction.
         let narrow = if isa == Isa::Scalar { 4.0 } else { 1.0 };
-        // Planes have rows that are no multiple of a vector: half of the speed, by the same record.
+        // Rows of NCHW are no multiple of a vector, which about halves the speed.
         let planes = if spec.layouts.dst == Layout::Nchw {
             2.0
         } else {
@@ -93,7 +94,7 @@ impl Model {
         f64::max(arithmetic, narrow * (planes * activations + streamed)) + self.begin()
     }
 
-    /// Nanoseconds of a reorder, or of a copy: read and written, each at half of its bandwidth.
+    /// Estimated nanoseconds of a reorder or a copy: reads and writes, each at half of its bandwidth.
     pub fn reorder_ns(&self, desc: TensorDesc) -> f64 {
         let bytes = desc.bytes() as f64;
         let ceilings = self

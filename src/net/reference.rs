@@ -1,4 +1,4 @@
-//! A network in f64: each layer by its definition, on the f64 output of those before.
+//! A network in f64: each layer by its definition, applied to the f64 output of the layers before.
 
 use super::candidates::{Candidates, Selection};
 use super::weights::parameters;
@@ -11,10 +11,10 @@ use convroof_kernels::problem::Op;
 use convroof_kernels::reference::{self, Operands};
 use std::collections::HashMap;
 
-/// The output of a network for an input in plain NCHW, in plain NCHW. `progress` hears of every node that is done.
+/// The output of a network for an input, both in plain NCHW. `progress` is called after each node.
 ///
 /// # Errors
-/// [`Stopped`].
+/// [`Stopped`] by a signal.
 pub fn compute(
     graph: &Graph,
     seed: u64,
@@ -59,13 +59,14 @@ pub fn compute(
     Ok(values.remove(&last).expect("the last node's output"))
 }
 
-/// What max |error| / max |reference| of a network's output may be.
+/// Tolerance for max |error| / max |reference| of a network's output: the sum of its layers' tolerances.
 ///
-/// Each layer's own error, over the largest of its outputs, is bounded as in the conformance tests, on operands of
-/// order one. What one layer makes of the error of those before, relative to its output, is neither more nor less: the weights
-/// are random, and act on an error as they act on the activations; ReLU and poolings are contractions. So the bounds of
-/// the layers add up. (A softmax makes a relative error of an output's absolute one: of one of order 1 the same.) Errors
-/// really are independent of each other and add up as their squares do, far below.
+/// The error of each layer alone, relative to its largest output, is bounded as in the conformance tests, on operands
+/// of order 1. A layer keeps the relative error of its input about the same. Its random weights act on the error as
+/// on the activations, and ReLU and poolings are contractions. A softmax turns an absolute error of its input into a
+/// relative error of its output. On inputs of order 1 both are the same.
+///
+/// Real errors are independent of each other. Their squares add up, so they stay far below this bound.
 pub fn tolerance(graph: &Graph, candidates: &Candidates, selection: &Selection) -> f64 {
     let nodes = graph.nodes.iter().zip(&selection.nodes);
     nodes
@@ -85,8 +86,8 @@ pub fn tolerance(graph: &Graph, candidates: &Candidates, selection: &Selection) 
         .sum()
 }
 
-/// The largest output on random operands of order 1, uniform in -1 to 1: five standard deviations of a sum of products,
-/// each of variance 1/9.
+/// Largest output on random operands, uniform in -1 to 1. It is estimated as five standard deviations of a sum of
+/// products, each of variance 1/9.
 fn largest(problem: &Problem) -> f64 {
     match &problem.op {
         Op::Conv(conv) => 5.0 * (conv.reduction_len() as f64 / 9.0).sqrt(),

@@ -1,4 +1,4 @@
-//! A network ready to run: weights packed once, all tensors in one arena, nothing allocated in a run.
+//! A network ready to run: packed weights, and all tensors in one arena. A run allocates nothing.
 
 use super::candidates::{Candidates, Selection};
 use super::schedule::{Schedule, Step, StepOp, View};
@@ -15,22 +15,22 @@ use std::time::{Duration, Instant};
 /// A network with its memory.
 pub struct Runner<'a> {
     candidates: &'a Candidates,
-    /// What a run does.
+    /// Steps of a run.
     pub schedule: Schedule,
-    /// Of all layers, one behind the other. A run uses each once, after all others, when the TLB knows nothing of it any
-    /// more: as one buffer they share huge pages.
+    /// Packed weights of all layers in one buffer, so that they share huge pages. A run uses each weight once, and in
+    /// between its TLB entry is evicted.
     weights: AlignedBuf,
-    /// By step, its part of them; empty where there is nothing to pack.
+    /// Range of each step's packed weights; empty where there is nothing to pack.
     packed: Vec<Range<usize>>,
     arena: AlignedBuf,
     workspace: AlignedBuf,
 }
 
-/// What to do with the time of a step.
+/// Times of the steps, to which a run adds its own.
 type Clock<'a> = Option<&'a mut [Duration]>;
 
 impl<'a> Runner<'a> {
-    /// Plans the memory of what was chosen, makes the parameters and packs them.
+    /// Plans the memory for a selection, then makes and packs the parameters.
     ///
     /// # Errors
     /// When there is not enough memory.
@@ -77,17 +77,17 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Takes an input, in plain NCHW.
+    /// Copies an input, in plain NCHW, into the arena.
     ///
     /// # Panics
-    /// If it is too short.
+    /// If `input` is longer than its place in the arena.
     pub fn load(&mut self, input: &[f32]) {
         let view = &self.schedule.input;
         let lines = &mut self.arena[view.lines.clone()];
         as_f32s_mut(lines)[..input.len()].copy_from_slice(input);
     }
 
-    /// Fills all tensors but the input with NaNs: what a run reads before it is written spoils the output.
+    /// Fills all tensors but the input with NaN: a read of an element before its write spoils the output.
     pub fn poison(&mut self) {
         let keep = self.schedule.input.lines.clone();
         let (before, rest) = self.arena.split_at_mut(keep.start);
@@ -96,7 +96,7 @@ impl<'a> Runner<'a> {
         as_f32s_mut(&mut self.workspace).fill(f32::NAN);
     }
 
-    /// Fills the output with NaNs.
+    /// Fills the output with NaN.
     pub fn poison_output(&mut self) {
         let lines = self.schedule.output.lines.clone();
         as_f32s_mut(&mut self.arena[lines]).fill(f32::NAN);
@@ -124,7 +124,7 @@ impl<'a> Runner<'a> {
         self.run_timed(exec, None);
     }
 
-    /// Runs once, and adds to `times` what each step takes.
+    /// Runs once, and adds the time of each step to `times`.
     pub fn run_timed(&mut self, exec: &dyn Executor, mut times: Clock<'_>) {
         let mut start = Instant::now();
         for (i, step) in self.schedule.steps.iter().enumerate() {
@@ -156,7 +156,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// The node that a step computes, and its plan; none where it only copies.
+/// The node that a step computes, and its plan; none if the step only copies.
 fn planned<'a>(candidates: &'a Candidates, step: &Step) -> Option<(usize, &'a dyn Plan)> {
     match step.op {
         StepOp::Layer {
@@ -168,12 +168,12 @@ fn planned<'a>(candidates: &'a Candidates, step: &Step) -> Option<(usize, &'a dy
     }
 }
 
-/// A step's tensors in the arena. What it writes overlaps nothing that it reads.
+/// A step's tensors in the arena. The destination overlaps no source.
 fn views<'a>(
     arena: &'a mut [CacheLine],
     step: &Step,
 ) -> (TensorRef<'a>, Option<TensorRef<'a>>, TensorMut<'a>) {
-    const APART: &str = "what is written lives with what is read";
+    const APART: &str = "source and destination overlap";
     fn see<'a>(view: &View, lines: &'a [CacheLine]) -> TensorRef<'a> {
         TensorRef::from_f32s(view.desc, as_f32s(lines))
     }
@@ -199,7 +199,7 @@ fn views<'a>(
     }
 }
 
-/// Copies each image of a part into an image of the whole.
+/// Copies each image of a part into its place in the image of the concatenation.
 fn join(src: TensorRef<'_>, mut dst: TensorMut<'_>, offset: usize, exec: &dyn Executor) {
     let [n, ..] = src.desc().dims();
     let (part, whole) = (src.desc().elements() / n, dst.desc().elements() / n);

@@ -1,4 +1,4 @@
-//! The steps of a run, and where every tensor lies.
+//! Steps of a run, and the place of every tensor.
 
 use super::candidates::Selection;
 use super::layouts::same_memory;
@@ -11,61 +11,61 @@ use std::ops::Range;
 /// A tensor's place in the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// What it is.
+    /// Shape and layout.
     pub desc: TensorDesc,
     /// Its cache lines.
     pub lines: Range<usize>,
 }
 
-/// What a step does.
+/// Operation of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOp {
-    /// A node's layer, by a candidate of it.
+    /// A layer, computed by one of its candidates.
     Layer {
         /// The node.
         node: usize,
         /// The layer in its network.
         layer: usize,
-        /// The place in the layer's list of candidates.
+        /// Index in the layer's list of candidates.
         candidate: usize,
     },
-    /// The same tensor in another layout, or elsewhere.
+    /// A copy of a tensor in another layout or at another place.
     Reorder,
-    /// Each image of the source goes into an image of the destination, from this element on.
+    /// A copy of each image of the source into an image of the destination, which begins at this element.
     Join(usize),
 }
 
-/// One thing after the other.
+/// One operation with the places of its tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The node's name, or what is reordered.
+    /// The node's name, or the tensor that is reordered.
     pub name: String,
-    /// What is done.
+    /// The operation.
     pub op: StepOp,
-    /// What is read.
+    /// The source.
     pub src: View,
-    /// What is added.
+    /// The tensor that is added to the output.
     pub residual: Option<View>,
-    /// What is written.
+    /// The destination.
     pub dst: View,
 }
 
-/// A run.
+/// All steps of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// In order.
+    /// Steps in the order of execution.
     pub steps: Vec<Step>,
-    /// Where the input is expected, as planes. It stays there.
+    /// Place of the input, plain NCHW. A run keeps it.
     pub input: View,
-    /// Where the output is afterwards, as planes.
+    /// Place of the output, plain NCHW.
     pub output: View,
     /// Cache lines of the arena.
     pub lines: usize,
-    /// What any arena needs at the least.
+    /// Lower bound for the cache lines of any arena.
     pub least_lines: usize,
-    /// What all tensors take, if none shares memory with another.
+    /// Cache lines of all tensors, if none shared memory with another.
     pub all_lines: usize,
-    /// Parts of concatenations that are written where they belong.
+    /// Number of layers that write straight into a concatenated tensor.
     pub in_place: usize,
 }
 
@@ -75,18 +75,18 @@ impl Schedule {
         self.lines * CacheLine::BYTES
     }
 
-    /// Bytes of all tensors, if none shares memory with another.
+    /// Bytes of all tensors, if none shared memory with another.
     pub fn all_bytes(&self) -> usize {
         self.all_lines * CacheLine::BYTES
     }
 }
 
-/// A tensor in a buffer that has no place yet.
+/// A tensor in a buffer without an offset in the arena.
 #[derive(Clone, Copy)]
 struct Slot {
     desc: TensorDesc,
     buffer: usize,
-    /// Lines into it.
+    /// Offset of the tensor in the buffer, in cache lines.
     offset: usize,
 }
 
@@ -103,13 +103,13 @@ struct Scheduler<'a> {
     selection: &'a Selection,
     buffers: Vec<Lifetime>,
     slots: HashMap<(Source, Layout), Slot>,
-    /// Parts that belong into a concatenation: which, and how many elements into it.
+    /// For each part of a concatenation that can be written in place: the concatenation, and the offset in elements.
     parts: HashMap<usize, (usize, usize)>,
     steps: Vec<Draft>,
 }
 
 impl Schedule {
-    /// The steps of a graph by what was chosen for its nodes.
+    /// The steps of a graph with a selection.
     pub fn new(graph: &Graph, selection: &Selection) -> Schedule {
         let mut scheduler = Scheduler {
             graph,
@@ -133,7 +133,8 @@ impl Schedule {
 }
 
 impl Scheduler<'_> {
-    /// Which layers can write their output where it is to be joined: of one image, from the beginning of a line on.
+    /// Finds the layers that can write straight into a concatenated tensor. The batch must be one image, and the part
+    /// must begin at a cache line.
     fn find_parts(&mut self) {
         for (i, node) in self.graph.nodes.iter().enumerate() {
             if !matches!(node.op, NodeOp::Concat(_)) || self.graph.batch() > 1 {
@@ -153,7 +154,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// A buffer that lives from the next step on.
+    /// Adds a buffer whose lifetime begins with the next step.
     fn buffer(&mut self, desc: TensorDesc) -> Slot {
         let now = self.steps.len();
         self.buffers.push(Lifetime {
@@ -179,7 +180,7 @@ impl Scheduler<'_> {
         self.steps.push(step);
     }
 
-    /// A tensor in a layout: as it is, or reordered.
+    /// A tensor in a layout, reordered if necessary.
     fn get(&mut self, source: Source, layout: Layout) -> Slot {
         if let Some(&slot) = self.slots.get(&(source, layout)) {
             return slot;
@@ -216,7 +217,7 @@ impl Scheduler<'_> {
         });
     }
 
-    /// The buffer of a concatenation, made for the first of its parts.
+    /// The buffer of a concatenation, allocated for the first of its parts.
     fn joined(&mut self, concat: usize) -> Slot {
         let layout = self.selection.nodes[concat].dst;
         let key = (Source::Node(concat), layout);
@@ -229,7 +230,7 @@ impl Scheduler<'_> {
         slot
     }
 
-    /// Where a part belongs.
+    /// The place of a part in its concatenation; none if it can't be written in place.
     fn place_of_part(&mut self, part: usize) -> Option<Slot> {
         let &(concat, elements) = self.parts.get(&part)?;
         let whole = self.joined(concat);
@@ -323,7 +324,7 @@ impl Scheduler<'_> {
     }
 
     fn place(mut self, input: Slot, output: Slot) -> Schedule {
-        // Both are there before and after every run.
+        // Both live before and after every run.
         let end = self.steps.len();
         for slot in [input, output] {
             let steps = &mut self.buffers[slot.buffer].steps;

@@ -1,4 +1,4 @@
-//! Networks run on some numbers of threads: variants are chosen, rounds are run with rivals, and the output is verified.
+//! A session: networks run on some numbers of threads, in rounds with rivals, with verified outputs.
 
 use super::bench::{self, Rival, Row};
 use super::candidates::{By, Candidates};
@@ -41,7 +41,7 @@ pub struct Setting<'a> {
     pub pools: &'a [Workers],
     /// Variants to choose from.
     pub variants: &'a [Variant],
-    /// Measured times to choose by, if there are some.
+    /// Measured times to choose by; none to choose by the model.
     pub plans: Option<&'a PlanFile>,
     /// Time of the rounds of a run, after the first three.
     pub budget: Duration,
@@ -51,7 +51,7 @@ pub struct Setting<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Progress of the network in f64, which takes longest.
+/// Progress of the computation in f64, the longest part of a session.
 pub trait Progress: Send {
     /// The network is about to be computed.
     fn begin(&mut self, graph: &Graph);
@@ -61,7 +61,7 @@ pub trait Progress: Send {
     fn end(&mut self);
 }
 
-/// A network with its input, and its output in f64 once that was computed.
+/// A network with its input, and its output in f64 once that is computed.
 pub struct Session<'a> {
     setting: Setting<'a>,
     graph: &'a Graph,
@@ -69,7 +69,7 @@ pub struct Session<'a> {
     expected: Option<Vec<f64>>,
 }
 
-/// A run of a network on some threads. Times in nanoseconds; the keys are kept by later versions.
+/// Result of a network's run on some threads. Times in nanoseconds. Later versions keep the keys.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// The network.
@@ -98,7 +98,7 @@ pub struct Outcome {
     pub selection: By,
     /// Fraction by which the model's choice takes longer than the measured best, if all layers were measured.
     pub regret: Option<f64>,
-    /// Nominal operations a second, 10^9.
+    /// Nominal 10^9 operations per second.
     pub gflops_nominal: f64,
     /// FMA peak of the rounds, GFLOP/s.
     pub peak_gflops: f64,
@@ -114,7 +114,7 @@ pub struct Outcome {
     pub joined_in_place: usize,
     /// The steps.
     pub layers: Vec<Row>,
-    /// True if a signal cut its rounds short.
+    /// True if a signal ended its rounds early.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// Description of the error, if the output deviates by more than the tolerance.
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
             let output = match rival.output() {
                 Ok(output) => output,
                 Err(error) => {
-                    // A signal ends rivals, too.
+                    // A signal ends rivals, too: that needs no note.
                     if !error.is::<Stopped>() {
                         notes.push(format!("without {}: {error:#}", rival.name()));
                     }
@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
             let error_max = check.error(&output);
             if let Some(error) = check.excess(error_max) {
                 notes.push(format!(
-                    "without {} on {name}, {threads} threads: its output is wrong, by {error:.1e} of the largest, allowed {tolerance:.1e}",
+                    "without {} on {name}, {threads} threads: its output is wrong: max |error| / max |reference| is {error:.1e}, allowed {tolerance:.1e}",
                     rival.name()
                 ));
                 continue;
@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The output in f64, if it was computed, and the error that it allows.
+/// Output in f64, if it was computed, and the tolerance.
 struct Check<'a> {
     expected: Option<&'a [f64]>,
     tolerance: f64,

@@ -16,8 +16,8 @@ use convroof_kernels::reference::Operands;
 use convroof_kernels::{Isa, Problem, Registry, reference as layer_reference};
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
-/// A shortcut with a layer and one without, an inception block whose parts begin at whole channel blocks and one whose
-/// parts don't, grouped channels, and classes.
+/// A network with a shortcut with a layer and one without, grouped channels, and a softmax. Of its two inception
+/// blocks one has parts that begin at whole channel blocks, the other has not.
 const SMALL: &str = "title Small
 input 3x20x20
 conv1    x1 conv    --dir=FWD_B --attr-post-ops=relu mb1ic3ih20oc16oh20kh3ph1
@@ -51,7 +51,8 @@ fn find(name: &str) -> Graph {
 }
 
 fn model(threads: usize) -> Model {
-    // A machine of the record's, whatever this one is: ceilings of avx2 for every instruction set.
+    // Ceilings of a fixed model machine, so that choices do not depend on the host: those of avx2 for every
+    // instruction set.
     let run = sample();
     let mut calibration = run.calibration.clone();
     let peaks = calibration.peaks.clone();
@@ -70,7 +71,7 @@ fn model(threads: usize) -> Model {
     Model::new(&calibration, &run.fingerprint, threads)
 }
 
-/// Runs a network by `isas` on some threads; the error and what it may be.
+/// Runs a network with `isas` on some threads. Returns the error and its tolerance.
 fn run(graph: &Graph, isas: &[Isa], threads: usize) -> (f64, f64) {
     let topology = Topology::detect();
     let workers = Workers::new(&topology, threads).expect("workers");
@@ -134,7 +135,7 @@ fn small_networks_are_their_references() {
     }
 }
 
-/// An error in one weight of a layer in the middle is found.
+/// An error in one weight of a middle layer is found.
 #[test]
 fn another_seed_is_another_network() {
     let graph = find("lenet5");
@@ -292,7 +293,7 @@ fn plans_are_kept_for_their_machine() {
         vec![time("conv1", &problem, first), second]
     };
     file.replace(tuning(), both(5.0), true);
-    // Interrupted after a layer: the other one keeps its time, and the file says so.
+    // Interrupted after a layer: the other one keeps its time, and the network is listed as incomplete.
     file.replace(tuning(), vec![time("conv1", &problem, 8.0)], false);
     let times = |file: &PlanFile| file.times.iter().map(|t| t.ns).collect::<Vec<_>>();
     assert_eq!(
@@ -332,7 +333,7 @@ fn measurements_overrule_the_model() {
         candidates.regret(&graph, &model(1)).is_none(),
         "nothing was measured"
     );
-    // What the model likes least is said to be fastest.
+    // The candidate with the worst estimate gets the best measured time.
     let mut times = std::collections::HashMap::new();
     for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
         for candidate in all {
@@ -348,7 +349,7 @@ fn measurements_overrule_the_model() {
     }
 }
 
-/// All pairs, by trying everything.
+/// The optimum by exhaustive search.
 fn brute(choice: &Choice, options: &[usize]) -> f64 {
     let mut at = vec![0; options.len()];
     let mut best = f64::INFINITY;
@@ -363,7 +364,7 @@ fn brute(choice: &Choice, options: &[usize]) -> f64 {
 }
 
 proptest! {
-    /// A chain of blocks, each a chain, a shortcut or branches that meet again: what networks are.
+    /// A chain of blocks, each a chain, a shortcut or branches that meet again, as in networks.
     #[test]
     fn the_choice_is_the_best(seed in 0u64..1000, blocks in 1usize..4) {
         let mut rng = Rng::new(seed);
@@ -419,8 +420,8 @@ proptest! {
     }
 }
 
-/// Four nodes that all depend on each other are more than chains and branches: some choice is made, and no worse than
-/// each node for itself.
+/// Four nodes that all depend on each other are no series-parallel graph. The solver still chooses, and at no higher
+/// cost than the best option of each node alone.
 #[test]
 fn knots_are_cut() {
     let mut choice = Choice::default();

@@ -1,10 +1,12 @@
-//! Candidates measured as a network uses them, and the file that keeps what was found.
+//! Tuning: candidates measured under a network's conditions, and the file that keeps their times.
 //!
-//! In a network a layer's activations were just written by the layer before, and its weights have not been read since
-//! the last run: whatever the network read meanwhile has displaced them. Scratch is what other layers have just used, and
-//! the output goes where an earlier tensor was. So between samples as many bytes are read as the network's weights have
-//! (or twice the last cache, if they are more), then output, scratch and inputs are written, and one run is timed. Times of
-//! a kernel repeated on warm weights would flatter those whose weights are large (Winograd's).
+//! In a network, a layer's activations were just written by the layer before. Its weights were displaced from the
+//! caches by what the network has read since the last run. Scratch was just used by other layers, and the output
+//! overwrites an earlier tensor.
+//!
+//! A sample imitates this. First it reads as many bytes as the network has weights, at most twice the last cache.
+//! Then it writes output, scratch and inputs, and times one run. Repeated runs with warm weights would favour kernels
+//! with large weights, such as Winograd's.
 
 use super::candidates::{Candidate, Candidates};
 use crate::files;
@@ -30,38 +32,35 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Candidates that the model thinks this many times slower than its best are not measured.
+/// Factor over the model's best estimate. Candidates with a larger estimate are not measured.
 const HOPELESS: f64 = 2.5;
 
-/// Samples of those that may still be the fastest, and by how many times as long as the fastest another may take then
-/// to go on. Where neighbours disturb a machine, 15 leave some percent of doubt: on two cores of a virtual EPYC one of two
-/// kernels 4 to 10 % apart was chosen for 33, 30, 18 and 15 of ResNet-50's layers in four tunings.
+/// Stages of the measurement: samples of each candidate, and the largest time relative to the fastest to continue.
+/// Many samples are needed where neighbours disturb the machine: with few, a slower kernel is often chosen.
 const STAGES: [(usize, f64); 3] = [(5, 1.15), (15, 1.06), (45, 1.0)];
 
-/// How often what a layer finds in the caches is written before it runs. Once is not enough: behind so much that was read once,
-/// L3 lets go of what was written once, where a network's tensors come back to the same memory all the time. On Zen 3
-/// a 1x1 convolution of 512 channels took 1.06 ms in its network, 1.17 after one time, 1.08 after five, while a
-/// kernel that reads its input more often took 1.11 in all.
+/// Number of times that tensors are written before a run. After a large read, a single write leaves less of them in
+/// the last-level cache than a network does. A network's tensors return to the same memory all the time.
 const WRITES: usize = 5;
 
-/// What a plan file calls itself.
+/// Value of `kind` in a plan file.
 pub const KIND: &str = "convroof-plan";
 
 /// Measured times on one machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
-    /// `convroof-plan`.
+    /// Always `convroof-plan`.
     pub kind: String,
-    /// 1.
+    /// Version of the schema: 1.
     pub schema: u32,
-    /// The machine: plans of another are worth nothing here.
+    /// Fingerprint of the machine. Times of another machine are not valid here.
     #[serde(deserialize_with = "files::id")]
     pub fingerprint: String,
-    /// Networks of which some layers weren't measured yet: a signal cut their tuning short.
+    /// Networks of which some layers weren't measured, since a signal ended their tuning early.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Tuning>,
-    /// One for each layer and candidate.
+    /// Times, one for each layer and candidate.
     pub times: Vec<Time>,
 }
 
@@ -109,14 +108,14 @@ pub struct Time {
     pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
     pub variant: CandidateId,
-    /// Of a run, in the middle of its samples.
+    /// Time of a run in nanoseconds, estimated from all samples.
     pub ns: f64,
-    /// What the model said.
+    /// Estimate of the model, nanoseconds.
     pub estimate_ns: f64,
 }
 
 impl PlanFile {
-    /// Nothing yet.
+    /// A plan file without times.
     pub fn new(fingerprint: &str) -> PlanFile {
         PlanFile {
             kind: KIND.into(),
@@ -127,10 +126,10 @@ impl PlanFile {
         }
     }
 
-    /// Where a machine's plans are, below a folder.
+    /// Path of a machine's plan file in a folder.
     ///
     /// # Errors
-    /// When the fingerprint is no id.
+    /// When the fingerprint is not a valid id.
     pub fn path(folder: &Path, fingerprint: &str) -> Result<PathBuf, files::BadId> {
         files::by_id(folder, fingerprint, "json")
     }
@@ -138,7 +137,7 @@ impl PlanFile {
     /// Reads the plans of a machine; none if there is no file.
     ///
     /// # Errors
-    /// When the file can't be read, is no plan, or another machine's.
+    /// When the file can't be read, is no plan file, or belongs to another machine.
     pub fn load(path: &Path, fingerprint: &str) -> Result<Option<PlanFile>> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -146,7 +145,7 @@ impl PlanFile {
         };
         let file: PlanFile = serde_json::from_str(&text).with_context(|| {
             format!(
-                "{} is damaged, or no plan: make it anew with convroof tune",
+                "{} is damaged or no plan file: create it again with convroof tune",
                 path.display()
             )
         })?;
@@ -160,7 +159,7 @@ impl PlanFile {
         }
         if file.fingerprint != fingerprint {
             bail!(
-                "{} was measured on {}, this is {fingerprint}: make it anew with convroof tune",
+                "{} was measured on {}, this is {fingerprint}: create it again with convroof tune",
                 path.display(),
                 file.fingerprint
             );
@@ -168,7 +167,7 @@ impl PlanFile {
         Ok(Some(file))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file atomically.
     ///
     /// # Errors
     /// When it can't be written.
@@ -177,11 +176,11 @@ impl PlanFile {
         files::write(path, &(text + "\n"))
     }
 
-    /// Changes a machine's plans on disk and returns them. Another process's changes before are kept: the file is read
-    /// anew, and locked until it is written.
+    /// Changes a machine's plan file and returns it. The file is locked and read again before the change, so that
+    /// changes by other processes are kept.
     ///
     /// # Errors
-    /// As [`PlanFile::load`], and when the file can't be written.
+    /// Those of [`PlanFile::load`], and when the file can't be written.
     pub fn update(
         path: &Path,
         fingerprint: &str,
@@ -195,8 +194,8 @@ impl PlanFile {
         Ok(file)
     }
 
-    /// Takes a network's new times in place of the old ones. Where a signal left layers out, they keep theirs, and the
-    /// file says so.
+    /// Replaces a network's old times by new ones. If a signal ended the tuning early, the remaining layers keep
+    /// their old times, and the network is listed as incomplete.
     pub fn replace(&mut self, tuning: Tuning, times: Vec<Time>, complete: bool) {
         let old =
             |t: &Time| tuning.has(t) && (complete || times.iter().any(|new| new.layer == t.layer));
@@ -208,7 +207,7 @@ impl PlanFile {
         }
     }
 
-    /// Times of a network, by layer and variant. A layer whose problem is another now has none.
+    /// Times of a network, by layer and variant. A layer whose problem has changed has none.
     pub fn of(&self, graph: &Graph, threads: usize) -> HashMap<(String, CandidateId), f64> {
         let network = &graph.network;
         let same = |t: &&Time| {
@@ -225,8 +224,8 @@ impl PlanFile {
     }
 }
 
-/// Measures the candidates of a network that could be the fastest of their layer. `progress` hears of each layer. A
-/// signal leaves the layers that are done, and false.
+/// Measures the candidates that could be the fastest of their layer. `progress` is called before each layer. After a
+/// signal it returns the layers that are done, and false.
 ///
 /// # Errors
 /// When there is no memory.
@@ -287,9 +286,9 @@ struct Entrant<'a> {
     workspace: AlignedBuf,
 }
 
-/// The time of each, by samples that were taken in turns: the first of all in one round, and so on. A machine that
-/// changes its pace slows a whole round down, so that what tells candidates apart is their share of a round, the
-/// median of it; a round is as long as the samples of those who took part in all.
+/// Time of each candidate from interleaved samples; sample i of all candidates belongs to round i. A disturbance
+/// slows a whole round down. So a candidate's time is the median of its share of a round, times the usual length of a
+/// round. The length of a round is the geometric mean over the candidates that took part in all rounds.
 fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
     let rounds = samples.iter().map(Vec::len).max().unwrap_or(0);
     let all = || samples.iter().filter(|s| s.len() == rounds);
@@ -306,7 +305,7 @@ fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
     samples.iter().map(|own| usual * share(own)).collect()
 }
 
-/// The time of each candidate, by samples that are taken in turns.
+/// Time of each candidate, from interleaved samples.
 fn sample(
     candidates: &[&Candidate],
     data: &Data,
@@ -347,7 +346,7 @@ fn sample(
     let mut rng = Rng::new(1);
     let mut order: Vec<usize> = (0..entrants.len()).collect();
     let mut samples = vec![Vec::new(); entrants.len()];
-    // The first sample finds pages and branches that it doesn't know.
+    // The first sample pays for page faults and untrained branch prediction, so it is dropped.
     for entrant in &mut entrants {
         interrupt::check()?;
         entrant.sample(other, exec);
@@ -396,7 +395,7 @@ impl Entrant<'_> {
     }
 }
 
-/// Reads every line, each worker its share.
+/// Reads every cache line, divided among the workers.
 fn read(lines: &[CacheLine], exec: &dyn Executor) {
     let width = exec.width();
     let share = lines.len().div_ceil(width).max(1);
@@ -407,7 +406,7 @@ fn read(lines: &[CacheLine], exec: &dyn Executor) {
     });
 }
 
-/// Writes every element, its negative, each worker its share.
+/// Negates every element, divided among the workers.
 fn write(elements: &mut [f32], exec: &dyn Executor) {
     if elements.is_empty() {
         return;
@@ -436,7 +435,7 @@ mod tests {
             pace in prop::collection::vec(1.0..3.0f64, 3..20),
             out in 0..6usize,
         ) {
-            // One is out after three rounds.
+            // One candidate is pruned after three rounds.
             let rounds = |i: usize| if i == out && times.len() > 1 { 3 } else { pace.len() };
             let samples: Vec<Vec<f64>> = (0..times.len())
                 .map(|i| pace[..rounds(i)].iter().map(|p| p * times[i]).collect())

@@ -1,17 +1,18 @@
 //! Seeded parameters of every layer, such that activations stay of order 1 through the whole network.
 //!
-//! Weights are uniform, of variance 2 / fan-in where a ReLU follows (He et al. 2015) and 1 / fan-in elsewhere: what a
-//! layer makes has the mean square of what it takes. A convolution that adds a shortcut has its variance divided by
-//! the number of shortcuts in the network, since what is added up along them would otherwise double with each.
+//! Weights are uniform. Their variance is 2 / fan-in where a ReLU follows (He et al. 2015) and 1 / fan-in elsewhere.
+//! So the output of a layer has the mean square of its input. A convolution that adds a shortcut has its variance
+//! divided by the number of shortcuts in the network. Otherwise the variance of the activations would double with
+//! each shortcut.
 //!
-//! Where the network has a batch normalisation, it gets parameters too, and is folded: with s = gamma / sqrt(variance +
-//! epsilon), weights become s W and the bias beta - s mean.
+//! Batch normalisations get parameters too and are folded. With s = gamma / sqrt(variance + epsilon), the weights
+//! become s W, and the bias becomes beta - s mean.
 
 use crate::networks::{Graph, LayerKind, NodeOp};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::problem::Op;
 
-/// What a layer computes with; empty where it has none.
+/// Parameters of a layer; empty where it has none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
     /// c_out x c_in / groups x kh x kw.
@@ -31,12 +32,12 @@ pub struct BatchNorm {
     pub mean: Vec<f32>,
     /// Variances.
     pub variance: Vec<f32>,
-    /// What is added to the variances.
+    /// Number that is added to the variances.
     pub epsilon: f64,
 }
 
-/// Weights (c_out filters, one after the other) and bias of a convolution followed by a batch normalisation, as a
-/// convolution alone.
+/// Folds a batch normalisation into the weights of a convolution (c_out x filter). Returns the weights and bias of a
+/// convolution without normalisation.
 pub fn fold(mut weights: Vec<f32>, norm: &BatchNorm) -> Parameters {
     let channels = norm.gamma.len();
     let filter = weights.len() / channels;
@@ -51,7 +52,7 @@ pub fn fold(mut weights: Vec<f32>, norm: &BatchNorm) -> Parameters {
     Parameters { weights, bias }
 }
 
-/// The parameters of a node: the same for the same seed, whatever else is asked for.
+/// The parameters of a node. They depend only on the graph, the node and the seed.
 pub fn parameters(graph: &Graph, node: usize, seed: u64) -> Parameters {
     let NodeOp::Layer(layer) = graph.nodes[node].op else {
         return Parameters::default();

@@ -1,11 +1,10 @@
-//! A network as a graph: every layer as often as it occurs, each with weights of its own, and whose output it
-//! takes.
+//! A network as a graph: one node for each occurrence of a layer, with its inputs and its own weights.
 
 use super::{Network, Step};
 use convroof_kernels::Problem;
 use std::collections::HashSet;
 
-/// Where a tensor comes from.
+/// Source of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// The network's input.
@@ -14,34 +13,34 @@ pub enum Source {
     Node(usize),
 }
 
-/// What a node does.
+/// Operation of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeOp {
-    /// A layer of the network, by its place in the list.
+    /// A layer of the network, by its index.
     Layer(usize),
-    /// Joins its inputs along the channels.
+    /// A concatenation of the node's inputs along the channels, by its index.
     Concat(usize),
 }
 
-/// One layer at one place.
+/// One occurrence of a layer, or a concatenation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// The layer's name, and a number where it occurs several times: `conv2_x.3x3#2`.
+    /// The layer's name, with a number if it occurs several times: `conv2_x.3x3#2`.
     pub name: String,
-    /// What it does.
+    /// Operation.
     pub op: NodeOp,
-    /// What it takes: one source, or all that are joined.
+    /// Inputs: one source, or all parts of a concatenation.
     pub inputs: Vec<Source>,
-    /// What is added to its output.
+    /// Tensor that is added to its output.
     pub residual: Option<Source>,
 }
 
-/// A network's nodes, each behind those that it takes its inputs from. The last makes the network's output.
+/// Nodes of a network, each after its inputs. The last computes the network's output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The network whose layers these are.
     pub network: Network,
-    /// In the order in which they are computed.
+    /// Nodes in the order of execution.
     pub nodes: Vec<Node>,
 }
 
@@ -49,7 +48,7 @@ impl Graph {
     /// The graph of a network's lines.
     ///
     /// # Errors
-    /// When its layers don't fit together, or don't occur as often as their lines say.
+    /// When the shapes of consecutive layers differ, or a layer's occurrences differ from its multiplicity.
     pub fn new(network: Network) -> Result<Graph, String> {
         let mut builder = Builder {
             occurred: vec![0; network.layers.len()],
@@ -79,7 +78,7 @@ impl Graph {
         self.network.batch()
     }
 
-    /// The nodes that take a node's output, itself or as what they add.
+    /// The nodes that read a tensor, as input or as residual.
     pub fn consumers(&self, of: Source) -> impl Iterator<Item = usize> + '_ {
         let takes = move |node: &Node| node.inputs.contains(&of) || node.residual == Some(of);
         let all = self.nodes.iter().enumerate();
@@ -101,7 +100,7 @@ fn dims(network: &Network, nodes: &[Node], source: Source) -> [usize; 4] {
 struct Builder<'a> {
     network: &'a Network,
     nodes: Vec<Node>,
-    /// How often each layer has occurred so far.
+    /// Occurrences of each layer so far.
     occurred: Vec<usize>,
 }
 
@@ -179,13 +178,15 @@ impl Builder<'_> {
                 Ok(())
             } else {
                 Err(format!(
-                    "{name}: its {what} is {made:?}, and not {wanted:?}"
+                    "{name}: its {what} is {made:?}, expected {wanted:?}"
                 ))
             }
         };
         fits("input", input, of.problem.src_dims())?;
         if residual.is_some() != of.problem.epilogue.residual {
-            return Err(format!("{name}: one of problem and block adds something"));
+            return Err(format!(
+                "{name}: only one of problem and block adds something"
+            ));
         }
         if let Some(residual) = residual {
             fits("shortcut", residual, of.problem.dst_dims())?;
@@ -242,7 +243,7 @@ impl Builder<'_> {
         if at != input {
             return Err(format!("{}: a branch that is no part", of.name));
         }
-        // In the order of the line.
+        // The parts are sorted in the order of the table's line.
         let place = |source: &Source| match source {
             Source::Node(node) => {
                 let name = &self.nodes[*node].name;

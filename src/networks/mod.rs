@@ -1,34 +1,33 @@
 //! Networks as data: every layer with its multiplicity, in `tables/*.txt`.
 //!
-//! A table starts with `title` and `input` (c x h x w) lines, and `epsilon` where batch normalisations have another than
-//! 1e-5; then each line is a layer:
+//! A table begins with lines for `title` and `input` (c x h x w). A line `epsilon` follows if batch normalisations
+//! have another epsilon than 1e-5. Then each line is a layer with its name, multiplicity, kind and problem:
 //!
 //! ```text
 //! conv2_x.3x3  x3  conv+bn  --dir=FWD_B --attr-post-ops=relu mb1ic64ih56oc64oh56kh3ph1
-//! name, how often it occurs, what it is, and the problem that is computed
 //! ```
 //!
-//! Where branches meet, a line names the layers whose channels are joined, in their order:
+//! A concatenation is a line with the names of the layers whose channels are joined, in their order:
 //!
 //! ```text
 //! inception_3a  concat inception_3a.1x1 inception_3a.3x3 inception_3a.5x5 inception_3a.pool_proj
 //! ```
 //!
-//! A block with a shortcut is a line with how often it follows itself, its path, and behind a `+` the path of the
-//! shortcut, if that has layers:
+//! A block with a shortcut is a line with the number of its consecutive repetitions and the layers of its path. After
+//! a `+` it has the layers of the shortcut, if there are any:
 //!
 //! ```text
 //! conv3_x  block x1 conv3_x.1.1x1a conv3_x.1.3x3s2 conv3_x.1x1b + conv3_x.down
 //! conv3_x  block x3 conv3_x.1x1a conv3_x.3x3 conv3_x.1x1b +
 //! ```
 //!
-//! A layer that occurs several times outside of blocks follows itself. Layers whose names begin with a concatenation's (`inception_3a.`) are its branches, of which each part is an end; all
-//! other layers follow each other. [`Graph`] is what these lines make: every layer as often as it occurs.
+//! Layers whose names begin with a concatenation's (`inception_3a.`) are its branches; each part ends a branch. All
+//! layers outside of blocks and branches follow each other, and one with a multiplicity follows itself. [`Graph`] has
+//! one node for each occurrence of a layer.
 //!
-//! Problems are as they are at inference: batch normalisation is folded into weights and bias
-//! (`conv+bn` says that it was there, since published parameter counts include its scale and shift),
-//! ReLU and residual add are in the epilogue. A fully connected layer is a convolution whose kernel is
-//! its whole input map.
+//! Problems have the form of inference. Batch normalisation is folded into weights and bias. The kind `conv+bn`
+//! records that it was there, since published parameter counts include its scale and shift. ReLU and residual
+//! addition are in the epilogue. A fully connected layer is a convolution whose kernel covers its whole input map.
 //!
 //! In reading order: this file (tables), `graph.rs`.
 
@@ -39,12 +38,12 @@ pub use graph::{Graph, Node, NodeOp, Source};
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{BATCH_NORM_EPSILON, Op, ShapeError};
 
-/// What a layer is in its network.
+/// Kind of a layer in its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
-    /// A convolution, with batch normalisation folded in or not.
+    /// A convolution, with or without a folded batch normalisation.
     Conv {
-        /// Whether the network has a batch normalisation behind it.
+        /// True if the network has a batch normalisation after it.
         batch_norm: bool,
     },
     /// A pooling.
@@ -79,21 +78,21 @@ impl LayerKind {
     }
 }
 
-/// A layer, and how often its network has it.
+/// A layer with its multiplicity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Unique in its network.
     pub name: String,
-    /// How often the network has a layer of this very shape here.
+    /// Number of occurrences in the network.
     pub count: usize,
-    /// What it is.
+    /// Kind of the layer.
     pub kind: LayerKind,
-    /// What is computed.
+    /// Problem that the layer computes.
     pub problem: Problem,
 }
 
 impl Layer {
-    /// Parameters as published counts have them: weights, biases, scale and shift of a batch
+    /// Parameters by the convention of published counts: weights, biases, and scale and shift of a batch
     /// normalisation.
     pub fn parameters(&self) -> u64 {
         let Op::Conv(conv) = &self.problem.op else {
@@ -107,7 +106,7 @@ impl Layer {
         weights + vectors * conv.c_out as u64
     }
 
-    /// Multiply-accumulates, padding counted; none in a pooling.
+    /// Multiply-accumulates, those with padding included; none in a pooling.
     pub fn macs(&self) -> u64 {
         match &self.problem.op {
             Op::Conv(conv) => conv.macs(),
@@ -121,40 +120,40 @@ impl Layer {
 pub struct Network {
     /// The name on the command line.
     pub name: String,
-    /// The name for people.
+    /// The name in titles.
     pub title: String,
     /// c, h, w of its input.
     pub input: [usize; 3],
-    /// In the order in which they are first computed.
+    /// Layers in the order in which they are first computed.
     pub layers: Vec<Layer>,
-    /// Where branches meet.
+    /// Concatenations.
     pub concats: Vec<Concat>,
-    /// How the layers follow each other.
+    /// Order of the layers.
     pub flow: Vec<Step>,
-    /// What its batch normalisations add to variances.
+    /// Number that its batch normalisations add to variances.
     pub epsilon: f64,
 }
 
-/// A line of a table, as what it does to the tensor that the lines before have made. Numbers are places in the lists of
-/// layers and concatenations.
+/// A line of a table: a step from the current tensor to the next. Numbers are indices in the lists of layers and
+/// concatenations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A layer; one that is part of a block or a branch does nothing here.
+    /// A layer. A layer that belongs to a block or a branch does nothing here.
     Layer(usize),
-    /// A path of layers, the last of which adds what the shortcut makes of the path's input.
+    /// A path of layers, the last of which adds the output of the shortcut.
     Block {
-        /// How many of these blocks follow each other.
+        /// Number of consecutive repetitions.
         times: usize,
-        /// Layers, each taking what the one before made.
+        /// Layers of the path, each applied to the output of the one before.
         path: Vec<usize>,
-        /// The same, for the shortcut; none where it is the input itself.
+        /// Layers of the shortcut; none where it is the block's input.
         shortcut: Vec<usize>,
     },
     /// Branches, each ending with a part.
     Concat(usize),
 }
 
-/// A tensor made of other layers' outputs, one after the other along the channels.
+/// A tensor that joins the outputs of layers along the channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concat {
     /// Unique in its network.
@@ -179,7 +178,7 @@ const TABLES: [(&str, &str); 18] = tables! {
     "lenet5" "lenet-d2l"
 };
 
-/// There is no network of this name.
+/// Error for an unknown name of a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown network '{0}': there are {known}", known = names().join(", "))]
 pub struct UnknownNetwork(String);
@@ -256,7 +255,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Network, String> {
     })
 }
 
-/// `x3 a b c + d`. `layers` are those of the lines before.
+/// Parses `x3 a b c + d`. `layers` are those of earlier lines.
 fn parse_block(text: &str, layers: &[Layer]) -> Result<Step, String> {
     let (times, paths) = text
         .trim_start()
@@ -288,7 +287,7 @@ fn parse_count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "expected x and a count".into())
 }
 
-/// `layers` are those of the lines before.
+/// Parses the parts of a concatenation. `layers` are those of earlier lines.
 fn parse_concat(name: &str, parts: &str, layers: &[Layer]) -> Result<Concat, String> {
     let mut maps = None;
     for part in parts.split_whitespace() {
@@ -334,10 +333,10 @@ fn parse_layer(line: &str) -> Result<Layer, String> {
 }
 
 impl Network {
-    /// The same network on another number of images.
+    /// The network on another number of images.
     ///
     /// # Errors
-    /// When that is none, or too many.
+    /// When the number is 0 or too large.
     pub fn with_batch(mut self, n: usize) -> Result<Self, ShapeError> {
         for layer in &mut self.layers {
             layer.problem = layer.problem.with_batch(n)?;
@@ -355,7 +354,7 @@ impl Network {
         self.layers.iter().find(|l| l.name == name)
     }
 
-    /// n, c, h, w of what `concat`, one of this network's, makes.
+    /// n, c, h, w of the output of `concat`, which belongs to this network.
     pub fn concat_dims(&self, concat: &Concat) -> [usize; 4] {
         let mut joined = [0; 4];
         for part in concat.parts.iter().filter_map(|part| self.layer(part)) {

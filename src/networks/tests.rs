@@ -1,8 +1,8 @@
 use super::*;
 use std::collections::HashSet;
 
-/// Parameters, and multiply-accumulates in millionths of 10^9, as published (torchvision) or
-/// recomputed from the layers' definitions.
+/// Parameters, and multiply-accumulates in units of 10^3, as published (torchvision) or recomputed from the layers'
+/// definitions.
 const TOTALS: [(&str, u64, u64); 18] = [
     ("nin", 7_595_176, 1_100_189),
     ("nin-cifar10", 966_986, 222_487),
@@ -228,8 +228,8 @@ fn shapes_fit_along_every_edge() {
     }
 }
 
-/// Blocks as in table 1 of He et al. 2016; in each stage behind the second one shortcut has a layer, in those with
-/// bottlenecks also the second's.
+/// Blocks as in table 1 of He et al. 2016. In each stage after the second, one shortcut has a layer. With bottlenecks,
+/// one in the second stage has, too.
 #[test]
 fn resnets_have_their_shortcuts() {
     for (name, blocks, projections) in [

@@ -1,4 +1,4 @@
-//! The suite's end of the pipe to one library.
+//! Our end of the pipe to one library.
 
 use super::protocol::{Layer, NetworkNode, REPLY, Reply, Request, floats, receive};
 use super::{Kind, Peer, find, python};
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// What `host.py` is: written beside nothing, handed to the interpreter.
+/// Source of `host.py`. It is passed to the interpreter as an argument, so no file is written.
 const HOST_PY: &str = include_str!("host.py");
 
-/// More memory than a plan can take.
+/// Upper limit of a plan's bytes; a larger number in a reply is an error.
 const MEMORY: u64 = 1 << 46;
 
-/// A process with one library, on some threads.
+/// A process with one library on some threads.
 pub struct Client {
     host: Helper<(Reply, Vec<f32>)>,
-    /// Floats of the output that was asked for; 0 if none was.
+    /// Floats of the requested output; 0 if none was requested.
     expected: Arc<AtomicUsize>,
     /// The library's name and version.
     pub library: String,
@@ -38,23 +38,23 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     index: usize,
-    /// The name that the library has for what it runs.
+    /// The library's own name for its implementation.
     pub implementation: String,
-    /// Bytes of weights as the library keeps them.
+    /// Bytes of the weights in the library's layout.
     pub packed_bytes: u64,
     /// Bytes of scratch.
     pub workspace_bytes: u64,
     /// Floats of its output.
     outputs: usize,
-    /// Operations and bytes of a run.
+    /// Operations plus bytes of a run, for the time limit.
     work: f64,
 }
 
 impl Client {
-    /// Starts the host of a peer's library on the first `threads` cores, and leaves it stopped.
+    /// Starts the host of a peer's library on the first `threads` cores. Between requests its process is stopped.
     ///
     /// # Errors
-    /// When the library is missing, was refused, or uses another number of threads.
+    /// When the library is missing, fails to load, or uses another number of threads.
     pub fn start(
         peer: &Peer,
         folder: &Path,
@@ -85,8 +85,8 @@ impl Client {
                 command
             }
         };
-        // Pools of OpenMP libraries: as many threads as ours, on the same cores, spinning between
-        // parallel regions as they do by default (the process is stopped between its turns).
+        // Thread pools of OpenMP libraries: as many threads as ours, on the same cores. They spin between parallel
+        // regions, as is their default.
         let cores: Vec<String> = topology.cores[..threads]
             .iter()
             .map(|c| format!("{{{c}}}"))
@@ -123,7 +123,7 @@ impl Client {
             } => {
                 client.library = shortened(&format!("{library} {version}"));
                 if used != threads {
-                    let what = format!("uses {used} threads, not the {threads} that it was told");
+                    let what = format!("uses {used} threads, expected {threads}");
                     return Err(client.host.wrong(&what));
                 }
             }
@@ -136,10 +136,10 @@ impl Client {
     /// A plan for a problem.
     ///
     /// # Errors
-    /// `Ok(Err(reason))` when the library can't; an error when the host is in trouble.
+    /// `Ok(Err(reason))` when the library can't do it; an error when the host fails.
     pub fn plan(&mut self, problem: &Problem, form: &str) -> Result<Result<Prepared, String>> {
         let Some(layer) = Layer::of(problem) else {
-            return Ok(Err("not asked of peers".into()));
+            return Ok(Err("peers are not measured on this operation".into()));
         };
         let outputs = layer.outputs();
         let request = Request::Plan {
@@ -150,10 +150,10 @@ impl Client {
         self.planned(&request, outputs, work(problem))
     }
 
-    /// A plan for a whole network, a run of which takes so many operations and bytes.
+    /// A plan for a whole network. `work` is the sum of operations and bytes of a run.
     ///
     /// # Errors
-    /// `Ok(Err(reason))` when the library can't; an error when the host is in trouble.
+    /// `Ok(Err(reason))` when the library can't do it; an error when the host fails.
     pub fn network(
         &mut self,
         layer: Layer,
@@ -177,9 +177,7 @@ impl Client {
                 ..
             } if packed_bytes.max(workspace_bytes) > MEMORY => {
                 let bytes = packed_bytes.max(workspace_bytes);
-                Err(self
-                    .host
-                    .wrong(&format!("says that a plan takes {bytes} bytes")))
+                Err(self.host.wrong(&format!("reports a plan of {bytes} bytes")))
             }
             Reply::Planned {
                 implementation,
@@ -201,10 +199,10 @@ impl Client {
         }
     }
 
-    /// Hands over operands in plain NCHW and OIHW; parameters stay as they are if `inputs_only`.
+    /// Sends operands in plain NCHW and OIHW. With `inputs_only` the host keeps its parameters.
     ///
     /// # Errors
-    /// When the host is in trouble.
+    /// When the host fails.
     pub fn load(&mut self, plan: &Prepared, x: Operands<'_>, inputs_only: bool) -> Result<()> {
         let (weights, bias) = if inputs_only {
             (&[][..], &[][..])
@@ -218,7 +216,7 @@ impl Client {
             bias: bias.len(),
             residual: x.residual.len(),
         };
-        // Kernels are compiled and tuned for what is loaded.
+        // Loading may take long: libraries compile and tune their kernels then.
         let floats = [x.src, weights, bias, x.residual];
         match self.ask(&request, &floats, plan.work)?.0 {
             Reply::Done => Ok(()),
@@ -229,7 +227,7 @@ impl Client {
     /// Nanoseconds of one run, the mean of `runs`, timed by the host.
     ///
     /// # Errors
-    /// When the host is in trouble.
+    /// When the host fails.
     pub fn time(&mut self, plan: &Prepared, runs: usize) -> Result<f64> {
         let start = Instant::now();
         let request = Request::Time {
@@ -242,7 +240,7 @@ impl Client {
             }
             Reply::Took { ns } => {
                 let waited = start.elapsed().as_nanos();
-                let what = format!("says that runs took {ns} ns, of {waited} ns that it had");
+                let what = format!("reports {ns} ns for runs that took at most {waited} ns");
                 Err(self.host.wrong(&what))
             }
             other => Err(self.unexpected(&other)),
@@ -252,7 +250,7 @@ impl Client {
     /// The output of the last run, in plain NCHW.
     ///
     /// # Errors
-    /// When the host is in trouble.
+    /// When the host fails.
     pub fn output(&mut self, plan: &Prepared) -> Result<Vec<f32>> {
         self.expected.store(plan.outputs, Ordering::SeqCst);
         let request = Request::Output { plan: plan.index };
@@ -265,10 +263,10 @@ impl Client {
         }
     }
 
-    /// Forgets every plan.
+    /// Deletes every plan.
     ///
     /// # Errors
-    /// When the host is in trouble.
+    /// When the host fails.
     pub fn clear(&mut self) -> Result<()> {
         self.plans = 0;
         match self.ask(&Request::Clear, &[], 0.0)?.0 {
@@ -277,12 +275,12 @@ impl Client {
         }
     }
 
-    /// True if it can be asked something: a host in trouble was ended.
+    /// True if it can take requests: a host is ended when it breaks the protocol.
     pub fn alive(&self) -> bool {
         self.host.alive()
     }
 
-    /// One turn: the host goes on, answers, and is stopped again.
+    /// One request: resumes the host, waits for its reply, and stops it again.
     fn ask(&mut self, request: &Request, with: &[&[f32]], work: f64) -> Result<(Reply, Vec<f32>)> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -295,7 +293,7 @@ impl Client {
         reply
     }
 
-    /// Handles a reply that doesn't fit the request. A host that only failed may be asked something else.
+    /// Handles a reply that doesn't fit the request. A host that only failed or refused can take further requests.
     fn unexpected(&mut self, reply: &Reply) -> anyhow::Error {
         match reply {
             Reply::Failed { reason } | Reply::Refused { reason } => {
@@ -306,7 +304,7 @@ impl Client {
     }
 }
 
-/// A reply, and its floats if an output of that size was asked for.
+/// A reply, with its floats if an output of that size was requested.
 fn answer(
     from: &mut BufReader<ChildStdout>,
     expected: &AtomicUsize,
@@ -325,7 +323,7 @@ fn answer(
     Ok(Some((reply, floats(from, len)?)))
 }
 
-/// Operations and bytes of a run, by the definition.
+/// Nominal operations plus compulsory bytes of a run.
 pub(super) fn work(problem: &Problem) -> f64 {
     let cost = Cost::new(problem, 0);
     cost.flops_nominal as f64 + (cost.bytes_read + cost.bytes_written) as f64

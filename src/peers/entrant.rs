@@ -1,4 +1,4 @@
-//! A peer as a candidate among the others.
+//! A peer as a candidate.
 
 use super::{Client, Peer, Prepared};
 use crate::escape::note;
@@ -23,11 +23,11 @@ pub struct Entrant {
     host: Rc<RefCell<Host>>,
 }
 
-/// A client that starts over with each problem, so that a host holds the data of one problem only.
+/// A client that deletes its plans at each new problem, so that a host holds the data of one problem only.
 pub struct Host {
     client: Client,
     problem: Option<Problem>,
-    /// Why it takes no part any more.
+    /// Reason why it takes no further part.
     lost: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Entrant {
     /// A process for the forms of a library.
     ///
     /// # Errors
-    /// When the library is missing or was refused.
+    /// When the library is missing or fails to load.
     pub fn host(
         peer: &Peer,
         folder: &Path,
@@ -49,7 +49,7 @@ impl Entrant {
         })))
     }
 
-    /// One of the forms.
+    /// A candidate for one of the library's forms.
     pub fn new(peer: Peer, threads: usize, host: Rc<RefCell<Host>>) -> Self {
         Entrant {
             peer,
@@ -83,9 +83,9 @@ impl Candidate for Entrant {
     }
 
     fn accuracy(&self) -> Accuracy {
-        // It may choose any algorithm, MNN's Winograd among them, whose errors are some hundred times
-        // those of others: this finds what is wrong, not what is inexact. The error stands beside the
-        // time, and the report compares only equal results.
+        // The tolerance is wide: it finds wrong outputs, not inexact ones. A peer may choose any algorithm, including
+        // a Winograd with much larger errors. The error stands beside the time, and the report compares equally exact
+        // results only.
         Accuracy::Transformed {
             amplification: 512.0,
             channel_terms: 9,
@@ -112,7 +112,7 @@ impl Candidate for Entrant {
 }
 
 impl Host {
-    /// Asks the client something about a problem. A client that fails is asked nothing more.
+    /// Sends a request about a problem. A client that was ended gets no further requests.
     fn on<T>(
         &mut self,
         problem: &Problem,
@@ -130,9 +130,9 @@ impl Host {
             && self.lost.is_none()
         {
             self.lost = Some(format!("{error:#}"));
-            // Ctrl-C ends hosts, too.
+            // Ctrl-C ends hosts, too: that needs no note.
             if !error.is::<Stopped>() {
-                eprintln!("{}", note(&format!("{error:#}; going on without it")));
+                eprintln!("{}", note(&format!("{error:#}; continuing without it")));
             }
         }
         answer
@@ -148,7 +148,7 @@ struct InHost {
 
 impl Contestant for InHost {
     fn facts(&self) -> Facts {
-        // What it really executes is not known: the definition's operations.
+        // The executed operations are unknown, so the nominal ones stand for them.
         let nominal = Cost::new(&self.problem, 0).flops_nominal;
         let cost = Cost::new(&self.problem, nominal);
         let packed_bytes = self.plan.packed_bytes as usize;

@@ -1,15 +1,15 @@
-//! Other people's libraries, measured beside our kernels: by the same sampler, in turns with them, and
-//! verified against the same reference.
+//! Peers: other libraries, measured by the same sampler as our kernels, in interleaved rounds, and verified against
+//! the same reference.
 //!
-//! Each library lives in a process of its own (`convroof peer-host`, or `host.py` for those that are
-//! reached through Python), which holds the data, times inside itself and talks through a pipe
-//! ([`protocol`]). Between its turns it is stopped, so that no spinning pool halves everyone else's
-//! speed. A crash, a hang or a missing library is a line, and the rest of the run goes on.
+//! Each library runs in its own process: `convroof peer-host`, or `host.py` for libraries with a Python interface.
+//! The process holds the data, measures its own times and communicates through a pipe ([`protocol`]). Between its
+//! samples the process is stopped, so that its spinning thread pool slows nothing else down. If it crashes, hangs or
+//! lacks its library, the run reports that in a line and continues.
 //!
-//! What is and isn't counted is in BIAS.md.
+//! BIAS.md lists what the times include and what they don't.
 //!
-//! In reading order: this file (the list of peers), [`protocol`], `client.rs` (the suite's end of the pipe),
-//! `entrant.rs` (a peer as a candidate), `network.rs` (whole networks), [`host`] (the library's end).
+//! In reading order: this file (the list of peers), [`protocol`], `client.rs` (our end of the pipe), `entrant.rs` (a
+//! peer as a candidate), `network.rs` (whole networks), [`host`] (the library's end).
 
 mod client;
 mod entrant;
@@ -25,32 +25,32 @@ use crate::record::CandidateId;
 use convroof_kernels::registry::Threading;
 use std::path::{Path, PathBuf};
 
-/// A form of a library that takes part: its activations' layout, or its way.
+/// A library in one form: a layout of activations, or an algorithm of its own choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// What `peer-host` calls the library.
+    /// The library's name for `peer-host`.
     pub library: &'static str,
-    /// Which of its forms.
+    /// The form.
     pub form: &'static str,
-    /// How its process is started.
+    /// Kind of its process.
     kind: Kind,
-    /// Whether it can be told to use more than one thread.
+    /// True if its number of threads can be set.
     threads: bool,
-    /// Whether it takes part in runs of whole networks.
+    /// True if it takes part in runs of whole networks.
     networks: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Compiled in.
+    /// Compiled into this program.
     Builtin,
-    /// A shared library, found under the peers' folder by this name.
+    /// A shared library with this file name in the peers' folder.
     Shared(&'static str),
     /// A Python package in the peers' virtual environment.
     Python,
 }
 
-/// Every peer. Ids are `peer-<library>-<form>/auto/<st|mt>`.
+/// All peers. Ids are `peer-<library>-<form>/auto/<st|mt>`.
 pub const PEERS: [Peer; 10] = [
     Peer::shared("onednn", "any", "libdnnl.so.3"),
     Peer::shared("onednn", "nchw16c", "libdnnl.so.3"),
@@ -102,17 +102,17 @@ impl Peer {
         }
     }
 
-    /// Its name on one thread or more.
+    /// Its id on one thread or on more.
     pub fn id(&self, threading: Threading) -> CandidateId {
         CandidateId::peer(self.library, self.form, threading)
     }
 
-    /// Whether it takes part in runs of whole networks.
+    /// True if it takes part in runs of whole networks.
     pub fn runs_networks(&self) -> bool {
         self.networks
     }
 
-    /// Whether it can run on this many threads.
+    /// True if it can run on this many threads.
     pub fn runs_on(&self, threads: usize) -> bool {
         threads == 1 || self.threads
     }
@@ -124,7 +124,7 @@ fn python(folder: &Path) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// A file or folder of this name, a few levels below `folder`.
+/// A file or folder with this name, at most five levels below `folder`.
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     fn search(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
         let mut below = Vec::new();

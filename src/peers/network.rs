@@ -1,4 +1,4 @@
-//! A whole network by somebody else's library.
+//! A whole network, run by another library.
 
 use super::client::work;
 use super::protocol::{Layer, NetworkNode};
@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use convroof_kernels::reference::Operands;
 use std::path::Path;
 
-/// A library with a network.
+/// A library's process with a network.
 pub struct NetworkRival {
     library: &'static str,
     client: Client,
@@ -19,11 +19,10 @@ pub struct NetworkRival {
 }
 
 impl NetworkRival {
-    /// Starts the library's process and gives it the network's graph, its parameters and an input: those that ours
-    /// has.
+    /// Starts the library's process and sends it the network's graph, parameters and input. All are equal to ours.
     ///
     /// # Errors
-    /// When the library is missing, or can't.
+    /// When the library is missing or can't run the network.
     pub fn new(
         peer: &Peer,
         folder: &Path,
@@ -43,7 +42,8 @@ impl NetworkRival {
             let own = parameters(graph, i, seed);
             let layer = match graph.problem(i) {
                 Some(problem) => Some(
-                    Layer::of(problem).ok_or_else(|| anyhow!("not asked to compute {problem}"))?,
+                    Layer::of(problem)
+                        .ok_or_else(|| anyhow!("peers are not measured on {problem}"))?,
                 ),
                 None => None,
             };

@@ -1,8 +1,8 @@
-//! Messages between suite and host: a line of JSON, then as many floats as it announces, little
-//! endian. The host says [`Reply::Hello`] first; then each request has one reply.
+//! Messages between suite and host: a line of JSON, then the floats that it announces, little endian. The host sends
+//! [`Reply::Hello`] first. Then each request has one reply.
 //!
-//! The suite trusts no host: lines have a limit, an output has as many floats as the request lets expect, and times are
-//! positive and not longer than the suite waited.
+//! The suite checks every reply. Lines have a limit, an output has exactly the requested size, and times are positive
+//! and not longer than the suite waited.
 
 use crate::process::line;
 use convroof_kernels::Problem;
@@ -10,37 +10,37 @@ use convroof_kernels::problem::{Op, Pad, PoolKind};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 
-/// Bytes of a reply's line at most.
+/// Upper limit for the bytes of a reply's line.
 pub const REPLY: usize = 64 << 10;
 
-/// Bytes of a request's line at most: a network has a few hundred nodes.
+/// Upper limit for the bytes of a request's line: a network has a few hundred nodes.
 pub const REQUEST: usize = 16 << 20;
 
-/// From the suite. Plans are numbered in the order in which they were made, from 0.
+/// A request of the suite. Plans are numbered from 0, in the order in which they were made.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Request {
-    /// Make a plan; what comes back is `Planned` or `Refused`.
+    /// Makes a plan. The reply is `Planned` or `Refused`.
     Plan {
         /// The problem's text form.
         problem: String,
-        /// The same, for hosts that don't know that form.
+        /// The problem in fields, for hosts that can't parse the text form.
         layer: Layer,
-        /// Which of the library's forms.
+        /// One of the library's forms.
         form: String,
     },
-    /// Make a plan of a whole network, each node behind its inputs; what comes back is as for `Plan`. Its
-    /// weights and biases are loaded one node's behind the other's.
+    /// Makes a plan of a whole network. Each node comes after its inputs. The reply is as for `Plan`. Weights and
+    /// biases of all nodes are loaded in the order of the nodes.
     Network {
-        /// Input and output, as if it were one layer.
+        /// Input and output of the whole network, as one layer.
         layer: Layer,
-        /// In order.
+        /// Nodes in order.
         nodes: Vec<NetworkNode>,
     },
-    /// Take operands in plain NCHW and OIHW, in this order; empty where there are none. Weights and
-    /// bias are empty when only the inputs change.
+    /// Loads operands in plain NCHW and OIHW, in the order of these fields. Operands that don't exist are empty.
+    /// Weights and bias are also empty when only the inputs change.
     Load {
-        /// Which plan.
+        /// Index of the plan.
         plan: usize,
         /// Elements.
         src: usize,
@@ -51,64 +51,64 @@ pub enum Request {
         /// Elements.
         residual: usize,
     },
-    /// Run once untimed, poison the output, run `runs` times; what comes back is `Took`.
+    /// Runs once untimed, poisons the output, then runs `runs` times. The reply is `Took`.
     Time {
-        /// Which plan.
+        /// Index of the plan.
         plan: usize,
-        /// How often.
+        /// Number of timed runs.
         runs: usize,
     },
-    /// What comes back is `Output`, and the output in plain NCHW.
+    /// Asks for the output. The reply is `Output`, then the output in plain NCHW.
     Output {
-        /// Which plan.
+        /// Index of the plan.
         plan: usize,
     },
-    /// Forget every plan.
+    /// Deletes every plan.
     Clear,
 }
 
-/// From the host.
+/// A reply of the host.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Reply {
-    /// Who the library is.
+    /// Name and version of the library; the first message.
     Hello {
         /// Its name.
         library: String,
         /// Its version.
         version: String,
-        /// Threads that it will really use.
+        /// Number of threads that it uses.
         threads: usize,
     },
     /// A plan was made.
     Planned {
-        /// The name that the library has for what it will run.
+        /// The library's own name for its implementation.
         implementation: String,
-        /// Bytes of weights as the library keeps them.
+        /// Bytes of the weights in the library's layout.
         packed_bytes: u64,
         /// Bytes of scratch.
         workspace_bytes: u64,
     },
-    /// The library can't, and why.
+    /// The library can't do the problem.
     Refused {
-        /// A phrase.
+        /// Reason, a phrase.
         reason: String,
     },
-    /// Something went wrong that should not.
+    /// An error.
     Failed {
-        /// A phrase.
+        /// Description, a phrase.
         reason: String,
     },
     /// Done.
     Done,
-    /// How long.
+    /// Time of a request.
     Took {
-        /// Of all runs.
+        /// Nanoseconds of all runs together.
         ns: f64,
     },
-    /// Floats follow.
+    /// Floats of an output follow.
     Output {
-        /// How many.
+        /// Number of floats.
         len: usize,
     },
 }
@@ -144,15 +144,15 @@ pub struct Layer {
 /// A node of a network. Tensors are numbered: 0 is the input, n + 1 the output of node n.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NetworkNode {
-    /// What it computes; none if it joins its inputs along the channels.
+    /// The layer; none for a concatenation of the inputs along the channels.
     pub layer: Option<Layer>,
-    /// What it takes.
+    /// Tensors that it reads.
     pub inputs: Vec<usize>,
-    /// What it adds.
+    /// Tensor that it adds.
     pub residual: Option<usize>,
-    /// How many weights it has.
+    /// Number of weights.
     pub weights: usize,
-    /// How many biases.
+    /// Number of biases.
     pub bias: usize,
 }
 
@@ -186,7 +186,7 @@ impl Layer {
         self.n * self.c_out * self.h_out * self.w_out
     }
 
-    /// The fields of a problem; none of an operation that peers are not asked for.
+    /// The fields of a problem; none of an operation that peers don't take part in.
     pub fn of(problem: &Problem) -> Option<Layer> {
         let [n, c_in, h, w] = problem.src_dims();
         let [_, c_out, h_out, w_out] = problem.dst_dims();
@@ -239,7 +239,7 @@ impl Layer {
 /// Sends a message and the floats that go with it.
 ///
 /// # Errors
-/// When the other side is gone.
+/// When the pipe is broken.
 pub fn send(to: &mut impl Write, message: &impl Serialize, floats: &[&[f32]]) -> io::Result<()> {
     serde_json::to_writer(&mut *to, message)?;
     to.write_all(b"\n")?;
@@ -249,10 +249,10 @@ pub fn send(to: &mut impl Write, message: &impl Serialize, floats: &[&[f32]]) ->
     to.flush()
 }
 
-/// The next message, whose line has at most `limit` bytes; none at the end.
+/// The next message, whose line has at most `limit` bytes; none at the end of the stream.
 ///
 /// # Errors
-/// When it is no message.
+/// When the line is too long or is no message.
 pub fn receive<T: for<'de> Deserialize<'de>>(
     from: &mut impl BufRead,
     limit: usize,
@@ -266,9 +266,9 @@ pub fn receive<T: for<'de> Deserialize<'de>>(
 /// The floats that follow a message.
 ///
 /// # Errors
-/// When there are fewer.
+/// When the stream ends before.
 pub fn floats(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f32>> {
-    // Memory grows with what really comes.
+    // The buffer grows with the bytes that arrive, not with the announced length.
     let mut floats = Vec::new();
     while floats.len() < len {
         let start = floats.len();
@@ -278,5 +278,5 @@ pub fn floats(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f32>> {
     Ok(floats)
 }
 
-/// Floats that are read at a time.
+/// Floats per read.
 const PART: usize = 1 << 20;

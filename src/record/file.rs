@@ -1,10 +1,10 @@
-//! Records on disk: written whole or not at all, read with clear errors.
+//! Records on disk: written atomically, read with clear errors.
 
 use super::{KIND, Run, SCHEMA};
 use crate::files::{self, WriteError};
 use std::path::{Path, PathBuf};
 
-/// Why a record can't be read or written: one line, with what to do.
+/// Error on reading or writing a record: one line that includes a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The file can't be opened.
@@ -12,7 +12,7 @@ pub enum RecordError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: std::io::Error,
     },
     /// It is not a record, or damaged.
@@ -20,7 +20,7 @@ pub enum RecordError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the damage.
         why: String,
     },
     /// A newer program wrote it.
@@ -39,7 +39,7 @@ pub enum RecordError {
 /// Reads a record.
 ///
 /// # Errors
-/// When there is none, it is damaged, or of a newer schema.
+/// When the file doesn't exist, is damaged, or has a newer schema.
 pub fn load(path: &Path) -> Result<Run, RecordError> {
     let path_buf = || path.to_path_buf();
     let text = std::fs::read_to_string(path).map_err(|error| RecordError::Read {
@@ -65,13 +65,13 @@ pub fn load(path: &Path) -> Result<Run, RecordError> {
         });
     }
     if let Some(count) = too_large(&value) {
-        return Err(damaged(format!("{count} is more than anything it counts")));
+        return Err(damaged(format!("{count} is too large for a count")));
     }
     serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
 }
 
-/// A whole number above 2^53, which is neither a machine's nor exact to every reader of JSON; sums of those below don't
-/// overflow. A seed isn't a count, and may be any.
+/// A whole number above 2^53. No count is so large, and some JSON readers can't represent it exactly. Sums of smaller
+/// numbers don't overflow. A seed is no count, so it may have any value.
 fn too_large(value: &serde_json::Value) -> Option<u64> {
     match value {
         serde_json::Value::Number(number) => number.as_u64().filter(|&n| n > 1 << 53),
@@ -84,7 +84,7 @@ fn too_large(value: &serde_json::Value) -> Option<u64> {
     }
 }
 
-/// Writes a record: a regular file whole or not at all.
+/// Writes a record: a regular file atomically.
 ///
 /// # Errors
 /// When the folder can't be made or written to.
@@ -92,10 +92,10 @@ pub fn save(run: &Run, path: &Path) -> Result<(), RecordError> {
     Ok(files::write(path, &text(run))?)
 }
 
-/// Writes a record that is to grow, for the case that the run is interrupted. A device or a pipe gets none of these.
+/// Writes an incomplete record, so that an interruption loses little. A device or a pipe gets only the complete one.
 ///
 /// # Errors
-/// As [`save`].
+/// Those of [`save`].
 pub fn save_draft(run: &Run, path: &Path) -> Result<(), RecordError> {
     if files::is_stream(path) {
         return Ok(());
@@ -103,11 +103,11 @@ pub fn save_draft(run: &Run, path: &Path) -> Result<(), RecordError> {
     save(run, path)
 }
 
-/// Writes a record to a file of its own below `results`, named by the time at which the run started. Another run of the
-/// same second keeps its file.
+/// Writes a record to a new file below `results`. The name is the run's start time. A file of another run in the same
+/// second is not overwritten.
 ///
 /// # Errors
-/// As [`save`].
+/// Those of [`save`].
 pub fn save_new(run: &Run, results: &Path) -> Result<PathBuf, RecordError> {
     let stem = run.started.replace(':', "-");
     let folder = results.join("runs");

@@ -1,9 +1,10 @@
-//! The record of a run: everything that was measured, raw, with the machine it was measured on.
+//! The record of a run: all raw measurements, with the machine that they were made on.
 //!
-//! A versioned JSON document; `results/schema/run-v1.json` describes it. Times are in nanoseconds,
-//! sizes in bytes, rates in 10^9 a second. What couldn't be known is absent.
+//! It is a versioned JSON document, described by `results/schema/run-v1.json`. Times are in nanoseconds, sizes in
+//! bytes, rates in 10^9 per second. Unknown values are absent.
 //!
-//! In reading order: this file (the types), `file.rs` (reads and writes them).
+//! In reading order: this file (the types), `text.rs` (fields that are text in a record and values here), `file.rs`
+//! (reads and writes records).
 
 mod file;
 mod text;
@@ -15,44 +16,44 @@ use convroof_kernels::Problem;
 use convroof_kernels::phase::Phase;
 use serde::{Deserialize, Serialize};
 
-/// The version of the schema that this program writes, and the newest it reads.
+/// The version of the schema that this program writes, and the newest that it reads.
 pub const SCHEMA: u32 = 1;
 
-/// What a document must call itself.
+/// Value of `kind` in a record.
 pub const KIND: &str = "convroof-run";
 
 /// One run of the suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// `convroof-run`.
+    /// Always `convroof-run`.
     pub kind: String,
     /// The version of the schema.
     pub schema: u32,
-    /// When it started, RFC 3339, UTC.
+    /// Time of the start, RFC 3339, UTC.
     pub started: String,
-    /// What measured.
+    /// The program that measured.
     pub tool: Tool,
-    /// What was measured on.
+    /// The machine.
     pub fingerprint: Fingerprint,
-    /// What that machine can do at most.
+    /// Measured ceilings of the machine.
     pub calibration: Calibration,
-    /// How was measured.
+    /// Conditions of the measurement.
     pub conditions: Conditions,
-    /// The layers of interest.
+    /// The requested layers.
     pub layers: Vec<LayerRef>,
-    /// What was measured, by problem, variant and threads.
+    /// Measurements by problem, variant and threads.
     pub measurements: Vec<Measurement>,
-    /// Which variants can't do which problems, and why.
+    /// Variants that can't do a problem, with the reason.
     pub refusals: Vec<Refusal>,
-    /// Which counters could be read, and why not.
+    /// Status of each hardware counter.
     pub counters: Vec<CounterStatus>,
-    /// Other people's libraries that took part, with their versions.
+    /// Names and versions of the other libraries that took part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
     /// False if the run was interrupted.
     pub complete: bool,
-    /// Whatever else a reader should know.
+    /// Further remarks for readers.
     pub notes: Vec<String>,
 }
 
@@ -65,7 +66,7 @@ pub struct Tool {
     /// The revision of its sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_revision: Option<String>,
-    /// True if the build was of other sources than the revision's.
+    /// True if the build's sources differ from the revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_dirty: Option<bool>,
     /// The compiler.
@@ -79,25 +80,25 @@ pub struct Tool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// Short and stable: machines with the same id may be compared. It names files: `[a-z0-9-]+`.
+    /// Short and stable id: machines with the same id may be compared. It is part of file names: `[a-z0-9-]+`.
     #[serde(deserialize_with = "crate::files::id")]
     pub id: String,
     /// Target architecture.
     pub arch: String,
     /// Operating system.
     pub os: String,
-    /// Instruction sets that kernels can use here.
+    /// Instruction sets that kernels can use on this machine.
     pub isas: Vec<IsaName>,
     /// Logical CPUs that this process may run on.
     pub online_cpus: usize,
     /// Physical cores among them.
     pub physical_cores: usize,
-    /// Caches of the first of them.
+    /// Caches of the first core.
     pub caches: Vec<CacheInfo>,
     /// Brand string.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,
-    /// Maker.
+    /// Manufacturer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
     /// CPUID family.
@@ -115,16 +116,16 @@ pub struct Fingerprint {
     /// Sockets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sockets: Option<usize>,
-    /// Whether cores have siblings.
+    /// True if cores have sibling threads (SMT).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smt: Option<bool>,
     /// Frequency governor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governor: Option<String>,
-    /// Whether the clock may be boosted.
+    /// True if the clock may be boosted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boost: Option<bool>,
-    /// What virtualises the machine; absent on bare metal, or if it can't be told.
+    /// Hypervisor; absent on bare metal, or if it can't be detected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hypervisor: Option<String>,
     /// Kernel release.
@@ -133,13 +134,13 @@ pub struct Fingerprint {
     /// Policy of transparent huge pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub huge_pages: Option<String>,
-    /// Memory.
+    /// Bytes of main memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Mean runnable processes of the last minute, when the run started.
+    /// Mean number of runnable processes in the minute before the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_average: Option<f64>,
-    /// Whether denormals are flushed to zero in this process.
+    /// True if denormals are flushed to zero in this process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flush_to_zero: Option<bool>,
 }
@@ -150,17 +151,17 @@ pub struct Fingerprint {
 pub struct CacheInfo {
     /// 1, 2 or 3.
     pub level: u32,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: usize,
     /// Logical CPUs that share it.
     pub shared_by: usize,
-    /// Where this is known from: `sysfs`, `cpuid` or `assumed`.
+    /// Source of the data: `sysfs`, `cpuid` or `assumed`.
     pub source: String,
 }
 
 impl CacheInfo {
-    /// Physical cores that share it, where `all` are the caches of a CPU: L1 is a core's own, so its CPUs are the
-    /// core's siblings.
+    /// Number of physical cores that share it. `all` are the caches of a CPU. L1 belongs to one core, so the CPUs
+    /// that share L1 are that core's siblings.
     pub fn cores(&self, all: &[CacheInfo]) -> usize {
         let siblings = all
             .iter()
@@ -170,35 +171,35 @@ impl CacheInfo {
     }
 }
 
-/// What the machine can do at most, as measured.
+/// Measured ceilings of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Arithmetic.
+    /// Arithmetic peaks.
     pub peaks: Vec<Peak>,
-    /// Memory.
+    /// Memory bandwidths.
     pub bandwidths: Vec<Bandwidth>,
-    /// What caches hold, where that was measured: on virtual machines less than the system says.
+    /// Measured capacities of caches: on virtual machines often less than the reported sizes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capacities: Vec<Capacity>,
-    /// What it takes to hand tasks to threads.
+    /// Times to start tasks on threads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starts: Vec<Start>,
-    /// What looked wrong.
+    /// Warnings of the calibration.
     pub notes: Vec<String>,
 }
 
-/// What it takes to hand tasks to threads, and to have them all back.
+/// Time to start a task on each thread and to wait for all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
     /// Threads.
     pub threads: usize,
-    /// Nanoseconds, with a task for each that does nothing but see the others come.
+    /// Nanoseconds. Each task does nothing but wait until all others have started.
     pub ns: f64,
 }
 
-/// The most multiply-adds a second from registers.
+/// Peak rate of fused multiply-adds on registers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
@@ -212,7 +213,7 @@ pub struct Peak {
     pub spread: f64,
 }
 
-/// Bytes a second from one level of the memory.
+/// Bandwidth of one level of the memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
@@ -224,15 +225,16 @@ pub struct Bandwidth {
     pub isa: IsaName,
     /// Threads.
     pub threads: usize,
-    /// Of each thread.
+    /// Working set of each thread, bytes.
     pub working_set_bytes: usize,
-    /// 10^9 bytes a second that the loop names, of all threads, the best of several samples.
+    /// Bandwidth of all threads, 10^9 bytes per second, the best of several samples. Only the bytes that the loop
+    /// reads and writes count.
     pub gbps: f64,
     /// (best - median) / best of the samples.
     pub spread: f64,
 }
 
-/// What a cache was found to hold.
+/// Measured capacity of a cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
@@ -240,7 +242,8 @@ pub struct Capacity {
     pub level: Level,
     /// Threads.
     pub threads: usize,
-    /// Of all threads together: the largest working set, in steps of two, that is read at the level's speed.
+    /// Largest working set of all threads together that is read at the level's speed. Each tested size is twice the
+    /// one before.
     pub bytes: usize,
 }
 
@@ -259,10 +262,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// Nearest first.
+    /// Levels from the nearest to the farthest.
     pub const ALL: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::Dram];
 
-    /// For people.
+    /// The name in texts.
     pub fn name(self) -> &'static str {
         match self {
             Level::L1 => "L1",
@@ -273,7 +276,7 @@ impl Level {
     }
 }
 
-/// How a run was measured.
+/// Conditions of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conditions {
@@ -283,40 +286,41 @@ pub struct Conditions {
     pub threads: Vec<usize>,
     /// Images.
     pub batch: usize,
-    /// States of the caches, several with commas. `warm`: everything resident from the run before;
-    /// `weights-cold`: the weights not used for long; `cold`: nothing used for long.
+    /// States of the caches, separated by commas. `warm`: the data of the run before are still there. `weights-cold`:
+    /// the weights were not used for long. `cold`: no operand was used for long.
     pub cache: Text<CacheStates>,
-    /// Seconds that sampling was given.
+    /// Seconds for all samples; absent for a fixed number of rounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_s: Option<f64>,
-    /// Of data and order.
+    /// Seed of the data and of the order.
     pub seed: u64,
-    /// Whether candidates took turns. Criterion's don't: its figures are not to be compared finely.
+    /// True if candidates were interleaved. Criterion measures them one after the other: its times are not comparable
+    /// in detail.
     pub interleaved: bool,
-    /// Whether workers were pinned to cores.
+    /// True if workers were pinned to cores.
     pub pinned: bool,
-    /// Logical CPUs in the order of the workers: n threads run on the first n. Empty if that was not written down.
+    /// Logical CPUs in the order of the workers: n threads run on the first n. Empty if the record has no such list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<usize>,
-    /// CPUs' worth of time that a control group left the run, if it had a quota.
+    /// CPU quota of the control group, in CPUs, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_cpus: Option<f64>,
-    /// How often that quota stopped the run, if the system counts it.
+    /// Throttling by that quota during the run, if the system counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
 }
 
-/// How often and how long a control group's quota stopped its processes.
+/// Throttling of a control group by its quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throttling {
-    /// Periods in which the quota was used up before the end.
+    /// Number of periods in which the quota was exhausted.
     pub periods: u64,
-    /// Microseconds that all CPUs together stood still for it.
+    /// Microseconds for which all CPUs together were stopped.
     pub us: u64,
 }
 
-/// A layer of interest; several may have the same problem.
+/// A requested layer. Several layers may have the same problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerRef {
@@ -326,7 +330,7 @@ pub struct LayerRef {
     pub layer: String,
     /// `conv`, `pool` or `fc`.
     pub kind: String,
-    /// How often the network has it.
+    /// Number of occurrences in the network.
     pub count: usize,
     /// The problem's text form.
     pub problem: Text<Problem>,
@@ -340,16 +344,16 @@ pub struct Measurement {
     pub problem: Text<Problem>,
     /// `<algorithm>/<isa>/<st|mt>`.
     pub variant: CandidateId,
-    /// The name that a peer library has for what it ran.
+    /// A peer library's own name for its implementation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub implementation: Option<String>,
     /// Threads.
     pub threads: usize,
     /// `warm`, `weights-cold` or `cold`.
     pub cache: Text<CacheState>,
-    /// Runs that one sample is the mean of.
+    /// Number of runs that one sample is the mean of.
     pub runs_per_sample: usize,
-    /// Time of one run, raw, in the order measured.
+    /// Nanoseconds of one run: raw samples in the order of measurement.
     pub samples_ns: Vec<f64>,
     /// The round of each sample.
     pub rounds: Vec<u32>,
@@ -363,69 +367,69 @@ pub struct Measurement {
     pub bytes_read: u64,
     /// Compulsory bytes written.
     pub bytes_written: u64,
-    /// Packed weights.
+    /// Bytes of packed weights.
     pub packed_bytes: u64,
-    /// Scratch of all workers.
+    /// Bytes of scratch of all workers.
     pub workspace_bytes: u64,
-    /// Source, residual, packed weights and destination.
+    /// Bytes of source, residual, packed weights and destination.
     pub working_set_bytes: u64,
     /// L2 norm of the error over that of the reference.
     pub error_l2: f64,
     /// max |error| / max |reference|.
     pub error_max: f64,
-    /// What `error_max` may be.
+    /// Largest allowed `error_max`.
     pub tolerance: f64,
-    /// The same on other inputs, of an algorithm whose error depends on them.
+    /// Errors on inputs of other distributions, for an algorithm whose error depends on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors_by_input: Vec<InputError>,
-    /// Whether the timed output was compared with the reference and found right.
+    /// True if the timed output was compared with the reference and is within the tolerance.
     pub verified: bool,
-    /// What each phase of a run takes, of an algorithm that has several.
+    /// Times of the phases of a run, for an algorithm with several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseTime>,
-    /// What it takes with parts taken out, of the fastest variants.
+    /// Times with parts taken out, for the fastest variants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ablation: Option<AblationTimes>,
-    /// A plain read of the weights in the same rounds, of a run that finds them cold.
+    /// A plain read of the weights in the same rounds, for a run with cold weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_read: Option<ColdRead>,
-    /// What the counters said of one run.
+    /// Hardware counters, per run.
     pub counters: Vec<CounterValue>,
 }
 
-/// Times of a kernel and of its twins, a sample of each a round. Measured in rounds of their own, after the timed
-/// ones; a twin's result is worthless, and not verified.
+/// Times of a kernel and of its twins in nanoseconds, one sample per round. They have their own rounds, after the
+/// timed ones. The output of a twin is wrong by design and not verified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AblationTimes {
-    /// The kernel as it is.
+    /// The complete kernel.
     pub full_ns: Vec<f64>,
-    /// Without its arithmetic: every load and store is still executed.
+    /// Kernel without its arithmetic: every load and store is still executed.
     pub loads_only_ns: Vec<f64>,
-    /// Without its memory traffic: the same arithmetic on registers.
+    /// Kernel without its memory traffic: the same arithmetic on registers.
     pub arith_only_ns: Vec<f64>,
-    /// With one panel of weights in place of all; empty where there are no weights.
+    /// Kernel that reads one panel of weights instead of all; empty where there are no weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_panel_ns: Vec<f64>,
 }
 
-/// How fast a plain loop reads what a run found cold: which level it really came from.
+/// Speed of a plain read of cold weights. It shows which memory level they really came from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColdRead {
-    /// Packed weights.
+    /// Bytes of packed weights.
     pub bytes: u64,
-    /// A read of them by all workers, a sample a round.
+    /// Nanoseconds in which all workers read them, one sample per round.
     pub ns: Vec<f64>,
-    /// Bytes that lie between two uses of the same weights.
+    /// Bytes that are read between two uses of the same weights.
     pub arena_bytes: u64,
 }
 
-/// The error on inputs of a kind, in runs of their own.
+/// The error on inputs of one distribution, measured in separate runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputError {
-    /// `gaussian`, or `post-relu`: half zeros, the rest positive.
+    /// Distribution: `gaussian`, or `post-relu` (half zeros, the rest positive).
     pub input: String,
     /// L2 norm of the error over that of the reference.
     pub l2: f64,
@@ -433,27 +437,27 @@ pub struct InputError {
     pub max: f64,
 }
 
-/// A phase of a run: of im2col `pack` and `multiply`, of Winograd `input_transform`, `multiply` and
-/// `inverse_transform`. Measured in runs of their own, after the timed ones.
+/// A phase of a run: `pack` and `multiply` of im2col, `input_transform`, `multiply` and `inverse_transform` of
+/// Winograd. Phases are measured in separate runs after the timed ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseTime {
     /// Its name.
     pub phase: Text<Phase>,
-    /// Its time in one run, the mean over the workers.
+    /// Nanoseconds in one run, the mean over the workers.
     pub ns: f64,
-    /// Operations executed in it.
+    /// Executed operations.
     pub flops: u64,
-    /// Bytes of the operands that it reads, as often as it streams them.
+    /// Bytes of operands that it reads, counted each time it streams them.
     #[serde(default)]
     pub bytes_read: u64,
     /// Bytes of the output that it writes.
     #[serde(default)]
     pub bytes_written: u64,
-    /// Bytes that it reads of what another phase left.
+    /// Bytes of scratch that it reads, written by another phase.
     #[serde(default)]
     pub scratch_read: u64,
-    /// Bytes that it leaves for another phase.
+    /// Bytes of scratch that it writes for another phase.
     #[serde(default)]
     pub scratch_written: u64,
 }
@@ -466,26 +470,26 @@ pub struct Refusal {
     pub problem: Text<Problem>,
     /// The variant.
     pub variant: CandidateId,
-    /// Why.
+    /// Reason.
     pub reason: String,
 }
 
-/// Whether a counter could be read.
+/// Availability of a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CounterStatus {
     /// Its name.
     pub event: String,
-    /// Where it comes from.
+    /// Source of the counts.
     pub source: CounterSource,
-    /// Whether it is there.
+    /// True if it can be read.
     pub available: bool,
-    /// Why not, or why it is distrusted.
+    /// Reason why it is unavailable or distrusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Where a count comes from.
+/// Source of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CounterSource {
@@ -501,11 +505,11 @@ pub enum CounterSource {
 pub struct CounterValue {
     /// Its name.
     pub event: String,
-    /// Where it comes from.
+    /// Source of the count.
     pub source: CounterSource,
     /// Events of one run, all workers together.
     pub per_run: f64,
-    /// time_running / time_enabled: below 1 the value is extrapolated.
+    /// time_running / time_enabled. Below 1 the value is extrapolated.
     pub running_fraction: f64,
 }
 

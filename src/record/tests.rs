@@ -165,7 +165,7 @@ fn what_is_saved_is_loaded() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep/er/run.json");
     let mut run = sample();
-    // Any seed will do.
+    // A seed may have any value.
     run.conditions.seed = u64::MAX;
     save(&run, &path).expect("saved");
     assert_eq!(load(&path).expect("loaded"), run);
@@ -236,7 +236,7 @@ fn records_of_programs_that_knew_no_quota_are_read() {
     );
 }
 
-/// A core's siblings run no worker of ours: what they share with it is its own.
+/// A core's sibling threads run no worker of ours, so their share of a cache belongs to the core.
 #[test]
 fn caches_are_shared_by_cores() {
     let cache = |level, shared_by| CacheInfo {

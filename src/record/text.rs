@@ -1,7 +1,7 @@
 //! Fields that are text in a record and values in this program.
 //!
-//! A newer program, or one with other kernels, may write names that this one doesn't know. So no name makes a record
-//! unreadable: it is parsed once, when the record is read, and its text is kept for tables, comparisons and files.
+//! A newer program, or one with other kernels, may write names that this one can't parse. Such names don't make a
+//! record unreadable. Each text is parsed once, when the record is read, and kept for tables, comparisons and files.
 
 use convroof_kernels::Isa;
 use convroof_kernels::VariantId;
@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// A text of a record, and its value if this program can parse it. Order and equality are the text's.
+/// A text of a record, with its value if this program can parse it. Order and equality are those of the text.
 #[derive(Clone, Debug)]
 pub struct Text<T> {
     text: String,
@@ -33,12 +33,12 @@ impl<T> Text<T> {
         }
     }
 
-    /// The value; none of a text that this program can't parse.
+    /// The value; none if this program can't parse the text.
     pub fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// True for the text of this value.
+    /// True if this is the parsed value.
     pub fn is(&self, value: &T) -> bool
     where
         T: PartialEq,
@@ -53,10 +53,10 @@ impl<T> Text<T> {
 }
 
 impl<T: FromStr + Clone> Text<T> {
-    /// The value, where there must be one.
+    /// The value, for callers that need one.
     ///
     /// # Errors
-    /// The reason why the text has no value.
+    /// The parser's reason why the text has no value.
     pub fn parsed(&self) -> Result<T, T::Err> {
         match &self.value {
             Some(value) => Ok(value.clone()),
@@ -152,9 +152,9 @@ impl<'de, T: FromStr> Deserialize<'de> for Text<T> {
 pub enum IsaName {
     /// An instruction set of this program.
     Isa(Isa),
-    /// `auto`: a peer's library chooses, and is held against the best of the machine.
+    /// `auto`: a peer's library chooses. Its ceiling is the machine's best peak.
     Auto,
-    /// An instruction set that this program doesn't know.
+    /// An instruction set that this program can't name.
     Other(String),
 }
 
@@ -206,19 +206,19 @@ impl fmt::Display for IsaName {
     }
 }
 
-/// Name of a candidate: `<algorithm>/<isa>/<st|mt>` of a variant, `peer-<library>-<form>/auto/<st|mt>` of a peer's library.
+/// Name of a candidate: `<algorithm>/<isa>/<st|mt>` of a variant, `peer-<library>-<form>/auto/<st|mt>` of a peer.
 ///
-/// Any text is a name. Parts that it lacks are empty or unknown.
+/// Any text is a name. Missing parts are empty or unknown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct CandidateId {
-    // The first field, so that names are ordered as texts.
+    // The first field, so that names are ordered like their texts.
     text: String,
-    /// Bytes of the text.
+    /// Length of the algorithm's id in the text, bytes.
     algorithm: usize,
     isa: IsaName,
     threading: Option<Threading>,
-    /// Bytes of the text up to the end of the library's name, of a peer.
+    /// End of the library's name in the text, bytes; none unless it is a peer.
     library: Option<usize>,
 }
 
@@ -236,7 +236,7 @@ impl CandidateId {
         &self.text
     }
 
-    /// The algorithm's id; of a peer `peer-<library>-<form>`.
+    /// The algorithm's id; `peer-<library>-<form>` for a peer.
     pub fn algorithm(&self) -> &str {
         &self.text[..self.algorithm]
     }
@@ -246,12 +246,12 @@ impl CandidateId {
         &self.isa
     }
 
-    /// One thread or more; none if the name doesn't say.
+    /// One thread or more; none if the name has no such part.
     pub fn threading(&self) -> Option<Threading> {
         self.threading
     }
 
-    /// The variant; none of a peer, and of a name that this program's variants can't have.
+    /// The variant; none for a peer or a name that no variant of this program can have.
     pub fn variant(&self) -> Option<VariantId> {
         self.text.parse().ok()
     }
@@ -261,7 +261,7 @@ impl CandidateId {
         self.library.is_some()
     }
 
-    /// The library, of a peer.
+    /// The library's name; none unless it is a peer.
     pub fn library(&self) -> Option<&str> {
         Some(&self.text[Self::PEER.len()..self.library?])
     }
@@ -334,14 +334,14 @@ impl fmt::Display for CandidateId {
 /// State of the caches at the beginning of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheState {
-    /// Everything that there is room for, from the run before.
+    /// All data that fit are in the caches, from the run before.
     Warm,
-    /// Not this, which was not used for long.
+    /// These operands were not used for long, so they are not in the caches.
     Cold(Cold),
 }
 
 impl CacheState {
-    /// All.
+    /// All states.
     pub const ALL: [CacheState; 3] = [
         CacheState::Warm,
         CacheState::Cold(Cold::Weights),
@@ -372,7 +372,7 @@ impl FromStr for CacheState {
     }
 }
 
-/// The states of the caches in which a run measures. Warm is always the first: the others are compared with it.
+/// The states of the caches in which a run measures. Warm is always the first, since the others are compared with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheStates(Vec<CacheState>);
 

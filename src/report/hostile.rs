@@ -1,8 +1,8 @@
-//! Records whose strings are attacks: nothing of them comes out alive in any report.
+//! Hostile records: their strings are attacks that must stay inert in every report.
 //!
-//! Every string of a record, of an answer to a claim and of a history is found by walking their JSON, so that a new
-//! field is attacked as soon as it is there. A report of the attacked record must have as many quotation marks, angle
-//! brackets, bars, lines and so on as one of the same record with as many harmless characters in the same places.
+//! The tests walk the JSON of a record, of an answer to a claim and of a history. So they attack every string,
+//! including new fields. Each report of an attacked record must have the same structure as its twin with harmless
+//! characters. The test compares the numbers of quotation marks, angle brackets, bars, lines and so on.
 
 use super::{best_rows, html, markdown, rows, terminal, versus};
 use crate::claims::{Answer, Figure, Holds};
@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What is special anywhere, each behind a mark. The `z` at the end keeps the mark from what follows it in a report.
+/// All special characters, each after a mark. The `z` at the end separates the last mark from the text that follows.
 const ATTACK: &str = "\"x9\"x9'x9<x9>x9&x9`x9|x9\nx9\rx9\u{1b}[2Jx9\u{9b}x9\u{202e}x9\u{2066}x9@x9[x9](x9*x9_x9#x9\\x9z";
 
-/// As many characters that do nothing.
+/// A text with as many harmless characters.
 fn harmless() -> String {
     "h".repeat(ATTACK.chars().count())
 }
@@ -62,7 +62,7 @@ fn full() -> Run {
     run
 }
 
-/// Every string of a document, each once.
+/// All distinct strings of a document.
 fn strings(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
@@ -74,8 +74,8 @@ fn strings(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The document with `more` behind a text, in every string that is or contains it: names that belong together
-/// still do.
+/// The document with `more` appended to `text` in every string that equals or contains it. So names that refer to
+/// each other still match.
 fn with(value: &Value, text: &str, whole: bool, more: &str) -> Value {
     match value {
         Value::String(own) if own == text => Value::String(format!("{own}{more}")),
@@ -91,8 +91,8 @@ fn with(value: &Value, text: &str, whole: bool, more: &str) -> Value {
     }
 }
 
-/// Calls `check` with what `show` makes of a document under attack, and of its harmless twin, for each of its
-/// strings; gives how many were shown. Strings that are of a few fixed ones can't be anything else.
+/// Calls `check` with the output of `show` for an attacked document and for its harmless twin, for each string.
+/// Returns the number of strings that were shown. Strings from a fixed set of values can't be attacked.
 fn attack<T: Serialize + DeserializeOwned, O>(
     document: &T,
     show: impl Fn(&T) -> O,
@@ -115,7 +115,7 @@ fn attack<T: Serialize + DeserializeOwned, O>(
     shown
 }
 
-/// That a text under attack has as many of some characters as its twin, and none that acts.
+/// Asserts that an attacked text has as many of some characters as its twin, and no active ones.
 fn same_structure(field: &str, special: &str, attacked: &str, twin: &str) {
     for c in special.chars() {
         let count = |text: &str| text.matches(c).count();
@@ -171,7 +171,7 @@ fn nothing_of_a_record_is_alive_in_a_terminal() {
     };
     let shown = attack(&full(), show, |field, attacked, twin| {
         same_structure(field, "\n", &attacked.0, &twin.0);
-        // The last gate has nothing to do.
+        // The escaping of the last step has nothing to change.
         assert_eq!(attacked.0, attacked.1, "by way of {field:?}");
     });
     assert!(shown > 50, "{shown}");

@@ -1,4 +1,4 @@
-//! One HTML file that needs nothing else.
+//! One HTML file without external resources.
 
 use super::svg::{FAMILIES, Family, legend_mark, roofline, style};
 use super::versus::{Duel, Mean, duels, lost, means};
@@ -14,11 +14,11 @@ use serde::Serialize;
 
 const TEMPLATE: &str = include_str!("report.html");
 
-/// All that the template shows.
+/// All data of the template.
 #[derive(Serialize)]
 struct Page<'a> {
     run: &'a Run,
-    /// Each with whether it holds, for people.
+    /// Each answer with the label of its verdict.
     claims: Vec<(&'a Answer, &'static str)>,
     sections: Vec<Section>,
     verdicts: Vec<Meaning>,
@@ -29,7 +29,7 @@ struct Page<'a> {
     style: Style,
 }
 
-/// The styles that the page shares with pictures that stand alone.
+/// Styles that the page shares with standalone pictures.
 #[derive(Serialize)]
 struct Style {
     light: &'static str,
@@ -49,13 +49,13 @@ struct Section {
     shares: Vec<Share>,
     svg: String,
     families: Vec<Legend>,
-    /// Whether phases are in the picture.
+    /// True if the picture has phases.
     phased: bool,
     rows: Vec<Shown>,
     duels: Vec<ShownDuel>,
     means: Vec<Mean>,
     lost: Vec<String>,
-    /// How good a model's predictions are, in a sentence.
+    /// A sentence about the accuracy of the model's predictions.
     predicted: Option<String>,
 }
 
@@ -74,7 +74,7 @@ struct Share {
     layers: usize,
 }
 
-/// A layer's best row, as shown.
+/// A layer's best row, formatted.
 #[derive(Serialize)]
 struct Shown {
     row: Row,
@@ -82,7 +82,7 @@ struct Shown {
     interval: String,
     total_ns: f64,
     share: f64,
-    /// Whether its part of the bar has room for its name.
+    /// True if its part of the bar has room for its name.
     named: bool,
     bar: f64,
     bytes: String,
@@ -92,15 +92,15 @@ struct Shown {
     family: &'static str,
     few: bool,
     sure: String,
-    /// What a model says: predicted over measured.
+    /// Time that the model predicts, and its percentage of the measured time.
     model: Option<String>,
     cold: Vec<ShownCold>,
-    /// Each with its time and what bounds it, for people.
+    /// Each phase with its formatted time and verdict.
     phases: Vec<(PlacedPhase, String, &'static str)>,
     variants: Vec<Other>,
 }
 
-/// The same kernel when the caches have seen other data.
+/// The kernel with cold caches.
 #[derive(Serialize)]
 struct ShownCold {
     cache: Text<CacheState>,
@@ -139,10 +139,10 @@ pub fn html(run: &Run) -> String {
     html_with(run, &[])
 }
 
-/// The same, with what is claimed of the networks, answered on the same machine, as a chapter.
+/// The report of a run, with a chapter about claims that were tested on the same machine.
 ///
 /// # Panics
-/// Never, as [`html`].
+/// Never, like [`html`].
 pub fn html_with(run: &Run, claims: &[Answer]) -> String {
     let all = rows(run);
     let sections: Vec<Section> = totals(run, &all)
@@ -279,7 +279,7 @@ fn section(run: &Run, all: &[Row], total: super::NetworkTotal) -> Option<Section
     })
 }
 
-/// The rows of a picture: the best of ours, and the peers that they met.
+/// The rows of a picture: our best variants, and the peers that they are compared with.
 pub fn with_peers<'a>(all: &'a [Row], best: &[&'a Row], duels: &[Duel]) -> Vec<&'a Row> {
     let met = |r: &&Row| {
         duels.iter().any(|d| {
@@ -290,7 +290,7 @@ pub fn with_peers<'a>(all: &'a [Row], best: &[&'a Row], duels: &[Duel]) -> Vec<&
     best.iter().copied().chain(all.iter().filter(met)).collect()
 }
 
-/// A duel, as shown.
+/// A duel, formatted.
 #[derive(Serialize)]
 struct ShownDuel {
     ours: String,
@@ -310,7 +310,7 @@ impl From<Duel> for ShownDuel {
     }
 }
 
-/// An error for people.
+/// An error, formatted.
 fn error(error: f64) -> String {
     if error == 0.0 {
         "none".into()
@@ -319,8 +319,8 @@ fn error(error: f64) -> String {
     }
 }
 
-/// The roofline of some rows, under the ceilings of the widest instruction set among them; with a
-/// title it stands alone.
+/// The roofline picture of some rows, under the ceilings of the widest instruction set among them. With a title it is
+/// a standalone picture.
 pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) -> Option<String> {
     let peaks: Vec<_> = run
         .calibration
@@ -350,7 +350,7 @@ struct CeilingLine {
     values: Vec<String>,
 }
 
-/// Head and lines: peaks by instruction set, bandwidths by level.
+/// Lines of the ceilings' table: peaks by instruction set, bandwidths by level.
 fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
     let mut lines = Vec::new();
     for &threads in &run.conditions.threads {

@@ -1,4 +1,4 @@
-//! Markdown, for the summary of a CI job.
+//! Report as Markdown, for the summary of a CI job.
 
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
@@ -86,13 +86,13 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
     out
 }
 
-/// A network's layers against the best peer; nothing if no peer took part.
+/// A network's layers against the best peer; empty if no peer took part.
 fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     if duels.is_empty() {
         return String::new();
     }
     let mut out = format!(
-        "\n## {}, {}: other people's libraries\n\nThe peer's time over ours, in the same rounds: above 1 ours are faster.\n\n",
+        "\n## {}, {}: other libraries\n\nThe ratio is the peer's time over ours, in the same rounds. Above 1 ours is faster.\n\n",
         text(&total.network),
         super::threads(total.threads)
     );

@@ -1,8 +1,8 @@
-//! What people see of a run: rows, and from them tables in the terminal, Markdown, and HTML.
+//! Reports of a run: rows, and from them tables for the terminal, Markdown and HTML.
 //!
 //! In reading order: `rows.rs` (a run as one row for each layer, variant and number of threads), [`versus`]
-//! (peers), [`why`] (the evidence behind verdicts), this file (sums over networks), [`terminal`], [`markdown`],
-//! [`html`] and its picture, [`svg`].
+//! (comparison with peers), [`why`] (evidence behind verdicts), this file (sentences that several reports have),
+//! [`terminal`], [`markdown`], [`html`] and its picture, [`svg`].
 
 #[cfg(test)]
 mod hostile;
@@ -19,7 +19,7 @@ pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
 use crate::record::{CounterSource, Run, Text};
 use convroof_kernels::Problem;
 
-/// Which hardware counters are missing and why, in a sentence; none if all are there.
+/// A sentence that lists missing hardware counters and the reason; none if all are there.
 pub fn missing_counters(run: &Run) -> Option<String> {
     let missing: Vec<_> = run
         .counters

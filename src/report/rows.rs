@@ -1,4 +1,4 @@
-//! A run flattened: one row for each layer, variant and number of threads.
+//! Rows of a report: one for each layer, variant and number of threads.
 
 use crate::counters;
 use crate::record::{
@@ -11,8 +11,7 @@ use crate::verdict::{self, Case, Finding, Witness};
 use convroof_kernels::Problem;
 use serde::Serialize;
 
-/// One layer by one variant. The keys are kept by later versions; times in nanoseconds, rates in 10^9
-/// a second.
+/// A row: one layer by one variant. Times are in nanoseconds, rates in 10^9 per second. Later versions keep the keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The network, or `custom`.
@@ -21,7 +20,7 @@ pub struct Row {
     pub layer: String,
     /// `conv`, `pool` or `fc`.
     pub kind: String,
-    /// How often the network has it.
+    /// Number of occurrences in the network.
     pub count: usize,
     /// The problem's text form.
     pub problem: Text<Problem>,
@@ -33,88 +32,88 @@ pub struct Row {
     pub threads: usize,
     /// State of the caches.
     pub cache: Text<CacheState>,
-    /// How many samples.
+    /// Number of samples.
     pub samples: usize,
     /// Median time of a run.
     pub median_ns: f64,
     /// Best time of a run.
     pub min_ns: f64,
-    /// 95 % confidence interval of the median.
+    /// Lower end of the median's 95 % confidence interval.
     pub ci_low_ns: f64,
-    /// 95 % confidence interval of the median.
+    /// Upper end of the median's 95 % confidence interval.
     pub ci_high_ns: f64,
-    /// By the operations of the definition.
+    /// Rate of nominal operations, those of the definition.
     pub gflops_nominal: f64,
-    /// By the operations executed.
+    /// Rate of executed operations.
     pub gflops_executed: f64,
     /// FMA peak of the same rounds.
     pub peak_gflops: f64,
     /// `gflops_nominal / peak_gflops`: above 1 where an algorithm needs fewer operations.
     pub fraction_of_peak: f64,
-    /// What is attained of the roof that bounds it.
+    /// Attained fraction of the roof that bounds it.
     pub roof_fraction: Option<f64>,
-    /// Executed flops for each compulsory byte.
+    /// Executed flops per compulsory byte.
     pub intensity: f64,
-    /// Nominal flops for each compulsory byte.
+    /// Nominal flops per compulsory byte.
     pub intensity_nominal: f64,
     /// Compulsory bytes.
     pub bytes_compulsory: u64,
-    /// Compulsory bytes a second.
+    /// Compulsory bytes per second.
     pub bandwidth_gbps: f64,
     /// L2 norm of the error over that of the reference.
     pub error_l2: f64,
     /// max |error| / max |reference|.
     pub error_max: f64,
-    /// The same on other inputs, of an algorithm whose error depends on them.
+    /// Errors on inputs of other distributions, for an algorithm whose error depends on them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors_by_input: Vec<InputError>,
-    /// Whether the timed output was compared with the reference and found right.
+    /// True if the timed output was compared with the reference and is within the tolerance.
     pub verified: bool,
-    /// What each phase of a run takes, and its place under the roofs; empty of an algorithm that has one.
+    /// Times of the phases and their places under the roofs; empty for an algorithm with one phase.
     pub phases: Vec<PlacedPhase>,
-    /// Bytes counted by the CPU from the level that the traffic came from; none without such counters.
+    /// Bytes by the CPU's counters, from the level that the traffic came from; none without such counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_measured: Option<f64>,
-    /// What a model says that it takes.
+    /// Time that the model predicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_ns: Option<f64>,
-    /// What bounds it.
+    /// The resource that bounds it.
     pub verdict: Verdict,
-    /// How sure that is: the votes for the verdict over all votes and one more.
+    /// Confidence of the verdict: votes for it / (all votes + 1).
     pub confidence: f64,
-    /// Whether a witness says something else.
+    /// True if a witness votes against the verdict.
     pub disputed: bool,
-    /// Who says what.
+    /// Votes of the witnesses, with their figures.
     pub witnesses: Vec<Witness>,
-    /// Why, in a sentence.
+    /// Reason for the verdict, a sentence.
     pub reason: String,
 }
 
 impl Row {
-    /// With fewer samples a median says little.
+    /// Smallest number of samples for a useful median.
     pub const FEW: usize = FEW;
 
-    /// Whether the row rests on few samples.
+    /// True if the row has fewer samples than [`Row::FEW`].
     pub fn few_samples(&self) -> bool {
         self.samples < Self::FEW
     }
 
-    /// Bytes that the CPU counted, over the compulsory ones; none where it doesn't count.
+    /// Counted bytes over compulsory ones; none without counters.
     pub fn moved(&self) -> Option<f64> {
         Some(self.bytes_measured? / self.bytes_compulsory as f64)
     }
 
-    /// Whether it executes more than its ceiling by more than noise: then the ceiling is wrong.
+    /// True if the executed rate exceeds the peak by more than noise: then the peak was measured too low.
     pub fn beats_peak(&self) -> bool {
         !self.is_peer() && !self.few_samples() && self.gflops_executed > BEYOND * self.peak_gflops
     }
 
-    /// Whether it found in the caches what its run before left there.
+    /// True if it was measured with warm caches.
     pub fn is_warm(&self) -> bool {
         self.cache.is(&CacheState::Warm)
     }
 
-    /// Whether it is somebody else's library.
+    /// True for another library.
     pub fn is_peer(&self) -> bool {
         self.variant.is_peer()
     }
@@ -166,7 +165,7 @@ impl Row {
     }
 }
 
-/// A measurement, judged.
+/// A measurement with its verdict.
 struct Found<'a> {
     m: &'a Measurement,
     placed: Placed,
@@ -174,7 +173,7 @@ struct Found<'a> {
     phases: Vec<PlacedPhase>,
 }
 
-/// Every row, in the order of the layers; a layer's rows by threads, then by time.
+/// All rows in the order of the layers. Rows of one layer are sorted by threads, then by time.
 pub fn rows(run: &Run) -> Vec<Row> {
     let ceilings_of = |m: &Measurement| {
         let isa = m.variant.isa();
@@ -210,13 +209,13 @@ pub fn rows(run: &Run) -> Vec<Row> {
     rows
 }
 
-/// The fastest row of ours of each layer for a number of threads, in the order of the layers. Rows with
-/// enough samples go before rows with few.
+/// Our fastest row of each layer for a number of threads, in the order of the layers. Rows with enough samples are
+/// preferred to rows with few.
 pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
     best_of(rows, network, threads, |r| !r.is_peer())
 }
 
-/// The same among rows of some kind.
+/// The fastest warm row of each layer among those of some kind.
 pub(super) fn best_of<'a>(
     rows: &'a [Row],
     network: &str,
@@ -241,25 +240,25 @@ pub(super) fn best_of<'a>(
     best
 }
 
-/// A network's layers by their best variants, added up with their multiplicities.
+/// Sum of a network's layers with their multiplicities, each by its best variant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NetworkTotal {
     /// The network.
     pub network: String,
     /// Threads.
     pub threads: usize,
-    /// Layers measured, and layers there are.
+    /// Number of measured layers, and of all layers.
     pub layers: (usize, usize),
-    /// Time of all layers that were measured.
+    /// Time of all measured layers.
     pub time_ns: f64,
-    /// Nominal operations a second, 10^9.
+    /// Nominal 10^9 operations per second.
     pub gflops_nominal: f64,
-    /// Share of the time under each verdict, largest first.
+    /// Fraction of the time under each verdict, largest first.
     pub shares: Vec<(Verdict, f64)>,
 }
 
 impl NetworkTotal {
-    /// True if every layer was measured: else the times of those that were are no network's.
+    /// True if every layer was measured. Otherwise the sum is not the network's time.
     pub fn whole(&self) -> bool {
         self.layers.0 == self.layers.1
     }

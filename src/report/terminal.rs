@@ -1,4 +1,4 @@
-//! Tables in the terminal.
+//! Reports as tables in the terminal.
 
 use super::versus::{Duel, duels, lost, means};
 use super::why::{ColdRow, cold_rows, predictions};
@@ -8,7 +8,7 @@ use crate::record::Run;
 use crate::roofline::{Verdict, time};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-/// The verdicts of a run: a table for each network and number of threads, the best variant a layer.
+/// The verdicts of a run: for each network and number of threads a table with each layer's best variant.
 pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     let mut out = format!("{}\n", visible(&machine_line(run)));
     if let Some(line) = interruption(run) {
@@ -67,8 +67,8 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
         out += &versus(&total, &duels(&total));
     }
     out += &beaten(rows);
-    out += "\nmoved: bytes that the CPU counted over the compulsory ones. model: predicted over measured. sure: votes of the witnesses for the verdict, over all and one more; the reasons are in the report and in --json.\n";
-    out += "GFLOP/s count the operations of the definition: Winograd and Strassen do fewer, and may pass 100 % of the peak.\n";
+    out += "\nmoved: bytes that the CPU counted / compulsory bytes. model: predicted / measured time. sure: votes for the verdict / (all votes + 1). The report and --json have the reasons.\n";
+    out += "GFLOP/s count the operations of the definition: Winograd and Strassen execute fewer and may exceed 100 % of the peak.\n";
     if let Some(line) = missing_counters(run) {
         out += &format!("{}.\n", visible(&line));
     }
@@ -78,7 +78,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     out
 }
 
-/// A network's layers against the best peer, and where we lose; nothing if no peer took part.
+/// A network's layers against the best peer, and the layers on which we are slower; empty if no peer took part.
 fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     if duels.is_empty() {
         return String::new();
@@ -108,7 +108,7 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
         .map(|m| format!("{} {:.2} ({})", m.over, m.ratio, m.layers))
         .collect();
     let mut out = format!(
-        "\n{}, {}: other people's libraries; above 1 ours are faster\n{layers}\ngeometric means: {}\n",
+        "\n{}, {}: other libraries (ratios above 1: ours is faster)\n{layers}\ngeometric means: {}\n",
         visible(&total.network),
         super::threads(total.threads),
         means.join(", ")
@@ -118,14 +118,17 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
         .map(|d| format!("{} {:.2}", visible(&d.layer), d.ratio))
         .collect();
     out += &if lost.is_empty() {
-        "no layer is lost\n".into()
+        "no layer is slower than the best peer\n".into()
     } else {
-        format!("lost, the most time first: {}\n", lost.join(", "))
+        format!(
+            "slower than the best peer, the most lost time first: {}\n",
+            lost.join(", ")
+        )
     };
     out
 }
 
-/// Every variant of every layer: what `bench` prints.
+/// Every variant of every layer, for `bench`.
 pub fn variants(rows: &[Row], colour: bool) -> String {
     let mut table = table(&[
         "layer", "variant", "threads", "time", "GFLOP/s", "of peak", "of roof", "error", "bound by",
@@ -160,7 +163,7 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
     format!("{table}\n{note}{}{}", errors(rows), phases(rows, colour))
 }
 
-/// The errors of algorithms whose error depends on the inputs, beside their speed.
+/// Errors of algorithms whose error depends on the inputs, beside their speed.
 fn errors(rows: &[Row]) -> String {
     let mut table = table(&[
         "layer",
@@ -188,11 +191,11 @@ fn errors(rows: &[Row]) -> String {
         return String::new();
     }
     format!(
-        "\nErrors against f64 by kind of input, L2 norms and maxima over the reference's:\n{table}\n"
+        "\nErrors against f64, for each kind of input (L2 norm and maximum, relative to the reference):\n{table}\n"
     )
 }
 
-/// Where the time of algorithms with several phases goes, and what bounds each.
+/// Times of the phases of algorithms with several, and the bound of each.
 fn phases(rows: &[Row], colour: bool) -> String {
     let mut table = table(&[
         "layer",
@@ -225,10 +228,10 @@ fn phases(rows: &[Row], colour: bool) -> String {
     if table.is_empty() {
         return String::new();
     }
-    format!("\nPhases, by what they execute and stream, scratch included:\n{table}\n")
+    format!("\nPhases, with their own operations and bytes, scratch included:\n{table}\n")
 }
 
-/// A row's variant, and what it found in the caches if that is not what its run before left there.
+/// A row's variant, with the state of the caches unless they are warm.
 fn variant(row: &Row) -> String {
     if row.is_warm() {
         row.variant.to_string()
@@ -258,13 +261,13 @@ fn cells(row: &Row, colour: bool) -> Vec<Cell> {
     ]
 }
 
-/// How sure a verdict is; with a mark where a witness says something else.
+/// Confidence of a verdict, with a mark if a witness votes against it.
 fn sure(row: &Row) -> String {
     let mark = if row.disputed { "?" } else { "" };
     format!("{}{mark}", percent(row.confidence))
 }
 
-/// The same layers in other states of the caches.
+/// Layers with cold caches.
 fn cold(rows: &[ColdRow<'_>], colour: bool) -> String {
     if rows.is_empty() {
         return String::new();
@@ -291,10 +294,10 @@ fn cold(rows: &[ColdRow<'_>], colour: bool) -> String {
             right(sure(cold)),
         ]);
     }
-    format!("the same when caches have seen other data since the last run\n{table}\n")
+    format!("The same layers with cold caches:\n{table}\n")
 }
 
-/// Layers of which a witness says something else than the verdict.
+/// Reasons for verdicts that a witness votes against.
 fn disputes(rows: &[&Row]) -> String {
     let disputed = rows.iter().filter(|r| r.disputed);
     let lines: Vec<String> = disputed
@@ -306,7 +309,7 @@ fn disputes(rows: &[&Row]) -> String {
     lines.concat()
 }
 
-/// Ceilings that kernels beat: measured too low, or in a slower moment.
+/// Errors for kernels that exceed the FMA peak: the peak was measured too low.
 fn beaten(rows: &[Row]) -> String {
     let beaten = rows.iter().filter(|r| r.beats_peak());
     let lines: Vec<String> = beaten
@@ -324,13 +327,13 @@ fn beaten(rows: &[Row]) -> String {
     lines.concat()
 }
 
-/// How good a model's predictions are.
+/// Accuracy of the model's predictions.
 fn predicted(rows: &[&Row]) -> String {
     let Some(p) = predictions(rows.iter().copied()) else {
         return String::new();
     };
     format!(
-        "model: {} of {} layers within a fifth, a factor of {:.2} on average; measured over predicted of the worst: {}\n",
+        "model: {} of {} layers predicted to within a fifth, off by a factor of {:.2} on average; the worst (measured / predicted): {}\n",
         p.near,
         p.layers,
         p.factor,
@@ -338,7 +341,7 @@ fn predicted(rows: &[&Row]) -> String {
     )
 }
 
-/// A table without lines between rows, so that it can be read and cut with ordinary tools.
+/// A table without rules, so that text tools can process it.
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -348,7 +351,7 @@ pub fn table(head: &[&str]) -> Table {
     table
 }
 
-/// A cell for text from elsewhere.
+/// A cell for text of a record; control characters are made visible.
 pub fn cell(text: &str) -> Cell {
     Cell::new(visible(text))
 }
@@ -358,7 +361,7 @@ pub fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// A fraction for people.
+/// A fraction as a percentage.
 pub fn percent(fraction: f64) -> String {
     format!("{:.0} %", 100.0 * fraction)
 }

@@ -1,6 +1,5 @@
-//! Ours against other people's libraries: on each layer the best of our variants and the best peer, as
-//! the ratio of their times in the rounds that both took part in, so that what the machine did to one
-//! it did to the other. Above 1 we are faster.
+//! Comparison with peers: on each layer our best variant against the best peer. The ratio of their times comes from
+//! the rounds that both took part in, so that disturbances of the machine affect both. Above 1 ours is faster.
 
 use super::rows::{Row, best_of};
 use crate::record::{CandidateId, Measurement, Run};
@@ -9,16 +8,17 @@ use convroof_kernels::Problem;
 use convroof_kernels::problem::Op;
 use serde::Serialize;
 
-/// One layer.
+/// Comparison on one layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Duel {
     /// The network.
     pub network: String,
     /// The layer.
     pub layer: String,
-    /// How often the network has it.
+    /// Number of occurrences in the network.
     pub count: usize,
-    /// What kind of layer: `1x1`, `3x3 s1`, `3x3 s2`, `5x5`, `stem`, `pool`, `fully connected`, `other`.
+    /// Class of the layer: `1x1`, `3x3 s1`, `3x3 s2`, `5x5`, `stem`, `pool`, `fully connected`, `elementwise` or
+    /// `other`.
     pub class: &'static str,
     /// Threads.
     pub threads: usize,
@@ -30,7 +30,7 @@ pub struct Duel {
     pub peer: CandidateId,
     /// Its median time.
     pub peer_ns: f64,
-    /// What that library calls its implementation.
+    /// The library's own name for its implementation.
     pub implementation: Option<String>,
     /// Median of the peer's time over ours, round by round.
     pub ratio: f64,
@@ -41,7 +41,7 @@ pub struct Duel {
 }
 
 impl Duel {
-    /// Time that the network would win with the peer's kernel; negative where ours is faster.
+    /// Nanoseconds that the network would gain with the peer's kernel; negative where ours is faster.
     pub fn lost_ns(&self) -> f64 {
         self.count as f64 * (self.ours_ns - self.peer_ns)
     }
@@ -50,9 +50,9 @@ impl Duel {
 /// A geometric mean of ratios, over a network's layers or those of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mean {
-    /// Over what: a class, or `all layers`.
+    /// A class, or `all layers`.
     pub over: &'static str,
-    /// How many layers.
+    /// Number of layers.
     pub layers: usize,
     /// The mean.
     pub ratio: f64,
@@ -60,8 +60,8 @@ pub struct Mean {
     pub lost: usize,
 }
 
-/// The largest max |error| / max |reference| of a peer that is compared: what the least exact Winograd
-/// in use, F(6x6,3x3), comes to on layers of this size. What is less exact is no equal result.
+/// Largest max |error| / max |reference| of a peer that takes part in the comparison. It is the error of F(6x6,3x3),
+/// the least exact Winograd algorithm in use, on layers of this size.
 pub const EQUAL: f64 = 1e-4;
 
 /// The classes, in the order in which they are listed.
@@ -77,7 +77,7 @@ pub const CLASSES: [&str; 9] = [
     "elementwise",
 ];
 
-/// What kind of layer a problem is.
+/// Class of a problem's layer.
 fn class(problem: Option<&Problem>) -> &'static str {
     let conv = match problem.map(|p| &p.op) {
         Some(Op::Conv(conv)) => conv,
@@ -138,7 +138,7 @@ pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel
     duels
 }
 
-/// The peer's time over ours in each round that both have.
+/// The peer's time over ours in each common round.
 fn ratios(ours: &Measurement, peer: &Measurement) -> Vec<f64> {
     let own = ours.rounds.iter().zip(&ours.samples_ns);
     own.filter_map(|(round, ns)| {
@@ -148,7 +148,7 @@ fn ratios(ours: &Measurement, peer: &Measurement) -> Vec<f64> {
     .collect()
 }
 
-/// Means of each class that occurs, and of all layers last.
+/// Means of each class that occurs; the last is that of all layers.
 pub fn means(duels: &[Duel]) -> Vec<Mean> {
     let mean = |over: &'static str, of: Vec<&Duel>| {
         let ratios: Vec<f64> = of.iter().map(|d| d.ratio).collect();
@@ -167,7 +167,7 @@ pub fn means(duels: &[Duel]) -> Vec<Mean> {
     means
 }
 
-/// The layers on which we are slower, the most lost time first.
+/// Layers on which we are slower, ordered by lost time, largest first.
 pub fn lost(duels: &[Duel]) -> Vec<&Duel> {
     let mut lost: Vec<&Duel> = duels.iter().filter(|d| d.ratio < 1.0).collect();
     lost.sort_by(|a, b| b.lost_ns().total_cmp(&a.lost_ns()));
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_rounds() {
-        // Twice our time in each round that it shares, though its median is below ours.
+        // The peer takes twice our time in each common round, though its median is below ours.
         let run = with_peer(&[200.0, 400.0, 200.0, 200.0, 200.0], &[0, 1, 7, 8, 9]);
         let duel = duel(&run);
         assert_eq!((duel.ratio, duel.rounds), (2.0, 2));

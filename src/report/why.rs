@@ -1,18 +1,18 @@
-//! Beside the verdicts: other states of the caches, witnesses that disagree, and a model's predictions.
+//! Evidence beside the verdicts: cold caches, and predictions of the model.
 
 use super::Row;
 use super::rows::best_rows;
 use crate::stats::geometric_mean;
 use serde::Serialize;
 
-/// A layer that finds its weights, or everything, cold, beside the same kernel warm.
+/// A layer with cold operands, beside the same kernel with warm ones.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ColdRow<'a> {
-    /// Warm, in the rounds of the table of verdicts.
+    /// The warm row, from the rounds of the main table.
     pub warm: &'a Row,
-    /// Cold.
+    /// The cold row.
     pub cold: &'a Row,
-    /// Cold over warm.
+    /// Cold time over warm time.
     pub ratio: f64,
 }
 
@@ -33,24 +33,24 @@ pub fn cold_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<Cold
     all
 }
 
-/// How a model's predictions compare with what was measured.
+/// Comparison of the model's predictions with the measured times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Predictions<'a> {
-    /// Layers predicted.
+    /// Number of predicted layers.
     pub layers: usize,
-    /// Of them, those predicted to within a fifth.
+    /// Number of layers whose prediction is off by at most a fifth.
     pub near: usize,
-    /// Geometric mean of measured over predicted, or its inverse where that is larger.
+    /// Geometric mean of the factors between prediction and measurement, each at least 1.
     pub factor: f64,
-    /// The farthest off, with measured over predicted.
+    /// The worst predictions, with measured over predicted time.
     pub worst: Vec<(&'a Row, f64)>,
 }
 
 impl Predictions<'_> {
-    /// For people; `name` escapes a layer's name.
+    /// Sentence for a report; `name` escapes a layer's name.
     pub fn sentence(&self, name: impl Fn(&str) -> String) -> String {
         format!(
-            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average; measured over predicted of the worst: {}.",
+            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average. The worst (measured / predicted): {}.",
             self.near,
             self.layers,
             self.factor,
@@ -58,7 +58,7 @@ impl Predictions<'_> {
         )
     }
 
-    /// Layers and ratios of the worst; `name` escapes a layer's name.
+    /// Layers with the worst predictions and their ratios; `name` escapes a layer's name.
     pub fn worst_of_all(&self, name: impl Fn(&str) -> String) -> String {
         let worst = self.worst.iter();
         let worst = worst.map(|(row, ratio)| format!("{} {ratio:.2}", name(&row.layer)));
@@ -66,10 +66,10 @@ impl Predictions<'_> {
     }
 }
 
-/// How many of the worst are shown.
+/// Number of worst predictions that are shown.
 const WORST: usize = 5;
 
-/// The predictions for some rows; none if there is none.
+/// The predictions for some rows; none if no row has one.
 pub fn predictions<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Option<Predictions<'a>> {
     let mut worst: Vec<(&Row, f64)> = rows
         .into_iter()

@@ -1,8 +1,9 @@
-//! Matrix products of the Rust world as backends of im2col and 1x1 convolution on plain NCHW, as a
-//! user of those crates would write them: out[k][p] = sum over j of w[k][j] * matrix[j][p], then bias,
-//! residual and ReLU in a pass of their own. The matrix is the input itself for a 1x1 convolution of
-//! stride 1; otherwise it is materialised in each run, and that is timed. rten, whose product knows both
-//! packed weights and a virtual im2col matrix, is given them, as its own convolution does.
+//! Matrix products of Rust crates as backends of im2col and 1x1 convolution on plain NCHW, as a user of those crates
+//! would write them.
+//!
+//! out[k][p] = sum over j of w[k][j] * matrix[j][p]. Bias, residual and ReLU follow in a separate pass. For a 1x1
+//! convolution with stride 1 the matrix is the input itself. Otherwise it is materialised in each run, and its time
+//! counts. rten supports packed weights and a virtual im2col matrix. It gets both, as in its own convolution.
 
 use super::library::{Library, Prepared, Refused};
 use anyhow::{Result, bail};
@@ -15,14 +16,14 @@ use rten_gemm::{
 };
 use rten_tensor::NdTensorView;
 
-/// Whose product.
+/// Crate that computes the product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backend {
     /// The crate `gemm`.
     Gemm,
     /// The crate `matrixmultiply`.
     MatrixMultiply,
-    /// The crate `rten-gemm`, rten's.
+    /// The crate `rten-gemm` of rten.
     Rten,
 }
 
@@ -31,10 +32,10 @@ struct Gemm {
     threads: usize,
 }
 
-/// A library of one function.
+/// Opens the library of a backend.
 pub(super) fn open(backend: Backend, threads: usize) -> Result<Box<dyn Library>> {
     if backend == Backend::MatrixMultiply && threads > 1 {
-        bail!("matrixmultiply is measured on one thread: it can't be told how many to use");
+        bail!("matrixmultiply runs on one thread: its number of threads can't be set");
     }
     Ok(Box::new(Gemm { backend, threads }))
 }
@@ -91,11 +92,11 @@ struct PreparedGemm {
     weights: Vec<f32>,
     bias: Vec<f32>,
     residual: Vec<f32>,
-    /// rten's weights, one for each group.
+    /// Packed weights of rten, one matrix for each group.
     packed: Vec<PackedAMatrix<f32>>,
-    /// Empty where the input is the matrix, or the matrix is virtual.
+    /// im2col matrix; empty where the input is the matrix, or the matrix is virtual.
     matrix: Vec<f32>,
-    /// Whether the input is the matrix.
+    /// True if the input is the matrix.
     direct: bool,
     out: Vec<f32>,
 }
@@ -169,7 +170,7 @@ impl Prepared for PreparedGemm {
 }
 
 impl PreparedGemm {
-    /// Bias, residual, ReLU.
+    /// Adds bias and residual and applies ReLU.
     fn finish(&mut self, pixels: usize) {
         let epilogue = self.problem.epilogue;
         if epilogue.bias {
@@ -188,7 +189,7 @@ impl PreparedGemm {
     }
 }
 
-/// matrix[(c, r, s)][(y, x)] of one image's channels, zeros where a tap is in the padding.
+/// Fills matrix[(c, r, s)][(y, x)] for one image's channels, with zeros where a tap is in the padding.
 fn im2col(conv: &ConvShape, src: &[f32], matrix: &mut [f32]) {
     let ([kh, kw], [sh, sw], [dh, dw]) = (conv.kernel, conv.stride, conv.dilation);
     let (h_out, w_out) = (conv.h_out(), conv.w_out());
@@ -279,8 +280,8 @@ fn product(
     }
 }
 
-/// rten's product of packed weights with an image's matrix, whose tables of offsets are made in each run,
-/// as its own convolution makes them.
+/// rten's product of packed weights with an image's matrix. Like rten's own convolution, it computes the offset
+/// tables in each run.
 fn rten(
     conv: &ConvShape,
     weights: &PackedAMatrix<f32>,
@@ -303,7 +304,7 @@ fn rten(
     let (last_y, last_x) = ((h - 1) * w, w - 1);
     let (n_rows, n_cols) = (channels * kh * kw, conv.h_out() * conv.w_out());
 
-    // Offsets beyond the last mark padding: what fills up the tables has them, too.
+    // Offsets beyond the last one mark padding. The filler at the end of the tables has such offsets, too.
     let rows = n_rows.next_multiple_of(executor.im2col_row_count_step());
     let mut row_offsets = RowOffsets {
         chan: vec![0; rows],

@@ -1,30 +1,30 @@
-//! Interface of a library that a host holds.
+//! Interface of a library in a host.
 
 use anyhow::Result;
 use convroof_kernels::Problem;
 use convroof_kernels::reference::Operands;
 
-/// A library that can be asked for plans.
+/// A library that makes plans.
 pub(super) trait Library {
-    /// Its name, its version, and the threads that it will use.
+    /// Name, version and number of threads.
     fn hello(&self) -> (String, String, usize);
 
-    /// A plan for a problem in one of its forms.
+    /// A plan for a problem in one of the library's forms.
     ///
     /// # Errors
-    /// `Refused` if the library can't.
+    /// [`Refused`] if the library can't do it.
     fn plan(&mut self, problem: &Problem, form: &str) -> Result<Box<dyn Prepared>>;
 }
 
-/// A problem made ready, with its memory.
+/// A planned problem with its memory.
 pub(super) trait Prepared {
-    /// What the library calls it.
+    /// The library's own name for the implementation.
     fn implementation(&self) -> String;
-    /// Bytes of weights as the library keeps them, and of scratch.
+    /// Bytes of the weights in the library's layout, and of scratch.
     fn memory(&self) -> (u64, u64);
-    /// Takes operands in plain NCHW and OIHW; weights and bias stay as they are if they are empty.
+    /// Loads operands in plain NCHW and OIHW. Empty weights and bias keep the old ones.
     fn load(&mut self, operands: Operands<'_>) -> Result<()>;
-    /// Computes once.
+    /// Runs once.
     fn run(&mut self) -> Result<()>;
     /// Fills the output with NaN.
     fn poison(&mut self);
@@ -32,7 +32,7 @@ pub(super) trait Prepared {
     fn output(&mut self) -> Result<Vec<f32>>;
 }
 
-/// Why a library doesn't do a problem.
+/// Error for a problem that a library doesn't support, with the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Refused(pub(super) String);

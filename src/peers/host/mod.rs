@@ -1,7 +1,7 @@
-//! The other side of the pipe: a process that holds one library, its plans and their data.
+//! The library's end of the pipe: a process that holds one library, its plans and their data.
 //!
-//! In reading order: `library.rs` (the interface of a library), this file (the loop that answers requests),
-//! `gemm.rs` (matrix products in Rust), `onednn/`.
+//! In reading order: `library.rs` (the interface of a library), this file (the loop that answers requests), `gemm.rs`
+//! (matrix products in Rust), `onednn/`.
 
 mod gemm;
 mod library;
@@ -15,15 +15,14 @@ use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::time::Instant;
 
-/// Serves one library on standard input and output until the input ends. `path` is the library's file,
-/// for those that are loaded.
+/// Serves one library on standard input and output until the input ends. `path` is the file of a shared library.
 ///
 /// # Errors
-/// When the library can't be had, or the pipe breaks.
+/// When there is no such library, or the pipe breaks.
 pub fn serve(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
     crate::process::die_with_parent()?;
     if path.is_some() {
-        // The library has threads of its own, told where to run by their environment.
+        // A shared library has its own threads. Environment variables pin them to cores.
         return answer_all(library, path, threads);
     }
     let cores: Vec<usize> = std::env::var("CONVROOF_CORES")
@@ -39,7 +38,7 @@ pub fn serve(library: &str, path: Option<&Path>, threads: usize) -> Result<()> {
             }
         })
         .build_global()?;
-    // From inside of the pool, its work starts soonest.
+    // Inside the pool, parallel work starts without a wake-up from outside.
     rayon::scope(|_| answer_all(library, path, threads))
 }
 
@@ -51,7 +50,7 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
         ("gemm", _) => gemm::open(gemm::Backend::Gemm, threads),
         ("matrixmultiply", _) => gemm::open(gemm::Backend::MatrixMultiply, threads),
         ("rten", _) => gemm::open(gemm::Backend::Rten, threads),
-        _ => bail!("no peer called {library}"),
+        _ => bail!("unknown peer library '{library}'"),
     };
     let mut library = match opened {
         Ok(library) => library,
@@ -90,7 +89,7 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
     Ok(())
 }
 
-/// A plan that was made before; none if it was refused.
+/// A plan by its index. Refused plans have none.
 fn planned(plans: &mut [Box<dyn Prepared>], plan: usize) -> Result<&mut dyn Prepared> {
     match plans.get_mut(plan) {
         Some(plan) => Ok(plan.as_mut()),

@@ -1,4 +1,4 @@
-//! Where things go: axes, and room for labels.
+//! Layout of the picture: axes, and free places for labels.
 
 pub(super) const WIDTH: f64 = 960.0;
 pub(super) const HEIGHT: f64 = 580.0;
@@ -21,7 +21,8 @@ impl Axis {
         self.from + t * (self.to - self.from)
     }
 
-    /// 1, 2, 5, 10, ... inside the axis; `labelled` are the powers of ten, or all if there are few.
+    /// Ticks inside the axis. The flag marks labelled ones: 1, 2 and 5 of each decade, or powers of ten only on a
+    /// wide axis.
     pub(super) fn ticks(&self) -> Vec<(f64, bool)> {
         let mut ticks = Vec::new();
         for exponent in -4..8 {
@@ -43,12 +44,12 @@ impl Axis {
 /// A rectangle: x, y, width, height.
 pub(super) type Rect = [f64; 4];
 
-/// Rectangles that are taken, so that labels don't overlap.
+/// Occupied rectangles, so that labels don't overlap.
 #[derive(Default)]
 pub(super) struct Taken(pub(super) Vec<Rect>);
 
 impl Taken {
-    /// Takes a rectangle unless it meets another or leaves the picture.
+    /// Occupies a rectangle and returns true, unless it overlaps another or leaves the picture.
     pub(super) fn take(&mut self, rect: Rect) -> bool {
         let free = self.is_free(rect);
         if free {
@@ -57,14 +58,14 @@ impl Taken {
         free
     }
 
-    /// Whether a rectangle meets no other and is inside the picture.
+    /// True if a rectangle overlaps no other and is inside the picture.
     fn is_free(&self, [x, y, w, h]: Rect) -> bool {
         let inside = x >= LEFT && x + w <= WIDTH - 4.0 && y >= 4.0 && y + h <= HEIGHT - BOTTOM;
         let meets = |o: &Rect| x < o[0] + o[2] && o[0] < x + w && y < o[1] + o[3] && o[1] < y + h;
         inside && !self.0.iter().any(meets)
     }
 
-    /// Takes the first of several places whose rectangles are all free, or the first of all.
+    /// Occupies the first of several places whose rectangles are all free; the first place if there is none.
     pub(super) fn take_one<P>(&mut self, places: Vec<(P, Vec<Rect>)>) -> Option<P> {
         let free = |(_, rects): &(P, Vec<Rect>)| rects.iter().all(|&rect| self.is_free(rect));
         let best = places.iter().position(free).unwrap_or(0);
@@ -90,7 +91,7 @@ mod tests {
             ]
         };
         assert_eq!(taken.take_one(places()), Some(2));
-        // All are taken now.
+        // No place is free now.
         assert_eq!(taken.take_one(places()), Some(1));
         assert_eq!(taken.take_one::<usize>(Vec::new()), None);
         assert!(!taken.take(square(210.0)));

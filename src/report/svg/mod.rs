@@ -1,9 +1,9 @@
-//! The roofline as a picture: log-log, all measured ceilings, a point for each layer.
+//! The roofline as a picture: log-log axes, all measured ceilings, a point for each layer.
 //!
-//! Colours are CSS classes, which the HTML report styles for light and dark; a picture that stands
-//! alone brings the same styles with it.
+//! Colours are CSS classes. The HTML report styles them for light and dark. A standalone picture includes the same
+//! styles.
 //!
-//! In reading order: `layout.rs` (axes, and room for labels), this file (ceilings), `points.rs` (layers),
+//! In reading order: `layout.rs` (axes, and free places for labels), this file (ceilings), `points.rs` (layers),
 //! `style.rs` (colours).
 
 mod layout;
@@ -20,11 +20,11 @@ use crate::roofline::{Ceilings, Roof};
 use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
 use std::fmt::Write;
 
-/// Height of the title and the legend above a picture that stands alone.
+/// Height of the title and the legend above a standalone picture.
 const HEAD: f64 = 64.0;
 
-/// The picture: `rows` (one a layer) under `ceilings`; `others` are the peaks of narrower
-/// instruction sets, drawn dashed. With a title it stands alone: it brings its styles and a legend.
+/// The picture of `rows`, one per layer, under `ceilings`. `others` are the peaks of narrower instruction sets, drawn
+/// dashed. With a title it is a standalone picture, with its own styles and legend.
 pub fn roofline(
     rows: &[&Row],
     ceilings: &Ceilings,
@@ -39,7 +39,7 @@ pub fn roofline(
         let phases = points.iter().flat_map(|r| &r.phases);
         phases.filter(|p| p.drawn()).map(f).fold(start, pick)
     };
-    // Every corner is in the picture.
+    // All ridge points are inside the picture.
     let corner = |roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
     let (first, last) = (
         corner(ceilings.roofs.first()),
@@ -89,7 +89,7 @@ pub fn roofline(
     svg
 }
 
-/// Paper, title and legend.
+/// Background, title and legend.
 fn header(svg: &mut String, title: &str, points: &[&Row]) {
     let _ = write!(
         svg,
@@ -195,7 +195,7 @@ fn roofs(
         x.at(nearest)
     );
     let text = format!("{} FMA peak {:.0} GFLOP/s", ceilings.isa, ceilings.peak);
-    // Layers are near the right end.
+    // The label starts at the left: layers are near the right end.
     let left = x.at(nearest) + 6.0;
     peak_label(svg, &text, (left, peak), 16.0, taken);
     for (isa, gflops) in others
@@ -211,10 +211,10 @@ fn roofs(
         peak_label(svg, &text, (right - label_width(&text), at), -16.0, taken);
     }
     let angle = (y.at(2.0) - y.at(1.0)).atan2(x.at(2.0) - x.at(1.0));
-    // How far apart, in the picture, the lines of two bandwidths are.
+    // Distance in the picture between the lines of two bandwidths.
     let apart = |a: f64, b: f64| (y.at(a) - y.at(b)).abs() * angle.cos();
     for roof in &ceilings.roofs {
-        // From the left or the lower edge up to the peak.
+        // The line starts at the left or lower edge and ends at the peak.
         let start = x.lo.max(y.lo / roof.read);
         let end = (ceilings.peak / roof.read).min(x.hi);
         if end <= start {
@@ -226,7 +226,7 @@ fn roofs(
             svg,
             "<path class=\"roof\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
         );
-        // The name lies along its line: above it, or below where another line is too near above.
+        // The label lies along its line: above it, or below if another line is too close above.
         let near = |other: f64| other > roof.read && apart(other, roof.read) < 20.0;
         let crowded = ceilings.roofs.iter().any(|other| near(other.read));
         let (off, middle) = if crowded { (15.0, 10.0) } else { (-5.0, -10.0) };
@@ -254,12 +254,12 @@ fn roofs(
     }
 }
 
-/// How wide a name is, about.
+/// Approximate width of a label.
 fn label_width(text: &str) -> f64 {
     7.2 * text.chars().count() as f64
 }
 
-/// The name of a peak above its line, from `at` on or, where that is taken, as many `step`s on as it takes.
+/// Writes a peak's label above its line at `at`. If that place is occupied, it moves on by `step` until one is free.
 fn peak_label(svg: &mut String, text: &str, at: (f64, f64), step: f64, taken: &mut Taken) {
     let width = label_width(text);
     let places = (0..60).map(|i| {

@@ -1,5 +1,5 @@
-//! The layers in the picture: a mark for each, its shape and colour by the family of the algorithm,
-//! its area by the share of the network's time; names for those that matter.
+//! Layers in the picture. The shape and colour of a mark show the family of the algorithm, its area the share of the
+//! network's time. Important layers have names.
 
 use super::layout::{Axis, Taken};
 use crate::escape::markup;
@@ -10,31 +10,31 @@ use crate::roofline::{Verdict, time};
 use std::f64::consts::{FRAC_PI_2, TAU};
 use std::fmt::Write;
 
-/// Names in the picture at most: more would hide each other.
+/// Largest number of names in the picture, so that they don't hide each other.
 const NAMES: usize = 12;
 
-/// A family of algorithms: shape and colour both tell it, for those who don't see all colours.
+/// A family of algorithms. Both shape and colour identify it, for readers who can't distinguish all colours.
 pub(crate) struct Family {
-    /// Part of its algorithms' ids; none for peers. Ids are permanent, and records name algorithms that this program
-    /// doesn't have: they have a family, too.
+    /// Part of its algorithms' ids; none for peers. Ids are permanent, and records may name algorithms that this
+    /// program doesn't have. They have a family, too.
     part: Option<&'static str>,
-    /// The class that colours it.
+    /// CSS class with its colour.
     pub(crate) class: &'static str,
-    /// For people.
+    /// Name in the legend.
     pub(crate) name: &'static str,
     /// Corners of its mark; none for a circle.
     corners: Option<usize>,
-    /// Where the first corner points, in turns from upwards.
+    /// Direction of the first corner, in turns from upwards.
     turn: f64,
 }
 
-/// Every family: peers are the first, the last is for what is not from here.
+/// All families. Peers are the first, algorithms that this program doesn't have the last.
 pub(crate) const FAMILIES: [Family; 8] = [
     Family::new(None, "peer", "best peer library", Some(5), 0.0),
     Family::new(Some("direct"), "direct", "direct", None, 0.0),
     Family::new(Some("im2col"), "im2col", "im2col", Some(3), 0.5),
     Family::new(Some("gemm-1x1"), "gemm", "gemm-1x1", Some(4), 0.125),
-    // A matrix product like the one before: of its colour.
+    // Also a matrix product, so it has the colour of the family before.
     Family::new(Some("strassen"), "gemm", "strassen-1x1", Some(3), 0.25),
     Family::new(Some("winograd"), "winograd", "winograd", Some(3), 0.0),
     Family::new(Some("pool"), "pool", "pooling", Some(4), 0.0),
@@ -96,7 +96,7 @@ impl Family {
     }
 }
 
-/// The family's mark as a picture of its own, for legends.
+/// The family's mark as a separate picture, for legends.
 pub(crate) fn legend_mark(family: &Family) -> String {
     format!(
         "<svg class=\"mark {}\" viewBox=\"0 0 16 16\" width=\"14\" height=\"14\" aria-hidden=\"true\">{}</svg>",
@@ -105,7 +105,7 @@ pub(crate) fn legend_mark(family: &Family) -> String {
     )
 }
 
-/// What a reader wants to know of a point, a line each.
+/// Tooltip of a point, one fact per line.
 fn details(row: &Row, share: f64) -> String {
     let few = if row.few_samples() {
         format!(", {} sample{}", row.samples, plural(row.samples))
@@ -136,7 +136,7 @@ fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-/// A point with its place.
+/// A point with its position.
 pub(super) struct Point<'a> {
     row: &'a Row,
     share: f64,
@@ -146,12 +146,12 @@ pub(super) struct Point<'a> {
 }
 
 impl Point<'_> {
-    /// Whether the definition has so many more operations than are executed that it has a mark too.
+    /// True if the nominal operations exceed the executed ones enough for a mark of their own.
     fn hollow(&self) -> bool {
         self.row.gflops_nominal > 1.05 * self.row.gflops_executed
     }
 
-    /// Where that mark is.
+    /// Position of the nominal mark.
     fn nominal(&self, x: &Axis, y: &Axis) -> (f64, f64) {
         (
             x.at(self.row.intensity_nominal),
@@ -160,7 +160,7 @@ impl Point<'_> {
     }
 }
 
-/// Where each row is, whose place is then taken.
+/// Positions of all rows. They are then occupied.
 pub(super) fn placed<'a>(
     x: &Axis,
     y: &Axis,
@@ -192,7 +192,7 @@ pub(super) fn placed<'a>(
             }
         })
         .collect();
-    // Large ones first, so that small ones lie on top.
+    // Large marks first, so that small ones are drawn on top.
     points.sort_by(|a, b| b.share.total_cmp(&a.share));
     for p in &points {
         let square = |x: f64, y: f64, r: f64| [x - r, y - r, 2.0 * r, 2.0 * r];
@@ -205,11 +205,11 @@ pub(super) fn placed<'a>(
     points
 }
 
-/// Draws the points, and the names of those that matter.
+/// Draws the points, and the names of the important ones.
 pub(super) fn draw(svg: &mut String, x: &Axis, y: &Axis, points: &[Point<'_>], taken: &mut Taken) {
     points.iter().for_each(|p| phases(svg, x, y, p));
     points.iter().for_each(|p| mark(svg, x, y, p));
-    // What isn't bound by arithmetic is what a reader looks for; then by time.
+    // Layers that arithmetic does not bind get names first, then the others by time.
     let unusual = |p: &&Point<'_>| p.row.verdict != Verdict::Compute;
     let mut named: Vec<&Point<'_>> = points.iter().filter(unusual).collect();
     named.extend(points.iter().filter(|p| !unusual(p)));
@@ -222,8 +222,7 @@ pub(super) fn draw(svg: &mut String, x: &Axis, y: &Axis, points: &[Point<'_>], t
     }
 }
 
-/// The phases of a point's run, small, with a faint line from it to each: where they compute nothing they have no
-/// place.
+/// Small marks of a point's phases, each with a faint line to it. Phases without arithmetic have no position.
 fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
     for phase in p.row.phases.iter().filter(|f| f.drawn()) {
         let (px, py) = (x.at(phase.intensity), y.at(phase.gflops));
@@ -273,15 +272,15 @@ fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
             family.mark("ghost", nx, ny, 4.5)
         );
     }
-    // What a peer executes is not known: its place is that of the definition's operations.
+    // The executed operations of a peer are unknown: its mark shows the nominal ones.
     let mark = if p.row.is_peer() { "ghost" } else { "dot" };
     svg.push_str(&family.mark(mark, p.cx, p.cy, p.radius));
     svg.push_str("</g>");
 }
 
-/// Writes a name beside its point, or further off with a line to it; false if there is no room.
+/// Writes a name beside its point, or farther away with a line to it. False if there is no free place.
 fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
-    // A layer without a name has its problem's text.
+    // A layer without a name has the text of its problem instead.
     let layer = p.row.layer.as_str();
     let text = layer.strip_prefix("--pool --alg=").unwrap_or(layer);
     let width = 6.9 * text.chars().count() as f64 + 4.0;
@@ -291,7 +290,7 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
     let above = (-width / 2.0, -near - 2.0);
     let below = (-width / 2.0, near + 11.0);
     let mut spots = vec![right, left, above, below];
-    // Rings of places further off, downwards first: above is the peak's own name.
+    // Rings of farther places, downwards first, since the peak's label is above.
     for reach in [30.0, 48.0, 66.0, 88.0, 110.0, 132.0] {
         for dx in [0.0, 34.0, -34.0, 70.0, -70.0] {
             spots.push((dx - width / 2.0, reach));

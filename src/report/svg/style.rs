@@ -1,9 +1,9 @@
-//! Colours and rules of pictures and of the page around them, in one place: the page switches
-//! between the two palettes by a class, a picture that stands alone by the reader's preference.
+//! Colours and rules of pictures and of the HTML page. The page switches between the two palettes by a class, a
+//! standalone picture by the reader's preference.
 //!
-//! Families have the colours of Okabe and Ito (2008), which people who see fewer colours tell apart,
-//! and shapes besides. Verdicts have colours of their own: indigo for arithmetic, and from yellow to
-//! dark red the further away the data are; their names always stand beside them.
+//! Families have the colours of Okabe and Ito (2008), which colour-blind readers can distinguish, and different
+//! shapes. Verdicts have other colours: indigo for arithmetic, and yellow to dark red the farther away the data are.
+//! Their names always stand beside them.
 
 /// Colours on light paper.
 pub(crate) const LIGHT: &str = "--ink:#1c2430;--soft:#56616d;--line:#dfe4ea;--grid:#e6eaef;--paper:#ffffff;--page:#f5f7f9;--accent:#0072b2;\
@@ -22,7 +22,7 @@ pub(crate) const PICTURE: &str = ".paper{fill:var(--paper)}.grid{stroke:var(--gr
 .direct{--c:var(--direct)}.im2col{--c:var(--im2col)}.gemm{--c:var(--gemm)}.winograd{--c:var(--winograd)}.pool{--c:var(--pool)}.other{--c:var(--other)}.peer{--c:var(--peer)}\
 .dot{fill:var(--c);fill-opacity:.78;stroke:var(--paper);stroke-width:1.2}.ghost{fill:var(--paper);stroke:var(--c);stroke-width:1.7}.link{stroke:var(--c);stroke-opacity:.5}.phase .link{stroke-opacity:.18}.phase:hover .link,.phase:focus .link{stroke-opacity:.9}.lead{stroke:var(--soft);stroke-width:.8;fill:none}";
 
-/// The style of a picture that stands alone.
+/// The style of a standalone picture.
 pub(super) fn standalone() -> String {
     format!(
         "<style>svg{{{LIGHT};font-family:system-ui,sans-serif}}@media(prefers-color-scheme:dark){{svg{{{DARK}}}}}{PICTURE}</style>"

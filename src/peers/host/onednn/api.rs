@@ -1,5 +1,5 @@
-//! oneDNN's C API, as far as it is needed, loaded at run time. Values of enums are those of the header
-//! of the version that [`Api::load`] insists on.
+//! The required part of oneDNN's C API, loaded at run time. Values of enums are those in the header of the version
+//! that [`Api::load`] accepts.
 #![allow(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ type Handle = *mut c_void;
 /// `dnnl_dims_t`.
 type CDims = [i64; 12];
 
-/// The version whose header these values are from: others may number them differently.
+/// The version whose header these values are from. Other versions may number them differently.
 const TESTED: (c_int, c_int) = (3, 2);
 
 const CPU: c_int = 1;
@@ -81,7 +81,7 @@ macro_rules! functions {
 
         impl Functions {
             /// # Safety
-            /// The library is one whose functions have these signatures.
+            /// The library's functions must have these signatures.
             unsafe fn load(library: Library) -> Result<Self> {
                 $(
                     let symbol = concat!("dnnl_", stringify!($name));
@@ -128,7 +128,7 @@ functions! {
         *const i64, *const i64, *const i64, *const i64, *const i64, Handle) -> Status;
 }
 
-/// What a status says; `unimplemented` is an answer and not a mistake.
+/// Checks a status. `unimplemented` becomes a refusal, any other failure an error.
 fn check(status: Status, what: &str) -> Result<()> {
     match status {
         0 => Ok(()),
@@ -161,14 +161,14 @@ pub(super) struct Desc {
     handle: Handle,
 }
 
-/// Memory of the library's own.
+/// Memory that the library allocated.
 pub(super) struct Memory {
     api: Api,
     handle: Handle,
     bytes: usize,
 }
 
-/// A primitive and what describes it.
+/// A primitive and its descriptor.
 pub(super) struct Primitive {
     api: Api,
     desc: Handle,
@@ -179,7 +179,7 @@ pub(super) struct Primitive {
 pub(super) struct Window {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
-    /// 1 is none.
+    /// Distance between taps; 1 is a dense kernel.
     pub(super) dilation: [usize; 2],
     /// Top, left.
     pub(super) before: [usize; 2],
@@ -187,7 +187,7 @@ pub(super) struct Window {
     pub(super) after: [usize; 2],
 }
 
-/// What a primitive reads and writes.
+/// Memory that a primitive reads and writes.
 pub(super) struct Io<'a> {
     pub(super) src: &'a Memory,
     pub(super) weights: Option<&'a Memory>,
@@ -197,11 +197,11 @@ pub(super) struct Io<'a> {
 }
 
 impl Api {
-    /// Loads the library, and refuses versions whose header was not read. Returns its version, too,
-    /// and the number of OpenMP threads that it will use.
+    /// Loads the library and refuses untested versions. Returns also its version and the number of its OpenMP
+    /// threads.
     pub(super) fn load(path: &Path) -> Result<(Api, String, usize)> {
-        // SAFETY: oneDNN's initialisers have no requirements; that the file is oneDNN is what the user
-        // says, and what the version below confirms.
+        // SAFETY: oneDNN's initialisers have no requirements. The user claims that the file is oneDNN, and the
+        // version check below confirms it.
         let library = unsafe { Library::new(path) }
             .with_context(|| format!("{} can't be loaded", path.display()))?;
         // SAFETY: `const dnnl_version_t *dnnl_version(void)` in every version of oneDNN; the struct is
@@ -236,7 +236,7 @@ impl Api {
         Ok((Api { f, engine, stream }, text, threads))
     }
 
-    /// A descriptor of f32s.
+    /// A descriptor of an f32 tensor.
     pub(super) fn desc(self, of: &[usize], tag: Tag) -> Result<Desc> {
         let mut handle = null_mut();
         // SAFETY: 12 dimensions are readable, of which the library reads `of.len()`.
@@ -272,7 +272,7 @@ impl Api {
         })
     }
 
-    /// Copies between layouts.
+    /// Copies a tensor from one layout to another.
     pub(super) fn reorder(
         self,
         (from, from_desc): (&Memory, &Desc),
@@ -295,7 +295,7 @@ impl Api {
         reorder.execute(&[(ARG_SRC, from), (ARG_DST, to)])
     }
 
-    /// Attributes: what is done to the result of a primitive. The binary addition comes first.
+    /// Attributes with the post-operations of a primitive, the binary addition first.
     fn attributes(self, residual: Option<&Desc>, relu: bool) -> Result<Handle> {
         let (mut ops, mut attr) = (null_mut(), null_mut());
         // SAFETY: handles are made here and used while alive; the attributes copy the post-ops.
@@ -411,7 +411,7 @@ impl Api {
 }
 
 impl Primitive {
-    /// What the library calls the implementation.
+    /// The library's name for the implementation.
     pub(super) fn implementation(&self) -> String {
         let mut text: *const c_char = std::ptr::null();
         // SAFETY: this query writes a pointer to a string that lives as long as the descriptor.
@@ -439,22 +439,22 @@ impl Primitive {
         })
     }
 
-    /// The layout that it wants the source in.
+    /// The layout of the source.
     pub(super) fn src(&self) -> Result<Desc> {
         self.query(QUERY_SRC)
     }
 
-    /// The layout that it wants the weights in.
+    /// The layout of the weights.
     pub(super) fn weights(&self) -> Result<Desc> {
         self.query(QUERY_WEIGHTS)
     }
 
-    /// The layout that it writes.
+    /// The layout of the destination.
     pub(super) fn dst(&self) -> Result<Desc> {
         self.query(QUERY_DST)
     }
 
-    /// Computes.
+    /// Runs the primitive once.
     pub(super) fn run(&self, io: &Io<'_>) -> Result<()> {
         let mut args = vec![(ARG_SRC, io.src), (ARG_DST, io.dst)];
         args.extend(io.weights.map(|m| (ARG_WEIGHTS, m)));
@@ -487,12 +487,12 @@ impl Primitive {
 }
 
 impl Memory {
-    /// How large.
+    /// Size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The content. Exclusive, because the library's primitives write through the handle.
+    /// The elements. Mutable, because the library's primitives write through the handle.
     pub(super) fn floats(&mut self) -> &mut [f32] {
         let mut data = null_mut();
         // SAFETY: the library allocated `bytes` bytes, aligned to more than a float's size, and

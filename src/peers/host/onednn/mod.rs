@@ -1,5 +1,5 @@
-//! oneDNN: forward inference in f32 with bias, residual and ReLU fused. Weights are in the layout that
-//! the primitive asks for; activations in the form's: `any` (the library's choice), `nchw16c`, `nhwc`.
+//! oneDNN: forward inference in f32 with fused bias, residual and ReLU. Weights are in the layout that the primitive
+//! asks for. Activations are in the layout of the form: `any` (the library's choice), `nchw16c` or `nhwc`.
 //!
 //! In reading order: this file, `api.rs` (the C functions).
 
@@ -50,7 +50,8 @@ impl Library for OneDnn {
             Op::Pool(pool) => self.pooling(problem, pool, tag),
             _ => Err(refuse("convolutions and poolings only")),
         }?;
-        // Blocks are as wide as the CPU's vectors; others are a thousand times slower, and measure nothing.
+        // oneDNN's blocks are as wide as the CPU's vectors. Other blocks use its reference implementation, whose
+        // speed is meaningless.
         if tag == Tag::NCHW16C && prepared.implementation().starts_with("ref") {
             return Err(refuse(
                 "on this CPU only its reference implementation takes NCHW16c",
@@ -87,7 +88,7 @@ impl OneDnn {
         } else {
             api.desc(&[conv.groups, k / conv.groups, c, kh, kw], Tag::ANY)?
         };
-        // An image enters oneDNN's blocked pipeline as it is: the first layer reads plain NCHW.
+        // oneDNN's blocked pipelines begin with plain NCHW: the first layer reads the image as it is.
         let src_tag = if tag == Tag::NCHW16C && conv.c_in <= 4 {
             Tag::NCHW
         } else {
@@ -98,8 +99,7 @@ impl OneDnn {
             true => Some(api.desc(&[k], Tag::A)?),
             false => None,
         };
-        // A map that one filter covers is a fully connected layer, for which the library has a
-        // primitive of its own.
+        // A filter that covers the whole map is a fully connected layer, for which oneDNN has its own primitive.
         let [n, _, h_out, w_out] = problem.dst_dims();
         let whole = [kh, kw] == [conv.h, conv.w] && [h_out, w_out] == [1, 1];
         let inner_product = whole && conv.groups == 1 && conv.pad == Default::default();
@@ -133,7 +133,7 @@ impl OneDnn {
         };
         let mut primitive = make(&dst, None)?;
         if problem.epilogue.residual {
-            // The residual has the destination's layout, which is known only now.
+            // The residual has the destination's layout, which is known only after the first plan.
             let dst = primitive.dst()?;
             primitive = make(&dst, Some(&dst))?;
         }
@@ -176,11 +176,11 @@ impl OneDnn {
             PoolKind::AvgExcludePad => api::POOLING_AVG_EXCLUDE,
             _ => return Err(Refused("no such pooling".into()).into()),
         };
-        // With `any` a pooling takes what the convolution before it wrote, for which oneDNN's choice on
-        // x86 is the blocked layout.
+        // With `any`, a pooling reads the layout that a convolution writes: on x86, oneDNN's choice is the blocked
+        // one.
         let tag = if tag == Tag::ANY { blocked() } else { tag };
         let [_, _, h_out, w_out] = problem.dst_dims();
-        // Ceil mode is padding at the end.
+        // Ceil mode is expressed as padding at the end.
         let after = |axis: usize, out: usize, size: usize, before: usize| {
             let span = (pool.kernel[axis] - 1) * pool.dilation[axis] + 1;
             ((out - 1) * pool.stride[axis] + span).saturating_sub(size + before)
@@ -210,7 +210,7 @@ impl OneDnn {
     }
 }
 
-/// Memory in the layout that a primitive wants, and a way to fill it from the plain one.
+/// Memory in the layout of a primitive, and the plain layout it is filled from.
 struct Operand {
     api: Api,
     desc: Desc,
