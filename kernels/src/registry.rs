@@ -220,7 +220,7 @@ impl Registry {
         variants
     }
 
-    /// Variant with an id, including twins.
+    /// Variant with an id, also on emulated instruction sets.
     ///
     /// # Errors
     /// An unknown part of the id, in one line with the known ones.
