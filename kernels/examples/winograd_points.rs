@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The first command searches. `amplification` is derived from the matrices (`Matrices::amplification`). `l2` and `max`
-//! are measured: errors of two-dimensional tiles of 64 channels in f32 against f64, relative to the output's L2 norm
-//! and to its largest value. `in` and `out` are operations of the transforms along an axis, an FMA counted as two. Sets
-//! of points and their inverses do well. Points that are close together do badly.
+//! are measured errors of two-dimensional tiles of 64 channels, in f32 against f64. They are relative to the output's
+//! L2 norm and to its largest value. `in` and `out` are operations of the transforms along an axis, an FMA counted as
+//! two. Sets of points and their inverses do well. Points that are close together do badly.
 //!
 //! The second command measures the algorithms themselves on layers, for several kinds of inputs.
 

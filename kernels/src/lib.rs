@@ -14,8 +14,8 @@
 //! Beneath: [`isa`] (instruction sets, and compilation of a task for each), [`exec`] (threads), [`partition`] (division
 //! of work), [`tensor`] (memory), [`layout`] (order of elements), [`reorder`](mod@reorder) (conversion between
 //! layouts), [`window`] (windows along an axis), [`blocking`] (block sizes from caches), [`cost`] (flops, bytes,
-//! tolerances), [`phase`] (parts of a run), [`arch`] (instructions that pulp lacks). [`instance`] gives a plan its own
-//! memory, so that it can run and be compared.
+//! tolerances), [`phase`] (parts of a run), [`arch`] (instructions that pulp lacks), [`instance`] (a plan with its own
+//! memory, to run and compare).
 //!
 //! To add a kernel, write a file in `algo/` with an [`Algorithm`], and a line in [`registry`]. The conformance tests,
 //! `list`, `check`, `bench`, `net` and the report then use it. The cost model of `net` estimates its time from the

@@ -104,7 +104,7 @@ impl AlignedBuf {
         if layout.align() == Self::HUGE_PAGE {
             advise_huge_pages(ptr.as_ptr().cast(), layout.size());
         }
-        // SAFETY: freshly allocated for `lines` lines; all-zero bytes are valid lines.
+        // SAFETY: freshly allocated for `lines` lines. All-zero bytes are valid lines.
         unsafe { ptr.as_ptr().write_bytes(0, lines) };
         Ok(AlignedBuf { ptr, lines })
     }
@@ -113,7 +113,7 @@ impl AlignedBuf {
 /// Requests huge pages. Called before the first touch, so that the first page faults already map them.
 fn advise_huge_pages(ptr: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
-    // SAFETY: advice on memory we own; a refusal (no huge pages) is harmless.
+    // SAFETY: advice on memory that we own. A refusal (no huge pages) is harmless.
     unsafe {
         libc::madvise(ptr.cast(), bytes, libc::MADV_HUGEPAGE);
     }

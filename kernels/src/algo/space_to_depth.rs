@@ -129,7 +129,7 @@ impl SpaceToDepth {
         }
     }
 
-    /// [`SpaceToDepth::copy`] for a horizontal stride of `S`. Runs of `S` samples are contiguous in image and map; a
+    /// [`SpaceToDepth::copy`] for a horizontal stride of `S`. Runs of `S` samples are contiguous in image and map. A
     /// block has `R` runs.
     fn copy_runs<const S: usize, const R: usize>(
         &self,

@@ -2,8 +2,8 @@
 //!
 //! [`check`] runs one plan in its own memory and requires all of this:
 //!
-//! * **exact tier**: on small integers, whose sums are exact in f32, the output equals the reference bit for bit (for
-//!   algorithms that only sum products, see [`Accuracy`]);
+//! * **exact tier**: on small integers, whose sums are exact in f32, the output equals the reference bit for bit. It is
+//!   for algorithms that only sum products (see [`Accuracy`]);
 //! * **bounded tier**: on random reals, max |error| is within [`Accuracy::tolerance`];
 //! * every output element is written: output, workspace and packed buffer start as NaN;
 //! * guard lines around every buffer are unchanged;

@@ -8,8 +8,8 @@ use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// Copies the maps of one or two channel blocks to a panel of a matrix product: zeros in place of a bias, then a row
-/// per position.
+/// Copies the maps of one or two channel blocks to a panel of a matrix product. The panel has zeros in place of a bias,
+/// then a row per position.
 pub struct Panel<'a, 'o> {
     /// The maps, one after another.
     pub maps: &'a [f32],

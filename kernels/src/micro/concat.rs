@@ -9,8 +9,8 @@ use crate::layout::CHANNEL_BLOCK;
 pub struct Gather<'a, 'o> {
     /// Buffer with all source channels.
     pub src: &'a [f32],
-    /// Position of each channel's first pixel; the next ones follow at distances of 16. At most 16 channels. The
-    /// block's other channels become zeros.
+    /// Position of each channel's first pixel. The next pixels follow at distances of 16. There are at most 16
+    /// channels. The block's other channels become zeros.
     pub channels: &'a [usize],
     /// Pixels of 16 channels.
     pub out: &'o mut [f32],

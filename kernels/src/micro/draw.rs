@@ -1,7 +1,7 @@
 //! Stochastic pooling in training, with channels as lanes.
 //!
-//! A window is read twice: for the sum of its activations, and for the element at which the running sum passes a random
-//! fraction of it. All lanes go through all elements and keep the last eligible one.
+//! A window is read twice. The first pass sums its activations. The second finds the element at which the running sum
+//! passes a random fraction of that sum. All lanes go through all elements and keep the last eligible one.
 #![allow(unsafe_code)]
 
 use super::gemm::load;

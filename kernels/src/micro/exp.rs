@@ -42,7 +42,7 @@ const TAYLOR: [f32; 8] = [
 #[inline(always)]
 pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |x| simd.splat_f32s(x);
-    // Adding `ROUND` rounds to an integer; the last bits of the sum are n.
+    // Adding `ROUND` rounds to an integer n, the last bits of the sum.
     let shifted = simd.mul_add_e_f32s(x, splat(core::f32::consts::LOG2_E), splat(ROUND));
     let n = simd.sub_f32s(shifted, splat(ROUND));
     let r = simd.mul_add_e_f32s(n, splat(-LN_2_HIGH), x);
@@ -62,8 +62,8 @@ pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
 /// Operations of one [`tanh`].
 pub const TANH_FLOPS: u64 = FLOPS + 6;
 
-/// Hyperbolic tangent of every lane: (1 - e^-2|x|) / (1 + e^-2|x|) with x's sign. The absolute error is at most 2^-23;
-/// near 0 the relative error is larger. tanh NaN is NaN.
+/// Hyperbolic tangent of every lane: (1 - e^-2|x|) / (1 + e^-2|x|) with x's sign. The absolute error is at most 2^-23.
+/// Near 0 the relative error is larger. tanh NaN is NaN.
 #[inline(always)]
 pub fn tanh<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));

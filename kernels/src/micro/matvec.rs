@@ -21,7 +21,7 @@ pub struct PanelsTimesVector<'a, 'o> {
     pub panels: &'a [f32],
     /// Floats from a panel to the next; 0 if one panel stands for all.
     pub step: usize,
-    /// Blocks of 16 outputs per panel; the last panel may have fewer.
+    /// Blocks of 16 outputs per panel. The last panel may have fewer.
     pub blocks: usize,
     /// One value per output.
     pub residual: Option<&'a [f32]>,

@@ -126,7 +126,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         out: &mut [f32],
     ) {
         let at = |p: usize| (pixel + p) * CHANNEL_BLOCK;
-        // SAFETY: the caller's promise; a pixel has V vectors.
+        // SAFETY: the caller's promise. A pixel has V vectors.
         let mut y: [[F; V]; P] =
             array(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
@@ -146,7 +146,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         }
         for (p, y) in y.iter().enumerate() {
             for (v, &y) in y.iter().enumerate() {
-                // SAFETY: the caller's promise; vectors of aligned lines are aligned.
+                // SAFETY: the caller's promise. Vectors of aligned lines are aligned.
                 unsafe {
                     let to = out.as_mut_ptr().add(at(p) + v * S::F32_LANES);
                     if STREAM {

@@ -99,7 +99,7 @@ fn columns<S: KernelSimd, const ASK: bool>(
         }
     } else if stream && streamable(&mut dst) {
         for row in (0..full).step_by(TILE) {
-            // SAFETY: `src` and `dst` have these rows and columns; `dst` is aligned.
+            // SAFETY: `src` and `dst` have these rows and columns, and `dst` is aligned.
             unsafe { strip::<S, true, ASK>(simd, src, &mut dst, row) };
         }
         stream_fence();

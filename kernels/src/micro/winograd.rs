@@ -176,7 +176,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
                         // SAFETY: row and column are inside the map, so the pixel's 16 channels are inside the image
-                        // (`new`), and the lanes from `lane` on are read. Or the row is one of N times 16 zeros.
+                        // (`new`). The lanes from `lane` on are read. Or the row is one of N times 16 zeros.
                         [column[i]] = unsafe { load::<S, 1>(simd, at) };
                     });
                     column = W::input(Vectors(simd), column);

@@ -37,7 +37,7 @@ pub(super) fn check_product(what: &str, factors: &[usize]) -> Result<(), ShapeEr
     })
 }
 
-/// Padding around the input, in rows and columns. It holds zeros for convolutions; poolings skip it.
+/// Rows and columns of padding around the input: zeros for convolutions, no elements for poolings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pad {
     /// Rows above.

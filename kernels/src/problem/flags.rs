@@ -47,7 +47,7 @@ pub(super) struct Flags {
     pub(super) flip: bool,
     /// Hidden units of an attention pooling.
     pub(super) hidden: Option<usize>,
-    /// `--mb`: replaces the descriptor's batch; 0 keeps it.
+    /// `--mb`: the batch that replaces the descriptor's. 0 keeps the descriptor's.
     pub(super) batch: Option<usize>,
 }
 

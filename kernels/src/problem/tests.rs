@@ -346,7 +346,7 @@ fn what_benchdnn_writes_in_other_ways_is_read() {
     );
 }
 
-/// Longest text, and one byte more; deep nesting.
+/// Longest text, one byte more, and deep nesting.
 #[test]
 fn long_texts_are_refused_in_a_short_line() {
     let sizes = "mb1ic16ih8oc16oh8kh3ph1n";

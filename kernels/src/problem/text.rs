@@ -16,8 +16,10 @@
 //! A fused layer, a convolution with the pooling or convolution after it, is both texts joined by ` + `. A text has at
 //! most [`MOST_TEXT`](super::MOST_TEXT) bytes.
 //!
-//! Fields, as in benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w channels and sizes, k
-//! kernel, s stride, p padding (top and left), d dilation (`dh0` is dense).
+//! Fields, as in benchdnn's `doc/driver_conv.md`:
+//!
+//! - `g` groups, `mb` batch, `i` input, `o` output, `c` channels, `h` and `w` sizes;
+//! - `k` kernel, `s` stride, `p` padding (top and left), `d` dilation (`dh0` is dense).
 //!
 //! Missing fields have benchdnn's defaults:
 //!
