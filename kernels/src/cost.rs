@@ -206,7 +206,8 @@ impl Accuracy {
         match self {
             Accuracy::Exact => 0.0,
             Accuracy::Sum | Accuracy::Scaled => sum,
-            // |sqrt(a + d) - sqrt(a)| is at most sqrt(d), reached at a = 0. No sum of products exceeds the largest sum of squares.
+            // The largest value of |sqrt(a + d) - sqrt(a)| is sqrt(d), at a = 0. No sum of products exceeds the largest
+            // sum of squares.
             Accuracy::Root => Accuracy::Sum.tolerance(terms, 1.0, 1.0).sqrt() * max_x,
             // The error of a sum of n terms, divided by n. The error grows as the root of n, like a random walk.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,

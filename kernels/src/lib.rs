@@ -6,16 +6,21 @@
 //! 2. [`reference`](mod@reference): the definition of each operation, in naive f64 loops;
 //! 3. [`plan`]: the contract. An [`Algorithm`] turns a problem into a [`Plan`] for one instruction set, or gives the
 //!    reason why it can't. A plan states memory and cost, packs weights once and runs many times;
-//! 4. [`algo`]: the algorithms, one file each, thin loops over
+//! 4. [`algo`]: the algorithms, one file each: thin loops over the kernels of `micro`;
 //! 5. `micro`: the register tile and its packing, written once for every vector width. Private except for Winograd's
 //!    transforms ([`cook_toom`], [`surd`]) and the loops that measure a machine ([`probe`]);
 //! 6. [`registry`]: the list of algorithms that tests, benches and reports loop over.
 //!
-//! Beneath: [`isa`] (instruction sets, and compilation of a task for each), [`exec`] (threads), [`partition`] (division
-//! of work), [`tensor`] (memory), [`layout`] (order of elements), [`reorder`](mod@reorder) (conversion between
-//! layouts), [`window`] (windows along an axis), [`blocking`] (block sizes from caches), [`cost`] (flops, bytes,
-//! tolerances), [`phase`] (parts of a run), [`arch`] (instructions that pulp lacks), [`instance`] (a plan with its own
-//! memory, to run and compare).
+//! Beneath:
+//!
+//! * [`isa`]: instruction sets, and compilation of a task for each;
+//! * [`exec`]: threads; [`partition`]: division of work;
+//! * [`tensor`]: memory; [`layout`]: order of elements; [`reorder`](mod@reorder): conversion between layouts;
+//! * [`window`]: windows along an axis;
+//! * [`blocking`]: block sizes from caches;
+//! * [`cost`]: flops, bytes, tolerances; [`phase`]: parts of a run;
+//! * [`arch`]: instructions that pulp lacks;
+//! * [`instance`]: a plan with its own memory, to run and compare.
 //!
 //! To add a kernel, write a file in `algo/` with an [`Algorithm`], and a line in [`registry`]. The conformance tests,
 //! `list`, `check`, `bench`, `net` and the report then use it. The cost model of `net` estimates its time from the
