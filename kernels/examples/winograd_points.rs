@@ -1,17 +1,16 @@
-//! What a choice of points costs and what it gains: the error and the operations of Winograd's transforms,
-//! for the sets in use and for a search among others.
+//! Error and operations of Winograd's transforms, for the sets of points in use and for others that a search finds.
 //!
 //! ```text
 //! cargo run --release -p convroof-kernels --example winograd_points
 //! cargo run --release -p convroof-kernels --example winograd_points -- errors mb1ic64ih56oc64oh56kh3ph1
 //! ```
 //!
-//! The first searches. `amplification` is derived from the matrices (`Matrices::amplification`), `l2` and
-//! `max` are measured: the error of two-dimensional tiles of 64 channels in f32, against f64, relative to
-//! the output's L2 norm and to its largest value; `in`, `out` are the operations of the transforms along an
-//! axis, an FMA as two. Points and their inverses come out well, and points that lie close together badly.
+//! The first command searches. `amplification` is derived from the matrices (`Matrices::amplification`). `l2` and `max`
+//! are measured errors of two-dimensional tiles of 64 channels, in f32 against f64. They are relative to the output's
+//! L2 norm and to its largest value. `in` and `out` are operations of the transforms along an axis, an FMA counted as
+//! two. Sets of points and their inverses do well. Points that are close together do badly.
 //!
-//! The second measures the algorithms themselves on layers, for inputs of several kinds.
+//! The second command measures the algorithms themselves on layers, for several kinds of inputs.
 
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::conformance::Data;
@@ -33,7 +32,7 @@ fn main() {
     }
 }
 
-/// What is looked for: outputs, taps, stride, whether 0 is a point, pairs of points.
+/// Schemes to search: outputs, taps, stride, whether 0 is a point, pairs of points.
 const FAMILIES: [(usize, usize, usize, bool, usize); 9] = [
     (2, 3, 1, true, 1),
     (4, 3, 1, true, 2),
@@ -97,7 +96,7 @@ fn q(n: i128, d: i128) -> Surd {
     Surd::rational(n, d)
 }
 
-/// Fractions with few bits, which f32 holds exactly, and multiples of sqrt2.
+/// Candidate points: fractions with few bits, which f32 represents exactly, and multiples of sqrt2.
 fn candidates() -> Vec<Surd> {
     let mut all: Vec<Surd> = (2..=20).map(|n| q(n, 8)).collect();
     all.extend([q(3, 1), q(4, 1), q(1, 3), q(2, 3), q(4, 3)]);
@@ -159,7 +158,7 @@ fn operations(m: &Matrices, zero: bool, set: &[Surd]) -> [usize; 2] {
     }
 }
 
-/// The error of tiles in two dimensions, [L2, largest], of 64 channels: transforms and sums in f32.
+/// Errors [L2, largest] of two-dimensional tiles of 64 channels, with transforms and sums in f32.
 fn measured(m: &Matrices) -> [f64; 2] {
     const CHANNELS: usize = 64;
     let (n, r) = (m.products, m.taps);
@@ -221,7 +220,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (&a, &b)| a.mul_add(b, sum))
 }
 
-/// The rows of a matrix, weighted and summed.
+/// Weighted sum of the rows of a matrix.
 fn combine(weights: &[f32], rows: &[Vec<f32>]) -> Vec<f32> {
     let mut sum = vec![0.0f32; rows[0].len()];
     for (&w, row) in weights.iter().zip(rows) {
@@ -232,7 +231,8 @@ fn combine(weights: &[f32], rows: &[Vec<f32>]) -> Vec<f32> {
     sum
 }
 
-/// Errors of every algorithm that can do a layer: normal and post-ReLU inputs, and what transforms like less.
+/// Prints errors of every algorithm that supports a layer: on normal and post-ReLU inputs, and on inputs that are hard
+/// for transforms.
 fn errors(layers: &[String]) {
     println!(
         "{:42} {:18} {:10} {:>8} {:>8}",

@@ -1,27 +1,27 @@
-//! Code that must not compile in another crate, because it would reach undefined behaviour without `unsafe`. Each example
-//! is compiled as a crate of its own, and must fail with the error that its fence names. Attacks that compile, and panic
-//! with a message when they run, are in `tests/attacks.rs`.
+//! Code that must not compile in another crate, because it would reach undefined behaviour without `unsafe`. Each
+//! example is compiled as a crate of its own, and must fail with the error of its fence. Attacks that compile, and
+//! panic with a message when they run, are in `tests/attacks.rs`.
 //!
-//! A loop over memory that trusts its callers (`micro`) can't be named, so neither can Winograd's input transform, whose
+//! Loops over memory that rely on their callers (`micro`) are private. So is Winograd's input transform, whose
 //! `products` would be places to write to:
 //!
 //! ```compile_fail,E0603
 //! use convroof_kernels::micro::winograd::InputTiles;
 //! ```
 //!
-//! nor the register tile, whose `block_stride` would be a step outside of its input:
+//! So is the register tile, whose `block_stride` could step outside of its input:
 //!
 //! ```compile_fail,E0603
 //! use convroof_kernels::micro::gemm::PanelTimesPixels;
 //! ```
 //!
-//! nor rows, tiles and windows whose sizes wrap:
+//! So are rows, tiles and windows, whose sizes could wrap:
 //!
 //! ```compile_fail,E0603
 //! use convroof_kernels::micro::{grouped, matvec, pixels, strassen, transpose, windows};
 //! ```
 //!
-//! An instruction set of one's own, which might lie about its lanes:
+//! A foreign instruction set, which might state a wrong number of lanes:
 //!
 //! ```compile_fail,E0277
 //! use convroof_kernels::arch::KernelSimd;
@@ -63,7 +63,7 @@
 //! let larger = TensorRef { desc: other, ..x };
 //! ```
 //!
-//! Rows of a task that another task has too:
+//! Rows of a task that another task owns, too:
 //!
 //! ```compile_fail,E0451
 //! use convroof_kernels::exec::RowsMut;

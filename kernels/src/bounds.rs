@@ -1,10 +1,10 @@
-//! Sizes for bounds checks that can't wrap: a check that compares a product with a length must not pass because the
-//! product was too large for a `usize`.
+//! Sizes for bounds checks that can't wrap. A check that compares a product with a length must not pass because the
+//! product overflowed a `usize`.
 
-/// The product of some sizes.
+/// Product of sizes.
 ///
 /// # Panics
-/// If it is too large.
+/// If it overflows.
 #[inline(always)]
 pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
     let mut product = 1usize;
@@ -16,10 +16,10 @@ pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
     product
 }
 
-/// The sum of some sizes.
+/// Sum of sizes.
 ///
 /// # Panics
-/// If it is too large.
+/// If it overflows.
 #[inline(always)]
 pub(crate) fn sum<const N: usize>(sizes: [usize; N]) -> usize {
     let mut sum = 0usize;
@@ -29,11 +29,11 @@ pub(crate) fn sum<const N: usize>(sizes: [usize; N]) -> usize {
     sum
 }
 
-/// Elements from the first of `rows` rows to behind the last: each of `len` elements, and `stride` elements after the
-/// row before; 0 where there are no rows.
+/// Elements from the start of the first of `rows` rows to the end of the last. Rows have `len` elements and are
+/// `stride` elements apart. 0 without rows.
 ///
 /// # Panics
-/// If that is too large.
+/// If the number overflows.
 #[inline(always)]
 pub(crate) fn extent(rows: usize, stride: usize, len: usize) -> usize {
     match rows.checked_sub(1) {
@@ -42,7 +42,7 @@ pub(crate) fn extent(rows: usize, stride: usize, len: usize) -> usize {
     }
 }
 
-/// `scripts/asm` knows by its name that this call never returns.
+/// `scripts/asm` recognises this function by its name as one that never returns.
 #[cold]
 #[inline(never)]
 fn panic_too_large() -> ! {

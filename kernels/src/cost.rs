@@ -1,33 +1,32 @@
-//! What a run costs, and how exact its result must be.
+//! Cost of a run, and error bound of its result.
 //!
-//! Two counts of floating-point operations are kept apart. *Nominal* flops are those of the direct
-//! definition, padding counted (2 per multiply-accumulate): what speeds are ranked by. *Executed*
-//! flops are those the algorithm really performs: what a roofline needs, or Winograd floats above
-//! the roof.
+//! Two counts of floating-point operations are kept apart. *Nominal* flops are those of the direct definition, padding
+//! counted (2 per multiply-accumulate). Speeds are ranked by them. *Executed* flops are those that the algorithm
+//! performs. A roofline needs them: nominal flops would place Winograd above the roof.
 //!
-//! *Compulsory* bytes are what any algorithm must move: each input element that some output depends
-//! on read once, each weight once, each output written once.
+//! *Compulsory* bytes are what any algorithm must move. It reads once each input element that some output depends on,
+//! and each weight. It writes each output once.
 
 use crate::problem::{ConvShape, Op, PoolShape, Problem};
 use crate::window::Window;
 
-/// What one run of a plan costs.
+/// Cost of one run of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Operations of the direct definition, padding counted; a pooling counts one per window element. The
-    /// epilogue counts only where it is all that a layer does; a copy counts one per element, and so does a
-    /// function such as e^x, whatever it is computed by.
+    /// Operations of the direct definition, padding counted. A pooling counts one per window element. The epilogue
+    /// counts only if it is the whole layer. A copy counts one per element, and so does a function such as e^x, however
+    /// it is computed.
     pub flops_nominal: u64,
-    /// Operations that the plan performs, in lanes that padded channels occupy too.
+    /// Operations that the plan performs, including those in lanes of padded channels.
     pub flops_executed: u64,
-    /// Compulsory bytes read: input elements in use, weights, bias, residual.
+    /// Compulsory bytes read: input elements that some output depends on, weights, bias, residual.
     pub bytes_read: u64,
     /// Compulsory bytes written: the output.
     pub bytes_written: u64,
 }
 
 impl Cost {
-    /// The cost of `problem` by an algorithm that executes `flops_executed`.
+    /// Cost of `problem` by an algorithm that executes `flops_executed` operations.
     pub fn new(problem: &Problem, flops_executed: u64) -> Self {
         let dtypes = problem.dtypes;
         let dst = elements(problem.dst_dims());
@@ -54,28 +53,28 @@ impl Cost {
                 dst,
                 parameter_bytes(problem),
             ),
-            // A sum; a difference, its square and their sum.
+            // A sum. Then a difference, its square and their sum.
             Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
-            // The largest, a difference, e^x, the sum, a quotient.
+            // The maximum, a difference, e^x, the sum, a quotient.
             Op::Softmax(_) => (5 * dst, dst, 0),
-            // A copy. What pads the parts is not counted.
+            // A copy. Padding of the parts is not counted.
             Op::Concat(_) => (dst, dst, 0),
             Op::Attention(attention) => {
                 let [n, c, ..] = attention.maps().dims().map(|d| d as u64);
                 let (hidden, positions) = (attention.hidden() as u64, attention.positions() as u64);
-                // V h, tanh and the product with w; a softmax; the weighed sum.
+                // V h, tanh and the product with w; a softmax; the weighted sum.
                 let flops = hidden * (2 * c + 3) + 5 + 2 * c;
                 let src = elements(attention.maps().dims());
                 (n * positions * flops, src, problem.weights_bytes())
             }
             Op::Bilinear(bilinear) => {
                 let kind = bilinear.kind();
-                // A root; the square, its sum and the quotient.
+                // A root for `root`. The square, its sum and the quotient for `l2`.
                 let more = u64::from(kind.root) + 3 * u64::from(kind.l2);
                 let src = elements(bilinear.maps().dims());
                 (dst * (2 * bilinear.positions() as u64 + more), src, 0)
             }
-            // A multiply-add for each channel of the window; scale and shift, the power and the quotient.
+            // A multiply-add per channel of the window. Scale and shift, the power and the quotient.
             Op::Lrn(lrn) => (dst * (2 * lrn.spec().size as u64 + 4), dst, 0),
         };
         let residual = if problem.epilogue.residual {
@@ -91,34 +90,35 @@ impl Cost {
         }
     }
 
-    /// Compulsory bytes, both ways.
+    /// Compulsory bytes, read and written.
     pub fn bytes(&self) -> u64 {
         self.bytes_read + self.bytes_written
     }
 }
 
-/// Fractions of a machine's measured ceilings that a run reaches in a network, whose layers before have just written the
-/// inputs and displaced the weights. The cost model of whole networks estimates times by them. An algorithm that differs
-/// from [`Efficiency::usual`] sets its own fractions in [`PlanSpec`](crate::plan::PlanSpec), with their source.
+/// Fractions of a machine's measured ceilings that a run reaches in a network. There, earlier layers have just written
+/// the inputs and displaced the weights from the caches. The cost model of whole networks estimates times from them. An
+/// algorithm that differs from [`Efficiency::usual`] sets its own in [`PlanSpec`](crate::plan::PlanSpec), with their
+/// source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Efficiency {
-    /// Fraction of the FMA peak that executed operations reach where data don't limit them. It is for plans of one phase:
-    /// each phase of another plan has its own ([`PhaseCost::of_peak`](crate::phase::PhaseCost)).
+    /// Fraction of the FMA peak that executed operations reach when data don't limit them. It is for plans of one
+    /// phase. Phases of other plans have their own ([`PhaseCost::of_peak`](crate::phase::PhaseCost)).
     pub of_peak: f64,
     /// Fraction of main memory's read bandwidth that packed weights reach.
     pub of_dram: f64,
 }
 
 impl Efficiency {
-    /// Fractions of a register tile on a convolution: medians over the layers of five networks, as `convroof tune` measured
-    /// them on Zen 3 (AVX2, one thread). Weights stream slower than into `fc`, which reads four streams of them at once.
+    /// Fractions of a register tile on a convolution. They are medians over the layers of five networks, from `convroof
+    /// tune` on Zen 3 (AVX2, one thread). Weights stream slower than in `fc`, which reads four streams of them at once.
     pub const TILE: Efficiency = Efficiency {
         of_peak: 0.94,
         of_dram: 1.0 / 1.45,
     };
 
-    /// Fractions for an operation if nothing else is known of the algorithm: a register tile's for convolutions. Poolings
-    /// and the like compare and add one element a lane, and read more often than they compute.
+    /// Default fractions for an operation. Convolutions have those of a register tile. Poolings and similar layers
+    /// compare and add one element per lane, and read more often than they compute.
     pub fn usual(op: &Op) -> Self {
         match op {
             Op::Conv(_) => Efficiency::TILE,
@@ -130,7 +130,7 @@ impl Efficiency {
     }
 }
 
-/// Operations of the epilogue for each element, or the one of a copy.
+/// Operations of the epilogue per element; 1 for a copy.
 fn epilogue_flops(problem: &Problem) -> u64 {
     let epilogue = problem.epilogue;
     let parts = [epilogue.bias, epilogue.residual, epilogue.relu].map(u64::from);
@@ -159,60 +159,61 @@ fn pool_src_elements(pool: &PoolShape) -> u64 {
     (pool.n * pool.c) as u64 * down * across
 }
 
-/// Input elements that some output depends on: a strided 1x1 reads a quarter of its map.
+/// Input elements that some output depends on. A 1x1 filter with stride 2 reads a quarter of its map.
 fn conv_src_elements(conv: &ConvShape) -> u64 {
     let [down, across] = Window::of_conv(conv).map(|axis| axis.covered());
     (conv.n * conv.c_in) as u64 * down * across
 }
 
-/// How rounding errors grow in an algorithm; [`Accuracy::tolerance`] turns it into a bound.
+/// Growth of an algorithm's rounding errors. [`Accuracy::tolerance`] turns it into a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Accuracy {
-    /// No arithmetic that rounds: the result is the reference, bit for bit.
+    /// No arithmetic that rounds: the result equals the reference bit for bit.
     Exact,
     /// Sums of products of the inputs themselves, in any order.
     Sum,
-    /// Means: sums of the inputs, divided.
+    /// Means: sums of the inputs, divided by their number.
     Mean,
-    /// Means, and means of squares.
+    /// Means of the inputs and of squares.
     Moments,
-    /// Roots of such sums, in proportion to the largest: `max_x` is that, and errors near 0 grow to their root.
+    /// Roots of sums of products. Errors are in proportion to the largest output, `max_x`. Near 0 an error grows to its
+    /// root.
     Root,
-    /// Sums of products with factors that were rounded before: as exact as [`Accuracy::Sum`], but never exact.
+    /// Sums of products with factors that were rounded before: as accurate as [`Accuracy::Sum`], but never exact.
     Scaled,
-    /// Sums of products of transformed inputs, whose rounding errors the inverse transform amplifies
-    /// over those of [`Accuracy::Sum`].
+    /// Sums of products of transformed inputs. The inverse transform amplifies their rounding errors over those of
+    /// [`Accuracy::Sum`].
     Transformed {
-        /// By how much at a tile's worst output, as the transform's matrices have it
-        /// ([`Matrices::worst_amplification`](crate::micro::cook_toom::Matrices::worst_amplification)); below 1
-        /// where shorter sums gain more than the transforms lose.
+        /// Amplification at a tile's worst output, from the transform's matrices
+        /// ([`Matrices::worst_amplification`](crate::micro::cook_toom::Matrices::worst_amplification)). It is below 1
+        /// if shorter sums gain more than the transforms lose.
         amplification: f64,
-        /// Terms of a sum that come from one channel. The transforms round even if there is but one: that
-        /// counts as one more.
+        /// Terms of a sum that come from one channel. The transforms round even with a single channel, which counts as
+        /// one more.
         channel_terms: usize,
     },
 }
 
 impl Accuracy {
-    /// The largest absolute error allowed in a sum of `terms` products of inputs up to `max_x` and
-    /// weights up to `max_w`: `2 eps (terms + 1) max_x max_w`, times the amplification. This is the
-    /// form XNNPACK tests with (`ynnpack/kernels/dot/test.cc`): linear in the terms, so loose enough
-    /// for any order of summation on random data, and tight enough that a dropped term shows.
-    /// Divide by the largest output to compare with a relative figure: on ResNet's layers it comes
-    /// to about 1e-5 for direct sums.
+    /// Largest allowed absolute error of a sum of `terms` products, of inputs up to `max_x` and weights up to `max_w`.
+    ///
+    /// It is `2 eps (terms + 1) max_x max_w`, times the amplification. XNNPACK's tests use this form
+    /// (`ynnpack/kernels/dot/test.cc`). It is linear in the terms: loose enough for any order of summation on random
+    /// data, and tight enough to detect a dropped term. Divide by the largest output to compare with a relative error:
+    /// for direct sums on ResNet's layers that is about 1e-5.
     pub fn tolerance(self, terms: usize, max_x: f64, max_w: f64) -> f64 {
         let sum = 2.0 * f64::from(f32::EPSILON) * (terms as f64 + 1.0) * max_x * max_w;
         match self {
             Accuracy::Exact => 0.0,
             Accuracy::Sum | Accuracy::Scaled => sum,
-            // |sqrt(a + d) - sqrt(a)| is at most sqrt(d), where a is 0; and no sum of products is larger than
-            // the largest of squares.
+            // The largest value of |sqrt(a + d) - sqrt(a)| is sqrt(d), at a = 0. No sum of products exceeds the largest
+            // sum of squares.
             Accuracy::Root => Accuracy::Sum.tolerance(terms, 1.0, 1.0).sqrt() * max_x,
-            // The errors of a sum of n terms, over n; like a random walk's they grow as its root.
+            // The error of a sum of n terms, divided by n. The error grows as the root of n, like a random walk.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
-            // Those of the squares, and twice as much for the mean that was taken from each.
+            // The errors of the squares, and twice as much for the mean that is subtracted from each input.
             Accuracy::Moments => 3.0 * Accuracy::Mean.tolerance(terms, max_x * max_x, max_w),
-            // What is gained by shorter sums is not counted on: of few channels it isn't there.
+            // The gain of shorter sums is ignored: with few channels there is none.
             Accuracy::Transformed {
                 amplification,
                 channel_terms,

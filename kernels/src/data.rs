@@ -1,20 +1,20 @@
-//! Seeded data for tests and benches: the same seed gives the same values everywhere, for ever.
+//! Seeded data for tests and benches. A seed gives equal values on every machine and in every version.
 
-/// What values look like.
+/// Distribution of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// Whole numbers from -4 to 4 without 0: sums of up to 2^20 products are exact in f32.
+    /// Integers from -4 to 4 without 0. Sums of up to 2^20 products are exact in f32.
     Integers,
     /// Uniform in [-1, 1).
     Uniform,
-    /// As after a ReLU: half zeros, half uniform in [0, 1).
+    /// Like outputs of a ReLU: half are 0, half uniform in [0, 1).
     PostRelu,
-    /// Nearly Gaussian, of variance 1: the sum of twelve uniform numbers, which is the same everywhere.
+    /// Nearly Gaussian with variance 1: the sum of twelve uniform numbers, which is equal on every machine.
     Gaussian,
 }
 
 impl Fill {
-    /// The largest magnitude of the values.
+    /// Largest magnitude of the values.
     pub fn magnitude(self) -> f64 {
         match self {
             Fill::Integers => 4.0,
@@ -24,17 +24,16 @@ impl Fill {
     }
 }
 
-/// The `i`-th of a seed's random numbers in [0, 1), a multiple of 2^-24, whatever came before: the bits of
-/// [`Rng`] at a place of their own.
+/// The `i`-th random number of a seed: in [0, 1), a multiple of 2^-24. It doesn't depend on other calls.
 #[inline(always)]
 pub fn uniform(seed: u64, i: u64) -> f32 {
-    // A seed's numbers follow each other where its hash is: seeds next to each other share none.
+    // A seed's sequence starts at the hash of the seed, so neighbouring seeds have no numbers in common.
     let mut start = Rng(seed);
     let start = start.bits();
     unit(Rng(start.wrapping_add(i.wrapping_mul(STEP))).bits())
 }
 
-/// 24 random bits as a fraction of one.
+/// 24 random bits as a fraction of 1.
 #[inline(always)]
 fn unit(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1u64 << 24) as f32
@@ -42,7 +41,7 @@ fn unit(bits: u64) -> f32 {
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A generator of the splitmix64 family (Steele, Lea and Flood 2014): tiny, and never changing.
+/// Generator of the splitmix64 family (Steele, Lea and Flood 2014): small, and never changing.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -62,17 +61,17 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`.
+    /// Random number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
-    /// One of a list.
+    /// Random element of a list.
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 
-    /// Brings a list into random order, each as likely as any other (Fisher and Yates).
+    /// Shuffles a list, all orders equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for i in (1..list.len()).rev() {
             list.swap(i, self.below(i + 1));

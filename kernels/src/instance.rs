@@ -1,5 +1,5 @@
-//! A plan with memory of its own: what tests, suite and command line run. Operands go in and out in
-//! plain NCHW; the reorders to the plan's layouts are made here, outside of `run`.
+//! A plan with its own memory, for tests, suite and command line. Operands are plain NCHW. Reorders to and from the
+//! plan's layouts happen here, outside of `run`.
 
 use crate::exec::Executor;
 use crate::phase::{PhaseClock, PhaseCost};
@@ -11,12 +11,12 @@ use crate::tensor::{
     as_f32s_mut,
 };
 
-/// What a run doesn't find in the caches, because it lies in a set of operands that wasn't used for long.
+/// Operands that a run doesn't find in the caches. They are in a set of operands that wasn't used recently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cold {
-    /// The packed weights: how a layer finds them in a network, whose other layers ran since.
+    /// Packed weights only: the state of a layer in a network, after the other layers ran.
     Weights,
-    /// Source, residual and destination too.
+    /// Packed weights, source, residual and destination.
     Everything,
 }
 
@@ -31,7 +31,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Memory for `plan`, zeroed. Fill it with [`Instance::load`].
+    /// Allocates zeroed memory for `plan`. Fill it with [`Instance::load`].
     ///
     /// # Errors
     /// When there is not enough memory.
@@ -52,12 +52,12 @@ impl Instance {
         })
     }
 
-    /// What the plan needs and costs.
+    /// Memory and cost of the plan.
     pub fn spec(&self) -> &PlanSpec {
         self.plan.spec()
     }
 
-    /// Takes operands in plain NCHW: reorders the inputs, packs the parameters.
+    /// Loads operands in plain NCHW: reorders the inputs, packs the parameters.
     ///
     /// # Panics
     /// If an operand is too short.
@@ -73,7 +73,7 @@ impl Instance {
         self.plan.prepare(params, &mut self.packed, exec);
     }
 
-    /// Takes source and residual alone: the packed parameters stay.
+    /// Loads source and residual only. The packed parameters are kept.
     ///
     /// # Panics
     /// If an operand is too short.
@@ -87,7 +87,7 @@ impl Instance {
         }
     }
 
-    /// Fills the output with a value, NaN to find what a kernel doesn't write.
+    /// Fills the output with a value. NaN reveals elements that a kernel doesn't write.
     pub fn poison_output(&mut self, value: f32) {
         self.dst.f32s_mut().fill(value);
     }
@@ -97,12 +97,12 @@ impl Instance {
         self.run_timed(exec, None);
     }
 
-    /// What the phases of a run cost, in their order; nothing where there is but one.
+    /// Costs of the phases of a run, in order; empty for a single phase.
     pub fn phases(&self) -> Vec<PhaseCost> {
         self.plan.phases()
     }
 
-    /// Runs the plan once, and adds up what its phases take.
+    /// Runs the plan once, and adds the time of its phases to `phases`.
     pub fn run_timed(&mut self, exec: &dyn Executor, phases: Option<&PhaseClock>) {
         self.plan.run(RunArgs {
             src: self.src.view(),
@@ -130,7 +130,7 @@ impl Instance {
     /// Copies the operands to a set.
     ///
     /// # Panics
-    /// If it is too short.
+    /// If the set is too short.
     pub fn copy_to(&self, cold: Cold, set: &mut [CacheLine]) {
         let (packed, mut rest) = set.split_at_mut(self.packed.len());
         packed.copy_from_slice(&self.packed);
@@ -146,7 +146,7 @@ impl Instance {
         }
     }
 
-    /// Runs the plan once on the operands of a set, its own where the set hasn't them.
+    /// Runs the plan once on the operands of a set, and on its own for those that the set lacks.
     ///
     /// # Panics
     /// If the set is too short.
@@ -175,7 +175,7 @@ impl Instance {
         });
     }
 
-    /// Takes the output of a run from its set.
+    /// Copies the output of a run from its set.
     ///
     /// # Panics
     /// If the set is too short.
@@ -187,12 +187,12 @@ impl Instance {
         }
     }
 
-    /// The output as it lies in memory.
+    /// Output in the plan's layout.
     pub fn output(&self) -> &Tensor {
         &self.dst
     }
 
-    /// A copy of the output in plain NCHW.
+    /// Copy of the output in plain NCHW.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -200,7 +200,7 @@ impl Instance {
         to_layout(&self.dst, Layout::Nchw, exec)
     }
 
-    /// Bytes of source, residual, packed weights and destination: what a run touches.
+    /// Bytes that a run accesses: source, residual, packed weights and destination.
     pub fn working_set(&self) -> usize {
         let tensors = [Some(&self.src), self.residual.as_ref(), Some(&self.dst)];
         let bytes: usize = tensors
@@ -217,14 +217,14 @@ impl Instance {
     }
 }
 
-/// How far an output is from the reference.
+/// Difference between an output and the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deviation {
-    /// max |y - ref| / max |ref|; infinite where an output is NaN and the reference is not.
+    /// max |y - ref| / max |ref|. Infinite if an output is NaN and the reference is not.
     pub max: f64,
-    /// L2 norm of y - ref over that of ref.
+    /// L2 norm of y - ref / L2 norm of ref.
     pub l2: f64,
-    /// max |ref|, to turn an absolute tolerance into a relative one.
+    /// max |ref|, to convert an absolute tolerance to a relative one.
     pub largest: f64,
 }
 
@@ -253,7 +253,7 @@ impl Deviation {
     }
 }
 
-/// The desc of an operand in plain NCHW.
+/// Description of an f32 operand in plain NCHW.
 pub fn plain(dims: [usize; 4]) -> TensorDesc {
     TensorDesc::f32(Layout::Nchw, dims)
 }

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// Channels in a block of the blocked layout, on every instruction set.
+/// Channels per block of the blocked layout, on every instruction set.
 pub const CHANNEL_BLOCK: usize = 16;
 
-/// How a tensor of dims (n, c, h, w) lies in memory, outermost dimension first.
+/// Order of the elements of a tensor of dims (n, c, h, w) in memory, outermost dimension first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Channels outside, rows of pixels contiguous. Weights are (c_out, c_in / groups, kh, kw).
+    /// Channels outermost, rows of pixels contiguous. Weights are (c_out, c_in / groups, kh, kw).
     Nchw,
-    /// Pixels outside, channels contiguous.
+    /// Pixels outermost, channels contiguous.
     Nhwc,
-    /// Channels in blocks of this many, a block's channels contiguous: (n, c / b, h, w, b). Channels
-    /// beyond c in the last block are stored as zeros, by whoever writes the tensor.
+    /// Channels in blocks of `b`, a block's channels contiguous: (n, c / b, h, w, b). Channels beyond c in the last
+    /// block are zeros, which the writer of the tensor stores.
     NchwC(u8),
 }
 
@@ -22,7 +22,7 @@ impl Layout {
     /// The blocked layout of all vector kernels: 16 channels, on every instruction set.
     pub const NCHW16C: Layout = Layout::NchwC(CHANNEL_BLOCK as u8);
 
-    /// Channels stored for `c` of them: whole blocks. None where there is no such number, or blocks are empty.
+    /// Channels stored for `c` channels: whole blocks. `None` if the number overflows, or blocks are empty.
     pub(crate) fn stored_channels(self, c: usize) -> Option<usize> {
         match self {
             Layout::NchwC(block) => c.checked_next_multiple_of(usize::from(block)),

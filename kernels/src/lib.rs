@@ -2,23 +2,28 @@
 //!
 //! The tour, in reading order:
 //!
-//! 1. [`problem`]: one layer as data (convolution, pooling, what is between them), with a text form;
-//! 2. [`reference`](mod@reference): what each operation means, in naive f64 loops;
-//! 3. [`plan`]: the contract: an [`Algorithm`] turns a problem into a [`Plan`] for one instruction
-//!    set, or says why it can't; a plan states memory and cost, packs weights once, runs many times;
-//! 4. [`algo`]: the algorithms, one file each, thin loops over
-//! 5. `micro`: the register tile and what feeds it, written once for every width. Private, but for Winograd's
-//!    transforms ([`cook_toom`], of [`surd`]s) and the loops that measure a machine ([`probe`]);
-//! 6. [`registry`]: the one list of algorithms that everything loops over.
+//! 1. [`problem`]: one layer as data (convolution, pooling and others), with a text form;
+//! 2. [`reference`](mod@reference): the definition of each operation, in naive f64 loops;
+//! 3. [`plan`]: the contract. An [`Algorithm`] turns a problem into a [`Plan`] for one instruction set, or gives the
+//!    reason why it can't. A plan states memory and cost, packs weights once and runs many times;
+//! 4. [`algo`]: the algorithms, one file each: thin loops over the kernels of `micro`;
+//! 5. `micro`: the register tile and its packing, written once for every vector width. Private except for Winograd's
+//!    transforms ([`cook_toom`], [`surd`]) and the loops that measure a machine ([`probe`]);
+//! 6. [`registry`]: the list of algorithms that tests, benches and reports loop over.
 //!
-//! Beneath: [`isa`] (which instruction sets there are, and how a task is compiled for one),
-//! [`exec`] (threads), [`partition`] (how work is cut), [`tensor`] (memory), [`layout`] (the order of its elements),
-//! [`reorder`](mod@reorder) (from one layout to another), [`window`] (windows along an axis), [`blocking`] (block
-//! sizes from caches), [`cost`] (flops, bytes, tolerances), [`phase`] (what a run's parts take), [`arch`] (what pulp
-//! can't say). [`instance`] gives a plan memory of its own, to be run and compared.
+//! Beneath:
 //!
-//! To add a kernel: a file in `algo/` with an [`Algorithm`], a line in [`registry`]. The conformance
-//! tests, `list`, `check`, `bench`, `net` and the report find it there. The cost model of `net` estimates its time by the
+//! * [`isa`]: instruction sets, and compilation of a task for each;
+//! * [`exec`]: threads; [`partition`]: division of work;
+//! * [`tensor`]: memory; [`layout`]: order of elements; [`reorder`](mod@reorder): conversion between layouts;
+//! * [`window`]: windows along an axis;
+//! * [`blocking`]: block sizes from caches;
+//! * [`cost`]: flops, bytes, tolerances; [`phase`]: parts of a run;
+//! * [`arch`]: instructions that pulp lacks;
+//! * [`instance`]: a plan with its own memory, to run and compare.
+//!
+//! To add a kernel, write a file in `algo/` with an [`Algorithm`], and a line in [`registry`]. The conformance tests,
+//! `list`, `check`, `bench`, `net` and the report then use it. The cost model of `net` estimates its time from the
 //! plan's [`Cost`](cost::Cost) and [`Efficiency`](cost::Efficiency).
 //!
 //! ```
@@ -58,7 +63,7 @@ pub mod exec;
 pub mod instance;
 pub mod isa;
 pub mod layout;
-// Unsafe code that trusts its callers, who are the algorithms: no other crate can call it.
+// Unsafe code that relies on its callers, the algorithms. No other crate can call it.
 #[allow(unreachable_pub)]
 mod micro;
 pub mod partition;

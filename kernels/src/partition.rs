@@ -1,15 +1,16 @@
-//! How work is cut into tasks, and tasks into the shares of workers: pure functions of sizes, without threads or memory.
+//! Division of work into tasks, and of tasks into shares of workers. Pure functions of sizes, without threads or
+//! memory.
 
 use crate::bounds::product;
 use crate::layout::CHANNEL_BLOCK;
 use std::ops::Range;
 
-/// The `worker`-th of `width` contiguous, nearly equal shares of `0..tasks`.
+/// Share of `worker` when `0..tasks` is split into `width` contiguous, nearly equal shares.
 pub fn share(tasks: usize, width: usize, worker: usize) -> Range<usize> {
     tasks * worker / width..tasks * (worker + 1) / width
 }
 
-/// How [`par_rows`](crate::exec::par_rows) cuts a matrix of `rows` x `cols` into blocks.
+/// Division of a matrix of `rows` x `cols` into blocks, for [`par_rows`](crate::exec::par_rows).
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     /// Rows of the matrix.
@@ -20,14 +21,14 @@ pub struct Grid {
     pub block_rows: usize,
     /// Columns in a block (fewer in the last).
     pub block_cols: usize,
-    /// No block crosses a multiple of this many rows, which divide `rows`: so that a block stays within one image of a
-    /// batch. `rows` where it doesn't matter.
+    /// Rows of a band, a divisor of `rows`. No block crosses a multiple of it, so a block stays within one image of a
+    /// batch. Equal to `rows` if blocks may lie anywhere.
     pub band: usize,
 }
 
 impl Grid {
-    /// For `images` maps of `blocks` x `pixels` x 16 channels (NCHW16c): a task is some pixels of an image, in all of
-    /// its blocks.
+    /// Grid for `images` maps of `blocks` x `pixels` x 16 channels (NCHW16c). A task is `task` pixels of one image, in
+    /// all of its channel blocks.
     pub fn of_pixels(images: usize, blocks: usize, pixels: usize, task: usize) -> Self {
         Grid {
             rows: product([images, blocks]),
@@ -39,17 +40,17 @@ impl Grid {
     }
 }
 
-/// What blocks that follow each other share, so that a worker mostly has the same again.
+/// Data that consecutive blocks have in common, so that a worker mostly finds it in its scratch or caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Their columns: pixels, where rows are channels.
+    /// Columns: pixels, if rows are channels.
     Columns,
-    /// Their rows: pixels, where columns are channels.
+    /// Rows: pixels, if columns are channels.
     Rows,
 }
 
 impl Grid {
-    /// The number of blocks, so of tasks.
+    /// Number of blocks, which is the number of tasks.
     pub fn tasks(&self) -> usize {
         let bands = self.rows / self.band;
         let [along_rows, along_cols] = self.blocks();
@@ -64,7 +65,7 @@ impl Grid {
         ]
     }
 
-    /// How many tasks follow each other that share what they share.
+    /// Number of consecutive tasks with the same shared data.
     pub(crate) fn sharers(&self, sharing: Sharing) -> usize {
         let [along_rows, along_cols] = self.blocks();
         match sharing {
@@ -73,7 +74,7 @@ impl Grid {
         }
     }
 
-    /// The rows and columns of a task's block.
+    /// Rows and columns of a task's block.
     pub(crate) fn block(&self, task: usize, sharing: Sharing) -> (Range<usize>, Range<usize>) {
         let [per_band, col_blocks] = self.blocks();
         let (band, rest) = (
@@ -94,55 +95,55 @@ impl Grid {
     }
 }
 
-/// How [`par_tiles`](crate::exec::par_tiles) cuts the maps of a blocked output into square tiles and shares them out.
+/// Division of the maps of a blocked output into square tiles, for [`par_tiles`](crate::exec::par_tiles).
 #[derive(Clone, Copy, Debug)]
 pub struct TileGrid {
     /// Images.
     pub images: usize,
-    /// Maps of an image: its channel blocks.
+    /// Maps per image: its channel blocks.
     pub blocks: usize,
     /// Rows and columns of a map.
     pub map: [usize; 2],
-    /// Elements of a pixel.
+    /// Elements per pixel.
     pub pixel: usize,
-    /// Rows and columns of a tile; tiles at the far edges have fewer.
+    /// Rows and columns of a tile (fewer at the bottom and right edges).
     pub tile: usize,
-    /// The most tiles in a task, in the order of the rows.
+    /// Maximum tiles per task, in row-major order.
     pub task_tiles: usize,
-    /// Tasks begin at multiples of so many tiles, a divisor of `task_tiles`.
+    /// Divisor of `task_tiles`. Each task begins at a multiple of it.
     pub task_step: usize,
-    /// Maps in a task (fewer in the last).
+    /// Maps per task (fewer in the last).
     pub task_blocks: usize,
 }
 
 impl TileGrid {
-    /// Tiles in a row of tiles.
+    /// Tiles per row of tiles.
     pub fn cols(&self) -> usize {
         self.map[1].div_ceil(self.tile)
     }
 
-    /// Tiles of a map.
+    /// Tiles per map.
     pub fn tiles(&self) -> usize {
         self.map[0].div_ceil(self.tile) * self.cols()
     }
 
-    /// The number of tasks.
+    /// Number of tasks.
     pub fn tasks(&self) -> usize {
         self.images * self.groups() * self.count()
     }
 
-    /// Groups of maps: tasks that share tiles, and follow each other.
+    /// Groups of maps. The tasks of all groups on the same tiles are consecutive.
     pub(crate) fn groups(&self) -> usize {
         self.blocks.div_ceil(self.task_blocks)
     }
 
-    /// How many shares of the tiles tasks have.
+    /// Number of parts that the tiles of a map are divided into.
     fn count(&self) -> usize {
         let steps = self.tiles().div_ceil(self.task_step);
         steps.div_ceil(self.task_tiles / self.task_step)
     }
 
-    /// The tiles that tasks have: equal shares, not a last short one.
+    /// Tiles of each part. Parts are nearly equal, so no short one is last.
     pub fn shares(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let grid = *self;
         (0..grid.count()).map(move |index| grid.share(index))

@@ -1,25 +1,25 @@
-//! The phases of a run, and a clock for them.
+//! Phases of a run, and a clock for them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// A part of a run that has a roof of its own.
+/// A part of a run with its own roof in the roofline model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The copy of the input into the form that is multiplied, or transformed: im2col's matrix, an image's phases.
+    /// Copy of the input into the form that is multiplied or transformed: im2col's matrix, an image's phases.
     Pack,
     /// Winograd's transform of the input, or Strassen's sums of its quarters.
     InputTransform,
     /// The products.
     Multiply,
-    /// The transform back, with bias, residual and ReLU.
+    /// Inverse transform, with bias, residual and ReLU.
     InverseTransform,
 }
 
 impl Phase {
-    /// In their order.
+    /// All phases, in order.
     pub const ALL: [Phase; 4] = [
         Phase::Pack,
         Phase::InputTransform,
@@ -27,7 +27,7 @@ impl Phase {
         Phase::InverseTransform,
     ];
 
-    /// The name in records.
+    /// Name in records.
     pub const fn name(self) -> &'static str {
         match self {
             Phase::Pack => "pack",
@@ -37,8 +37,8 @@ impl Phase {
         }
     }
 
-    /// Fraction of the FMA peak that such phases usually reach: medians over the layers of five networks on Zen 4 with
-    /// AVX-512 (`phases` in `results/amd-epyc-2c-8fa605/peers.json`).
+    /// Fraction of the FMA peak that such phases usually reach. The fractions are medians over the layers of five
+    /// networks on Zen 4 with AVX-512 (`phases` in `results/amd-epyc-2c-8fa605/peers.json`).
     const fn of_peak(self) -> f64 {
         match self {
             Phase::Pack => 1.0,
@@ -68,28 +68,28 @@ impl FromStr for Phase {
     }
 }
 
-/// What a phase of a run computes and moves.
+/// Operations and bytes of one phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhaseCost {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
     /// Operations executed.
     pub flops: u64,
-    /// Bytes read of the operands, weights as they are packed, as often as they are streamed.
+    /// Bytes of operands read, counted each time that they are streamed. Weights count as packed.
     pub read: u64,
     /// Bytes written to the output.
     pub written: u64,
-    /// Bytes read of the scratch that phases leave each other, as often as they are streamed.
+    /// Bytes of scratch of other phases read, counted each time that they are streamed.
     pub scratch_read: u64,
-    /// Bytes written to it.
+    /// Bytes of scratch written.
     pub scratch_written: u64,
-    /// Fraction of the FMA peak that its operations reach where data don't limit them: for the cost model of whole
-    /// networks ([`Efficiency`](crate::cost::Efficiency)).
+    /// Fraction of the FMA peak that its operations reach when data don't limit them. The cost model of whole networks
+    /// uses it ([`Efficiency`](crate::cost::Efficiency)).
     pub of_peak: f64,
 }
 
 impl PhaseCost {
-    /// A phase that moves nothing yet, with the usual fraction of the peak.
+    /// Cost of a phase that moves no bytes yet, with the usual fraction of the peak.
     pub const fn new(phase: Phase, flops: u64) -> Self {
         PhaseCost {
             phase,
@@ -103,18 +103,18 @@ impl PhaseCost {
     }
 }
 
-/// Adds up the time of each phase, over all workers.
+/// Clock that sums the time of each phase over all workers.
 #[derive(Debug, Default)]
 pub struct PhaseClock([AtomicU64; Phase::ALL.len()]);
 
 impl PhaseClock {
-    /// The sum of all workers' times in a phase.
+    /// Sum of all workers' times in a phase.
     pub fn time(&self, phase: Phase) -> Duration {
         Duration::from_nanos(self.0[phase as usize].load(Relaxed))
     }
 }
 
-/// One worker's look at the clock: what passes from a lap to the next belongs to a phase.
+/// One worker's lap timer. The time between two laps belongs to a phase.
 pub(crate) struct Laps<'a>(Option<(&'a PhaseClock, Instant)>);
 
 impl<'a> Laps<'a> {
@@ -123,7 +123,7 @@ impl<'a> Laps<'a> {
         Laps(clock.map(|clock| (clock, Instant::now())))
     }
 
-    /// What passed since the last lap was `phase`.
+    /// Adds the time since the last lap to `phase`.
     pub(crate) fn lap(&mut self, phase: Phase) {
         if let Some((clock, last)) = &mut self.0 {
             let now = Instant::now();

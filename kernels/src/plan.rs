@@ -1,9 +1,8 @@
-//! The contract between kernels and whoever runs them.
+//! The contract between kernels and their callers.
 //!
-//! An [`Algorithm`] turns a [`Problem`] into a [`Plan`] for one instruction set, or says why it
-//! can't. A plan states what memory it needs and what it will cost ([`PlanSpec`]), packs weights
-//! once ([`Plan::prepare`]) and runs many times without allocating ([`Plan::run`]). The caller owns
-//! all memory and all threads.
+//! An [`Algorithm`] turns a [`Problem`] into a [`Plan`] for one instruction set, or gives the reason why it can't. A
+//! plan states its memory and its cost ([`PlanSpec`]). It packs weights once ([`Plan::prepare`]) and runs many times
+//! without allocating ([`Plan::run`]). The caller owns all memory and all threads.
 
 use crate::blocking::{Caches, Tuning};
 use crate::cost::{Accuracy, Cost, Efficiency};
@@ -14,39 +13,39 @@ use crate::problem::{ConvPairShape, ConvShape, DType, Op, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
 
-/// What an algorithm is, whatever the problem.
+/// Properties of an algorithm that don't depend on the problem.
 #[derive(Debug)]
 pub struct AlgorithmMeta {
-    /// The first part of its variants' ids. Permanent, never reused.
+    /// First part of its variants' ids. Permanent, never reused.
     pub id: &'static str,
-    /// One line for `list`.
+    /// One line for `convroof list`.
     pub summary: &'static str,
-    /// The instruction sets it is written for.
+    /// Instruction sets that it supports.
     pub isas: &'static [Isa],
-    /// How its errors grow.
+    /// Growth of its rounding errors.
     pub accuracy: Accuracy,
 }
 
-/// A way to compute problems. Adding one to the suite is one file and one line in the registry.
+/// A way to compute problems. A new one is one file, and one line in the registry.
 pub trait Algorithm: Sync {
-    /// What it is.
+    /// Its properties.
     fn meta(&self) -> &'static AlgorithmMeta;
 
-    /// A plan for the problem, which is also the only way to ask whether the algorithm can do it.
+    /// Plan for the problem. It is also the only way to find out if the algorithm supports the problem.
     ///
     /// # Errors
-    /// The reason why it can't.
+    /// The reason why it doesn't.
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported>;
 
-    /// True if register tiles compute the products of its convolutions. A tile loads a vector of each panel and a broadcast
-    /// of each pixel from L1 for a step's FMAs; other loops load what they stream once. The roofline's prediction counts
-    /// these loads.
+    /// True if register tiles compute the products of its convolutions. For the FMAs of one step, a tile loads a vector
+    /// of each panel and a broadcast of each pixel from L1. Other loops load their streams once. The roofline's
+    /// prediction counts these loads.
     fn has_register_tile(&self) -> bool {
         true
     }
 }
 
-/// Why an algorithm refuses a problem, in words.
+/// Reason why an algorithm refuses a problem, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Unsupported {
@@ -55,7 +54,7 @@ pub struct Unsupported {
 }
 
 impl Unsupported {
-    /// A refusal with its reason: a phrase that goes after "unsupported: ".
+    /// Refusal with its reason, a phrase that follows "unsupported: ".
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         Unsupported {
             reason: reason.into(),
@@ -63,43 +62,43 @@ impl Unsupported {
         }
     }
 
-    /// Bytes of the plan's tables, where nothing else speaks against it than the limit on them
-    /// ([`PlanCx::with_table_limit`]): under a larger limit the algorithm does the problem.
+    /// Bytes of the plan's tables, if their limit ([`PlanCx::with_table_limit`]) is the only reason for the refusal.
+    /// With a larger limit the algorithm supports the problem.
     pub fn tables(&self) -> Option<usize> {
         self.tables
     }
 }
 
-/// Target of a plan as the caller states it, beside the problem. An algorithm gets at it by [`PlanCx::target`], which checks it.
+/// Unchecked target of a plan, as the caller states it. An algorithm reads it by [`PlanCx::target`], which checks it.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanCx<'a>(Target<'a>);
 
-/// Target of a plan, validated: no size in it is 0 or beyond any machine, so that sums and products
-/// of it with a problem's sizes don't overflow.
+/// Checked target of a plan. No size is 0 or beyond any machine, so sums and products with a problem's sizes don't
+/// overflow.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Target<'a> {
-    /// The instruction set, proven present.
+    /// Instruction set, detected on this machine.
     pub isa: IsaToken,
-    /// The caches to block for.
+    /// Cache sizes that determine block sizes.
     pub caches: &'a Caches,
-    /// The most workers that an executor handed to the plan may have.
+    /// Maximum workers of an executor that runs the plan.
     pub threads: usize,
-    /// Block sizes to use in place of the derived ones.
+    /// Block sizes that replace the derived ones.
     pub tuning: Tuning,
-    /// The most bytes that the plan's own tables may take.
+    /// Maximum bytes of the plan's own tables.
     pub table_limit: usize,
 }
 
 impl<'a> PlanCx<'a> {
-    /// The most threads of a plan.
+    /// Maximum threads of a plan.
     pub const MAX_THREADS: usize = 4096;
-    /// The largest cache, in bytes: 1 TB.
+    /// Largest cache in bytes: 1 TB.
     pub const MAX_CACHE: usize = 1 << 40;
-    /// The largest block size of a [`Tuning`]: that of any dimension.
+    /// Largest block size of a [`Tuning`]: that of any dimension.
     pub const MAX_BLOCK: usize = 1 << 31;
 
-    /// Derived block sizes, one thread, tables of any size.
+    /// Target with derived block sizes, one thread and tables of any size.
     pub fn new(isa: IsaToken, caches: &'a Caches) -> Self {
         PlanCx(Target {
             isa,
@@ -110,18 +109,18 @@ impl<'a> PlanCx<'a> {
         })
     }
 
-    /// For executors of up to `threads` workers.
+    /// Sets the maximum number of workers.
     pub fn with_threads(self, threads: usize) -> Self {
         PlanCx(Target { threads, ..self.0 })
     }
 
-    /// With block sizes in place of the derived ones.
+    /// Replaces the derived block sizes.
     pub fn with_tuning(self, tuning: Tuning) -> Self {
         PlanCx(Target { tuning, ..self.0 })
     }
 
-    /// With no more than `bytes` for the plan's own tables ([`PlanSpec::table_bytes`]). A plan that needs more is
-    /// refused before it allocates them ([`Unsupported::tables`]).
+    /// Limits the plan's own tables ([`PlanSpec::table_bytes`]) to `bytes`. A plan that needs more is refused before it
+    /// allocates them ([`Unsupported::tables`]).
     pub fn with_table_limit(self, bytes: usize) -> Self {
         PlanCx(Target {
             table_limit: bytes,
@@ -129,10 +128,10 @@ impl<'a> PlanCx<'a> {
         })
     }
 
-    /// The validated target. There is no other way to it, so every algorithm checks it.
+    /// Checks the target. This is the only access to it, so every algorithm checks it.
     ///
     /// # Errors
-    /// When a size in it is 0, or beyond any machine; the refusal says which.
+    /// When a size is 0 or beyond any machine, with its name.
     pub fn target(&self) -> Result<Target<'a>, Unsupported> {
         let Target {
             caches,
@@ -144,7 +143,7 @@ impl<'a> PlanCx<'a> {
             ("threads", threads, 1, Self::MAX_THREADS),
             ("bytes of L1", caches.l1d, 1, Self::MAX_CACHE),
             ("bytes of L2", caches.l2, 1, Self::MAX_CACHE),
-            // None of it may be left to a core.
+            // The share of a core may be 0.
             ("bytes of L3", caches.l3, 0, Self::MAX_CACHE),
             (
                 "pixels in a block (mc)",
@@ -170,7 +169,8 @@ impl<'a> PlanCx<'a> {
 }
 
 impl Target<'_> {
-    /// The target of an algorithm whose kernels have no twins ([`SimdTask::TWINS`](crate::isa::SimdTask::TWINS)).
+    /// Checks that the plan isn't for a twin: the algorithm's kernels have none
+    /// ([`SimdTask::TWINS`](crate::isa::SimdTask::TWINS)).
     ///
     /// # Errors
     /// When the plan is for a twin.
@@ -181,11 +181,11 @@ impl Target<'_> {
         Ok(self)
     }
 
-    /// That a plan may keep tables of so many bytes, to be asked before any of them is allocated and when nothing
-    /// else speaks against the plan. Gives the bytes back, for [`PlanSpec::table_bytes`].
+    /// Checks that a plan may keep tables of `bytes`, and returns `bytes` for [`PlanSpec::table_bytes`]. Call it last,
+    /// after all other reasons for a refusal, and before the tables are allocated.
     ///
     /// # Errors
-    /// When that is more than the limit.
+    /// When `bytes` is more than the limit.
     pub fn tables(&self, bytes: usize) -> Result<usize, Unsupported> {
         if bytes <= self.table_limit {
             return Ok(bytes);
@@ -202,10 +202,10 @@ impl Target<'_> {
     }
 }
 
-/// The convolution in an f32 problem, or the refusal of a kernel that does nothing else.
+/// Convolution of an f32 problem.
 ///
 /// # Errors
-/// When the problem is something else.
+/// When the problem isn't an f32 convolution.
 pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
     f32_only(problem)?;
     match &problem.op {
@@ -214,10 +214,10 @@ pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
     }
 }
 
-/// The pooling in an f32 problem, or the refusal of a kernel that does nothing else.
+/// Pooling of an f32 problem.
 ///
 /// # Errors
-/// When the problem is something else, or wants an epilogue, which poolings don't have.
+/// When the problem isn't an f32 pooling, or has an epilogue.
 pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
     f32_only(problem)?;
     match &problem.op {
@@ -226,10 +226,10 @@ pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
     }
 }
 
-/// That a problem has no epilogue.
+/// Checks that a problem has no epilogue. `layer` names the kind of layer for the error.
 ///
 /// # Errors
-/// When it has one; `layer` is what then takes none.
+/// When it has one.
 pub fn no_epilogue(problem: &Problem, layer: &str) -> Result<(), Unsupported> {
     if problem.epilogue == Default::default() {
         return Ok(());
@@ -238,10 +238,10 @@ pub fn no_epilogue(problem: &Problem, layer: &str) -> Result<(), Unsupported> {
     Err(Unsupported::new(reason))
 }
 
-/// That a problem is in f32.
+/// Checks that all operands of a problem are f32.
 ///
 /// # Errors
-/// When it isn't.
+/// When one isn't.
 pub fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
     let types = problem.dtypes;
     if [types.src, types.weights, types.dst]
@@ -253,17 +253,17 @@ pub fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The layouts that a plan reads and writes. Weights are always given as plain OIHW.
+/// Layouts that a plan reads and writes. Weights are always plain OIHW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layouts {
-    /// Of the source.
+    /// Source.
     pub src: Layout,
-    /// Of the destination, and of the residual that is added to it.
+    /// Destination and residual.
     pub dst: Layout,
 }
 
-/// Sizes at whose multiples a plan's code paths change (register tiles, blocks), so that tests can
-/// straddle them. 1 where there is no such edge.
+/// Sizes at whose multiples a plan's code paths change (register tiles, blocks), so that tests can straddle them. 1
+/// means no such edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granularity {
     /// Input channels.
@@ -274,7 +274,7 @@ pub struct Granularity {
     pub h_out: usize,
     /// Output columns.
     pub w_out: usize,
-    /// Output pixels of an image taken as one row.
+    /// Output pixels of an image, counted as one row.
     pub pixels: usize,
 }
 
@@ -290,31 +290,31 @@ impl Default for Granularity {
     }
 }
 
-/// What a plan states about itself.
+/// Properties of a plan.
 #[derive(Clone, Debug)]
 pub struct PlanSpec {
-    /// What it computes.
+    /// The problem that it computes.
     pub problem: Problem,
-    /// The layouts it wants.
+    /// Layouts of source and destination.
     pub layouts: Layouts,
     /// Cache lines of packed weights that `prepare` fills and `run` reads.
     pub packed_lines: usize,
-    /// Cache lines of scratch for each worker; their content is nobody's business between runs.
+    /// Cache lines of scratch per worker. Their content between runs doesn't matter.
     pub workspace_lines_per_worker: usize,
-    /// Bytes, at most, of what the plan itself keeps that grows with the problem: where taps and windows lie.
+    /// Upper bound on bytes of the plan's own tables that grow with the problem: positions of taps and windows.
     pub table_bytes: usize,
-    /// The most workers.
+    /// Maximum number of workers.
     pub threads: usize,
-    /// Where its code paths change.
+    /// Sizes where its code paths change.
     pub granularity: Granularity,
-    /// What a run costs.
+    /// Cost of a run.
     pub cost: Cost,
     /// Fractions of the machine's ceilings that a run reaches in a network.
     pub efficiency: Efficiency,
 }
 
 impl PlanSpec {
-    /// From a layout to the same, with nothing packed and no scratch.
+    /// Spec with one layout for source and destination, without packed weights or scratch.
     pub fn new(problem: &Problem, layout: Layout, cx: &Target<'_>, flops_executed: u64) -> Self {
         PlanSpec {
             problem: *problem,
@@ -347,26 +347,26 @@ impl PlanSpec {
         self.workspace_lines().saturating_mul(CacheLine::BYTES)
     }
 
-    /// The source, as the plan wants it.
+    /// Source in the plan's layout.
     pub fn src_desc(&self) -> TensorDesc {
         let problem = &self.problem;
         TensorDesc::new(problem.dtypes.src, self.layouts.src, problem.src_dims())
     }
 
-    /// The destination, as the plan writes it.
+    /// Destination in the plan's layout.
     pub fn dst_desc(&self) -> TensorDesc {
         let problem = &self.problem;
         TensorDesc::new(problem.dtypes.dst, self.layouts.dst, problem.dst_dims())
     }
 
-    /// The weights, as `prepare` takes them; none for a pooling.
+    /// Weights for `prepare`; `None` for a layer without weights.
     pub fn weights_desc(&self) -> Option<TensorDesc> {
         let dims = self.problem.weights_dims()?;
         let dtype = self.problem.dtypes.weights;
         Some(TensorDesc::new(dtype, Layout::Nchw, dims))
     }
 
-    /// The bias, as `prepare` takes it: an f32 for each of [`Problem::biases`].
+    /// Bias for `prepare`: an f32 for each of [`Problem::biases`].
     pub fn bias_desc(&self) -> Option<TensorDesc> {
         let biases = self.problem.biases();
         (biases > 0).then(|| TensorDesc::f32(Layout::Nchw, [1, biases, 1, 1]))
@@ -376,15 +376,15 @@ impl PlanSpec {
 /// Weights and bias, in the layouts of [`PlanSpec::weights_desc`] and [`PlanSpec::bias_desc`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Params<'a> {
-    /// None for a pooling.
+    /// `None` for a layer without weights.
     pub weights: Option<TensorRef<'a>>,
-    /// None where the epilogue has no bias.
+    /// `None` for an epilogue without bias.
     pub bias: Option<TensorRef<'a>>,
 }
 
 impl<'a> Params<'a> {
-    /// The filters of a convolution as they slide over its input: those of a true convolution are turned around, here
-    /// and nowhere else.
+    /// Filters of a convolution for cross-correlation. Filters of a true convolution are reversed here, and nowhere
+    /// else.
     ///
     /// # Panics
     /// If there are no weights.
@@ -399,10 +399,10 @@ impl<'a> Params<'a> {
         flipped.into()
     }
 
-    /// Those of two convolutions, each one's.
+    /// Parameters of each of two convolutions.
     ///
     /// # Panics
-    /// If there are no weights, or fewer than the first has.
+    /// If there are no weights, or fewer than the first needs.
     pub fn of_pair(&self, pair: &ConvPairShape) -> [Params<'a>; 2] {
         let dims = [pair.first(), pair.second()].map(|&conv| {
             let dims = Problem::from(conv).weights_dims();
@@ -423,29 +423,29 @@ impl<'a> Params<'a> {
     }
 }
 
-/// What one run reads and writes.
+/// Arguments of one run.
 pub struct RunArgs<'a> {
     /// The source.
     pub src: TensorRef<'a>,
-    /// What is added to the output, in its layout; none where the epilogue has no residual.
+    /// Tensor that is added to the output, in its layout; `None` without a residual.
     pub residual: Option<TensorRef<'a>>,
-    /// The destination; every element is written.
+    /// The destination. Every element is written.
     pub dst: TensorMut<'a>,
-    /// What `prepare` filled.
+    /// Weights that `prepare` packed.
     pub packed: &'a [CacheLine],
-    /// Scratch, at least [`PlanSpec::workspace_lines`].
+    /// Scratch of at least [`PlanSpec::workspace_lines`].
     pub workspace: &'a mut [CacheLine],
-    /// The threads.
+    /// The executor.
     pub exec: &'a dyn Executor,
-    /// Where a plan of several phases adds up what each takes; none to spare the looks at the clock.
+    /// Clock that sums the time of each phase; `None` avoids the clock reads.
     pub phases: Option<&'a PhaseClock>,
 }
 
-/// The arguments of a run as f32 slices, found to fit the plan.
+/// Arguments of a run as f32 slices, checked against the plan.
 pub struct CheckedArgs<'a> {
     /// The source.
     pub src: &'a [f32],
-    /// What is added to the output.
+    /// Tensor that is added to the output.
     pub residual: Option<&'a [f32]>,
     /// The destination.
     pub dst: TensorMut<'a>,
@@ -453,9 +453,9 @@ pub struct CheckedArgs<'a> {
     pub packed: &'a [f32],
     /// Scratch for all workers.
     pub workspace: &'a mut [CacheLine],
-    /// The threads.
+    /// The executor.
     pub exec: &'a dyn Executor,
-    /// Where the time of each phase is added up.
+    /// Clock that sums the time of each phase.
     pub phases: Option<&'a PhaseClock>,
 }
 
@@ -463,7 +463,7 @@ impl<'a> RunArgs<'a> {
     /// Checks the arguments against the plan, once per run.
     ///
     /// # Panics
-    /// If a tensor, a buffer or the executor doesn't fit: a mistake of the program, not of its user.
+    /// If a tensor, a buffer or the executor doesn't fit. That is a bug in the caller, not wrong user input.
     pub fn check(self, spec: &PlanSpec) -> CheckedArgs<'a> {
         let RunArgs {
             src,
@@ -498,18 +498,17 @@ impl<'a> RunArgs<'a> {
     }
 }
 
-/// One problem, made ready for one instruction set.
+/// One problem, planned for one instruction set.
 pub trait Plan: Send + Sync {
-    /// What it needs and what it costs.
+    /// Its memory and cost.
     fn spec(&self) -> &PlanSpec;
 
-    /// What the phases of a run cost, in their order; nothing where there is but one.
+    /// Costs of the phases of a run, in order; empty for a single phase.
     fn phases(&self) -> Vec<PhaseCost> {
         Vec::new()
     }
 
-    /// Packs the weights and the bias in the order that `run` reads them; nothing, where there are
-    /// none.
+    /// Packs the weights and the bias in the order that `run` reads them. Does nothing for a layer without parameters.
     ///
     /// # Panics
     /// If the parameters or `packed` don't fit the spec.

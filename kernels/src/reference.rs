@@ -1,5 +1,5 @@
-//! The definition of every operation: naive loops in f64, written to be obviously right. All kernels
-//! are held to what this file says.
+//! Definition of every operation: naive loops in f64, simple enough to check by reading. All kernels are compared with
+//! it.
 
 use crate::data::uniform;
 use crate::exec::{Executor, Grid, par_rows};
@@ -8,22 +8,21 @@ use crate::problem::{
     Epilogue, LrnShape, LrnSpec, Maps, Op, PoolKind, PoolShape, Problem,
 };
 
-/// The operands of a problem in plain NCHW (weights OIHW). Activations are f64 where a chain of layers is computed in
-/// it.
+/// Operands of a problem in plain NCHW (weights OIHW). `T` is f64 for chains of layers that are computed in f64.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Operands<'a, T = f32> {
-    /// n x c x h x w; of a concatenation as [`crate::problem::ConcatShape`] says.
+    /// Source, n x c x h x w; for a concatenation see [`crate::problem::ConcatShape`].
     pub src: &'a [T],
-    /// c_out x c_in / groups x kh x kw, of two convolutions one behind the other; 4 x c for a batch normalisation;
-    /// empty where there are none.
+    /// Weights, c_out x c_in / groups x kh x kw. For two convolutions the second's follow the first's. 4 x c for a
+    /// batch normalisation. Empty for layers without weights.
     pub weights: &'a [f32],
-    /// c_out, [`Problem::biases`] of them; empty without a bias.
+    /// Bias, [`Problem::biases`] elements; empty without a bias.
     pub bias: &'a [f32],
-    /// Like the output; empty without a residual.
+    /// Residual, of the output's shape; empty without one.
     pub residual: &'a [T],
 }
 
-/// The output of a problem in plain NCHW, in f64.
+/// Output of a problem in plain NCHW, in f64.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -42,7 +41,7 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
         _ => Vec::new(),
     };
     let epilogue = match &problem.op {
-        // The convolution's is done.
+        // The convolution's epilogue is already applied.
         Op::ConvPool(_) => Epilogue {
             residual: problem.epilogue.residual,
             ..Epilogue::default()
@@ -123,7 +122,7 @@ pub fn compute<T: Copy + Into<f64> + Sync>(
     out
 }
 
-/// One convolution, then the other.
+/// Output of two convolutions.
 fn conv_pair<T: Copy + Into<f64> + Sync>(
     problem: &Problem,
     pair: &ConvPairShape,
@@ -154,7 +153,7 @@ fn conv_pair<T: Copy + Into<f64> + Sync>(
     compute(&second, operands, exec)
 }
 
-/// What is pooled: the convolution with its bias and ReLU.
+/// Input of the pooling: the convolution with its bias and ReLU.
 fn convolved<T: Copy + Into<f64> + Sync>(
     problem: &Problem,
     stem: &ConvPoolShape,
@@ -169,7 +168,7 @@ fn convolved<T: Copy + Into<f64> + Sync>(
     compute(&conv, operands, exec)
 }
 
-/// Where tap `k` of output `o` lies along one axis; none where it falls into padding.
+/// Input position of tap `k` of output `o` along one axis; `None` in the padding.
 fn tap(
     o: usize,
     stride: usize,
@@ -183,9 +182,9 @@ fn tap(
         .filter(|&i| i < size)
 }
 
-/// Sum over input channels and taps of in * w: a cross-correlation, as CNNs mean by convolution, or a true one, which
-/// takes the taps' weights in the opposite order. A tap in the padding adds nothing, whatever its weight: see
-/// [`Op::Conv`] for what kernels make of weights that aren't finite.
+/// Sum over input channels and taps of in * w: a cross-correlation, as in CNNs. For a true convolution the weights are
+/// reversed. A tap in the padding adds nothing, whatever its weight. For kernels with non-finite weights see
+/// [`Op::Conv`].
 fn conv_pixel<T: Copy + Into<f64>>(
     conv: &ConvShape,
     x: Operands<'_, T>,
@@ -231,9 +230,9 @@ fn conv_pixel<T: Copy + Into<f64>>(
     sum
 }
 
-/// What [`PoolKind`] says of the elements of a window. A NaN in a window makes its output NaN. The mean
-/// divides by the elements inside the input, or by those inside the input and its padding; what a
-/// ceil-mode window overhangs beyond the padding never counts (PyTorch's and Caffe's rule).
+/// Output of [`PoolKind`] for one window. A NaN in a window makes its output NaN. The mean divides by the number of
+/// elements inside the input, or inside the input and its padding. A ceil-mode window's elements beyond the padding
+/// never count (PyTorch's and Caffe's rule).
 fn pool_pixel<T: Copy + Into<f64>>(
     pool: &PoolShape,
     src: &[T],
@@ -290,7 +289,7 @@ fn pool_pixel<T: Copy + Into<f64>>(
             largest(&magnitudes)
         }
         PoolKind::Stochastic => {
-            // `f64::max` would make a NaN 0.
+            // `f64::max` would turn a NaN into 0.
             let activations = window.iter().map(|&x| if x < 0.0 { 0.0 } else { x });
             let (sum, squares) = activations.fold((0.0, 0.0), |(s, q), a| (s + a, q + a * a));
             if sum == 0.0 { 0.0 } else { squares / sum }
@@ -328,7 +327,7 @@ fn statistics<T: Copy + Into<f64>>(maps: &Maps, src: &[T], channel: usize) -> [f
     ]
 }
 
-/// A channel over the power of its window's squares; `x` are a pixel's channels.
+/// Local response normalisation of a channel. `x` is a pixel's channels.
 fn normalise(lrn: &LrnShape, x: impl Fn(usize) -> f64, channel: usize) -> f64 {
     let [_, c, _, _] = lrn.maps().dims();
     let LrnSpec {
@@ -343,14 +342,14 @@ fn normalise(lrn: &LrnShape, x: impl Fn(usize) -> f64, channel: usize) -> f64 {
     x(channel) / (f64::from(k) + f64::from(alpha) / size as f64 * squares).powf(f64::from(beta))
 }
 
-/// The softmax of some values, at one of them.
+/// Softmax of `x` at index `at`.
 fn softmax(x: Vec<f64>, at: usize) -> f64 {
     let max = largest(&x);
     let sum: f64 = x.iter().map(|x| (x - max).exp()).sum();
     (x[at] - max).exp() / sum
 }
 
-/// The weight of each position of each image: softmax of w^T tanh(V h).
+/// Weights of each image's positions: softmax of w^T tanh(V h).
 fn attention_shares<T: Copy + Into<f64>>(
     attention: &AttentionShape,
     x: Operands<'_, T>,
@@ -377,7 +376,7 @@ fn attention_shares<T: Copy + Into<f64>>(
     shares
 }
 
-/// The products of two channels, or the signed root of their sum.
+/// Sum of products of two channels, or its signed root.
 fn bilinear_pool<T: Copy + Into<f64>>(
     bilinear: &BilinearShape,
     src: &[T],
@@ -398,7 +397,7 @@ fn bilinear_pool<T: Copy + Into<f64>>(
     }
 }
 
-/// Which element [`PoolKind::Draw`] draws, in the f32 arithmetic that it is defined in; none of NaNs.
+/// Index that [`PoolKind::Draw`] draws, in the f32 arithmetic of its definition. `None` if there is a NaN.
 fn draw(window: &[f64], u: f32) -> Option<usize> {
     let activations = || window.iter().map(|&x| if x < 0.0 { 0.0 } else { x as f32 });
     let threshold = u * activations().fold(0.0, |sum, a| sum + a);
@@ -412,7 +411,7 @@ fn draw(window: &[f64], u: f32) -> Option<usize> {
     (!before.is_nan()).then_some(drawn)
 }
 
-/// The largest, or NaN if there is one.
+/// Maximum, or NaN if there is one.
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(f64::NEG_INFINITY, |max, &x| {
         if x > max || x.is_nan() && !max.is_nan() {
@@ -432,7 +431,7 @@ mod tests {
         text.parse().expect("a valid problem")
     }
 
-    /// 3x3 over 3x3 with padding 1: sums that anyone can check by hand.
+    /// 3x3 over 3x3 with padding 1: sums that can be checked by hand.
     #[test]
     fn a_box_filter_counts_its_neighbours() {
         let p = problem("mb1ic1ih3oc1oh3kh3ph1");
@@ -447,7 +446,7 @@ mod tests {
         );
     }
 
-    /// 1, 2, 3 and 4 in each window: drawn as often as they are large, and the index says which.
+    /// Windows of 1, 2, 3 and 4. The frequency of each draw is in proportion to its value, and the index matches.
     #[test]
     fn draws_have_their_probabilities() {
         let src: Vec<f32> = [1.0, 2.0]
@@ -533,7 +532,7 @@ mod tests {
         assert_eq!(y[..3], [3.0 / 4.0, 0.0, 2.0 / 12f64.sqrt()]);
     }
 
-    /// Positions (1, 0) and (0, 2); V takes the first channel, so that scores are ln 3 tanh 1 / tanh 1 and 0.
+    /// Positions (1, 0) and (0, 2). V selects the first channel, so the scores are ln 3 tanh 1 / tanh 1 and 0.
     #[test]
     fn attention_weighs_positions() {
         let w = 3f64.ln() / 1f64.tanh();

@@ -1,4 +1,4 @@
-//! The one list of algorithms. Tests, benches, command line and reports all loop over it.
+//! List of all algorithms. Tests, benches, command line and reports loop over it.
 
 use crate::algo;
 use crate::isa::Isa;
@@ -6,7 +6,7 @@ use crate::plan::Algorithm;
 use std::fmt;
 use std::str::FromStr;
 
-/// Every algorithm of this crate: adding one is a file in `algo/` and a line here.
+/// Algorithms of this crate. A new one is a file in `algo/` and a line here.
 static BUILTIN: &[&dyn Algorithm] = &[
     &algo::direct_nchw::DirectNchw,
     &algo::direct::Direct,
@@ -66,7 +66,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::bilinear::NORMALISED,
 ];
 
-/// One thread or a pool of them.
+/// Single-threaded or multi-threaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Threading {
     /// Single-threaded: the calling thread.
@@ -79,7 +79,7 @@ impl Threading {
     /// Both.
     pub const ALL: [Threading; 2] = [Threading::St, Threading::Mt];
 
-    /// The name used in variant ids.
+    /// Name in variant ids.
     pub const fn name(self) -> &'static str {
         match self {
             Threading::St => "st",
@@ -88,14 +88,14 @@ impl Threading {
     }
 }
 
-/// The permanent name of a variant: `<algorithm>/<isa>/<st|mt>`.
+/// Permanent name of a variant: `<algorithm>/<isa>/<st|mt>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VariantId {
     /// The algorithm's id.
     pub algorithm: String,
     /// The instruction set.
     pub isa: Isa,
-    /// One thread or more.
+    /// Single-threaded or multi-threaded.
     pub threading: Threading,
 }
 
@@ -140,12 +140,12 @@ pub struct Variant {
     pub algorithm: &'static dyn Algorithm,
     /// The instruction set.
     pub isa: Isa,
-    /// One thread or more.
+    /// Single-threaded or multi-threaded.
     pub threading: Threading,
 }
 
 impl Variant {
-    /// Its permanent name.
+    /// Permanent name.
     pub fn id(&self) -> VariantId {
         let algorithm = self.algorithm.meta().id.to_string();
         VariantId {
@@ -169,14 +169,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// This crate's algorithms.
+    /// Registry of this crate's algorithms.
     pub fn builtin() -> Self {
         Registry {
             algorithms: BUILTIN.to_vec(),
         }
     }
 
-    /// And one more, from anywhere: the whole suite then runs on it.
+    /// Adds an algorithm, which may be from another crate. The whole suite then runs on it.
     ///
     /// # Panics
     /// If its id is taken.
@@ -195,12 +195,12 @@ impl Registry {
         &self.algorithms
     }
 
-    /// The algorithm of an id.
+    /// Algorithm with an id.
     pub fn algorithm(&self, id: &str) -> Option<&'static dyn Algorithm> {
         self.algorithms.iter().copied().find(|a| a.meta().id == id)
     }
 
-    /// Every algorithm on each of `isas` that it is written for, on one thread and on more.
+    /// Variants of every algorithm on each of `isas` that it supports, single- and multi-threaded.
     pub fn variants(&self, isas: &[Isa]) -> Vec<Variant> {
         let mut variants = Vec::new();
         for &algorithm in &self.algorithms {
@@ -220,10 +220,10 @@ impl Registry {
         variants
     }
 
-    /// The variant of a name, emulated widths included.
+    /// Variant with an id, also on emulated instruction sets.
     ///
     /// # Errors
-    /// A line that says what there is.
+    /// An unknown part of the id, in one line with the known ones.
     pub fn find(&self, id: &VariantId) -> Result<Variant, String> {
         let known = || {
             self.algorithms

@@ -1,8 +1,8 @@
-//! Reorders between layouts.
+//! Conversions between layouts.
 //!
-//! Every layout is blocks of channels, in each a row of channels for each pixel: NCHW has blocks of one
-//! channel, NHWC one block of all. Where both layouts have more than one channel in a block, a reorder
-//! copies rows; where one of them is NCHW, it transposes matrices of channels and pixels.
+//! In every layout, an image is blocks of channels, and a block has a row of channels for each pixel. NCHW has blocks
+//! of one channel, NHWC one block of all. If both layouts have more than one channel per block, a reorder copies rows.
+//! If one of them is NCHW, it transposes matrices of channels and pixels.
 
 use crate::arch::KernelSimd;
 use crate::exec::{Block, Executor, Grid, RowsMut, par_rows};
@@ -10,18 +10,17 @@ use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::transpose::{Rows, copy, transpose};
 use crate::tensor::{CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef};
 
-/// Bytes, of both tensors, from which on stores go past the caches: more than a last-level cache holds.
-/// Measured on Zen 4, 32 MB of L3, one and two threads, against ordinary stores: 1.1 to 1.9 times as fast
-/// at 51 MB, 0.4 to 0.8 times at 13 MB. Copies of lines into a wider layout gained nothing.
+/// Minimum bytes, of both tensors, for non-temporal stores. Both together are then larger than most last-level caches.
+/// (Measured: docs/measurements.md, 'non-temporal stores'.)
 const STREAM_FROM: usize = 32 << 20;
 
-/// Elements of a task that is not the whole of a map: some 256 KB, so that it stays in L2 and its rows are
-/// long enough for the hardware to prefetch.
+/// Elements of a task that is not a whole map: 256 KB. It stays in L2, and its rows are long enough for the hardware
+/// prefetcher.
 const TASK: usize = 1 << 16;
 
 const LINE: usize = CacheLine::F32S;
 
-/// Copies a tensor into another layout; channels that pad a block become zeros.
+/// Copies a tensor into another layout. Channels that pad a block become zeros.
 ///
 /// # Panics
 /// If the two differ in more than the layout.
@@ -85,7 +84,7 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
     );
 }
 
-/// A copy of a tensor in another layout.
+/// Copy of a tensor in another layout.
 ///
 /// # Errors
 /// When there is no memory for it.
@@ -99,7 +98,7 @@ pub fn to_layout(
     Ok(out)
 }
 
-/// Channels in a block: of layouts that are the same in memory the same number.
+/// Channels per block. Equal for two layouts that are identical in memory.
 fn block(desc: TensorDesc) -> usize {
     let [_, c, h, w] = desc.dims();
     match desc.layout() {
@@ -109,7 +108,7 @@ fn block(desc: TensorDesc) -> usize {
     }
 }
 
-/// An image's maps, and the channels in a block of each layout.
+/// Dims of an image's maps, and the channels per block of both layouts.
 #[derive(Clone, Copy, Debug)]
 struct Maps {
     channels: usize,
@@ -119,11 +118,12 @@ struct Maps {
 }
 
 impl Maps {
-    /// How the destination is cut: its rows are blocks of channels.
+    /// Division of the destination, whose rows are blocks of channels.
     fn grid(&self, n: usize, width: usize) -> Grid {
         let (blocks, wide) = (self.channels.div_ceil(self.to), self.from.max(self.to));
         let (rows, pixels) = if wide < self.channels {
-            // Whole maps of some blocks; parts of them if there are few, unless they'd share lines.
+            // Whole maps of some blocks. If there are few blocks, parts of maps, unless workers would then share cache
+            // lines.
             let per_block = wide.div_ceil(self.to);
             let all = (TASK / 8 / self.pixels / wide).max(1);
             let share = blocks.div_ceil(2 * width * per_block);
@@ -141,8 +141,8 @@ impl Maps {
                 },
             )
         } else if self.to == 1 {
-            // Cut by pixels, workers write neighbouring lines of a map, which small maps have too many of:
-            // they are cut by channels.
+            // In a division by pixels, workers write neighbouring lines of each map. In small maps such lines are
+            // frequent, so they are divided by channels.
             if self.pixels < 1024 {
                 let share = self.channels.div_ceil(if n < width { width } else { 1 });
                 (share.next_multiple_of(LINE), self.pixels)
@@ -171,7 +171,7 @@ impl Maps {
     }
 }
 
-/// A block of the destination.
+/// A task: one block of the destination.
 struct Part<'t> {
     maps: Maps,
     src: &'t [f32],
@@ -201,7 +201,7 @@ impl SimdTask for Part<'_> {
         let image = channels.div_ceil(from) * from * all;
         let src = &src[at.row / blocks * image..][..image];
         let (first, pixel, pixels) = (at.row % blocks * to, at.col / to, out.len() / to);
-        // `n` channels of one block of the source from `c` on, for some pixels.
+        // `n` channels from `c` on, all in one block of the source, for some pixels.
         let rows = |c: usize, n: usize, pixel: usize, pixels: usize| {
             let place = c / from * from * all + pixel * from + c % from;
             Rows::new(&src[place..], pixels, n, from)
@@ -226,7 +226,8 @@ impl SimdTask for Part<'_> {
             }
             return;
         }
-        // Lines of the wider layout are a stride apart: with one of 2 KB eight fit in L1, for its sets.
+        // Lines of the wider layout are a stride apart. At a stride of 2 KB they map to so few sets of L1 that eight
+        // lines fit.
         let group = match from.max(to) {
             _ if stream => pixels,
             wide if wide.is_multiple_of(1024) && to > from => 4,
@@ -241,7 +242,7 @@ impl SimdTask for Part<'_> {
                 let mut out = RowsMut::new(&mut out.row(row)[start * to..][..group * to], to);
                 let mut at = c;
                 while at < end {
-                    // To the end of the source's block, of the line, or of the channels and their padding.
+                    // End of the source's block, of the cache line, or of the channels.
                     let next = (at / from * from + from).min(at + LINE).min(end);
                     let to = if next == end { to } else { next - c };
                     let part = out.part(0..group, at - c..to);
@@ -274,7 +275,7 @@ mod tests {
         Isa::ALL.into_iter().filter_map(Isa::detect)
     }
 
-    /// Different bits in each element, all of them NaNs: what isn't moved as it is doesn't stay so.
+    /// Different bits in each element. All are NaNs, so any operation other than a move could change them.
     fn numbered(desc: TensorDesc) -> Tensor {
         let mut tensor = Tensor::zeros(desc).expect("memory");
         let [n, c, h, w] = desc.dims();
@@ -292,7 +293,7 @@ mod tests {
         data.iter().map(|x| x.to_bits()).collect()
     }
 
-    /// From each layout to each, poisoned before.
+    /// Reorders from each layout to each, over a poisoned destination.
     fn check(isa: IsaToken, dims: [usize; 4], exec: &dyn Executor) {
         for from in LAYOUTS {
             let src = numbered(TensorDesc::f32(from, dims));

@@ -1,4 +1,4 @@
-//! Tensors: aligned memory and how a 4-d tensor lies in it.
+//! Tensors: aligned memory, and the position of a 4-d tensor's elements in it.
 #![allow(unsafe_code)]
 
 pub use crate::layout::Layout;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// The unit of all buffers: 64 bytes on a 64-byte boundary, so that alignment is part of the type.
+/// Unit of all buffers: 64 bytes on a 64-byte boundary, so that alignment is part of the type.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub struct CacheLine([u8; CacheLine::BYTES]);
@@ -39,23 +39,23 @@ pub fn as_f32s(lines: &[CacheLine]) -> &[f32] {
     bytemuck::must_cast_slice(lines)
 }
 
-/// The lines as f32 elements.
+/// The lines as mutable f32 elements.
 #[inline(always)]
 pub fn as_f32s_mut(lines: &mut [CacheLine]) -> &mut [f32] {
     bytemuck::must_cast_slice_mut(lines)
 }
 
-/// There was no memory for a buffer.
+/// Error: no memory for a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no memory for a buffer of {bytes} bytes: choose a smaller problem or batch")]
 pub struct OutOfMemory {
-    /// The size asked for.
+    /// Requested bytes.
     pub bytes: usize,
 }
 
-/// Zeroed memory in cache lines. Buffers of 64 KB and more are made of whole huge pages of 2 MB, for which Linux is asked:
-/// streams of weights otherwise spend a tenth of their time on TLB misses, and smaller buffers up to 2 % where others
-/// are used between two runs (Zen 3). Smaller pages also lie anywhere in the sets of L2.
+/// Zeroed memory in cache lines. Buffers of 64 KB and more consist of whole huge pages of 2 MB, which are requested
+/// from Linux. Smaller pages cost TLB misses, and can lie anywhere in the sets of L2. (Measured: docs/measurements.md,
+/// 'huge pages'.)
 pub struct AlignedBuf {
     ptr: NonNull<CacheLine>,
     lines: usize,
@@ -69,7 +69,7 @@ unsafe impl Sync for AlignedBuf {}
 impl AlignedBuf {
     const HUGE_PAGE: usize = 2 << 20;
 
-    /// From how many bytes on a buffer is worth the rest of a huge page.
+    /// Minimum bytes of a buffer in huge pages. The unused rest of the last page is worth it.
     const LARGE: usize = 64 << 10;
 
     fn layout(lines: usize) -> Option<alloc::Layout> {
@@ -104,16 +104,16 @@ impl AlignedBuf {
         if layout.align() == Self::HUGE_PAGE {
             advise_huge_pages(ptr.as_ptr().cast(), layout.size());
         }
-        // SAFETY: freshly allocated for `lines` lines; all-zero bytes are valid lines.
+        // SAFETY: freshly allocated for `lines` lines. All-zero bytes are valid lines.
         unsafe { ptr.as_ptr().write_bytes(0, lines) };
         Ok(AlignedBuf { ptr, lines })
     }
 }
 
-/// Before the first touch, so that the kernel hands out huge pages at once.
+/// Requests huge pages. Called before the first touch, so that the first page faults already map them.
 fn advise_huge_pages(ptr: *mut u8, bytes: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
-    // SAFETY: advice on memory we own; a refusal (no huge pages) is harmless.
+    // SAFETY: advice on memory that we own. A refusal (no huge pages) is harmless.
     unsafe {
         libc::madvise(ptr.cast(), bytes, libc::MADV_HUGEPAGE);
     }
@@ -152,8 +152,8 @@ impl fmt::Debug for AlignedBuf {
     }
 }
 
-/// Description of a tensor: element type, layout, and dims (n, c, h, w). Its size is checked when it is made: at most
-/// [`TensorDesc::MOST_BYTES`], so that no size or offset computed from it wraps.
+/// Description of a tensor: element type, layout, and dims (n, c, h, w). Construction checks that it has at most
+/// [`TensorDesc::MOST_BYTES`], so no size or offset computed from it wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorDesc {
     dtype: DType,
@@ -161,7 +161,7 @@ pub struct TensorDesc {
     dims: [usize; 4],
 }
 
-/// A tensor larger than any memory.
+/// Error: a tensor is larger than any memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a tensor of {n}x{c}x{h}x{w} is too large: at most {most} bytes can be addressed", most = TensorDesc::MOST_BYTES)]
 pub struct TooLarge {
@@ -172,13 +172,13 @@ pub struct TooLarge {
 }
 
 impl TensorDesc {
-    /// The most bytes of a tensor: what one allocation may have.
+    /// Maximum bytes of a tensor: those of one allocation.
     pub const MOST_BYTES: usize = isize::MAX as usize;
 
-    /// A tensor of dims (n, c, h, w).
+    /// Description of a tensor of dims (n, c, h, w).
     ///
     /// # Errors
-    /// When it would take more than [`TensorDesc::MOST_BYTES`], also where channels are padded to whole blocks.
+    /// When it would take more than [`TensorDesc::MOST_BYTES`], channels padded to whole blocks.
     pub fn try_new(dtype: DType, layout: Layout, dims: [usize; 4]) -> Result<Self, TooLarge> {
         let [n, c, h, w] = dims;
         let desc = TensorDesc {
@@ -186,7 +186,7 @@ impl TensorDesc {
             layout,
             dims,
         };
-        // Each dimension counts as 1 at least: that some other is 0 must not hide a product that wraps.
+        // A dimension of 0 counts as 1, or it would hide that a product of the others wraps.
         let stored = layout.stored_channels(c).unwrap_or(usize::MAX);
         let bytes = [n, stored, h, w]
             .into_iter()
@@ -197,7 +197,7 @@ impl TensorDesc {
         }
     }
 
-    /// [`TensorDesc::try_new`] for dims that are known to fit, such as a problem's.
+    /// [`TensorDesc::try_new`] for dims that are known to fit, such as those of a problem.
     ///
     /// # Panics
     /// If the tensor is too large.
@@ -205,7 +205,7 @@ impl TensorDesc {
         TensorDesc::try_new(dtype, layout, dims).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// An f32 tensor.
+    /// Description of an f32 tensor.
     ///
     /// # Panics
     /// If it is too large ([`TensorDesc::try_new`]).
@@ -218,17 +218,17 @@ impl TensorDesc {
         self.dtype
     }
 
-    /// Order in memory.
+    /// Order of elements in memory.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// n, c, h, w; for weights c_out, c_in / groups, kh, kw.
+    /// Dims n, c, h, w; for weights c_out, c_in / groups, kh, kw.
     pub fn dims(&self) -> [usize; 4] {
         self.dims
     }
 
-    /// Elements stored, those that pad the last channel block included.
+    /// Elements stored, including those that pad the last channel block.
     pub fn elements(&self) -> usize {
         let [n, c, h, w] = self.dims;
         n * self.layout.stored_channels(c).unwrap_or(0) * h * w
@@ -239,20 +239,20 @@ impl TensorDesc {
         self.elements() * self.dtype.size()
     }
 
-    /// Cache lines that hold the tensor.
+    /// Cache lines that the tensor occupies.
     pub fn lines(&self) -> usize {
         self.bytes().div_ceil(CacheLine::BYTES)
     }
 
-    /// The same tensor in another layout.
+    /// Copy of the description with another layout.
     ///
     /// # Panics
-    /// If it is too large there, where channels are padded to whole blocks.
+    /// If it is too large with that layout, which may pad channels to whole blocks.
     pub fn with_layout(self, layout: Layout) -> Self {
         TensorDesc::new(self.dtype, layout, self.dims)
     }
 
-    /// The position of element (n, c, h, w), in elements.
+    /// Position of element (n, c, h, w), in elements.
     #[inline(always)]
     pub fn offset(&self, [n, c, h, w]: [usize; 4]) -> usize {
         let [_, dc, dh, dw] = self.dims;
@@ -274,14 +274,14 @@ impl fmt::Display for TensorDesc {
     }
 }
 
-/// A tensor in someone's memory.
+/// A tensor in borrowed memory.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRef<'a> {
     desc: TensorDesc,
     bytes: &'a [u8],
 }
 
-/// A tensor in someone's memory, to be written.
+/// A tensor in mutably borrowed memory.
 #[derive(Debug)]
 pub struct TensorMut<'a> {
     desc: TensorDesc,
@@ -289,7 +289,7 @@ pub struct TensorMut<'a> {
 }
 
 impl<'a> TensorRef<'a> {
-    /// Sees `data` as the tensor `desc`.
+    /// Interprets `data` as the tensor `desc`.
     ///
     /// # Panics
     /// If `data` is shorter than the tensor, or its elements are not f32.
@@ -306,7 +306,7 @@ impl<'a> TensorRef<'a> {
         }
     }
 
-    /// What the tensor is.
+    /// Description of the tensor.
     pub fn desc(&self) -> TensorDesc {
         self.desc
     }
@@ -318,7 +318,7 @@ impl<'a> TensorRef<'a> {
 }
 
 impl<'a> TensorMut<'a> {
-    /// Sees `data` as the tensor `desc`.
+    /// Interprets `data` as the tensor `desc`.
     ///
     /// # Panics
     /// If `data` is shorter than the tensor, or its elements are not f32.
@@ -335,12 +335,12 @@ impl<'a> TensorMut<'a> {
         }
     }
 
-    /// What the tensor is.
+    /// Description of the tensor.
     pub fn desc(&self) -> TensorDesc {
         self.desc
     }
 
-    /// The elements, in memory order.
+    /// The elements, mutable, in memory order.
     pub fn f32s_mut(&mut self) -> &mut [f32] {
         bytemuck::cast_slice_mut(self.bytes)
     }
@@ -365,7 +365,7 @@ impl Tensor {
         })
     }
 
-    /// What the tensor is.
+    /// Description of the tensor.
     pub fn desc(&self) -> TensorDesc {
         self.desc
     }
@@ -375,18 +375,18 @@ impl Tensor {
         &as_f32s(&self.lines)[..self.desc.elements()]
     }
 
-    /// The elements, in memory order.
+    /// The elements, mutable, in memory order.
     pub fn f32s_mut(&mut self) -> &mut [f32] {
         let elements = self.desc.elements();
         &mut as_f32s_mut(&mut self.lines)[..elements]
     }
 
-    /// A view to read.
+    /// Borrows the tensor for reading.
     pub fn view(&self) -> TensorRef<'_> {
         TensorRef::from_f32s(self.desc, self.f32s())
     }
 
-    /// A view to write.
+    /// Borrows the tensor for writing.
     pub fn view_mut(&mut self) -> TensorMut<'_> {
         TensorMut::from_f32s(self.desc, self.f32s_mut())
     }
@@ -418,7 +418,7 @@ mod tests {
                 assert!(refused.to_string().contains("too large"), "{refused}");
             }
         }
-        // The padding of a block counts, and there are no blocks of nothing.
+        // A block's padding counts, and a block size of 0 is an error.
         assert!(TensorDesc::try_new(DType::F32, Layout::Nchw, [1, most, 1, 1]).is_ok());
         assert!(TensorDesc::try_new(DType::F32, Layout::NCHW16C, [1, most, 1, 1]).is_err());
         assert!(TensorDesc::try_new(DType::F32, Layout::NchwC(0), [1, 1, 1, 1]).is_err());

@@ -1,10 +1,10 @@
-//! Where a layer's windows lie in its input, one axis at a time. Pure.
+//! Position of a layer's windows in its input, one axis at a time. Pure functions.
 
 use crate::bounds::{product, sum};
 use crate::problem::{ConvShape, PoolShape};
 use std::ops::Range;
 
-/// One axis of the windows: which input positions each output covers.
+/// One axis of the windows: the input positions that each output covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     /// Input positions.
@@ -13,21 +13,22 @@ pub struct Window {
     pub out: usize,
     /// Elements of the window.
     pub kernel: usize,
-    /// From a window to the next.
+    /// Input positions from a window to the next.
     pub stride: usize,
-    /// From an element to the next.
+    /// Input positions from an element to the next.
     pub dilation: usize,
     /// Leading padding.
     pub before: usize,
-    /// Input and padding that count in a mean's divisor; none: only what lies inside the input.
+    /// Number of positions (leading padding, input, and trailing padding) that count in a mean's divisor. `None` if
+    /// only elements inside the input count.
     pub counted: Option<usize>,
 }
 
 impl Window {
-    /// That no position of a window wraps, so that those inside of the input are where [`Window::at`] says.
+    /// Checks that no position of a window wraps, so that elements inside the input are at [`Window::at`].
     ///
     /// # Panics
-    /// If one does, or a step is 0.
+    /// If a position wraps, or a step is 0.
     pub fn check(&self) {
         assert!(
             self.kernel > 0 && self.stride > 0 && self.dilation > 0,
@@ -38,7 +39,7 @@ impl Window {
         sum([last_window, last_element, self.size, self.before]);
     }
 
-    /// The axes of a convolution: down and across.
+    /// Vertical and horizontal axis of a convolution.
     pub fn of_conv(conv: &ConvShape) -> [Self; 2] {
         let axis = |axis: usize, size, out, before| Window {
             size,
@@ -55,7 +56,7 @@ impl Window {
         ]
     }
 
-    /// The axes of a pooling, where no padding counts in a mean's divisor.
+    /// Vertical and horizontal axis of a pooling, with no padding in a mean's divisor.
     pub fn of_pool(pool: &PoolShape) -> [Self; 2] {
         let axis = |axis: usize, size, out, before| Window {
             size,
@@ -72,11 +73,11 @@ impl Window {
         ]
     }
 
-    /// The elements of window `o` that lie inside the input: of a pooling never none.
+    /// Elements of window `o` that lie inside the input; never empty for a pooling.
     #[inline(always)]
     pub fn inside(&self, o: usize) -> Range<usize> {
         let start = o * self.stride;
-        // Divisions would be felt where maps are small.
+        // A division would take noticeable time on small maps.
         let elements = |positions: usize| match self.dilation {
             1 => positions,
             dilation => positions.div_ceil(dilation),
@@ -86,7 +87,7 @@ impl Window {
         lo..hi
     }
 
-    /// The windows all of whose elements lie inside the input.
+    /// Windows that lie wholly inside the input.
     pub fn whole(&self) -> Range<usize> {
         let span = (self.kernel - 1) * self.dilation + 1;
         let start = self.before.div_ceil(self.stride).min(self.out);
@@ -97,21 +98,22 @@ impl Window {
         start..end.max(start)
     }
 
-    /// The input position of element `k` of window `o`.
+    /// Input position of element `k` of window `o`.
     #[inline(always)]
     pub fn at(&self, o: usize, k: usize) -> usize {
         o * self.stride + k * self.dilation - self.before
     }
 
-    /// Elements of all windows that lie inside the input.
+    /// Number of elements inside the input, over all windows.
     pub fn elements_inside(&self) -> u64 {
         self.pairs_inside([0..self.out, 0..self.kernel])
     }
 
-    /// Input positions that some window covers.
+    /// Number of input positions that some window covers.
     pub fn covered(&self) -> u64 {
-        // Windows (o, k) and (o + d, k - s) meet, where strides and dilations are s and d times their greatest common
-        // divisor. Of those that meet, the first is counted: one that has none before it.
+        // Let s and d be stride and dilation over their greatest common divisor. Elements (o, k) and (o + d, k - s) are
+        // at the same position. Of the elements at one position, only the first is counted: the one without a
+        // predecessor.
         let common = gcd(self.stride, self.dilation);
         let (s, d) = (self.stride / common, self.dilation / common);
         let first = d.min(self.out);
@@ -120,8 +122,8 @@ impl Window {
             + self.pairs_inside([first..self.out, new..self.kernel])
     }
 
-    /// Pairs of a window and an element, of some windows and some elements of each, that lie inside the input. In
-    /// steps that grow with the sizes' logarithms.
+    /// Pairs of a window and an element, from two ranges, that lie inside the input. The number of steps grows with the
+    /// logarithms of the sizes.
     fn pairs_inside(&self, [windows, elements]: [Range<usize>; 2]) -> u64 {
         let at = |o: usize, k: usize| {
             o as i128 * self.stride as i128 + k as i128 * self.dilation as i128
@@ -135,7 +137,7 @@ impl Window {
         (below(self.size) - below(0)) as u64
     }
 
-    /// How many elements of window `o` a mean divides by.
+    /// Divisor of the mean over window `o`.
     #[inline(always)]
     pub fn count(&self, o: usize) -> usize {
         match self.counted {
@@ -147,22 +149,22 @@ impl Window {
     }
 }
 
-/// Pairs (i, j) of `n` and `m` numbers from 0 with `i a + j b < end`.
+/// Number of pairs (i, j), i < `n` and j < `m`, with `i a + j b < end`.
 fn pairs_below([n, m]: [usize; 2], [a, b]: [usize; 2], end: i128) -> i128 {
     let [n, m, a, b] = [n, m, a, b].map(|x| x as i128);
     if end <= 0 || m == 0 {
         return 0;
     }
-    // For i below `all` every j is, below `some` a j: ceil((end - i a) / b) of them.
+    // For i < `all` every j counts. For `all` <= i < `some`, ceil((end - i a) / b) of them do.
     let up = |x: i128, by: i128| if x <= 0 { 0 } else { (x + by - 1) / by };
     let all = up(end - (m - 1) * b, a).min(n);
     let some = up(end, a).min(n);
-    // From the last i back, these numbers grow by a / b.
+    // From the last i backwards, these counts grow by a / b.
     let last = end - (some - 1) * a + b - 1;
     all * m + floor_sum(some - all, b, a, last)
 }
 
-/// The sum of floor((a i + b) / m) for i from 0 to n - 1, none of them negative, by the steps of Euclid's algorithm.
+/// Sum of floor((a i + b) / m) for i from 0 to n - 1, no argument negative, by Euclid's algorithm.
 fn floor_sum(n: i128, m: i128, a: i128, b: i128) -> i128 {
     let (mut n, mut m, mut a, mut b, mut sum) = (n, m, a, b, 0);
     while n > 0 {

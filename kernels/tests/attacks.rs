@@ -1,5 +1,5 @@
-//! Safe calls from another crate that would reach undefined behaviour if a check were missing: each must panic, with a
-//! message that says what doesn't fit. Attacks that don't even compile are in `src/attacks.rs`.
+//! Safe calls from another crate that would reach undefined behaviour if a check were missing. Each must panic, with a
+//! message that names the wrong argument. Attacks that don't compile are in `src/attacks.rs`.
 
 use convroof_kernels::exec::{
     Executor, Grid, Serial, Sharing, TileGrid, par_halves, par_rows, par_rows_sharing, par_tiles,
@@ -24,7 +24,7 @@ fn attack<T>(call: impl FnOnce() -> T) -> String {
     }
 }
 
-/// More than half of a `usize`: doubled, it wraps.
+/// Half of the range of a `usize`: doubled, it wraps.
 const HALF: usize = usize::MAX / 2 + 1;
 
 #[test]
@@ -39,7 +39,7 @@ fn a_tensor_whose_size_wraps_has_no_descriptor() {
         });
         assert!(message.contains("too large"), "{message}");
     }
-    // What fits as it is may not fit in blocks of 16 channels.
+    // A plain tensor of this size fits. Padded to blocks of 16 channels, it doesn't.
     let most = TensorDesc::MOST_BYTES / 4;
     let plain = TensorDesc::f32(Layout::Nchw, [1, most, 1, 1]);
     let message = attack(|| plain.with_layout(Layout::NCHW16C));
@@ -203,7 +203,7 @@ fn tile_grids_whose_products_wrap_are_refused() {
         });
         assert!(!message.contains("the call returned"), "{message}");
     }
-    // Tasks with more tiles and maps than there are have all of them.
+    // A task may allow more tiles and maps than exist. It then has all of them.
     let mut dst = [0u8; 4];
     let all = TileGrid {
         task_tiles: usize::MAX,
@@ -256,7 +256,7 @@ fn rayon_pool(threads: usize) -> rayon::ThreadPool {
     pool.build().expect("a pool")
 }
 
-/// A plan of `direct`, which has packed weights and scratch, with the memory that it wants.
+/// A plan of `direct`, which has packed weights and scratch.
 fn plan() -> Box<dyn Plan> {
     let problem: Problem = "mb1ic8ih10oc16oh10kh3ph1".parse().expect("a problem");
     let direct = Registry::builtin().find(&"direct/scalar/st".parse().expect("an id"));

@@ -1,5 +1,5 @@
-//! Every variant against the reference, on shapes that straddle its edges: one named test a variant.
-//! What this CPU can't run is reported as ignored, unless `CONVROOF_REQUIRE_ISA` demands it.
+//! Every variant against the reference, on shapes that straddle its edges, with one named test per variant. Variants
+//! that this CPU can't run are reported as ignored, unless `CONVROOF_REQUIRE_ISA` requires them.
 
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, cases, check, required_isas, special};
@@ -51,7 +51,7 @@ fn conforms(variant: Variant) -> Result<(), Failed> {
             let plan = variant.algorithm.plan(&case.0, &PlanCx::new(isa, &caches));
             plan.is_ok()
         };
-        // Of a kernel that refuses most shapes, more of them.
+        // More cases for a kernel that refuses most shapes.
         if cases.iter().filter(computed).count() < count / 4 {
             cases = cases::for_op(&problem.op, edges, 4 * count);
         }

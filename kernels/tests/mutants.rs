@@ -1,5 +1,5 @@
-//! Kernels broken on purpose: the conformance checks must reject each. A check that lets a mutant pass
-//! checks nothing. Debug builds alone have the Winograd with a wrong coefficient (`algo/winograd.rs`).
+//! Kernels with a fault, each of which the conformance checks must reject. Only debug builds have the Winograd with a
+//! wrong coefficient (`algo/winograd.rs`).
 #![cfg(emulated)]
 
 use convroof_kernels::algo::winograd::faulty::{FAULT, Faulty, ROWS};
@@ -13,14 +13,14 @@ use convroof_kernels::tensor::{CacheLine, TensorMut, TensorRef, as_f32s, as_f32s
 use convroof_kernels::{Algorithm, Isa, Plan, PlanCx, Unsupported};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What is wrong with a mutant.
+/// Fault of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// None: the control, which must pass.
+    /// No fault: the control, which must pass.
     Nothing,
-    /// The last element of the output keeps what was there.
+    /// The last element of the output isn't written.
     DroppedLast,
-    /// The last row of each map is that of the row above.
+    /// The last row of each map repeats the row above.
     RepeatedRow,
     /// One product of the sum is missing from one output.
     LostTerm,
@@ -32,18 +32,17 @@ enum Fault {
     NoRelu,
     /// No residual.
     NoResidual,
-    /// Something of the run before is added.
+    /// Data of the previous run are added.
     StaleWorkspace,
     /// Channels that pad the last block of the output are not zeros.
     DirtyChannels,
     /// The order of the sum depends on the number of threads.
     ThreadDependent,
-    /// An error of a few units in the last place, everywhere: right for Winograd, wrong for a sum of
-    /// integers.
+    /// An error of a few units in the last place, everywhere: allowed for Winograd, wrong for a sum of integers.
     Rounding,
-    /// Variances divided by one less than there are elements.
+    /// Variances are divided by the number of elements minus one.
     Unbiased,
-    /// The second channel block is computed as if there were no first.
+    /// The second channel block is computed as if it were the first.
     BlockAlone,
 }
 
@@ -61,7 +60,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Rounding,
 ];
 
-/// A kernel, and then the fault.
+/// A kernel with a fault applied to its operands or output.
 struct Mutant(&'static dyn Algorithm, Fault);
 
 struct MutantPlan {
@@ -111,7 +110,7 @@ impl Plan for MutantPlan {
             .filter(|_| self.inner.spec().problem.epilogue.bias);
         self.inner.prepare(Params { bias, ..params }, packed, exec);
         if self.fault == Fault::LostTerm {
-            // The first weight behind the first panel's bias.
+            // First weight after the first panel's bias.
             as_f32s_mut(packed)[32] = 0.0;
         }
     }
@@ -186,7 +185,7 @@ impl Plan for MutantPlan {
     }
 }
 
-/// Shapes small enough to run them all for each mutant.
+/// Shapes so small that each mutant runs all of them.
 const PROBLEMS: [&str; 4] = [
     "mb1ic3ih6oc16oh6kh3ph1",
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb2ic17ih5oc20oh5kh3ph1",
@@ -194,7 +193,7 @@ const PROBLEMS: [&str; 4] = [
     "mb1ic5ih9oc7oh9kh1ph0",
 ];
 
-/// The kernels without a window, with the faults that they can have.
+/// Kernels without a window, with the faults that apply to them.
 const OTHERS: [(&str, &str, &[Fault]); 13] = [
     (
         "fc",
@@ -227,7 +226,7 @@ const OTHERS: [(&str, &str, &[Fault]); 13] = [
         "--binary --alg=add --attr-post-ops=add:f32:per_tensor+relu 2x20x3x5:1x20x1x1",
         &[
             Fault::RepeatedRow,
-            // The second block's first shift.
+            // First shift of the second block.
             Fault::LostTerm,
             Fault::NoRelu,
             Fault::NoResidual,

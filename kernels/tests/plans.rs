@@ -1,9 +1,9 @@
-//! Random problems on random plans: extreme caches, block sizes and numbers of threads, buffers of exactly the sizes that
-//! the plan states, at any alignment, and packed weights that were overwritten. A plan is refused with a reason, or it
-//! runs without a panic, writes every output, and gives the same bits again. `scripts/asan` runs this under
-//! AddressSanitizer, which finds accesses outside of these buffers.
+//! Random problems on random plans. Caches, block sizes and numbers of threads are extreme. Buffers have exactly the
+//! sizes that the plan states, at any alignment. Some packed weights are overwritten. A plan must be refused with a
+//! reason, or run without a panic, write every output, and repeat its bits. `scripts/asan` runs this test under
+//! AddressSanitizer, which detects accesses outside of these buffers.
 //!
-//! `CONVROOF_FUZZ_SECONDS` says how long (5), `CONVROOF_FUZZ_SEED` where to begin (1).
+//! `CONVROOF_FUZZ_SECONDS` is the duration in seconds (default 5), `CONVROOF_FUZZ_SEED` the first seed (default 1).
 
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::data::{Fill, Rng};
@@ -16,7 +16,7 @@ use convroof_kernels::{Isa, Plan, PlanCx, Registry};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-/// Sizes of caches and blocks that no machine has, and some that one may have.
+/// Sizes of caches and blocks, realistic and impossible.
 const SIZES: [usize; 12] = [
     0,
     1,
@@ -32,7 +32,7 @@ const SIZES: [usize; 12] = [
     usize::MAX,
 ];
 
-/// The most memory of a plan that is run.
+/// Maximum memory of a plan that is run.
 const MOST_LINES: usize = (32 << 20) / CacheLine::BYTES;
 
 #[test]
@@ -85,7 +85,7 @@ fn random_plans_are_refused_or_run() {
     println!("{ran} plans ran twice, {refused} were refused");
 }
 
-/// Those of a machine, or of none.
+/// Realistic or impossible caches.
 fn caches(rng: &mut Rng) -> Caches {
     if rng.below(3) == 0 {
         return Caches::default();
@@ -106,7 +106,7 @@ fn tuning(rng: &mut Rng) -> Tuning {
     }
 }
 
-/// A problem of few elements, of any operation.
+/// Problem with few elements, of any operation.
 fn problem(rng: &mut Rng) -> Problem {
     loop {
         let problem = match rng.below(4) {
@@ -194,7 +194,7 @@ fn pooling(rng: &mut Rng) -> Option<Problem> {
     Some(PoolShape::try_from(spec).ok()?.into())
 }
 
-/// The other operations, as text.
+/// Text of a problem with another operation.
 fn text(rng: &mut Rng) -> String {
     let (n, c, other) = (1 + rng.below(3), channels(rng), channels(rng));
     let (h, w) = (1 + rng.below(16), 1 + rng.below(24));
@@ -233,7 +233,7 @@ struct Run<'p> {
     corrupted: bool,
 }
 
-/// Floats that begin some elements behind the start of their allocation, and end with it.
+/// Floats that begin `skip` elements after the start of their allocation, and end with it.
 struct Floats {
     data: Vec<f32>,
     skip: usize,
@@ -263,12 +263,12 @@ fn lines(spec: &PlanSpec) -> Option<usize> {
 }
 
 impl<'p> Run<'p> {
-    /// None where that would take too much memory: scratch for thousands of threads.
+    /// Allocates the buffers. `None` if they would take too much memory, such as scratch for thousands of threads.
     fn new(plan: &'p dyn Plan, rng: &mut Rng) -> Option<Self> {
         let spec = plan.spec();
         lines(spec).filter(|&lines| lines <= MOST_LINES)?;
         let residual = spec.problem.epilogue.residual.then(|| spec.dst_desc());
-        // All positive, as what batch normalisation takes for variances must be.
+        // All positive, which batch normalisation requires of variances.
         let weights = spec.weights_desc();
         let weights = weights.map(|desc| (desc, rng.vec(Fill::PostRelu, desc.elements())));
         let bias = spec.bias_desc();
@@ -295,7 +295,7 @@ impl<'p> Run<'p> {
         })
     }
 
-    /// Runs on one worker, then on those of a pool, with whatever the first run left in the scratch.
+    /// Runs on one worker, then on those of a pool, with the scratch as the first run left it.
     fn twice(mut self, pool: Option<&rayon::ThreadPool>, rng: &mut Rng) -> bool {
         self.run(&Serial);
         let written = self.dst.all().iter().all(|y| !y.is_nan());
@@ -310,7 +310,7 @@ impl<'p> Run<'p> {
             Some(pool) => with_team(pool, |team| self.run(team)),
             None => self.run(&Serial),
         }
-        // Which NaN comes of two is up to the instruction.
+        // The NaN that two NaNs produce depends on the instruction.
         assert!(self.corrupted || once == bits(&self.dst), "other bits");
         true
     }

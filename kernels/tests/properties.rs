@@ -1,5 +1,5 @@
-//! What convolution is, whatever computes it: shifting the input shifts the output, an output depends
-//! on nothing outside its receptive field, and sums split over channels.
+//! Properties of every convolution, by any algorithm. A shifted input shifts the output. An output depends only on its
+//! receptive field. A sum over channels can be divided.
 
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::conformance::Data;
@@ -10,7 +10,7 @@ use convroof_kernels::problem::Op;
 use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
 
-/// Every algorithm on the widest instruction set and on scalar code.
+/// Every algorithm on the widest instruction set and on scalar code, on one thread.
 fn variants() -> Vec<Variant> {
     let st = |v: &Variant| v.id().to_string().ends_with("/st");
     Registry::builtin()
@@ -20,7 +20,7 @@ fn variants() -> Vec<Variant> {
         .collect()
 }
 
-/// The output in plain NCHW; none if the variant refuses.
+/// Output in plain NCHW; `None` if the variant refuses the problem.
 fn run(variant: &Variant, problem: &Problem, x: Operands<'_>) -> Option<Vec<f32>> {
     let caches = Caches::default();
     let isa = variant.isa.detect().expect("here");
@@ -55,7 +55,7 @@ const PROBLEMS: [&str; 12] = [
     "--lrn mb1ic17ih9iw8ls5alpha1beta0.75k1",
 ];
 
-/// The map `x`, moved down by `dy` and right by `dx`; zeros come in.
+/// Copy of the maps `x`, moved down by `dy` and right by `dx`, with zeros moved in.
 fn shifted(x: &[f32], h: usize, w: usize, dy: usize, dx: usize) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     for (map, to) in x.chunks_exact(h * w).zip(out.chunks_exact_mut(h * w)) {
@@ -66,7 +66,7 @@ fn shifted(x: &[f32], h: usize, w: usize, dy: usize, dx: usize) -> Vec<f32> {
     out
 }
 
-/// Rows and columns from an output that its inputs can reach.
+/// Maximum distance, in rows and columns, from an output to its inputs.
 fn reach(problem: &Problem) -> usize {
     match &problem.op {
         Op::Conv(c) => (c.kernel[0] - 1) * c.dilation[0],
@@ -81,7 +81,7 @@ fn shifting_the_input_shifts_the_output() {
     for text in PROBLEMS {
         let problem: Problem = text.parse().expect("a problem");
         let ([_, _, h, w], [_, _, ho, wo]) = (problem.src_dims(), problem.dst_dims());
-        // Integers: the same sums in another order are the same.
+        // Integers, so that sums don't depend on their order.
         let data = Data::new(&problem, Fill::Integers, 3);
         let x = data.operands();
         let (dy, dx) = (2, 1);
@@ -116,7 +116,7 @@ fn an_output_depends_on_its_receptive_field_alone() {
         let ([_, c, h, w], [_, _, ho, wo]) = (problem.src_dims(), problem.dst_dims());
         let data = Data::new(&problem, Fill::Uniform, 4);
         let x = data.operands();
-        // One pixel becomes large in all channels.
+        // One pixel is increased in all channels.
         let mut touched = x.src.to_vec();
         for channel in 0..c {
             touched[(channel * h + 1) * w + 2] += 8.0;
@@ -127,7 +127,7 @@ fn an_output_depends_on_its_receptive_field_alone() {
             };
             let after =
                 run(&variant, &problem, Operands { src: &touched, ..x }).expect("as before");
-            // A tile of Winograd's is transformed as a whole: what is large in it rounds all of it.
+            // Winograd transforms a tile as a whole, so a large value affects the rounding of all its outputs.
             let slack = if variant.id().algorithm.starts_with("winograd") {
                 6
             } else {
@@ -184,7 +184,7 @@ fn a_nan_stays_in_its_receptive_field() {
     }
 }
 
-/// One NaN, wherever it is: poolings look for it once where windows overlap.
+/// A single NaN at any position: poolings test it once where windows overlap.
 #[test]
 fn a_single_nan_reaches_all_windows_that_it_is_in_and_no_others() {
     let mut ran = 0;
@@ -228,7 +228,7 @@ fn a_single_nan_reaches_all_windows_that_it_is_in_and_no_others() {
     assert!(ran > 1000, "{ran}");
 }
 
-/// Of every variant that does them: a true convolution is a cross-correlation whose filters are turned around.
+/// Checks every variant that supports `--flip`: a true convolution is a cross-correlation with reversed filters.
 #[test]
 fn true_convolution_is_cross_correlation_with_flipped_filters() {
     let mut ran = std::collections::BTreeSet::new();
@@ -267,7 +267,7 @@ fn true_convolution_is_cross_correlation_with_flipped_filters() {
             ran.insert(variant.id().algorithm);
         }
     }
-    // Every algorithm that does convolutions of more than one tap.
+    // Every algorithm for convolutions of more than one tap.
     let least = [
         "direct",
         "direct-nchw",
@@ -285,7 +285,7 @@ fn true_convolution_is_cross_correlation_with_flipped_filters() {
     }
 }
 
-/// Sums written out here, along the one axis that there is.
+/// Compares with sums written out here, along the only axis.
 #[test]
 fn one_dimensional_convolution_slides_along_its_axis() {
     let [c_in, c_out, w, kernel, pad] = [17, 20, 31, 3, 1];

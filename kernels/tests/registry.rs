@@ -1,5 +1,5 @@
-//! The list of algorithms: its names, and what each promises. Not among the unit tests: whoever names the list has all
-//! kernels compiled into his program, and once is enough.
+//! The list of algorithms: names and promises. It isn't a unit test, because each program that uses the list compiles
+//! all kernels, and one such program is enough.
 
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::conformance::{Data, cases::PROBES};
@@ -30,8 +30,8 @@ fn wrong_names_say_what_is_right() {
     assert!(find("direct-nchw/avx2/st").contains("it has scalar"));
 }
 
-/// On layers like ResNet's, where the largest output is some 5 standard deviations: what a figure of max
-/// |error| / max |ref| is held to.
+/// Checks tolerances on layers like ResNet's, where the largest output is about 5 standard deviations. They limit max
+/// |error| / max |ref|.
 #[test]
 fn tolerances_are_tight_and_follow_the_algorithm() {
     let terms = 64 * 9;
@@ -55,7 +55,7 @@ fn tolerances_are_tight_and_follow_the_algorithm() {
     }
 }
 
-/// Each algorithm with a problem that it does.
+/// Each algorithm with a problem that it supports.
 fn planned() -> Vec<(&'static dyn Algorithm, Problem)> {
     let mut all = Vec::new();
     let caches = Caches::default();
@@ -154,7 +154,7 @@ fn plans_for_the_smallest_and_the_largest_of_all_are_right() {
         let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
         for caches in [&least, &most] {
             let cx = PlanCx::new(isa(), caches);
-            // What it needs for thousands of threads is stated, and needn't be had.
+            // The needs of thousands of threads are stated, but not allocated.
             let many = cx.with_threads(PlanCx::MAX_THREADS);
             let stated = algorithm.plan(&problem, &many).expect("a plan");
             assert_eq!(stated.spec().threads, PlanCx::MAX_THREADS);
@@ -188,7 +188,7 @@ fn tables_are_stated_and_refused_before_they_are_made() {
             .plan(&problem, &cx.with_table_limit(limit))
     };
     for (id, text, pairs) in [
-        // 8.9 GB of places.
+        // 8.9 GB of offsets.
         (
             "direct",
             "mb1ic16ih512oc16oh512kh65ph32",
@@ -232,7 +232,7 @@ fn tables_are_stated_and_refused_before_they_are_made() {
     }
 }
 
-/// A refusal names what is in the way, and nothing that isn't.
+/// A refusal names only reasons that apply.
 #[test]
 fn a_stem_says_why_it_is_none() {
     let registry = Registry::builtin();

@@ -1,13 +1,13 @@
 //! Every algorithm on scalar and emulated widths, on shapes so small that Miri can run them (`scripts/miri`), and
-//! AddressSanitizer quickly (`scripts/asan`): the unsafe code of tiles, transforms and executors, held to the same checks
-//! as in `conformance.rs`.
+//! AddressSanitizer is fast (`scripts/asan`). The unsafe code of tiles, transforms and executors has to pass the checks
+//! of `conformance.rs`.
 
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Isa, Problem, Registry};
 use std::collections::BTreeSet;
 
-/// Problems of which each algorithm computes one at least.
+/// Problems, at least one of which each algorithm supports.
 const PROBLEMS: [&str; 30] = [
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic5ih3iw2oc17oh3ow2kh3kw3sh1sw1ph1pw1dh0dw0",
     "g2mb1ic4ih3oc4oh2kh2sh2ph1",
@@ -56,7 +56,7 @@ fn every_algorithm_on_small_shapes_and_emulated_widths() {
                     mc: Some(5),
                     nc: None,
                 };
-                // Under Miri this takes minutes: the output shows the progress (`--nocapture`).
+                // Under Miri this takes minutes. The output shows the progress (`--nocapture`).
                 eprintln!("{id}/{isa}: {text}");
                 match check(*algorithm, token, &problem, tuning, &[]) {
                     Ok(Outcome::Passed { .. }) => {
@@ -68,7 +68,7 @@ fn every_algorithm_on_small_shapes_and_emulated_widths() {
             }
         }
     }
-    // An algorithm that refuses all of these would be tested on none.
+    // An algorithm that refuses all problems would not be tested.
     let left_out = |isa: Isa| {
         let ids = algorithms.iter().map(|a| a.meta());
         let ids = ids

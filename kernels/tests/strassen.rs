@@ -1,4 +1,4 @@
-//! What Strassen's product promises beside right results: how far what is not finite gets, and how errors grow.
+//! Strassen's algorithm: the reach of non-finite values, and the growth of errors.
 
 mod fast;
 
@@ -51,7 +51,7 @@ fn what_is_not_finite_reaches_its_pixel_and_the_one_paired_with_it() {
     }
 }
 
-/// The pairs are the image's, not a task's.
+/// Pairs of pixels belong to the image, not to a task.
 #[test]
 fn results_do_not_depend_on_how_tasks_are_cut() {
     for text in PROBLEMS {

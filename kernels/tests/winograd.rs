@@ -1,5 +1,4 @@
-//! What is particular to Winograd: where a NaN gets to, and what becomes of the error where values differ
-//! in size.
+//! Winograd's algorithms: the reach of a NaN, and errors for values of different magnitudes.
 
 mod fast;
 
@@ -11,7 +10,7 @@ use convroof_kernels::reference::Operands;
 use convroof_kernels::{Algorithm, Isa, PlanCx, Problem, Registry};
 use fast::run;
 
-/// The algorithms, each with the outputs of a tile along an axis and a problem.
+/// Algorithms, each with the outputs of a tile along an axis and with a problem.
 fn algorithms() -> impl Iterator<Item = (&'static dyn Algorithm, usize, Problem)> {
     let registry = Registry::builtin();
     let all = registry.algorithms().to_vec().into_iter();
@@ -55,13 +54,13 @@ fn what_is_not_finite_reaches_the_tiles_that_read_it() {
                     ..data.operands()
                 };
                 let out = run(algorithm, &problem, operands, Tuning::default());
-                // A tile of an image's phases reads as many samples of each.
+                // A tile of an image's phases reads equally many samples of each phase.
                 let phases = algorithm.meta().id.ends_with("-s2d");
                 let taps = |axis: usize, len: usize| match (phases, len) {
                     (true, 2..) => conv.kernel[axis].next_multiple_of(conv.stride[axis]),
                     _ => conv.kernel[axis],
                 };
-                // Whether outputs `first..first + len` along an axis read the input at `at`.
+                // True if outputs `first..first + len` along an axis read the input at `at`.
                 let reads = |first: usize, len: usize, at: usize, axis: usize, pad: usize| {
                     let stride = conv.stride[axis];
                     let start = first * stride;
@@ -87,7 +86,7 @@ fn what_is_not_finite_reaches_the_tiles_that_read_it() {
                         tiles.insert(tile);
                     }
                 }
-                // As many tiles along an axis as overlap: two, or three of small tiles with large filters.
+                // Number of tiles that overlap along an axis: two, or three for small tiles with large filters.
                 let step = m * conv.stride[0];
                 let most = ((m - 1) * conv.stride[0] + conv.kernel[0]).div_ceil(step);
                 assert!((1..=most * most).contains(&tiles.len()), "{tiles:?}");

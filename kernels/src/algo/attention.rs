@@ -1,11 +1,10 @@
-//! Attention pooling on NCHW16c: the scores w^T tanh(V h) of all positions, their softmax, and the sum of the
-//! positions that it weighs.
+//! Attention pooling on NCHW16c: the scores w^T tanh(V h) of all positions, their softmax, and the sum of the positions
+//! weighted by it.
 //!
-//! V h is a 1x1 convolution, by the register tile, of some positions at a time: what it makes goes to the worker's
-//! scratch and is at once turned into scores, so that it never leaves L1 or L2. The maps are read a second time for the
-//! weighed sum.
+//! V h is a 1x1 convolution by the register tile, for some positions at a time. Its outputs go to the worker's scratch
+//! and are turned into scores immediately, so they stay in L1 or L2. The weighted sum reads the maps a second time.
 //!
-//! A NaN anywhere in an image's maps makes its scores' sum, and so all of its outputs, NaN.
+//! A NaN anywhere in an image's maps makes the sum of its scores NaN, and so all of its outputs.
 
 use crate::blocking::RegisterTile;
 use crate::cost::Accuracy;
@@ -66,12 +65,12 @@ impl Algorithm for Attention {
         let table_bytes = cx.tables(Panels::bytes(&hidden, tile))?;
         let panels = Panels::new(&hidden, tile);
         let positions = h * w;
-        // Few enough that what V makes of them stays near; and some for each thread.
+        // Positions per task: few enough that their V h stays in a cache, and some tasks for each thread.
         let few = 4 * tile.pixels;
         let share = positions.div_ceil(cx.threads.div_ceil(n));
         let task = cx.tuning.mc.unwrap_or(few.min(share)).min(positions);
         let units = hidden.c_out.next_multiple_of(CHANNEL_BLOCK);
-        // Scores are everyone's: workers lend a part of their scratch each.
+        // All workers share the scores, so each contributes a part of its scratch.
         let score_lines = CacheLine::for_f32s(n * positions);
         let own = task * units / CACHE_LINE;
         let flops = panels.flops_per_tap()
@@ -101,7 +100,7 @@ impl Algorithm for Attention {
     }
 }
 
-/// Floats of one.
+/// Floats per cache line.
 const CACHE_LINE: usize = CacheLine::F32S;
 
 struct AttentionPlan {
@@ -110,9 +109,9 @@ struct AttentionPlan {
     /// V h as a convolution.
     hidden: ConvShape,
     panels: Panels,
-    /// Positions in a task.
+    /// Positions per task.
     task: usize,
-    /// Hidden units, in whole blocks.
+    /// Hidden units, rounded up to whole blocks.
     units: usize,
     score_lines: usize,
     isa: IsaToken,
@@ -123,7 +122,7 @@ impl Plan for AttentionPlan {
         &self.spec
     }
 
-    /// V in panels, then w, with zeros behind.
+    /// Packs V in panels, then w, padded with zeros.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.weights.expect("V and w").f32s();
         let (panels, w) = packed.split_at_mut(self.panels.lines());
@@ -164,7 +163,7 @@ impl Plan for AttentionPlan {
 }
 
 impl AttentionPlan {
-    /// Of all positions, to the workspace's beginning.
+    /// Computes the scores of all positions, into the start of the workspace.
     fn scores(&self, io: &mut CheckedArgs<'_>) {
         let (n, positions) = (self.hidden.n, self.attention.positions());
         let (scores, own) = io.workspace.split_at_mut(self.score_lines);
@@ -215,7 +214,7 @@ impl AttentionPlan {
         );
     }
 
-    /// Of the positions, with the shares that the workspace begins with.
+    /// Sums the positions, weighted by the shares at the start of the workspace.
     fn sums(&self, mut io: CheckedArgs<'_>) {
         let [n, c, _, _] = self.attention.maps().dims();
         let positions = self.attention.positions();
@@ -242,7 +241,7 @@ impl AttentionPlan {
                     shares: &shares[at.row * positions..][..positions],
                     out: &mut *out,
                 });
-                // A NaN times the zeros that pad the last block.
+                // Padding lanes: a NaN times their zeros is NaN.
                 let used = CHANNEL_BLOCK.min(c - at.col);
                 out[used..].fill(0.0);
             },

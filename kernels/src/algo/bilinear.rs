@@ -1,12 +1,12 @@
-//! Bilinear pooling on NCHW16c: X^T X, where X has a row for each position and a column for each channel.
+//! Bilinear pooling on NCHW16c: X^T X, where X has a row per position and a column per channel.
 //!
-//! The register tile computes it as any other product: channels are its pixels, the channels of one or two blocks its
-//! lanes, positions what is summed over. Both operands are copied first, to panels and to rows with one channel each:
-//! a load and a store for an element that then takes part in c multiply-adds. Of the symmetric half only the tiles on
-//! and above the diagonal are computed, into a matrix whose rows are then moved together.
+//! The register tile computes it like any other product. Its pixels are channels, its lanes are the channels of one or
+//! two blocks, and the sum is over positions. Both operands are copied first, to panels and to rows of one channel
+//! each. That is a load and a store for an element that takes part in c multiply-adds. For the symmetric half, only
+//! tiles on and above the diagonal are computed. They go to a matrix whose rows are compacted afterwards.
 //!
-//! A NaN makes all sums of its channel NaN, and with the L2 norm all outputs of its image. Norms whose squares are
-//! beyond an f32, or vanish in it, are taken in f64.
+//! A NaN makes all sums of its channel NaN, and with the L2 norm all outputs of its image. Norms whose squares overflow
+//! or underflow an f32 are computed in f64.
 
 use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost};
@@ -26,14 +26,14 @@ use crate::problem::{BilinearShape, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::RangeInclusive;
 
-/// The sums as they are, or their roots and norms.
+/// Bilinear pooling: plain sums, or with roots and norms.
 #[derive(Debug)]
 pub struct Bilinear {
     meta: &'static AlgorithmMeta,
     normalised: bool,
 }
 
-/// The sums as they are.
+/// Plain sums.
 pub static SUMS: Bilinear = Bilinear {
     meta: &AlgorithmMeta {
         id: "bilinear-pool",
@@ -44,7 +44,7 @@ pub static SUMS: Bilinear = Bilinear {
     normalised: false,
 };
 
-/// With signed roots, the L2 norm, or both.
+/// Sums with signed roots, the L2 norm, or both.
 pub static NORMALISED: Bilinear = Bilinear {
     meta: &AlgorithmMeta {
         id: "bilinear-pool-normalised",
@@ -55,7 +55,7 @@ pub static NORMALISED: Bilinear = Bilinear {
     normalised: true,
 };
 
-/// Outputs whose squares are summed by one task. The sums of these are added in their order.
+/// Outputs whose squares one task sums. The sums of all parts are added in order.
 const PART: usize = 4096;
 
 impl Algorithm for Bilinear {
@@ -80,9 +80,9 @@ impl Algorithm for Bilinear {
         let positions = bilinear.positions();
         let tile = RegisterTile::of(cx.isa.isa());
         let blocks = c.div_ceil(CHANNEL_BLOCK);
-        // A line more than they need: rows a power of two apart would share few lines of L1.
+        // One extra line: rows a power of two apart would map to few sets of L1.
         let row = positions.next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
-        // Channels whose rows take a third of L2, beside a panel; and some for each thread.
+        // Channels whose rows fill a third of L2, beside a panel, and some tasks for each thread.
         let near = cx.caches.l2 / 3 / (row * size_of::<f32>()) / tile.pixels * tile.pixels;
         let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
         let share = c.div_ceil(parts).next_multiple_of(tile.pixels);
@@ -125,14 +125,14 @@ impl Algorithm for Bilinear {
     }
 }
 
-/// Floats of each part of the workspace.
+/// Floats in each part of the workspace.
 #[derive(Clone, Copy)]
 struct Regions {
-    /// A row for each channel.
+    /// The image, a row per channel.
     rows: usize,
-    /// The same, in panels.
+    /// The image in panels.
     panels: usize,
-    /// The sums of all pairs, where only a half is put out.
+    /// Sums of all pairs, if only the half is output.
     matrix: usize,
     /// Partial sums of squares.
     norms: usize,
@@ -152,7 +152,7 @@ impl Regions {
             .sum()
     }
 
-    /// Cuts a workspace.
+    /// Splits a workspace into the parts.
     fn of<'a>(&self, workspace: &'a mut [CacheLine]) -> [&'a mut [f32]; 4] {
         let mut rest = workspace;
         [self.rows, self.panels, self.matrix, self.norms].map(|floats| {
@@ -170,7 +170,7 @@ struct BilinearPlan {
     regions: Regions,
     /// Floats from a channel's row to the next.
     row: usize,
-    /// Channels in a task: rows of the result.
+    /// Channels per task, which are rows of the result.
     task: usize,
     tile: RegisterTile,
     isa: IsaToken,
@@ -201,7 +201,7 @@ impl BilinearPlan {
         self.spec.problem.src_dims()[1]
     }
 
-    /// The first panel that a row of the result needs.
+    /// Index of the first panel that a row of the result needs.
     fn first_panel(&self, channel: usize) -> usize {
         let width = self.tile.blocks * CHANNEL_BLOCK;
         if self.bilinear.kind().half {
@@ -211,7 +211,7 @@ impl BilinearPlan {
         }
     }
 
-    /// Lanes that a row of the result takes.
+    /// Number of lanes in a row of the result.
     fn lanes(&self, channel: usize) -> usize {
         let all = self.channels().next_multiple_of(CHANNEL_BLOCK);
         let task = channel / self.task * self.task;
@@ -253,7 +253,7 @@ impl BilinearPlan {
         }
     }
 
-    /// The image as rows, and as panels.
+    /// Copies the image to rows and to panels.
     fn operands(&self, image: &[f32], rows: &mut [f32], panels: &mut [f32], exec: &dyn Executor) {
         let map = self.bilinear.positions() * CHANNEL_BLOCK;
         let blocks = image.len() / map;
@@ -284,12 +284,12 @@ impl BilinearPlan {
         });
     }
 
-    /// Floats of a panel; the last may have less.
+    /// Floats per panel. The last may have fewer.
     fn panel_len(&self) -> usize {
         (self.bilinear.positions() + 1) * self.tile.blocks * CHANNEL_BLOCK
     }
 
-    /// All sums, or those on and above the diagonal and some beside.
+    /// Computes all sums, or those on and above the diagonal and a few more.
     fn multiply(&self, rows: &[f32], panels: &[f32], matrix: &mut [f32], exec: &dyn Executor) {
         let (c, positions) = (self.channels(), self.bilinear.positions());
         let grid = Grid {
@@ -326,7 +326,7 @@ impl BilinearPlan {
         });
     }
 
-    /// The upper triangle, row by row.
+    /// Compacts the upper triangle, row by row.
     fn join(&self, matrix: &[f32], result: &mut [f32], exec: &dyn Executor) {
         let c = self.channels();
         each_part_of(result, PART, exec, |part, out| {
@@ -342,10 +342,11 @@ impl BilinearPlan {
     }
 }
 
-/// Sums of squares that are right in f32: below, squares that vanished may have mattered; above, some overflowed.
+/// Sums of squares that are correct in f32. Below, squares that underflowed may matter. Above, some overflowed.
 const SAFE_SQUARES: RangeInclusive<f32> = 1e-20..=f32::MAX;
 
-/// Values over their L2 norm, of any size: an f64 holds the square of every f32. All are 0 where the norm is.
+/// Divides values by their L2 norm, whatever their size: an f64 holds the square of every f32. Leaves zeros as they
+/// are.
 #[cold]
 fn over_norm_in_f64(y: &mut [f32], exec: &dyn Executor) {
     let norm = y.iter().map(|&y| f64::from(y).powi(2)).sum::<f64>().sqrt();
@@ -355,7 +356,7 @@ fn over_norm_in_f64(y: &mut [f32], exec: &dyn Executor) {
     }
 }
 
-/// Calls `f` for parts of `data`, of `len` elements but for the last.
+/// Calls `f` for parts of `data`, of `len` elements each (fewer in the last).
 fn each_part_of(
     data: &mut [f32],
     len: usize,

@@ -1,8 +1,8 @@
 //! Concatenation along the channels, on NCHW16c.
 //!
-//! Where parts are whole channel blocks, a copy; on one image not even that is needed, since the parts' producers can
-//! write where the output is to be ([`ConcatShape::in_place`]): this kernel shows what that saves. Where a part ends
-//! within a block, the channels behind it move to other lanes, one by one.
+//! If the parts are whole channel blocks, it is a copy. For one image not even a copy is needed: the parts' producers
+//! can write straight into the concatenated tensor ([`ConcatShape::in_place`]). This kernel shows the cost that they
+//! save. If a part ends within a block, the channels after it move to other lanes, one by one.
 
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};

@@ -1,12 +1,11 @@
-//! Direct convolution on NCHW16c: every tap read where it lies in the input, nothing materialised.
+//! Direct convolution on NCHW16c. Taps are read from the input itself, without a packed copy.
 //!
 //! out[n, k, y, x] = sum over c, r, s of in[n, c, y sh + r dh - top, x sw + s dw - left] * w[k, c, r, s]
 //!
-//! Accumulators stay in registers over the whole sum. Pixels of consecutive rows are joined to fill
-//! register tiles; taps in the padding are skipped where a whole tile has them, and tiles are cut so that
-//! this is nearly everywhere (`micro/indirection.rs`). Images of up to four channels are taken as
-//! plain NCHW ([`super::image`]); groups of 1, 2, 4 or 8 channels have a kernel of their own
-//! (`micro/grouped.rs`).
+//! Accumulators stay in registers over the whole sum. Pixels of consecutive rows are joined to fill register tiles. A
+//! tap is skipped where it lies in the padding for a whole tile. Tile boundaries are chosen so that this covers nearly
+//! all padding (`micro/indirection.rs`). Images of up to four channels are read as plain NCHW ([`super::image`]).
+//! Groups of 1, 2, 4 or 8 channels have their own kernel (`micro/grouped.rs`).
 
 use super::grouped::GroupedPlan;
 use super::image::{ImagePlan, suits};
@@ -48,11 +47,11 @@ impl Algorithm for Direct {
     }
 }
 
-/// Time of a 1x1 convolution over that of the plain matrix product: blocks of rows are made for windows. Median over the
-/// layers of five networks, by `convroof tune` on Zen 3 (AVX2, one thread).
+/// Time of a 1x1 convolution / time of the plain matrix product. It is above 1 because blocks of rows are chosen for
+/// windows. It is the median over the layers of five networks, from `convroof tune` on Zen 3 (AVX2, one thread).
 const OVER_PRODUCT: f64 = 1.13;
 
-/// Fractions of the ceilings, which the cost model of networks assumes.
+/// Fractions of the ceilings, for the cost model of networks.
 fn efficiency(conv: &ConvShape) -> Efficiency {
     let mut efficiency = Efficiency::TILE;
     if conv.kernel == [1, 1] {

@@ -1,5 +1,5 @@
-//! Direct convolution on plain NCHW, scalar: the loops of the definition, ordered so that the inner
-//! one runs along a row. Here to be read, and as the base that speed-ups are stated against.
+//! Direct convolution on plain NCHW, scalar: the loops of the definition, with the inner one along a row. It is written
+//! for readers, and is the baseline of speed-ups.
 
 use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
@@ -38,7 +38,7 @@ impl Algorithm for DirectNchw {
         let weights = conv.c_out * conv.reduction_len();
         let spec = PlanSpec {
             packed_lines: CacheLine::for_f32s(conv.c_out + weights),
-            // Loops that the compiler vectorises or not.
+            // Loops that the compiler may or may not vectorise.
             efficiency: Efficiency {
                 of_peak: 0.1,
                 ..Efficiency::TILE
@@ -49,14 +49,14 @@ impl Algorithm for DirectNchw {
     }
 }
 
-/// Taps inside the input, times channels: padding is skipped.
+/// Operations on taps inside the input. Padding is skipped.
 fn executed(conv: &ConvShape) -> u64 {
     let [rows, cols] = Window::of_conv(conv).map(|axis| axis.elements_inside());
     let channels = conv.n * conv.c_out * (conv.c_in / conv.groups);
     2 * rows * cols * channels as u64
 }
 
-/// The outputs along an axis (0: rows, 1: columns) whose tap `tap` lies inside the input.
+/// Outputs along an axis (0: rows, 1: columns) whose tap `tap` lies inside the input.
 fn span(conv: &ConvShape, axis: usize, tap: usize) -> std::ops::Range<usize> {
     let (size, out, pad) = match axis {
         0 => (conv.h, conv.h_out(), conv.pad.top),
@@ -76,7 +76,7 @@ impl Plan for DirectNchwPlan {
         &self.spec
     }
 
-    /// Nothing to pack: the bias (or zeros), then the weights as they are.
+    /// Copies the bias (or zeros), then the weights in their order.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.filters(&self.conv);
         let (bias, rest) = as_f32s_mut(packed).split_at_mut(self.conv.c_out);

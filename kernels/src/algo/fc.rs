@@ -1,9 +1,9 @@
-//! A fully connected layer: a convolution whose kernel is its whole input map, from and to NCHW16c.
+//! Fully connected layer: a convolution whose kernel is its whole input map, on NCHW16c.
 //!
-//! An image is then a vector, in the order in which it lies in memory, and the packed weights are in that order
-//! too. One image meets each weight once: a product of matrix and vector, as fast as weights are read. More images
-//! are the pixels of a 1x1 convolution, computed by the register tile; for it the vectors are laid side by side
-//! first, 16 inputs of each, since rows a power of two apart would share few lines of L1.
+//! An image is then a vector in memory order, and the packed weights have that order, too. One image uses each weight
+//! once. That is a product of matrix and vector, as fast as weights are read. Several images are the pixels of a 1x1
+//! convolution, computed by the register tile. For it their vectors are interleaved first, 16 inputs of each. Otherwise
+//! rows a power of two apart would map to few sets of L1.
 
 use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Efficiency};
@@ -38,7 +38,7 @@ impl Algorithm for Fc {
         &META
     }
 
-    /// One image meets each weight once.
+    /// One image uses each weight once.
     fn has_register_tile(&self) -> bool {
         false
     }
@@ -53,7 +53,7 @@ impl Algorithm for Fc {
             ));
         }
         let inputs = conv.c_in.next_multiple_of(CHANNEL_BLOCK) * conv.h * conv.w;
-        // As a 1x1 convolution, of which the panels are.
+        // The layer as a 1x1 convolution, which determines the panels.
         let flat = ConvSpec {
             n: conv.n,
             c_in: inputs,
@@ -74,7 +74,7 @@ impl Algorithm for Fc {
         let table_bytes = cx.tables(Panels::bytes(&flat, tile))?;
         let panels = Panels::new(&flat, tile);
         let weight_bytes = panels.lines() * CacheLine::BYTES;
-        // What the images' vectors side by side take, in shares of the workers.
+        // Lines of the interleaved vectors, in equal parts of the workers.
         let lines = if conv.n > 1 {
             (conv.n * inputs / CHANNEL_BLOCK).div_ceil(cx.threads)
         } else {
@@ -90,7 +90,7 @@ impl Algorithm for Fc {
                 pixels: tile.pixels,
                 ..Granularity::default()
             },
-            // One image's weights are read in four streams, which reach all of memory's bandwidth.
+            // One image's weights are read in four streams, which reach memory's full bandwidth.
             efficiency: Efficiency {
                 of_dram: 1.0,
                 ..Efficiency::TILE
@@ -117,11 +117,11 @@ impl Algorithm for Fc {
 struct FcPlan {
     spec: PlanSpec,
     conv: ConvShape,
-    /// Elements of an image.
+    /// Elements per image, channels padded to whole blocks.
     inputs: usize,
     panels: Panels,
     outputs_a_panel: usize,
-    /// What the tiles of several images ask for.
+    /// Prefetch policy of the tiles for several images.
     ahead: Ahead,
     isa: IsaToken,
 }
@@ -131,7 +131,7 @@ impl Plan for FcPlan {
         &self.spec
     }
 
-    /// Rows in the order of NCHW16c; those of channels beyond the last are zeros.
+    /// Packs rows in the order of NCHW16c. Rows of channels beyond the last are zeros.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.filters(&self.conv);
         let bias = params.bias.map(|b| b.f32s());
@@ -148,7 +148,7 @@ impl Plan for FcPlan {
             if let Some(bias) = bias {
                 head[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
             }
-            // Some rows for all outputs: they stay in the cache until they are full.
+            // One block of rows for all outputs at a time: these stay in the cache until they are complete.
             let blocks = rows.chunks_exact_mut(CHANNEL_BLOCK * taps * width);
             for (block, rows) in blocks.enumerate() {
                 let first = block * CHANNEL_BLOCK * taps;
@@ -176,7 +176,7 @@ impl Plan for FcPlan {
 }
 
 impl FcPlan {
-    /// The outputs of some images as a matrix; a task is some panels'.
+    /// Outputs of all images as a matrix. A task is `panels` panels.
     fn grid(&self, panels: usize) -> Grid {
         let n = self.conv.n;
         Grid {
@@ -188,7 +188,7 @@ impl FcPlan {
         }
     }
 
-    /// The panels of some outputs, and how many floats they are apart.
+    /// Panels of some outputs, and the distance from one to the next in floats.
     fn panels<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> (&'a [f32], usize) {
         let blocks = first / CHANNEL_BLOCK..(first + outputs) / CHANNEL_BLOCK;
         let panels = self.panels.of_blocks(blocks);

@@ -1,12 +1,11 @@
 //! 1x1 convolution as a matrix product: pixels x c_in times c_in x c_out.
 //!
-//! With stride 1 the pixels of an image are rows of a matrix, whatever its height and width: 16 floats
-//! apart on NCHW16c, c_in apart on NHWC. With a larger stride they are picked through an indirection
-//! buffer, or, for many output channels, copied together first. Left where they are, every other line, a block of
-//! pixels has but half of the caches' sets (256-512 @56 s2 on NCHW16c: 0.60 of the peak, and the copy a line for each
-//! 16 * 512 FMAs). On NHWC pixels that are some times 4 KB apart share one set of L1, with less room than a tile has
-//! pixels: they, too, are copied, of any stride (512-1024 @28 s2 in 0.67 of the time, Zen 4).
-//! Plain NCHW is another loop: [`super::gemm_1x1_nchw`].
+//! With stride 1, the pixels of an image are the rows of a matrix, whatever its height and width. Rows are 16 floats
+//! apart on NCHW16c, c_in floats apart on NHWC. With a larger stride, the pixels are found through an indirection
+//! buffer. For many output channels they are copied to consecutive memory first. Without the copy, a strided block of
+//! pixels on NCHW16c has only half of the caches' sets, since it uses every other line. On NHWC, pixels a multiple of 4
+//! KB apart map to one set of L1. A set has fewer ways than a tile has pixels, so they are copied too, with any stride.
+//! (Measured: docs/measurements.md, 'copies of strided inputs'.) Plain NCHW has another loop: [`super::gemm_1x1_nchw`].
 
 use super::blocked::{BlockTask, BlockedConv};
 use super::indirect::IndirectPlan;
@@ -69,7 +68,7 @@ impl Algorithm for Gemm1x1Nhwc {
     }
 }
 
-/// The convolution, if it is 1x1 and a matrix product.
+/// Convolution of the problem, if it is 1x1 without padding: a matrix product.
 pub(super) fn conv_1x1(problem: &Problem) -> Result<&ConvShape, Unsupported> {
     let conv = f32_conv(problem)?;
     if conv.kernel != [1, 1] {
@@ -112,27 +111,27 @@ fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Pl
     }))
 }
 
-/// Output channels from which on a strided input of NCHW16c is copied first.
+/// Minimum output channels for a copy of a strided input on NCHW16c.
 const COPIED_FOR: usize = 512;
 
-/// And those of NHWC whose pixels share a set of L1.
+/// Minimum output channels for a copy of pixels on NHWC that map to one set of L1.
 const COPIED_ROWS_FOR: usize = 128;
 
-/// Bytes from a line to the next that has the same set of L1: 32 KB in 8 ways, 48 in 12, 64 in 16.
+/// Bytes between lines that map to the same set of L1: 32 KB in 8 ways, 48 KB in 12, 64 KB in 16.
 const L1_WAY: usize = 4096;
 const L1_WAYS: usize = 8;
 
-/// Elements from a pixel of NHWC that was copied to the next. One line lies between them, or a power of two would have
-/// all in the same cache set.
+/// Elements between neighbouring copied pixels on NHWC. One extra line separates them: at a power of two, all would map
+/// to the same cache set.
 fn row_apart(conv: &ConvShape) -> usize {
     conv.c_in.next_multiple_of(CacheLine::F32S) + CacheLine::F32S
 }
 
-/// Pixels in order: those of stride 1, or copied.
+/// Plan for pixels in order: with stride 1, or copied.
 struct Gemm1x1Plan {
     spec: PlanSpec,
     blocked: BlockedConv,
-    /// Whether a task copies its inputs together.
+    /// A task copies its inputs first.
     copies: bool,
 }
 
@@ -207,7 +206,7 @@ impl Gemm1x1Plan {
     }
 }
 
-/// Copies the inputs of some output pixels on NHWC, `apart` elements from one to the next.
+/// Copies the inputs of some output pixels on NHWC. Copies are `apart` elements apart.
 fn copy_rows(
     conv: &ConvShape,
     image: &[f32],
@@ -223,7 +222,8 @@ fn copy_rows(
     }
 }
 
-/// Copies the inputs of some output pixels, each block of channels by itself: `apart` pixels from one to the next.
+/// Copies the inputs of some output pixels on NCHW16c, one block of channels after another. Blocks are `apart` pixels
+/// apart.
 pub(super) fn copy_strided(
     conv: &ConvShape,
     image: &[f32],

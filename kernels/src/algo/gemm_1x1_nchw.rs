@@ -1,16 +1,16 @@
 //! 1x1 convolution on plain NCHW as a matrix product: c_out x c_in times c_in x pixels.
 //!
-//! The roles of the register tile are exchanged: output channels are its "pixels", whose weights are
-//! broadcast, and pixels are its lanes. A task first packs its pixels:
+//! The operands of the register tile are swapped. Its "pixels" are output channels, whose weights are broadcast, and
+//! its lanes are pixels. A task first packs its pixels:
 //!
 //! ```text
 //! panel[j][c][lane] = in[n, c, pixel 32 j + lane]          or 0 beyond the last pixel
 //! out[n, k, pixel 32 j + lane] = sum over c of w[k][c] * panel[j][c][lane]
 //! ```
 //!
-//! (16 lanes where a panel is one block.) The copy costs a load and a store where an element then takes
-//! part in c_out FMAs; without it each step of the sum would touch another page. With a larger stride
-//! the pixels are picked while they are packed.
+//! (16 lanes if a panel is one block.) The copy costs a load and a store per element, which then takes part in c_out
+//! FMAs. Without the copy, each step of the sum would touch another page. With a larger stride, the copy picks the
+//! pixels.
 
 use super::gemm_1x1::conv_1x1;
 use crate::blocking::{Blocking, GemmShape, RegisterTile};
@@ -43,16 +43,16 @@ struct Gemm1x1NchwPlan {
     spec: PlanSpec,
     conv: ConvShape,
     isa: IsaToken,
-    /// Pixels in a panel.
+    /// Pixels per panel.
     lanes: usize,
-    /// Pixels in a task, whole panels.
+    /// Pixels per task, in whole panels.
     mc: usize,
-    /// Output channels in a task.
+    /// Output channels per task.
     nc: usize,
-    /// Output channels whose weights stay in the cache while the task's panels pass.
+    /// Output channels whose weights stay in the cache while the task's panels are read.
     kc: usize,
-    /// Floats from an output channel's weights to the next's: a line more than they need, so that those of
-    /// a tile don't all fall into the same cache sets when c_in is a power of two.
+    /// Floats between the weights of neighbouring output channels. One extra line prevents that weights of a tile map
+    /// to the same cache sets if c_in is a power of two.
     step: usize,
 }
 
@@ -83,7 +83,7 @@ impl Algorithm for Gemm1x1Nchw {
         let blocking = Blocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
         let mc = blocking.mc.next_multiple_of(lanes);
         let nc = (blocking.out_blocks * CHANNEL_BLOCK).min(conv.c_out);
-        // A group of a few whole tiles at least, if there is work for each thread without.
+        // At least a few whole tiles per group, if the threads have enough work without more groups.
         let nc = if cx.tuning.nc.is_none() && conv.n * pixels.div_ceil(mc) >= cx.threads {
             let groups = conv.c_out / (4 * tile.pixels);
             nc.max(conv.c_out.div_ceil(groups.max(1)))
@@ -119,20 +119,20 @@ impl Algorithm for Gemm1x1Nchw {
 }
 
 impl Gemm1x1NchwPlan {
-    /// Packs the output pixels `pixels` of an image; each panel begins with a row of zeros, where others
-    /// have their bias.
+    /// Packs the output pixels `pixels` of an image. Each panel begins with a row of zeros, in place of the bias of
+    /// other panels.
     fn pack(&self, image: &[f32], pixels: &Range<usize>, panels: &mut [f32]) {
         let conv = &self.conv;
         let panel_len = (conv.c_in + 1) * self.lanes;
         for panel in panels.chunks_exact_mut(panel_len) {
             panel[..self.lanes].fill(0.0);
         }
-        // Channels outside: a plane's pixels are read as one stream.
+        // Channels are the outer loop, so that a plane's pixels are read as one stream.
         for (c, plane) in image.chunks_exact(conv.h * conv.w).enumerate() {
             let panels = panels.chunks_exact_mut(panel_len);
             for (panel, start) in panels.zip(pixels.clone().step_by(self.lanes)) {
                 let len = self.lanes.min(pixels.end - start);
-                // A last panel may be one block wide where the others are two.
+                // A last panel may be one block wide even if the others are two.
                 let width = len.next_multiple_of(CHANNEL_BLOCK);
                 let row = &mut panel[(c + 1) * width..][..width];
                 let (inside, beyond) = row.split_at_mut(len);
@@ -146,7 +146,7 @@ impl Gemm1x1NchwPlan {
         }
     }
 
-    /// The input pixels of the output pixels from `start` on.
+    /// Copies the input pixels of the output pixels from `start` on.
     fn pick(&self, plane: &[f32], start: usize, row: &mut [f32]) {
         let ([sh, sw], w_out) = (self.conv.stride, self.conv.w_out());
         let (mut y, mut x) = (start / w_out, start % w_out);
@@ -165,7 +165,7 @@ impl Plan for Gemm1x1NchwPlan {
         &self.spec
     }
 
-    /// The bias, then the weights of each output channel, `step` apart.
+    /// Packs the bias, then the weights of each output channel, `step` floats apart.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.filters(&self.conv);
         let (bias, rows) = packed.split_at_mut(CacheLine::for_f32s(self.conv.c_out));

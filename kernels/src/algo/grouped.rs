@@ -1,8 +1,9 @@
-//! Direct convolution on NCHW16c with groups of 1 (depthwise), 2, 4 or 8 channels, as many out as in.
+//! Direct convolution on NCHW16c with groups of 1 (depthwise), 2, 4 or 8 channels, with as many output as input
+//! channels.
 //!
-//! A panel of weights would sum over the channels of all the groups in its block, 16 times as many as a
-//! depthwise convolution has, nearly all of them times zero. Here lanes stay with lanes
-//! ([`crate::micro::grouped`]), and a task is some rows of one block of channels.
+//! A panel of weights would sum over the channels of all groups in its block. For a depthwise convolution that is 16
+//! times the work, nearly all of it times zero. Here each lane is multiplied with lanes of its own group
+//! ([`crate::micro::grouped`]). A task is some rows of one block of channels.
 
 use crate::cost::{Cost, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
@@ -14,19 +15,19 @@ use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use crate::window::Window;
 
-/// Plans the direct convolution of small groups.
+/// Plan of the direct convolution of small groups.
 pub(super) struct GroupedPlan {
     spec: PlanSpec,
     conv: ConvShape,
     vertical: Window,
     horizontal: Window,
-    /// Output rows in a task.
+    /// Output rows per task.
     rows: usize,
     isa: IsaToken,
 }
 
 impl GroupedPlan {
-    /// Whether the convolution is one of these.
+    /// True if the kernel supports the convolution.
     pub(super) fn suits(conv: &ConvShape) -> bool {
         let per_group = conv.c_in / conv.groups;
         conv.groups > 1 && conv.c_in == conv.c_out && [1, 2, 4, 8].contains(&per_group)
@@ -34,7 +35,7 @@ impl GroupedPlan {
 
     pub(super) fn new(problem: &Problem, conv: &ConvShape, cx: &Target<'_>) -> Self {
         let [vertical, horizontal] = Window::of_conv(conv);
-        // A whole map, unless there are few of them.
+        // A task is a whole map, unless there are few maps.
         let maps = conv.n * conv.c_out.div_ceil(CHANNEL_BLOCK);
         let parts = match cx.threads {
             1 => 1,
@@ -63,23 +64,23 @@ impl GroupedPlan {
         plan
     }
 
-    /// The plan of an algorithm that reaches these fractions of the ceilings.
+    /// Replaces the fractions of the ceilings.
     pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
         self.spec.efficiency = efficiency;
         self
     }
 
-    /// Channels in a group, in and out.
+    /// Input channels per group, and output channels per group.
     fn per_group(&self) -> usize {
         self.conv.c_in / self.conv.groups
     }
 
-    /// Floats of the bias and the weights of a block of channels.
+    /// Floats of bias and weights per block of channels.
     fn packed_block(&self) -> usize {
         (self.vertical.kernel * self.horizontal.kernel * self.per_group() + 1) * CHANNEL_BLOCK
     }
 
-    /// Flops of the taps inside the input: no others are computed.
+    /// Flops of the taps inside the input. No others are computed.
     fn executed(&self) -> u64 {
         let taps = self.vertical.elements_inside() * self.horizontal.elements_inside();
         let lanes = self.conv.n * self.conv.c_out.next_multiple_of(CHANNEL_BLOCK);

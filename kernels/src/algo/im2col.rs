@@ -1,14 +1,14 @@
-//! Explicit im2col: the inputs of each output pixel are copied into a row of a matrix, which is then
-//! multiplied with the packed weights (Chellapilla, Puri and Simard 2006).
+//! Explicit im2col: the inputs of each output pixel are copied to a row of a matrix. The matrix is multiplied by the
+//! packed weights (Chellapilla, Puri and Simard 2006).
 //!
 //! ```text
 //! matrix[pixel][(r * kw + s) * c_in + c] = in[c, y sh + r dh - top, x sw + s dw - left]   or 0
 //! out[pixel][k] = sum over j of matrix[pixel][j] * w[j][k]
 //! ```
 //!
-//! The matrix is made for a block of pixels at a time, so that it is still in L2 when it is read.
-//! Channels are copied as they are, not padded to 16: with 3 input channels nothing is wasted, which
-//! is what im2col is good at. Its cost elsewhere is the copy, kh kw times the input.
+//! The matrix is built for one block of pixels at a time, so that it is still in L2 when it is read. Channels are not
+//! padded to 16. So 3 input channels waste nothing, which is the strength of im2col. Its cost elsewhere is the copy, kh
+//! kw times the input.
 
 use super::blocked::BlockedConv;
 use crate::cost::Accuracy;
@@ -38,13 +38,13 @@ static META: AlgorithmMeta = AlgorithmMeta {
 struct Im2colPlan {
     spec: PlanSpec,
     blocked: BlockedConv,
-    /// Where the taps of each pixel are in the input.
+    /// Position of each pixel's taps in the input.
     inputs: IndirectionBuffer,
-    /// Where they are in the matrix, of a whole block and of the last: without groups a row is seen as one
-    /// long tap; with groups the channels of each tap begin elsewhere.
+    /// Position of the taps in the matrix, for a whole block and for the last block. Without groups, a row counts as
+    /// one long tap. With groups, the channels of each tap start at another position.
     rows: IndirectionBuffer,
-    /// Floats from one row of the matrix to the next: whole lines, and one more so that rows don't
-    /// all fall into the same cache sets when K is a power of two.
+    /// Floats between neighbouring rows of the matrix: whole lines, and one extra line. Otherwise rows would map to the
+    /// same cache sets if K is a power of two.
     row: usize,
 }
 
@@ -73,7 +73,7 @@ impl Algorithm for Im2col {
             ));
         }
         blocked.add_buffer(taps, cx)?;
-        // A whole block, and the last: rows lie in each as in the others.
+        // A whole block and the last one: all whole blocks have equal row positions.
         let last = all - (all - 1) / mc * mc;
         let alike = [0..mc, 0..last];
         blocked.add_tables(IndirectionBuffer::bytes(row_taps, 2 * mc, mc), cx)?;
@@ -144,7 +144,7 @@ impl Plan for Im2colPlan {
     }
 }
 
-/// Copies the channels of the input pixel at `offset`, from their blocks of 16, or zeros.
+/// Copies the channels of the input pixel at `offset` from their blocks of 16, or zeros in the padding.
 #[inline]
 fn copy_channels(image: &[f32], plane: usize, offset: u32, channels: &mut [f32]) {
     if offset == PADDING {

@@ -1,18 +1,18 @@
 //! Direct convolution of an image, plain NCHW with up to four channels: the first layer of a network.
 //!
-//! NCHW16c would hold 3 channels in blocks of 16, move five times the bytes and offer a tap 3 steps
-//! of reduction. Here a task copies the input rows that it needs into its scratch, channels innermost
-//! and the padding around them as zeros, so that the taps of a filter row are one run of `kw * c_in`
-//! floats, and those of a filter the same run in each of `kh` rows:
+//! On NCHW16c, 3 channels would occupy blocks of 16. That is five times the bytes, and only 3 steps of reduction per
+//! tap. Here a task copies the input rows that it needs to its scratch, channels innermost and padding as zeros. The
+//! taps of a filter row are then one run of `kw * c_in` floats. The taps of a filter are such a run in each of `kh`
+//! rows:
 //!
 //! ```text
 //! strip[iy][(x sw + s) c_in + c] = in[n, c, iy - top, x sw + s - left]      or 0
 //! out[k][y][x] = sum over r, j of strip[y sh + r dh][x sw c_in + j] * w[k][r][j]
 //! ```
 //!
-//! A filter row of 9 to 33 products a pixel is too short to ask anew where each pixel's are and whether it
-//! has any: with rows in the padding skipped, VGG's 3-64 layer reached .81 of the peak, and with zeros stored
-//! for them .86; they are less than 1 % of the work on a map of 224 rows, and 4 % at 5x5 on 32.
+//! A filter row has only 9 to 33 products per pixel. That is too short to look up each pixel's position and to skip
+//! rows in the padding. Zeros are stored for these rows, and are a small part of the work. (Measured:
+//! docs/measurements.md, 'rows in the padding'.)
 
 use super::blocked::BlockedConv;
 use crate::exec::Executor;
@@ -23,10 +23,10 @@ use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
 
-/// The most channels that an image has: red, green, blue and something.
+/// Maximum channels of an image: red, green, blue and one more.
 pub(super) const MOST_CHANNELS: usize = 4;
 
-/// Plans the direct convolution of an image.
+/// Plan of the direct convolution of an image.
 pub(super) struct ImagePlan {
     spec: PlanSpec,
     blocked: BlockedConv,
@@ -34,15 +34,15 @@ pub(super) struct ImagePlan {
     strip: Strip,
 }
 
-/// The input rows of a block of output pixels, counted from the first row of the padding.
+/// Input rows of a block of output pixels, numbered from the first row of the padding.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
     conv: ConvShape,
-    /// Floats in a row.
+    /// Floats per row.
     pub(super) row: usize,
 }
 
-/// Refuses convolutions that are none of these, with the reason.
+/// Refuses convolutions that the kernel doesn't support, with the reason.
 pub(super) fn suits(conv: &ConvShape) -> Result<(), Unsupported> {
     let reason = match conv {
         _ if conv.c_in > MOST_CHANNELS => "not the convolution of an image: more than 4 channels",
@@ -71,7 +71,7 @@ impl ImagePlan {
             .with_joined_taps(conv.kernel[0] * conv.kernel[1]);
 
         let (mc, all) = (blocked.blocking.mc, blocked.pixels());
-        // As many rows as the pixels of a block lie in, and what their filters reach beyond the first.
+        // Rows of a block's pixels, and the rows below them that their filters read.
         let rows_of_block = strip.input_rows(0..(mc.div_ceil(conv.w_out()) + 1).min(conv.h_out()));
         strip.offsets_fit(rows_of_block.len())?;
         blocked.add_buffer(1, cx)?;
@@ -108,7 +108,7 @@ impl Plan for ImagePlan {
     fn run(&self, args: RunArgs<'_>) {
         let strip = &self.strip;
         self.blocked.each_block(&self.spec, args, |task, scratch| {
-            // A filter row in place of a block of channels.
+            // A filter row takes the place of a block of channels.
             let rows = strip.rows(&task.pixels);
             let copied = &mut as_f32s_mut(scratch)[..rows.len() * strip.row];
             if task.copies() {
@@ -133,19 +133,19 @@ impl Strip {
         }
     }
 
-    /// The rows that some rows of the output read.
+    /// Input rows that some output rows read.
     pub(super) fn input_rows(&self, out: Range<usize>) -> Range<usize> {
         let ([kh, _], [sh, _], [dh, _]) = (self.conv.kernel, self.conv.stride, self.conv.dilation);
         out.start * sh..(out.end - 1) * sh + (kh - 1) * dh + 1
     }
 
-    /// The rows that the output pixels `pixels` (rows joined) read.
+    /// Input rows that the output pixels `pixels` (of joined rows) read.
     fn rows(&self, pixels: &Range<usize>) -> Range<usize> {
         let w_out = self.conv.w_out();
         self.input_rows(pixels.start / w_out..(pixels.end - 1) / w_out + 1)
     }
 
-    /// That offsets into so many rows are 32 bits.
+    /// Checks that offsets into so many rows fit in 32 bits.
     pub(super) fn offsets_fit(&self, rows: usize) -> Result<(), Unsupported> {
         if rows.saturating_mul(self.row) >= u32::MAX as usize {
             return Err(Unsupported::new(
@@ -155,7 +155,7 @@ impl Strip {
         Ok(())
     }
 
-    /// Where a pixel's filter begins in a strip of the rows `rows`.
+    /// Offset of a pixel's first tap in a strip of the rows `rows`.
     pub(super) fn offset(&self, pixel: usize, rows: Range<usize>) -> u32 {
         let conv = &self.conv;
         let (y, x) = (pixel / conv.w_out(), pixel % conv.w_out());
@@ -163,7 +163,7 @@ impl Strip {
         (row * self.row + x * conv.stride[1] * conv.c_in) as u32
     }
 
-    /// Copies rows from the image into `strip`.
+    /// Copies rows from the image to `strip`.
     pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, strip: &mut [f32]) {
         let conv = &self.conv;
         for (iy, row) in rows.zip(strip.chunks_exact_mut(self.row)) {
@@ -187,7 +187,7 @@ impl Strip {
     }
 }
 
-/// One row of an image of `C` channels, channels innermost.
+/// Copies one row of an image of `C` channels, channels innermost.
 fn interleave<const C: usize>(image: &[f32], conv: &ConvShape, iy: usize, row: &mut [f32]) {
     let (pixels, _) = row.as_chunks_mut::<C>();
     let planes: [&[f32]; C] =

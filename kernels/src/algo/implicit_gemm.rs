@@ -1,10 +1,10 @@
-//! Implicit GEMM on NHWC: the product that explicit im2col would make, without the matrix. Each row is
-//! found through a pointer to its pixel instead (Dukhan 2019, *The Indirect Convolution Algorithm*).
+//! Implicit GEMM on NHWC: the matrix product of explicit im2col, without its matrix. Rows are found through pointers to
+//! pixels instead (Dukhan 2019, *The Indirect Convolution Algorithm*).
 //!
 //! out[n, y, x, k] = sum over r, s, c of in[n, y sh + r dh - top, x sw + s dw - left, c] * w[k, c, r, s]
 //!
-//! What materialising costs is its distance from `im2col`; what blocked channels gain, its distance from
-//! `direct`, which is the same loop on NCHW16c.
+//! Its difference to `im2col` is the cost of the matrix. Its difference to `direct`, the same loop on NCHW16c, is the
+//! gain of blocked channels.
 
 use super::indirect::IndirectPlan;
 use crate::cost::{Accuracy, Efficiency};
@@ -38,11 +38,12 @@ impl Algorithm for ImplicitGemm {
     }
 }
 
-/// Channels that take as long as the step from a tap to the next, whose channels lie elsewhere: `direct` has whole rows of
-/// a filter instead. Fitted to images, by `convroof tune` on Zen 3 (AVX2, one thread); with 16 channels it is not felt.
+/// Cost of a step from one tap to the next, in channels. The next tap's channels lie elsewhere, while `direct` reads
+/// whole rows of a filter. Fitted to images, from `convroof tune` on Zen 3 (AVX2, one thread). With 16 channels the
+/// step costs no measurable time.
 const STEP_CHANNELS: f64 = 6.0;
 
-/// Fractions of the ceilings, which the cost model of networks assumes.
+/// Fractions of the ceilings, for the cost model of networks.
 fn efficiency(conv: &ConvShape) -> Efficiency {
     let mut efficiency = Efficiency::TILE;
     if conv.c_in < CHANNEL_BLOCK {

@@ -1,5 +1,5 @@
-//! Convolution through an indirection buffer: every tap read where it lies in the input, nothing
-//! materialised. The plan behind direct convolution on NCHW16c, implicit GEMM on NHWC, and strided 1x1.
+//! Convolution through an indirection buffer. Taps are read from the input itself, without a packed copy. Direct
+//! convolution on NCHW16c, implicit GEMM on NHWC and strided 1x1 use this plan.
 
 use super::blocked::BlockedConv;
 use crate::cost::Efficiency;
@@ -11,7 +11,7 @@ use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Pad, Problem};
 use crate::tensor::{CacheLine, Layout};
 
-/// Blocks of pixels, each with its part of the buffer, against every panel of weights.
+/// Blocks of pixels, each with its part of the buffer, times every panel of weights.
 pub(super) struct IndirectPlan {
     spec: PlanSpec,
     blocked: BlockedConv,
@@ -21,14 +21,14 @@ pub(super) struct IndirectPlan {
 }
 
 impl IndirectPlan {
-    /// From and to `layout`, NCHW16c or NHWC.
+    /// Plan with `layout`, NCHW16c or NHWC, for source and destination.
     pub(super) fn new(
         problem: &Problem,
         conv: &ConvShape,
         layout: Layout,
         cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
-        // Inputs under a pixel that are new: neighbouring pixels share the rest.
+        // New input bytes per pixel. Neighbouring pixels share the others.
         let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
         let bytes_per_pixel = conv.c_in * step(0) * step(1) * size_of::<f32>();
         let mut blocked = BlockedConv::new(problem, conv, layout, bytes_per_pixel, cx)?;
@@ -49,7 +49,7 @@ impl IndirectPlan {
         })
     }
 
-    /// The plan of an algorithm that reaches other fractions of the ceilings than a register tile usually does.
+    /// Replaces the fractions of the ceilings that a register tile usually reaches.
     pub(super) fn with_efficiency(mut self, efficiency: Efficiency) -> Self {
         self.spec.efficiency = efficiency;
         self

@@ -1,8 +1,7 @@
 //! Local response normalisation across channels, on NCHW16c.
 //!
-//! Not memory takes the time, but the window's sum and the power: some 35 operations for a vector. A NaN makes the
-//! channels whose windows it is in NaN, and no others. Pixels with values whose squares are beyond an f32, from some
-//! 1e19 on, are computed in f64, which takes longer.
+//! The window's sum and the power limit the speed, not memory. A NaN makes the channels NaN whose windows contain it,
+//! and no others. Pixels with squares beyond an f32 (values from about 1e19) are computed in f64, which takes longer.
 
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
@@ -53,8 +52,8 @@ impl Algorithm for Lrn {
             Some(mc) => mc.min(pixels),
             None => pixels.div_ceil(cx.threads.div_ceil(n)),
         };
-        // A square and its sum for each channel of a window as they are counted; scale, shift, three for the power
-        // and the division. Squares are computed once.
+        // Per channel: one square, a sum over the window, and 6 more: scale, shift, three for the power, and the
+        // division.
         let flops = 1 + lrn.spec().size + 6;
         let executed = (flops * n * blocks * CHANNEL_BLOCK * pixels) as u64;
         Ok(Box::new(LrnPlan {

@@ -1,17 +1,17 @@
-//! One file an algorithm: a thin loop over what `micro/` computes.
+//! Algorithms, one file each: thin loops over the kernels of `micro/`.
 //!
 //! In reading order:
 //!
-//! * [`direct`], [`implicit_gemm`] and [`gemm_1x1`]: convolutions by one register tile. They share plans:
-//!   `indirect.rs` (taps found through an indirection buffer) and `blocked.rs` (blocks of pixels against panels of
-//!   weights);
+//! * [`direct`], [`implicit_gemm`] and [`gemm_1x1`]: convolutions by one register tile. They share two plans:
+//!   `indirect.rs` (taps through an indirection buffer) and `blocked.rs` (blocks of pixels times panels of weights);
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
 //! * [`winograd`], with `space_to_depth.rs`, and [`strassen`]: fewer multiplications;
-//! * `grouped.rs`: groups of up to 8 channels; [`direct_nchw`]: the scalar loops of the definition;
+//! * `grouped.rs`: groups of up to 8 channels;
+//! * [`direct_nchw`]: the scalar loops of the definition;
 //! * [`pooling`], [`attention`], [`bilinear`];
 //! * [`pointwise`], [`statistics`], [`softmax`], [`lrn`] and [`concat`](mod@concat): layers between convolutions;
-//! * [`stem`] and [`pair`]: two layers as one, by the strips of `rows.rs`.
+//! * [`stem`] and [`pair`]: two fused layers, by the strips of `rows.rs`.
 
 pub mod attention;
 pub mod bilinear;

@@ -1,17 +1,16 @@
-//! A 1x1 convolution and the convolution behind it, strip by strip of rows: the first two layers of ResNet's bottleneck,
-//! between which lies a tensor that no other layer reads (64 maps of 56x56, 0.8 MB) and that here never leaves L2.
+//! A 1x1 convolution fused with the convolution after it, in strips of rows. These are the first two layers of ResNet's
+//! bottleneck. No other layer reads the tensor between them (64 maps of 56x56, 0.8 MB). Here it never leaves L2.
 //!
-//! A task is a range of output rows, made in strips of a few (`algo/rows.rs`). For each, the rows between that its
-//! windows see are computed into the worker's scratch, in NCHW16c; those that the strip before had already made (two of
-//! a 3x3 filter's) are moved to its beginning. The second convolution finds them through an indirection buffer of the
-//! strip's own rows, so that padding is skipped as everywhere else ([`super::direct`]).
+//! A task is a range of output rows, computed in strips of a few rows (`algo/rows.rs`). For each strip, the
+//! intermediate rows that its windows read are computed into the worker's scratch, in NCHW16c. Rows that the previous
+//! strip computed (two for a 3x3 filter) are moved to the start of the scratch. The second convolution reads them
+//! through an indirection buffer of the strip's own rows, so padding is skipped as in [`super::direct`].
 //!
-//! Each strip reads both convolutions' weights again: where they outweigh what lies between, two layers are better.
+//! Each strip reads the weights of both convolutions again. If these are larger than the intermediate tensor, two
+//! separate layers are faster.
 //!
-//! What it gains is little (`cargo bench --bench fusion`, AVX2 on Zen 3, in turns, quartiles .03 to .05 to either side):
-//! on one thread 1.00 times the pair's speed for 256-64-64 @56, 1.04 for 256-128 @56 and 128 3x3 with a step of 2,
-//! 1.02 for 512-128-128 @28 and 1024-256-256 @14; on two .99, .90, .99, .97. The rows at a border, which both threads
-//! compute, account for some 2 % of that; the rest was not looked into.
+//! The gain is small. On several threads, rows at the border of two tasks are computed twice. (Measured:
+//! docs/measurements.md, 'fused pair'.)
 
 use super::blocked::{PanelLoop, offsets_fit};
 use super::gemm_1x1::conv_1x1;
@@ -32,7 +31,7 @@ use crate::plan::{
 use crate::problem::{ConvPairShape, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
-/// A 1x1 convolution and a direct one.
+/// Fused 1x1 and direct convolution.
 #[derive(Debug)]
 pub struct Gemm1x1Direct;
 
@@ -77,7 +76,7 @@ impl Algorithm for Gemm1x1Direct {
             dilation: second.dilation[0],
             above: second.pad.top,
         };
-        // The rows between take a third of L2.
+        // The intermediate rows take a third of L2.
         let fit = windows.rows_out(cx.caches.l2 / 3 / (between * row * size_of::<f32>()));
         let h_out = second.h_out();
         let strip = cx.tuning.mc.unwrap_or(fit).min(h_out);
@@ -98,7 +97,7 @@ impl Algorithm for Gemm1x1Direct {
         let computed: usize = all().map(|step| step.new.len() * first.w).sum();
         let of_both = [computed, buffer.computed()];
         let executed = of_both.into_iter().zip(&panels).map(|(taps, panels)| {
-            // Rows at the borders of tasks are computed again.
+            // Rows at the borders of tasks are computed twice.
             (taps as u64).saturating_mul(panels.flops_per_tap())
         });
         let executed = executed.fold(0, u64::saturating_add);
@@ -142,17 +141,17 @@ struct PairPlan {
     spec: PlanSpec,
     pair: ConvPairShape,
     tile: RegisterTile,
-    /// Each convolution's, packed one behind the other.
+    /// Panels of both convolutions. The second's follow the first's.
     panels: [Panels; 2],
-    /// Where the second's taps are among the rows of each step, task by task.
+    /// Positions of the second convolution's taps in the rows of each step, task by task.
     buffer: IndirectionBuffer,
-    /// The steps of each task of an image.
+    /// Steps of each task of an image.
     tasks: Vec<Vec<Step>>,
-    /// Output rows of a task.
+    /// Output rows per task.
     task_rows: usize,
-    /// The most rows between that a step has.
+    /// Maximum intermediate rows of a step.
     rows: usize,
-    /// Where weights come from.
+    /// Memory level that the weights are read from.
     weights: Home,
     isa: IsaToken,
 }
@@ -229,7 +228,7 @@ impl Plan for PairPlan {
 }
 
 impl PairPlan {
-    /// The pixels of a strip with every panel of the first or the second convolution.
+    /// Multiplies the pixels of a strip by every panel of the first (`which` = 0) or second convolution (1).
     fn multiply<I: Pixels>(
         &self,
         which: usize,

@@ -1,10 +1,9 @@
-//! The layers between convolutions where they aren't fused: copy, ReLU, residual add, bias, batch normalisation, on
-//! NCHW16c.
+//! Unfused layers between convolutions, on NCHW16c: copy, ReLU, residual add, bias, batch normalisation.
 //!
-//! One loop computes them all, `max(floor, x * scale + shift + residual)`: arithmetic is free where data come from
-//! beyond L1. Each has a form that stores past the caches. An ordinary store first reads the line that it
-//! overwrites (write-allocate), a third of a copy's traffic; a streaming store doesn't, but then the output is in
-//! memory, and not in the cache for the layer behind.
+//! One loop computes them all: `max(floor, x * scale + shift + residual)`. The arithmetic costs no time if data come
+//! from beyond L1. Each layer also has a variant with non-temporal stores. An ordinary store first reads the line that
+//! it overwrites (write-allocate), a third of a copy's traffic. A non-temporal store doesn't, but then the output is in
+//! memory, not in the cache for the next layer.
 
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
@@ -18,7 +17,7 @@ use crate::plan::{
 use crate::problem::{BATCH_NORM_EPSILON, Epilogue, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
-/// One of these layers, with ordinary or with streaming stores.
+/// One of these layers, with ordinary or with non-temporal stores.
 #[derive(Debug)]
 pub struct Pointwise {
     meta: &'static AlgorithmMeta,
@@ -72,7 +71,7 @@ pointwise! {
 }
 
 impl Pointwise {
-    /// Says no to the layers of the others.
+    /// Refuses layers of another kind.
     fn check(&self, problem: &Problem) -> Result<(), Unsupported> {
         f32_only(problem)?;
         let Epilogue {
@@ -114,13 +113,13 @@ impl Algorithm for Pointwise {
         self.check(problem)?;
         let [n, c, h, w] = problem.src_dims();
         let blocks = c.div_ceil(CHANNEL_BLOCK);
-        // Without anything of a channel's own, all is one map.
+        // Without parameters per channel, the tensor is one map.
         let per_channel = matches!(self.kind, Kind::Bias | Kind::BatchNorm);
         let (maps, pixels, blocks) = match per_channel {
             true => (n * blocks, h * w, blocks),
             false => (1, n * blocks * h * w, 1),
         };
-        // A task is a worker's share of maps, or of a map where shares of maps would be unequal.
+        // A task is some maps, one task per worker. If such shares would be unequal, a task is part of a map.
         let even = maps.is_multiple_of(cx.threads) || maps >= 8 * cx.threads;
         let (task_maps, task_pixels) = match cx.tuning.mc {
             Some(mc) => (1, mc),
@@ -160,9 +159,9 @@ impl Algorithm for Pointwise {
 
 struct PointwisePlan {
     spec: PlanSpec,
-    /// The maps, a row each.
+    /// Maps as rows.
     grid: Grid,
-    /// Channel blocks that differ.
+    /// Channel blocks with different parameters.
     blocks: usize,
     stream: bool,
     isa: IsaToken,
@@ -173,7 +172,7 @@ impl Plan for PointwisePlan {
         &self.spec
     }
 
-    /// The scales of all channels, then the shifts; channels beyond the last are scaled by 0.
+    /// Packs the scales of all channels, then the shifts. Channels beyond the last have a scale of 0.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let packed = as_f32s_mut(&mut packed[..self.spec.packed_lines]);
         let (scale, shift) = packed.split_at_mut(self.blocks * CHANNEL_BLOCK);

@@ -1,36 +1,37 @@
-//! Two layers as one, from strip to strip of rows: which rows of what lies between them a strip of the second's rows
-//! wants, and which of these the strip before has made. Only at the border of two tasks rows are computed twice.
+//! Division of two fused layers into strips of rows. For a strip of the second layer's rows, it determines the
+//! intermediate rows that the strip reads, and which of them the previous strip computed. Only rows at the border of
+//! two tasks are computed twice.
 
 use std::ops::Range;
 
-/// The second layer along the vertical axis: windows over the rows between.
+/// Vertical axis of the second layer: windows over the intermediate rows.
 #[derive(Clone, Copy)]
 pub(super) struct Windows {
-    /// Rows between.
+    /// Intermediate rows.
     pub(super) rows: usize,
-    /// Rows of a window.
+    /// Rows per window.
     pub(super) kernel: usize,
-    /// From a window to the next.
+    /// Rows from a window to the next.
     pub(super) stride: usize,
-    /// From a window's row to its next.
+    /// Rows from an element of a window to the next.
     pub(super) dilation: usize,
     /// Rows of padding above.
     pub(super) above: usize,
 }
 
-/// A strip.
+/// One strip of rows.
 pub(super) struct Step {
-    /// Its rows of the output.
+    /// Output rows of the strip.
     pub(super) out: Range<usize>,
-    /// The rows between that they see.
+    /// Intermediate rows that they read.
     pub(super) rows: Range<usize>,
-    /// Those of them that the step before has not made.
+    /// Intermediate rows that the previous step has not computed.
     pub(super) new: Range<usize>,
-    /// Where the others are among that step's rows.
+    /// Position of the kept rows among the previous step's rows.
     kept: usize,
 }
 
-/// Output rows of a task: as many tasks in `images` as threads, or an image each.
+/// Output rows per task: as many tasks in `images` images as threads, or one task per image.
 pub(super) fn task_rows(out: usize, images: usize, threads: usize) -> usize {
     out.div_ceil(threads.div_ceil(images))
 }
@@ -41,12 +42,12 @@ impl Windows {
         (self.kernel - 1) * self.dilation + 1
     }
 
-    /// How many rows of the output see no more than `most` rows between; one at least.
+    /// Output rows that read at most `most` intermediate rows; at least 1.
     pub(super) fn rows_out(&self, most: usize) -> usize {
         most.saturating_sub(self.extent()) / self.stride + 1
     }
 
-    /// The steps of each task of an image, of whose `out` output rows tasks make `task`, `strip` of them at a time.
+    /// Steps of each task of an image with `out` output rows. A task computes `task` rows, `strip` of them per step.
     pub(super) fn tasks(
         &self,
         out: usize,
@@ -57,13 +58,13 @@ impl Windows {
         first.map(move |first| self.steps(first..(first + task).min(out), strip))
     }
 
-    /// The steps of a task, which makes the output's rows `task`, `strip` of them at a time.
+    /// Steps of the task that computes the output rows `task`, `strip` of them per step.
     fn steps(&self, task: Range<usize>, strip: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut made = 0..0;
         for first in task.clone().step_by(strip) {
             let out = first..(first + strip).min(task.end);
-            // Counted from the first row of the padding.
+            // Numbered from the first row of the padding.
             let bottom = (out.end - 1) * self.stride + self.extent();
             let start = (out.start * self.stride).saturating_sub(self.above);
             let end = bottom.saturating_sub(self.above).min(self.rows);
@@ -86,12 +87,12 @@ impl Windows {
 }
 
 impl Step {
-    /// How many rows the step before has made.
+    /// Number of rows that the previous step computed.
     pub(super) fn kept(&self) -> usize {
         self.rows.len() - self.new.len()
     }
 
-    /// Moves these to the beginning of each of `maps`, whose rows have `row` floats.
+    /// Moves the kept rows to the start of each of `maps`, whose rows have `row` floats.
     pub(super) fn keep<'a>(&self, maps: impl Iterator<Item = &'a mut [f32]>, row: usize) {
         let kept = self.kept * row..(self.kept + self.kept()) * row;
         for map in maps {
@@ -104,7 +105,7 @@ impl Step {
 mod tests {
     use super::*;
 
-    /// Every row that a window sees is there, and made once in a task.
+    /// Each row that a window reads is present, and is computed once per task.
     #[test]
     fn steps_have_the_rows_of_their_windows() {
         for (rows, kernel, stride, dilation, above, out) in [

@@ -1,7 +1,7 @@
 //! Softmax over the channels, on NCHW16c.
 //!
-//! A network ends in it: 1000 channels of one pixel, for which a few lanes' worth of e^x (`micro/exp.rs`) is
-//! all there is to do. Threads share out pixels; the sum of one pixel is never split.
+//! A typical network ends with it: e^x (`micro/exp.rs`) of 1000 channels of one pixel. Threads divide the pixels. The
+//! sum of one pixel is never divided.
 
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};

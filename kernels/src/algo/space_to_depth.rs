@@ -1,18 +1,19 @@
-//! An image as a map with more channels, over which a convolution takes steps of one: space to depth.
+//! Space to depth: an image as a map with more channels, over which a convolution has a stride of 1.
 //!
-//! With steps `s` of a filter of `k` taps, input `o s + j` has tap `j` for output `o`. As `j = i s + p`, each of the `s`
-//! phases `p` has a filter of `ceil(k / s)` taps over samples that are `s` apart: a channel of its own, in both
-//! directions.
+//! With stride `s` and a filter of `k` taps, input `o s + j` has tap `j` for output `o`. Let `j = i s + p`. Then each
+//! of the `s` phases `p` has a filter of `ceil(k / s)` taps, over samples that are `s` apart. A phase becomes a
+//! channel, in both directions.
 //!
 //! ```text
 //! depth[(p c_in + c) sw + q][y][x] = image[c][y sh + p - top][x sw + q - left]      or 0
 //! w'[(p c_in + c) sw + q][i][j]    = w[c][i sh + p][j sw + q]                       or 0
 //! ```
 //!
-//! A sample that no output reads is 0: a NaN there would reach its whole tile through Winograd's transforms.
+//! A sample that no output reads is 0. Otherwise a NaN there would reach its whole tile through Winograd's transforms.
 //!
-//! Seven taps two apart on three channels become four taps on twelve, eleven taps four apart three on 48. So algorithms
-//! for steps of one compute what comes first in a network, on channels that nearly fill their vectors.
+//! A 7x7 filter with stride 2 on 3 channels becomes 4x4 on 12 channels. An 11x11 filter with stride 4 becomes 3x3 on 48
+//! channels. So algorithms for stride 1 can compute the first layer of a network, with channels that nearly fill their
+//! vectors.
 
 use super::image::MOST_CHANNELS;
 use crate::layout::CHANNEL_BLOCK;
@@ -20,7 +21,7 @@ use crate::plan::{Params, Unsupported};
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use std::ops::Range;
 
-/// How an image becomes such a map.
+/// Conversion of an image to such a map.
 #[derive(Clone, Copy)]
 pub(super) struct SpaceToDepth {
     image: ConvShape,
@@ -28,7 +29,7 @@ pub(super) struct SpaceToDepth {
 }
 
 impl SpaceToDepth {
-    /// For the convolution of an image.
+    /// Conversion for the convolution of an image, or the reason why there is none.
     pub(super) fn of(image: &ConvShape) -> Result<Self, Unsupported> {
         let refuse = |reason: &'static str| Err(Unsupported::new(reason));
         if image.c_in > MOST_CHANNELS {
@@ -67,12 +68,12 @@ impl SpaceToDepth {
         }
     }
 
-    /// The convolution of the map, in NCHW16c.
+    /// Convolution over the map, in NCHW16c.
     pub(super) fn conv(&self) -> ConvShape {
         self.depth
     }
 
-    /// Floats of some rows of the map.
+    /// Floats of `rows` rows of the map.
     pub(super) fn len(&self, rows: usize) -> usize {
         self.depth.c_in.div_ceil(CHANNEL_BLOCK) * rows * self.row()
     }
@@ -81,7 +82,7 @@ impl SpaceToDepth {
         self.depth.w * CHANNEL_BLOCK
     }
 
-    /// The filters over the map: out, in, rows, columns, as those over the image.
+    /// Filters over the map: out, in, rows, columns, like those over the image.
     pub(super) fn filters(&self, params: Params<'_>) -> Vec<f32> {
         let weights = params.filters(&self.image);
         let ([kh, kw], [sh, sw]) = (self.image.kernel, self.image.stride);
@@ -102,14 +103,14 @@ impl SpaceToDepth {
         filters
     }
 
-    /// How many channels of the map, the first ones, have a last row of taps.
+    /// Number of the map's channels with a tap in the last row of the filter. They are the first channels.
     pub(super) fn with_last_row(&self) -> usize {
         let before_last = (self.depth.kernel[0] - 1) * self.image.stride[0];
         let phases = self.image.kernel[0] - before_last;
         phases * self.image.c_in * self.image.stride[1]
     }
 
-    /// Samples of a phase along an axis, the first ones, that outputs read: behind them its filter has no tap.
+    /// Number of a phase's samples along an axis that outputs read. Its filter has no tap after them.
     fn read(&self, axis: usize, phase: usize) -> usize {
         let out = [self.image.h_out(), self.image.w_out()][axis];
         let taps = self.image.kernel[axis].saturating_sub(phase);
@@ -119,7 +120,7 @@ impl SpaceToDepth {
         }
     }
 
-    /// Makes some rows of the map, each block of channels by itself.
+    /// Computes some rows of the map, one block of channels after another.
     pub(super) fn copy(&self, image: &[f32], rows: Range<usize>, map: &mut [f32]) {
         match self.image.stride[1] {
             1 => self.copy_runs::<1, 16>(image, rows, map),
@@ -128,7 +129,8 @@ impl SpaceToDepth {
         }
     }
 
-    /// The same for a horizontal stride of `S`: so many samples lie next to each other in both, `R` times in a block.
+    /// [`SpaceToDepth::copy`] for a horizontal stride of `S`. Runs of `S` samples are contiguous in image and map. A
+    /// block has `R` runs.
     fn copy_runs<const S: usize, const R: usize>(
         &self,
         image: &[f32],
@@ -137,12 +139,12 @@ impl SpaceToDepth {
     ) {
         const { assert!(S * R == CHANNEL_BLOCK) };
         let conv = &self.image;
-        // Row by row, so that what is written a run at a time stays in L1.
+        // Row by row, so that a row stays in L1 while its runs are written.
         let read: [usize; S] = std::array::from_fn(|q| self.read(1, q));
         for (at, row_of_map) in rows.clone().enumerate() {
             for (block, map) in map.chunks_exact_mut(rows.len() * self.row()).enumerate() {
                 let row = &mut map[at * self.row()..][..self.row()];
-                // Lanes behind the last channel are transformed too.
+                // Lanes after the last channel are transformed, too.
                 row.fill(0.0);
                 let (pixels, _) = row.as_chunks_mut::<S>().0.as_chunks_mut::<R>();
                 for run in 0..R {
@@ -164,14 +166,14 @@ impl SpaceToDepth {
     }
 }
 
-/// Copies a row behind so many zeros, which become a run of each pixel.
+/// Copies a row after `left` zeros. Each `S` samples become a run of a pixel.
 fn copy_row<const S: usize, const R: usize>(
     row: &[f32],
     left: usize,
     pixels: &mut [[[f32; S]; R]],
     run: usize,
 ) {
-    // Where a run isn't all inside of the row, its samples are one by one.
+    // A run that is partly outside of the row is copied sample by sample.
     let edge = |x: usize, pixel: &mut [[f32; S]; R]| {
         for (q, sample) in pixel[run].iter_mut().enumerate() {
             let at = (x * S + q).wrapping_sub(left);
@@ -203,7 +205,8 @@ mod tests {
     use crate::problem::{Op, Problem};
     use crate::tensor::{Layout, TensorDesc, TensorRef};
 
-    /// Each sample and tap where the definition has it: strides, paddings and widths that don't fit, and parts of the map.
+    /// Compares each sample and tap with the definition, with odd strides, paddings and widths, and with parts of the
+    /// map.
     #[test]
     fn samples_and_taps_are_where_the_definition_has_them() {
         for text in [
@@ -242,7 +245,7 @@ mod tests {
                         let y = (row * sh + p).wrapping_sub(conv.pad.top);
                         let from = (x * sw + q).wrapping_sub(conv.pad.left);
                         let inside = p < sh && y < conv.h && from < conv.w;
-                        // Whether an output's filter has a tap there.
+                        // True if an output's filter has a tap there.
                         let taps = |out: usize, at: usize, stride: usize, kernel: usize| {
                             (0..out).any(|o| (o * stride..o * stride + kernel).contains(&at))
                         };

@@ -1,7 +1,7 @@
-//! What a batch normalisation in training takes from its input: each channel's mean and variance over all images.
+//! Statistics that a batch normalisation in training needs: mean and variance of each channel over all images.
 //!
-//! In two passes, or in one by Welford's recurrence: more arithmetic for half of the bytes, where a channel's maps
-//! don't stay in a cache between the passes.
+//! There is a variant in two passes, and one in a single pass by Welford's recurrence. The single pass has more
+//! arithmetic, but half the bytes if a channel's maps don't stay in a cache between the passes.
 
 use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
@@ -15,11 +15,11 @@ use crate::plan::{
 use crate::problem::{Op, Problem};
 use crate::tensor::Layout;
 
-/// In two passes.
+/// Mean and variance in two passes.
 #[derive(Debug)]
 pub struct TwoPass;
 
-/// In one.
+/// Mean and variance in one pass, by Welford's recurrence.
 #[derive(Debug)]
 pub struct Welford;
 
@@ -64,7 +64,7 @@ fn plan(problem: &Problem, method: Method, cx: &Target<'_>) -> Result<Box<dyn Pl
     };
     no_epilogue(problem, "a statistic")?;
     let [n, c, h, w] = maps.dims();
-    // Two differences and two multiply-adds by Welford.
+    // Welford: two differences and two multiply-adds.
     let flops = match method {
         Method::TwoPass => 4,
         Method::Welford => 6,
@@ -99,7 +99,7 @@ impl Plan for StatisticsPlan {
         let mut io = args.check(&self.spec);
         let [images, c, h, w] = self.spec.problem.src_dims();
         let (map, channels) = (h * w * CHANNEL_BLOCK, c.next_multiple_of(CHANNEL_BLOCK));
-        // A row of means and a row of variances; a task is a block of channels.
+        // A row of means and a row of variances. A task is a block of channels.
         let grid = Grid {
             rows: 2,
             cols: channels,

@@ -1,16 +1,15 @@
-//! The first convolution of a network and the max pooling behind it, row by row: what lies between them is the largest
-//! tensor that many networks have (ResNet's 64 maps of 112x112, 3.2 MB), and never leaves L2.
+//! The first convolution of a network fused with the max pooling after it, in strips of rows. The tensor between them
+//! is the largest of many networks (ResNet's 64 maps of 112x112, 3.2 MB). Here it never leaves L2.
 //!
-//! A task is a range of pooled rows, made in strips of a few (`algo/rows.rs`). For each, the convolution's rows that the
-//! strip's windows cover are computed into the worker's scratch, in NCHW16c; those that the strip before had already made
-//! (one of three, for windows of 3 rows a step of 2 apart) are moved to its beginning.
+//! A task is a range of pooled rows, computed in strips of a few rows (`algo/rows.rs`). For each strip, the
+//! convolution's rows that its windows cover are computed into the worker's scratch, in NCHW16c. Rows that the previous
+//! strip computed (one of three, for windows of 3 rows with stride 2) are moved to the start of the scratch.
 //!
-//! The convolution is that of [`super::image`]: input rows copied, channels innermost, with their padding.
+//! The convolution is that of [`super::image`]: input rows are copied, channels innermost, with their padding.
 //!
-//! What it gains is little, since such convolutions are compute bound (`cargo bench --bench fusion`): on one thread of
-//! Zen 4, measured in turns, ResNet's stem is 1.07 times as fast as the pair; AlexNet's 11x11 with a step of 4, whose
-//! maps are a quarter as large, is as fast. On two threads it loses what the row costs that both compute.
-//! Fewer operations gain more: Winograd's of the image's phases ([`super::winograd`]) takes half as long as either.
+//! The gain is small, since such convolutions are compute bound. On several threads, rows at the border of two tasks
+//! are computed twice. Winograd's algorithm on the image's phases ([`super::winograd`]) needs fewer operations and is
+//! faster. (Measured: docs/measurements.md, 'fused stem'.)
 
 use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
@@ -35,7 +34,7 @@ use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use crate::window::Window;
 use std::collections::BTreeSet;
 
-/// Convolution of an image, and max pooling.
+/// Fused convolution of an image and max pooling.
 #[derive(Debug)]
 pub struct DirectMaxPool;
 
@@ -94,7 +93,7 @@ impl Algorithm for DirectMaxPool {
         let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
         let most = all().map(|step| step.new.len()).max().unwrap_or(0);
         let w_out = conv.w_out();
-        // The numbers of rows that steps make.
+        // Numbers of rows that steps compute.
         let made: BTreeSet<usize> = all().map(|step| step.new.len()).collect();
         let made: Vec<usize> = made.into_iter().filter(|&rows| rows > 0).collect();
         let pixels = made.iter().sum::<usize>() * w_out;
@@ -165,13 +164,13 @@ impl Algorithm for DirectMaxPool {
 /// A strip of pooled rows.
 struct PoolStep {
     rows: Step,
-    /// The strip's windows, over its own rows.
+    /// Windows of the strip, over its own rows.
     vertical: Axis,
 }
 
 impl PoolStep {
     fn new(pool: &PoolShape, rows: Step) -> Self {
-        // From the first row of the padding.
+        // Numbered from the first row of the padding.
         let top = rows.out.start * pool.stride[0];
         let window = Window {
             size: rows.rows.len(),
@@ -194,16 +193,16 @@ struct StemPlan {
     stem: ConvPoolShape,
     strip: Strip,
     panels: Panels,
-    /// Where pixels are in a strip of the input, for each number of rows that a step makes.
+    /// Positions of pixels in a strip of the input, for each number of rows that a step computes.
     buffer: IndirectionBuffer,
-    /// These numbers, in order.
+    /// These numbers, in ascending order.
     made: Vec<usize>,
     horizontal: Axis,
-    /// The steps of each task of an image.
+    /// Steps of each task of an image.
     tasks: Vec<Vec<PoolStep>>,
-    /// Pooled rows of a task.
+    /// Pooled rows per task.
     task_rows: usize,
-    /// The most rows of the convolution that a step has.
+    /// Maximum convolution rows of a step.
     rows: usize,
     /// Floats of a strip of the input.
     input: usize,
@@ -270,8 +269,8 @@ impl Plan for StemPlan {
 }
 
 impl StemPlan {
-    /// The rows of a step: those made before are moved, the others computed. `between` has a map of `self.rows` rows
-    /// for each block of channels.
+    /// Provides the rows of a step: moves those that the previous step computed, and computes the others. `between` has
+    /// a map of `self.rows` rows for each block of channels.
     fn convolve(
         &self,
         step: &Step,

@@ -1,6 +1,6 @@
-//! 1x1 convolution with seven products of halves where the definition has eight: Strassen's algorithm (1969) in the
-//! form of Winograd (1971), one step of it, between packed weights A (output by input channels) and pixels B (input
-//! channels by pixels), both cut in four:
+//! 1x1 convolution with seven products of halves instead of eight: one step of Strassen's algorithm (1969) in
+//! Winograd's form (1971). A are the packed weights (output by input channels), B the pixels (input channels by
+//! pixels). Both are divided into quarters:
 //!
 //! ```text
 //! A11 A12   B11 B12    S1 = A21 + A22    T1 = B12 - B11
@@ -20,19 +20,19 @@
 //!         C21 = -A22 T4 + U3
 //! ```
 //!
-//! S are packed. T take one pass over the input, for all output channels. Sums of products are added as a register tile
-//! ends, like a residual; P1, U2, U3 and P5 of two panels wait in L1 or L2. So 1/8 of the FMAs is saved and little is lost,
-//! where the reduction is long: what a tile adds, stores and loads is as much for 32 channels as for 1024.
+//! S is packed. T takes one pass over the input, for all output channels. The tile adds sums of products at its end,
+//! like a residual. P1, U2, U3 and P5 of two panels stay in L1 or L2 meanwhile. This saves 1/8 of the FMAs. The added
+//! work per tile doesn't depend on the number of input channels, so it is small for long reductions.
 //!
-//! Output channels are paired panel by panel, pixels and input channels half by half of the image, however tasks are
-//! cut, so that results are the same at any number of threads. An odd pixel is paired with zeros. An odd block of input
-//! channels is summed as it is, behind the products that end in outputs: P5's share of it is C22's, and taken from C12
-//! again. Panels that have no partner are multiplied as they are.
+//! Output channels are paired panel by panel. Pixels and input channels are paired half by half of the image,
+//! independent of the division into tasks. So results are equal at any number of threads. An odd pixel is paired with
+//! zeros. An odd block of input channels is added to the products that end in outputs. P5's share of it belongs to C22,
+//! and is subtracted from C12. Panels without a partner are multiplied directly.
 //!
-//! Errors are about twice those of a plain sum, by the same reckoning as Winograd's
-//! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)): of the four products in C21 two have
-//! sums of three terms or four. Higham (*Accuracy and Stability of Numerical Algorithms*, 23.2.2) has the bound. A NaN
-//! or an infinity reaches its pixel and the one that this is paired with.
+//! Errors are about twice those of a plain sum, derived like Winograd's
+//! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)). Two of the four products in C21
+//! have sums of three or four terms. Higham (*Accuracy and Stability of Numerical Algorithms*, 23.2.2) has the bound. A
+//! NaN or an infinity affects its pixel and the pixel that this is paired with.
 
 use super::blocked::{PanelLoop, ahead, offsets_fit};
 use super::gemm_1x1::{conv_1x1, copy_strided};
@@ -55,7 +55,7 @@ use crate::problem::{ConvShape, ConvSpec, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s_mut};
 use std::ops::Range;
 
-/// 1x1 convolution by Strassen's product.
+/// 1x1 convolution by Strassen's algorithm.
 #[derive(Debug)]
 pub struct Strassen1x1;
 
@@ -64,28 +64,29 @@ static META: AlgorithmMeta = AlgorithmMeta {
     summary: "1x1 convolution on NCHW16c by Strassen's product in Winograd's form, any stride",
     isas: &Isa::ALL,
     accuracy: Accuracy::Transformed {
-        // The variance of C12, C21 or C22, for inputs and weights of variance 1: |S|^2 |T|^2 of its four products is
-        // 1 + 9 + 4 + 4, each of half the terms; and half the terms round half as much.
+        // Root of the variance of C12, C21 or C22 relative to a plain sum, for inputs and weights of variance 1. |S|^2
+        // |T|^2 of its four products is 1 + 9 + 4 + 4, each with half of the terms. Half of the terms round half as
+        // much.
         amplification: 2.1213203435596424,
         channel_terms: 4,
     },
 };
 
-/// A product of a pair of panels, by the sum or the output that it completes.
+/// A product of a pair of panels, named by the sum or output that it completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Product {
     P1,
     C11,
     U2,
     U3,
-    /// P5, which is kept.
+    /// Completes C22. P5 is kept, too.
     C22,
     C12,
     C21,
 }
 
 impl Product {
-    /// In the order in which they are multiplied.
+    /// Order of computation.
     const ALL: [Product; 7] = [
         Product::P1,
         Product::C11,
@@ -96,18 +97,18 @@ impl Product {
         Product::C21,
     ];
 
-    /// Whether it completes an output.
+    /// True if it completes an output.
     fn ends(self) -> bool {
         !matches!(self, Product::P1 | Product::U2 | Product::U3)
     }
 
-    /// Whether that is one of the second half of the pixels, where one may be missing.
+    /// True if it completes an output of the second half of the pixels, which may have one pixel less.
     fn of_second(self) -> bool {
         matches!(self, Product::C12 | Product::C22)
     }
 }
 
-/// Sums that wait: P1 and then P5, U2, U3.
+/// Sums kept in scratch: P1 (later P5), U2, U3.
 const WAITING: usize = 3;
 
 impl Algorithm for Strassen1x1 {
@@ -129,7 +130,7 @@ struct StrassenPlan {
     blocking: Blocking,
     /// Pairs of panels.
     pairs: usize,
-    /// The output channels behind them, if there are any.
+    /// Output channels after the pairs, if any.
     rest: Option<(ConvShape, Panels)>,
 }
 
@@ -151,7 +152,7 @@ impl StrassenPlan {
         }
         let tile = RegisterTile::of(cx.isa.isa());
         let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
-        // Those that are full: in lanes beyond c_out zeros would come out as what rounding leaves.
+        // Full panels only: in lanes beyond c_out, rounding errors would remain instead of zeros.
         let pairs = conv.c_out / (2 * tile.blocks * CHANNEL_BLOCK);
         if pairs == 0 {
             let least = 2 * tile.blocks * CHANNEL_BLOCK;
@@ -183,7 +184,7 @@ impl StrassenPlan {
                     pixels: first,
                     images: conv.n,
                     out_blocks,
-                    // A quarter or a sum of inputs, and the sums of products.
+                    // A quarter or sum of inputs, and the kept sums of products.
                     bytes_per_pixel: half * size_of::<f32>()
                         + WAITING * tile.blocks * CacheLine::BYTES,
                     weight_bytes: pairs * Product::ALL.len() * panel_bytes,
@@ -215,33 +216,33 @@ impl StrassenPlan {
         Ok(plan)
     }
 
-    /// Output pixels of an image, and how many of them are in the first half.
+    /// Output pixels of an image, and those in the first half.
     fn pixels(&self) -> [usize; 2] {
         let all = self.conv.h_out() * self.conv.w_out();
         [all, all.div_ceil(2)]
     }
 
-    /// Input channels in a half.
+    /// Input channels per half.
     fn half(&self) -> usize {
         self.conv.c_in.div_ceil(CHANNEL_BLOCK) / 2 * CHANNEL_BLOCK
     }
 
-    /// Input channels behind the halves: those of an odd block.
+    /// Input channels after the halves: those of an odd block.
     fn odd(&self) -> usize {
         self.conv.c_in.saturating_sub(2 * self.half())
     }
 
-    /// Input channels of a product. Those of an odd block are multiplied with those that end in an output, or in two.
+    /// Input channels of a product. Products that complete an output include those of an odd block.
     fn terms(&self, product: Product) -> usize {
         self.half() + if product.ends() { self.odd() } else { 0 }
     }
 
-    /// Whether a task copies its inputs together first.
+    /// True if a task copies its inputs first.
     fn gathers(&self) -> bool {
         self.conv.stride != [1, 1]
     }
 
-    /// Lines of the inputs of so many pixels and those they are paired with, if they are copied.
+    /// Lines of the copied inputs of `pixels` pixels and their partners; 0 without a copy.
     fn gathered_lines(&self, pixels: usize) -> usize {
         if self.gathers() {
             2 * pixels * self.conv.c_in.div_ceil(CHANNEL_BLOCK)
@@ -250,23 +251,23 @@ impl StrassenPlan {
         }
     }
 
-    /// Elements from a sum of inputs of so many pixels to the next. One line is left between them, or a power of two would
-    /// have all in the same cache set.
+    /// Elements between neighbouring sums of inputs of `pixels` pixels. One extra line separates them: at a power of
+    /// two, all would map to the same cache set.
     fn sum_apart(&self, pixels: usize) -> usize {
         (self.half() + self.odd().next_multiple_of(CHANNEL_BLOCK)) * pixels + CHANNEL_BLOCK
     }
 
-    /// Elements of a sum that waits.
+    /// Elements of a kept sum.
     fn waiting_len(&self, pixels: usize) -> usize {
         self.tile.blocks * pixels * CHANNEL_BLOCK
     }
 
-    /// Floats in a row of a panel.
+    /// Floats per row of a panel.
     fn width(&self) -> usize {
         self.tile.blocks * CHANNEL_BLOCK
     }
 
-    /// Where a product's weights are: a row where the product expects a bias, and one for each channel.
+    /// Position of a product's weights: a row in place of the bias, then one row per channel.
     fn weights_at(&self, pair: usize, product: Product) -> Range<usize> {
         let (rows, at) = (1 + self.terms(product), product as usize);
         let first = pair * self.rows(&Product::ALL) + self.rows(&Product::ALL[..at]);
@@ -283,7 +284,7 @@ impl StrassenPlan {
         self.pairs * self.rows(&Product::ALL) * self.width()
     }
 
-    /// What a task's quarters are, `second` of whose `first` pixels are paired.
+    /// Quarters of a task with `first` pixels, `second` of which have a partner.
     fn quarters<'a>(
         &self,
         data: &'a [f32],
@@ -302,9 +303,9 @@ impl StrassenPlan {
     }
 }
 
-/// Fraction of a register tile's speed that products keep whose sums are half as long. Where a tile ends it adds and stores
-/// sums, which takes as long as seven input channels. Fitted to 64 channels and more, by `convroof tune` on Zen 3 (AVX2,
-/// one thread).
+/// Fraction of a register tile's speed that products with sums of half the length reach. The end of a tile, where it
+/// adds and stores sums, takes as long as seven input channels. Fitted to 64 channels and more, from `convroof tune` on
+/// Zen 3 (AVX2, one thread).
 fn of_short_sums(conv: &ConvShape) -> f64 {
     let channels = (conv.c_in / 2) as f64;
     1.03 * channels / (channels + 7.0)
@@ -333,7 +334,7 @@ impl Plan for StrassenPlan {
             pixels * count(self.terms(product))
         });
         let terms: u64 = terms.iter().sum();
-        // P1 to U2 and U3, both halves' outputs.
+        // Additions of P1 to U2 and U3, for outputs of both halves.
         let added = 2 * first + first + 2 * second + second;
         let rest = self
             .rest
@@ -379,7 +380,7 @@ impl Plan for StrassenPlan {
             for lane in 0..width {
                 let outs = [2 * pair, 2 * pair + 1].map(|panel| panel * width + lane);
                 let bias = |of: usize| bias.map_or(0.0, |b| b[outs[of]]);
-                // Once in each output: U3 is in both of the second panel's.
+                // The bias enters each output once. U3 is part of both outputs of the second panel.
                 head[lane] = match product {
                     Product::C11 | Product::C12 => bias(0),
                     Product::U3 => bias(1),
@@ -395,7 +396,7 @@ impl Plan for StrassenPlan {
                     let [a21, a22] = [0, 1].map(|at| quarter(1, at));
                     let s1 = a21 + a22;
                     let s2 = s1 - a11;
-                    // Of the odd block; P5 brings what is C22's into C12, too.
+                    // Weights of the odd block. P5 also adds C22's share to C12, so C12 subtracts it.
                     let [odd1, odd2] = [0, 1].map(|of| a(of, half + c));
                     let w = match (product, c < half) {
                         (Product::P1, _) => a11,
@@ -493,7 +494,7 @@ impl Plan for StrassenPlan {
     }
 }
 
-/// Sums of which none is kept.
+/// Sums to add, none of them kept.
 fn added<'s>(added: [Option<&'s [f32]>; 2], stride: usize) -> Sums<'s> {
     Sums {
         added,
@@ -503,7 +504,7 @@ fn added<'s>(added: [Option<&'s [f32]>; 2], stride: usize) -> Sums<'s> {
     }
 }
 
-/// The same for an output that is itself such a sum.
+/// Sums to add to an output that is itself a kept sum.
 fn waiting<'s>(sums: [Option<&'s [f32]>; 2], stride: usize) -> Sums<'s> {
     Sums {
         near: true,
@@ -511,14 +512,14 @@ fn waiting<'s>(sums: [Option<&'s [f32]>; 2], stride: usize) -> Sums<'s> {
     }
 }
 
-/// Some pixels and those they are paired with.
+/// Some pixels and their partners.
 struct Task<'a> {
     plan: &'a StrassenPlan,
     quarters: Quarters<'a>,
-    /// Elements from one to the next.
+    /// Sums of inputs, and the elements from one sum to the next.
     sums: (&'a [f32], usize),
     packed: &'a [f32],
-    /// Of each half, as the outputs lie.
+    /// Residual of each half, in the order of the outputs.
     residual: Option<[&'a [f32]; 2]>,
     ahead: Ahead,
     /// Elements of an output's map.
@@ -526,7 +527,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// All products, for the output blocks that `out` has.
+    /// Computes all products, for the output blocks of `out`.
     fn multiply(&self, blocks: Range<usize>, mut out: [RowsMut<'_, f32>; 2], waiting: &mut [f32]) {
         let panel = self.plan.tile.blocks;
         let paired = (self.plan.pairs * 2 * panel).clamp(blocks.start, blocks.end);
@@ -538,7 +539,8 @@ impl Task<'_> {
         }
     }
 
-    /// The seven products of the pair of panels that begins `at` blocks into the task, which has those from `first` on.
+    /// Computes the seven products of one pair of panels. The pair begins `at` blocks into the task, whose blocks begin
+    /// at `first`.
     fn pair(
         &self,
         first: usize,
@@ -588,7 +590,7 @@ impl Task<'_> {
                 out: Outputs::summed(out, sums),
             });
         };
-        // The output of a panel's outputs in a half.
+        // Epilogue for a panel and a half of the pixels.
         let finish = |panel: usize, half: usize| Finish {
             pixel_bias: None,
             residual: self
@@ -662,7 +664,7 @@ impl Task<'_> {
         );
     }
 
-    /// The panels without a partner, from the `at`-th block of the task on.
+    /// Multiplies the panels without a partner, from the `at`-th block of the task on.
     fn rest(&self, at: usize, out: [RowsMut<'_, f32>; 2]) {
         let plan = self.plan;
         let (_, panels) = plan.rest.as_ref().expect("channels that are in no pair");

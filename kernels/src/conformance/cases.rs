@@ -1,6 +1,5 @@
-//! Shapes that straddle the edges of a kernel: 1, g - 1, g, g + 1 and 2 g + 1 of everything that its
-//! [`Granularity`] names, with strides, asymmetric padding, dilation, groups (of 1, 2, 3, 4, 8, 16 ...
-//! channels) and epilogues.
+//! Shapes that straddle the edges of a kernel: 1, g - 1, g, g + 1 and 2 g + 1 of every size in its [`Granularity`].
+//! They vary strides, asymmetric padding, dilation, groups (of 1, 2, 3, 4, 8, 16 ... channels) and epilogues.
 
 use crate::blocking::Tuning;
 use crate::data::Rng;
@@ -10,7 +9,7 @@ use crate::problem::{
     ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
 };
 
-/// A problem, and block sizes that reach paths which its size alone would not.
+/// A problem, and block sizes that reach code paths which its size alone would not.
 pub type Case = (Problem, Tuning);
 
 fn around(g: usize) -> Vec<usize> {
@@ -19,8 +18,8 @@ fn around(g: usize) -> Vec<usize> {
     sizes
 }
 
-/// Convolutions for a kernel with these edges: `count` of them, the same for the same seed. Half have
-/// the stride `plain_stride`, and nothing odd.
+/// `count` convolutions around a kernel's edges, deterministic for a seed. Half of them have the stride `plain_stride`,
+/// no dilation and one group.
 pub fn convolutions(
     g: &Granularity,
     kernels: &[[usize; 2]],
@@ -58,12 +57,12 @@ pub fn convolutions(
         let groups = if plain { 1 } else { rng.pick(&[1, 1, 2, 3]) };
         let per_group = |rng: &mut Rng, g: usize| rng.pick(&around(g)).div_ceil(groups);
         let (mut c_in, mut c_out) = (per_group(&mut rng, g.c_in), per_group(&mut rng, g.c_out));
-        // One in five has groups of few channels, as many out as in, or twice as many.
+        // One in five has groups of few channels, with as many outputs as inputs or twice as many.
         let mut groups = groups;
         if rng.below(5) == 0 {
             groups = rng.pick(&[2, 3, 7, 16, 17, 25, 33]);
             c_in = rng.pick(&[1, 1, 2, 3, 4, 8, 16, 24]);
-            // 24 channels in 33 groups would take long and show nothing more.
+            // 24 channels in 33 groups would take long and test nothing more.
             groups = groups.min(100 / c_in).max(2);
             c_out = c_in * rng.pick(&[1, 1, 1, 2]);
         }
@@ -88,7 +87,7 @@ pub fn convolutions(
             pad,
             dilation,
             groups,
-            // No draw: the shapes stay what they are.
+            // Not drawn, so that a change here leaves all shapes as they are.
             flip: cases.len() % 4 == 3,
         };
         let Ok(shape) = ConvShape::try_from(spec) else {
@@ -103,7 +102,8 @@ pub fn convolutions(
     cases
 }
 
-/// 1x1 layers of so many channels that their inputs are copied together first, which no edge of a kernel reaches.
+/// 1x1 layers with so many channels that their inputs are packed first. Sizes around a kernel's edges don't reach that
+/// path.
 pub const WIDE: [&str; 4] = [
     "--dir=FWD_B --attr-post-ops=relu mb1ic40ih5iw7oc520oh3ow4kh1kw1sh2sw2ph0pw0",
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor mb2ic512ih5iw6oc130oh3ow3kh1kw1sh2sw2ph0pw0",
@@ -111,8 +111,8 @@ pub const WIDE: [&str; 4] = [
     "g2mb1ic1024ih3oc288oh3kh1ph0",
 ];
 
-/// Small layers on which [`special`](super::special) values are tried: with padding, with inputs that no output reads,
-/// and those whose results are right for values of any size.
+/// Small layers for [`special`](super::special) values: with padding, with inputs that no output reads, and with
+/// results that must be correct for values of any size.
 pub const SPECIAL: [&str; 26] = [
     "mb1ic17ih9iw7oc20oh9ow7kh3kw3sh1sw1ph1pw1",
     "--attr-post-ops=relu mb1ic16ih8oc16oh8kh5ph2",
@@ -142,8 +142,8 @@ pub const SPECIAL: [&str; 26] = [
     "--bilinear --alg=full_l2 1x70x3x3",
 ];
 
-/// Poolings of these kinds for a kernel with these edges: `count` of them, the same for the same seed; of
-/// whole maps only, where that is all that the kernel does.
+/// `count` poolings of these kinds around a kernel's edges, deterministic for a seed. `only_global` is for kernels that
+/// pool whole maps only.
 pub fn poolings(
     g: &Granularity,
     kinds: &[PoolKind],
@@ -195,7 +195,7 @@ pub fn poolings(
     cases
 }
 
-/// Convolutions of images, and the max poolings behind them.
+/// Convolutions of images, with the max poolings after them.
 pub fn stems(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
@@ -245,7 +245,7 @@ pub fn stems(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
-/// 1x1 convolutions, and others behind them.
+/// 1x1 convolutions, with other convolutions after them.
 pub fn pairs(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
@@ -300,8 +300,8 @@ pub fn pairs(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Fully connected layers, from maps and from vectors, on one image and on more than a register tile has pixels; some of
-/// more outputs than one image's vector meets at a time.
+/// Fully connected layers of maps and of vectors, for one image and for more images than a register tile has pixels.
+/// Some have more outputs than the kernel for one image computes at a time.
 pub fn fully_connected(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
@@ -338,11 +338,11 @@ fn epilogue(rng: &mut Rng) -> Epilogue {
     }
 }
 
-/// Layers whose operation is that of `op` on other maps. Those of an identity are its epilogues.
+/// Layers with the operation of `op` on other maps. For an identity they vary the epilogue.
 pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
-    // A kernel is for one epilogue of an identity, and refuses the others.
+    // A kernel of an identity supports one epilogue and refuses the others.
     let count = if matches!(op, Op::Identity(_)) {
         6 * count
     } else {
@@ -387,7 +387,7 @@ pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<
     cases
 }
 
-/// A normalisation whose windows reach into the next channel block, or the one behind it.
+/// A normalisation whose windows reach into the next channel block, or the one after it.
 fn lrn(maps: Maps, rng: &mut Rng) -> Op {
     let spec = LrnSpec {
         maps: maps.dims(),
@@ -399,7 +399,7 @@ fn lrn(maps: Maps, rng: &mut Rng) -> Op {
     Op::Lrn(spec.try_into().expect("a normalisation"))
 }
 
-/// A concatenation of up to 5 parts, half of them of whole blocks only.
+/// A concatenation of up to 5 parts. Half of them have whole blocks only.
 fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Op {
     let [n, c, h, w] = maps.dims();
     let whole = rng.below(2) == 0;
@@ -415,7 +415,7 @@ fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Op {
     Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
 }
 
-/// Derived blocks half of the time, tiny ones otherwise.
+/// Derived block sizes half of the time, tiny ones otherwise.
 fn tuning(rng: &mut Rng) -> Tuning {
     if rng.below(2) == 0 {
         return Tuning::default();
@@ -426,10 +426,10 @@ fn tuning(rng: &mut Rng) -> Tuning {
     }
 }
 
-/// Kernel sizes for algorithms that take any.
+/// Kernel sizes for algorithms that support any.
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
-/// One problem for each kind of kernel, to ask a plan where its edges are: [`for_op`] makes cases of it.
+/// One problem per kind of kernel. A plan for it states its edges, from which [`for_op`] makes cases.
 pub const PROBES: [&str; 28] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
@@ -461,7 +461,7 @@ pub const PROBES: [&str; 28] = [
     "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
 ];
 
-/// The cases for an operation and edges: what a variant's conformance test loops over.
+/// Cases for an operation and edges. A variant's conformance test loops over them.
 pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     match op {
         Op::Conv(conv) if conv.kernel == [conv.h, conv.w] => fully_connected(g, count, 4),
@@ -481,7 +481,7 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     }
 }
 
-/// The kinds that a kernel for one of them computes too.
+/// Pooling kinds that a kernel for `kind` computes, too.
 fn alike(kind: PoolKind) -> &'static [PoolKind] {
     const fn lp(p: u32, mean: bool) -> PoolKind {
         PoolKind::Lp { p, mean }

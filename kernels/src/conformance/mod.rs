@@ -1,15 +1,15 @@
-//! Is a kernel right? The checks that every variant passes, here and in anyone's own crate.
+//! Checks that every variant passes, here and in other crates.
 //!
-//! [`check`] runs one plan in memory of its own and demands all of this:
+//! [`check`] runs one plan in its own memory and requires all of this:
 //!
-//! * **exact tier**: on small integers, whose sums are exact in f32, the output is the reference bit
-//!   for bit (algorithms that only sum products; see [`Accuracy`]);
+//! * **exact tier**: on small integers, whose sums are exact in f32, the output equals the reference bit for bit. It is
+//!   for algorithms that only sum products (see [`Accuracy`]);
 //! * **bounded tier**: on random reals, max |error| is within [`Accuracy::tolerance`];
-//! * output, workspace and packed buffer start as NaN: what isn't written shows;
-//! * guard lines around every buffer are intact after;
+//! * every output element is written: output, workspace and packed buffer start as NaN;
+//! * guard lines around every buffer are unchanged;
 //! * channels that pad a block of the output are zeros;
-//! * a second run, with a stale workspace, and runs on other numbers of workers give the same bits;
-//! * the source and the packed weights are not changed.
+//! * a second run, with a stale workspace, and runs on other numbers of workers give equal bits;
+//! * the source and the packed weights are unchanged.
 //!
 //! [`cases`](mod@cases) has the shapes.
 
@@ -29,21 +29,21 @@ use crate::tensor::{
     AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s, as_f32s_mut,
 };
 
-/// What a check found.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All is as it should be; the deviation of the bounded tier and what it was allowed.
+    /// All requirements are met.
     Passed {
-        /// On random reals.
+        /// Deviation on random reals.
         deviation: Deviation,
         /// The bound on `deviation.max`.
         tolerance: f64,
     },
-    /// The algorithm refuses the problem, with this reason.
+    /// The algorithm refuses the problem, for this reason.
     Refused(String),
 }
 
-/// What is wrong with a kernel, in words.
+/// Fault of a kernel, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(pub String);
@@ -58,20 +58,20 @@ pub struct Data {
 }
 
 impl Data {
-    /// Seeded operands.
+    /// Operands from a seed.
     pub fn new(problem: &Problem, fill: Fill, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let len = |dims: [usize; 4]| dims.iter().product::<usize>();
         let dst = problem.dst_dims();
         let epilogue = problem.epilogue;
         let src = rng.vec(fill, len(problem.src_dims()));
-        // Weights have both signs whatever the activations look like.
+        // Weights have both signs for every kind of activations.
         let mut weights = match fill {
             Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
             _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
         };
         if let Op::BatchNorm(_) = problem.op {
-            // Variances are positive; near 0 they would blow up what they divide.
+            // Variances are positive. Values near 0 would make quotients large.
             for variance in &mut weights[3 * dst[1]..] {
                 *variance = 0.5 + variance.abs();
             }
@@ -84,7 +84,7 @@ impl Data {
         }
     }
 
-    /// Other inputs for the same weights and bias.
+    /// Copy with other inputs, but equal weights and bias.
     pub fn with_other_inputs(&self, fill: Fill, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         Data {
@@ -94,7 +94,7 @@ impl Data {
         }
     }
 
-    /// As the reference takes them.
+    /// Operands for the reference.
     pub fn operands(&self) -> Operands<'_> {
         let Data {
             src,
@@ -111,17 +111,16 @@ impl Data {
     }
 }
 
-/// The largest allowed max |error| / max |ref| for a problem on data up to `magnitude`, where `largest`
-/// is max |ref|.
+/// Largest allowed max |error| / max |ref| for a problem on data up to `magnitude`. `largest` is max |ref|.
 pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
     let terms = match &problem.op {
         Op::Conv(conv) => conv.reduction_len(),
         Op::ConvPool(stem) => stem.conv().reduction_len(),
-        // Those of the second, and what it sums of the first's errors.
+        // Terms of the second convolution, and as many for the first's errors that it sums.
         Op::ConvPair(pair) => 2 * pair.second().reduction_len(),
         Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
         Op::Identity(_) | Op::Concat(_) => 1,
-        // gamma and the root make one factor; x, the mean, and beta.
+        // Factor (gamma / root) times x, the mean, and beta.
         Op::BatchNorm(_) => 3,
         Op::Statistics(maps) => maps.per_channel(),
         Op::Softmax(maps) => maps.dims()[1],
@@ -129,19 +128,19 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
         Op::Attention(attention) => attention.positions(),
         Op::Bilinear(bilinear) => bilinear.positions(),
     };
-    // How large an output can be: sums of powers are not divided.
+    // Largest output. Sums of powers are not divided.
     let magnitude = match &problem.op {
         Op::Pool(pool) => match pool.kind {
             PoolKind::Lp { p, mean: false } => magnitude * (terms as f64).powf(1.0 / f64::from(p)),
             _ => magnitude,
         },
-        // Errors are relative to each output: of what is raised to e, at most 0.4 eps of the largest, and those
-        // of e^x, of the sum of positive terms, and of the quotient.
+        // Errors are relative to each output. The exponent contributes at most 0.4 eps of the largest output. e^x, the
+        // sum of positive terms and the quotient contribute the rest.
         Op::Softmax(_) => largest,
-        // So are these, and a power's is beta times that of the sum that it is of.
+        // These are relative, too. The relative error of a power is beta times that of its base.
         Op::Lrn(lrn) => largest * f64::from(lrn.spec().beta).max(1.0),
-        // Beside those of the weighed sum, that of shares: twice the error of a score, which is a sum of w times a
-        // tanh of a sum of V h.
+        // Errors of the weighted sum, and of the shares: twice the error of a score. A score is a sum of w times tanh
+        // of a sum of V h.
         Op::Attention(attention) => {
             let [_, c, _, _] = attention.maps().dims();
             let root = |terms: usize| (terms as f64).sqrt() + 1.0;
@@ -154,7 +153,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     };
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
     let inputs = match &problem.op {
-        // What lies between the two is the largest sum that the first can come to.
+        // The inputs of the second are bounded by the largest sum of the first.
         Op::ConvPair(pair) => {
             (pair.first().reduction_len() + 1) as f64 * magnitude * magnitude.max(1.0)
         }
@@ -168,7 +167,7 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     }
 }
 
-/// Checks one algorithm on one problem. `pools` are the numbers of workers to repeat it on.
+/// Checks one algorithm on one problem. `pools` are the numbers of workers for further runs.
 ///
 /// # Errors
 /// Description of the fault.
@@ -209,7 +208,7 @@ pub fn check(
         let exact = match accuracy {
             Accuracy::Exact => true,
             Accuracy::Sum => fill == Fill::Integers,
-            // A mean divides, which rounds; so do transforms.
+            // A mean divides, which rounds. Transforms round, too.
             Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled | Accuracy::Root => false,
             Accuracy::Transformed { .. } => false,
         };
@@ -245,9 +244,12 @@ pub fn check(
     Ok(outcome.expect("two tiers were run"))
 }
 
-/// Checks an algorithm on values that most inputs don't have, as far as it does the [`cases::SPECIAL`] layers: inputs
-/// that no output reads are NaN, a weight is infinite whose tap may lie in the padding ([`Op::Conv`] says what it may
-/// do), values are so large or small that their squares are no f32. Gives the number of its layers.
+/// Checks an algorithm on special values, for each of the [`cases::SPECIAL`] layers that it supports. Returns the
+/// number of these layers.
+///
+/// * Inputs that no output reads are NaN.
+/// * A weight whose tap may lie in the padding is infinite. [`Op::Conv`] defines its allowed effects.
+/// * Values are so large or small that their squares overflow or underflow an f32.
 ///
 /// # Errors
 /// Description of the fault.
@@ -268,7 +270,7 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
                     .map(|data| ("an infinite weight", data)),
             ],
             op => {
-                // Products are f32's.
+                // Limits for products in f32.
                 let largest = match op {
                     Op::Lrn(_) => 1e25,
                     _ => 1e17,
@@ -299,7 +301,7 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
     Ok(layers)
 }
 
-/// True if an output is as near to the reference as it has to be. What is beyond an f32 is infinite.
+/// True if an output is close enough to the reference. Values beyond an f32 must be infinite.
 fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
     if want.is_nan() {
         return y.is_nan();
@@ -317,7 +319,7 @@ fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64])
     (f64::from(y) - want).abs() <= allowed + f64::from(f32::MIN_POSITIVE)
 }
 
-/// The layer's window along rows and columns: input, output, kernel, stride, dilation, leading padding.
+/// Window along rows and along columns: input, output, kernel, stride, dilation, leading padding.
 fn windows(problem: &Problem) -> [[usize; 6]; 2] {
     let ([_, _, h, w], [_, _, ho, wo]) = (problem.src_dims(), problem.dst_dims());
     let (kernel, stride, dilation, pad) = match &problem.op {
@@ -329,7 +331,7 @@ fn windows(problem: &Problem) -> [[usize; 6]; 2] {
     [axis(0, h, ho, pad.top), axis(1, w, wo, pad.left)]
 }
 
-/// NaN wherever no output reads.
+/// Copy with NaN in all inputs that no output reads.
 fn without_unread(problem: &Problem, data: &Data) -> Data {
     let is_read = |[_, out, kernel, stride, dilation, before]: [usize; 6], at: usize| {
         let taps = |o: usize| (0..kernel).any(|k| o * stride + k * dilation == at + before);
@@ -346,8 +348,8 @@ fn without_unread(problem: &Problem, data: &Data) -> Data {
     data
 }
 
-/// The last channel's first tap is infinite. None for a layer without padding or weights, and for algorithms that
-/// multiply sums of weights.
+/// Copy in which the first tap of the last output channel is infinite. `None` for a layer without padding or weights,
+/// and for algorithms that multiply sums of weights.
 fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> Option<Data> {
     let [c_out, c_in, kh, kw] = problem.weights_dims()?;
     let padded = windows(problem).iter().any(|axis| axis[5] > 0);
@@ -359,7 +361,7 @@ fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> O
     Some(data)
 }
 
-/// True if the tap of an infinite weight lies in the padding of an output.
+/// True if the tap of an infinite weight lies in the padding of output `at`.
 fn in_padding(problem: &Problem, data: &Data, at: usize) -> bool {
     let Some([c_out, c_in, kh, kw]) = problem.weights_dims() else {
         return false;
@@ -376,7 +378,7 @@ fn in_padding(problem: &Problem, data: &Data, at: usize) -> bool {
     infinite && channel == c_out - 1 && (outside(rows, row) || outside(columns, column))
 }
 
-/// Inputs of this size, some of them 0 and some of about 1.
+/// Copy with inputs times `size`, some of them 0 and some about 1.
 fn scaled(data: &Data, size: f32) -> Data {
     let mut data = data.clone();
     for (i, x) in data.src.iter_mut().enumerate() {
@@ -389,12 +391,12 @@ fn scaled(data: &Data, size: f32) -> Data {
     data
 }
 
-/// That outputs are NaN where the reference's are, a window having one, and only there.
+/// Checks that an output is NaN if and only if the reference is: if its window has a NaN.
 fn nans_win(plan: &dyn Plan) -> Result<(), String> {
     let problem = &plan.spec().problem;
     let mut data = Data::new(problem, Fill::Uniform, 8);
     for i in (3..data.src.len()).step_by(29) {
-        // Of both signs: hardware's maxima care for bits and for the order of operands.
+        // NaNs of both signs: hardware maxima depend on bits and on operand order.
         data.src[i] = f32::NAN.copysign(data.src[i]);
     }
     let expected = reference::compute(problem, data.operands(), &Serial);
@@ -512,8 +514,8 @@ impl<'a> Guarded<'a> {
         }
     }
 
-    /// Runs on a poisoned output and returns it in plain NCHW. The workspace is poisoned once, in
-    /// `new`: later runs find what the one before left.
+    /// Runs on a poisoned output and returns it in plain NCHW. The workspace is poisoned once, in `new`. Later runs
+    /// find the previous run's content.
     fn run(&mut self, exec: &dyn Executor) -> Result<Vec<f32>, String> {
         let spec = self.plan.spec();
         let before: Vec<CacheLine> = [self.src.inner(), self.packed.inner()].concat();
@@ -556,7 +558,7 @@ fn padding_is_zero(desc: TensorDesc, stored: &[f32]) -> Result<(), String> {
         return Ok(());
     };
     let [n, c, h, w] = desc.dims();
-    // The padding's channels, too, have a place.
+    // Channels of the padding are elements, too.
     let stored_channels = c.next_multiple_of(usize::from(block));
     let padded = TensorDesc::new(desc.dtype(), desc.layout(), [n, stored_channels, h, w]);
     for image in 0..n {
@@ -574,7 +576,7 @@ fn padding_is_zero(desc: TensorDesc, stored: &[f32]) -> Result<(), String> {
     Ok(())
 }
 
-/// The instruction sets that must not be skipped: `CONVROOF_REQUIRE_ISA=avx2,avx512`.
+/// Instruction sets that must not be skipped, from `CONVROOF_REQUIRE_ISA=avx2,avx512`.
 ///
 /// # Errors
 /// When the variable names something unknown.

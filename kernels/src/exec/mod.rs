@@ -1,15 +1,16 @@
-//! Threads: the only folder that knows them.
+//! Threads. No other folder uses them.
 //!
-//! Work is a number of tasks; an [`Executor`] runs each once, on one of `width()` workers. What a task computes never
-//! depends on who runs it, nor on how many they are. Each worker begins with its own contiguous share, the same in every
-//! run, so that its caches stay warm; one that is done takes over tasks of others (`team.rs`). One task is the caller's own.
+//! Work is a number of tasks. An [`Executor`] runs each once, on one of `width()` workers. The result of a task depends
+//! neither on its worker nor on the number of workers. Each worker begins with its own contiguous share, equal in every
+//! run, so that its caches stay warm. An idle worker steals tasks of others (`team.rs`). A single task runs on the
+//! calling thread.
 //!
-//! [`par_rows`] is how kernels use it: it cuts an output matrix into disjoint blocks and hands each
-//! task its own, with the worker's private scratch. [`par_halves`] cuts the halves of its rows alike; [`par_tiles`] does
-//! the same with square tiles of maps.
+//! Kernels use [`par_rows`]: it divides an output matrix into disjoint blocks. Each task gets its block and its
+//! worker's private scratch. [`par_halves`] divides both halves of each row in the same way. [`par_tiles`] divides maps
+//! into square tiles.
 //!
-//! In reading order: [`crate::partition`] (how work is cut), this file (how each task gets its own part of the
-//! output), `team.rs` (how the workers of a pool share the tasks).
+//! In reading order: [`crate::partition`] (division of work), this file (each task's part of the output), `team.rs`
+//! (how the workers of a pool share the tasks).
 #![allow(unsafe_code)]
 
 mod team;
@@ -25,9 +26,9 @@ use std::ops::Range;
 /// Runs tasks on workers.
 ///
 /// # Safety
-/// Within one `run`, each task index below `tasks` is called exactly once before `run` returns,
-/// `worker < width()`, and no two live calls share a worker. `before` is the task whose call this worker made last in the
-/// same `run`, if there was one. A task never calls `run`.
+/// Within one `run`, each task index below `tasks` is called exactly once before `run` returns, with `worker <
+/// width()`. No two live calls have the same worker. `before` is the task of this worker's previous call in the same
+/// `run`, if any. A task never calls `run`.
 pub unsafe trait Executor: Sync {
     /// The number of workers.
     fn width(&self) -> usize;
@@ -40,21 +41,21 @@ pub unsafe trait Executor: Sync {
 pub struct Turn {
     /// The task.
     pub task: usize,
-    /// Who runs it.
+    /// The worker that runs it.
     pub worker: usize,
-    /// What this worker did before in the same run: what that left in the worker's scratch is still there.
+    /// The worker's previous task in the same run. The worker's scratch still holds what that task wrote.
     pub before: Option<usize>,
 }
 
 impl Turn {
-    /// Whether the worker's task before was of another of the groups of `size` tasks that follow each other.
+    /// True if the worker's previous task belongs to another group. Groups are `size` consecutive tasks.
     fn is_fresh(&self, size: usize) -> bool {
         self.before
             .is_none_or(|before| before / size != self.task / size)
     }
 }
 
-/// The calling thread does everything, in order.
+/// Executor without threads: the calling thread runs all tasks, in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;
 
@@ -74,7 +75,7 @@ unsafe impl Executor for Serial {
     }
 }
 
-/// A block of a matrix that one task owns: `rows` rows of `len` elements, `stride` apart.
+/// A block of a matrix that one task owns: `rows` rows of `len` elements, `stride` elements apart.
 #[derive(Debug)]
 pub struct RowsMut<'a, T> {
     ptr: *mut T,
@@ -88,7 +89,7 @@ pub struct RowsMut<'a, T> {
 unsafe impl<T: Send> Send for RowsMut<'_, T> {}
 
 impl<'a, T> RowsMut<'a, T> {
-    /// The whole of `data` as rows of `len` elements.
+    /// All of `data`, as rows of `len` elements.
     ///
     /// # Panics
     /// If `data` is not a whole number of rows.
@@ -108,7 +109,7 @@ impl<'a, T> RowsMut<'a, T> {
         }
     }
 
-    /// Rows in the block.
+    /// Number of rows in the block.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -119,12 +120,12 @@ impl<'a, T> RowsMut<'a, T> {
         self.len
     }
 
-    /// Elements from a row to the next.
+    /// Elements from one row to the next.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// The first element; valid for writes of every row of the block, while it is borrowed.
+    /// Pointer to the first element. It is valid for writes of every row of the block while the block is borrowed.
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.ptr
     }
@@ -137,7 +138,7 @@ impl<'a, T> RowsMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(row * self.stride), self.len) }
     }
 
-    /// A smaller block of this one.
+    /// Part of this block.
     #[inline(always)]
     pub fn part(&mut self, rows: Range<usize>, cols: Range<usize>) -> RowsMut<'_, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
@@ -163,7 +164,7 @@ impl<'a, T> RowsMut<'a, T> {
     }
 }
 
-/// Where a task's block lies in the matrix.
+/// Position of a task's block in the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     /// The block's first row.
@@ -172,13 +173,13 @@ pub struct Block {
     pub col: usize,
     /// The worker that runs the task.
     pub worker: usize,
-    /// Whether what the block's pixels want in the worker's scratch is yet to be made. Otherwise the worker's task before
-    /// shared them ([`Sharing`]), and made it.
+    /// The task must fill its worker's scratch first. If false, the worker's previous task had the same shared data
+    /// ([`Sharing`]), and the scratch holds it.
     pub fresh: bool,
 }
 
-/// Cuts `dst` by `grid` and calls `f(block, its elements, the worker's scratch)` for each block.
-/// `scratch` is shared out in equal parts, one a worker.
+/// Divides `dst` by `grid` and calls `f(block, its elements, the worker's scratch)` for each block. Each worker gets an
+/// equal part of `scratch`.
 ///
 /// # Panics
 /// If `dst` is smaller than the grid, the grid has an empty step, or bands don't divide its rows.
@@ -192,7 +193,7 @@ pub fn par_rows<T: Send>(
     par_rows_sharing(exec, dst, (grid, Sharing::Columns), scratch, f);
 }
 
-/// The same in an order of blocks that is given.
+/// [`par_rows`] with a given order of blocks.
 ///
 /// # Panics
 /// As [`par_rows`].
@@ -209,12 +210,12 @@ pub fn par_rows_sharing<T: Send>(
     });
 }
 
-/// The same for rows of `row` elements whose halves are cut alike: `grid` is that of the first halves, which may be the
-/// longer by less than a block. A task has a block of it, and of the second halves what lies as far from their start: its
-/// columns may be fewer, or none.
+/// Divides both halves of rows of `row` elements in the same way. `grid` divides the first halves, which may be longer
+/// by less than a block. A task gets a block of the first halves, and the same columns of the second halves. Of the
+/// second halves it may get fewer columns, or none.
 ///
 /// # Panics
-/// If `dst` is smaller than the grid of whole rows, or the grid has an empty step, or its columns are less than half a
+/// If `dst` is smaller than the grid of whole rows, the grid has an empty step, or its columns are less than half a
 /// row.
 pub fn par_halves<T: Send>(
     exec: &dyn Executor,
@@ -234,7 +235,7 @@ pub fn par_halves<T: Send>(
     });
 }
 
-/// What a task may take its blocks from.
+/// A task's part of the output, from which it takes its blocks.
 struct Own<'a, T> {
     dst: &'a Shared<T>,
     rows: Range<usize>,
@@ -243,14 +244,14 @@ struct Own<'a, T> {
 }
 
 impl<T> Own<'_, T> {
-    /// The task's columns, counted from column `from` and as far as they come before `to`.
+    /// The task's columns, counted from column `from` and clipped at column `to`.
     fn part(&self, from: usize, to: usize) -> RowsMut<'_, T> {
         let cols = (from + self.cols.start).min(to)..(from + self.cols.end).min(to);
         let rows = if cols.is_empty() { 0 } else { self.rows.len() };
         RowsMut {
-            // SAFETY: blocks of different tasks are disjoint and inside `dst`, whose exclusive borrow outlives `run`;
-            // each task is run once (the executor's contract), and asks for each range of columns once (`par_rows`,
-            // `par_halves`: between `from` and `to`, which overlap nowhere).
+            // SAFETY: blocks of different tasks are disjoint and inside `dst`, whose exclusive borrow outlives `run`.
+            // Each task runs once (the executor's contract). It takes each range of columns once: the ranges from
+            // `from` to `to` that `par_rows` and `par_halves` use don't overlap.
             ptr: unsafe { self.dst.at(self.rows.start * self.stride + cols.start) },
             rows,
             stride: self.stride,
@@ -299,15 +300,15 @@ fn par_blocks<T: Send>(
             cols,
             stride: row,
         };
-        // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
-        // (the executor's contract).
+        // SAFETY: parts of different workers are disjoint, and no two live calls have the same worker (the executor's
+        // contract).
         let scratch =
             unsafe { std::slice::from_raw_parts_mut(scratch.at(worker * per_worker), per_worker) };
         f(at, own, scratch);
     });
 }
 
-/// The tiles that one task owns: a range of tiles in each of a range of maps.
+/// Tiles that one task owns: a range of tiles in each of a range of maps.
 #[derive(Debug)]
 pub struct TilesMut<'a, T> {
     ptr: *mut T,
@@ -328,8 +329,8 @@ impl<T> TilesMut<'_, T> {
         self.image
     }
 
-    /// Whether what the tiles want in the worker's scratch is yet to be made. Otherwise the worker's task before had the
-    /// same tiles of other maps, and made it.
+    /// The task must fill its worker's scratch first. If false, the worker's previous task had the same tiles of other
+    /// maps, and the scratch holds their data.
     pub fn fresh(&self) -> bool {
         self.fresh
     }
@@ -344,7 +345,7 @@ impl<T> TilesMut<'_, T> {
         self.tiles.clone()
     }
 
-    /// Where a tile begins in the output.
+    /// Offset of a tile's first element in the output.
     #[inline(always)]
     pub fn offset(&self, block: usize, tile: usize) -> usize {
         let TileGrid { map, pixel, .. } = self.grid;
@@ -353,10 +354,10 @@ impl<T> TilesMut<'_, T> {
         (((self.image * self.grid.blocks + block) * map[0] + y) * map[1] + x) * pixel
     }
 
-    /// One tile: its rows, as far as they are in the map.
+    /// One tile, clipped to the map.
     ///
     /// # Panics
-    /// If it isn't this task's.
+    /// If the tile isn't this task's.
     #[inline(always)]
     pub fn tile(&mut self, block: usize, tile: usize) -> RowsMut<'_, T> {
         assert!(self.blocks.contains(&block) && self.tiles.contains(&tile));
@@ -376,8 +377,8 @@ impl<T> TilesMut<'_, T> {
     }
 }
 
-/// Cuts `dst` by `grid` and calls `f(the task's tiles, the worker's scratch)` for each task. `scratch`
-/// is shared out in equal parts, one a worker.
+/// Divides `dst` by `grid` and calls `f(the task's tiles, the worker's scratch)` for each task. Each worker gets an
+/// equal part of `scratch`.
 ///
 /// # Panics
 /// If `dst` is smaller than the grid, or the grid has an empty step.
@@ -403,8 +404,8 @@ pub fn par_tiles<T: Send>(
         let (image, blocks, tiles) = grid.task(turn.task);
         let worker = turn.worker;
         let owned = TilesMut {
-            // SAFETY: the output's start. What is reached from it, tiles of the task's maps, is disjoint
-            // from what other tasks reach; each task is run once (the executor's contract).
+            // SAFETY: the output's start. Tasks reach only tiles of their own maps from it, which are disjoint. Each
+            // task runs once (the executor's contract).
             ptr: unsafe { dst.at(0) },
             grid,
             image,
@@ -413,17 +414,17 @@ pub fn par_tiles<T: Send>(
             fresh: turn.is_fresh(grid.groups()),
             _owns: PhantomData,
         };
-        // SAFETY: parts of different workers are disjoint, and no two live calls share a worker
-        // (the executor's contract).
+        // SAFETY: parts of different workers are disjoint, and no two live calls have the same worker (the executor's
+        // contract).
         let own =
             unsafe { std::slice::from_raw_parts_mut(scratch.at(worker * per_worker), per_worker) };
         f(owned, own);
     });
 }
 
-/// A pointer that tasks share; who may touch what is argued where it is used.
+/// A pointer that tasks share. Each use states why its access is exclusive.
 struct Shared<T>(*mut T);
-// SAFETY: only a base address; every access is argued where it is made.
+// SAFETY: only a base address. Each access has its own SAFETY comment.
 unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// # Safety

@@ -1,13 +1,13 @@
 //! A rayon pool as a team that spins between runs.
 //!
-//! A layer takes some ten or hundred microseconds; to wake a sleeping worker takes ten, and in a virtual
-//! machine, whose idle cores are given back, several times that. So a pool is entered once for many
-//! runs: its first worker leads, the others wait for work without sleeping, as OpenMP's pools do, and a
-//! run begins within a fraction of a microsecond. When the leader is done, the pool is idle again.
+//! A layer takes tens or hundreds of microseconds. Waking a sleeping worker takes a good part of that, and longer in a
+//! virtual machine, which gives idle cores back to its host. So a pool is entered once for many runs. Its first worker
+//! leads, the others wait for work without sleeping, as in OpenMP's pools. A run then begins within a fraction of a
+//! microsecond. When the leader returns, the pool is idle again.
 //!
-//! Each worker has its share of a run's tasks and does them in order; who is done takes over the last task of who has most
-//! left. So a core that is slower, or that something else holds up, leaves less undone than its share, and nobody waits for
-//! a worker that has not yet noticed that there is a run.
+//! Each worker executes its share of a run's tasks in order. An idle worker steals the last task of the worker with the
+//! most tasks left. So a slow or interrupted core delays a run little, and no worker waits for one that has not yet
+//! noticed the run.
 
 use super::{Executor, Serial, Turn, share};
 use rayon::ThreadPool;
@@ -17,39 +17,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The workers of a pool, all of them inside [`with_team`].
+/// Workers of a pool, all of them inside [`with_team`].
 pub struct Team<'a> {
     shared: &'a Shared,
 }
 
-/// What leader and followers share.
+/// State that leader and followers share.
 struct Shared {
-    /// How many runs were begun: followers look for tasks whenever another was.
+    /// Number of runs begun. A change tells followers to look for tasks.
     begun: AtomicUsize,
-    /// Each worker's share of the tasks that nobody has begun.
+    /// Each worker's tasks that are not begun.
     waiting: Vec<Share>,
-    /// The run at hand; points into the leader's stack.
+    /// The current run. Points into the leader's stack.
     job: AtomicPtr<Job<'static>>,
-    /// Its tasks that are not finished.
+    /// Number of its unfinished tasks.
     unfinished: AtomicUsize,
-    /// The first panic among them.
+    /// The first panic of its tasks.
     panic: Mutex<Option<Panic>>,
-    /// Whether a leader is inside `run`.
+    /// True while a leader is inside `run`.
     running: AtomicBool,
-    /// Whether followers may go.
+    /// True when followers may return.
     dismissed: AtomicBool,
 }
 
 type Panic = Box<dyn Any + Send>;
 
 struct Job<'a> {
-    /// Which run it is.
+    /// Number of the run.
     run: usize,
     f: &'a (dyn Fn(Turn) + Sync),
 }
 
-/// Consecutive tasks: the first and the end in one word, so that one exchange takes a task from either side. On cache
-/// lines of its own, and those that are fetched with them.
+/// Consecutive tasks. Start and end are in one word, so that one exchange takes a task from either end. Aligned to 128
+/// bytes because hardware prefetches pairs of cache lines.
 #[derive(Default)]
 #[repr(align(128))]
 struct Share(AtomicU64);
@@ -64,17 +64,18 @@ impl Share {
         Self::tasks(self.0.load(Ordering::Relaxed)).len()
     }
 
-    /// The owner's next.
+    /// Takes the first task, for the owner.
     fn first(&self) -> Option<usize> {
         self.take(|Range { start, end }| (start, start + 1..end))
     }
 
-    /// What the owner would do last.
+    /// Takes the last task, for a thief.
     fn last(&self) -> Option<usize> {
         self.take(|Range { start, end }| (end - 1, start..end - 1))
     }
 
-    /// Takes a task, if there is one: it and the others. Who does sees all that was written before the share was put.
+    /// Takes a task, if there is one. `split` returns the task and the remaining tasks. The caller then sees all writes
+    /// made before the share was stored.
     fn take(&self, split: impl Fn(Range<u32>) -> (u32, Range<u32>)) -> Option<usize> {
         let mut taken = None;
         let without = |word| {
@@ -101,11 +102,11 @@ impl Share {
     }
 }
 
-/// Calls `lead` on the first worker of `pool` with an executor over all of them. Inside, the pool does
+/// Calls `lead` on the first worker of `pool`, with an executor over all of its workers. During the call the pool does
 /// nothing else.
 ///
 /// # Panics
-/// If `lead` does, or a task.
+/// If `lead` or a task panics.
 pub fn with_team<R: Send>(pool: &ThreadPool, lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
     let shared = Shared::new(pool.current_num_threads());
     let lead = Mutex::new(Some(lead));
@@ -115,7 +116,7 @@ pub fn with_team<R: Send>(pool: &ThreadPool, lead: impl FnOnce(&Team<'_>) -> R +
             return None;
         }
         let lead = lead.lock().ok()?.take()?;
-        // Followers are let go however `lead` ends, or the broadcast would never.
+        // Followers must be dismissed even if `lead` panics, or the broadcast would never return.
         let result = catch_unwind(AssertUnwindSafe(|| lead(&Team { shared: &shared })));
         shared.dismissed.store(true, Ordering::Release);
         Some(result)
@@ -127,8 +128,7 @@ pub fn with_team<R: Send>(pool: &ThreadPool, lead: impl FnOnce(&Team<'_>) -> R +
     }
 }
 
-/// Waits for a condition without sleeping; gives way now and then, for machines that have more workers
-/// than cores.
+/// Spins until a condition is true. Yields at times, for machines with more workers than cores.
 fn spin_until(condition: impl Fn() -> bool) {
     let mut spins = 0u32;
     while !condition() {
@@ -154,7 +154,7 @@ impl Shared {
         }
     }
 
-    /// Works at each run until dismissed.
+    /// Works on each run until dismissed.
     fn follow(&self, worker: usize) {
         let mut seen = 0;
         loop {
@@ -168,9 +168,9 @@ impl Shared {
         }
     }
 
-    /// Has every task done.
+    /// Runs all tasks and returns when they are finished.
     fn lead(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync)) {
-        // Followers run the job, which lives here, until all tasks are finished.
+        // Followers use the job, which is in this stack frame, until all tasks are finished.
         let stays = AbortIfUnwound;
         let job = Job {
             run: self.begun.load(Ordering::Relaxed) + 1,
@@ -188,17 +188,18 @@ impl Shared {
         std::mem::forget(stays);
     }
 
-    /// Does tasks until none waits.
+    /// Runs tasks until no share has one.
     fn work(&self, worker: usize) {
         let mut before: Option<(usize, usize)> = None;
         while let Some(task) = self.next(worker) {
-            // SAFETY: the leader stored the pointer before it shared out the tasks, of which this is one, and stays in
-            // `lead`, where the job lives, until this one, too, is counted out of `unfinished` below.
+            // SAFETY: the leader stored the pointer before it stored the shares, and this task is from a share. The
+            // leader stays in `lead`, whose frame holds the job, until `unfinished` is decremented below for this task,
+            // too.
             let job = unsafe { &*self.job.load(Ordering::Relaxed) };
             let turn = Turn {
                 task,
                 worker,
-                // The task before may have been another run's: this one began when the last was finished.
+                // The previous task may belong to an earlier run: this run began only when that one was finished.
                 before: before.and_then(|(run, task)| (run == job.run).then_some(task)),
             };
             before = Some((job.run, task));
@@ -207,7 +208,7 @@ impl Shared {
         }
     }
 
-    /// A task that waits: the worker's own next, or the last of who has most.
+    /// Takes the worker's next own task, or steals the last task of the worker with the most tasks left.
     fn next(&self, worker: usize) -> Option<usize> {
         let own = self.waiting[worker].first();
         own.or_else(|| {
@@ -216,7 +217,7 @@ impl Shared {
                 if most.len() == 0 {
                     return None;
                 }
-                // Or somebody else was faster.
+                // Retries if another worker took it first.
                 if let Some(task) = most.last() {
                     return Some(task);
                 }
@@ -225,7 +226,7 @@ impl Shared {
     }
 
     /// Calls a task, and keeps the first panic for the leader. Never unwinds: the payload of a later panic is leaked,
-    /// because to drop it could panic again.
+    /// because dropping it could panic again.
     fn catch(&self, task: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
             let mut first = self.panic();
@@ -241,8 +242,8 @@ impl Shared {
     }
 }
 
-/// Ends the process when it is dropped by a panic: for a stack frame that other threads still use. `forget` it when they
-/// are done.
+/// Guard that aborts the process if a panic drops it, for a stack frame that other threads still use. `forget` it when
+/// they are finished.
 struct AbortIfUnwound;
 
 impl Drop for AbortIfUnwound {
@@ -252,9 +253,10 @@ impl Drop for AbortIfUnwound {
     }
 }
 
-// SAFETY: `share` splits `0..tasks` into disjoint ranges that cover it, one for each worker. From these a task is taken by
-// exchanging the range for one without it, so once, and called before its worker takes the next; `lead` returns when each
-// was called and has returned or panicked, and is never unwound before (`AbortIfUnwound`). `before` is of the same run (`Job::run`).
+// SAFETY: `share` splits `0..tasks` into disjoint ranges that cover it, one per worker. A worker takes a task by
+// exchanging a range for one without the task, so each task is taken once. The worker calls it before it takes another.
+// `lead` returns when each call has returned or panicked, and never unwinds before (`AbortIfUnwound`). `before` is of
+// the same run (`Job::run`).
 unsafe impl Executor for Team<'_> {
     fn width(&self) -> usize {
         self.shared.waiting.len()
@@ -266,7 +268,7 @@ unsafe impl Executor for Team<'_> {
         assert!(!nested, "a run inside of a run");
         assert!(u32::try_from(tasks).is_ok(), "{tasks} tasks");
         if tasks <= 1 {
-            // One task needs nobody else: to hand it over and to wait for it takes longer than some layers.
+            // A single task runs here: a handover to another worker takes longer than some layers.
             shared.catch(|| Serial.run(tasks, f));
         } else {
             shared.lead(tasks, f);
@@ -279,12 +281,12 @@ unsafe impl Executor for Team<'_> {
     }
 }
 
-/// Calls `f` with each worker's number, on that worker, when all have come: for measurements that want every core.
-/// Executors that are used with it have a thread for each worker.
+/// Calls `f` with each worker's number on that worker, once all workers have arrived: for measurements that load every
+/// core. The executor must have a thread per worker.
 pub fn on_each_worker(exec: &dyn Executor, f: impl Fn(usize) + Sync) {
     let (width, come) = (exec.width(), AtomicUsize::new(0));
     exec.run(width, &|turn| {
-        // Who waits here takes no other's task.
+        // A worker that waits here takes no second task.
         come.fetch_add(1, Ordering::Relaxed);
         spin_until(|| come.load(Ordering::Relaxed) == width);
         f(turn.worker);
@@ -306,7 +308,7 @@ mod tests {
     fn each_task_is_run_once_after_one_of_the_same_run() {
         let pool = pool(3);
         let seen: Vec<AtomicUsize> = (0..40).map(|_| AtomicUsize::new(0)).collect();
-        // What each worker did last: a run's number and the task.
+        // Last run and task of each worker.
         let last: [Mutex<(usize, usize)>; 3] = Default::default();
         let runs = if cfg!(miri) { 3 } else { 1000 };
         let led = with_team(&pool, |team| {
@@ -332,7 +334,7 @@ mod tests {
         with_team(&pool(2), |team| {
             team.run(8, &|Turn { task, worker, .. }| {
                 if task == 4 {
-                    // The second worker's first, if nobody took it over: until all others are done.
+                    // First task of the second worker, unless stolen. It finishes last.
                     spin_until(|| finished.load(Ordering::Acquire) == 7);
                 }
                 by_leader.fetch_add(usize::from(worker == 0), Ordering::Relaxed);
@@ -414,7 +416,7 @@ mod tests {
             let payload = caught.expect_err("a panic");
             assert!(payload.is::<Bomb>(), "the first payload");
             std::mem::forget(payload);
-            // Every other payload was leaked, and no task was left out.
+            // All other payloads were leaked, and every task ran.
             assert_eq!(finished.into_inner(), 9);
         }
     }

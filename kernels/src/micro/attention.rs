@@ -1,4 +1,4 @@
-//! The parts of attention pooling behind the product V h: scores, their softmax, and the sum that it weighs.
+//! Attention pooling after the product V h: scores, their softmax, and the weighted sum.
 
 use super::channels::{Pixel, lanes_of, pixel, put, vectors};
 use super::exp::{self, exp, tanh};
@@ -6,17 +6,17 @@ use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// The score of each position, `sum of w * tanh(hidden)`.
+/// Computes the score of each position, `sum of w * tanh(hidden)`.
 pub struct Scores<'a, 'o> {
-    /// For each block of 16 hidden units 16 floats a position.
+    /// 16 floats per position, for each block of 16 hidden units.
     pub hidden: &'a [f32],
-    /// A multiple of 16 weights.
+    /// Weights, a multiple of 16.
     pub w: &'a [f32],
-    /// A score a position.
+    /// One score per position.
     pub scores: &'o mut [f32],
 }
 
-/// Operations for each element of `hidden`.
+/// Operations per element of `hidden`.
 pub const SCORE_FLOPS: u64 = exp::TANH_FLOPS + 2;
 
 impl SimdTask for Scores<'_, '_> {
@@ -49,9 +49,9 @@ impl Scores<'_, '_> {
     }
 }
 
-/// The softmax of some scores, in their place.
+/// Replaces scores by their softmax.
 pub struct Shares<'o> {
-    /// Scores before, their shares after.
+    /// Scores before, softmax after.
     pub scores: &'o mut [f32],
 }
 
@@ -67,7 +67,7 @@ impl SimdTask for Shares<'_> {
 impl Shares<'_> {
     #[inline(always)]
     fn shares<S: KernelSimd, const V: usize>(self, simd: S) {
-        // A NaN may get lost here; it makes the sum one.
+        // A NaN may get lost in this maximum. It still makes the sum NaN.
         let largest = self
             .scores
             .iter()
@@ -95,17 +95,17 @@ impl Shares<'_> {
     }
 }
 
-/// `out = sum of share * pixel` over a channel block's map.
+/// Computes `out = sum of share * pixel` over a channel block's map.
 pub struct WeightedSum<'a, 'o> {
-    /// 16 floats a position.
+    /// 16 floats per position.
     pub map: &'a [f32],
-    /// One a position.
+    /// One share per position.
     pub shares: &'a [f32],
     /// 16 sums.
     pub out: &'o mut [f32],
 }
 
-/// Positions side by side, so that their additions don't wait for each other.
+/// Positions with independent sums, to hide the latency of additions.
 const SIDE_BY_SIDE: usize = 4;
 
 impl SimdTask for WeightedSum<'_, '_> {

@@ -1,4 +1,4 @@
-//! The parts of bilinear pooling around the matrix product: its operands, and what is made of the sums.
+//! Bilinear pooling before and after its matrix product: the operands, roots and norms.
 
 #![allow(unsafe_code)]
 
@@ -8,10 +8,10 @@ use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// The maps of one or two channel blocks as the panel of a matrix product: zeros in place of a bias, then a row a
-/// position.
+/// Copies the maps of one or two channel blocks to a panel of a matrix product. The panel has zeros in place of a bias,
+/// then a row per position.
 pub struct Panel<'a, 'o> {
-    /// Their maps, one after the other.
+    /// The maps, one after another.
     pub maps: &'a [f32],
     /// Channel blocks.
     pub blocks: usize,
@@ -44,9 +44,9 @@ impl Panel<'_, '_> {
     }
 }
 
-/// `sign(y) sqrt |y|` in the place of each y.
+/// Replaces each y by `sign(y) sqrt |y|`.
 pub struct SignedRoots<'o> {
-    /// Any number of them.
+    /// Any number of values.
     pub y: &'o mut [f32],
 }
 
@@ -74,9 +74,9 @@ impl SimdTask for SignedRoots<'_> {
     }
 }
 
-/// The sum of squares.
+/// Computes the sum of squares.
 pub struct SumOfSquares<'a> {
-    /// Of these.
+    /// Any number of values.
     pub y: &'a [f32],
 }
 
@@ -89,7 +89,7 @@ impl SimdTask for SumOfSquares<'_> {
     }
 }
 
-/// Blocks of 16 side by side, so that their additions don't wait for each other.
+/// Blocks of 16 with independent sums, to hide the latency of additions.
 const SIDE_BY_SIDE: usize = 4;
 
 impl SumOfSquares<'_> {

@@ -5,10 +5,10 @@ use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::layout::CHANNEL_BLOCK;
 
-/// The 16 channels.
+/// The 16 channels of a pixel.
 pub(super) type Pixel = [f32; CHANNEL_BLOCK];
 
-/// Their vectors.
+/// Vectors of a pixel.
 #[inline(always)]
 pub(super) fn vectors<S: KernelSimd, const V: usize>(simd: S, pixel: &Pixel) -> [S::f32s; V] {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
@@ -16,7 +16,7 @@ pub(super) fn vectors<S: KernelSimd, const V: usize>(simd: S, pixel: &Pixel) -> 
     unsafe { load::<S, V>(simd, pixel.as_ptr()) }
 }
 
-/// The pixel of these vectors.
+/// Stores vectors to a pixel.
 #[inline(always)]
 pub(super) fn put<S: KernelSimd, const V: usize>(
     simd: S,
@@ -24,14 +24,14 @@ pub(super) fn put<S: KernelSimd, const V: usize>(
     vectors: [S::f32s; V],
 ) {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
-    // By reference: an array that is consumed goes by way of the stack.
+    // By reference: an array that is consumed goes through the stack.
     for (v, vector) in vectors.iter().enumerate() {
         // SAFETY: V vectors are the pixel's 16 floats.
         unsafe { simd.store_f32s(pixel.as_mut_ptr().add(v * S::F32_LANES), *vector) };
     }
 }
 
-/// A pixel as it is. Vector by vector: LLVM copies an array of them by way of the stack.
+/// Copies a pixel vector by vector: LLVM copies an array of vectors through the stack.
 #[inline(always)]
 pub(super) fn copy<S: KernelSimd, const V: usize>(simd: S, from: &Pixel, to: &mut Pixel) {
     assert_eq!(V * S::F32_LANES, CHANNEL_BLOCK);
@@ -44,19 +44,19 @@ pub(super) fn copy<S: KernelSimd, const V: usize>(simd: S, from: &Pixel, to: &mu
     }
 }
 
-/// The `pixel`-th of a row of pixels.
+/// The `pixel`-th pixel of a row.
 #[inline(always)]
 pub(super) fn pixel(row: &[f32], pixel: usize) -> &Pixel {
     &row.as_chunks().0[pixel]
 }
 
-/// The same, to be written.
+/// The `pixel`-th pixel of a row, mutable.
 #[inline(always)]
 pub(super) fn pixel_mut(row: &mut [f32], pixel: usize) -> &mut Pixel {
     &mut row.as_chunks_mut().0[pixel]
 }
 
-/// The lanes of a pixel's vectors.
+/// Channels of a pixel, from its vectors.
 #[inline(always)]
 pub(super) fn lanes_of<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> Pixel {
     let mut pixel = [0.0; CHANNEL_BLOCK];

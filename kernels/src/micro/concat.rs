@@ -1,16 +1,16 @@
-//! Channel blocks put together from channels of others.
+//! Channel blocks gathered from channels of others.
 
 use super::channels::{copy, pixel_mut};
 use crate::arch::KernelSimd;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// Some pixels of one channel block.
+/// Gathers some pixels of one channel block.
 pub struct Gather<'a, 'o> {
-    /// Where all channels are.
+    /// Buffer with all source channels.
     pub src: &'a [f32],
-    /// Where the first pixel of each channel is, and the next ones 16 further each. Up to 16; the block's other
-    /// channels become zeros.
+    /// Position of each channel's first pixel. The next pixels follow at distances of 16. There are at most 16
+    /// channels. The block's other channels become zeros.
     pub channels: &'a [usize],
     /// Pixels of 16 channels.
     pub out: &'o mut [f32],

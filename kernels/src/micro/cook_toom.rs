@@ -1,39 +1,38 @@
 //! Winograd's transforms, generated from their points.
 //!
-//! F(m, r) computes m outputs of an r-tap filter with t = m + r - 1 products: y = A' [(G g) * (B' d)]
-//! (Winograd 1980; Lavin and Gray 2016). The matrices follow from t points, infinity among them or not
-//! (Cook-Toom; Barabasz et al. 2018): with M(x) = prod (x - p_l) over the finite points and
-//! M_j = M / (x - p_j),
+//! F(m, r) computes m outputs of an r-tap filter with t = m + r - 1 products: y = A' [(G g) * (B' d)] (Winograd 1980;
+//! Lavin and Gray 2016). The matrices follow from t points, with or without infinity (Cook-Toom; Barabasz et al. 2018).
+//! Let M(x) = prod (x - p_l) over the finite points and M_j = M / (x - p_j). Then
 //!
 //! * B' has the coefficients of M_j as the row of p_j, those of M as infinity's;
 //! * G has (1, p_j, p_j^2, ..) / M_j(p_j) as the row of p_j, (0, .., 0, 1) as infinity's;
 //! * A' has p_j^i in row i of p_j's column, and 1 in the last row of infinity's.
 //!
-//! Points come as 0, pairs +-p, infinity. For a pair, M_+-p = (x +- p) R with R = M / (x^2 - p^2), which
-//! is even or odd: so B' is two sums f = R d and e = x R d, half of whose coefficients are zeros, and then
-//! e +- p f; and A' takes the powers of a pair times its sum or its difference ([`input`], [`output`]).
+//! Points are 0, pairs +-p, and infinity. For a pair, M_+-p = (x +- p) R with R = M / (x^2 - p^2), which is even or
+//! odd. So B' is two sums f = R d and e = x R d, with zeros for half of the coefficients, and then e +- p f. A'
+//! multiplies the powers of a pair by its sum or its difference ([`input`], [`output`]).
 //!
-//! **Stride 2** (3 taps): `y[o] = w0 x[2o] + w1 x[2o+1] + w2 x[2o+2]` is a two-tap filter `[w0, w2]` on the
-//! even samples, and one tap on the odd ones. Both are F(m, 2), the latter with the taps `[w1, 0]`, which
-//! vanish at infinity. So an axis has 2m + 1 products at m + 1 points: those at the same point are
-//! summed, and one inverse transform is left.
+//! **Stride 2** (3 taps): `y[o] = w0 x[2o] + w1 x[2o+1] + w2 x[2o+2]` is a two-tap filter `[w0, w2]` on the even
+//! samples, and one tap on the odd ones. Both are F(m, 2), the latter with the taps `[w1, 0]`, which vanish at
+//! infinity. So an axis has 2m + 1 products at m + 1 points. Products at the same point are added, so that one inverse
+//! transform is enough.
 //!
-//! Matrices are exact, in the rationals and sqrt2 ([`Surd`]), and so are the tests.
+//! The matrices are exact, in the rationals extended by sqrt2 ([`Surd`]), and so are the tests.
 
 use super::surd::Surd;
 use crate::arch::KernelSimd;
 
-/// The most products along an axis.
+/// Maximum products along an axis.
 pub const MOST_PRODUCTS: usize = 9;
-/// The most taps.
+/// Maximum taps.
 pub const MOST_TAPS: usize = 5;
-/// The most outputs along an axis.
+/// Maximum outputs along an axis.
 pub const MOST_OUTPUTS: usize = 6;
-/// The most pairs of points.
+/// Maximum pairs of points.
 pub const MOST_PAIRS: usize = 3;
 
-/// The body for each index below a constant, written out: loops over tables of constants are not
-/// reliably unrolled, and then the constants are loaded and the values live in memory.
+/// Repeats the body for each index below a constant. The compiler doesn't reliably unroll loops over tables of
+/// constants. It would then load the constants and keep the values in memory.
 macro_rules! unroll {
     ($i:ident < $n:expr, $body:block) => {
         unroll!(@ $i, $n, $body, 0 1 2 3 4 5 6 7 8)
@@ -50,24 +49,24 @@ macro_rules! unroll {
 }
 pub(super) use unroll;
 
-/// Points to interpolate at.
+/// Interpolation points.
 #[derive(Clone, Copy, Debug)]
 pub struct Points<'a> {
-    /// Whether 0 is one.
+    /// True if 0 is a point.
     pub zero: bool,
-    /// The positive ones of pairs +-p.
+    /// Positive points of the pairs +-p.
     pub pairs: &'a [Surd],
-    /// Whether infinity is one.
+    /// True if infinity is a point.
     pub infinity: bool,
 }
 
 impl Points<'_> {
-    /// How many there are.
+    /// Number of points.
     pub const fn len(&self) -> usize {
         self.finite() + self.infinity as usize
     }
 
-    /// Whether there is none.
+    /// True if there are no points.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -76,7 +75,7 @@ impl Points<'_> {
         self.zero as usize + 2 * self.pairs.len()
     }
 
-    /// The `j`-th finite one: 0, p, -p, q, -q, ..
+    /// The `j`-th finite point: 0, p, -p, q, -q, ..
     const fn at(&self, j: usize) -> Surd {
         if self.zero && j == 0 {
             return Surd::ZERO;
@@ -86,7 +85,7 @@ impl Points<'_> {
         if j.is_multiple_of(2) { p } else { p.negative() }
     }
 
-    /// The coefficients of prod (x - p_l) over the finite points but the `except`-th, lowest first.
+    /// Coefficients of prod (x - p_l) over the finite points except the `except`-th, lowest degree first.
     const fn product_but(&self, except: usize) -> [Surd; MOST_PRODUCTS] {
         let mut c = [Surd::ZERO; MOST_PRODUCTS];
         c[0] = Surd::ONE;
@@ -117,33 +116,33 @@ const fn at(polynomial: &[Surd; MOST_PRODUCTS], x: Surd) -> Surd {
     y
 }
 
-/// The matrices of a scheme in one dimension: y = a [(g w) * (b d)]. With stride 2 the products are
-/// first the even samples' at each point, then the odd ones' at each but infinity.
+/// Matrices of a scheme in one dimension: y = a [(g w) * (b d)]. With stride 2, the even samples' products at each
+/// point come first. The odd samples' products at each point but infinity follow.
 #[derive(Clone, Debug)]
 pub struct Matrices {
     /// Outputs.
     pub outputs: usize,
     /// Taps of the filter.
     pub taps: usize,
-    /// From an output to the next.
+    /// Distance between neighbouring outputs, in samples.
     pub stride: usize,
     /// Points.
     pub points: usize,
-    /// Products, as many as samples.
+    /// Products, equal to the number of samples.
     pub products: usize,
-    /// B', a row for each product.
+    /// B', a row per product.
     pub b: [[Surd; MOST_PRODUCTS]; MOST_PRODUCTS],
-    /// G, a row for each product.
+    /// G, a row per product.
     pub g: [[Surd; MOST_TAPS]; MOST_PRODUCTS],
-    /// A', a column for each product.
+    /// A', a column per product.
     pub a: [[Surd; MOST_PRODUCTS]; MOST_OUTPUTS],
 }
 
 impl Matrices {
-    /// From the points.
+    /// Matrices of the points.
     ///
     /// # Panics
-    /// If their number doesn't fit, or stride 2 is asked of other than three taps or without infinity.
+    /// If the number of points doesn't fit. With stride 2, if there are not three taps, or infinity is missing.
     pub const fn new(points: Points<'_>, outputs: usize, taps: usize, stride: usize) -> Self {
         let phase_taps = taps.div_ceil(stride);
         assert!(points.len() == outputs + phase_taps - 1);
@@ -200,14 +199,13 @@ impl Matrices {
         m
     }
 
-    /// By how much the rounding errors of a direct sum are amplified, in two dimensions.
+    /// Amplification of the rounding errors of a direct sum, in two dimensions.
     ///
-    /// For independent inputs and weights of unit variance, product j has the variance |B_j|^2 |G_j|^2
-    /// a channel, and is rounded in proportion. Output i takes A_ij of it: the error's variance over that of
-    /// a sum of r terms is `S_i = sum_j A_ij^2 |B_j|^2 |G_j|^2 / r`; two dimensions multiply S of the row and
-    /// S of the column, a standard deviation takes the root. What is gained is that sums have r^2 times
-    /// fewer terms than direct ones, whose error grows as the root of their number: r times less.
-    /// Together, in the L2 norm over a tile,
+    /// For independent inputs and weights of unit variance, product j has the variance |B_j|^2 |G_j|^2 per channel, and
+    /// is rounded in proportion. Output i contains A_ij times product j. So the error's variance, relative to a sum of
+    /// r terms, is `S_i = sum_j A_ij^2 |B_j|^2 |G_j|^2 / r`. Two dimensions multiply S of the row and S of the column.
+    /// A standard deviation takes the root. Sums have r^2 times fewer terms than direct ones, whose error grows as the
+    /// root of their number. That reduces the error r times. Together, in the L2 norm over a tile,
     ///
     /// ```text
     /// mean_i sum_j A_ij^2 |B_j|^2 |G_j|^2 / r^2
@@ -224,8 +222,8 @@ impl Matrices {
         sum / self.outputs as f64
     }
 
-    /// The same at a tile's worst output: what a bound of the largest error rests on. The highest powers of
-    /// the points meet there.
+    /// [`Matrices::amplification`] at a tile's worst output, where the highest powers of the points add up. Bounds of
+    /// the largest error use it.
     pub const fn worst_amplification(&self) -> f64 {
         let mut worst = 0.0;
         let mut i = 0;
@@ -261,9 +259,9 @@ const fn norm2(row: &[Surd]) -> f64 {
 /// A constant of a transform, exact and rounded.
 #[derive(Clone, Copy, Debug)]
 pub struct Constant {
-    /// Exact.
+    /// Exact value.
     pub exact: Surd,
-    /// Rounded.
+    /// Value rounded to f32.
     pub rounded: f32,
 }
 
@@ -284,21 +282,21 @@ impl Constant {
     }
 }
 
-/// The constants of [`input`] and [`output`].
+/// Constants of [`input`] and [`output`].
 #[derive(Clone, Debug)]
 pub struct Constants {
     /// p_k.
     point: [Constant; MOST_PAIRS],
-    /// The coefficients of prod (y - p_l^2), l other than k.
+    /// Coefficients of prod (y - p_l^2), l other than k.
     quotient: [[Constant; MOST_PAIRS]; MOST_PAIRS],
-    /// The coefficients of prod (y - p_l^2).
+    /// Coefficients of prod (y - p_l^2).
     product: [Constant; MOST_PAIRS + 1],
     /// p_k^i.
     power: [[Constant; MOST_PRODUCTS]; MOST_PAIRS],
 }
 
 impl Constants {
-    /// Of some points.
+    /// Constants of the points.
     pub const fn new(points: Points<'_>) -> Self {
         let zero = Constant::new(Surd::ZERO);
         let mut c = Constants {
@@ -310,7 +308,7 @@ impl Constants {
         let n = points.pairs.len();
         let mut k = 0;
         while k <= n {
-            // prod (y - p_l^2) without the k-th factor; for k = n with all.
+            // prod (y - p_l^2) without the k-th factor; all factors for k = n.
             let mut coefficients = [Surd::ZERO; MOST_PAIRS + 1];
             coefficients[0] = Surd::ONE;
             let mut l = 0;
@@ -349,9 +347,9 @@ impl Constants {
     }
 }
 
-/// What the transforms compute with: vectors; in tests exact numbers, or symbols that count.
+/// Arithmetic of the transforms: on vectors, and for tests on exact numbers or on a counter of operations.
 pub trait Arithmetic: Copy {
-    /// What is transformed.
+    /// Type of the values.
     type Value: Copy;
     /// 0.
     fn zero(self) -> Self::Value;
@@ -385,7 +383,7 @@ impl<S: KernelSimd> Arithmetic for Vectors<S> {
     }
     #[inline(always)]
     fn mul(self, c: Constant, x: S::f32s) -> S::f32s {
-        // The constants are known when this is compiled: no branch is left.
+        // The constants are known at compile time, so no branch remains.
         if c.rounded == 1.0 {
             x
         } else {
@@ -406,7 +404,7 @@ impl<S: KernelSimd> Arithmetic for Vectors<S> {
     }
 }
 
-/// Counts operations, an FMA as two, as [`Vectors`] performs them.
+/// Counts the operations that [`Vectors`] performs, an FMA as two.
 #[derive(Clone, Copy, Debug)]
 pub struct Counting<'a>(pub &'a std::cell::Cell<usize>);
 
@@ -438,7 +436,7 @@ impl Arithmetic for Counting<'_> {
     }
 }
 
-/// B' d of F(m, r): see the module's text.
+/// B' d of F(m, r), as the module's documentation derives it.
 #[inline(always)]
 pub fn input<
     A: Arithmetic,
@@ -483,7 +481,7 @@ pub fn input<
     out
 }
 
-/// B' d of each phase of the samples, one after the other: with stride 1 there is but one.
+/// B' d of each phase of the samples, one after another. With stride 1 there is one phase.
 #[inline(always)]
 pub fn phases<
     A: Arithmetic,
@@ -502,7 +500,7 @@ pub fn phases<
     unroll!(phase < STRIDE, {
         let mut samples = [on.zero(); T];
         unroll!(i < T, {
-            // The last of a shorter phase is missing: only its product at infinity would need it.
+            // A shorter phase lacks its last sample. Only its product at infinity, which doesn't exist, would need it.
             if phase + i * STRIDE < N {
                 samples[i] = d[phase + i * STRIDE];
             }
@@ -517,7 +515,7 @@ pub fn phases<
     out
 }
 
-/// A' m of F(m, r): see the module's text.
+/// A' m of F(m, r), as the module's documentation derives it.
 #[inline(always)]
 pub fn output<
     A: Arithmetic,
@@ -540,7 +538,7 @@ pub fn output<
     let mut out = [on.zero(); M];
     unroll!(i < M, {
         let term = if i.is_multiple_of(2) { even } else { odd };
-        // What no power multiplies comes first: 0's product, infinity's.
+        // Terms without a power first: 0's product and infinity's.
         let mut y = None;
         if ZERO && i == 0 {
             y = Some(m[0]);
@@ -565,16 +563,16 @@ pub fn output<
     out
 }
 
-/// The transforms of one algorithm along an axis: `M` outputs from `N` samples by `N` products at `T`
-/// points. Product `a` belongs to point `a % T`.
+/// Transforms of one algorithm along an axis: `M` outputs from `N` samples by `N` products at `T` points. Product `a`
+/// belongs to point `a % T`.
 pub trait Scheme<const M: usize, const N: usize, const T: usize>:
     Copy + Send + Sync + 'static
 {
-    /// What they are.
+    /// Matrices that the transforms implement.
     const MATRICES: Matrices;
     /// B' d.
     fn input<A: Arithmetic>(on: A, d: [A::Value; N]) -> [A::Value; N];
-    /// A' m, of sums over the products of each point.
+    /// A' m, where m are sums of the products at each point.
     fn output<A: Arithmetic>(on: A, m: [A::Value; T]) -> [A::Value; M];
 
     /// Operations of `input` and of `output`.
@@ -595,7 +593,7 @@ pub trait Scheme<const M: usize, const N: usize, const T: usize>:
     }
 }
 
-/// A scheme from its points.
+/// Defines a scheme by its points.
 macro_rules! scheme {
     ($(#[$doc:meta])* $name:ident: F($m:literal, $r:literal), stride $stride:literal, $n:literal products,
         $t:literal points: zero $zero:literal, pairs $count:literal $pairs:expr, infinity $infinity:literal) => {
@@ -604,7 +602,7 @@ macro_rules! scheme {
         pub struct $name;
 
         impl $name {
-            /// Where it interpolates.
+            /// Interpolation points.
             pub const POINTS: Points<'static> = Points {
                 zero: $zero,
                 pairs: &$pairs,
@@ -638,12 +636,12 @@ scheme! {
     F2x3: F(2, 3), stride 1, 4 products, 4 points: zero true, pairs 1 [q(1, 1)], infinity true
 }
 scheme! {
-    /// F(4, 3), at points whose error is about half of the usual ones'.
+    /// F(4, 3) at points with about half of the usual points' error.
     F4x3: F(4, 3), stride 1, 6 products, 6 points:
         zero true, pairs 2 [Surd::sqrt2(1, 2), Surd::sqrt2(1, 1)], infinity true
 }
 scheme! {
-    /// F(4, 3) at the usual points.
+    /// F(4, 3) at the usual points 0, +-1, +-2 and infinity.
     F4x3Std: F(4, 3), stride 1, 6 products, 6 points:
         zero true, pairs 2 [q(1, 1), q(2, 1)], infinity true
 }
@@ -686,7 +684,7 @@ scheme! {
 mod tests {
     use super::*;
 
-    /// Numbers themselves.
+    /// Exact numbers.
     #[derive(Clone, Copy)]
     struct Exact;
 
@@ -713,7 +711,7 @@ mod tests {
         std::array::from_fn(|i| if i == at { Surd::ONE } else { Surd::ZERO })
     }
 
-    /// y = a [(g w) * (b d)] is the filter, for each sample and tap.
+    /// True if y = a [(g w) * (b d)] is the filter, for each sample and tap.
     fn is_the_filter(m: &Matrices) -> bool {
         for sample in 0..m.products {
             for tap in 0..m.taps {
@@ -738,7 +736,7 @@ mod tests {
         assert_eq!((m.outputs, m.products, m.points), (M, N, T), "{name}");
         assert!(is_the_filter(&m), "{name}: the matrices");
 
-        // The code computes what the matrices say, exactly.
+        // The code computes exactly the matrices.
         for sample in 0..N {
             let column = W::input(Exact, unit(sample));
             for (j, x) in column.into_iter().enumerate() {
@@ -754,7 +752,7 @@ mod tests {
             }
         }
 
-        // One coefficient changed is found out.
+        // A change of one coefficient is detected.
         let wrong = |change: &dyn Fn(&mut Matrices) -> &mut Surd| {
             let mut m = m.clone();
             let x = change(&mut m);
@@ -790,13 +788,13 @@ mod tests {
 
     #[test]
     fn symmetry_halves_the_work() {
-        // An FMA is two operations. Six rows of six coefficients would be 66, four of six 44.
+        // An FMA is two operations. Without symmetry, six rows of six coefficients would be 66, four rows of six 44.
         assert_eq!(F4x3::operations(), [22, 16]);
         assert_eq!(F2x3::operations(), [4, 4]);
     }
 
-    /// What the tolerances of PERFORMANCE's layers rest on: a few times a direct sum's for the best points
-    /// of m = 4, several times for the usual ones.
+    /// Amplifications that [`Accuracy`](crate::cost::Accuracy) bounds errors by: they grow with the tile, and good
+    /// points reduce them.
     #[test]
     fn errors_grow_with_the_tile_and_shrink_with_good_points() {
         let amplifications = [

@@ -1,7 +1,7 @@
-//! Stochastic pooling in training: draws, where lanes are channels.
+//! Stochastic pooling in training, with channels as lanes.
 //!
-//! A window is read twice, for the sum of its activations and for the element at which the running sum
-//! passes a random part of it; all lanes go through all elements and keep the last that was eligible.
+//! A window is read twice. The first pass sums its activations. The second finds the element at which the running sum
+//! passes a random fraction of that sum. All lanes go through all elements and keep the last eligible one.
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -12,25 +12,25 @@ use crate::data::uniform;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 
-/// Some rows of the outputs of some images on NHWC.
+/// Computes some output rows of some images on NHWC.
 pub struct DrawPixels<'a> {
-    /// The images, one behind the other.
+    /// The images, one after another.
     pub images: &'a [f32],
-    /// Their channels.
+    /// Channels per image.
     pub channels: usize,
-    /// Down.
+    /// Vertical axis.
     pub vertical: &'a Axis,
-    /// Across.
+    /// Horizontal axis.
     pub horizontal: &'a Axis,
-    /// The first image's number in the batch.
+    /// Index of the first image in the batch.
     pub image: usize,
-    /// The first output row.
+    /// First output row.
     pub first: usize,
-    /// For each image, its output rows.
+    /// Output rows of each image.
     pub out: RowsMut<'a, f32>,
-    /// Of the generator.
+    /// Seed of the generator.
     pub seed: u64,
-    /// Whether to put out indices in place of values.
+    /// Outputs indices in place of values.
     pub index: bool,
 }
 
@@ -45,7 +45,7 @@ impl SimdTask for DrawPixels<'_> {
             for (i, out) in self.out.row(m).chunks_exact_mut(row).enumerate() {
                 let y = self.first + i;
                 for (x, out) in out.chunks_exact_mut(self.channels).enumerate() {
-                    // Where this pixel of the first channel is in NCHW order, and from a channel to the next.
+                    // NCHW index of this pixel of the first channel, and the distance from a channel to the next.
                     let step = down.out * across.out;
                     let first = (self.image + m) * self.channels * step + y * across.out + x;
                     let pixel = Pixel {
@@ -86,7 +86,7 @@ struct Pixel<'a> {
 }
 
 impl Pixel<'_> {
-    /// Draws for a vector of channels from `c` on, the outputs `output`, `output + step` ... in NCHW order.
+    /// Draws for a vector of channels from `c` on. Their NCHW indices are `output`, `output + step` ...
     #[inline(always)]
     fn draw<S: KernelSimd>(&self, simd: S, c: usize, output: usize, step: usize, out: &mut [f32]) {
         let (rows, columns, channels) = (self.rows, self.columns, out.len());
@@ -101,7 +101,7 @@ impl Pixel<'_> {
         for r in 0..rows.len {
             for s in 0..columns.len {
                 let place = first + r * down * self.width + s * right;
-                // SAFETY: in the last element's pixel at most, as asserted.
+                // SAFETY: at most in the last element's pixel, as asserted.
                 let [x] =
                     unsafe { load::<S, 1>(simd, self.image.as_ptr().add(place * channels + c)) };
                 total = simd.add_f32s(total, simd.at_least(zero, x));
@@ -139,7 +139,7 @@ impl Pixel<'_> {
                 before = simd.add_f32s(before, a);
             }
         }
-        // The sum is NaN where an element is.
+        // The sum is NaN if an element is.
         let drawn = simd.select_f32s(simd.equal_f32s(total, total), drawn, total);
         // SAFETY: a vector of this pixel's channels, as asserted.
         unsafe { simd.store_f32s(out.as_mut_ptr().add(c), drawn) };

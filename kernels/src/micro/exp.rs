@@ -1,31 +1,30 @@
-//! e^x in f32, on every width.
+//! e^x in f32, for every vector width.
 //!
-//! x = n ln 2 + r with n the nearest whole number and |r| <= ln 2 / 2. n ln 2 is taken off in two parts (Cody and
-//! Waite 1980), of which the first has so few bits that its products with n are exact. e^r is its Taylor polynomial
-//! of degree 7: what that leaves out is below r^8 / 8!, 7.3e-9 of e^r at most, an eighth of the half ulp (6e-8) that
-//! any result is rounded by. n then goes to the exponent.
+//! x = n ln 2 + r, with n the nearest integer and |r| <= ln 2 / 2. n ln 2 is subtracted in two parts (Cody and Waite
+//! 1980). The first part has so few bits that its products with n are exact. e^r is its Taylor polynomial of degree 7.
+//! The truncation error is below r^8 / 8!, at most 7.3e-9 of e^r. That is an eighth of half an ulp (6e-8), the rounding
+//! error of any result. n is then added to the exponent.
 //!
-//! The error is below 1.5 units of the last place: against f64, on every float, it came to 0.94 with fused multiply-adds and to 1.22
-//! without. e^NaN is NaN. Results below the smallest normal number, 1.2e-38, are 0; results beyond the largest number
-//! infinite.
+//! The error is below 1.5 units in the last place. (Measured: docs/measurements.md, 'error of e^x'.) e^NaN is NaN.
+//! Results below the smallest normal number, 1.2e-38, become 0. Results above the largest number become infinite.
 
 use crate::arch::KernelSimd;
 
-/// The largest error, in units of the last place.
+/// Largest allowed error, in units in the last place.
 #[cfg(test)]
 const ULPS: f64 = 1.5;
 
 /// Operations of one [`exp`].
 pub const FLOPS: u64 = 22;
 
-/// 1.5 x 2^23: a float of this size is a whole number, in its last bits.
+/// 1.5 x 2^23: floats of this size are integers, held in their last bits.
 const ROUND: f32 = 12_582_912.0;
-/// ln 2 = `LN_2_HIGH` + `LN_2_LOW`; the first has 10 bits.
+/// ln 2 = `LN_2_HIGH` + `LN_2_LOW`. The first has 10 bits.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = (core::f64::consts::LN_2 - 355.0 / 512.0) as f32;
-/// The least x whose e^x is a normal number: -126 ln 2, rounded up.
+/// Smallest x for which e^x is a normal number: -126 ln 2, rounded up.
 const LEAST: f32 = -87.336_54;
-/// The largest x whose e^x is finite.
+/// Largest x for which e^x is finite.
 const LARGEST: f32 = 88.722_83;
 /// 1 / 7!, 1 / 6! .. 1 / 0!.
 const TAYLOR: [f32; 8] = [
@@ -43,7 +42,7 @@ const TAYLOR: [f32; 8] = [
 #[inline(always)]
 pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |x| simd.splat_f32s(x);
-    // Adding `ROUND` rounds to a whole number, whose last bits are n's.
+    // Adding `ROUND` rounds to an integer n, the last bits of the sum.
     let shifted = simd.mul_add_e_f32s(x, splat(core::f32::consts::LOG2_E), splat(ROUND));
     let n = simd.sub_f32s(shifted, splat(ROUND));
     let r = simd.mul_add_e_f32s(n, splat(-LN_2_HIGH), x);
@@ -56,15 +55,15 @@ pub fn exp<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     let y = simd.select_f32s(simd.less_than_f32s(x, splat(LEAST)), splat(0.0), y);
     let infinity = splat(f32::INFINITY);
     let y = simd.select_f32s(simd.less_than_f32s(splat(LARGEST), x), infinity, y);
-    // What has no bits of a number must not get any.
+    // A NaN stays NaN.
     simd.select_f32s(simd.equal_f32s(x, x), y, x)
 }
 
 /// Operations of one [`tanh`].
 pub const TANH_FLOPS: u64 = FLOPS + 6;
 
-/// The hyperbolic tangent of every lane, (1 - e^-2|x|) / (1 + e^-2|x|) with x's sign. The error is at most 2^-23, not
-/// in proportion to results near 0. tanh NaN is NaN.
+/// Hyperbolic tangent of every lane: (1 - e^-2|x|) / (1 + e^-2|x|) with x's sign. The absolute error is at most 2^-23.
+/// Near 0 the relative error is larger. tanh NaN is NaN.
 #[inline(always)]
 pub fn tanh<S: KernelSimd>(simd: S, x: S::f32s) -> S::f32s {
     let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
@@ -101,7 +100,7 @@ mod tests {
         }
     }
 
-    /// The function of 16 floats at a time by every instruction set here.
+    /// Applies the function to 16 floats, on every instruction set of this machine.
     fn each(function: Function, x: [f32; 16], check: impl Fn(Isa, [f32; 16])) {
         for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
             let mut y = x;
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn errors_are_small_on_all_of_the_range() {
-        // Every 1009th float, of both signs: each takes part of a few seconds.
+        // Every 1009th float, of both signs: all of them would take too long.
         let step = 1009;
         let mut bits = 0u32;
         while f32::from_bits(bits) < 89.0 {

@@ -6,54 +6,54 @@ use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// `out = x / (k + scale * sum of the window's squares)^(quarters / 4)` of some pixels.
+/// Computes `out = x / (k + scale * sum of the window's squares)^(quarters / 4)` for some pixels.
 ///
-/// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are
-/// first laid one after the other, between zeros; then a block's windows are the sum of `2 half + 1` vectors, each
-/// one float further on. Powers are products of r = 1 / sqrt(base) and of its root, r / sqrt(r).
+/// Windows begin and end at any lane and cross channel blocks. So the squares of all channels of a few pixels are first
+/// stored contiguously, with zeros on both sides. A block's window sums are then sums of `2 half + 1` vectors, each
+/// starting one float later. Powers are products of r = 1 / sqrt(base) and r / sqrt(r).
 ///
-/// Where a square, a base or a power is beyond an f32, or an operand isn't finite, the pixels are computed again in
-/// f64: outputs are those of the definition for every input.
+/// If a square, a base or a power overflows an f32, or an operand isn't finite, the pixels are computed again in f64.
+/// So outputs match the definition for every input.
 pub struct Lrn<'a, 'o> {
-    /// From the first pixel of the first channel block on; laid out as the outputs.
+    /// Source from the first pixel of the first channel block on, with the layout of the outputs.
     pub src: &'a [f32],
-    /// How many channels there are.
+    /// Number of channels.
     pub channels: usize,
-    /// Channels before the middle of a window, and behind it.
+    /// Channels on each side of the middle of a window.
     pub half: usize,
-    /// alpha over the size of the window.
+    /// alpha / size of the window.
     pub scale: f32,
-    /// Above 0.
+    /// Added to the scaled sum; above 0.
     pub k: f32,
     /// 4 beta.
     pub quarters: u32,
     /// [`scratch_len`] floats, of any content.
     pub scratch: &'a mut [f32],
-    /// A row of pixels for each block of 16 channels. What pads the last one is zeros.
+    /// A row of pixels per block of 16 channels. Padding channels of the last block are set to zero.
     pub out: RowsMut<'o, f32>,
 }
 
-/// Pixels whose squares are laid out at a time. They are read again when the stores are done: right behind a store,
-/// a load that starts within it has to wait.
+/// Pixels whose squares are stored before the first is read again. A load that starts inside a recent store would have
+/// to wait for it.
 const STEP: usize = 4;
 
-/// Floats of [`Lrn::scratch`] for so many blocks.
+/// Length of [`Lrn::scratch`] in floats.
 pub fn scratch_len(blocks: usize, half: usize) -> usize {
     STEP * row(blocks, half)
 }
 
-/// Those of a pixel: zeros, squares, zeros.
+/// Floats of scratch per pixel: zeros, squares, zeros.
 fn row(blocks: usize, half: usize) -> usize {
     blocks * CHANNEL_BLOCK + 2 * margin(half)
 }
 
-/// Zeros before the squares and behind: whole blocks.
+/// Zeros on each side of the squares, in whole blocks.
 #[inline(always)]
 fn margin(half: usize) -> usize {
     half.next_multiple_of(CHANNEL_BLOCK)
 }
 
-/// True if all lanes are.
+/// True if all lanes are finite.
 #[inline(always)]
 fn finite<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> bool {
     lanes_of::<S, V>(simd, vectors)
@@ -66,7 +66,7 @@ impl SimdTask for Lrn<'_, '_> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        // What AlexNet and GoogLeNet have, known to the compiler.
+        // Constants of AlexNet and GoogLeNet, known at compile time.
         if self.half == 2 && self.quarters == 3 {
             in_blocks!(S, V => self.pixels::<S, V, true>(simd));
         } else {
@@ -76,7 +76,7 @@ impl SimdTask for Lrn<'_, '_> {
 }
 
 impl Lrn<'_, '_> {
-    /// `USUAL`: windows of 5, to the power of 3/4.
+    /// Normalises all pixels. `USUAL` means windows of 5 and a power of 3/4.
     #[inline(always)]
     fn pixels<S: KernelSimd, const V: usize, const USUAL: bool>(mut self, simd: S) {
         if USUAL {
@@ -101,21 +101,21 @@ impl Lrn<'_, '_> {
             let mut witness = [simd.splat_f32s(0.0); V];
             for block in 0..blocks {
                 for p in 0..step {
-                    // The squares that the first lane's window begins with.
+                    // First square of the first lane's window.
                     let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
                     let squares = &self.scratch[at..][..CHANNEL_BLOCK + 2 * self.half];
                     let x = vectors::<S, V>(simd, pixel(&src[block * stride..], first + p));
                     let y = self.normalise::<S, V>(simd, x, squares, &mut witness);
                     let out = pixel_mut(self.out.row(block), first + p);
                     put::<S, V>(simd, out, y);
-                    // Zeros over a NaN.
+                    // Padding channels may be NaN.
                     if block + 1 == blocks && used < CHANNEL_BLOCK {
                         out[used..].fill(0.0);
                     }
                 }
             }
             if !finite::<S, V>(simd, witness) {
-                // Each pixel by itself, so that no bit depends on which pixels are computed together.
+                // Each pixel is checked by itself, so that its bits don't depend on other pixels.
                 for p in 0..step {
                     let out_of_range = |block: usize| {
                         let at = p * row + margin + block * CHANNEL_BLOCK - self.half;
@@ -133,7 +133,7 @@ impl Lrn<'_, '_> {
         }
     }
 
-    /// A pixel by the definition.
+    /// Computes one pixel by the definition.
     #[cold]
     #[inline(never)]
     fn pixel_in_f64(&mut self, at: usize) {
@@ -152,8 +152,8 @@ impl Lrn<'_, '_> {
         }
     }
 
-    /// A pixel of a block, from the squares of its windows. The witness is no longer finite where a base or a power is
-    /// not: infinite bases have powers of 0, or NaNs.
+    /// Normalises a pixel of one block from the squares of its windows. The witness becomes non-finite if a base or a
+    /// power is: an infinite base has a power of 0 or NaN.
     #[inline(always)]
     fn normalise<S: KernelSimd, const V: usize>(
         &self,
@@ -162,7 +162,7 @@ impl Lrn<'_, '_> {
         squares: &[f32],
         witness: &mut [S::f32s; V],
     ) -> [S::f32s; V] {
-        // An odd number of windows, added up in two sums, which don't wait for each other.
+        // Two independent sums hide the latency of additions. The number of terms is odd.
         let window =
             |at: usize| vectors::<S, V>(simd, squares[at..].first_chunk().expect("a block's"));
         let (mut sums, mut others) = (window(0), [simd.splat_f32s(0.0); V]);
@@ -184,7 +184,7 @@ impl Lrn<'_, '_> {
         y
     }
 
-    /// base^-(quarters / 4).
+    /// Computes base^-(quarters / 4).
     #[inline(always)]
     fn inverse_power<S: KernelSimd>(&self, simd: S, base: S::f32s) -> S::f32s {
         let half = simd.inverse_sqrt_f32s(base);

@@ -1,4 +1,4 @@
-//! The means of whole maps: what a classifier's last pooling makes.
+//! Means of whole maps: the last pooling of many classifiers.
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -7,11 +7,11 @@ use crate::arch::KernelSimd;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// The means of whole maps on NCHW16c.
+/// Computes the means of whole maps on NCHW16c.
 pub struct MapMeans<'a> {
-    /// The maps, one behind the other, 16 floats a pixel.
+    /// The maps, one after another, 16 floats per pixel.
     pub maps: &'a [f32],
-    /// 16 means of each.
+    /// 16 means per map.
     pub out: &'a mut [f32],
 }
 
@@ -36,12 +36,12 @@ fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
     let (pixels, _) = map.as_chunks::<CHANNEL_BLOCK>();
     let count = simd.splat_f32s(pixels.len() as f32);
     for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
-        // Four sums, so that additions don't wait for each other.
+        // Four independent sums hide the latency of additions.
         let mut sums = [simd.splat_f32s(0.0); 4];
         let (fours, rest) = pixels.as_chunks::<4>();
         for four in fours {
             for (sum, pixel) in sums.iter_mut().zip(four) {
-                // SAFETY: `lane` and the lanes behind it are among the pixel's 16.
+                // SAFETY: `lane` and the lanes after it are among the pixel's 16.
                 let [x] = unsafe { load::<S, 1>(simd, pixel.as_ptr().add(lane)) };
                 *sum = simd.add_f32s(*sum, x);
             }
@@ -60,15 +60,15 @@ fn mean<S: KernelSimd>(simd: S, map: &[f32], out: &mut [f32; CHANNEL_BLOCK]) {
     }
 }
 
-/// The means of some channels of an image on NHWC.
+/// Computes the means of some channels of an image on NHWC.
 pub struct ChannelMeans<'a> {
     /// The image.
     pub image: &'a [f32],
-    /// Its channels: floats of a pixel.
+    /// Channels of the image: floats per pixel.
     pub channels: usize,
     /// The first channel.
     pub first: usize,
-    /// A mean for each.
+    /// One mean per channel.
     pub out: &'a mut [f32],
 }
 
@@ -78,7 +78,7 @@ impl SimdTask for ChannelMeans<'_> {
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         assert!(self.first + self.out.len() <= self.channels);
-        // Of several lines of a pixel at once, as the next pixel's are on another page.
+        // Several cache lines of a pixel at a time, since the next pixel may be on another page.
         let (lanes, len) = (S::F32_LANES, self.out.len());
         let (whole, done) = if len >= 8 * lanes {
             (8 * lanes, len)
@@ -86,7 +86,7 @@ impl SimdTask for ChannelMeans<'_> {
             (lanes, len / lanes * lanes)
         };
         for c in (0..done).step_by(whole) {
-            // The last ones overlap those before.
+            // The last group overlaps the one before.
             let c = c.min(done - whole);
             if whole == lanes {
                 self.means::<S, 1>(simd, c);
@@ -101,7 +101,7 @@ impl SimdTask for ChannelMeans<'_> {
 }
 
 impl ChannelMeans<'_> {
-    /// The means of `N` vectors of channels from the `c`-th output on.
+    /// Computes the means of `N` vectors of channels from the `c`-th output on.
     #[inline(always)]
     fn means<S: KernelSimd, const N: usize>(&mut self, simd: S, c: usize) {
         let pixels = self.image.len() / self.channels;
@@ -110,7 +110,7 @@ impl ChannelMeans<'_> {
         let mut sums = [simd.splat_f32s(0.0); N];
         for pixel in self.image.chunks_exact(self.channels) {
             let pixel = &pixel[self.first + c..][..out.len()];
-            // SAFETY: as many vectors.
+            // SAFETY: the slice has `N` vectors.
             let x = unsafe { load::<S, N>(simd, pixel.as_ptr()) };
             for (sum, x) in sums.iter_mut().zip(&x) {
                 *sum = simd.add_f32s(*sum, *x);
@@ -126,11 +126,11 @@ impl ChannelMeans<'_> {
     }
 }
 
-/// The mean of whole plain maps.
+/// Computes the means of whole plain maps.
 pub struct PlainMeans<'a> {
-    /// The maps, one behind the other.
+    /// The maps, one after another.
     pub maps: &'a [f32],
-    /// The mean of each.
+    /// One mean per map.
     pub out: &'a mut [f32],
 }
 
@@ -142,17 +142,17 @@ impl SimdTask for PlainMeans<'_> {
         let map = self.maps.len() / self.out.len();
         let lanes = last_lanes(simd, map);
         for (map, out) in self.maps.chunks_exact(map).zip(self.out) {
-            // Two sums, so that additions don't wait for each other.
+            // Two independent sums hide the latency of additions.
             let (mut a, mut b) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
             let vectors = map.chunks_exact(S::F32_LANES);
             let rest = vectors.remainder();
             for v in vectors {
-                // SAFETY: a chunk of as many lanes.
+                // SAFETY: a chunk has the lanes of a vector.
                 let [x] = unsafe { load::<S, 1>(simd, v.as_ptr()) };
                 (a, b) = (b, simd.add_f32s(a, x));
             }
             if !rest.is_empty() {
-                // SAFETY: as many floats as the mask has lanes.
+                // SAFETY: `rest` has as many floats as the mask has lanes.
                 let x = unsafe { simd.load_masked_f32s(lanes, rest.as_ptr()) };
                 a = simd.add_f32s(a, x);
             }

@@ -1,12 +1,10 @@
-//! Panels of weights against one vector: a fully connected layer on one image.
+//! Panels of weights times one vector: a fully connected layer on one image.
 //!
-//! Each weight is read once, for one multiply-add: what counts is that lines arrive without a pause. So there are
-//! several sums side by side, or additions would wait for each other, each over a stream of lines of its own: several
-//! streams keep more of memory's banks and of the prefetchers busy than one, which stop at each page. On Zen 3 four
-//! streams read weights from memory 1.15 to 1.3 times as fast as one that was asked for ahead, at the distance that
-//! suited it best; asking ahead adds nothing to four. They are four panels, which share the inputs that are read, or, of
-//! what panels are left, parts of the inputs of two or of one: from L3 four panels are 1.04 to 1.11 times as fast
-//! as four parts, from L2 1.07 times.
+//! Each weight is read once, for one multiply-add, so the speed is that of the loads. There are four independent sums,
+//! to hide the latency of additions, each over its own stream of cache lines. Four streams use more of memory's banks
+//! and prefetchers than one, since a hardware prefetcher stops at each page. The streams are four panels, which share
+//! the loaded inputs. The last panels are two panels with two parts of the inputs, or one panel with four parts.
+//! Software prefetches gain nothing on top. (Measured: docs/measurements.md, 'streams of weights'.)
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -15,25 +13,25 @@ use crate::bounds::extent;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// `out = relu(bias + residual + sum of x[k] * w[k])`, for the outputs of some panels.
+/// Computes `out = relu(bias + residual + sum of x[k] * w[k])` for the outputs of some panels.
 pub struct PanelsTimesVector<'a, 'o> {
-    /// A multiple of 4 inputs.
+    /// Inputs, a multiple of 4.
     pub x: &'a [f32],
-    /// Panels, one behind the other: bias, then weights, a row for each input ([`super::pack`]).
+    /// Panels, one after another: bias, then a row of weights per input ([`super::pack`]).
     pub panels: &'a [f32],
-    /// Floats from a panel to the next; 0 if one stands for all.
+    /// Floats from a panel to the next; 0 if one panel stands for all.
     pub step: usize,
-    /// Blocks of 16 outputs in a panel; the last may have fewer.
+    /// Blocks of 16 outputs per panel. The last panel may have fewer.
     pub blocks: usize,
-    /// As many as outputs.
+    /// One value per output.
     pub residual: Option<&'a [f32]>,
-    /// Clamp below at zero.
+    /// Clamps below at zero.
     pub relu: bool,
-    /// A multiple of 16 outputs.
+    /// Outputs, a multiple of 16.
     pub out: &'o mut [f32],
 }
 
-/// Panels that are computed side by side, if there are as many.
+/// Panels that are computed at a time, if there are so many.
 pub const SIDE_BY_SIDE: usize = 4;
 
 impl SimdTask for PanelsTimesVector<'_, '_> {
@@ -69,7 +67,8 @@ impl SimdTask for PanelsTimesVector<'_, '_> {
 }
 
 impl PanelsTimesVector<'_, '_> {
-    /// The first `N` panels, which are taken from the task; `N` x `K` sums of each vector of a panel's `V`.
+    /// Computes the first `N` panels and removes them from the task. There are `N` x `K` sums for each of a panel's `V`
+    /// vectors.
     #[inline(always)]
     fn panels<S: KernelSimd, const V: usize, const N: usize, const K: usize>(&mut self, simd: S) {
         let (x, panels, step, relu) = (self.x, self.panels, self.step, self.relu);
@@ -86,12 +85,12 @@ impl PanelsTimesVector<'_, '_> {
             // SAFETY: a panel's first row.
             sums[0] = unsafe { load::<S, V>(simd, panels.as_ptr().add(n * step)) };
         }
-        // SAFETY: inside the first panel, of one row for each input behind the first.
+        // SAFETY: inside the first panel, which has a row for each input after the first row.
         let weights = unsafe { panels.as_ptr().add(row) };
         for i in 0..part {
             for k in 0..K {
                 let input = k * part + i;
-                // SAFETY: below K parts.
+                // SAFETY: an index in one of K parts of the inputs.
                 let x = unsafe { simd.splat_f32s(*x.get_unchecked(input)) };
                 for (n, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: an input's row in one of N panels.
@@ -111,7 +110,7 @@ impl PanelsTimesVector<'_, '_> {
                 }
                 let at = n * row + v * S::F32_LANES;
                 if let Some(residual) = residual {
-                    // SAFETY: as long as the outputs.
+                    // SAFETY: the residual is as long as the outputs.
                     let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at)) };
                     y = simd.add_f32s(y, r);
                 }

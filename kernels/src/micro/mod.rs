@@ -1,29 +1,29 @@
-//! Register-tile kernels and what feeds them, written once for every width. In reading order:
+//! Register-tile kernels and their packing, written once for every vector width. In reading order:
 //!
-//! * [`gemm`]: the one register tile that every GEMM-shaped convolution runs in;
-//! * [`tiles`]: how a run of pixels is cut into register tiles;
-//! * [`grouped`]: groups of up to 8 channels, lanes with lanes;
-//! * [`pixels`]: where a tile's inputs are;
-//! * [`indirection`]: where each output pixel's taps lie in the input;
-//! * [`outputs`]: where it writes, whatever the layout;
+//! * [`gemm`]: the register tile of every GEMM-shaped convolution;
+//! * [`tiles`]: division of a run of pixels into register tiles;
+//! * [`grouped`]: groups of up to 8 channels;
+//! * [`pixels`]: positions of a tile's inputs;
+//! * [`indirection`]: positions of each output pixel's taps in the input;
+//! * [`outputs`]: positions of a tile's outputs, in any layout;
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
-//! * [`winograd`]: the loops that apply them to tiles;
-//! * [`strassen`]: the sums of inputs that fewer products need;
-//! * [`matvec`]: panels of weights against one vector;
-//! * [`pointwise`]: elements with their channel's scale and shift, and a second tensor's;
+//! * [`winograd`]: the loops that apply these transforms to tiles;
+//! * [`strassen`]: sums of inputs for Strassen's products;
+//! * [`matvec`]: panels of weights times one vector;
+//! * [`pointwise`]: scale and shift per channel, and the sum with a second tensor;
 //! * [`statistics`]: mean and variance of each channel;
-//! * [`concat`](mod@concat): channel blocks put together from others;
+//! * [`concat`](mod@concat): channel blocks gathered from channels of others;
 //! * [`lrn`]: local response normalisation;
-//! * [`softmax`] over a pixel's channels, by [`mod@exp`];
-//! * [`attention`] and [`bilinear`] pooling, around their matrix products;
-//! * [`fold`]: what a pooling makes of a window;
-//! * [`windows`] of a pooling; [`mod@pool`] folds them over pixels of channels, [`pool_nchw`] over plain maps; [`draw`]:
-//!   stochastic ones; [`map_means`]: of whole maps;
-//! * [`mod@transpose`], and copies, of matrices;
-//! * [`probe`]: what the machine can do at most.
+//! * [`softmax`] over a pixel's channels, with [`mod@exp`];
+//! * [`attention`] and [`bilinear`] pooling, except their matrix products;
+//! * [`fold`]: reduction of a pooling's window;
+//! * [`windows`] of a pooling; [`mod@pool`] reduces them on pixels of channels, [`pool_nchw`] on plain maps; [`draw`]
+//!   is stochastic pooling, [`map_means`] pools whole maps;
+//! * [`mod@transpose`]: transposes and copies of matrices;
+//! * [`probe`]: loops that measure the machine's ceilings.
 
-/// A call with the number of vectors, `$v`, that 16 channels take: a block of NCHW16c.
+/// Calls `$call` with `$v`, the number of vectors in 16 channels: a block of NCHW16c.
 macro_rules! in_blocks {
     ($s:ident, $v:ident => $call:expr) => {
         match $s::F32_LANES {

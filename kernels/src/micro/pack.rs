@@ -1,13 +1,12 @@
 //! Weights in the order that the register tile reads them.
 //!
-//! A *panel* belongs to one or two blocks of 16 output channels. Its first row is the bias; then
-//! comes a row for each (tap, input channel), taps outermost. Rows have 16 floats a block; channels
-//! beyond c_out are zeros.
+//! A *panel* belongs to one or two blocks of 16 output channels. Its first row is the bias. Then it has a row for each
+//! (tap, input channel), taps outermost. Rows have 16 floats per block. Channels beyond c_out are zeros.
 //!
-//! With groups, a panel sums over the input channels of all the groups that its output channels
-//! belong to, with zeros where channel and output are of different groups: right for any group
-//! size, free when the groups are multiples of the panel, and a waste (counted in the executed
-//! flops) when they are small. Panels of one block waste less than panels of two ([`Panels::tile`]).
+//! With groups, a panel sums over the input channels of all groups of its output channels. Weights are zero where input
+//! and output channel are in different groups. This is correct for any group size, and costs nothing if groups are
+//! multiples of the panel. For small groups it wastes work, which counts as executed flops. Panels of one block waste
+//! less than panels of two ([`Panels::tile`]).
 
 use crate::blocking::RegisterTile;
 use crate::layout::CHANNEL_BLOCK;
@@ -19,18 +18,18 @@ use std::ops::Range;
 /// One panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panel {
-    /// The first of its blocks of 16 output channels.
+    /// First of its blocks of 16 output channels.
     pub block: usize,
-    /// How many blocks.
+    /// Number of blocks.
     pub blocks: usize,
-    /// The input channels that it sums over.
+    /// Input channels that it sums over.
     pub channels: Range<usize>,
-    /// Its floats in the packed buffer.
+    /// Range of floats in the packed buffer.
     pub floats: Range<usize>,
 }
 
 impl Panel {
-    /// Flops of an output pixel for each tap: 2 for each lane of each row.
+    /// Flops per output pixel and tap: 2 per lane of each row.
     fn flops(&self) -> u64 {
         (2 * self.channels.len() * self.blocks * CHANNEL_BLOCK) as u64
     }
@@ -45,8 +44,8 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// The tile whose panels sum over the fewest zeros: `widest`, or one block narrower where groups are so
-    /// small that it pays. A tile of one block loads twice as many inputs for its FMAs, so it must save some.
+    /// Register tile whose panels sum over the fewest zeros: `widest`, or one of a single block for small groups. A
+    /// tile of one block loads twice as many inputs per FMA, so it must save at least a tenth of the flops.
     pub fn tile(conv: &ConvShape, widest: RegisterTile) -> RegisterTile {
         let narrow = RegisterTile {
             blocks: 1,
@@ -60,14 +59,14 @@ impl Panels {
         }
     }
 
-    /// Bytes, at most, that the panels' list takes, of tiles as wide as this or of one block.
+    /// Upper bound on the bytes of the list of panels, for tiles of this width or of one block.
     pub fn bytes(conv: &ConvShape, widest: RegisterTile) -> usize {
         let blocks = if conv.groups > 1 { 1 } else { widest.blocks };
         let panels = conv.c_out.div_ceil(CHANNEL_BLOCK).div_ceil(blocks);
         panels * size_of::<Panel>()
     }
 
-    /// Panels as wide as the register tile.
+    /// Panels of the register tile's width.
     pub fn new(conv: &ConvShape, tile: RegisterTile) -> Self {
         let taps = conv.kernel[0] * conv.kernel[1];
         Panels {
@@ -99,12 +98,11 @@ impl Panels {
         })
     }
 
-    /// The same panels with each `run` consecutive taps seen as one tap of `run * c_in` channels: all
-    /// the taps of a row of an im2col matrix, or those of a filter row where the input's channels are
-    /// innermost. Only without groups.
+    /// Copy in which each `run` consecutive taps count as one tap of `run * c_in` channels. These are the taps of a row
+    /// of an im2col matrix, or of a filter row if the input's channels are innermost. Only without groups.
     ///
     /// # Panics
-    /// With groups, whose channels are not one run.
+    /// With groups, whose channels are not contiguous.
     pub fn with_joined_taps(mut self, run: usize) -> Self {
         for panel in &mut self.panels {
             assert_eq!(panel.channels.start, 0, "groups");
@@ -120,18 +118,18 @@ impl Panels {
             .map_or(0, |p| CacheLine::for_f32s(p.floats.end))
     }
 
-    /// The panels of the output blocks `blocks`, which start and end at a panel.
+    /// Panels of the output blocks `blocks`, which start and end at a panel.
     #[inline]
     pub fn of_blocks(&self, blocks: Range<usize>) -> &[Panel] {
         &self.panels[blocks.start / self.tile_blocks..blocks.end.div_ceil(self.tile_blocks)]
     }
 
-    /// Every panel.
+    /// All panels.
     pub fn all(&self) -> &[Panel] {
         &self.panels
     }
 
-    /// Flops of one output pixel when `taps` of its taps are computed: 2 for each lane of each row.
+    /// Flops per output pixel and computed tap: 2 per lane of each row.
     pub fn flops_per_tap(&self) -> u64 {
         self.panels.iter().map(Panel::flops).sum()
     }

@@ -1,4 +1,4 @@
-//! Elements that meet nothing but their channel's scale and shift and a second tensor's element.
+//! Elementwise operations with a channel's scale and shift and a second tensor.
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -8,24 +8,24 @@ use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
-/// `out = max(floor, src * scale + shift + residual)` on rows of 16-channel pixels: the maps of consecutive channel
-/// blocks, or parts of them.
+/// Computes `out = max(floor, src * scale + shift + residual)` on rows of 16-channel pixels. The rows are the maps of
+/// consecutive channel blocks, or parts of them.
 pub struct Pointwise<'a, 'o> {
-    /// From the first output's on.
+    /// Source, from the first output's element on.
     pub src: &'a [f32],
-    /// The same of what is added.
+    /// Tensor to add, from the first output's element on.
     pub residual: Option<&'a [f32]>,
-    /// 16 scales for each channel block.
+    /// 16 scales per channel block.
     pub scale: &'a [[f32; CHANNEL_BLOCK]],
-    /// As many shifts.
+    /// 16 shifts per channel block.
     pub shift: &'a [[f32; CHANNEL_BLOCK]],
-    /// Which block's map the first row is; the last block is followed by the first, of the next image.
+    /// Channel block of the first row. The last block is followed by the first, of the next image.
     pub block: usize,
     /// 0 for a ReLU, or minus infinity.
     pub floor: f32,
-    /// Store past the caches, if `out` is aligned to cache lines.
+    /// Uses non-temporal stores, if `out` is aligned to cache lines.
     pub stream: bool,
-    /// Rows of pixels; inputs are laid out as these.
+    /// Rows of pixels. The inputs have the same layout.
     pub out: RowsMut<'o, f32>,
 }
 
@@ -96,27 +96,28 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         assert!(!ADD || self.residual.is_some_and(|r| r.len() == out.len()));
         let pixels = out.len() / CHANNEL_BLOCK;
         let mut pixel = 0;
-        // Four lines at least in flight; of pixels of four vectors registers hold but two.
+        // At least four cache lines in flight. With four vectors per pixel, the registers hold only two pixels.
         while V <= 2 && pixel + 4 <= pixels {
             // SAFETY: all four are inside (asserted).
             unsafe { self.step::<S, ADD, STREAM, 4>(simd, pixel, out) };
             pixel += 4;
         }
         while pixel + 2 <= pixels {
-            // SAFETY: the same for two.
+            // SAFETY: both are inside (asserted).
             unsafe { self.step::<S, ADD, STREAM, 2>(simd, pixel, out) };
             pixel += 2;
         }
         if pixel < pixels {
-            // SAFETY: the same for one.
+            // SAFETY: the pixel is inside (asserted).
             unsafe { self.step::<S, ADD, STREAM, 1>(simd, pixel, out) };
         }
     }
 
-    /// `P` pixels from `pixel` on: all loads, then all stores.
+    /// Computes `P` pixels from `pixel` on: all loads, then all stores.
     ///
     /// # Safety
-    /// They are inside `src`, `out` and, with `ADD`, the residual; with `STREAM`, `out` is aligned to cache lines.
+    /// The pixels are inside `src`, `out` and, with `ADD`, the residual. With `STREAM`, `out` is aligned to cache
+    /// lines.
     #[inline(always)]
     unsafe fn step<S: KernelSimd<f32s = F>, const ADD: bool, const STREAM: bool, const P: usize>(
         &self,
@@ -125,7 +126,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         out: &mut [f32],
     ) {
         let at = |p: usize| (pixel + p) * CHANNEL_BLOCK;
-        // SAFETY: the caller's promise; a pixel has V vectors.
+        // SAFETY: the caller's promise. A pixel has V vectors.
         let mut y: [[F; V]; P] =
             array(|p| unsafe { load::<S, V>(simd, self.src.as_ptr().add(at(p))) });
         for (p, y) in y.iter_mut().enumerate() {
@@ -145,7 +146,7 @@ impl<F: Copy, const V: usize> Row<'_, F, V> {
         }
         for (p, y) in y.iter().enumerate() {
             for (v, &y) in y.iter().enumerate() {
-                // SAFETY: the caller's promise; vectors of aligned lines are aligned.
+                // SAFETY: the caller's promise. Vectors of aligned lines are aligned.
                 unsafe {
                     let to = out.as_mut_ptr().add(at(p) + v * S::F32_LANES);
                     if STREAM {

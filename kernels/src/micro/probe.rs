@@ -1,5 +1,4 @@
-//! What this machine can do at most: arithmetic from registers, bytes from memory. The ceilings of the
-//! roofline are measured with these loops.
+//! Loops that measure the machine's ceilings for the roofline: arithmetic on registers, and bytes from memory.
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -7,12 +6,12 @@ use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::isa::{IsaToken, SimdTask};
 use std::hint::black_box;
 
-/// Multiply-adds on registers alone.
+/// Multiply-adds on registers only.
 struct Fma {
     rounds: usize,
 }
 
-/// Enough independent sums to hide the latency of an FMA: 4 to 5 cycles times 2 a cycle.
+/// Independent sums, enough to hide the latency of an FMA: 4 to 5 cycles times 2 per cycle.
 const CHAINS: usize = 12;
 
 impl SimdTask for Fma {
@@ -37,8 +36,8 @@ impl SimdTask for Fma {
     }
 }
 
-/// Products rounded before the sums, on the vectors of the target's baseline: what plain code can come
-/// to. (Plain code itself is no probe: whether LLVM finds the vectors changes from build to build.)
+/// Products rounded before the sums, on vectors of the target's baseline: the ceiling of plain code. (Plain code itself
+/// is no probe: LLVM may vectorise it in one build and not in the next.)
 #[inline(always)]
 fn scalar_fma(rounds: usize) -> f32 {
     let (x, y) = (
@@ -54,8 +53,7 @@ fn scalar_fma(rounds: usize) -> f32 {
     sums.iter().map(|sum| sum.first()).sum()
 }
 
-/// Runs `rounds` rounds of independent multiply-adds and returns how many flops that was, a
-/// multiply-add counting two.
+/// Runs `rounds` rounds of independent multiply-adds and returns their flops, two per multiply-add.
 pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
     black_box(isa.dispatch(Fma { rounds }));
     let lanes = isa.isa().lanes();
@@ -66,20 +64,20 @@ pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
 /// A loop over memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// x = sum of a: 4 bytes an element.
+    /// x = sum of a: 4 bytes per element.
     Read,
-    /// a = x: 4 bytes an element, and as many read for ownership that nobody asked for.
+    /// a = x: 4 bytes per element. Another 4 bytes per element are read for ownership and not counted.
     Write,
-    /// a = x past the caches.
+    /// a = x with non-temporal stores: 4 bytes per element.
     WriteNonTemporal,
-    /// a = b: 8 bytes.
+    /// a = b: 8 bytes per element.
     Copy,
-    /// a = b + x c: 12 bytes (McCalpin's STREAM).
+    /// a = b + x c: 12 bytes per element (McCalpin's STREAM).
     Triad,
 }
 
 impl Stream {
-    /// All of them.
+    /// All streams.
     pub const ALL: [Stream; 5] = [
         Stream::Read,
         Stream::Write,
@@ -88,7 +86,7 @@ impl Stream {
         Stream::Triad,
     ];
 
-    /// The name in records.
+    /// Name in records.
     pub fn name(self) -> &'static str {
         match self {
             Stream::Read => "read",
@@ -99,7 +97,7 @@ impl Stream {
         }
     }
 
-    /// Arrays of the working set that it uses.
+    /// Number of arrays in the working set.
     pub fn arrays(self) -> usize {
         match self {
             Stream::Read | Stream::Write | Stream::WriteNonTemporal => 1,
@@ -115,7 +113,7 @@ struct Streaming<'a> {
     a: &'a mut [f32],
 }
 
-/// Vectors of an unrolled step: long enough to hide latencies, short enough for any array.
+/// Vectors of an unrolled step: enough to hide latencies, few enough for any array.
 const STEP: usize = 8;
 
 impl SimdTask for Streaming<'_> {
@@ -145,8 +143,7 @@ impl SimdTask for Streaming<'_> {
                 Stream::WriteNonTemporal => {
                     for chunk in a.chunks_exact_mut(step) {
                         for i in 0..STEP {
-                            // SAFETY: a chunk is STEP vectors, aligned like the buffer (a caller's
-                            // duty that `stream` checks).
+                            // SAFETY: a chunk is STEP vectors, aligned like the buffer (`stream` checks its alignment).
                             unsafe {
                                 simd.stream_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x);
                             };
@@ -156,8 +153,8 @@ impl SimdTask for Streaming<'_> {
                 }
                 Stream::Copy => {
                     for (to, from) in a.chunks_exact_mut(step).zip(rest.chunks_exact(step)) {
-                        // One after the other: as an array they went by way of the stack, twice, which held L1 to a
-                        // third of its speed and L2 to a half (Zen 3).
+                        // One vector at a time: an array of vectors would go through the stack, which limits the speed
+                        // in L1 and L2. (Measured: docs/measurements.md, 'copies through the stack'.)
                         for at in (0..STEP).map(|i| i * S::F32_LANES) {
                             // SAFETY: chunks are STEP vectors.
                             unsafe {
@@ -189,7 +186,7 @@ impl SimdTask for Streaming<'_> {
     }
 }
 
-/// Runs `stream` over `buffer` `passes` times and returns how many bytes the loop names.
+/// Runs `stream` over `buffer` `passes` times and returns the bytes that its definition counts.
 ///
 /// # Panics
 /// If the buffer is not aligned to 64 bytes.
@@ -208,7 +205,7 @@ pub fn stream(isa: IsaToken, stream: Stream, buffer: &mut [f32], passes: usize) 
     (elements * 4 * stream.arrays() * passes) as u64
 }
 
-/// Reads a buffer once. Its last few vectors may be left out.
+/// Reads a buffer once, possibly without its last few vectors.
 pub fn read(isa: IsaToken, buffer: &[f32]) {
     struct Read<'a>(&'a [f32]);
     impl SimdTask for Read<'_> {
@@ -221,11 +218,11 @@ pub fn read(isa: IsaToken, buffer: &[f32]) {
     black_box(isa.dispatch(Read(buffer)));
 }
 
-/// Streams that are read side by side: memory has more for four than for one, whose prefetchers stop at each page. On
-/// Zen 3 a fully connected layer of one stream was as fast as a plain loop of one, and 1.15 to 1.3 times as fast with four.
+/// Streams that are read at a time. Four reach more of memory's bandwidth than one, since a hardware prefetcher stops
+/// at each page. (Measured: docs/measurements.md, 'streams of weights'.)
 const PARTS: usize = 4;
 
-/// The sum of a buffer's whole steps.
+/// Sum of a buffer's whole steps.
 #[inline(always)]
 fn sum<S: KernelSimd>(simd: S, buffer: &[f32]) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); STEP];

@@ -1,4 +1,4 @@
-//! e^x over the sum of all e^x of a pixel's channels.
+//! Softmax over the channels of a pixel: e^x / sum of e^x.
 
 use super::channels::{lanes_of, pixel, pixel_mut, put, vectors};
 use super::exp::{self, exp};
@@ -7,18 +7,18 @@ use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// Softmax of some pixels, in three passes over the channels of each: the largest, from which all are taken off lest
-/// e^x overflows; e^x and their sum; the quotients.
+/// Softmax of some pixels, in three passes over the channels of each. The passes compute the maximum, then e^x and
+/// their sum, then the quotients. The maximum is subtracted from x so that e^x can't overflow.
 pub struct Softmax<'a, 'o> {
-    /// From the first pixel of the first channel block on; laid out as the outputs.
+    /// Source from the first pixel of the first channel block on, with the layout of the outputs.
     pub src: &'a [f32],
-    /// How many there are.
+    /// Number of channels.
     pub channels: usize,
-    /// A row of pixels for each block of 16 channels.
+    /// A row of pixels per block of 16 channels.
     pub out: RowsMut<'o, f32>,
 }
 
-/// Operations an element: the comparison, the difference, e^x, the sum and the quotient.
+/// Operations per element: comparison, difference, e^x, sum and quotient.
 pub const FLOPS: u64 = exp::FLOPS + 4;
 
 impl SimdTask for Softmax<'_, '_> {
@@ -35,7 +35,7 @@ impl Softmax<'_, '_> {
     fn pixels<S: KernelSimd, const V: usize>(mut self, simd: S) {
         let blocks = self.channels.div_ceil(CHANNEL_BLOCK);
         assert_eq!(self.out.rows(), blocks);
-        // Added to the last block: what pads it must not count.
+        // Added to the last block, so that its padding doesn't count.
         let used = self.channels - (blocks - 1) * CHANNEL_BLOCK;
         let last = array(|lane| if lane < used { 0.0 } else { f32::NEG_INFINITY });
         for at in 0..self.out.len() / CHANNEL_BLOCK {
@@ -46,7 +46,7 @@ impl Softmax<'_, '_> {
         }
     }
 
-    /// Of the pixel `at`.
+    /// Computes the softmax of the pixel `at`.
     #[inline(always)]
     fn softmax<S: KernelSimd, const V: usize>(&mut self, simd: S, at: usize, last: [S::f32s; V]) {
         let (blocks, stride) = (self.out.rows(), self.out.stride());
@@ -59,7 +59,7 @@ impl Softmax<'_, '_> {
             array(|v| simd.add_f32s(x[v], last[v]))
         };
 
-        // A NaN may get lost here; it makes the sum one.
+        // A NaN may get lost in this maximum. It still makes the sum NaN.
         let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); V];
         for b in 0..blocks {
             let x = block(b);

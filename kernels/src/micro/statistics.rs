@@ -5,38 +5,38 @@ use crate::arch::{KernelSimd, array};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// How a variance is found.
+/// Algorithm for a variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The mean first, then the squares of what differs from it: of as many pixels at a time as L1 keeps for the
-    /// second pass, whose moments are joined, so that beyond L1 all elements are read once.
+    /// First the mean, then the squares of differences to it, for as many pixels at a time as L1 holds. The moments of
+    /// these stretches are combined, so that elements beyond L1 are read once.
     TwoPass,
-    /// Both at once, corrected with each element (Welford 1962), in several sequences that are joined at the end.
+    /// Both at once, updated with each element (Welford 1962), in several sequences that are combined at the end.
     Welford,
 }
 
 /// Means and biased variances of a block of 16 channels.
 pub struct Moments<'a, 'o> {
-    /// From the first image's map of the block on.
+    /// Source from the first image's map of the block on.
     pub src: &'a [f32],
-    /// Elements of a map, 16 a pixel.
+    /// Elements per map, 16 per pixel.
     pub map: usize,
     /// Elements from a map to the next image's.
     pub stride: usize,
     /// Images.
     pub images: usize,
-    /// How.
+    /// Algorithm.
     pub method: Method,
-    /// 16 means.
+    /// The 16 means.
     pub mean: &'o mut [f32; CHANNEL_BLOCK],
-    /// 16 variances.
+    /// The 16 variances.
     pub variance: &'o mut [f32; CHANNEL_BLOCK],
 }
 
-/// Pixels that two passes go over at a time: 8 KB.
+/// Pixels per stretch of the two passes: 8 KB.
 const STRETCH: usize = 128;
 
-/// Sums side by side, so that one's additions don't wait for each other.
+/// Independent sums, to hide the latency of additions.
 const SUMS: usize = 4;
 
 impl SimdTask for Moments<'_, '_> {
@@ -53,7 +53,7 @@ impl Moments<'_, '_> {
     fn moments<S: KernelSimd, const V: usize>(self, simd: S) {
         let all = match self.method {
             Method::TwoPass => self.two_pass::<S, V>(simd),
-            // As many as registers hold: 32 of one vector, 16 of two, 32 of four.
+            // Sequences per map, limited by registers: 32 registers and one vector per pixel, 16 and two, 32 and four.
             Method::Welford if V == 1 => self.welford::<S, V, 8>(simd),
             Method::Welford if V == 2 => self.welford::<S, V, 3>(simd),
             Method::Welford => self.welford::<S, V, 2>(simd),
@@ -64,7 +64,7 @@ impl Moments<'_, '_> {
         put::<S, V>(simd, self.variance, variance);
     }
 
-    /// The pixels of each image's map.
+    /// Pixels of each image's map.
     #[inline(always)]
     fn maps(&self) -> impl Iterator<Item = &[Pixel]> {
         (0..self.images).map(|image| {
@@ -81,7 +81,7 @@ impl Moments<'_, '_> {
             let count = simd.splat_f32s(pixels.len() as f32);
             let total = sum::<S, V>(simd, pixels, |_| (), |sum, x, _| simd.add_f32s(sum, x));
             let mean = array(|v| simd.div_f32s(total[v], count));
-            // The next stretch comes into L1 meanwhile.
+            // Prefetches the next stretch to L1 meanwhile.
             let ahead = |at| simd.prefetch(behind.wrapping_add(at * CHANNEL_BLOCK));
             let squares = sum::<S, V>(simd, pixels, ahead, |sum, x, v| {
                 let d = simd.sub_f32s(x, mean[v]);
@@ -93,7 +93,7 @@ impl Moments<'_, '_> {
         all
     }
 
-    /// `N` sequences of each map side by side, so that one's operations don't wait for each other.
+    /// Combines `N` independent sequences of each map, to hide the latency of their operations.
     #[inline(always)]
     fn welford<S: KernelSimd, const V: usize, const N: usize>(
         &self,
@@ -124,8 +124,8 @@ impl Moments<'_, '_> {
     }
 }
 
-/// The sum over some pixels: `add` says what an element adds to that of its vector; `before` is called with the number
-/// of each pixel.
+/// Sum over some pixels. `add` adds an element's term to the sum of its vector. `before` is called with the index of
+/// each pixel.
 #[inline(always)]
 fn sum<S: KernelSimd, const V: usize>(
     simd: S,
@@ -154,7 +154,7 @@ fn sum<S: KernelSimd, const V: usize>(
     array(|v| simd.add_f32s(simd.add_f32s(a[v], b[v]), simd.add_f32s(c[v], d[v])))
 }
 
-/// Mean, and sum of squares of what differs from it, of the elements so far.
+/// Mean of the elements so far, and sum of squares of their differences to it.
 #[derive(Clone, Copy)]
 struct Sequence<F, const V: usize> {
     mean: [F; V],
@@ -162,7 +162,7 @@ struct Sequence<F, const V: usize> {
 }
 
 impl<F: Copy, const V: usize> Sequence<F, V> {
-    /// No elements.
+    /// Sequence without elements.
     #[inline(always)]
     fn empty<S: KernelSimd<f32s = F>>(simd: S) -> Self {
         let zeros = [simd.splat_f32s(0.0); V];
@@ -172,7 +172,7 @@ impl<F: Copy, const V: usize> Sequence<F, V> {
         }
     }
 
-    /// One element more. `inverse`: 1 / their number.
+    /// Adds an element. `inverse` is 1 / number of elements, this one included.
     #[inline(always)]
     fn push<S: KernelSimd<f32s = F>>(&mut self, simd: S, inverse: F, x: &[F; V]) {
         for (v, &x) in x.iter().enumerate() {
@@ -183,7 +183,7 @@ impl<F: Copy, const V: usize> Sequence<F, V> {
         }
     }
 
-    /// Behind these `here` elements the other `there` ones (Chan, Golub and LeVeque 1983).
+    /// Appends a sequence of `there` elements to one of `here` elements (Chan, Golub and LeVeque 1983).
     #[inline(always)]
     fn join<S: KernelSimd<f32s = F>>(&mut self, simd: S, here: usize, other: &Self, there: usize) {
         let share = there as f32 / (here + there).max(1) as f32;

@@ -1,4 +1,4 @@
-//! The sums of inputs that Strassen's product multiplies, in Winograd's form (`algo/strassen.rs` has the whole).
+//! Sums of inputs for Strassen's products, in Winograd's form (the algorithm: `algo/strassen.rs`).
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -7,40 +7,40 @@ use crate::bounds::{extent, product, sum};
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
 
-/// The quarters of an input on NCHW16c: halves of its channels by halves of some pixels.
+/// Quarters of an input on NCHW16c: halves of its channels, and halves of some pixels.
 ///
 /// ```text
-/// B11 B12      first half of the channels:  first pixels, those that they are paired with
+/// B11 B12      first half of the channels:  first pixels, their partners
 /// B21 B22      second half
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Quarters<'a> {
-    /// From the first channel of the first pixel on.
+    /// Input from the first channel of the first pixel on.
     pub data: &'a [f32],
     /// Elements from a channel block to the next.
     pub block_stride: usize,
-    /// Channel blocks in a half.
+    /// Channel blocks per half.
     pub blocks: usize,
-    /// Whether there is one more behind the halves.
+    /// True if one more channel block follows the halves.
     pub odd: bool,
     /// Pixels of the first half.
     pub pixels: usize,
-    /// Pixels of the second: as many, or one less, which then is zeros.
+    /// Pixels of the second half: as many, or one less. A missing pixel counts as zeros.
     pub paired: usize,
-    /// Elements from a pixel to the one that it is paired with.
+    /// Elements from a pixel to its partner.
     pub apart: usize,
 }
 
-/// How many sums of inputs there are.
+/// Number of sums of inputs.
 pub const SUMS: usize = 4;
 
-/// Computes, blocked as the input is, each with `apart` elements to the next,
+/// Computes the sums of inputs, in channel blocks like the input, `apart` elements from one sum to the next:
 ///
 /// ```text
 /// T1 = B12 - B11    T2 = B22 - T1    T3 = B22 - B12    T4 = T2 - B21
 /// ```
 ///
-/// and copies an odd block of channels: the second pixels' behind T1, the first's behind T4.
+/// It also copies an odd block of channels: the partners' after T1, the first pixels' after T4.
 pub struct InputSums<'a> {
     /// The input.
     pub quarters: Quarters<'a>,

@@ -1,5 +1,4 @@
-//! Exact numbers (a + b sqrt2) / d: the field that Winograd's points and transforms live in. All of it
-//! is evaluated by the compiler.
+//! Exact numbers (a + b sqrt2) / d: the field of Winograd's points and transforms. They are evaluated at compile time.
 
 /// (a + b sqrt2) / d in lowest terms, d positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Surd {
         Surd::reduced(a, b, self.d * y.d)
     }
 
-    /// 1 / self, by the conjugate: (a + b sqrt2)(a - b sqrt2) = a^2 - 2 b^2, which is 0 for 0 alone.
+    /// 1 / self, by the conjugate: (a + b sqrt2)(a - b sqrt2) = a^2 - 2 b^2, which is 0 only for 0.
     pub const fn inverse(self) -> Self {
         let norm = self.a * self.a - 2 * self.b * self.b;
         Surd::reduced(self.a * self.d, -self.b * self.d, norm)
@@ -78,7 +77,7 @@ impl Surd {
         y
     }
 
-    /// The nearest f64, but for a few units in the last place.
+    /// Converts to f64, with an error of a few units in the last place.
     pub const fn to_f64(self) -> f64 {
         (self.a as f64 + self.b as f64 * std::f64::consts::SQRT_2) / self.d as f64
     }

@@ -1,9 +1,9 @@
-//! Transposes and copies of matrices of floats, with zeros where the destination's rows are longer:
-//! what a [`reorder`](mod@crate::reorder) consists of.
+//! Transposes and copies of matrices of floats, with zeros where the destination's rows are longer. A
+//! [`reorder`](mod@crate::reorder) consists of them.
 //!
-//! A vector of L lanes is L / 4 fours. It is filled with four floats of each of L / 4 rows, four such
-//! vectors with those of L rows. A 4x4 transpose inside of each four of lanes then leaves four columns,
-//! stored whole: two shuffles a vector at any width, where a transpose of L x L vectors takes log2 L.
+//! A vector of L lanes is L / 4 groups of four lanes. It is loaded with four floats of each of L / 4 rows. Four such
+//! vectors hold four floats of L rows. A 4x4 transpose inside each group then yields four columns, which are stored as
+//! vectors. That takes two shuffles per vector at any width. A transpose of L x L vectors takes log2 L.
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -13,7 +13,7 @@ use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::tensor::CacheLine;
 
-/// Rows of `len` floats, `stride` apart.
+/// Rows of `len` floats, `stride` floats apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     data: &'a [f32],
@@ -23,10 +23,10 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The first `rows` rows in `data`.
+    /// The first `rows` rows of `data`.
     ///
     /// # Panics
-    /// If there are fewer, or none.
+    /// If `data` is too short, or there are no rows or columns.
     pub fn new(data: &'a [f32], rows: usize, len: usize, stride: usize) -> Self {
         assert!(rows > 0 && len > 0);
         Rows {
@@ -43,21 +43,21 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Rows and columns that are transposed at a time: a cache line of both.
+/// Rows and columns of a transposed tile: a cache line of each.
 const TILE: usize = CacheLine::F32S;
 
-/// Rows a multiple of this many floats apart, 4 KB, lie in one set of L1: their lines evict each other
-/// before the last four floats are taken, so they are copied to a tile first.
+/// Rows whose distance is a multiple of this many floats (4 KB) map to one set of L1. Their lines would evict each
+/// other before the last four floats are read, so they are copied to a tile first.
 const ALIAS: usize = 1024;
 
 type Tile = [[f32; TILE]; TILE];
 
-/// A transpose within a cache. The source's rows are asked for 128 bytes ahead: short ones, which the hardware has no
-/// time to follow, are read 1.2 times as fast.
+/// Transposes within a cache. The source's rows are prefetched by software, 128 bytes ahead: short rows end before the
+/// hardware prefetcher starts. (Measured: docs/measurements.md, 'prefetch of short rows'.)
 pub struct Transpose<'a, 'o> {
-    /// From.
+    /// Source.
     pub src: Rows<'a>,
-    /// To.
+    /// Destination.
     pub dst: RowsMut<'o, f32>,
 }
 
@@ -70,8 +70,8 @@ impl SimdTask for Transpose<'_, '_> {
     }
 }
 
-/// Writes the columns of `src` as the rows of `dst`, and zeros behind them. With `STREAM`, past the
-/// caches where `dst` is made of whole, aligned cache lines.
+/// Writes the columns of `src` as the rows of `dst`, then zeros. With `stream`, stores are non-temporal if `dst`
+/// consists of whole, aligned cache lines.
 ///
 /// # Panics
 /// If `dst` doesn't have a row for each column, or its rows are too short.
@@ -99,19 +99,19 @@ fn columns<S: KernelSimd, const ASK: bool>(
         }
     } else if stream && streamable(&mut dst) {
         for row in (0..full).step_by(TILE) {
-            // SAFETY: there are as many rows and columns; `dst` is aligned.
+            // SAFETY: `src` and `dst` have these rows and columns, and `dst` is aligned.
             unsafe { strip::<S, true, ASK>(simd, src, &mut dst, row) };
         }
         stream_fence();
     } else {
         for row in (0..full).step_by(TILE) {
-            // SAFETY: there are as many rows and columns.
+            // SAFETY: `src` and `dst` have these rows and columns.
             unsafe { strip::<S, false, ASK>(simd, src, &mut dst, row) };
         }
     }
     if full > 0 && src.len >= 4 && full < src.rows && src.rows == dst.len() {
-        // Some rows a second time.
-        // SAFETY: there are as many rows and columns.
+        // Computes some rows a second time.
+        // SAFETY: `src` and `dst` have these rows and columns.
         unsafe { strip::<S, false, ASK>(simd, src, &mut dst, src.rows - TILE) };
     } else {
         for row in (full..dst.len()).step_by(TILE) {
@@ -120,7 +120,7 @@ fn columns<S: KernelSimd, const ASK: bool>(
     }
 }
 
-/// Whether it is made of whole, aligned cache lines.
+/// True if `dst` consists of whole, aligned cache lines.
 #[inline(always)]
 fn streamable(dst: &mut RowsMut<'_, f32>) -> bool {
     dst.as_mut_ptr().addr().is_multiple_of(CacheLine::BYTES)
@@ -128,11 +128,11 @@ fn streamable(dst: &mut RowsMut<'_, f32>) -> bool {
         && dst.len().is_multiple_of(TILE)
 }
 
-/// TILE rows from `row` on, all columns, at least four. `ASK`s for lines before it reads them.
+/// Transposes TILE rows from `row` on, all columns. With `ASK`, it prefetches lines before it reads them.
 ///
 /// # Safety
-/// `src` has the rows, `dst` a row for each column, in it a float for each row; both at least four
-/// columns. With `STREAM`, `dst` is aligned.
+/// `src` has these rows and at least four columns. `dst` has a row for each column, with a float for each row. With
+/// `STREAM`, `dst` is aligned.
 #[inline(always)]
 unsafe fn strip<S: KernelSimd, const STREAM: bool, const ASK: bool>(
     simd: S,
@@ -178,16 +178,16 @@ unsafe fn strip<S: KernelSimd, const STREAM: bool, const ASK: bool>(
     }
     if !src.len.is_multiple_of(4) {
         let col = src.len - 4;
-        // SAFETY: as above; some columns a second time.
+        // SAFETY: as above. Some columns are written a second time.
         unsafe { fours::<S, STREAM>(simd, from.add(col), to.add(col * stride.1), stride) };
     }
 }
 
-/// Four columns of TILE rows.
+/// Transposes four columns of TILE rows.
 ///
 /// # Safety
-/// `from` is valid for reads of TILE rows of four floats, `to` for writes of four rows of TILE; their
-/// strides are `stride`. With `STREAM`, the latter are aligned cache lines.
+/// `from` is valid for reads of TILE rows of four floats, `to` for writes of four rows of TILE floats. Their strides
+/// are `stride`. With `STREAM`, the rows of `to` are aligned cache lines.
 #[inline(always)]
 unsafe fn fours<S: KernelSimd, const STREAM: bool>(
     simd: S,
@@ -195,14 +195,14 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
     to: *mut f32,
     stride: (usize, usize),
 ) {
-    // Each fourth row, one from the other: of 16 addresses that are the same in each step the compiler would keep most in
-    // memory.
+    // Each fourth row's address is computed from the one before. Given 16 loop-invariant addresses, the compiler would
+    // keep most in memory.
     let mut fourth = [from; TILE / 4];
     for q in 1..TILE / 4 {
         fourth[q] = hidden(fourth[q - 1].wrapping_add(4 * stride.0));
     }
     for v in (0..TILE).step_by(S::F32_LANES) {
-        // Lane 4q + i is to be row v + 4q + i: the i-th vector has these rows' fours.
+        // Lane 4q + i becomes row v + 4q + i, so the i-th vector loads four floats of each of these rows.
         let mut rows = [simd.splat_f32s(0.0); 4];
         for (i, row) in rows.iter_mut().enumerate() {
             let at: [*const f32; TILE / 4] = array(|q| fourth[q].wrapping_add(i * stride.0));
@@ -224,7 +224,7 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
     }
 }
 
-/// Up to TILE rows from `row` on, all columns, and zeros for rows that `src` doesn't have but `dst`.
+/// Transposes up to TILE rows from `row` on, all columns. Writes zeros for rows beyond those of `src`.
 #[inline(always)]
 fn edge<S: KernelSimd>(simd: S, src: Rows<'_>, dst: &mut RowsMut<'_, f32>, row: usize) {
     let rows = row..(row + TILE).min(src.rows).max(row);
@@ -266,10 +266,10 @@ fn scalar(src: Rows<'_>, mut dst: RowsMut<'_, f32>) {
     }
 }
 
-/// Copies rows, and zeros behind them.
+/// Copies rows, each followed by zeros.
 ///
 /// # Panics
-/// If `dst` doesn't have as many rows, or they are too short.
+/// If `dst` has another number of rows, or its rows are too short.
 #[inline(always)]
 pub fn copy<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, stream: bool) {
     assert!(src.rows == dst.rows() && src.len <= dst.len());
@@ -292,7 +292,7 @@ pub fn copy<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, st
 /// Copies rows of TILE floats.
 ///
 /// # Safety
-/// Both have as many, and they are that long; with `STREAM`, `dst` is aligned.
+/// Both have the same number of rows, of TILE floats each. With `STREAM`, `dst` is aligned.
 #[inline(always)]
 unsafe fn lines<S: KernelSimd, const STREAM: bool>(
     simd: S,
@@ -301,7 +301,7 @@ unsafe fn lines<S: KernelSimd, const STREAM: bool>(
 ) {
     for row in 0..src.rows {
         for v in (0..TILE).step_by(S::F32_LANES) {
-            // SAFETY: inside of a row, as the caller promises.
+            // SAFETY: inside a row, as the caller promises.
             unsafe {
                 let [x] = load::<S, 1>(simd, src.data.as_ptr().add(row * src.stride + v));
                 let to = dst.as_mut_ptr().add(row * dst.stride() + v);
@@ -315,7 +315,7 @@ unsafe fn lines<S: KernelSimd, const STREAM: bool>(
     }
 }
 
-/// Copies a row, and zeros behind it.
+/// Copies a row and fills the rest of `dst` with zeros.
 #[inline(always)]
 fn copy_row<S: KernelSimd>(simd: S, src: &[f32], dst: &mut [f32]) {
     let lanes = S::F32_LANES;

@@ -1,20 +1,20 @@
-//! Where a pooling's windows are in the input: the same for all maps, so found once, when it is planned.
+//! Positions of a pooling's windows in the input. They are equal for all maps, so a plan computes them once.
 
 use crate::window::Window;
 use std::ops::Range;
 
-/// What is to be known of a window along one axis.
+/// One window along one axis.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The input position of its first element inside the input.
+    /// Input position of its first element inside the input.
     pub first: usize,
     /// Elements inside the input.
     pub len: usize,
-    /// Elements that a mean divides by, a whole number; 1 for a sum.
+    /// Divisor of a mean, an integer; 1 for a sum.
     pub count: f32,
 }
 
-/// One axis with the spans of all its windows: they are the same for all maps, and take divisions.
+/// One axis with the spans of all its windows. They are equal for all maps, and computing them takes divisions.
 #[derive(Clone, Debug)]
 pub struct Axis {
     pub(super) window: Window,
@@ -23,12 +23,12 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Bytes of an axis of so many windows.
+    /// Bytes of an axis of `out` windows.
     pub fn bytes(out: usize) -> usize {
         size_of::<Axis>() + out * size_of::<Span>()
     }
 
-    /// The axis of these windows, whose folds are divided by the number of their elements or not.
+    /// Axis of these windows. With `divided`, folds are divided by the number of their elements.
     ///
     /// # Panics
     /// If positions wrap ([`Window::check`]).
@@ -49,12 +49,12 @@ impl Axis {
         }
     }
 
-    /// The windows' common sizes.
+    /// Sizes that all windows have in common.
     pub fn window(&self) -> &Window {
         &self.window
     }
 
-    /// These windows alone, over no more of the input than they see, which is given too.
+    /// Axis of some windows only, over the part of the input that they read. That part is returned, too.
     pub fn part(&self, outputs: Range<usize>) -> (Axis, Range<usize>) {
         let mut spans = self.spans[outputs].to_vec();
         let end = |span: &Span| span.first + (span.len - 1) * self.window.dilation + 1;
@@ -69,14 +69,14 @@ impl Axis {
                 out: spans.len(),
                 ..self.window
             },
-            // Of use across only, where windows side by side are folded together.
+            // Used only for the horizontal axis, where neighbouring windows are folded together.
             whole: 0..0,
             spans,
         };
         (part, seen)
     }
 
-    /// Each window's span.
+    /// Span of each window.
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }

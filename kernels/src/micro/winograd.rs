@@ -1,13 +1,12 @@
-//! Winograd's transforms of tiles, vectorised over channels: the loops around
-//! [`super::cook_toom`]'s transforms along an axis, which are applied to columns and to rows.
+//! Winograd's transforms of tiles, vectorised over channels. These loops apply [`super::cook_toom`]'s transforms along
+//! an axis to columns and to rows.
 //!
-//! The multiplication in between is, for each of the T x T points, a product of (tiles x channels) with
-//! (channels x output channels), done by [`super::gemm`]. With stride 2 several products of a tile share
-//! a point ([`Scheme`]): their channels follow one another, one sum runs over all of them.
+//! Between them, each of the T x T points needs a product of (tiles x channels) and (channels x output channels), which
+//! [`super::gemm`] computes. With stride 2, several products of a tile share a point ([`Scheme`]). Their channels
+//! follow one another, so that one sum covers all of them.
 //!
-//! A tile's samples, and its products, are one line here and one there, in more streams than the hardware's prefetchers
-//! follow: while a tile is transformed, the next one's lines are asked for. On Zen 4 that makes F(4,3) of 256 channels at
-//! 56x56 1.08 times as fast (medians of 7 pairs, one thread and two), 128 at 28x28 1.01, and is not felt where all is in L2.
+//! The samples and products of a tile are single lines in more streams than the hardware prefetchers follow. So the
+//! next tile's lines are prefetched while a tile is transformed. (Measured: docs/measurements.md, 'prefetch of tiles'.)
 #![allow(unsafe_code)]
 
 use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
@@ -19,29 +18,28 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 use std::mem::MaybeUninit;
 
-/// Which products share which point, in two dimensions.
+/// Assignment of products to points, in two dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots<const N: usize, const T: usize>;
 
 impl<const N: usize, const T: usize> Slots<N, T> {
-    /// Products at a point along an axis: two with stride 2, but one at infinity, which is the last.
+    /// Number of products at a point along one axis: two with stride 2, but one at infinity, the last point.
     const fn along(point: usize) -> usize {
         if point < N - T { 2 } else { 1 }
     }
 
-    /// Products at the `point`-th of the T x T points.
+    /// Number of products at the `point`-th of the T x T points.
     pub const fn at(point: usize) -> usize {
         Self::along(point / T) * Self::along(point % T)
     }
 
-    /// The point of a product in row `i`, column `j`, and which of the point's it is.
+    /// Point of the product in row `i`, column `j`, and its index among the point's products.
     pub const fn of(i: usize, j: usize) -> (usize, usize) {
         (i % T * T + j % T, i / T * Self::along(j % T) + j / T)
     }
 }
 
-/// Where a transformed operand lies: point by point, then channel block by channel block, then tile by
-/// tile.
+/// Position of a transformed operand's elements: by point, then channel block, then tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Transformed {
     blocks: usize,
@@ -49,10 +47,10 @@ pub struct Transformed {
 }
 
 impl Transformed {
-    /// So many channel blocks of so many tiles.
+    /// Layout of `blocks` channel blocks of `tiles` tiles.
     ///
     /// # Panics
-    /// If the places of some point's elements would wrap.
+    /// If a position would wrap.
     pub fn new(blocks: usize, tiles: usize) -> Self {
         let most_products = const { MOST_PRODUCTS * MOST_PRODUCTS };
         let elements = product([most_products, blocks, tiles, CHANNEL_BLOCK]);
@@ -70,27 +68,26 @@ impl Transformed {
         self.tiles
     }
 
-    /// Elements of a point, all channel blocks of all tiles.
+    /// Elements per point: all channel blocks of all tiles.
     fn point(&self) -> usize {
         self.blocks * self.tiles * CHANNEL_BLOCK
     }
 
-    /// Elements before a point that has so many points and so many products before it. One line is left
-    /// between points: with a power of two between them, all points of a tile would fall into the same
-    /// cache set.
+    /// Elements before a point that follows `points` points with `products` products. One extra line separates points:
+    /// at a power of two, all points of a tile would map to the same cache set.
     #[inline(always)]
     pub fn before(&self, points: usize, products: usize) -> usize {
         (products * self.blocks * self.tiles + points) * CHANNEL_BLOCK
     }
 
-    /// The place of a tile's channel block in a point.
+    /// Position of a tile's channel block within a point.
     #[inline(always)]
     fn at(&self, block: usize, tile: usize) -> usize {
         (block * self.tiles + tile) * CHANNEL_BLOCK
     }
 }
 
-/// What samples outside of the input are: a row of a tile.
+/// Samples outside of the input: a row of zeros of a tile.
 static ZEROS: [CacheLine; MOST_PRODUCTS] = [CacheLine::ZERO; _];
 
 /// Transforms tiles of the input.
@@ -104,12 +101,12 @@ pub struct InputTiles<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> InputTiles<'a, N> {
-    /// The tiles of an image whose maps have `map` rows and columns, to `out`, where they lie as `layout` says and each
-    /// product begins where `products` says. Outputs read the first `read` of these rows and columns alone: those behind
-    /// are taken for zeros, as a NaN there would reach the last tiles.
+    /// Tiles of an image whose maps have `map` rows and columns. They are transformed to `out` in the layout `layout`,
+    /// where each product begins at its element of `products`. Outputs read only the first `read` rows and columns.
+    /// Those after them count as zeros, since a NaN there would reach the last tiles.
     ///
     /// # Panics
-    /// If `image` has not all channel blocks of `layout`, or `out` ends before the elements of some product.
+    /// If `image` lacks channel blocks of `layout`, or `out` is too short for a product.
     pub fn new(
         (image, map, read): (&'a [f32], [usize; 2], [usize; 2]),
         (out, layout): (&'a mut [f32], Transformed),
@@ -131,8 +128,8 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         }
     }
 
-    /// The `tile`-th, whose first sample is at row `y`, column `x` of the map, which may be outside: one
-    /// channel block of it.
+    /// Transforms one channel block of a tile. Its first sample is at row `y`, column `x` of the map, which may be
+    /// outside.
     #[inline(always)]
     pub fn transform<S: KernelSimd, const M: usize, const T: usize, W: Scheme<M, N, T>>(
         &mut self,
@@ -146,7 +143,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         assert!(block < self.layout.blocks && tile < self.layout.tiles);
         let to = self.layout.at(block, tile);
         let step = const { M * W::MATRICES.stride };
-        // The columns inside of the map.
+        // Index of a column in the map. A column outside wraps to a large number.
         let inside = |j: usize| x.wrapping_add_unsigned(j) as usize;
         let zero = simd.splat_f32s(0.0);
 
@@ -169,7 +166,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
             let mut j = 0;
             while j < N {
                 let mut column = [zero; N];
-                // Those of the tile to the right that this one doesn't have.
+                // Prefetches columns of the tile to the right that this one doesn't share.
                 if lane == 0 && j + step >= N {
                     unroll!(i < N, {
                         simd.prefetch(rows[i].wrapping_add((j + step) * CHANNEL_BLOCK));
@@ -178,9 +175,8 @@ impl<'a, const N: usize> InputTiles<'a, N> {
                 if inside(j) < columns_read {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
-                        // SAFETY: the row is inside the map and so is the column, so its 16 channels are
-                        // inside the image (`new`), of which the lanes from `lane` on are read;
-                        // or it is a row of N times 16 zeros.
+                        // SAFETY: row and column are inside the map, so the pixel's 16 channels are inside the image
+                        // (`new`). The lanes from `lane` on are read. Or the row is one of N times 16 zeros.
                         [column[i]] = unsafe { load::<S, 1>(simd, at) };
                     });
                     column = W::input(Vectors(simd), column);
@@ -203,7 +199,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
                     if lane == 0 {
                         simd.prefetch(self.out.as_ptr().wrapping_add(at + CHANNEL_BLOCK));
                     }
-                    // SAFETY: from each product's beginning on `out` has the elements of all blocks and tiles (`new`).
+                    // SAFETY: `out` has the elements of all blocks and tiles from each product's beginning on (`new`).
                     unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at), row[c]) };
                 });
                 r += 1;
@@ -213,19 +209,19 @@ impl<'a, const N: usize> InputTiles<'a, N> {
     }
 }
 
-/// Transforms tiles of products back, and finishes them.
+/// Inverse transform of tiles of products, with their epilogue.
 pub struct OutputTiles<'a> {
     /// The products.
     pub products: &'a [f32],
-    /// How they lie there.
+    /// Layout of the products.
     pub layout: Transformed,
-    /// Clamp below at zero.
+    /// Clamps below at zero.
     pub relu: bool,
 }
 
 impl OutputTiles<'_> {
-    /// The `tile`-th of channel block `block`, to its place in the output. `residual` is added before the
-    /// clamp: the output's layout, from the tile's first element on.
+    /// Transforms a tile of channel block `block` to its place in the output. `residual` is added before the clamp. It
+    /// has the output's layout, from the tile's first element on.
     #[inline(always)]
     pub fn transform<
         S: KernelSimd,
@@ -251,7 +247,7 @@ impl OutputTiles<'_> {
         assert!(residual.is_none_or(|r| r.len() >= end));
         let zero = simd.splat_f32s(0.0);
         let step = self.layout.before(1, 1);
-        // The lines that will be written arrive while the tile is transformed.
+        // Prefetches the lines that will be written.
         for r in 0..height {
             for c in 0..width {
                 let at = r * stride + c * CHANNEL_BLOCK;
@@ -273,7 +269,7 @@ impl OutputTiles<'_> {
                         let next = self.products.as_ptr().wrapping_add(at + CHANNEL_BLOCK);
                         simd.prefetch(next);
                     }
-                    // SAFETY: at most the last point's (asserted above).
+                    // SAFETY: at most the last point's elements (asserted above).
                     [column[i]] = unsafe { load::<S, 1>(simd, self.products.as_ptr().add(at)) };
                 });
                 let column = W::output(Vectors(simd), column);
@@ -313,7 +309,7 @@ impl OutputTiles<'_> {
     }
 }
 
-/// Transforms a filter: G g G', product by product, in f64.
+/// Transforms a filter in f64: G g G', product by product.
 pub fn transform_filter<const N: usize>(m: &Matrices, g: &[f32]) -> [[f32; N]; N] {
     let taps = m.taps;
     assert_eq!(g.len(), taps * taps);

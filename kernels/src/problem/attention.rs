@@ -11,10 +11,10 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    /// Of maps n, c, h, w, with `hidden` rows of V.
+    /// Attention pooling of maps n, c, h, w, with `hidden` rows of V.
     ///
     /// # Errors
-    /// When that is none, or too many.
+    /// When `hidden` is 0, or a product of sizes is too large.
     pub fn new(maps: Maps, hidden: usize) -> Result<Self, ShapeError> {
         let [n, c, h, w] = maps.dims();
         check_sizes(&[("hidden units", hidden)])?;
@@ -32,18 +32,18 @@ impl AttentionShape {
         self.maps
     }
 
-    /// Rows of V, and elements of w.
+    /// Hidden units: rows of V and elements of w.
     pub fn hidden(&self) -> usize {
         self.hidden
     }
 
-    /// Positions of an image.
+    /// Positions per image.
     pub fn positions(&self) -> usize {
         let [_, _, h, w] = self.maps.dims();
         h * w
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         AttentionShape::new(self.maps.with_batch(n)?, self.hidden)
     }

@@ -1,12 +1,12 @@
-//! One axis of a sliding window, the padding around it, and the checks that every shape goes through.
+//! One axis of a sliding window, padding, and checks that all shapes share.
 
-/// Why a shape is impossible, and what would be right.
+/// Reason why a shape is impossible, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ShapeError(pub(super) String);
 
-/// The largest tensor, in elements, and the largest count of multiply-accumulates: far beyond any
-/// layer, and no product of sizes overflows below it.
+/// Exclusive limit for elements of a tensor and for multiply-accumulates of a layer. It is far beyond any layer, and
+/// products of sizes below it can't overflow.
 const LIMIT: u128 = 1 << 48;
 
 pub(super) fn check(fine: bool, error: impl FnOnce() -> String) -> Result<(), ShapeError> {
@@ -37,7 +37,7 @@ pub(super) fn check_product(what: &str, factors: &[usize]) -> Result<(), ShapeEr
     })
 }
 
-/// Rows and columns of zeros (of nothing, for poolings) around the input.
+/// Rows and columns of padding around the input: zeros for convolutions, no elements for poolings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pad {
     /// Rows above.
@@ -51,7 +51,7 @@ pub struct Pad {
 }
 
 impl Pad {
-    /// The same on all sides.
+    /// Equal padding on all sides.
     pub const fn uniform(pad: usize) -> Self {
         Pad {
             top: pad,
@@ -75,7 +75,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Input positions from a window's first tap to its last, both counted.
+    /// Input positions from a window's first tap to its last, both included.
     pub(super) fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation + 1
     }
@@ -103,23 +103,23 @@ impl Axis {
         })
     }
 
-    /// Windows that fit wholly into the padded input.
+    /// Number of windows that fit into the padded input.
     pub(super) fn floor(&self) -> usize {
         (self.size + self.before + self.after - self.extent()) / self.stride + 1
     }
 
-    /// And one more where some of the input would be left over.
+    /// Number of windows in ceil mode: one more than [`Axis::floor`] if input positions remain after the last.
     pub(super) fn ceil(&self) -> usize {
         (self.size + self.before + self.after - self.extent()).div_ceil(self.stride) + 1
     }
 
-    /// Trailing padding that `out` windows reach into.
+    /// Trailing padding that `out` windows reach.
     pub(super) fn used_after(&self, out: usize) -> usize {
         ((out - 1) * self.stride + self.extent()).saturating_sub(self.size + self.before)
     }
 
-    /// That each of `out` windows has an element inside the input: the mean over a window wholly in the
-    /// padding would be 0 / 0.
+    /// Checks that each of `out` windows has an element inside the input. The mean over a window wholly in the padding
+    /// would be 0 / 0.
     pub(super) fn check_windows(&self, out: usize) -> Result<(), ShapeError> {
         let Axis {
             name,
@@ -128,14 +128,14 @@ impl Axis {
             before,
             ..
         } = *self;
-        // The first window has the longest way to the input, the last may start behind it.
+        // The first window is farthest from the input. The last may start after it.
         let reaches = before.div_ceil(dilation) < self.kernel;
         check(reaches && (out - 1) * self.stride < before + size, || {
             format!(
                 "a window lies wholly in the padding of the {name}: use less padding or a larger window"
             )
         })?;
-        // Windows that start in the leading padding.
+        // Number of windows that start in the leading padding.
         let leading = out.min(before.div_ceil(self.stride));
         check(dilation <= size || self.none_steps_over(leading), || {
             format!(
@@ -144,12 +144,12 @@ impl Axis {
         })
     }
 
-    /// True if no window of the first `windows`, which start before the input, has a tap before it and the next one
-    /// behind it.
+    /// Returns false if a window has one tap before the input and the next tap after it. `windows` is the number of
+    /// windows that start before the input.
     ///
-    /// Window `o` meets the input at `(o stride - before) mod dilation`, counted from the input's start. These places
-    /// rise by the stride until they wrap around at the dilation, so only the ends of each rise are looked at. There
-    /// are few: at most as many as taps before the input, and as the places until they repeat.
+    /// The first tap of window `o` at or after the input's start is at `(o stride - before) mod dilation`. These
+    /// positions rise by the stride until they wrap at the dilation, so both ends of each rise are enough. The loop is
+    /// short: it has at most as many rises as taps before the input, and stops at the period.
     fn none_steps_over(&self, windows: usize) -> bool {
         let Axis { size, dilation, .. } = *self;
         let step = self.stride % dilation;

@@ -3,19 +3,19 @@
 use super::Maps;
 use super::axis::{ShapeError, check_product};
 
-/// What a bilinear pooling makes of its sums.
+/// Operations on the sums of a bilinear pooling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BilinearKind {
-    /// The upper triangle of the matrix only, row by row: it is symmetric.
+    /// Keeps only the upper triangle, row by row: the matrix is symmetric.
     pub half: bool,
-    /// sign(y) sqrt |y| in place of each y.
+    /// Replaces each y by sign(y) sqrt |y|.
     pub root: bool,
-    /// Then all over their L2 norm; 0 where that is 0.
+    /// Then divides all by their L2 norm; 0 if the norm is 0.
     pub l2: bool,
 }
 
-/// A valid bilinear pooling (Lin, RoyChowdhury and Maji 2015) of an image's maps with themselves: of each pair of
-/// channels the sum of products over all positions.
+/// A valid bilinear pooling (Lin, RoyChowdhury and Maji 2015) of an image's maps with themselves. For each pair of
+/// channels it sums the products over all positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BilinearShape {
     maps: Maps,
@@ -23,10 +23,10 @@ pub struct BilinearShape {
 }
 
 impl BilinearShape {
-    /// Of maps n, c, h, w.
+    /// Bilinear pooling of maps n, c, h, w.
     ///
     /// # Errors
-    /// When there are too many channels.
+    /// When the number of multiply-accumulates is too large.
     pub fn new(maps: Maps, kind: BilinearKind) -> Result<Self, ShapeError> {
         let [n, c, h, w] = maps.dims();
         let channels = c.saturating_add(15);
@@ -42,18 +42,18 @@ impl BilinearShape {
         self.maps
     }
 
-    /// What is made of the sums.
+    /// Operations on the sums.
     pub fn kind(&self) -> BilinearKind {
         self.kind
     }
 
-    /// Positions of an image.
+    /// Positions per image.
     pub fn positions(&self) -> usize {
         let [_, _, h, w] = self.maps.dims();
         h * w
     }
 
-    /// Outputs of an image: c x c, or c (c + 1) / 2.
+    /// Outputs per image: c x c, or c (c + 1) / 2 for the half.
     pub fn outputs(&self) -> usize {
         let [_, c, _, _] = self.maps.dims();
         if self.kind.half {
@@ -63,7 +63,7 @@ impl BilinearShape {
         }
     }
 
-    /// The pair of channels whose products an output sums.
+    /// Pair of channels that an output multiplies.
     pub fn pair(&self, output: usize) -> [usize; 2] {
         let [_, c, _, _] = self.maps.dims();
         if !self.kind.half {
@@ -77,7 +77,7 @@ impl BilinearShape {
         [row, row + at]
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         BilinearShape::new(self.maps.with_batch(n)?, self.kind)
     }

@@ -4,30 +4,30 @@ use super::Maps;
 use super::axis::{ShapeError, check};
 use crate::layout::CHANNEL_BLOCK;
 
-/// Valid parts of a concatenation along the channels.
+/// A valid concatenation along the channels.
 ///
-/// The source is the parts one after the other, each a tensor of its own with its channels padded to whole blocks of
-/// 16: what convolutions on NCHW16c leave if their outputs lie next to each other in memory. Its dims are therefore
-/// 1, n x the padded channels of all parts, h, w; what the padding has is not read.
+/// The source holds the parts one after another. Each part is an NCHW16c tensor with its channels padded to whole
+/// blocks of 16. Convolutions leave such a source if their outputs are neighbours in memory. The source's dims are
+/// therefore 1, n x the padded channels of all parts, h, w. Padding channels are not read.
 ///
-/// Nothing needs to be copied on NCHW16c where [`ConcatShape::in_place`]: the parts' producers have then written the
-/// output itself, each the slice of whole channel blocks from [`ConcatShape::first_channel`] on.
+/// On NCHW16c no copy is needed if [`ConcatShape::in_place`]. The producer of a part writes its slice of the output
+/// directly, whole channel blocks from [`ConcatShape::first_channel`] on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConcatShape {
     maps: Maps,
-    /// Channels of each part; 0 behind the last.
+    /// Channels of each part; 0 after the last.
     channels: [usize; ConcatShape::MAX_PARTS],
 }
 
 impl ConcatShape {
-    /// The most parts.
+    /// Maximum number of parts.
     pub const MAX_PARTS: usize = 8;
 
-    /// Of the n, c, h, w of each part.
+    /// Concatenation of parts of n, c, h, w each.
     ///
     /// # Errors
-    /// When there are less than two parts or more than [`ConcatShape::MAX_PARTS`], or when they differ in more than
-    /// their channels.
+    /// When there are fewer than two parts or more than [`ConcatShape::MAX_PARTS`], or when they differ in a dimension
+    /// other than c.
     pub fn new(parts: &[[usize; 4]]) -> Result<Self, ShapeError> {
         check((2..=Self::MAX_PARTS).contains(&parts.len()), || {
             let (most, given) = (Self::MAX_PARTS, parts.len());
@@ -45,7 +45,7 @@ impl ConcatShape {
             Maps::try_from(*part)?;
             *channels = c;
         }
-        // Padding included, so that the source isn't too large either.
+        // Checked with padding, so that the source isn't too large either.
         let padded: usize = channels
             .iter()
             .map(|c| c.next_multiple_of(CHANNEL_BLOCK))
@@ -55,7 +55,7 @@ impl ConcatShape {
         Ok(ConcatShape { maps, channels })
     }
 
-    /// n, c, h, w of what the parts make.
+    /// n, c, h, w of the output.
     pub fn maps(&self) -> Maps {
         self.maps
     }
@@ -66,20 +66,20 @@ impl ConcatShape {
         &self.channels[..parts.unwrap_or(Self::MAX_PARTS)]
     }
 
-    /// The dims of the source, of all parts.
+    /// n, c, h, w of the source, with all parts.
     pub fn src_dims(&self) -> [usize; 4] {
         let [_, _, h, w] = self.maps.dims();
         [1, self.first_channel(self.parts().len()), h, w]
     }
 
-    /// The source's channel with which a part begins: a multiple of 16.
+    /// First channel of a part in the source: a multiple of 16.
     pub fn first_channel(&self, part: usize) -> usize {
         let [n, ..] = self.maps.dims();
         let padded = |c: &usize| n * c.next_multiple_of(CHANNEL_BLOCK);
         self.parts()[..part].iter().map(padded).sum()
     }
 
-    /// The source's channel that becomes `channel` of an image.
+    /// Source channel that becomes `channel` of an image.
     ///
     /// # Panics
     /// If there is no such channel.
@@ -95,14 +95,13 @@ impl ConcatShape {
         panic!("no channel {channel} in {:?}", self.parts())
     }
 
-    /// Whether the source is the output already, on NCHW16c: of one image, with whole blocks in every part but the
-    /// last.
+    /// True if the source already is the output on NCHW16c: one image, and whole blocks in every part but the last.
     pub fn in_place(&self) -> bool {
         let ([n, ..], (_, before)) = (self.maps.dims(), self.parts().split_last().expect("parts"));
         n == 1 && before.iter().all(|c| c.is_multiple_of(CHANNEL_BLOCK))
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
         let [_, _, h, w] = self.maps.dims();
         let parts: Vec<_> = self.parts().iter().map(|&c| [n, c, h, w]).collect();

@@ -3,7 +3,7 @@
 use super::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
 use std::ops::Deref;
 
-/// A convolution as someone asks for it: cross-correlation, as in all CNNs, or a true one.
+/// A requested convolution. It is a cross-correlation, as in CNNs, unless [`ConvSpec::flip`] is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
     /// Images.
@@ -18,15 +18,15 @@ pub struct ConvSpec {
     pub c_out: usize,
     /// Rows and columns of the filter.
     pub kernel: [usize; 2],
-    /// Steps from an output to the next, down and right.
+    /// Input positions between neighbouring outputs, down and right.
     pub stride: [usize; 2],
     /// Zeros around the input.
     pub pad: Pad,
-    /// Steps from a tap to the next; 1 is a dense filter.
+    /// Input positions between neighbouring taps; 1 is a dense filter.
     pub dilation: [usize; 2],
-    /// Groups of channels that don't see each other.
+    /// Number of channel groups. An output channel reads only the input channels of its group.
     pub groups: usize,
-    /// A true convolution: filters are turned around in both spatial axes before they slide over the input.
+    /// True convolution: filters are reversed on both spatial axes.
     pub flip: bool,
 }
 
@@ -54,8 +54,7 @@ impl ConvSpec {
     }
 }
 
-/// A valid convolution. Trailing padding that no tap reaches is dropped, so that equal operations
-/// compare equal.
+/// A valid convolution. Trailing padding that no tap reaches is dropped, so that equal operations compare equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     spec: ConvSpec,
@@ -94,7 +93,7 @@ impl TryFrom<ConvSpec> for ConvShape {
         spec.pad.bottom = axes[0].used_after(out[0]);
         spec.pad.right = axes[1].used_after(out[1]);
         let [kh, kw] = spec.kernel;
-        // Turned around, a single tap is itself.
+        // Reversing a single tap changes nothing.
         spec.flip &= [kh, kw] != [1, 1];
         let channels = |c: usize| c.saturating_add(15);
         check_product(
@@ -138,7 +137,7 @@ impl ConvShape {
         self.out[1]
     }
 
-    /// Input channels that an output sees.
+    /// Input channels that an output reads.
     pub fn c_in_per_group(&self) -> usize {
         self.spec.c_in / self.spec.groups
     }
@@ -148,12 +147,12 @@ impl ConvShape {
         self.spec.c_out / self.spec.groups
     }
 
-    /// Products that an output sums up, padding counted.
+    /// Products per output, including those with padding.
     pub fn reduction_len(&self) -> usize {
         self.c_in_per_group() * self.spec.kernel[0] * self.spec.kernel[1]
     }
 
-    /// Multiply-accumulates of the definition, padding counted.
+    /// Multiply-accumulates of the direct definition, including those with padding.
     pub fn macs(&self) -> u64 {
         let outputs = self.spec.n * self.spec.c_out * self.out[0] * self.out[1];
         outputs as u64 * self.reduction_len() as u64

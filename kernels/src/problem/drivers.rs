@@ -1,4 +1,4 @@
-//! Reads layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and the like.
+//! Parser of layers without a window: `--ip`, `--eltwise`, `--binary`, `--bnorm`, `--softmax` and others.
 
 use super::fields::Fields;
 use super::flags::{Alg, Driver, Flags};
@@ -7,7 +7,7 @@ use super::{
     Op, Pad, Problem, ShapeError,
 };
 
-/// What can be wrong with a text; [`ParseError`](super::ParseError) says it of which.
+/// Error without the problem's text, which [`ParseError`](super::ParseError) adds.
 pub(super) enum Wrong {
     Text(String),
     Shape(ShapeError),
@@ -32,7 +32,7 @@ impl From<ShapeError> for Wrong {
 }
 
 impl Flags {
-    /// The problem of a driver whose layers have no window; none if it is another driver's.
+    /// Problem of a driver whose layers have no window; `None` for other drivers.
     pub(super) fn without_window(&self, descriptor: &str) -> Option<Result<Problem, Wrong>> {
         let driver = self
             .driver
@@ -46,7 +46,7 @@ impl Flags {
         }))
     }
 
-    /// What the driver itself adds goes to the epilogue.
+    /// Operation of the driver. Tensors that the driver itself adds are entered in the epilogue.
     fn op_without_window(
         &self,
         driver: Driver,
@@ -153,7 +153,7 @@ impl Flags {
     }
 }
 
-/// A fully connected layer: a convolution whose kernel is its whole input map.
+/// Fully connected layer as a convolution with a kernel of its whole input map.
 fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
     ConvSpec {
         n,
@@ -170,14 +170,14 @@ fn whole_map([n, c_in, h, w]: [usize; 4], c_out: usize) -> ConvSpec {
     }
 }
 
-/// n, c, h, w of `NxCxHxW`.
+/// Parses `NxCxHxW`.
 fn read_dims(text: &str) -> Result<[usize; 4], String> {
     let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
     let dims = dims.ok().and_then(|dims| dims.try_into().ok());
     dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
 }
 
-/// `mb1ic96ih55ls5alpha0.0001beta0.75k1`. Left out, the last four are benchdnn's: 5, 1/8192, 0.75 and 1.
+/// Parses `mb1ic96ih55ls5alpha0.0001beta0.75k1`. Defaults of the last four are benchdnn's: 5, 1/8192, 0.75 and 1.
 fn read_lrn(descriptor: &str) -> Result<LrnSpec, String> {
     let (mut maps, mut rest) = (String::new(), descriptor);
     let mut reals: [(&str, Option<f32>); 4] =
@@ -215,7 +215,7 @@ fn read_lrn(descriptor: &str) -> Result<LrnSpec, String> {
     })
 }
 
-/// How much of a text a number at its beginning takes: digits, a point, signs, and an e before those.
+/// Length in bytes of the number that begins a text: digits, a point, signs, and an e before a digit or sign.
 fn real_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     let part = |&(i, c): &(usize, &u8)| {

@@ -1,13 +1,13 @@
-//! Reads a descriptor's sizes: `mb1ic64ih56oc64oh56kh3ph1`.
+//! Parser of a descriptor's sizes: `mb1ic64ih56oc64oh56kh3ph1`.
 
 use super::{ConvSpec, Pad, PoolKind, PoolSpec};
 
-/// Field names, in the order in which benchdnn writes them.
+/// Field names, in benchdnn's order.
 const NAMES: [&str; 16] = [
     "g", "mb", "ic", "ih", "iw", "oc", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw",
 ];
 
-/// The sizes as given.
+/// The given values, in the order of [`NAMES`].
 pub(super) struct Fields([Option<usize>; NAMES.len()]);
 
 impl Fields {
@@ -15,7 +15,7 @@ impl Fields {
         let mut values = [None; NAMES.len()];
         let mut rest = descriptor;
         while !rest.is_empty() {
-            // A name ends the sizes.
+            // The layer's name follows the sizes.
             if rest.starts_with('n') || rest.starts_with("_n") {
                 break;
             }
@@ -57,8 +57,8 @@ impl Fields {
         self.get(name).ok_or_else(|| format!("{name} is missing"))
     }
 
-    /// Height and width. Widths wholly left out are the heights, as in benchdnn; heights left out are
-    /// those of a one-dimensional problem.
+    /// Height and width. Without any width field, the width equals the height, as in benchdnn. Without any height
+    /// field, the problem is one-dimensional.
     pub(super) fn axes(&self) -> Result<[AxisFields; 2], String> {
         match (self.axis('h')?, self.axis('w')?) {
             (Some(h), Some(w)) => Ok([h, w]),
@@ -68,7 +68,7 @@ impl Fields {
         }
     }
 
-    /// The axis `name`; none if none of its fields is given.
+    /// Fields of the axis `name`; `None` if none of them is given.
     fn axis(&self, name: char) -> Result<Option<AxisFields>, String> {
         let field = |kind: char| format!("{kind}{name}");
         if "iokspd"
@@ -87,7 +87,7 @@ impl Fields {
             let last = out.saturating_sub(1).saturating_mul(stride);
             last.saturating_add(extent).saturating_add(1)
         };
-        // Left out, the padding is what the output size needs, halved.
+        // Without `p`, the padding is half of what the output size needs.
         let needed = |out| reach(out).saturating_sub(size) / 2;
         let before = self
             .get(&field('p'))
@@ -122,7 +122,7 @@ impl Fields {
         })
     }
 
-    /// n, c, h, w of a layer with no fields but `names`. Left out, the height is 1 and the width the height.
+    /// n, c, h, w of a layer whose fields are all in `names`. Default height 1, default width equal to the height.
     pub(super) fn maps(&self, names: &[&str]) -> Result<[usize; 4], String> {
         let mut given = NAMES.iter().zip(self.0).filter(|(_, v)| v.is_some());
         if let Some((name, _)) = given.find(|(name, _)| !names.contains(name)) {
@@ -166,7 +166,7 @@ impl Fields {
     }
 }
 
-/// What is said of one axis, with what is left out filled in.
+/// Fields of one axis, defaults filled in.
 #[derive(Clone, Copy)]
 pub(super) struct AxisFields {
     size: usize,

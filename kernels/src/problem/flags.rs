@@ -1,4 +1,4 @@
-//! Reads the flags before a descriptor: drivers, `--alg`, `--dir`, `--dt`, `--attr-post-ops` and the like.
+//! Parser of the flags before a descriptor: drivers, `--alg`, `--dir`, `--dt`, `--attr-post-ops` and others.
 
 use super::text::{bilinear_kind, pool_kind};
 use super::{BilinearKind, DType, DTypes, Epilogue, PoolKind};
@@ -19,7 +19,7 @@ pub(super) enum Driver {
     Bilinear,
 }
 
-/// What `--alg` says; how a convolution is computed is no part of the problem.
+/// Meaning of `--alg`. The algorithm of a convolution is not part of the problem.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Alg {
     Conv,
@@ -39,22 +39,22 @@ pub(super) struct Flags {
     pub(super) driver: Option<Driver>,
     pub(super) alg: Option<Alg>,
     pub(super) overhang: Option<[usize; 2]>,
-    /// Of a batch normalisation: whether statistics, scale and shift are given.
+    /// `--flags=GCH` of a batch normalisation: statistics, scale and shift are given.
     pub(super) given: bool,
-    /// Whether an axis is given: that of the channels.
+    /// `--axis=1` is given: the channels.
     pub(super) axis: bool,
-    /// Whether filters are turned around.
+    /// `--flip`: filters are reversed.
     pub(super) flip: bool,
     /// Hidden units of an attention pooling.
     pub(super) hidden: Option<usize>,
-    /// Images in place of the descriptor's; 0 is the descriptor's own number.
+    /// `--mb`: the batch that replaces the descriptor's. 0 keeps the descriptor's.
     pub(super) batch: Option<usize>,
 }
 
-/// Name of a driver, for errors and for readers of several problems.
+/// Names of the drivers, for errors.
 const DRIVERS: &str = "--conv, --pool, --ip, --eltwise, --binary, --bnorm, --softmax, --lrn, --concat, --statistics, --attention, --bilinear";
 
-/// benchdnn's post-ops that we compute, with what may follow their names.
+/// Supported post-ops of benchdnn, for errors.
 const POST_OPS: &str = "sum or add:f32:per_tensor, relu, or both in this order";
 
 impl Flags {
@@ -177,8 +177,8 @@ impl Flags {
     }
 }
 
-/// A residual and a final ReLU, as benchdnn's `--attr-post-ops` state them. A `sum` adds to what the
-/// destination holds, `add` another tensor: the residual is either.
+/// Parses `--attr-post-ops`: (residual, final ReLU). A `sum` adds to the destination's old content, `add` adds another
+/// tensor. Both are read as a residual.
 fn post_ops(value: &str) -> Result<(bool, bool), String> {
     let value = value.to_ascii_lowercase();
     let unknown = |op: &str, why: &str| Err(format!("post-op '{op}'{why}: expected {POST_OPS}"));
@@ -187,7 +187,7 @@ fn post_ops(value: &str) -> Result<(bool, bool), String> {
         let mut arguments = op.split(':');
         let name = arguments.next().unwrap_or_default();
         let arguments: Vec<&str> = arguments.collect();
-        // Numbers that make no difference may be there.
+        // Arguments with neutral values are accepted.
         let is = |at: usize, neutral: f32| match arguments.get(at) {
             Some(text) => text.parse::<f32>() == Ok(neutral),
             None => true,

@@ -1,10 +1,10 @@
-//! A convolution and what follows it, as one layer.
+//! A convolution fused with the layer after it.
 
 use super::axis::{ShapeError, check};
 use super::conv::{ConvShape, ConvSpec, conv_dst, conv_src};
 use super::pool::{PoolShape, pool_src};
 
-/// That a layer takes what the convolution before it makes.
+/// Checks that the second layer's input has the dims of the first's output.
 fn fits(second: &str, taken: [usize; 4], made: [usize; 4]) -> Result<(), ShapeError> {
     let text = |dims: [usize; 4]| dims.map(|d| d.to_string()).join("x");
     check(made == taken, || {
@@ -13,12 +13,12 @@ fn fits(second: &str, taken: [usize; 4], made: [usize; 4]) -> Result<(), ShapeEr
     })
 }
 
-/// A convolution on so many images.
+/// Copy of a convolution with another number of images.
 fn conv_with_batch(conv: &ConvShape, n: usize) -> Result<ConvShape, ShapeError> {
     ConvSpec { n, ..*conv.spec() }.try_into()
 }
 
-/// A valid convolution whose outputs, with bias and ReLU, are pooled and not kept.
+/// A valid convolution, with bias and ReLU, whose outputs are pooled and not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvPoolShape {
     conv: ConvShape,
@@ -26,32 +26,32 @@ pub struct ConvPoolShape {
 }
 
 impl ConvPoolShape {
-    /// Of two layers.
+    /// Fuses a convolution and the pooling after it.
     ///
     /// # Errors
-    /// When the second doesn't take what the first makes.
+    /// When the pooling's input isn't the convolution's output.
     pub fn new(conv: ConvShape, pool: PoolShape) -> Result<Self, ShapeError> {
         fits("pooling", pool_src(&pool), conv_dst(&conv))?;
         Ok(ConvPoolShape { conv, pool })
     }
 
-    /// The first.
+    /// The convolution.
     pub fn conv(&self) -> &ConvShape {
         &self.conv
     }
 
-    /// The second.
+    /// The pooling.
     pub fn pool(&self) -> &PoolShape {
         &self.pool
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         ConvPoolShape::new(conv_with_batch(&self.conv, n)?, self.pool.with_batch(n)?)
     }
 }
 
-/// Two valid convolutions; what the first makes, with bias and ReLU, is not kept.
+/// Two valid convolutions. The first's outputs, with bias and ReLU, are not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvPairShape {
     first: ConvShape,
@@ -59,26 +59,26 @@ pub struct ConvPairShape {
 }
 
 impl ConvPairShape {
-    /// Of two layers.
+    /// Fuses two convolutions.
     ///
     /// # Errors
-    /// When the second doesn't take what the first makes.
+    /// When the second's input isn't the first's output.
     pub fn new(first: ConvShape, second: ConvShape) -> Result<Self, ShapeError> {
         fits("second convolution", conv_src(&second), conv_dst(&first))?;
         Ok(ConvPairShape { first, second })
     }
 
-    /// The first.
+    /// The first convolution.
     pub fn first(&self) -> &ConvShape {
         &self.first
     }
 
-    /// The second.
+    /// The second convolution.
     pub fn second(&self) -> &ConvShape {
         &self.second
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         ConvPairShape::new(
             conv_with_batch(&self.first, n)?,

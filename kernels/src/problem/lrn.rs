@@ -3,29 +3,29 @@
 use super::Maps;
 use super::axis::{ShapeError, check};
 
-/// Local response normalisation across channels, as someone asks for it (Krizhevsky et al. 2012).
+/// A requested local response normalisation across channels (Krizhevsky et al. 2012).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrnSpec {
     /// n, c, h, w.
     pub maps: [usize; 4],
-    /// Channels in a window: a channel and as many before as behind.
+    /// Channels in a window: the middle one, and equally many on both sides.
     pub size: usize,
-    /// Weight of the window's mean square. (Krizhevsky et al. weigh the sum, by this over `size`.)
+    /// Factor of the window's mean square. (Krizhevsky et al. multiply the sum by alpha / `size`.)
     pub alpha: f32,
-    /// The power.
+    /// The exponent.
     pub beta: f32,
-    /// Added to the weighed mean square.
+    /// Added to alpha times the mean square.
     pub k: f32,
 }
 
-/// A finite number that isn't negative, equal and hashed by its bits.
+/// A finite number >= 0 that compares and hashes by its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Real(u32);
 
 impl Real {
-    /// Of a number that was found to be one.
+    /// Converts a number that was checked to be finite and not negative.
     fn new(x: f32) -> Self {
-        // -0 is 0.
+        // -0 becomes 0.
         Real((x + 0.0).to_bits())
     }
 
@@ -86,7 +86,7 @@ impl TryFrom<LrnSpec> for LrnShape {
 }
 
 impl LrnShape {
-    /// The most channels in a window.
+    /// Maximum channels in a window.
     pub const MAX_SIZE: usize = 255;
 
     /// n, c, h, w.
@@ -94,7 +94,7 @@ impl LrnShape {
         self.maps
     }
 
-    /// As it was asked for.
+    /// The spec that was requested.
     pub fn spec(&self) -> LrnSpec {
         LrnSpec {
             maps: self.maps.dims(),
@@ -105,12 +105,12 @@ impl LrnShape {
         }
     }
 
-    /// Channels before the middle of a window, and behind it.
+    /// Channels of a window on each side of the middle.
     pub fn half(&self) -> usize {
         self.size / 2
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         let maps = self.maps.with_batch(n)?;
         Ok(LrnShape { maps, ..self })

@@ -1,13 +1,13 @@
-//! Maps that a layer takes as they are: no window slides over them.
+//! Maps of layers without a sliding window.
 
 use super::ShapeError;
 use super::axis::{check_product, check_sizes};
 
-/// The epsilon of batch normalisations, 1e-5: the default of PyTorch and oneDNN's driver. A network with another
-/// one (GoogLeNet's 1e-3) adds the difference to the variances.
+/// Epsilon of batch normalisations, 1e-5: the default of PyTorch and benchdnn. A network with another epsilon
+/// (GoogLeNet's 1e-3) adds the difference to the variances.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 
-/// Valid dims of some maps: n, c, h, w.
+/// Valid dims n, c, h, w.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Maps([usize; 4]);
 
@@ -28,18 +28,18 @@ impl Maps {
         self.0
     }
 
-    /// Elements of a channel: in all its maps, one an image.
+    /// Elements of a channel over all images: n h w.
     pub fn per_channel(&self) -> usize {
         let [n, _, h, w] = self.0;
         n * h * w
     }
 
-    /// The dims of one value for each channel.
+    /// Dims of a tensor with one value per channel.
     pub(super) fn vector(&self) -> [usize; 4] {
         [1, self.0[1], 1, 1]
     }
 
-    /// The same on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         let [_, c, h, w] = self.0;
         [n, c, h, w].try_into()

@@ -1,8 +1,7 @@
 //! One layer as data: validated, printable, parseable.
 //!
-//! A *spec* is what someone asks for; a *shape* is a spec found valid, with its output size. Shapes
-//! are canonical: padding that nothing reaches makes no difference, and [`Problem`]'s text form parses
-//! back to the same value.
+//! A *spec* is a requested layer. A *shape* is a spec that was found valid, with its output size. Shapes are canonical:
+//! trailing padding that no window reaches is dropped. The text form of a [`Problem`] parses back to an equal value.
 //!
 //! In reading order:
 //!
@@ -11,7 +10,7 @@
 //!   `bilinear.rs` and `fused.rs`;
 //! * this file: [`Op`] and [`Problem`];
 //! * `text.rs`: the text form, and its writer;
-//! * `flags.rs`, `fields.rs`, `drivers.rs`, `parse.rs`: its reader.
+//! * `flags.rs`, `fields.rs`, `drivers.rs`, `parse.rs`: its parser.
 
 mod attention;
 mod axis;
@@ -63,7 +62,7 @@ pub enum DType {
 impl DType {
     const ALL: [DType; 5] = [DType::F32, DType::Bf16, DType::S8, DType::U8, DType::S32];
 
-    /// Bytes of an element.
+    /// Bytes per element.
     pub const fn size(self) -> usize {
         match self {
             DType::F32 | DType::S32 => 4,
@@ -72,7 +71,7 @@ impl DType {
         }
     }
 
-    /// benchdnn's name.
+    /// Name in benchdnn.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
@@ -90,25 +89,25 @@ impl fmt::Display for DType {
     }
 }
 
-/// The element types of a problem's operands.
+/// Element types of a problem's operands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DTypes {
-    /// Of the source.
+    /// Source.
     pub src: DType,
-    /// Of the weights.
+    /// Weights.
     pub weights: DType,
-    /// Of the destination.
+    /// Destination.
     pub dst: DType,
 }
 
-/// What is done to an output before it is stored: `relu(x + bias + residual)`.
+/// Operations on an output before it is stored: `relu(x + bias + residual)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epilogue {
-    /// Add one value for each output channel.
+    /// Adds one value per output channel.
     pub bias: bool,
-    /// Clamp below at zero.
+    /// Clamps below at zero.
     pub relu: bool,
-    /// Add a tensor like the output.
+    /// Adds a tensor of the output's shape.
     pub residual: bool,
 }
 
@@ -116,42 +115,45 @@ pub struct Epilogue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Op {
-    /// A convolution. A tap in the padding adds nothing, as long as its weight is finite. A weight that is infinite or
-    /// NaN makes outputs of its channel NaN or infinite: each that has a product with it, and besides may make NaN
-    /// those whose tap lies in the padding, as kernels multiply it by the padding's zeros or skip it; Winograd's
-    /// transforms take it to all outputs of its channel. Other channels keep theirs. An input that isn't finite
-    /// reaches the outputs that read it; Winograd's tiles take it to outputs of tiles that do.
+    /// A convolution. A tap in the padding contributes 0 if its weight is finite.
+    ///
+    /// An infinite or NaN weight affects only outputs of its own output channel. Each output that multiplies it becomes
+    /// NaN or infinite. Outputs whose tap lies in the padding may become NaN: some kernels multiply by the padding's
+    /// zeros, others skip them. Winograd's transforms spread it to all outputs of the channel.
+    ///
+    /// A non-finite input affects the outputs that read it. Winograd spreads it to all outputs of the tiles that read
+    /// it.
     Conv(ConvShape),
     /// A pooling.
     Pool(PoolShape),
-    /// The input itself. The layer is what the epilogue makes of it: a bias, a residual add, a ReLU; a copy
-    /// without one.
+    /// The unchanged input. The epilogue is the layer: bias, residual add, ReLU. Without an epilogue it is a copy.
     Identity(Maps),
-    /// Batch normalisation at inference: gamma (x - mean) / sqrt(variance + [`BATCH_NORM_EPSILON`]) + beta. The
-    /// weights are 4 rows of c: gamma, beta, means, variances.
+    /// Batch normalisation at inference: gamma (x - mean) / sqrt(variance + [`BATCH_NORM_EPSILON`]) + beta. The weights
+    /// are 4 rows of c elements: gamma, beta, means, variances.
     BatchNorm(Maps),
-    /// What a batch normalisation in training takes from its input: of each channel the mean (the output's
-    /// first image) and the variance (its second), over all images, biased: divided by their elements.
+    /// Statistics that a batch normalisation in training needs: mean and variance of each channel over all images. The
+    /// means are the output's first image, the variances its second. The variance is biased: it is divided by the
+    /// number of elements.
     Statistics(Maps),
-    /// e^x over the sum of all e^x of a pixel's channels. A NaN or +inf among a pixel's channels makes all its
-    /// outputs NaN, as do channels that are all -inf; beside others, -inf becomes 0 (PyTorch's results).
+    /// Softmax over the channels of each pixel: e^x / sum of e^x. A NaN or +inf makes all outputs of its pixel NaN, and
+    /// so do channels that are all -inf. Beside finite channels, -inf gives 0. PyTorch gives the same results.
     Softmax(Maps),
-    /// Local response normalisation across channels: x / (k + alpha / size * sum x^2)^beta, the sum over the window
-    /// of `size` channels around x's, as far as there are any (Caffe, ONNX, oneDNN). Outputs are right where
-    /// squares and powers are beyond an f32, too.
+    /// Local response normalisation across channels: x / (k + alpha / size * sum x^2)^beta. The sum is over the window
+    /// of `size` channels around x's, as far as they exist (Caffe, ONNX, oneDNN). Outputs are correct even if squares
+    /// or powers overflow or underflow an f32.
     Lrn(LrnShape),
-    /// Parts joined along the channels.
+    /// Concatenation along the channels.
     Concat(ConcatShape),
-    /// Attention pooling: the sum of an image's positions h, each weighed by the softmax, over positions, of
-    /// w^T tanh(V h). The weights have a row for each hidden unit: that of V, then the element of w.
+    /// Attention pooling: the weighted sum of an image's positions h. The weights are the softmax, over positions, of
+    /// w^T tanh(V h). The weight tensor has one row per hidden unit: the row of V, then the element of w.
     Attention(AttentionShape),
-    /// Bilinear pooling: of each pair of channels the sum of products over all positions. The L2 norm may be
-    /// of sums of any size that an f32 holds: those of inputs about 1e-15 as well as of 1e15.
+    /// Bilinear pooling: for each pair of channels, the sum of products over all positions. The L2 norm is correct for
+    /// all sums that an f32 holds, of inputs near 1e-15 and near 1e15.
     Bilinear(BilinearShape),
-    /// A convolution and the pooling behind it. Bias and ReLU come between the two, a residual behind them.
+    /// A convolution and the pooling after it. Bias and ReLU come between the two, a residual comes last.
     ConvPool(ConvPoolShape),
-    /// Two convolutions. Bias and ReLU come behind each, a residual is added to the second's sum. The weights are
-    /// those of the first and, behind them, those of the second; so are the biases.
+    /// Two convolutions. Each has a bias and a ReLU. A residual is added to the second's sum. The weights of the second
+    /// follow those of the first in one tensor, and so do the biases.
     ConvPair(ConvPairShape),
 }
 
@@ -164,11 +166,11 @@ impl From<ConvShape> for Op {
 /// One layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// What is computed.
+    /// The operation with its shape.
     pub op: Op,
-    /// On what types.
+    /// Element types of its operands.
     pub dtypes: DTypes,
-    /// And what is done to the result.
+    /// Operations on each output before it is stored.
     pub epilogue: Epilogue,
 }
 
@@ -203,10 +205,10 @@ impl From<Op> for Problem {
 }
 
 impl Problem {
-    /// The same layer on another number of images.
+    /// Copy of the layer with another number of images.
     ///
     /// # Errors
-    /// When that is none, or too many.
+    /// When `n` is 0, or too large.
     pub fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
         let op = match self.op {
             Op::Conv(conv) => Op::Conv(ConvSpec { n, ..*conv.spec() }.try_into()?),
@@ -225,7 +227,7 @@ impl Problem {
         Ok(Problem { op, ..self })
     }
 
-    /// n, c, h, w of the source; of a concatenation, those that [`ConcatShape`] has for all parts.
+    /// n, c, h, w of the source. For a concatenation, [`ConcatShape::src_dims`].
     pub fn src_dims(&self) -> [usize; 4] {
         match &self.op {
             Op::Conv(conv) => conv_src(conv),
@@ -242,8 +244,12 @@ impl Problem {
         }
     }
 
-    /// c_out, c_in / groups, kh, kw of the weights; 1, 1, 1 and their number for two convolutions; 4, c, 1, 1 for a
-    /// batch normalisation; hidden, c + 1, 1, 1 for an attention pooling; none for other layers.
+    /// Dims of the weights, `None` for a layer without weights:
+    ///
+    /// - convolution: c_out, c_in / groups, kh, kw;
+    /// - two convolutions: 1, 1, 1 and their number of weights;
+    /// - batch normalisation: 4, c, 1, 1;
+    /// - attention pooling: hidden, c + 1, 1, 1.
     pub fn weights_dims(&self) -> Option<[usize; 4]> {
         match &self.op {
             Op::Conv(conv) => Some(conv_weights(conv)),
@@ -272,19 +278,19 @@ impl Problem {
         }
     }
 
-    /// Bytes of the weights as they are given; 0 where there are none.
+    /// Bytes of the unpacked weights; 0 without weights.
     pub fn weights_bytes(&self) -> u64 {
         let dims = self.weights_dims().unwrap_or_default();
         let elements: u64 = dims.iter().map(|&d| d as u64).product();
         elements * self.dtypes.weights.size() as u64
     }
 
-    /// Bytes of the bias, whose elements are f32s.
+    /// Bytes of the bias, which is f32.
     pub fn bias_bytes(&self) -> u64 {
         (self.biases() * DType::F32.size()) as u64
     }
 
-    /// Elements of the bias: one for each output channel, of two convolutions of both; none without one.
+    /// Elements of the bias: one per output channel, for two convolutions of both; 0 without a bias.
     pub fn biases(&self) -> usize {
         let [_, c, _, _] = self.dst_dims();
         match &self.op {

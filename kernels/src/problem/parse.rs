@@ -1,4 +1,4 @@
-//! Reads the text form that `text.rs` describes.
+//! Parser of the text form that `text.rs` describes.
 
 use super::drivers::Wrong;
 use super::fields::Fields;
@@ -9,16 +9,15 @@ use super::{
 use std::borrow::Cow;
 use std::str::FromStr;
 
-/// The longest text of a problem, in bytes: far beyond what any layer takes.
+/// Maximum length of a problem's text in bytes, far more than any layer needs.
 pub const MOST_TEXT: usize = 4096;
 
-/// The most characters of a problem that an error repeats, and the most of what is wrong with it.
+/// Maximum characters that an error quotes: of the problem, and of the reason.
 const MOST_QUOTED: [usize; 2] = [120, 400];
 
-/// A text of at most `most` characters: the beginning and the end of a longer one, with an ellipsis between them.
-/// It is for errors, which repeat what someone else wrote.
+/// Shortens a text to at most `most` characters: beginning, ellipsis, end. Errors use it to quote foreign text.
 pub fn excerpt(text: &str, most: usize) -> Cow<'_, str> {
-    // Most texts are short, and a character has at least a byte.
+    // Most texts are short. A character has at least one byte.
     if text.len() <= most || text.chars().nth(most).is_none() {
         return Cow::Borrowed(text);
     }
@@ -30,25 +29,25 @@ pub fn excerpt(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…{}", &text[..head], &text[tail..]))
 }
 
-/// Why a text is no problem. Long texts are cut ([`excerpt`]).
+/// Reason why a text is not a problem. Long texts are shortened by [`excerpt`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// It can't be read.
+    /// The text can't be parsed.
     #[error(
         "can't read problem '{text}': {why} (expected something like mb1ic64ih56oc64oh56kh3ph1)"
     )]
     Text {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// What is wrong with it.
+        /// The syntax error.
         why: String,
     },
-    /// It can be read, but the shape is impossible.
+    /// The text can be parsed, but the shape is impossible.
     #[error("problem '{text}' is impossible: {why}")]
     Shape {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// Why it can't be.
+        /// The violated rule.
         why: ShapeError,
     },
 }
@@ -88,7 +87,7 @@ fn impossible(text: &str, why: ShapeError) -> ParseError {
     }
 }
 
-/// Two layers as one.
+/// Fuses two layers.
 fn join(text: &str, first: Problem, second: Problem) -> Result<Problem, ParseError> {
     match (first.op, second.op) {
         (Op::Conv(conv), Op::Pool(pool)) => {
@@ -124,7 +123,7 @@ fn join(text: &str, first: Problem, second: Problem) -> Result<Problem, ParseErr
     }
 }
 
-/// A layer by itself.
+/// Parses a text without ` + `.
 fn one_layer(text: &str) -> Result<Problem, ParseError> {
     let mut flags = Flags::default();
     let problem = read_layer(text, &mut flags).map_err(|e| match e {

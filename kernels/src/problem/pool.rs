@@ -3,53 +3,52 @@
 use super::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
 use std::ops::Deref;
 
-/// What a pooling makes of a window.
+/// Reduction of a window to an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolKind {
-    /// The largest element; padding never wins.
+    /// Largest element. Padding never wins.
     Max,
-    /// The sum over the number of elements, those in the padding counted (as zeros).
+    /// Sum / number of elements, including those in the padding (as zeros).
     AvgIncludePad,
-    /// The sum over the number of elements inside the input.
+    /// Sum / number of elements inside the input.
     AvgExcludePad,
-    /// (sum |x|^p)^(1/p) over the elements inside the input, as in ONNX's LpPool; p = 2 is L2 pooling. In
-    /// f32 |x|^p may overflow or vanish where p is large: |x| up to 1e4 is safe up to p = 9.
+    /// (sum |x|^p)^(1/p) over the elements inside the input, as in ONNX's LpPool. p = 2 is L2 pooling. For large p,
+    /// |x|^p may overflow or underflow in f32: |x| up to 1e4 is safe up to p = 9.
     Lp {
-        /// From 1 to [`PoolKind::MAX_P`].
+        /// Exponent from 1 to [`PoolKind::MAX_P`].
         p: u32,
-        /// Divide the sum by the number of elements inside the input: the root mean square for p = 2,
-        /// which lies between average and maximum of |x|.
+        /// Divides the sum by the number of elements inside the input. For p = 2 that is the root mean square, between
+        /// average and maximum of |x|.
         mean: bool,
     },
-    /// The largest |x|: the limit of [`PoolKind::Lp`].
+    /// Largest |x|: the limit of [`PoolKind::Lp`].
     LInf,
-    /// sum a^2 / sum a over the elements inside the input with a = max(x, 0), and 0 where all are 0:
-    /// stochastic pooling at inference (Zeiler and Fergus 2013), which is defined on what a ReLU leaves.
+    /// sum a^2 / sum a over the elements inside the input with a = max(x, 0); 0 if all a are 0. This is stochastic
+    /// pooling at inference (Zeiler and Fergus 2013), which is defined on outputs of a ReLU.
     Stochastic,
-    /// Stochastic pooling in training: one of the elements inside the input, drawn with the probability
-    /// a / sum a, a = max(x, 0). Where all are 0 there is no draw: the output is 0, and the index that of
-    /// the window's first element inside the input.
+    /// Stochastic pooling in training: draws one element inside the input with probability a / sum a, a = max(x, 0). If
+    /// all a are 0, the output is 0, and the index is that of the window's first element inside the input.
     ///
-    /// The draw is part of the definition, in f32: with running sums s_k of a, in the order of rows and
-    /// columns, and [`uniform`](crate::data::uniform)`(seed, i)` = u for the i-th output in NCHW order, it
-    /// is the last element with a_k > 0 and s_(k-1) <= u s. So it depends on no layout and no thread.
+    /// The draw is part of the definition, in f32. Let s_k be the running sums of a in row-major order, and u =
+    /// [`uniform`](crate::data::uniform)`(seed, i)` for the i-th output in NCHW order. The drawn element is the last
+    /// with a_k > 0 and s_(k-1) <= u s. So it depends on neither layout nor threads.
     Draw {
-        /// Of the generator.
+        /// Seed of the generator.
         seed: u64,
-        /// Put out where the element is, row * width + column in its map, in place of its value.
+        /// Outputs the element's index in its map, row * width + column, in place of its value.
         index: bool,
     },
 }
 
 impl PoolKind {
-    /// The largest p of [`PoolKind::Lp`].
+    /// Largest p of [`PoolKind::Lp`].
     pub const MAX_P: u32 = 64;
-    /// The most elements of a map in which [`PoolKind::Draw`] can put out an index: f32 has them all.
+    /// Largest map, in elements, for indices of [`PoolKind::Draw`]: f32 represents all integers up to it.
     const MAX_INDEX: usize = 1 << 24;
 }
 
-/// A pooling as someone asks for it.
+/// A requested pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolSpec {
     /// Images.
@@ -62,20 +61,20 @@ pub struct PoolSpec {
     pub w: usize,
     /// Rows and columns of the window.
     pub kernel: [usize; 2],
-    /// Steps from a window to the next, down and right.
+    /// Input positions between neighbouring windows, down and right.
     pub stride: [usize; 2],
     /// Padding around the input.
     pub pad: Pad,
-    /// Steps from an element of the window to the next; 1 is dense.
+    /// Input positions between neighbouring elements of the window; 1 is dense.
     pub dilation: [usize; 2],
-    /// What is made of a window.
+    /// Reduction of a window.
     pub kind: PoolKind,
-    /// Round the output size up: a last window may overhang the padding, if it starts inside the
-    /// input or its leading padding (Caffe, PyTorch).
+    /// Rounds the output size up. A last window may overhang the padding if it starts inside the input or its leading
+    /// padding (Caffe, PyTorch).
     pub ceil: bool,
 }
 
-/// A valid pooling. `pad` is what the windows really reach into, ceil mode's overhang included.
+/// A valid pooling. Its `pad` is the padding that windows reach, including ceil mode's overhang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolShape {
     spec: PoolSpec,
@@ -112,7 +111,7 @@ impl TryFrom<PoolSpec> for PoolShape {
                 )
             })?;
         }
-        // The axes are those of a convolution.
+        // Same axes as a convolution.
         let Pad {
             top,
             left,
@@ -140,7 +139,7 @@ impl TryFrom<PoolSpec> for PoolShape {
                 out[i] += 1;
             }
             let reached = axis.used_after(out[i]);
-            // Only the mean over padding tells overhang from padding.
+            // Only `AvgIncludePad` distinguishes overhang from padding.
             if spec.kind == PoolKind::AvgIncludePad {
                 overhang[i] = reached.saturating_sub(axis.after);
             }
@@ -187,13 +186,13 @@ impl PoolShape {
         self.out[1]
     }
 
-    /// Rows and columns of trailing padding that come from ceil mode and don't count in the divisor
-    /// of [`PoolKind::AvgIncludePad`] (PyTorch's rule); zeros for other kinds.
+    /// Rows and columns of trailing padding that come from ceil mode. They don't count in the divisor of
+    /// [`PoolKind::AvgIncludePad`] (PyTorch's rule); 0 for other kinds.
     pub fn overhang(&self) -> [usize; 2] {
         self.overhang
     }
 
-    /// The same pooling with this much of its trailing padding called overhang.
+    /// Copy that treats so many rows and columns of the trailing padding as overhang.
     pub(super) fn with_overhang(self, overhang: [usize; 2]) -> Result<Self, ShapeError> {
         let [rows, columns] = overhang;
         let fits = rows <= self.spec.pad.bottom && columns <= self.spec.pad.right;
@@ -206,9 +205,9 @@ impl PoolShape {
         Ok(PoolShape { overhang, ..self })
     }
 
-    /// The same pooling on another number of images.
+    /// Copy with another number of images.
     pub(super) fn with_batch(self, n: usize) -> Result<Self, ShapeError> {
-        // The spec alone doesn't know which of its padding is overhang.
+        // The spec alone doesn't tell overhang from padding.
         PoolShape::try_from(PoolSpec { n, ..self.spec })?.with_overhang(self.overhang)
     }
 }

@@ -70,12 +70,12 @@ fn what_is_left_out_follows_benchdnn() {
         parse("mb1_ic3ih8_oc4kh3_ph1_nconv1"),
         parse("mb1ic3ih8oc4kh3ph1")
     );
-    // An axis that is given at all is given whole: sw is 1 here, not sh.
+    // If any field of an axis is given, defaults apply to the rest: sw is 1 here, not sh.
     assert_eq!(
         parse("mb1ic8ih10iw20oc4kh3kw3sh2ph1pw1"),
         parse("mb1ic8ih10iw20oc4oh5ow20kh3kw3sh2sw1ph1pw1")
     );
-    // The padding that a given output size needs, halved.
+    // Padding is half of what the given output size needs.
     assert_eq!(
         parse("mb1ic64ih56oc64oh56kh3"),
         parse("mb1ic64ih56oc64oh56kh3ph1")
@@ -290,7 +290,7 @@ fn errors_say_what_is_wrong() {
             "--alg=softmax mb1ic3ih8oc4kh3",
             "that --alg is for --softmax",
         ),
-        // The middle one of three windows would see nothing of the input.
+        // The middle one of three windows would cover no input.
         (
             "--pool --alg=avg_np mb1ic1ih1oh3kh2ph2dh1",
             "the dilation of 2 steps over the whole height of 1 in a window",
@@ -302,7 +302,7 @@ fn errors_say_what_is_wrong() {
     }
 }
 
-/// Texts that benchdnn's own files and command lines have, each beside ours.
+/// Texts from benchdnn's own files and command lines, each next to the canonical text.
 #[test]
 fn what_benchdnn_writes_in_other_ways_is_read() {
     for (theirs, ours) in [
@@ -346,7 +346,7 @@ fn what_benchdnn_writes_in_other_ways_is_read() {
     );
 }
 
-/// As long as it may be, and a byte longer; and as deep as anyone likes.
+/// Longest text, one byte more, and deep nesting.
 #[test]
 fn long_texts_are_refused_in_a_short_line() {
     let sizes = "mb1ic16ih8oc16oh8kh3ph1n";
@@ -377,7 +377,7 @@ fn an_excerpt_keeps_both_ends() {
     assert_eq!((&*excerpt("abc", 1), &*excerpt("abc", 0)), ("…", "…"));
 }
 
-/// Against each tap of each window: small sizes, and all there are of them.
+/// Compares with a check of each tap of each window, for all small sizes.
 #[test]
 fn a_pooling_is_refused_if_a_window_has_no_element_and_only_then() {
     let (mut taken, mut refused) = (0, 0);
@@ -417,7 +417,7 @@ fn a_pooling_is_refused_if_a_window_has_no_element_and_only_then() {
     assert!(taken > 5000 && refused > 5000, "{taken} {refused}");
     let pool = parse("--pool --alg=avg_np mb1ic28ih2oh1kh2sh3ph2dh2");
     assert_eq!(pool.dst_dims(), [1, 28, 1, 1]);
-    // As large as sizes can be: an answer at once.
+    // At the largest sizes, the answer must be immediate.
     let large = axis::Axis {
         name: "width",
         size: (1 << 30) + 7,
@@ -465,7 +465,7 @@ fn ceil_mode_follows_caffe_and_pytorch() {
         assert_eq!(pool(h, 3, 2, 0, false).h_out(), floor);
         assert_eq!(pool(h, 3, 2, 0, true).h_out(), ceil);
     }
-    // The last window must start inside the input: 3 would start at 4, in the trailing padding.
+    // The last window must start inside the input. A third would start at 4, in the trailing padding.
     assert_eq!(pool(3, 2, 2, 1, true).h_out(), 2);
     assert_eq!(pool(54, 3, 2, 0, true).overhang(), [1, 1]);
 }
@@ -580,7 +580,7 @@ fn problems() -> impl Strategy<Value = Problem> {
     )
 }
 
-/// Layers without a window, on maps small enough that one may look like a vector.
+/// Layers without a window, on maps so small that some look like a vector.
 fn without_window() -> impl Strategy<Value = Problem> {
     let dims = (1..4usize, 1..5usize, 1..4usize, 1..4usize);
     let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
@@ -633,8 +633,8 @@ fn without_window() -> impl Strategy<Value = Problem> {
     })
 }
 
-/// Input, output, kernel, stride, padding and dilation - 1 of both axes, as benchdnn reads them:
-/// `str2desc` and `sanitize_desc` of its sources, for two spatial dimensions.
+/// Input, output, kernel, stride, padding and dilation - 1 of both axes, as benchdnn parses them: `str2desc` and
+/// `sanitize_desc` of its sources, for two spatial dimensions.
 fn as_benchdnn_reads(descriptor: &str) -> [[i64; 6]; 2] {
     let field = |name: &str| {
         let at = descriptor.find(name)? + name.len();
@@ -682,7 +682,7 @@ fn as_we_mean(problem: &Problem) -> [[i64; 6]; 2] {
     [axis(0, h, h_out, pad.top), axis(1, w, w_out, pad.left)]
 }
 
-/// Of statistics and concatenations, one of the two tensors has another number of them.
+/// For statistics and concatenations, source and destination differ in their number of elements.
 fn images(problem: &Problem) -> usize {
     match problem.op {
         Op::Concat(_) => problem.dst_dims()[0],
@@ -690,7 +690,7 @@ fn images(problem: &Problem) -> usize {
     }
 }
 
-/// GoogLeNet's inception 3a, and one whose second part isn't whole blocks.
+/// GoogLeNet's inception 3a, and a concatenation whose second part isn't whole blocks.
 #[test]
 fn parts_of_whole_blocks_are_joined_where_they_lie() {
     let concat = |text: &str| match parse(text).op {

@@ -1,4 +1,4 @@
-//! The text form of a problem: benchdnn's, so that a layer pastes into oneDNN's own driver and back.
+//! The text form of a problem. It is benchdnn's, so that layers can be copied from and to oneDNN's driver.
 //!
 //! ```text
 //! mb1ic64ih56oc64oh56kh3ph1                         a plain f32 convolution
@@ -13,40 +13,63 @@
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
 //! ```
 //!
-//! A convolution and the pooling or the convolution behind it, as one layer, are both with a ` + ` between them. A text
-//! has at most [`MOST_TEXT`](super::MOST_TEXT) bytes.
+//! A fused layer, a convolution with the pooling or convolution after it, is both texts joined by ` + `. A text has at
+//! most [`MOST_TEXT`](super::MOST_TEXT) bytes.
 //!
-//! Fields after benchdnn's `doc/driver_conv.md`: g groups, mb batch, i/o input and output, c h w
-//! channels and sizes, k kernel, s stride, p padding (top and left), d dilation (`dh0` is dense). Left
-//! out, they mean what they mean there: g, s and d 1, 1 and 0, `mb` 2, `oh` what the other sizes make
-//! it (with equal padding on both sides), and `ph` what a given `oh` needs, halved. A given `oh`
-//! decides how much trailing padding there is. Fields of the width are left out where all of them
-//! equal the height's, and given all together otherwise; without any of the height's, the height is
-//! 1: a one-dimensional convolution or pooling, `mb1ic64iw128oc64ow128kw3pw1`. A name (`n"conv1"`, `nconv1`) at the end is accepted.
+//! Fields, as in benchdnn's `doc/driver_conv.md`:
 //!
-//! Flags: `--dir=FWD_B` adds a bias. Without it there is none (as with `FWD_D`, `FWD_I`), while
-//! benchdnn's own default is `FWD_B`: say `--dir=FWD_D` there to leave the bias out.
-//! `--attr-post-ops=add:f32:per_tensor+relu` residual and ReLU (`sum`, which adds to what the destination holds,
-//! is read as the residual, too), `--dt=src:weights:dst` or `--dt=all` the types, `--mb=8` the batch in place of the
-//! descriptor's, `--alg=direct|wino|auto` is read and makes no difference: how a convolution is computed is a
-//! variant's part. `--pool --alg=max|avg_p|avg_np` a pooling (average with and without its padding).
-//! `--alg=lp2`, `lp2_mean` (and so on for other p), `lpinf`, `stochastic`, `draw7` and `draw7_index` (for a
-//! seed of 7) are our own kinds of pooling.
-//! Layers without a window: `--eltwise --alg=relu` is a ReLU (`--alg=linear` a copy), `--binary --alg=add` adds a
-//! second tensor of the same dims, or a bias where those are `1xCx1x1`, `--bnorm --flags=GCH` is a batch
-//! normalisation by given statistics, scale and shift, `--softmax` one over the channels
-//! (`--axis=1`), `--lrn` a local response normalisation across `ls` of them, `--concat` joins up to 8 tensors. `--ip mb1ic2048oc1000`, a fully connected layer, is read as
-//! the convolution that it is, whose kernel is its whole input map.
-//! Our own are also `--flip`, a true convolution, whose filters are turned around, `--attention --hidden=128 1x512x7x7`, attention pooling with 128 hidden units, `--bilinear
-//! --alg=full|half` (with `_root`, `_l2` or `_root_l2` behind it), bilinear pooling, its symmetric half, signed square
-//! roots and L2 norm, `--statistics`, of each channel's mean and variance, and `--overhang=HxW`, rows and
-//! columns of a ceil-mode pooling that reach beyond the padding and don't count in `avg_p`'s divisor, which
-//! benchdnn can't say.
+//! - `g` groups, `mb` batch, `i` input, `o` output, `c` channels, `h` and `w` sizes;
+//! - `k` kernel, `s` stride, `p` padding (top and left), `d` dilation (`dh0` is dense).
+//!
+//! Missing fields have benchdnn's defaults:
+//!
+//! - `g` is 1, `s` is 1, `d` is 0, `mb` is 2;
+//! - `oh` follows from the other sizes, with equal padding on both sides;
+//! - `ph` is half of the padding that a given `oh` needs;
+//! - a given `oh` determines the trailing padding;
+//! - without any width field, the width's fields equal the height's;
+//! - without any height field, the layer is one-dimensional with height 1: `mb1ic64iw128oc64ow128kw3pw1`.
+//!
+//! A name at the end (`n"conv1"`, `nconv1`) is accepted and ignored.
+//!
+//! Flags:
+//!
+//! - `--dir=FWD_B` adds a bias. `FWD_D` and `FWD_I` have none, and neither has a text without `--dir`. benchdnn's own
+//!   default is `FWD_B`: it needs `--dir=FWD_D` for a layer without bias.
+//! - `--attr-post-ops=add:f32:per_tensor+relu` adds a residual and a ReLU. `sum`, which adds to the destination's old
+//!   content, is read as a residual too.
+//! - `--dt=src:weights:dst` or `--dt=all` sets the element types.
+//! - `--mb=8` replaces the batch of the descriptor.
+//! - `--alg=direct|wino|auto` is accepted and ignored for convolutions: the algorithm belongs to the variant, not to
+//!   the problem.
+//! - `--pool --alg=max|avg_p|avg_np` is a pooling (average with and without its padding). `--alg=lp2`, `lp2_mean`
+//!   (likewise for other p), `lpinf`, `stochastic`, `draw7` and `draw7_index` (with seed 7) are extensions of this
+//!   project.
+//!
+//! Layers without a window:
+//!
+//! - `--eltwise --alg=relu` is a ReLU, `--alg=linear` a copy;
+//! - `--binary --alg=add` adds a second tensor of the same dims, or a bias if the second is `1xCx1x1`;
+//! - `--bnorm --flags=GCH` is a batch normalisation with given statistics, scale and shift;
+//! - `--softmax` is over the channels (`--axis=1`);
+//! - `--lrn` is a local response normalisation across `ls` channels;
+//! - `--concat` joins up to 8 tensors;
+//! - `--ip mb1ic2048oc1000` is a fully connected layer, read as a convolution with a kernel of its whole input map.
+//!
+//! More extensions of this project:
+//!
+//! - `--flip` is a true convolution, with reversed filters;
+//! - `--attention --hidden=128 1x512x7x7` is an attention pooling with 128 hidden units;
+//! - `--bilinear --alg=full|half` is a bilinear pooling or its symmetric half. `_root`, `_l2` and `_root_l2` after it
+//!   add signed square roots and the L2 norm.
+//! - `--statistics` computes the mean and variance of each channel;
+//! - `--overhang=HxW` is the rows and columns of a ceil-mode pooling beyond the padding. They don't count in `avg_p`'s
+//!   divisor. benchdnn can't express them.
 
 use super::{BilinearKind, ConvShape, DTypes, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, Problem};
 use std::fmt;
 
-/// A pooling's kind as `--alg` has it: benchdnn's short names, and ours for what it doesn't know.
+/// Name of a pooling's kind in `--alg`: benchdnn's short name, or this project's.
 pub(super) fn pool_name(kind: PoolKind) -> String {
     match kind {
         PoolKind::Max => "max".into(),
@@ -61,7 +84,7 @@ pub(super) fn pool_name(kind: PoolKind) -> String {
     }
 }
 
-/// The kind of a name, short or benchdnn's long one, in small letters.
+/// Pooling kind of a lower-case name, benchdnn's short or long one.
 pub(super) fn pool_kind(name: &str) -> Option<PoolKind> {
     Some(match name {
         "max" | "pooling_max" => PoolKind::Max,
@@ -90,7 +113,7 @@ pub(super) fn pool_kind(name: &str) -> Option<PoolKind> {
     })
 }
 
-/// A bilinear pooling's kind as `--alg` has it.
+/// Name of a bilinear pooling's kind in `--alg`.
 fn bilinear_name(kind: BilinearKind) -> String {
     let mut name = String::from(if kind.half { "half" } else { "full" });
     for (given, part) in [(kind.root, "_root"), (kind.l2, "_l2")] {
@@ -99,7 +122,7 @@ fn bilinear_name(kind: BilinearKind) -> String {
     name
 }
 
-/// The kind of a name.
+/// Bilinear pooling kind of a name.
 pub(super) fn bilinear_kind(name: &str) -> Option<BilinearKind> {
     let (half, rest) = match name.strip_prefix("half") {
         Some(rest) => (true, rest),
@@ -248,8 +271,8 @@ impl Problem {
     }
 }
 
-/// The driver of a layer that is its epilogue alone, and the dims of the second tensor that the driver adds. What
-/// it does is taken from the epilogue.
+/// Driver of an identity layer, and the dims of the second tensor that the driver adds. Removes from the epilogue the
+/// parts that the driver itself stands for.
 fn identity(maps: &Maps, epilogue: &mut Epilogue) -> (&'static str, Option<[usize; 4]>) {
     let vector = maps.vector();
     if epilogue.bias {
@@ -276,7 +299,7 @@ fn dims([n, c, h, w]: [usize; 4]) -> String {
     format!("{n}x{c}x{h}x{w}")
 }
 
-/// What a descriptor says of both axes, vertical first.
+/// Sizes of both axes in a descriptor, vertical first.
 struct Spatial {
     input: [usize; 2],
     out: [usize; 2],
@@ -297,7 +320,7 @@ impl Spatial {
         let pad = [self.pad.top, self.pad.left];
         let holes = self.dilation.map(|d| d - 1);
         let all = [self.input, self.out, self.kernel, self.stride, pad, holes];
-        // All widths or none, all heights or none: benchdnn wants all of an axis where it is given any of it.
+        // All width fields or none, all height fields or none: benchdnn needs all fields of an axis if it has one.
         let axes = if all.iter().all(|[h, w]| h == w) {
             Axes::Square
         } else if all.map(|[h, _]| h) == [1, 1, 1, 1, 0, 0] {
@@ -324,14 +347,14 @@ impl Spatial {
     }
 }
 
-/// Which fields are written.
+/// Axes whose fields are written.
 #[derive(Clone, Copy, PartialEq)]
 enum Axes {
-    /// The height's, which the width's equal.
+    /// Height only: the width's fields are equal.
     Square,
-    /// The width's: the height is 1.
+    /// Width only: the height is 1.
     Line,
-    /// Both's.
+    /// Both.
     Both,
 }
 

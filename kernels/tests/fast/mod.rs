@@ -1,4 +1,4 @@
-//! What tests of algorithms share that multiply sums of their inputs in place of the inputs.
+//! Helpers for tests of algorithms that multiply sums of inputs.
 
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::conformance::{Data, tolerance};
@@ -8,7 +8,7 @@ use convroof_kernels::instance::{Deviation, Instance};
 use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Algorithm, Isa, PlanCx, Problem};
 
-/// The output of an algorithm, by this machine's best instruction set.
+/// Output of an algorithm on this machine's best instruction set.
 pub(crate) fn run(
     algorithm: &dyn Algorithm,
     problem: &Problem,
@@ -25,8 +25,8 @@ pub(crate) fn run(
     output.f32s().to_vec()
 }
 
-/// Inputs that sums of inputs like less than plain ones do. What is promised holds for them too: errors in proportion
-/// to the largest value.
+/// Checks the error bound on inputs that are hard for sums of inputs. Errors must stay in proportion to the largest
+/// value.
 pub(crate) fn errors_follow_the_largest_value(algorithm: &dyn Algorithm, problem: &Problem) {
     let [_, _, h, w] = problem.src_dims();
     let map = h * w;

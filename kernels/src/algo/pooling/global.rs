@@ -12,12 +12,12 @@ use crate::tensor::{CacheLine, Layout};
 pub(super) struct GlobalPlan {
     spec: PlanSpec,
     layout: Layout,
-    /// Maps of the batch, and their channels.
+    /// Maps of the batch, and channels per map.
     maps: usize,
     channels: usize,
-    /// Floats of a map.
+    /// Floats per map.
     map: usize,
-    /// Means in a task.
+    /// Means per task.
     task: usize,
     isa: IsaToken,
 }
@@ -27,7 +27,7 @@ impl GlobalPlan {
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
         let map = pool.h * pool.w * channels;
-        // Whole lines of means.
+        // Whole cache lines of means.
         let means = maps * channels;
         let parts = if cx.threads == 1 { 1 } else { 2 * cx.threads };
         let task = means.div_ceil(parts).next_multiple_of(CacheLine::F32S);

@@ -1,14 +1,14 @@
 //! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average, Lp, stochastic.
 //!
-//! Each output is made from the part of its window that lies inside the input; which part that is, is
-//! known per row and column, so no element is tested in the inner loop. A NaN in a window makes its
-//! output NaN, also a maximum, as in PyTorch. What a mean divides by is defined in [`crate::problem::PoolKind`].
+//! An output is computed from the part of its window inside the input. That part is known per row and per column, so
+//! the inner loop tests no element. A NaN in a window makes its output NaN, also for a maximum, as in PyTorch.
+//! [`crate::problem::PoolKind`] defines the divisor of a mean.
 //!
-//! On NCHW16c and NHWC lanes are channels (`micro/pool.rs`), on plain NCHW pixels of a row
-//! (`micro/pool_nchw.rs`). Where rows are narrow, most of those would be idle: there 16 maps at a time, if there
-//! are as many, are transposed to a block, pooled as such, and transposed back, all within a cache.
+//! On NCHW16c and NHWC, lanes are channels (`micro/pool.rs`). On plain NCHW they are pixels of a row
+//! (`micro/pool_nchw.rs`). In narrow rows most of those lanes would be idle. If there are at least 16 maps, 16 at a
+//! time are then transposed to a block, pooled, and transposed back, all within a cache.
 //!
-//! In reading order: this file chooses a plan, `windows.rs` has the plan for windows, `global.rs` that for whole
+//! In reading order: this file chooses a plan, `windows.rs` has the plan for windows, `global.rs` the plan for whole
 //! maps.
 
 mod global;
@@ -31,7 +31,7 @@ pub struct Pooling {
     meta: &'static AlgorithmMeta,
 }
 
-/// What it makes of a window.
+/// Kind of output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Makes {
     Maxima,
@@ -42,7 +42,7 @@ enum Makes {
     Draws,
 }
 
-/// How a layout's poolings are named, and what it is called.
+/// Suffix of a layout in ids, and its name in descriptions.
 macro_rules! layout {
     (suffix NCHW16C) => {
         ""
@@ -64,7 +64,7 @@ macro_rules! layout {
     };
 }
 
-/// The poolings, each on some layouts.
+/// Declares the poolings, each on some layouts.
 macro_rules! poolings {
     ($($makes:ident, $accuracy:ident, $id:literal, $what:literal, $more:literal: $($name:ident on $layout:ident),*;)*) => {$($(
         #[doc = concat!("Computes ", $what, layout!(words $layout), $more, ".")]
@@ -122,7 +122,7 @@ impl Algorithm for Pooling {
             }
             _ => return Err(Unsupported::new("computes averages only")),
         };
-        // The verdict asks for the twins of the usual poolings; those of all folds would be a tenth of a build.
+        // The verdict needs the twins of the common poolings. Twins of all folds would take a tenth of a build.
         let twins = matches!(work, Work::Fold(Reduce::Max | Reduce::Mean));
         let cx = if twins { cx } else { &cx.without_twins()? };
         let whole = pool.kernel == [pool.h, pool.w] && pool.pad == Pad::default();

@@ -15,7 +15,7 @@ use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use crate::window::Window;
 use std::ops::Range;
 
-/// Maps of an image and channels of a map, as they lie in memory.
+/// Maps of an image, and channels of a map, in memory.
 pub(super) fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
     match layout {
         Layout::Nhwc => (1, pool.c),
@@ -24,7 +24,7 @@ pub(super) fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
     }
 }
 
-/// What a plan does with each window.
+/// Operation on each window.
 #[derive(Clone, Copy)]
 pub(super) enum Work {
     Fold(Reduce),
@@ -42,37 +42,34 @@ pub(super) struct PoolPlan {
     horizontal: Axis,
     /// Maps of the batch.
     maps: usize,
-    /// Their channels.
+    /// Channels per map.
     channels: usize,
-    /// Maps in a task.
+    /// Maps per task.
     task_maps: usize,
-    /// Output rows in a task.
+    /// Output rows per task.
     task_rows: usize,
     lanes: Lanes,
     isa: IsaToken,
 }
 
-/// What the lanes of a vector are.
+/// Meaning of a vector's lanes.
 enum Lanes {
     /// Channels of a pixel; see [`PoolPixels::strip`].
     Channels { strip: usize },
     /// Pixels of a plain map's row; see [`PoolMaps::scales`].
     Pixels { scales: Vec<f32> },
-    /// Plain maps, of whose outputs each task makes a band.
+    /// Plain maps, in bands of output rows. A task is one band of 16 maps.
     Maps(Vec<Band>),
 }
 
-/// Rows of the outputs, and those of the input that their windows see.
+/// Rows of outputs, and the rows of the input that their windows read.
 struct Band {
     vertical: Axis,
     rows: Range<usize>,
 }
 
-/// From how many outputs in a row on lanes are pixels of plain NCHW. Zen 3 (3x3 and 2x2, strides of 1 and 2) is by pixels .55
-/// to .95 times as fast as by maps for 5 to 11 outputs, .8 to 1.14 times for 12, 1.0 to 1.5 times for 13 to 28. AVX-512,
-/// which parts even and odd columns by one instruction and wastes twice the lanes, was not measured since the loops by
-/// pixels got faster: before, they came to 1.2 to 1.4 of the blocked layout's time for 14 outputs and more, to 2.2 and more
-/// for fewer.
+/// Minimum outputs per row for which lanes are pixels of plain NCHW. In narrower rows too many lanes would be idle.
+/// (Measured: docs/measurements.md, 'narrow rows'.) With AVX-512 twice as many lanes are idle, so its limit is higher.
 fn narrow(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => CHANNEL_BLOCK,
@@ -80,7 +77,8 @@ fn narrow(isa: Isa) -> usize {
     }
 }
 
-/// Rows of outputs of a band: `most`, or as many as `cache` bytes hold of 16 maps with their outputs, but one at least.
+/// Output rows per band, at least one: at most `most`, and at most as many as `cache` bytes hold of 16 maps with their
+/// outputs.
 fn band_height(down: &Window, across: &Window, most: usize, cache: usize) -> usize {
     let row = |pixels: usize| pixels * CHANNEL_BLOCK * size_of::<f32>();
     let extent = (down.kernel - 1) * down.dilation + 1;
@@ -90,7 +88,7 @@ fn band_height(down: &Window, across: &Window, most: usize, cache: usize) -> usi
     fit.min(most).clamp(1, down.out)
 }
 
-/// The bands of so many rows of outputs.
+/// Bands of `height` output rows each.
 fn bands(down: &Axis, height: usize) -> Vec<Band> {
     let out = down.window().out;
     let bands = (0..out).step_by(height).map(|start| {
@@ -100,12 +98,12 @@ fn bands(down: &Axis, height: usize) -> Vec<Band> {
     bands.collect()
 }
 
-/// Windows that are folded before the next channels of their pixels: two where they share no column, else more. Each pixel
-/// is a stream of lines, and lines that are a power of two apart share few sets of L1: the windows' take a quarter of
-/// them, or what is prefetched for the next channels drives each other out (Zen 3, 256 channels: two windows are 1.3 times
-/// as fast as eight; 100 or 192 channels: eight 1.1 to 1.2 times as fast as two).
+/// Windows that are folded before the next channels of their pixels: two if they share no column, else more. Each pixel
+/// is a stream of lines. Lines that are a power of two apart map to few sets of L1. So the windows' lines may take a
+/// quarter of these sets, or prefetched lines of the next channels would be evicted. (Measured: docs/measurements.md,
+/// 'strips of windows'.)
 fn strip(channels: usize, down: &Window, across: &Window, l1d: usize) -> usize {
-    // As all L1 caches have them: a page's lines.
+    // A page's lines: all L1 caches have this many sets.
     const SETS: usize = 64;
     const PAGE: usize = SETS * size_of::<CacheLine>();
     if across.stride >= across.kernel {
@@ -148,7 +146,7 @@ impl PoolPlan {
         };
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
-        // A task is some maps, or some rows of one where there are few.
+        // A task is some maps, or some rows of one map if there are few maps.
         let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
         let split = parts.div_ceil(maps).min(pool.h_out());
         let (task_maps, task_rows) = match cx.tuning.mc {
@@ -268,7 +266,7 @@ impl Plan for PoolPlan {
                             scratch: as_f32s_mut(scratch),
                         }),
                         Lanes::Maps(bands) => {
-                            // The last are filled up with those before.
+                            // An incomplete last block is filled up with maps before it.
                             let again = CHANNEL_BLOCK - out.rows();
                             let maps = &io.src[(at.row - again) * map..];
                             let band = &bands[first / self.task_rows];
@@ -293,7 +291,7 @@ impl Plan for PoolPlan {
 }
 
 impl PoolPlan {
-    /// A band of the last of 16 plain maps, as many as `out` has.
+    /// Computes a band of the last `out.rows()` of 16 plain maps.
     fn transposed(
         &self,
         band: &Band,
