@@ -521,11 +521,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         } else {
             None
         };
+        let to = To { out, place, pixels };
         // SAFETY: as above, and the channels fill the tile's vectors; `Outputs` has checked the sums.
-        unsafe {
-            self.epilogue
-                .store(simd, acc, sums, To { out, place, pixels })
-        };
+        unsafe { self.epilogue.store(simd, acc, sums, to) };
     }
 }
 
