@@ -301,6 +301,8 @@ impl IsaToken {
                 Some(Ablation::ArithOnly) => return self.dispatch_native::<T, WithArithOnly>(task),
                 Some(Ablation::OnePanel) | None => {}
             }
+        } else {
+            assert!(!self.is_twin(), "a task without twins in a plan for one");
         }
         match self.token {
             Token::Scalar(simd) => simd.call(task),

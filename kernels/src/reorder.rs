@@ -182,6 +182,7 @@ struct Part<'t> {
 
 impl SimdTask for Part<'_> {
     type Output = ();
+    const TWINS: bool = false;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let Part {

@@ -443,7 +443,6 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
     for TransformInput<'_, W, M, N, T>
 {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let conv = &self.plan.conv;
@@ -492,7 +491,6 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
     for TransformOutput<'_, '_, W, M, N, T>
 {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let (out, first) = self.out;

@@ -27,10 +27,10 @@ use std::mem::MaybeUninit;
 pub trait SimdTask {
     /// What the task returns.
     type Output;
-    /// Whether the task is also compiled without its arithmetic and without its memory traffic ([`ablation`]). Each
-    /// twin is as much code as the task, so only tasks have them whose algorithms the verdict asks for twins; other
-    /// algorithms refuse (`plan::Target::without_twins`).
-    const TWINS: bool = false;
+    /// The task is also compiled without its arithmetic and without its memory traffic ([`ablation`]). Each twin is as
+    /// much code as the task. A task of a rare layer says no, and its algorithm refuses plans for twins
+    /// (`plan::Target::without_twins`).
+    const TWINS: bool = true;
     /// The work, for one instruction set.
     fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
 }

@@ -21,6 +21,7 @@ pub const SCORE_FLOPS: u64 = exp::TANH_FLOPS + 2;
 
 impl SimdTask for Scores<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -57,6 +58,7 @@ pub struct Shares<'o> {
 
 impl SimdTask for Shares<'_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -110,6 +112,7 @@ const SIDE_BY_SIDE: usize = 4;
 
 impl SimdTask for WeightedSum<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

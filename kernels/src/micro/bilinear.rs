@@ -21,6 +21,7 @@ pub struct Panel<'a, 'o> {
 
 impl SimdTask for Panel<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -52,6 +53,7 @@ pub struct SignedRoots<'o> {
 
 impl SimdTask for SignedRoots<'_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -82,6 +84,7 @@ pub struct SumOfSquares<'a> {
 
 impl SimdTask for SumOfSquares<'_> {
     type Output = f32;
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {

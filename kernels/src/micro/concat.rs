@@ -18,6 +18,7 @@ pub struct Gather<'a, 'o> {
 
 impl SimdTask for Gather<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

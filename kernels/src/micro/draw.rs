@@ -36,6 +36,7 @@ pub struct DrawPixels<'a> {
 
 impl SimdTask for DrawPixels<'_> {
     type Output = ();
+    const TWINS: bool = false;
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         let (down, across) = (self.vertical.window(), self.horizontal.window());

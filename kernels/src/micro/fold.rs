@@ -48,7 +48,7 @@ pub(super) trait Fold<const P: usize>: Copy {
     /// is NaN where one is), and go over the windows again with [`Fold::careful`].
     const LOSES_NAN: bool = false;
 
-    /// Whether networks fold many windows so.
+    /// Common in networks: its loops are also compiled for the usual windows, whose sizes the compiler then knows.
     const USUAL: bool = false;
 
     /// The same, without losses.

@@ -95,7 +95,6 @@ pub struct GroupedRows<'a> {
 
 impl SimdTask for GroupedRows<'_> {
     type Output = ();
-    const TWINS: bool = true;
 
     /// The promises that the tiles' pointers rest on, checked once a task; and its tiles.
     #[inline(always)]

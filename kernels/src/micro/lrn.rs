@@ -63,6 +63,7 @@ fn finite<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> bool
 
 impl SimdTask for Lrn<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

@@ -17,7 +17,6 @@ pub struct MapMeans<'a> {
 
 impl SimdTask for MapMeans<'_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let (out, _) = self.out.as_chunks_mut::<CHANNEL_BLOCK>();
@@ -74,7 +73,6 @@ pub struct ChannelMeans<'a> {
 
 impl SimdTask for ChannelMeans<'_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         assert!(self.first + self.out.len() <= self.channels);
@@ -136,7 +134,6 @@ pub struct PlainMeans<'a> {
 
 impl SimdTask for PlainMeans<'_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let map = self.maps.len() / self.out.len();

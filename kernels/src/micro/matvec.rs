@@ -36,7 +36,6 @@ pub const SIDE_BY_SIDE: usize = 4;
 
 impl SimdTask for PanelsTimesVector<'_, '_> {
     type Output = ();
-    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {

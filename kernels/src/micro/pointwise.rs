@@ -31,7 +31,6 @@ pub struct Pointwise<'a, 'o> {
 
 impl SimdTask for Pointwise<'_, '_> {
     type Output = ();
-    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

@@ -44,7 +44,6 @@ pub struct PoolPixels<'a> {
 
 impl SimdTask for PoolPixels<'_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         self.reduce.run(simd, self);
@@ -63,7 +62,7 @@ impl ReduceTask for PoolPixels<'_> {
         macro_rules! by {
             ($kernel:literal, $stride:literal) => {
                 match self.channels {
-                    CHANNEL_BLOCK if const { usual_sizes::<S, F, P>() } => {
+                    CHANNEL_BLOCK if const { F::USUAL } => {
                         simd.call(Shape::<_, F, P, $kernel, $stride> {
                             channels: Block,
                             task: self,
@@ -82,9 +81,9 @@ impl ReduceTask for PoolPixels<'_> {
             };
         }
         match (kernel, stride) {
-            (2, 2) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(2, 2),
-            (3, 2) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(3, 2),
-            (3, 1) if const { usual_sizes::<S, F, P>() } && dilation == 1 => by!(3, 1),
+            (2, 2) if const { F::USUAL } && dilation == 1 => by!(2, 2),
+            (3, 2) if const { F::USUAL } && dilation == 1 => by!(3, 2),
+            (3, 1) if const { F::USUAL } && dilation == 1 => by!(3, 1),
             _ => by!(0, 0),
         }
     }
@@ -128,12 +127,6 @@ impl<C: Channels, F: Fold<P>, const P: usize, const K: usize, const STRIDE: usiz
             }
         }
     }
-}
-
-/// Whether a fold's loops are also compiled for the usual windows, whose sizes the compiler then knows: for rare folds,
-/// and for scalar code, that isn't worth its code.
-pub(super) const fn usual_sizes<S: KernelSimd, F: Fold<P>, const P: usize>() -> bool {
-    F::USUAL && S::F32_LANES > 1
 }
 
 /// The floats of a pixel.
@@ -263,8 +256,13 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
     ) where
         F: Fold<P>,
     {
+        if const { K == 0 } {
+            // This function has nothing else: a call would take longer than a small map.
+            let (row, windows) = (*self, 0..self.across.window.out);
+            return ElementByElement { row, windows, out }.run(simd);
+        }
         let enough = self.channels.count() >= C::vectors::<S>() * S::F32_LANES;
-        let usual = |rows: &Span| K > 0 && enough && (rows.len == 2 || rows.len == K);
+        let usual = |rows: &Span| enough && (rows.len == 2 || rows.len == K);
         if !usual(&self.rows) {
             return self.element_by_element(simd, 0..self.across.window.out, out);
         }

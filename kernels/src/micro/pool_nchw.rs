@@ -17,7 +17,7 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::pool::{Pixel, Row, usual_sizes};
+use super::pool::{Pixel, Row};
 use super::windows::{Axis, Span};
 use crate::arch::{KernelSimd, array};
 use crate::bounds::product;
@@ -107,7 +107,6 @@ pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
 
 impl SimdTask for PoolMaps<'_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         self.reduce.run(simd, self);
@@ -124,9 +123,9 @@ impl ReduceTask for PoolMaps<'_> {
         }
         let Window { kernel, stride, .. } = *self.horizontal.window();
         match (kernel, stride) {
-            (2, 2) if const { usual_sizes::<S, F, P>() } => by!(2, 2),
-            (3, 2) if const { usual_sizes::<S, F, P>() } => by!(3, 2),
-            (3, 1) if const { usual_sizes::<S, F, P>() } => by!(3, 1),
+            (2, 2) if const { F::USUAL } => by!(2, 2),
+            (3, 2) if const { F::USUAL } => by!(3, 2),
+            (3, 1) if const { F::USUAL } => by!(3, 1),
             (_, 2) => by!(0, 2),
             _ => by!(0, 1),
         }

@@ -16,7 +16,6 @@ const CHAINS: usize = 12;
 
 impl SimdTask for Fma {
     type Output = f32;
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
         if S::F32_LANES == 1 {
@@ -118,7 +117,6 @@ const STEP: usize = 8;
 
 impl SimdTask for Streaming<'_> {
     type Output = f32;
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
         let lanes = S::F32_LANES.max(4);

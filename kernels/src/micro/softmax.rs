@@ -23,6 +23,7 @@ pub const FLOPS: u64 = exp::FLOPS + 4;
 
 impl SimdTask for Softmax<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

@@ -41,6 +41,7 @@ const SUMS: usize = 4;
 
 impl SimdTask for Moments<'_, '_> {
     type Output = ();
+    const TWINS: bool = false;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

@@ -52,7 +52,6 @@ pub struct InputSums<'a> {
 
 impl SimdTask for InputSums<'_> {
     type Output = ();
-    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

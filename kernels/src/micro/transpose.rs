@@ -63,7 +63,6 @@ pub struct Transpose<'a, 'o> {
 
 impl SimdTask for Transpose<'_, '_> {
     type Output = ();
-    const TWINS: bool = true;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         columns::<S, true>(simd, self.src, self.dst, false);

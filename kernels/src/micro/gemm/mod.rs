@@ -106,7 +106,6 @@ pub struct PanelTimesPixels<'a, 'o, I, L> {
 
 impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
     type Output = ();
-    const TWINS: bool = true;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
