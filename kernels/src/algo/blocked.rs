@@ -267,8 +267,7 @@ impl BlockedConv {
 /// Prefetch policies of the tiles of a task's first panel, and of its other panels.
 ///
 /// If inputs are `blocked`, tiles of the first panel may fetch the inputs for all panels. They fetch one line a step,
-/// which is
-/// one pixel of one block of channels.
+/// which is one pixel of one block of channels.
 pub(super) fn ahead(
     blocking: &Blocking,
     blocked: bool,
