@@ -16,9 +16,9 @@
 //! memory. On NEON a step of four loads a pixel's channels as one vector. FMAs take their input from its lanes (`fmla
 //! v.4s, v.4s, v.s[i]`).
 //!
-//! So a step of the 5 x 4 tile is 80 FMAs of 96 to 98 instructions, a share of 0.82 to 0.83 (`scripts/asm` counts it).
-//! The share bounds the speed of a core. With two FMA pipes a core needs at least 3 instructions a cycle to reach its
-//! peak. With four pipes it needs 5, and with 4 it reaches 0.82 of the peak.
+//! So a step of the 5 x 4 tile has 80 FMAs among 96 to 98 instructions (`scripts/asm` counts them). This share of FMAs
+//! bounds the speed of a core. With two FMA pipes a core needs at least 3 instructions a cycle to reach its peak. With
+//! four pipes it needs 5, and with 4 it reaches 0.82 of the peak.
 //!
 //! [`Pixels`] locates the inputs. So one kernel serves direct convolution, 1x1, im2col and the products of Winograd.
 #![allow(unsafe_code)]
