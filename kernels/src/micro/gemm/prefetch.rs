@@ -16,7 +16,7 @@ pub(super) const PREFETCHED: usize = 4;
 /// loop that only reads.
 ///
 /// With AVX-512, taps of few or unevenly spaced pixels prefetch only their own weights. There the next panel costs more
-/// than it gains. Tiles of few pixels (AVX2, NEON) prefetch the next panel only from memory, in [`STREAMS`] streams.
+/// than it gains. Tiles of few pixels (AVX2, NEON) prefetch the next panel only from memory, in `STREAMS` streams.
 /// From L3 they would lose. (Measured: docs/measurements.md, 'prefetch of weights'.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ahead {
