@@ -177,7 +177,7 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// `at` is valid for a read of a vector.
     #[inline(always)]
     unsafe fn load_f32s(self, at: *const f32) -> Self::f32s {
-        // SAFETY: the caller's promise; vectors are plain data.
+        // SAFETY: the caller's promise. Vectors are plain data.
         unsafe { at.cast::<Self::f32s>().read_unaligned() }
     }
 
@@ -266,7 +266,7 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// `to` is valid for a write of one vector, and aligned to the vector's size.
     #[inline(always)]
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
-        // SAFETY: as the caller promises; `f32s` is plain data.
+        // SAFETY: the caller's promise. `f32s` is plain data.
         unsafe { to.cast::<Self::f32s>().write_unaligned(value) }
     }
 
@@ -338,7 +338,7 @@ pub fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
         array[i] = MaybeUninit::new(f(i));
         i += 1;
     }
-    // SAFETY: all N elements were written; both arrays have the same layout.
+    // SAFETY: all N elements were written. Both arrays have the same layout.
     unsafe { array.as_ptr().cast::<[T; N]>().read() }
 }
 
@@ -354,7 +354,7 @@ macro_rules! prefetch {
                 _mm_prefetch::<$x86>(at.cast());
             }
             #[cfg(all(target_arch = "aarch64", not(miri)))]
-            // SAFETY: a prefetch of any address is harmless; it changes neither memory nor flags.
+            // SAFETY: a prefetch of any address is harmless. It changes neither memory nor flags.
             unsafe {
                 core::arch::asm!(concat!("prfm ", $aarch64, ", [{0}]"), in(reg) at, options(nostack, preserves_flags, readonly));
             }

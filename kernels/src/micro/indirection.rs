@@ -72,8 +72,8 @@ impl IndirectionBuffer {
     /// It includes temporary allocations of the construction.
     pub fn bytes(taps: usize, pixels: usize, mc: usize) -> usize {
         let (offset, step, position) = (4, 4, 4);
-        // A tile has at least one pixel. While a block is cut, each of its pixels needs two orders with the taps that
-        // they see, its place, and the best tile that ends there.
+        // A tile has at least one pixel. While a block is cut, each of its pixels needs two orders with its taps, its
+        // place, and the best tile that ends there.
         let of_pixel = taps * (offset + step) + position + size_of::<Tiles>();
         let of_cut = 128;
         pixels * of_pixel + pixels.div_ceil(mc) * size_of::<BlockAt>() + mc.min(pixels) * of_cut

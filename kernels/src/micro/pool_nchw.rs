@@ -233,7 +233,7 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         assert!(written.div_ceil(PARTS) <= self.pitch && self.row == PARTS * self.pitch);
         assert!(folded.len() >= product([spans.len(), P, self.row]));
         let step = self.down.dilation * size;
-        // All windows but the last leave rows that they share with the next window to be watched there.
+        // Rows that a window shares with the next one are watched there.
         let shared = F::LOSES_NAN && self.down.dilation == 1 && self.down.stride == PARTS;
         let mut to = folded.as_mut_ptr();
         for (i, span) in spans.iter().enumerate() {
