@@ -1,24 +1,24 @@
-//! Block sizes, derived from the caches. Pure functions: the same problem gives the same blocks on
-//! the same machine, whatever runs beside it.
+//! Block sizes, derived from the caches. The functions are pure: a problem always gets the same blocks on a machine,
+//! regardless of other load.
 //!
 //! # The loops around a register tile
 //!
-//! A convolution is a product of an indirect matrix (output pixels x taps and channels) with packed
-//! weights (taps and channels x output channels). Three loops surround the register tile of
-//! `P pixels x B channel blocks`:
+//! A convolution is a product of an indirect matrix (output pixels x taps and channels) with packed weights (taps and
+//! channels x output channels). Three loops surround the register tile of `P pixels x B channel blocks`:
 //!
-//! 1. *tasks*: blocks of `mc` pixels of one image x groups of `nc` output channels: all of them on one thread; on more
-//!    as many groups as make some tasks for each;
-//! 2. *panels*: the weights of B channel blocks, `K = taps * c_in` rows of `16 B` floats;
-//! 3. *tiles*: the P-pixel tiles of the block, all against the same panel.
+//! 1. *tasks*: blocks of `mc` pixels of one image x groups of `nc` output channels. One thread takes all channels as
+//!    one group. Several threads take as many groups as make some tasks for each thread.
+//! 2. *panels*: the weights of B channel blocks, `K = taps * c_in` rows of `16 B` floats.
+//! 3. *tiles*: the P-pixel tiles of the block, all with the same panel.
 //!
-//! A tile does `P * B` FMAs of 16 lanes for each `64 B` bytes of panel, so a panel may stream from L2
-//! without being felt. From L3 it may be: 14 x 2 tiles at 190 GFLOP/s want 27 GB/s of weights (128 bytes
-//! for each 2 x 14 x 32 FLOP), and a virtual Xeon's L3 gives a thread no more. Where few tiles share a panel,
-//! each asks for its part of the next (`micro/gemm/`). What must stay near is the block's input, which every panel
-//! reads again: `mc` is chosen so that it takes at most half of L2 (Goto and van de Geijn 2008,
-//! section 4, with the roles of the operands as in BLIS's macro-kernel). The reduction is never
-//! split: accumulators stay in registers over all of K, and each output is written once.
+//! A tile does `P * B` FMAs of 16 lanes for each `64 B` bytes of panel. So a panel may stream from L2 at no cost. From
+//! L3 it may cost time, if the tile consumes weights as fast as L3 delivers them. (Measured: docs/measurements.md,
+//! 'weights from L3'.) If few tiles share a panel, each tile prefetches its part of the next panel (`micro/gemm/`).
+//!
+//! Every panel reads the block's input again, so the input must stay in L2. `mc` is chosen so that the input takes at
+//! most half of L2 (Goto and van de Geijn 2008, section 4). The operands have the roles that they have in BLIS's
+//! macro-kernel. The reduction is never split: accumulators stay in registers over all of K, and each output is written
+//! once.
 
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
@@ -31,12 +31,12 @@ pub struct Caches {
     pub l1d: usize,
     /// Level 2.
     pub l2: usize,
-    /// Level 3: what of this core's fair share keeps from one run to the next; 0 where that is nothing.
+    /// Level 3: the part of this core's fair share that keeps data from one run to the next. 0 if there is none.
     pub l3: usize,
 }
 
 impl Default for Caches {
-    /// A small common denominator for when nothing is known: 32 KB, 512 KB, 2 MB.
+    /// A small common denominator for unknown machines: 32 KB, 512 KB, 2 MB.
     fn default() -> Self {
         Caches {
             l1d: 32 << 10,
@@ -47,7 +47,8 @@ impl Default for Caches {
 }
 
 impl Caches {
-    /// Where so many bytes of weights are when a run begins: inputs and outputs have the other half of each level.
+    /// Cache level of `weight_bytes` bytes of weights at the start of a run. Inputs and outputs take the other half of
+    /// each level.
     pub fn home(&self, weight_bytes: usize) -> Home {
         if weight_bytes <= self.l2 / 2 {
             Home::Near
@@ -58,8 +59,9 @@ impl Caches {
         }
     }
 
-    /// The caches for a layer of a network whose weights are so many bytes. If they are more than L3, each run of
-    /// the others displaces all of it.
+    /// Caches for a layer of a network that has `weight_bytes` bytes of weights in all.
+    ///
+    /// If they exceed L3, the other layers displace all of L3 in each run.
     pub fn in_network(self, weight_bytes: usize) -> Self {
         let keeps = weight_bytes <= self.l3;
         Caches {
@@ -69,7 +71,7 @@ impl Caches {
     }
 }
 
-/// Where something is read from.
+/// Place that data are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     /// L1 or L2.
@@ -80,16 +82,19 @@ pub enum Home {
     Memory,
 }
 
-/// Below so many operations a layer is one thread's: to hand half of it to another and to wait takes 0.3 us and more, in
-/// which a thread does as much (NiN's 10-10 at 5x5, 5,000 operations: 0.19 us on one thread, 0.45 on two).
+/// Number of operations below which one thread runs the whole layer. To hand half of a smaller layer to a second
+/// thread, and to wait for it, takes longer than the work. (Measured: docs/measurements.md, 'small layers on two
+/// threads'.)
 const SHARED_FLOPS: usize = 1 << 15;
 
-/// Tasks that each of several threads has at least, if there are as many panels: its last is what it keeps the others
-/// waiting for, who take over what it has not begun ([`crate::exec`]).
+/// Least number of tasks for each of several threads, if there are as many panels. Threads wait for the last running
+/// task, and an idle worker steals tasks that have not begun ([`crate::exec`]). So small tasks shorten the wait.
 const TASKS_A_THREAD: usize = 4;
 
-/// Panels of output channels in a task, where `pixel_blocks` meet `panels`: from `least` to `own`, of which no thread's share
-/// is larger than it must be, and then nearest to as many as make [`TASKS_A_THREAD`].
+/// Panels of output channels in a task, if there are `pixel_blocks` blocks of pixels and `panels` panels.
+///
+/// The result is between `least` and `own`. It minimises the largest share of a thread. Among equal sizes it is the
+/// nearest to the one that makes [`TASKS_A_THREAD`] tasks for each thread.
 fn task_panels(
     panels: usize,
     [least, own]: [usize; 2],
@@ -106,7 +111,7 @@ fn task_panels(
         let shares = (0..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
         shares.map(|own| before(own.end) - before(own.start)).max()
     };
-    // Of very many, those near what is wanted: it takes each thread a look to rate one.
+    // The search is limited to sizes near the wanted one, because each candidate costs a loop over all threads.
     const LOOKED_AT: usize = 512;
     let near = wanted.clamp(least.min(own), own);
     let from = near.saturating_sub(LOOKED_AT).max(least.min(own));
@@ -115,21 +120,21 @@ fn task_panels(
         .unwrap_or(own)
 }
 
-/// Of blocks of pixels that each are `parts` tasks, one behind the other, how many are prepared, by whom has any of their
-/// tasks in his share: all, and again where a share begins inside of one.
+/// How often pixel blocks are prepared, if each block is `parts` consecutive tasks. Each block is prepared once, plus
+/// once per worker whose share starts inside a block.
 pub fn preparations(pixel_blocks: usize, parts: usize, threads: usize) -> usize {
     let starts = (1..threads).map(|worker| share(pixel_blocks * parts, threads, worker));
     let inside = starts.filter(|share| !share.is_empty() && !share.start.is_multiple_of(parts));
     pixel_blocks + inside.count()
 }
 
-/// `all * times / of`, where the product may be beyond 64 bits.
+/// `all * times / of`, computed in 128 bits.
 pub fn part(all: u64, times: u64, of: u64) -> u64 {
     (u128::from(all) * u128::from(times) / u128::from(of)) as u64
 }
 
-/// Block sizes to use in place of the derived ones: for experiments, and for tests that reach
-/// multi-block paths on tiny shapes. Rounded as the kernel needs.
+/// Block sizes that replace the derived ones, for experiments, and for tests of multi-block paths on tiny shapes. They
+/// are rounded as the kernel needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
     /// Output pixels (or Winograd tiles) in a block.
@@ -148,8 +153,8 @@ pub struct RegisterTile {
 }
 
 impl RegisterTile {
-    /// The tile for an instruction set: as many accumulators as registers allow, leaving one or two
-    /// for the weights and the broadcast input.
+    /// Tile for an instruction set. It has as many accumulators as registers allow, with one or two registers left for
+    /// the weights and the broadcast input.
     ///
     /// | | registers | accumulators | channels a step |
     /// |---|---|---|---|
@@ -159,33 +164,15 @@ impl RegisterTile {
     /// | scalar | SSE2's 16 of 4 lanes, if LLVM finds them | 2 x 16 floats | 1 |
     /// | emulated | 16 | 6 x 2, 6 x 2, 3 x 4 | 1, 4, 4 |
     ///
-    /// Measured on AMD Zen 4, one thread, all in turns in one process: fractions of the FMA peak, by nominal
-    /// flops, of `gemm-1x1` and `direct` on ResNet-50's layers (the tile alone: before inputs were
-    /// prefetched).
-    ///
-    /// | AVX2: tile, channels a step | 6x2, 1 | 6x2, 2 | 6x2, 4 | 6x2, 8 | 6x2, 16 | 5x2, 4 | 4x2, 4 | 3x4, 1 | 3x4, 4 |
-    /// |---|---|---|---|---|---|---|---|---|---|
-    /// | 1x1 64-64 @56 | .90 | .88 | .88 | .89 | .88 | .86 | .83 | .42 | .50 |
-    /// | 1x1 512-128 @28 | .94 | .94 | .93 | .94 | .95 | .88 | .83 | .39 | .48 |
-    /// | 1x1 1024-256 @14 | .93 | .91 | .93 | .94 | .94 | .89 | .84 | .39 | .48 |
-    /// | 1x1 2048-512 @7 | .91 | .92 | .92 | .91 | .94 | .90 | .83 | .40 | .49 |
-    /// | 3x3 64 @56 | .96 | .97 | .96 | .88 | .94 | .92 | .89 | .41 | .47 |
-    /// | 3x3 128 @28 | 1.00 | 1.00 | 1.01 | .91 | .98 | .96 | .93 | .42 | .48 |
-    /// | 3x3 256 @14 | 1.04 | 1.05 | 1.05 | .94 | 1.03 | 1.00 | .96 | .44 | .50 |
-    /// | 3x3 512 @7 | 1.02 | 1.02 | 1.02 | 1.00 | 1.03 | 1.02 | .89 | .53 | .60 |
-    /// | geometric mean of 14 layers | .93 | .93 | .93 | .90 | .93 | .90 | .85 | .41 | .49 |
-    ///
-    /// 3x4 spills, and so does 6x2 in steps of 8 and 16 where each pixel has its own address. Steps of 1, 2
-    /// and 4 channels are the same here; 4 leaves narrower cores more room (0.57 of the instructions are FMAs,
-    /// of 1 channel 0.50). AVX-512 gained nothing from longer steps: 14x2 in steps of 1, 2, 4 .986, .984,
-    /// .985; 12x2 .989. To repeat it, change the arms of `PanelTimesPixels::run` (and `of`), and alternate
-    /// `convroof bench --threads 1 --network resnet50 --variant gemm-1x1/avx2/st,direct/avx2/st` of the two
-    /// builds.
+    /// On AVX2, tiles of 3 x 4 spill. So do tiles of 6 x 2 in steps of 8 and 16 channels, if each pixel has its own
+    /// address. Steps of 1, 2 and 4 channels are equally fast on wide cores. With 4, a larger share of the instructions
+    /// are FMAs, which suits narrow cores. AVX-512 gains nothing from longer steps. (Measured: docs/measurements.md,
+    /// 'register tile'.)
     pub const fn of(isa: Isa) -> Self {
         RegisterTile::of_vectors(isa.lanes(), isa.registers())
     }
 
-    /// Tile for vectors of `lanes` floats in `registers` registers, as a kernel knows its instruction set.
+    /// Tile for vectors of `lanes` floats in `registers` registers. Kernels know their instruction set in these terms.
     pub const fn of_vectors(lanes: usize, registers: usize) -> Self {
         let (pixels, blocks) = match (lanes, registers) {
             (16, 32) => (14, 2),
@@ -199,7 +186,7 @@ impl RegisterTile {
     }
 }
 
-/// What a GEMM-shaped kernel is to be cut into.
+/// Shape of a GEMM-shaped kernel, from which its blocks are derived.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmShape {
     /// Output pixels of one image.
@@ -208,12 +195,12 @@ pub struct GemmShape {
     pub images: usize,
     /// Blocks of 16 output channels.
     pub out_blocks: usize,
-    /// Bytes of input (or of its transformed or materialised form) that a pixel brings into the
-    /// cache.
+    /// Bytes of input that a pixel brings into the cache. If the input is transformed or copied, it is the size of that
+    /// form.
     pub bytes_per_pixel: usize,
     /// Bytes of packed weights.
     pub weight_bytes: usize,
-    /// Bytes of those that all of a block's pixels meet before the next.
+    /// Bytes of a panel of weights. All pixels of a block are multiplied with one panel before the next.
     pub panel_bytes: usize,
 }
 
@@ -224,14 +211,14 @@ pub struct Blocking {
     pub mc: usize,
     /// Blocks of 16 output channels in a task.
     pub out_blocks: usize,
-    /// Whether inputs, weights and outputs together are more than L2: then they come from further away.
+    /// Inputs, weights and outputs together exceed L2, so some of them come from L3 or memory.
     pub beyond_l2: bool,
-    /// Where weights come from.
+    /// Place that weights are read from.
     pub weights: Home,
 }
 
 impl Blocking {
-    /// Derives the blocks (see the module's text).
+    /// Derives the blocks, as the module's documentation explains.
     pub fn derive(
         shape: &GemmShape,
         tile: RegisterTile,
@@ -253,14 +240,14 @@ impl Blocking {
             .saturating_sub(panel_bytes)
             .max(caches.l2 / 3);
         let fits = room / bytes_per_pixel.max(1);
-        // At least two tiles, or the panel's way through the caches is felt; at most 64, so that
-        // there is something to share out.
+        // At least two tiles, or streaming the panel through the caches costs time. At most 64, so that there are tasks
+        // to share.
         let mc = fits.clamp(2 * tile.pixels, 64 * tile.pixels);
         let whole = pixels.div_ceil(mc);
 
-        // With more threads than pixel blocks, or weights that outweigh the pixels, threads share out
-        // the output channels: then each reads its own weights and all of the input. Unless too few
-        // panels would leave threads waiting: of one or three panels two threads can't make two halves.
+        // Threads share the output channels if there are more threads than pixel blocks, or if weights are larger than
+        // inputs. Then each thread reads its own weights and all of the input. The exception is too few panels to
+        // divide evenly, as one or three panels on two threads.
         let groups = out_blocks.div_ceil(tile.blocks);
         let even = 8 * groups.next_multiple_of(threads) <= 9 * groups;
         let split_channels = threads > 1
@@ -269,7 +256,7 @@ impl Blocking {
         let mc = if split_channels {
             pixels.div_ceil(whole)
         } else {
-            // Equal blocks, a multiple of the threads, so that no thread waits for a last short one.
+            // Equal blocks, and a multiple of the number of threads, so that no thread waits for a last short block.
             let blocks = (images * whole).next_multiple_of(threads);
             pixels.div_ceil(blocks.div_ceil(images).min(pixels))
         };
@@ -295,10 +282,10 @@ impl Blocking {
     }
 }
 
-/// The fewest panels that a task multiplies at a point before the next.
+/// The fewest panels that a task multiplies at a point before the next point.
 const POINT_PANELS: usize = 4;
 
-/// What a Winograd convolution is to be cut into.
+/// Shape of a Winograd convolution, from which its blocks are derived.
 #[derive(Clone, Copy, Debug)]
 pub struct WinogradShape {
     /// Images.
@@ -307,7 +294,7 @@ pub struct WinogradShape {
     pub tiles: usize,
     /// Points at which tiles are multiplied.
     pub points: usize,
-    /// Products of a tile and channel; more than points where several are summed at one.
+    /// Products of a tile and channel. They are more than the points if a point sums several products.
     pub products: usize,
     /// Blocks of 16 input channels.
     pub in_blocks: usize,
@@ -317,37 +304,34 @@ pub struct WinogradShape {
 
 /// Block sizes of a Winograd convolution.
 ///
-/// A task transforms some tiles, V, multiplies them with the weights U, and transforms the products M back: for
-/// a *run* of panels of output channels first at all points, then back.
+/// A task transforms some tiles into V, multiplies V with the weights U, and transforms the products M back. It does so
+/// for a *run* of panels of output channels: first it multiplies at all points, then it transforms back.
 ///
-/// - A run of one panel, where V, its M and its U fit into L2: V stays, M is written and read at once, U streams
-///   past. Each task streams all of U, and t tiles do 2 t flops for each 4 bytes of it: at 200 GFLOP/s 400 / t GB/s.
-/// - A run of all the task's panels: at each point V, which stays in L1 or L2, meets all of U. M goes to L3 and
-///   comes back, but a task may take so many tiles that V and M outweigh U.
+/// - A run of one panel, if V, the run's M and its U fit into L2. V stays there, M is read right after it is written,
+///   and U is streamed. Each task streams all of U, and t tiles do 2 t flops for each 4 bytes of U. So a thread that
+///   computes c GFLOP/s reads 2 c / t GB/s.
+/// - A run of all panels of the task. At each point V, which stays in L1 or L2, is multiplied with all of U. M goes to
+///   L3 and comes back, but a task may have so many tiles that V and M exceed U.
 ///
-/// The one that moves less past L2. Of C channels in and out, at each point, a tile moves 4 C^2 / t bytes of U, and
-/// in the second case half of its V and M's 8 C (measured: where the two are equally fast).
+/// The derivation takes the run that moves fewer bytes past L2. With C input and C output channels, at each point, a
+/// tile moves 4 C^2 / t bytes of U. In the second case it also moves half of the 8 C bytes of V and M. The share of one
+/// half comes from cases where both runs are equally fast. (Measured: docs/measurements.md, 'runs of panels'.)
 ///
-/// A virtual Xeon (2 MB of L2, 27 GB/s from L3), F(4,3), one thread, fractions of the peak, first and second: 512
-/// channels at 28x28 1.97 with 14 tiles, 2.82 with all 49; 256 at 56x56 2.19 with 28, 3.02 with 196; 192 at 28x28 2.60
-/// with 25, 2.75 with 49; 128 to 256 at 56x56 2.72 with 40, 2.86 with 66; but 128 to 128 2.76 with 40, 2.62 with 49.
-/// On Zen 4 (1 MB), 64 channels at 56x56, panel by panel: 3.03 with 14 tiles, 3.12 with 28, 3.17 with 33.
+/// Threads share the tiles, if there are 49 or more. If there are fewer, each thread takes all tiles, and the threads
+/// share the panels. Then each thread transforms the input for itself, but reads only its own weights. Moving
+/// transformed tiles between cores would cost more.
 ///
-/// Threads share out the tiles, if there are 49 or more. Of fewer each takes all and they share out the
-/// panels: then each transforms the input for itself, but reads its own weights only. Transformed tiles
-/// handed from core to core would cost more.
-///
-/// A thread's share is cut into tasks that others can take over. Of a run of panels at each point no task has less than
-/// four, which meet V in L1 (128 channels at 28x28, in tasks of one panel: 1.09 times as long).
+/// A thread's share is cut into tasks that idle workers can steal. If a run has several panels, no task has fewer than
+/// four, because all panels of a task read V from L1. (Measured: docs/measurements.md, 'panels at a point'.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WinogradBlocking {
     /// Tiles in a task.
     pub tiles: usize,
     /// Blocks of 16 output channels in a task.
     pub out_blocks: usize,
-    /// Blocks of 16 output channels in a run, which are multiplied at a point before the next.
+    /// Blocks of 16 output channels in a run. At each point, all of them are multiplied before the next point.
     pub run_blocks: usize,
-    /// Where weights come from.
+    /// Place that weights are read from.
     pub weights: Home,
 }
 
@@ -370,13 +354,13 @@ impl WinogradBlocking {
         } = *shape;
         let line = CHANNEL_BLOCK * size_of::<f32>();
         let weights_of = |blocks: usize| products * in_blocks * blocks * CHANNEL_BLOCK * line;
-        // V and M of a tile, with a run of so many blocks.
+        // Bytes of V and M of a tile, for a run of `run` blocks.
         let tile_bytes = |run: usize| (products * in_blocks + points * run) * line;
         let weight_bytes = weights_of(out_blocks);
 
         let panels = out_blocks.div_ceil(tile.blocks);
         let split_panels = images * tiles < 49 && panels > 1;
-        // A thread's share of them, in one task or several.
+        // Panels of a thread's share, in one task or several.
         let own = if split_panels {
             panels.div_ceil(threads)
         } else {
@@ -388,7 +372,7 @@ impl WinogradBlocking {
         let own_blocks = nc
             .unwrap_or(own * tile.blocks)
             .next_multiple_of(tile.blocks);
-        // Equal tasks of at most so many tiles, and as many for each thread.
+        // Equal tasks of at most `most` tiles, and the same number for each thread.
         let tasks_of = |most: usize| {
             let tasks = images * tiles.div_ceil(most.max(tile.pixels));
             let tasks = if split_panels {
@@ -402,7 +386,7 @@ impl WinogradBlocking {
         let by_panel = tasks_of(caches.l2 / 2 / tile_bytes(tile.blocks));
         let by_point = tasks_of(weight_bytes.max(caches.l2 / 2) / tile_bytes(own_blocks));
         let near = by_panel * tile_bytes(tile.blocks) + weights_of(tile.blocks);
-        // What a tile moves past L2; of V and M half stays.
+        // Bytes that a tile moves past L2. Half of V and M stays.
         let weights = weights_of(own_blocks);
         let moved = [
             weights / by_panel,
@@ -414,7 +398,7 @@ impl WinogradBlocking {
             (by_point, own_blocks)
         };
         let task_tiles = tuning.mc.unwrap_or(even).clamp(1, tiles);
-        // What meets V at each point is more than a panel.
+        // At each point, V is multiplied with several panels.
         let least = if run_blocks > tile.blocks {
             POINT_PANELS
         } else {
@@ -556,7 +540,7 @@ mod tests {
         {
             let blocking = derive(pixels, out_blocks, 256, 1 << 18, threads);
             let tasks = pixels.div_ceil(blocking.mc) * out_blocks.div_ceil(blocking.out_blocks);
-            // Or fewer that are larger, if then no thread has more than another.
+            // Tasks may be fewer and larger if all threads still have equal shares.
             assert!(tasks >= 3 * threads, "{blocking:?} makes {tasks} tasks");
         }
     }

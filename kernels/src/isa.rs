@@ -1,13 +1,12 @@
 //! Instruction sets: the only file that detects CPU features.
 //!
-//! An [`IsaToken`] can only be made where the CPU has the feature, so holding one is the proof that
-//! its code may run. Kernels are written once as a [`SimdTask`] over pulp's `Simd` and instantiated
-//! for each width by [`IsaToken::dispatch`].
+//! An [`IsaToken`] can only be made on a CPU that has the feature. So a token proves that code for its instruction set
+//! may run. Kernels are written once as a [`SimdTask`] over [`KernelSimd`]. [`IsaToken::dispatch`] instantiates them
+//! for each width.
 //!
-//! **Inlining.** `dispatch` enters a function compiled with the instruction set enabled; whatever is
-//! not inlined into it is compiled for the baseline CPU and runs some hundred times slower. So every
-//! helper below a task is `#[inline(always)]`, and threads stay outside: a closure handed to a
-//! thread pool inside `dispatch` would lose the features.
+//! **Inlining.** `dispatch` enters a function that is compiled with the instruction set enabled. A function that is not
+//! inlined there is compiled for the baseline CPU, and is far slower. So every helper of a task is `#[inline(always)]`.
+//! Threads stay outside: a closure that `dispatch` passes to a thread pool would lose the features.
 
 use crate::arch::KernelSimd;
 pub use crate::arch::SimdTask;
@@ -50,7 +49,7 @@ impl Isa {
         Isa::Emu512,
     ];
 
-    /// The instruction sets that real machines have: what `list` shows.
+    /// The instruction sets of real machines, which `list` shows.
     pub const REAL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
     /// The name used in variant ids.
@@ -76,7 +75,7 @@ impl Isa {
         }
     }
 
-    /// Vector registers, as pulp counts them; of emulated widths it has its own idea.
+    /// Vector registers, as pulp counts them. For emulated widths pulp's count is arbitrary.
     pub const fn registers(self) -> usize {
         match self {
             Isa::Avx512 | Isa::Neon => 32,
@@ -85,7 +84,7 @@ impl Isa {
         }
     }
 
-    /// Emulated widths run anywhere and say nothing about speed.
+    /// Tells if the vectors are emulated. Emulated widths run on any CPU, and their speed means nothing.
     pub const fn is_emulated(self) -> bool {
         matches!(self, Isa::Emu128 | Isa::Emu256 | Isa::Emu512)
     }
@@ -108,7 +107,7 @@ impl Isa {
         })
     }
 
-    /// Why [`Isa::detect`] found nothing, for people.
+    /// Explains to users why [`Isa::detect`] found nothing.
     pub fn missing_reason(self) -> String {
         let built_for = std::env::consts::ARCH;
         match self {
@@ -180,9 +179,10 @@ enum Token {
     Emulated(Emulated),
 }
 
-/// Emulated widths are much of the code where they are compiled, each operation written out lane by lane. So only debug
-/// builds have them (`build.rs`); and of the crate's own unit tests, for which every kernel is compiled a second time,
-/// only those that Miri runs.
+/// Emulated vectors, for debug builds only (`build.rs`).
+///
+/// They are a large part of the code, because each operation is unrolled over lanes. The crate's own unit tests compile
+/// every kernel a second time. So these tests leave emulated vectors out, except under Miri.
 #[cfg(all(emulated, any(not(test), miri)))]
 mod emulated {
     use super::{Isa, SimdTask};
@@ -250,7 +250,7 @@ mod emulated {
 use emulated::Emulated;
 
 impl IsaToken {
-    /// The instruction set this token proves.
+    /// The instruction set that this token proves.
     pub fn isa(self) -> Isa {
         match self.token {
             Token::Scalar(_) => Isa::Scalar,
@@ -264,8 +264,10 @@ impl IsaToken {
         }
     }
 
-    /// The same instruction set for kernels without their arithmetic or their memory traffic. None for scalar code, which
-    /// few people ask about, for emulated widths, and in builds without the feature `ablation`.
+    /// Token of the same instruction set for kernels without their arithmetic or their memory traffic.
+    ///
+    /// None for scalar code, whose bounds are rarely of interest, for emulated widths, and in builds without the
+    /// feature `ablation`.
     pub fn without(self, ablation: Ablation) -> Option<Self> {
         let real = self.isa().lanes() > 1 && !self.isa().is_emulated();
         let twins = cfg!(feature = "ablation") && real;
@@ -273,12 +275,12 @@ impl IsaToken {
         twins.then_some(IsaToken { ablation, ..self })
     }
 
-    /// Whether kernels run without some of what they do ([`IsaToken::without`]).
+    /// Tells if kernels run without some of their work ([`IsaToken::without`]).
     pub(crate) fn is_twin(self) -> bool {
         self.ablation.is_some()
     }
 
-    /// Where a panel of weights begins: where it lies or, if one stands for all, at the start.
+    /// Position of a panel of weights. If one panel replaces all others, it is the start of the weights.
     pub(crate) fn panel(self, floats: &Range<usize>) -> Range<usize> {
         match self.ablation {
             Some(Ablation::OnePanel) => 0..floats.len(),
@@ -286,13 +288,14 @@ impl IsaToken {
         }
     }
 
-    /// Whether what a kernel copies without computing is to be copied.
+    /// Tells if kernels perform copies that need no arithmetic.
     pub(crate) fn moves_data(self) -> bool {
         self.ablation != Some(Ablation::ArithOnly)
     }
 
-    /// Runs `task` compiled for this instruction set. Call it once per coarse piece of work: it is a
-    /// function call that the compiler can't see through.
+    /// Runs `task` compiled for this instruction set.
+    ///
+    /// It is a function call that the compiler can't inline, so call it once per coarse piece of work.
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
         if const { T::TWINS && cfg!(feature = "ablation") } {

@@ -240,7 +240,7 @@ impl Client {
             }
             Reply::Took { ns } => {
                 let waited = start.elapsed().as_nanos();
-                let what = format!("reports {ns} ns for runs that took at most {waited} ns");
+                let what = format!("says that a run took {ns} ns, of {waited} ns that it had");
                 Err(self.host.wrong(&what))
             }
             other => Err(self.unexpected(&other)),

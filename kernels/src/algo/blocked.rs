@@ -1,5 +1,5 @@
-//! What the GEMM-shaped convolutions share whose tiles hold pixels by channels (NCHW16c and NHWC): panels of
-//! weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
+//! Shared parts of the GEMM-shaped convolutions whose tiles hold pixels by channels (NCHW16c and NHWC).
+//! These are panels of weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
 
 use crate::blocking::{Blocking, GemmShape, Home, RegisterTile, part, preparations};
 use crate::cost::{Cost, Efficiency};
@@ -17,7 +17,7 @@ use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout};
 use std::ops::Range;
 
-/// That offsets into an image are 32 bits.
+/// Refuses images whose offsets don't fit into 32 bits.
 pub(super) fn offsets_fit(conv: &ConvShape) -> Result<(), Unsupported> {
     if conv.h * conv.w * conv.c_in.next_multiple_of(CHANNEL_BLOCK) >= u32::MAX as usize {
         return Err(Unsupported::new("an image of 2^32 elements or more"));
@@ -25,7 +25,7 @@ pub(super) fn offsets_fit(conv: &ConvShape) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// A convolution from a layout (or what a plan makes of it) to the same, cut into blocks.
+/// Convolution whose output has the layout of its input, cut into blocks. A plan may convert its input first.
 pub(super) struct BlockedConv {
     pub(super) conv: ConvShape,
     pub(super) tile: RegisterTile,
@@ -35,12 +35,14 @@ pub(super) struct BlockedConv {
     problem: Problem,
     isa: IsaToken,
     threads: usize,
-    /// Bytes of the panels' list.
+    /// Bytes of the list of panels, and of the tables added to it ([`BlockedConv::add_tables`]).
     table_bytes: usize,
 }
 
 impl BlockedConv {
-    /// `layout`: NCHW16c or NHWC. `bytes_per_pixel`: what an output pixel's input takes in the cache.
+    /// Derives panels and blocks. `layout` is NCHW16c or NHWC.
+    ///
+    /// `bytes_per_pixel` is the cache space that the inputs of one output pixel take.
     pub(super) fn new(
         problem: &Problem,
         conv: &ConvShape,
@@ -77,13 +79,13 @@ impl BlockedConv {
         })
     }
 
-    /// That there may be tables of so many bytes more ([`Target::tables`]).
+    /// Adds bytes of tables, or refuses if the tables become too large ([`Target::tables`]).
     pub(super) fn add_tables(&mut self, bytes: usize, cx: &Target<'_>) -> Result<(), Unsupported> {
         self.table_bytes = cx.tables(self.table_bytes + bytes)?;
         Ok(())
     }
 
-    /// The same for an indirection buffer of all pixels with so many taps each.
+    /// Adds the bytes of an indirection buffer of all pixels with `taps` taps each ([`BlockedConv::add_tables`]).
     pub(super) fn add_buffer(&mut self, taps: usize, cx: &Target<'_>) -> Result<(), Unsupported> {
         let bytes = IndirectionBuffer::bytes(taps, self.pixels(), self.blocking.mc);
         self.add_tables(bytes, cx)
@@ -102,12 +104,12 @@ impl BlockedConv {
         }
     }
 
-    /// An image's channels as the tile reads them.
+    /// Channels of an image, addressed for the tile.
     pub(super) fn source<'a>(&self, image: &'a [f32]) -> Source<'a> {
         Source {
             data: image,
             block: self.pixel_stride(),
-            // Elements from one block of channels to the next: without blocks there is but one.
+            // Elements from one block of channels to the next. NHWC has a single block.
             block_stride: self.conv.h * self.conv.w * self.pixel_stride(),
         }
     }
@@ -120,8 +122,8 @@ impl BlockedConv {
             .map(move |start| start..(start + mc).min(all))
     }
 
-    /// The spec of a plan that computes `computed` (pixel, tap) pairs of each image and wants
-    /// `workspace_lines` of scratch for each worker.
+    /// Spec of a plan. It computes `computed` (pixel, tap) pairs of each image, and each worker has `workspace_lines`
+    /// of scratch.
     pub(super) fn spec(&self, computed: usize, workspace_lines: usize) -> PlanSpec {
         let executed = self.conv.n as u64 * computed as u64 * self.panels.flops_per_tap();
         PlanSpec {
@@ -145,8 +147,10 @@ impl BlockedConv {
         }
     }
 
-    /// What a copy of the input and the product cost, where a task copies its pixels for all of its panels and reads
-    /// them once for each. `read`: floats of an image; `copied`: floats of an output pixel.
+    /// Costs of copying the input and of the product. A task copies its pixels once, and reads the copy once for each
+    /// panel.
+    ///
+    /// `read` is the floats of an image, and `copied` is the floats of the copy of one output pixel.
     pub(super) fn copied_phases(
         &self,
         spec: &PlanSpec,
@@ -195,7 +199,7 @@ impl BlockedConv {
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let block_channels = self.blocking.out_blocks.min(out_blocks);
         let image = io.src.len() / n;
-        // Tasks that follow each other share their pixels.
+        // Consecutive tasks share their pixels.
         let (grid, sharing) = match self.layout {
             Layout::Nhwc => {
                 let grid = Grid {
@@ -260,8 +264,10 @@ impl BlockedConv {
     }
 }
 
-/// What the tiles of a task's first panel ask for, and those of the others. Of many tiles that share a panel, those of the
-/// first fetch the inputs for all, if these are `blocked`: a line a step, which is one pixel of one block of channels.
+/// Prefetch policies of the tiles of a task's first panel, and of its other panels.
+///
+/// If inputs are `blocked`, tiles of the first panel may fetch the inputs for all panels. They fetch one line a step,
+/// which is one pixel of one block of channels.
 pub(super) fn ahead(
     blocking: &Blocking,
     blocked: bool,
@@ -272,7 +278,7 @@ pub(super) fn ahead(
         return [Ahead::Nothing; 2];
     }
     let weights = blocking.weights;
-    // Of few tiles the first would wait for L2, too.
+    // If there are few tiles, the first one would wait for L2, too.
     let home = match weights {
         Home::Near => Home::L3,
         home => home,
@@ -289,19 +295,20 @@ pub(super) fn ahead(
     [first, others]
 }
 
-/// Panels of weights, and what becomes of their sums, into NCHW16c.
+/// Panels of weights and their epilogue, for outputs in NCHW16c.
 pub(super) struct PanelLoop<'a> {
     pub(super) isa: IsaToken,
     pub(super) panels: &'a [Panel],
     pub(super) packed: &'a [f32],
-    /// Its residual begins where the first panel's outputs do.
+    /// The residual begins with the element that the first panel's first output needs.
     pub(super) finish: Finish<'a>,
-    /// What the tiles of the first panel ask for, and those of the others.
+    /// Prefetch policies of the tiles of the first panel, and of the others.
     pub(super) ahead: [Ahead; 2],
 }
 
 impl PanelLoop<'_> {
-    /// Multiplies pixels with every panel. `out` has a row for each block of channels, from the first panel's on.
+    /// Multiplies pixels with every panel. `out` has a row for each block of channels, beginning with the first
+    /// panel's.
     pub(super) fn multiply<I: Pixels>(
         &self,
         src: Source<'_>,
@@ -325,15 +332,15 @@ impl PanelLoop<'_> {
     }
 }
 
-/// One task: a block of pixels against some panels.
+/// One task: a block of pixels and some panels.
 pub(super) struct BlockTask<'a, 'o> {
-    /// Whether its inputs are new to the worker.
+    /// The inputs are new to the worker.
     fresh: bool,
-    /// The source's image.
+    /// The image of the source.
     pub(super) image: &'a [f32],
-    /// Which of the image's blocks of pixels it is.
+    /// Index of the block among the image's blocks of pixels.
     pub(super) index: usize,
-    /// The output pixels, rows joined.
+    /// The output pixels, numbered row by row.
     pub(super) pixels: Range<usize>,
     panels: &'a [Panel],
     packed: &'a [f32],
@@ -345,7 +352,7 @@ pub(super) struct BlockTask<'a, 'o> {
 }
 
 impl BlockTask<'_, '_> {
-    /// Whether inputs that are copied first are to be copied: once for all tasks of the same pixels.
+    /// Tells if the task must copy its inputs into scratch. Tasks of the same pixels share one copy.
     pub(super) fn copies(&self) -> bool {
         self.fresh && self.isa.moves_data()
     }
@@ -369,7 +376,7 @@ impl BlockTask<'_, '_> {
         task.multiply(src, pixels, self.out);
     }
 
-    /// The same into NHWC.
+    /// Multiplies the pixels with every panel of the task, into NHWC.
     pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
         let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
         let ahead = self.ahead(&src);

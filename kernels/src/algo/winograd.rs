@@ -1,5 +1,5 @@
-//! Winograd convolution on NCHW16c: tiles of the input are transformed, multiplied and transformed back,
-//! with fewer multiplications than outputs times taps ([`crate::micro::cook_toom`] derives how).
+//! Winograd convolution on NCHW16c: tiles of the input are transformed, multiplied, and transformed back. This takes
+//! fewer multiplications than outputs times taps. [`crate::micro::cook_toom`] derives the transforms.
 //!
 //! ```text
 //! for a block of tiles:                              (a task)
@@ -10,12 +10,11 @@
 //!         out = A' M A + bias, residual, ReLU         inverse transform
 //! ```
 //!
-//! A run is one panel where V and a panel's M stay in L2, and all panels where weights weigh more
-//! ([`WinogradBlocking`]). Weights lie in the order in which they are read; from L3 and memory they are asked for in
-//! advance (`micro/gemm/`).
+//! A run is one panel if V and a panel's M stay in L2. It is all panels if weights dominate ([`WinogradBlocking`]).
+//! Weights lie in the order in which they are read. From L3 and memory they are prefetched (`micro/gemm/`).
 //!
-//! U = G g G' is computed in f64 when the weights are packed. Tiles at the border read zeros where they
-//! leave the input and drop what leaves the output; no padded copy is made.
+//! U = G g G' is computed in f64 when the weights are packed. Border tiles read zeros outside the input. Their outputs
+//! outside the map are dropped. No padded copy is made.
 //!
 //! | | points | multiplications an output | of direct | weights |
 //! |---|---|---|---|---|
@@ -29,16 +28,19 @@
 //! | F(2,3), stride 2 | 9 | 6.25 | 9 | 2.8 x |
 //! | F(4,3), stride 2 | 25 | 5.06 | 9 | 9 x |
 //!
-//! An image's filters are large and take large steps, over few channels: they are computed over its phases, of which each
-//! is a channel (`algo/space_to_depth.rs`). ResNet's 7x7 takes F(4,4) of 12 channels, 36.75 multiplications of 147;
-//! AlexNet's 11x11 F(4,3) of 48, 108 of 363. A task makes the rows of that map which its tiles read.
+//! The first layer of a network has large filters, large strides and few channels. Its image is split into phases, and
+//! each phase becomes a channel (`algo/space_to_depth.rs`). ResNet's 7x7 filter uses F(4,4) with 12 channels: 36.75
+//! multiplications in place of 147. AlexNet's 11x11 filter uses F(4,3) with 48 channels: 108 in place of 363. A task
+//! makes the rows of phases that its tiles read.
 //!
-//! **What can't be had for nothing.** Errors grow with m and the number of taps
-//! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)). They are relative to
-//! the largest values that a tile and its channels hold: a large offset or one huge channel drowns the
-//! small ones, where a direct sum would lose less. A NaN or an infinity in the input reaches outputs
-//! of the tiles that read it, and no other: up to four of them, nine of F(2,5) and F(3,5), whose tiles
-//! overlap more. (An infinity becomes a NaN there, as inf - inf.) `tests/winograd.rs` measures both.
+//! **Costs in accuracy.** Errors grow with m and the number of taps
+//! ([`Matrices::amplification`](crate::micro::cook_toom::Matrices::amplification)). They are relative to the largest
+//! values in a tile and its channels. So a large offset or one huge channel hides small values, and a direct sum loses
+//! less.
+//!
+//! A NaN or an infinity in the input reaches only outputs of the tiles that read it. That is up to four tiles, or nine
+//! for F(2,5) and F(3,5), whose tiles overlap more. An infinity becomes a NaN there, as inf - inf. `tests/winograd.rs`
+//! measures both effects.
 
 use super::image::MOST_CHANNELS;
 use super::space_to_depth::SpaceToDepth;
@@ -63,7 +65,7 @@ use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// An algorithm for each scheme.
+/// Defines an algorithm for each scheme.
 macro_rules! algorithms {
     ($($name:ident = $scheme:ident<$m:literal, $n:literal, $t:literal> $of:ident, $id:literal, $summary:literal;)*) => {
         $(
@@ -114,9 +116,9 @@ algorithms! {
 
 struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
     spec: PlanSpec,
-    /// As the tiles see it.
+    /// The convolution of the tiles. For an image, it is the convolution of its phases.
     conv: ConvShape,
-    /// What makes its input from an image.
+    /// Conversion of an image to phases, if the input is an image.
     image: Option<SpaceToDepth>,
     isa: IsaToken,
     tile: RegisterTile,
@@ -127,7 +129,7 @@ struct WinogradPlan<W, const M: usize, const N: usize, const T: usize> {
 }
 
 impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> WinogradPlan<W, M, N, T> {
-    /// Over blocks of channels.
+    /// Plan for blocked channels.
     fn of_maps(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
         let conv = *f32_conv(problem)?;
         let taps = const { W::MATRICES.taps };
@@ -137,7 +139,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         Self::new(problem, (conv, None), cx)
     }
 
-    /// Over an image.
+    /// Plan for an image.
     fn of_image(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
         let image = SpaceToDepth::of(f32_conv(problem)?)?;
         let (conv, taps) = (image.conv(), const { W::MATRICES.taps });
@@ -179,7 +181,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         };
         let mut blocking = WinogradBlocking::derive(&shape, tile, cx.caches, cx.threads, cx.tuning);
         if image.is_some() {
-            // Whole rows of tiles: of what a task makes of an image, others make the rows that they share with it again.
+            // Whole rows of tiles: tasks that share rows of an image must both make the phases of these rows.
             blocking.tiles = ((blocking.tiles + cols / 2) / cols).max(1) * cols;
         }
 
@@ -284,7 +286,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         }
     }
 
-    /// The rows of the input that some tiles read, as far as they are inside of it: those that a task makes of an image.
+    /// Rows of the input that some tiles read, clipped to the input. A task makes these rows from an image.
     fn strip(&self, tiles: &Range<usize>) -> Range<usize> {
         let cols = self.grid().cols();
         let (first, last) = (tiles.start / cols, (tiles.end - 1) / cols);
@@ -292,8 +294,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         first * step..(last * step + N).min(self.conv.h)
     }
 
-    /// Floats of the largest strip of an image, and of all. Shares are equal but for a row of tiles, and only the last
-    /// strip ends with the map: no need to go through all of them.
+    /// Floats of the largest strip of an image, and of all strips together.
+    ///
+    /// Shares are equal except for one row of tiles, and only the last strip ends with the map. So the sizes follow
+    /// without a loop over all strips.
     fn strips(&self) -> [usize; 2] {
         let Some(image) = self.image else {
             return [0, 0];
@@ -303,7 +307,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         let rows = grid.tiles() / cols;
         let last = share(rows, shares, shares - 1);
         let last_len = self.strip_len(&(last.start * cols..last.end * cols));
-        // Rows of tiles in the others, and the most that one of them has.
+        // Rows of tiles in the other strips, and the most that one of them has.
         let (others, before) = (shares - 1, last.start);
         let step = M * self.conv.stride[0];
         let most = before.checked_div(others).map_or(0, |least| {
@@ -314,18 +318,18 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         [most.max(last_len), all + last_len]
     }
 
-    /// Floats of that.
+    /// Floats of the strip of an image that some tiles read.
     fn strip_len(&self, tiles: &Range<usize>) -> usize {
         let rows = self.strip(tiles).len();
         self.image.map_or(0, |image| image.len(rows))
     }
 
-    /// How the transformed input of so many tiles lies.
+    /// Layout of the transformed input of `tiles` tiles.
     fn inputs(&self, tiles: usize) -> Transformed {
         Transformed::new(self.conv.c_in.div_ceil(CHANNEL_BLOCK), tiles)
     }
 
-    /// How a run's products of so many tiles lie.
+    /// Layout of a run's products for `tiles` tiles.
     fn outputs(&self, tiles: usize) -> Transformed {
         Transformed::new(self.blocking.run_blocks, tiles)
     }
@@ -334,14 +338,14 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         self.conv.c_out.div_ceil(CHANNEL_BLOCK)
     }
 
-    /// Blocks in groups of so many.
+    /// Splits blocks into groups of `size`.
     fn groups(blocks: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
         let end = blocks.end;
         let group = move |first: usize| first..(first + size).min(end);
         blocks.step_by(size).map(group)
     }
 
-    /// The runs of some blocks, in each of which all panels are multiplied at a point before the next.
+    /// The runs of some blocks. At each point, all panels of a run are multiplied before the next point.
     fn runs(&self, blocks: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         Self::groups(blocks, self.blocking.run_blocks)
     }
@@ -360,8 +364,10 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         self.points.last().map_or(0, |p| p.rows + 1 + p.terms)
     }
 
-    /// Where a panel's weights at a point are: behind all biases, run by run, point by point, in the order in
-    /// which they are read. A row of zeros, where the product expects a bias, and one for each term of its sum.
+    /// Position of a panel's weights at a point.
+    ///
+    /// Weights follow all biases, run by run and point by point, in the order in which they are read. A panel's first
+    /// row holds zeros, because the product expects a bias there. Then follows one row for each term of the sum.
     fn weights_at(&self, run: &Range<usize>, panel: &Range<usize>, point: &Point) -> Range<usize> {
         let rows = 1 + point.terms;
         let before =
@@ -370,7 +376,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
         first..first + rows * panel.len() * CHANNEL_BLOCK
     }
 
-    /// The products of a run's panels with all tiles, at a point.
+    /// Multiplies a run's panels with all tiles at one point.
     fn multiply(
         &self,
         (packed, run, point): (&[f32], &Range<usize>, usize),
@@ -400,18 +406,19 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Winogra
     }
 }
 
-/// A point's part of the work.
+/// Share of one point in the work.
 struct Point {
-    /// Products at the points before.
+    /// Number of products at earlier points.
     products: usize,
-    /// Rows of packed weights of the points before.
+    /// Rows of packed weights of earlier points.
     rows: usize,
-    /// Terms of its sum: all channels of each product, but that of the last the padded ones are left out.
+    /// Terms of the sum: all channels of each product, without the padded channels of the last product.
     terms: usize,
 }
 
-/// The points of N x N products. Of stride 1, those at infinity have the last row of taps alone, which only the first
-/// `last_row` channels have.
+/// Points of N x N products. With stride 1, the points at infinity use only the last row of taps.
+///
+/// Only the first `last_row` channels have that row.
 fn points<const N: usize, const T: usize>(conv: &ConvShape, last_row: usize) -> Vec<Point> {
     let (mut products, mut rows) = (0, 0);
     let point = |p| {
@@ -429,7 +436,7 @@ fn points<const N: usize, const T: usize>(conv: &ConvShape, last_row: usize) -> 
     (0..T * T).map(point).collect()
 }
 
-/// The input transform of some tiles.
+/// Input transform of some tiles.
 struct TransformInput<'a, W, const M: usize, const N: usize, const T: usize> {
     plan: &'a WinogradPlan<W, M, N, T>,
     /// The maps, or some rows of them.
@@ -477,12 +484,12 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
     }
 }
 
-/// The inverse transform of some channel blocks.
+/// Inverse transform of some channel blocks.
 struct TransformOutput<'a, 'o, W, const M: usize, const N: usize, const T: usize> {
     tiles: OutputTiles<'a>,
     bias: &'a [f32],
     residual: Option<&'a [f32]>,
-    /// The output, and the first of the blocks.
+    /// The output, and its first block.
     out: (&'a mut TilesMut<'o, f32>, usize),
     _scheme: PhantomData<W>,
 }
@@ -533,7 +540,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
             .collect();
         for (at, filter) in filters.enumerate() {
             let (out, c) = (at / conv.c_in, at % conv.c_in);
-            // The panel of this output, its width in floats, and the output's place in it.
+            // The panel of this output, its width in floats, and the lane of the output in the panel.
             let [block, lane] = [out / CHANNEL_BLOCK, out % CHANNEL_BLOCK];
             let mut of_block = groups.iter().filter(|(_, panel)| panel.contains(&block));
             let (run, panel) = of_block.next().expect("every block has its panel");
@@ -544,7 +551,7 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
                     let (point, which) = Slots::<N, T>::of(i, j);
                     let row = 1 + which * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + c;
                     let weights = &mut packed[self.weights_at(run, panel, &self.points[point])];
-                    // Of a channel that the point hasn't, all weights are zeros there.
+                    // If a point lacks a channel, all weights of the channel are zeros there.
                     if let Some(weight) = weights.get_mut(row * width + lane) {
                         *weight = u;
                     }
@@ -620,8 +627,9 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> Plan
     }
 }
 
-/// A Winograd with a wrong coefficient, for the tests of the checks. Among the kernels and not there, so that all that is
-/// as in the others is compiled once.
+/// Winograd convolution with a wrong coefficient, for tests of the checks.
+///
+/// It is defined beside the kernels and not in the tests, so that shared code is compiled once.
 #[cfg(emulated)]
 pub mod faulty {
     use super::*;
@@ -629,15 +637,15 @@ pub mod faulty {
     use crate::micro::surd::Surd;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    /// F(4, 3) with a coefficient of a row of its transforms changed: of the input's six or the output's four, the
-    /// [`FAULT`]-th's.
+    /// F(4, 3) with one changed coefficient. [`FAULT`] selects the row of the transforms: six of the input, then four
+    /// of the output.
     #[derive(Clone, Copy, Debug)]
     pub struct Faulty;
 
-    /// The row; beyond [`ROWS`] none is changed.
+    /// Index of the changed row. From [`ROWS`] on, no row is changed.
     pub static FAULT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// How many there are.
+    /// Number of rows: six of the input transform and four of the output transform.
     pub const ROWS: usize = 6 + 4;
 
     const ERROR: Constant = Constant::new(Surd::rational(1, 1000));

@@ -1,26 +1,28 @@
-//! Kernels without their arithmetic, or without their memory traffic: what takes the time?
+//! Kernels without their arithmetic, or without their memory traffic, to find what bounds them.
 //!
-//! The method of MAQAO's DECAN (Koliai et al. 2013, *Quantifying performance bottleneck cost through differential
-//! analysis*): if a kernel takes as long with its arithmetic taken out, it waits for data; if it takes as long
-//! with its loads and stores taken out, for arithmetic. Both twins come from the kernel's one source, compiled
-//! for another [`KernelSimd`]. Their results are worthless, and their control flow the kernel's.
+//! The method is that of MAQAO's DECAN (Koliai et al. 2013, *Quantifying performance bottleneck cost through
+//! differential analysis*). A kernel that takes as long without its arithmetic waits for data. A kernel that takes as
+//! long without its loads and stores is bound by arithmetic.
+//!
+//! Both twins are compiled from the kernel's own source, for another [`KernelSimd`]. Their results are worthless, but
+//! their control flow is that of the kernel.
 
 use super::{KernelSimd, SimdTask, Twin, array};
 
-/// What is taken out of a kernel.
+/// Part of a kernel that an ablation removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ablation {
-    /// Its arithmetic: every load and store is still executed.
+    /// The arithmetic. Every load and store is still executed.
     LoadsOnly,
-    /// Its memory traffic: the arithmetic is done on registers. Lists of offsets are still read, and addresses
+    /// The memory traffic. The arithmetic is done on registers. Lists of offsets are still read, and addresses
     /// computed.
     ArithOnly,
-    /// Its weights but for one panel, which is read over and over: what do they cost, coming from where they are?
+    /// All weights except one panel, which is read repeatedly. The difference in time is the cost of streaming weights.
     OnePanel,
 }
 
 impl Ablation {
-    /// All.
+    /// All ablations.
     pub const ALL: [Ablation; 3] = [Ablation::LoadsOnly, Ablation::ArithOnly, Ablation::OnePanel];
 
     /// The name in records.
@@ -33,7 +35,7 @@ impl Ablation {
     }
 }
 
-/// The task without its arithmetic.
+/// Twin of a task without its arithmetic.
 pub(crate) enum WithLoadsOnly {}
 
 impl Twin for WithLoadsOnly {
@@ -44,14 +46,14 @@ impl Twin for WithLoadsOnly {
     }
 }
 
-/// The task without its memory traffic.
+/// Twin of a task without its memory traffic.
 pub(crate) enum WithArithOnly {}
 
 impl Twin for WithArithOnly {
     type Of<S: KernelSimd> = ArithOnly<S>;
     #[inline(always)]
     fn of<S: KernelSimd>(simd: S) -> ArithOnly<S> {
-        // A number whose sums, products and quotients stay far from the denormal ones, which are slow.
+        // Sums, products and quotients of this number stay far from denormal numbers, which are slow.
         let x = simd.opaque(simd.splat_f32s(0.5));
         ArithOnly { simd, x }
     }
@@ -67,7 +69,7 @@ macro_rules! as_before {
     };
 }
 
-/// Operations that return one of their operands, which is no work.
+/// Defines operations that only return one of their operands.
 macro_rules! nothing_but {
     ($($name:ident($($arg:ident),*) = $kept:ident;)*) => {
         $(#[inline(always)]
@@ -78,7 +80,7 @@ macro_rules! nothing_but {
     };
 }
 
-/// An instruction set whose arithmetic does nothing. What is loaded is also consumed, by an empty instruction.
+/// Instruction set whose arithmetic does nothing. An empty instruction consumes each loaded value.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadsOnly<S>(S);
 
@@ -105,7 +107,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         opaque(x: Self::f32s) -> Self::f32s;
     }
 
-    // Of a sum the part that there was before.
+    // A sum keeps its old value.
     nothing_but! {
         add_f32s(a, b) = a;
         sub_f32s(a, b) = a;
@@ -193,15 +195,15 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
     }
 }
 
-/// An instruction set whose loads give what is in a register and whose stores do nothing. Results are opaque:
-/// equal sums of equal products would be computed once.
+/// Instruction set whose loads return a register and whose stores do nothing. Results are opaque, or the compiler would
+/// merge equal sums of equal products.
 #[derive(Clone, Copy, Debug)]
 pub struct ArithOnly<S: KernelSimd> {
     simd: S,
     x: S::f32s,
 }
 
-/// Operations as before, whose results the compiler can't foresee.
+/// Delegates operations to the instruction set, and hides their results from the compiler.
 macro_rules! opaquely {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
         $(#[inline(always)]

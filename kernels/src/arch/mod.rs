@@ -1,16 +1,16 @@
-//! The vector operations that kernels are written in: pulp's, and what pulp can't say (prefetch, streaming
-//! stores, broadcasts, ReLU, 4x4 transposes).
+//! Vector operations of the kernels: those of pulp, and prefetches, streaming stores, broadcasts, ReLU and 4x4
+//! transposes, which pulp lacks.
 //!
-//! A trait of our own and not pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or
-//! without its memory traffic ([`ablation`]): all that a kernel computes and all that it moves goes through here.
+//! [`KernelSimd`] replaces pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or without its
+//! memory traffic ([`ablation`]). All arithmetic and all memory traffic of a kernel pass through this trait.
 //!
-//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors
-//! that every CPU of a target has).
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors that
+//! every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
-// Not compiled into every build ([`crate::isa::IsaToken::without`]).
+// Some builds leave ablations out ([`crate::isa::IsaToken::without`]).
 #[cfg_attr(not(feature = "ablation"), allow(dead_code))]
 pub mod ablation;
 mod baseline;
@@ -23,23 +23,25 @@ use bytemuck::Pod;
 use std::fmt::Debug;
 use std::mem::MaybeUninit;
 
-/// Work written once for every width. `run` must be `#[inline(always)]`, and so must all it calls.
+/// Work written once for every width. `run` and all functions that it calls must be `#[inline(always)]`.
 pub trait SimdTask {
-    /// What the task returns.
+    /// The task's result.
     type Output;
-    /// The task is also compiled without its arithmetic and without its memory traffic ([`ablation`]). Each twin is as
-    /// much code as the task. A task of a rare layer says no, and its algorithm refuses plans for twins
-    /// (`plan::Target::without_twins`).
+    /// True if the task is also compiled without its arithmetic and without its memory traffic ([`ablation`]).
+    ///
+    /// Each twin is as much code as the task. Tasks of rare layers have none, and their algorithms refuse plans for
+    /// twins (`plan::Target::without_twins`).
     const TWINS: bool = true;
-    /// The work, for one instruction set.
+    /// Does the work for one instruction set.
     fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
 }
 
-/// What a task is compiled as: itself, or one of its twins. A type, so that each has a function of its own.
+/// Form in which a task is compiled: the task itself, or one of its twins. It is a type, so that each form has its own
+/// function.
 pub trait Twin {
     /// The instruction set that the task is run with.
     type Of<S: KernelSimd>: KernelSimd;
-    /// Makes it, inside of the function that is compiled for `simd`.
+    /// Makes that instruction set, inside the function that is compiled for `simd`.
     fn of<S: KernelSimd>(simd: S) -> Self::Of<S>;
 }
 
@@ -55,9 +57,10 @@ impl Twin for Whole {
     }
 }
 
-/// The function that a task runs in where no instruction set has to be enabled. It is a method of the task's type, like
-/// those of [`x86_64`]: rustc puts the methods of one module's types into one codegen unit, and compiles the units in
-/// parallel. As functions of this module they would all be one unit.
+/// Function for tasks that need no enabled instruction set.
+///
+/// It is a method of the task's type, like those of [`x86_64`]. rustc puts the methods of one module's types into one
+/// codegen unit, and compiles the units in parallel. Functions of this module would all be in one unit.
 trait Plain: SimdTask {
     fn plain<S: KernelSimd, T: Twin>(self, simd: S) -> Self::Output;
 }
@@ -69,38 +72,40 @@ impl<K: SimdTask> Plain for K {
     }
 }
 
-/// Keeps [`KernelSimd`] to this folder: unsafe code trusts what its types say of themselves.
+/// Keeps implementations of [`KernelSimd`] in this folder, because unsafe code relies on their constants and types.
 mod sealed {
     pub trait Sealed {}
 }
 
-/// The operations of one instruction set. Sealed: no other crate can implement it.
+/// Operations of one instruction set. Sealed: no other crate can implement it.
 #[allow(non_camel_case_types)]
 pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// A vector of floats.
     type f32s: Pod + Debug + Send + Sync;
-    /// A yes or no for each lane.
+    /// A mask: one boolean for each lane.
     type m32s: Copy + Debug + Send + Sync;
 
     /// Floats in a vector.
     const F32_LANES: usize = size_of::<Self::f32s>() / size_of::<f32>();
     /// Vector registers, as pulp counts them.
     const REGISTER_COUNT: usize;
-    /// Whether its vectors are the CPU's. Others are loops over lanes, written out.
+    /// Tells if the CPU has these vectors. Other vectors are unrolled loops over lanes.
     const NATIVE: bool = false;
 
-    /// Whether it leaves out arithmetic or memory traffic ([`ablation`]).
+    /// Tells if arithmetic or memory traffic is left out ([`ablation`]).
     const TWIN: bool = false;
 
-    /// Runs a twin of a task, or the task itself, in a function of its own that is compiled for this instruction set.
+    /// Runs a task or one of its twins in a separate function that is compiled for this instruction set.
     #[inline(always)]
     fn enter<K: SimdTask, T: Twin>(self, task: K) -> K::Output {
         task.plain::<Self, T>(self)
     }
 
-    /// Runs a task in a function of its own that is compiled for this instruction set. Plain code enters vector code
-    /// this way, and a kernel separates its code for many sizes: one function of all sizes would be some 100 KB, and
-    /// compile time grows with the square of a function's size. A call takes some ten cycles, so use it for long work.
+    /// Runs a task in a separate function that is compiled for this instruction set.
+    ///
+    /// Plain code enters vector code this way. A kernel also uses it to separate its code for many sizes. One function
+    /// for all sizes would be some 100 KB, and compile time grows with the square of a function's size. A call takes
+    /// some ten cycles, so use it for long work.
     #[inline(always)]
     fn call<K: SimdTask>(self, task: K) -> K::Output {
         self.enter::<K, Whole>(task)
@@ -116,11 +121,11 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn mul_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
     /// a / b.
     fn div_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
-    /// a b + c, rounded once where there is an instruction for it, twice otherwise.
+    /// a b + c. Rounded once if the instruction set has FMAs, twice otherwise.
     fn mul_add_e_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
-    /// The larger; which of them where one is a NaN is up to the CPU.
+    /// The larger of a and b. If one is a NaN, the result depends on the CPU.
     fn max_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
-    /// |a|. The instruction sets have their own: pulp's inner functions are not always inlined.
+    /// |a|. Instruction sets override it, because the compiler does not always inline pulp's inner functions.
     #[inline(always)]
     fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
         let mut abs = a;
@@ -135,12 +140,14 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
         self.mul_f32s(a, self.splat_f32s(-1.0))
     }
-    /// a 2^n, where the last bits of `n` as they lie in memory are n: added to the exponent of a, unchecked.
+    /// a 2^n. The low bits of `n` in memory are the integer n, which is added to the exponent of a without checks.
     fn raise_f32s(self, a: Self::f32s, n: Self::f32s) -> Self::f32s;
     /// The square root.
     fn sqrt_f32s(self, a: Self::f32s) -> Self::f32s;
-    /// 1 / sqrt(a), to within 2^-22 of it, of a normal a above 0: where the CPU has an estimate, by that and Newton's
-    /// steps: a root and a quotient keep the one unit that divides for some 20 cycles.
+    /// 1 / sqrt(a) with a relative error of at most 2^-22, for normal a > 0.
+    ///
+    /// If the CPU has an estimate, Newton's steps refine it. A root and a quotient would occupy the only divider for
+    /// some 20 cycles.
     #[inline(always)]
     fn inverse_sqrt_f32s(self, a: Self::f32s) -> Self::f32s {
         self.div_f32s(self.splat_f32s(1.0), self.sqrt_f32s(a))
@@ -151,30 +158,30 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn less_than_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::m32s;
     /// a <= b.
     fn less_than_or_equal_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::m32s;
-    /// Both.
+    /// Lanes that are set in both masks.
     fn and_m32s(self, a: Self::m32s, b: Self::m32s) -> Self::m32s;
-    /// `yes` where the mask says so, `no` elsewhere.
+    /// `yes` in lanes that the mask has set, `no` in others.
     fn select_f32s(self, mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
-    /// The sum of all lanes.
+    /// Sum of all lanes.
     fn reduce_sum_f32s(self, a: Self::f32s) -> f32;
 
-    /// The same vector, of which the compiler knows nothing any more: it is computed, and what comes of it too.
+    /// Returns x, and hides its value from the compiler. So neither its computation nor its uses are optimised away.
     #[inline(always)]
     fn opaque(self, x: Self::f32s) -> Self::f32s {
         std::hint::black_box(x)
     }
 
-    /// A vector from memory.
+    /// Loads a vector from memory.
     ///
     /// # Safety
     /// `at` is valid for a read of a vector.
     #[inline(always)]
     unsafe fn load_f32s(self, at: *const f32) -> Self::f32s {
-        // SAFETY: the caller's promise; vectors are plain data.
+        // SAFETY: the caller's promise. Vectors are plain data.
         unsafe { at.cast::<Self::f32s>().read_unaligned() }
     }
 
-    /// A vector to memory.
+    /// Stores a vector to memory.
     ///
     /// # Safety
     /// `to` is valid for a write of a vector.
@@ -184,35 +191,37 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         unsafe { to.cast::<Self::f32s>().write_unaligned(y) }
     }
 
-    /// The mask of the first `lanes` lanes.
+    /// Mask of the first `lanes` lanes.
     fn first_lanes(self, lanes: usize) -> Self::m32s;
 
-    /// The lanes of a mask from memory, zeros elsewhere.
+    /// Loads the lanes of a mask from memory. Other lanes are zeros.
     ///
     /// # Safety
     /// `at` is valid for a read of these lanes.
     unsafe fn load_masked_f32s(self, mask: Self::m32s, at: *const f32) -> Self::f32s;
 
-    /// The lanes of a mask to memory.
+    /// Stores the lanes of a mask to memory.
     ///
     /// # Safety
     /// `to` is valid for a write of these lanes.
     unsafe fn store_masked_f32s(self, mask: Self::m32s, to: *mut f32, y: Self::f32s);
 
-    /// As much of a slice as a vector holds, zeros in the lanes beyond.
+    /// Loads as much of a slice as a vector holds. Lanes beyond the slice are zeros.
     fn load_part_f32s(self, from: &[f32]) -> Self::f32s;
 
-    /// As much of a vector as a slice holds.
+    /// Stores as much of a vector as a slice holds.
     fn store_part_f32s(self, to: &mut [f32], y: Self::f32s);
 
-    /// max(least, y) that keeps a NaN: a ReLU where `least` is 0.
+    /// max(least, y) that keeps a NaN. It is a ReLU if `least` is 0.
     #[inline(always)]
     fn at_least(self, least: Self::f32s, y: Self::f32s) -> Self::f32s {
         self.select_f32s(self.less_than_f32s(y, least), least, y)
     }
 
-    /// One of `N` floats in every lane. A broadcast from memory costs no more than a load where there is
-    /// one; NEON's FMA takes it from a lane instead, so there `N` floats are loaded as vectors.
+    /// One of `N` floats in every lane.
+    ///
+    /// A broadcast from memory costs no more than a load on CPUs that have it. NEON's FMA takes the float from a lane
+    /// instead, so there `N` floats are loaded as vectors.
     ///
     /// # Safety
     /// `from` is valid for a read of `N` floats, and `index` below `N`.
@@ -222,7 +231,7 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         self.splat_f32s(unsafe { *from.add(index) })
     }
 
-    /// Lane `l` gets what lane `l ^ DISTANCE` had. `DISTANCE` is 1, 2 or 4, and below the number of lanes.
+    /// Moves lane `l ^ DISTANCE` to lane `l`. `DISTANCE` is 1, 2 or 4, and below the number of lanes.
     #[inline(always)]
     fn swap_lanes<const DISTANCE: usize>(self, x: Self::f32s) -> Self::f32s {
         let mut swapped = x;
@@ -234,31 +243,34 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         swapped
     }
 
-    /// Asks for the cache line at `at` to be brought into L1. Only a hint: any address is allowed.
+    /// Prefetches the cache line at `at` into L1. Any address is allowed.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
         prefetch(at);
     }
 
-    /// The same as far as L2: what is read so much later, or in such amounts, that it would drive from L1 what is
-    /// read before.
+    /// Prefetches the cache line at `at` into L2.
+    ///
+    /// It serves data that are read much later, or in large amounts: in L1 they would evict data that are read earlier.
     #[inline(always)]
     fn prefetch_l2(self, at: *const f32) {
         prefetch_l2(at);
     }
 
-    /// Stores past the caches (non-temporal), where the instruction set has such a store; an
-    /// ordinary store otherwise. Follow a run of them with [`stream_fence`].
+    /// Stores past the caches (non-temporal) if the instruction set has such a store. Otherwise it is an ordinary
+    /// store.
+    ///
+    /// Follow a series of them with [`stream_fence`].
     ///
     /// # Safety
     /// `to` is valid for a write of one vector, and aligned to the vector's size.
     #[inline(always)]
     unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
-        // SAFETY: as the caller promises; `f32s` is plain data.
+        // SAFETY: the caller's promise. `f32s` is plain data.
         unsafe { to.cast::<Self::f32s>().write_unaligned(value) }
     }
 
-    /// The vector whose lanes `4q..4q + 4` are the four floats at `at[q]`. Not for one lane.
+    /// Vector whose lanes `4q..4q + 4` are the four floats at `at[q]`. Vectors of one lane lack it.
     ///
     /// # Safety
     /// Each four floats are valid for reads.
@@ -273,19 +285,19 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         vector
     }
 
-    /// Every other lane of `a` and `b` behind it, from the first on.
+    /// Every other lane of the concatenation of `a` and `b`, beginning with the first lane.
     #[inline(always)]
     fn evens_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
         every_other(a, b, 0)
     }
 
-    /// Every other lane of `a` and `b` behind it, from the second on.
+    /// Every other lane of the concatenation of `a` and `b`, beginning with the second lane.
     #[inline(always)]
     fn odds_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
         every_other(a, b, 1)
     }
 
-    /// In each four lanes, the transpose of the 4x4 matrix that `rows` have there. Not for one lane.
+    /// Transposes the 4x4 matrix in each group of four lanes of `rows`. Vectors of one lane lack it.
     #[inline(always)]
     fn transpose_fours(self, rows: [Self::f32s; 4]) -> [Self::f32s; 4] {
         let mut columns = rows;
@@ -313,9 +325,11 @@ fn every_other<V: bytemuck::Pod>(a: V, b: V, first: usize) -> V {
     every_other
 }
 
-/// The array of `f(0)`, `f(1)` and so on. Vector code uses it in place of `std::array::from_fn` and an array's `map`: their
-/// inner functions are not always inlined, and code in a call loses the instruction set. For the same reason `f` is
-/// called in one place: a closure with one call is inlined, whatever its size.
+/// Array of `f(0)`, `f(1)` and so on.
+///
+/// Vector code uses it in place of `std::array::from_fn` and an array's `map`. Their inner functions are not always
+/// inlined, and a function that is called loses the instruction set. For the same reason `f` is called in one place: a
+/// closure with one call is inlined, whatever its size.
 #[inline(always)]
 pub fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
     let mut array = [MaybeUninit::<T>::uninit(); N];
@@ -324,11 +338,11 @@ pub fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
         array[i] = MaybeUninit::new(f(i));
         i += 1;
     }
-    // SAFETY: all N elements were written; both arrays have the same layout.
+    // SAFETY: all N elements were written. Both arrays have the same layout.
     unsafe { array.as_ptr().cast::<[T; N]>().read() }
 }
 
-/// A prefetch into a level of the caches: x86's hint, AArch64's operation.
+/// Defines a prefetch into a level of the caches: x86's hint, AArch64's operation.
 macro_rules! prefetch {
     ($name:ident, $x86:ident, $aarch64:literal) => {
         #[inline(always)]
@@ -340,7 +354,7 @@ macro_rules! prefetch {
                 _mm_prefetch::<$x86>(at.cast());
             }
             #[cfg(all(target_arch = "aarch64", not(miri)))]
-            // SAFETY: a prefetch of any address is harmless; it changes neither memory nor flags.
+            // SAFETY: a prefetch of any address is harmless. It changes neither memory nor flags.
             unsafe {
                 core::arch::asm!(concat!("prfm ", $aarch64, ", [{0}]"), in(reg) at, options(nostack, preserves_flags, readonly));
             }
@@ -353,14 +367,15 @@ macro_rules! prefetch {
 prefetch!(prefetch, _MM_HINT_T0, "pldl1keep");
 prefetch!(prefetch_l2, _MM_HINT_T1, "pldl2keep");
 
-/// The same address, of which the compiler knows nothing any more. In a register, where `black_box` goes through
-/// memory: one address from the other, 14 of them would take 70 cycles.
+/// Returns `at`, and hides its value from the compiler.
+///
+/// It stays in a register. `black_box` would pass it through memory, which delays each address that depends on it.
 #[inline(always)]
 pub fn hidden(at: *const f32) -> *const f32 {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     {
         let mut at = at;
-        // SAFETY: does nothing; the address is followed by nobody.
+        // SAFETY: the instruction does nothing, and never reads memory at the address.
         #[allow(clippy::pointers_in_nomem_asm_block)]
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
@@ -371,7 +386,7 @@ pub fn hidden(at: *const f32) -> *const f32 {
     std::hint::black_box(at)
 }
 
-/// Orders streaming stores before what follows: other threads read the data only after it.
+/// Orders streaming stores before later operations, so that other threads may read the data after it.
 #[inline(always)]
 pub fn stream_fence() {
     // Miri doesn't know the fence, and has no streaming stores that would need it.
@@ -382,7 +397,7 @@ pub fn stream_fence() {
     }
 }
 
-/// A step of Newton's from `r` nearer to 1 / sqrt(a): r + r (1 - a r^2) / 2, of twice as many right bits.
+/// Newton's step from `r` towards 1 / sqrt(a): r + r (1 - a r^2) / 2. It doubles the number of correct bits.
 #[inline(always)]
 fn inverse_sqrt_step<S: KernelSimd>(simd: S, a: S::f32s, r: S::f32s) -> S::f32s {
     let half = simd.mul_f32s(simd.mul_f32s(a, simd.splat_f32s(-0.5)), r);
@@ -390,7 +405,7 @@ fn inverse_sqrt_step<S: KernelSimd>(simd: S, a: S::f32s, r: S::f32s) -> S::f32s 
     simd.mul_add_e_f32s(r, rest, r)
 }
 
-/// What pulp's tokens have of [`KernelSimd`] as it is.
+/// Defines the operations of [`KernelSimd`] that pulp's tokens already have.
 macro_rules! pulp_operations {
     () => {
         type f32s = <Self as pulp::Simd>::f32s;

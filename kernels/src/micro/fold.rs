@@ -1,33 +1,33 @@
-//! What a pooling makes of a window's elements.
+//! Reductions of a pooling window to one number.
 //!
-//! A window is folded: elements are lifted to a state, states merged in any order, the last one finished.
-//! What holds of all folds: a NaN in a window makes its output NaN.
+//! A window is folded: elements are lifted to states, states are merged in any order, and the last state is finished.
+//! In all folds, a NaN in a window makes its output NaN.
 
 use crate::arch::KernelSimd;
 
-/// What is made of a window.
+/// Reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduce {
     /// The largest element.
     Max,
-    /// The sum over the number of elements that count ([`Window::counted`](crate::window::Window::counted)).
+    /// The sum divided by the number of counted elements ([`Window::counted`](crate::window::Window::counted)).
     Mean,
-    /// The p-th root of the sum, or the mean, of p-th powers of magnitudes.
+    /// The p-th root of the sum, or of the mean, of p-th powers of magnitudes.
     Powers(u32),
     /// The largest magnitude.
     Magnitude,
-    /// sum a^2 / sum a, a = max(x, 0); 0 where all are 0.
+    /// sum a^2 / sum a, with a = max(x, 0). It is 0 if all a are 0.
     Expectation,
 }
 
 /// A loop over windows, written once for all folds.
 pub(super) trait ReduceTask: Sized {
-    /// The loop: a few calls of functions for some windows each ([`KernelSimd::call`]).
+    /// Runs the loop: a few calls of functions for some windows each ([`KernelSimd::call`]).
     fn with<S: KernelSimd, F: Fold<P>, const P: usize>(self, simd: S, fold: F);
 }
 
 impl Reduce {
-    /// Runs a loop with the fold of this name.
+    /// Runs a loop with the fold for this reduction.
     #[inline(always)]
     pub(super) fn run<S: KernelSimd>(self, simd: S, task: impl ReduceTask) {
         match self {
@@ -42,19 +42,20 @@ impl Reduce {
     }
 }
 
-/// How a window becomes one number. A state is `P` vectors.
+/// Fold of a window to one number. A state is `P` vectors.
 pub(super) trait Fold<const P: usize>: Copy {
-    /// Whether `merge` may lose a NaN. Whoever uses it then must look out for them (a sum of all elements
-    /// is NaN where one is), and go over the windows again with [`Fold::careful`].
+    /// Tells if `merge` may lose a NaN. Its caller must then detect NaNs, for example by a sum of all elements, which
+    /// is NaN if an element is NaN. If there is one, the caller folds the windows again with [`Fold::careful`].
     const LOSES_NAN: bool = false;
 
-    /// Common in networks: its loops are also compiled for the usual windows, whose sizes the compiler then knows.
+    /// True if networks often use this fold. Its loops are also compiled for the usual windows, with sizes that the
+    /// compiler knows.
     const USUAL: bool = false;
 
-    /// The same, without losses.
+    /// Fold with the same result that loses no NaN.
     type Careful: Fold<P>;
 
-    /// The same, without losses.
+    /// Makes the fold that loses no NaN.
     fn careful(self) -> Self::Careful;
 
     /// The state of no element.
@@ -63,21 +64,21 @@ pub(super) trait Fold<const P: usize>: Copy {
     /// The state of one element.
     fn lift<S: KernelSimd>(self, simd: S, x: S::f32s) -> [S::f32s; P];
 
-    /// The state of the elements of both.
+    /// Merges two states into the state of all their elements.
     fn merge<S: KernelSimd>(self, simd: S, a: [S::f32s; P], b: [S::f32s; P]) -> [S::f32s; P];
 
-    /// The state of one element more.
+    /// Adds one element to a state.
     #[inline(always)]
     fn add<S: KernelSimd>(self, simd: S, state: [S::f32s; P], x: S::f32s) -> [S::f32s; P] {
         self.merge(simd, state, self.lift(simd, x))
     }
 
-    /// The output of a window; `scale` is what turns a sum into a mean, or 1.
+    /// The output of a window. `scale` turns a sum into a mean, or is 1.
     fn finish<S: KernelSimd>(self, simd: S, state: [S::f32s; P], scale: S::f32s) -> S::f32s;
 }
 
-/// The largest element or, with `ABS`, magnitude, by the CPU's instruction: they differ in what they make
-/// of a NaN.
+/// The largest element or, with `ABS`, the largest magnitude, by the CPU's instruction. CPUs differ in how their
+/// instruction treats a NaN.
 #[derive(Clone, Copy)]
 struct Largest<const ABS: bool>;
 
@@ -112,7 +113,7 @@ impl<const ABS: bool> Fold<1> for Largest<ABS> {
     }
 }
 
-/// The same; a NaN wins.
+/// The largest element or, with `ABS`, the largest magnitude. A NaN wins.
 #[derive(Clone, Copy)]
 struct LargestOrNan<const ABS: bool>;
 
@@ -136,7 +137,7 @@ impl<const ABS: bool> Fold<1> for LargestOrNan<ABS> {
 
     #[inline(always)]
     fn merge<S: KernelSimd>(self, simd: S, [a]: [S::f32s; 1], [b]: [S::f32s; 1]) -> [S::f32s; 1] {
-        // a where b is not larger, or a NaN itself; a NaN in b has the last word.
+        // a if b is not larger, or if a is a NaN. A NaN in b replaces either.
         let max = simd.select_f32s(simd.less_than_f32s(a, b), b, a);
         [simd.select_f32s(simd.equal_f32s(b, b), max, b)]
     }
@@ -147,7 +148,7 @@ impl<const ABS: bool> Fold<1> for LargestOrNan<ABS> {
     }
 }
 
-/// What sums have in common.
+/// Defines the common parts of folds that sum.
 macro_rules! sum {
     () => {
         type Careful = Self;
@@ -193,7 +194,7 @@ impl Fold<1> for Mean {
     }
 }
 
-/// The root of the sum, or the mean, of squares.
+/// The root of the sum, or of the mean, of squares.
 #[derive(Clone, Copy)]
 struct Squares;
 
@@ -216,7 +217,7 @@ impl Fold<1> for Squares {
     }
 }
 
-/// The p-th root of the sum, or the mean, of p-th powers of magnitudes.
+/// The p-th root of the sum, or of the mean, of p-th powers of magnitudes.
 #[derive(Clone, Copy)]
 struct Powers(u32);
 
@@ -236,7 +237,8 @@ impl Fold<1> for Powers {
     #[inline(always)]
     fn finish<S: KernelSimd>(self, simd: S, [sum]: [S::f32s; 1], scale: S::f32s) -> S::f32s {
         let mut root = simd.mul_f32s(sum, scale);
-        // p is an odd number times 2^squares: as many square roots, and that root of them, often none.
+        // p is an odd number times 2^squares. So the root is `squares` square roots, then a root of odd degree, which
+        // is often 1.
         let squares = self.0.trailing_zeros();
         for _ in 0..squares {
             root = simd.sqrt_f32s(root);
@@ -252,7 +254,7 @@ impl Fold<1> for Powers {
     }
 }
 
-/// sum a^2 / sum a, a = max(x, 0); 0 where all are 0.
+/// sum a^2 / sum a, with a = max(x, 0). It is 0 if all a are 0.
 #[derive(Clone, Copy)]
 struct Expectation;
 

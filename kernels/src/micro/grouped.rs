@@ -1,5 +1,6 @@
-//! Convolution with groups of 1, 2, 4 or 8 channels, in and out: a block of 16 output channels needs the
-//! same block of input channels and no other, so lanes stay with lanes.
+//! Convolution with groups of 1, 2, 4 or 8 input and output channels.
+//!
+//! A block of 16 output channels needs only the same block of input channels. So no data move between blocks.
 //!
 //! ```text
 //! acc[p] = bias
@@ -10,15 +11,15 @@
 //! out[p] = relu(acc[p] + residual[p])
 //! ```
 //!
-//! In pass `k` lane `l` holds the sum of output channel `l ^ gray(k)`, and adds what input channel `l` gives
-//! it: from a Gray code to the next one bit changes, so that one swap of lanes at a distance of 1, 2 or 4
-//! follows a pass. Inputs are never shuffled: with as many shuffles as FMAs, one unit for both would halve
-//! the speed. Where a group is wider than a vector, a pass broadcasts its channel instead ([`channels`]).
+//! In pass `k`, lane `l` holds the sum of output channel `l ^ gray(k)`, and adds the part of input channel `l`. One bit
+//! changes from a Gray code to the next. So after each pass, one swap of lanes at a distance of 1, 2 or 4 is enough.
+//! Inputs are never shuffled: on a CPU with one unit for shuffles and FMAs, as many shuffles as FMAs would halve the
+//! speed. If a group is wider than a vector, a pass broadcasts its channel instead ([`channels`]).
 //!
-//! A tile is up to [`TILE_PIXELS`] pixels of one row by one vector of channels. With strides of 1 and 2 three
-//! taps next to one another share the inputs that they meet, each loaded once. Rows and taps in the padding
-//! are skipped, not multiplied: filter rows for the whole tile, taps by a test of each input, which only
-//! tiles at the ends of a row have ([`Window::whole`]).
+//! A tile is up to [`TILE_PIXELS`] pixels of one row by one vector of channels. With strides of 1 and 2, three
+//! neighbouring taps share their inputs, and each input is loaded once. Rows and taps in the padding are skipped, not
+//! multiplied. Filter rows are skipped for the whole tile. Taps are skipped by a test of each input, which only tiles
+//! at the ends of a row have ([`Window::whole`]).
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -29,14 +30,15 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::window::Window;
 use std::ops::Range;
 
-/// The most pixels in a tile: chains of FMAs enough for two units of latency 4, and few enough for 16
-/// registers beside the weights of three taps and an input.
+/// The most pixels in a tile. Their chains of FMAs fill two units of latency 4. They leave room in 16 registers for the
+/// weights of three taps and an input.
 pub const TILE_PIXELS: usize = 8;
 
 /// The taps of a filter row that share inputs.
 const SLIDING: usize = 3;
 
-/// The channels that meet in a lane in pass `k`, on vectors of `lanes`: (output, input) in its group.
+/// Output and input channel, numbered in their group, that lane `lane` multiplies in pass `k` on vectors of `lanes`
+/// lanes.
 pub fn channels(lanes: usize, per_group: usize, lane: usize, k: usize) -> (usize, usize) {
     let own = lane % per_group;
     if lanes < per_group {
@@ -46,7 +48,7 @@ pub fn channels(lanes: usize, per_group: usize, lane: usize, k: usize) -> (usize
     }
 }
 
-/// The body for each of a tile's pixels, inputs or taps, written out, as in [`super::gemm`].
+/// Unrolls a body over a tile's pixels, inputs or taps, as [`super::gemm`] does.
 macro_rules! each {
     (pixels $count:expr, |$i:ident| $body:block) => {
         each!(@ $count, $i, $body, 0 1 2 3 4 5 6 7)
@@ -65,7 +67,7 @@ macro_rules! each {
     };
 }
 
-/// Pixels of a tile: where a vector is emulated, as many as prove the code. Unrolled they would be most of the
+/// Pixels of a tile. Emulated vectors have just enough to test the code, because unrolled they would be most of the
 /// program.
 const fn tile_pixels<S: KernelSimd>() -> usize {
     if S::NATIVE { TILE_PIXELS } else { 2 }
@@ -77,17 +79,17 @@ pub struct GroupedRows<'a> {
     pub map: &'a [f32],
     /// Filter, stride, dilation and padding, down.
     pub vertical: Window,
-    /// The same across.
+    /// Filter, stride, dilation and padding, across.
     pub horizontal: Window,
     /// Channels in a group: 1, 2, 4 or 8.
     pub per_group: usize,
-    /// The bias, then the weights of each pass and tap: rows of 16 floats ([`channels`]).
+    /// The bias, then the weights of each pass and tap, in rows of 16 floats ([`channels`]).
     pub packed: &'a [f32],
     /// The first output row.
     pub first: usize,
     /// Output rows.
     pub out: &'a mut [f32],
-    /// Added before the clamp: as the outputs.
+    /// Added before the clamp, in the layout of the outputs.
     pub residual: Option<&'a [f32]>,
     /// Clamp below at zero.
     pub relu: bool,
@@ -96,7 +98,7 @@ pub struct GroupedRows<'a> {
 impl SimdTask for GroupedRows<'_> {
     type Output = ();
 
-    /// The promises that the tiles' pointers rest on, checked once a task; and its tiles.
+    /// Checks the conditions for the tiles' pointers once per task, and runs the tiles.
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
         let (down, across, per) = (self.vertical, self.horizontal, self.per_group);
@@ -123,8 +125,9 @@ impl SimdTask for GroupedRows<'_> {
     }
 }
 
-/// Tiles of `P` pixels, one after the other in a row: a function for each kind, since compile time grows with the square
-/// of a function's size.
+/// Tiles of `P` pixels, one after the other in a row.
+///
+/// Each kind has a function, because compile time grows with the square of a function's size.
 struct EqualTiles<
     'k,
     'a,
@@ -135,7 +138,7 @@ struct EqualTiles<
 > {
     kernel: &'k mut GroupedRows<'a>,
     row: usize,
-    /// The first pixels of the first tile and of the one behind the last.
+    /// The first pixel of the first tile, and the first pixel after the last tile.
     columns: Range<usize>,
 }
 
@@ -153,7 +156,7 @@ impl<const P: usize, const SLIDE: usize, const PADDED: bool, const BROADCAST: bo
 }
 
 impl GroupedRows<'_> {
-    /// The tiles of `rows` rows, row by row.
+    /// Computes the tiles of `rows` rows, row by row.
     #[inline(always)]
     fn tiles<S: KernelSimd, const SLIDE: usize, const BROADCAST: bool>(
         &mut self,
@@ -199,8 +202,9 @@ impl GroupedRows<'_> {
         }
     }
 
-    /// Whether inputs of some pixels from column `x` on may be in the padding, except the first and the last of three
-    /// taps' inputs, which are always tested.
+    /// Tells if inputs of `pixels` pixels from column `x` on may be in the padding.
+    ///
+    /// If three taps share inputs, their first and last inputs don't count, because they are always tested.
     #[inline(always)]
     fn padded<const SLIDE: usize>(&self, x: usize, pixels: usize) -> bool {
         let across = self.horizontal;
@@ -211,9 +215,10 @@ impl GroupedRows<'_> {
         !inside(column.wrapping_add(ends)) || !inside(column.wrapping_add(last).wrapping_sub(ends))
     }
 
-    /// `P` pixels of the `i`-th row from `x` on. With `PADDED` any of their inputs may be in the padding; without, at most
-    /// the first and the last of three taps' inputs.
-    /// To `SLIDE` by the stride, where taps are next to one another, is to take them in threes; 0: not.
+    /// Computes `P` pixels of row `i`, from column `x` on.
+    ///
+    /// With `PADDED`, any of their inputs may be in the padding. Without it, only the first and the last input of three
+    /// taps may be. `SLIDE` is the stride if neighbouring taps are taken in threes, else 0.
     #[inline(always)]
     fn tile<
         S: KernelSimd,
@@ -266,11 +271,10 @@ impl GroupedRows<'_> {
                     } else {
                         0
                     };
-                    // SAFETY: `packed` has a row for each pass and tap (`run`), of 16 floats. An input is read
-                    // at a row of the map (`Window::inside`) and one of its columns: that is tested where it
-                    // may be in the padding, which `tiles` found out. `SLIDE` is the stride or 0, and not 0
-                    // only with a dilation of 1 (`run`): inputs are those of the taps. Lanes of a vector, and
-                    // channels of a group, are among a pixel's 16.
+                    // SAFETY: `packed` has a row of 16 floats for each pass and tap (`run`). An input is read at a row
+                    // of the map (`Window::inside`). Its column is tested if it may be in the padding, which `tiles`
+                    // found out. `SLIDE` is the stride or 0. It is not 0 only with a dilation of 1 (`run`), so that
+                    // inputs are those of the taps. Lanes of a vector and channels of a group are among a pixel's 16.
                     unsafe {
                         for three in 0..together {
                             let s = three * SLIDING;
@@ -289,7 +293,7 @@ impl GroupedRows<'_> {
                                     let from = input.wrapping_add(i * CHANNEL_BLOCK);
                                     let x = input_at::<S, BROADCAST>(simd, from);
                                     each!(taps SLIDING, |t| {
-                                        // Of which pixel the input is this tap.
+                                        // The pixel whose tap `t` reads this input.
                                         let p = i.wrapping_sub(t) / SLIDE.max(1);
                                         if p < P && p * SLIDE + t == i {
                                             acc[p] = simd.mul_add_e_f32s(x, w[t], acc[p]);
@@ -324,9 +328,10 @@ impl GroupedRows<'_> {
         }
     }
 
-    /// Asks for the inputs that the tile below adds to this one's, so that none of its passes waits for L3: 1.17
-    /// times the speed with groups of 8 at a stride of 2. (Depthwise waits for the bandwidth: 0.83 to 0.98.)
-    /// Behind the last row lies the next block's map.
+    /// Prefetches the inputs that the tile below adds to those of this tile, so that its passes don't wait for L3.
+    ///
+    /// With groups of one channel it would cost time, because depthwise convolution waits for bandwidth. After the last
+    /// row, it prefetches from the next block's map. (Measured: docs/measurements.md, 'prefetch of grouped inputs'.)
     #[inline(always)]
     fn prefetch_inputs<S: KernelSimd, const P: usize>(&self, simd: S, y: usize, x: usize) {
         let (down, across) = (self.vertical, self.horizontal);
@@ -347,12 +352,12 @@ impl GroupedRows<'_> {
         }
     }
 
-    /// Residual, ReLU, and the one store of each output.
+    /// Adds the residual, applies ReLU, and stores each output once.
     #[inline(always)]
     fn finish<S: KernelSimd, const P: usize>(&mut self, simd: S, at: usize, mut acc: [S::f32s; P]) {
         if let Some(residual) = self.residual {
             each!(pixels P, |p| {
-                // SAFETY: as long as the outputs (`run`), of which these are inside.
+                // SAFETY: the residual is as long as the outputs (`run`), and these outputs are inside.
                 let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at + p * CHANNEL_BLOCK)) };
                 acc[p] = simd.add_f32s(acc[p], r);
             });
@@ -360,7 +365,7 @@ impl GroupedRows<'_> {
         let least = simd.splat_f32s(if self.relu { 0.0 } else { f32::NEG_INFINITY });
         each!(pixels P, |p| {
             let y = simd.at_least(least, acc[p]);
-            // SAFETY: a vector of a pixel's 16 channels, of a row of the outputs (`run`).
+            // SAFETY: a vector of a pixel's 16 channels, in a row of the outputs (`run`).
             unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
         });
     }
@@ -369,7 +374,7 @@ impl GroupedRows<'_> {
 /// A vector of the input, or one of its elements in every lane.
 ///
 /// # Safety
-/// `from` is valid for a read of either.
+/// `from` is valid for a read of a vector, or of one float with `BROADCAST`.
 #[inline(always)]
 unsafe fn input_at<S: KernelSimd, const BROADCAST: bool>(simd: S, from: *const f32) -> S::f32s {
     if BROADCAST {
@@ -381,7 +386,7 @@ unsafe fn input_at<S: KernelSimd, const BROADCAST: bool>(simd: S, from: *const f
     x
 }
 
-/// The sums as pass `next` wants them; after the last one, each in its own lane again.
+/// Swaps the sums into the lanes of pass `next`. After the last pass, each sum returns to its own lane.
 #[inline(always)]
 fn swap<S: KernelSimd, const P: usize>(
     simd: S,
@@ -389,7 +394,7 @@ fn swap<S: KernelSimd, const P: usize>(
     next: usize,
     per: usize,
 ) -> [S::f32s; P] {
-    // The bit in which the next Gray code differs; of the last and the first it is the highest.
+    // The bit in which the next Gray code differs. From the last code to the first it is the highest bit.
     match (1 << next.trailing_zeros()).min(per / 2) {
         1 => {
             each!(pixels P, |p| {

@@ -1,17 +1,19 @@
-//! Where each output pixel's taps lie in the input: an indirection buffer (Dukhan 2019, *The Indirect
-//! Convolution Algorithm*), made once by the plan.
+//! Positions of each output pixel's taps in the input: an indirection buffer (Dukhan 2019, *The Indirect Convolution
+//! Algorithm*). The plan makes it once.
 //!
 //! For each block of output pixels it holds
 //!
-//! * the order in which register tiles take the pixels, and where one tile ends and the next begins;
-//! * for each (tap, pixel) an offset into the source, or [`PADDING`];
-//! * for each (tap, tile) whether these offsets are a step apart ([`Spacing`]).
+//! * the order in which register tiles take the pixels, and the bounds of the tiles,
+//! * for each (tap, pixel) an offset into the source, or [`PADDING`],
+//! * for each (tap, tile) the spacing of these offsets ([`Spacing`]).
 //!
-//! A tap that falls into padding for all of a tile's pixels is skipped, so tiles are cut with the padding
-//! in mind: pixels of a block are taken row by row, or grouped by which of the filter's columns they
-//! see, whichever costs less, and the tiles' bounds follow from dynamic programming over the modelled
-//! cost (`TileCost`), for which pixels a step apart are cheaper than others. On a 7x7 map a 3x3 filter then computes 0.85 of its nominal products, on a 14x14
-//! map 0.91, without a branch in the inner loop.
+//! A tap is skipped if it falls into padding for all pixels of a tile. So tiles are cut to fit the padding. Pixels of a
+//! block are taken row by row, or grouped by the filter columns that they see, whichever costs less. Dynamic
+//! programming over the modelled cost (`TileCost`) gives the tiles' bounds. In this model evenly spaced pixels are
+//! cheaper than others.
+//!
+//! On a 7x7 map, a 3x3 filter then computes 0.85 of its nominal products. On a 14x14 map it computes 0.91. The inner
+//! loop has no branch.
 
 use super::tiles::{FEW_PIXELS, Spacing, Tiles, tiles_of};
 use crate::arch::array;
@@ -23,9 +25,9 @@ use std::ops::Range;
 /// The offset of a tap that falls into padding.
 pub const PADDING: u32 = u32::MAX;
 
-/// In place of a tile's step: none, as offsets are anywhere.
+/// Stands for a tile's step if its offsets are unevenly spaced.
 const UNEVEN: u32 = u32::MAX;
-/// In place of a tile's step: none, as all fall into padding.
+/// Stands for a tile's step if all its offsets fall into padding.
 const NO_OFFSETS: u32 = 0;
 
 /// The offsets of all output pixels of an image, block by block.
@@ -34,16 +36,16 @@ pub struct IndirectionBuffer {
     taps: usize,
     /// Block by block, tap by tap: an offset for each pixel, in the order of the tiles.
     offsets: Vec<u32>,
-    /// Beside the offset of a tile's first pixel, the step from each of its offsets to the next.
+    /// The step between a tile's offsets, stored at the index of the tile's first offset.
     steps: Vec<u32>,
-    /// For each pixel in that order, which of its block's pixels it is.
+    /// For each pixel in that order, its index in its block.
     positions: Vec<u32>,
     /// For each block, its tiles.
     tiles: Vec<Tiles>,
     blocks: Vec<BlockAt>,
 }
 
-/// Where a block's part of the buffer is.
+/// Position of a block's part in the buffer.
 #[derive(Debug)]
 struct BlockAt {
     pixels: Range<usize>,
@@ -65,22 +67,24 @@ pub struct Indirection<'a> {
 }
 
 impl IndirectionBuffer {
-    /// Bytes, at most, of a buffer for so many taps and pixels, in blocks of `mc` pixels, and of what is allocated while
-    /// it is made.
+    /// Upper bound in bytes for a buffer of `taps` taps and `pixels` pixels, in blocks of `mc` pixels.
+    ///
+    /// It includes temporary allocations of the construction.
     pub fn bytes(taps: usize, pixels: usize, mc: usize) -> usize {
         let (offset, step, position) = (4, 4, 4);
-        // A tile has a pixel at least. While a block is cut, each of its pixels has two orders with what they see,
-        // its place and the best tile that ends there.
+        // A tile has at least one pixel. While a block is cut, each of its pixels needs two orders with its taps, its
+        // place, and the best tile that ends there.
         let of_pixel = taps * (offset + step) + position + size_of::<Tiles>();
         let of_cut = 128;
         pixels * of_pixel + pixels.div_ceil(mc) * size_of::<BlockAt>() + mc.min(pixels) * of_cut
     }
 
-    /// Offsets from a function of a tap that gives a function of a pixel, for `blocks`, which have so many `pixels`;
-    /// tiles of at most `most` pixels take them as they come.
+    /// Makes a buffer from a function that maps a tap to a function from pixels to offsets.
+    ///
+    /// `blocks` have `pixels` pixels in all. Tiles of at most `most` pixels take them in order.
     ///
     /// # Errors
-    /// When there is no memory for them.
+    /// If memory is insufficient.
     pub fn new<F: Fn(usize) -> u32>(
         taps: usize,
         (pixels, blocks): (usize, impl Iterator<Item = Range<usize>>),
@@ -100,7 +104,7 @@ impl IndirectionBuffer {
     /// The offsets of a convolution whose input pixels are `pixel_stride` elements apart.
     ///
     /// # Errors
-    /// When there is no memory for them.
+    /// If memory is insufficient.
     pub fn of_conv(
         conv: &ConvShape,
         blocks: impl Iterator<Item = Range<usize>>,
@@ -111,10 +115,12 @@ impl IndirectionBuffer {
         IndirectionBuffer::of_rows(conv, whole, most, pixel_stride)
     }
 
-    /// The same where only some rows of the input are at hand: beside each block, which is the first.
+    /// The offsets of a convolution of which only some input rows are in memory ([`IndirectionBuffer::of_conv`]).
+    ///
+    /// Each block comes with the first input row in memory.
     ///
     /// # Errors
-    /// When there is no memory for them.
+    /// If memory is insufficient.
     pub fn of_rows(
         conv: &ConvShape,
         blocks: impl Iterator<Item = (Range<usize>, usize)>,
@@ -144,7 +150,7 @@ impl IndirectionBuffer {
         Ok(buffer.shrunk())
     }
 
-    /// An empty buffer with memory for so many taps and pixels.
+    /// An empty buffer with memory for `taps` taps of `pixels` pixels.
     fn with_room(taps: usize, pixels: usize) -> Result<Self, Unsupported> {
         let (mut offsets, mut steps, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         let room = offsets
@@ -167,7 +173,7 @@ impl IndirectionBuffer {
         })
     }
 
-    /// Without the room that lists of unknown length were given as they grew.
+    /// Releases unused capacity of lists whose lengths were unknown.
     fn shrunk(mut self) -> Self {
         self.tiles.shrink_to_fit();
         self.blocks.shrink_to_fit();
@@ -210,10 +216,10 @@ impl IndirectionBuffer {
         self.tiles.extend(cut.tiles);
     }
 
-    /// The `index`-th block.
+    /// The block with index `index`.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such block.
     #[inline]
     pub fn block(&self, index: usize) -> Indirection<'_> {
         let BlockAt {
@@ -234,8 +240,7 @@ impl IndirectionBuffer {
         }
     }
 
-    /// How many (pixel, tap) pairs the tiles compute: all but the taps that fall into padding for a whole
-    /// tile.
+    /// Number of (pixel, tap) pairs that the tiles compute: all except taps that fall into padding for a whole tile.
     pub fn computed(&self) -> usize {
         (0..self.blocks.len())
             .map(|b| self.block(b).computed())
@@ -243,7 +248,7 @@ impl IndirectionBuffer {
     }
 }
 
-/// The step from each of a tile's offsets to the next, the same in both halves.
+/// The step between neighbouring offsets of a tile, if it is the same in both halves.
 fn step_of(offsets: &[u32]) -> u32 {
     if offsets.iter().all(|&o| o == PADDING) {
         return NO_OFFSETS;
@@ -263,7 +268,7 @@ fn step_of(offsets: &[u32]) -> u32 {
     }
 }
 
-/// The offset of a tap of an output pixel (rows joined), or [`PADDING`]: a function of the pixel.
+/// The offset of a tap of an output pixel, or [`PADDING`], as a function of the pixel. Pixels are numbered row by row.
 pub fn conv_offset(
     conv: &ConvShape,
     tap: usize,
@@ -285,7 +290,7 @@ pub fn conv_offset(
     }
 }
 
-/// What a register tile is modelled to take, for each tap that it doesn't skip.
+/// Cost model of a register tile, for each tap that it doesn't skip.
 #[derive(Clone, Copy)]
 struct TileCost {
     /// The most pixels in a tile, P.
@@ -293,38 +298,41 @@ struct TileCost {
 }
 
 impl TileCost {
-    /// Its pixels, and a penalty for a tile that isn't full, which has fewer FMAs for each load of weights
-    /// and too few chains of them to hide their latency: `len + (P - len)^2 / 4 P`, which makes a
-    /// half-full tile 0.89 and a quarter-full one 0.64 as efficient as a full one. Times 4 P, to stay with
-    /// integers.
+    /// Cost of a tile of `len` pixels, `len + (P - len)^2 / 4 P`, times 4 P to stay with integers.
+    ///
+    /// The second term is a penalty for a tile that isn't full. Such a tile has fewer FMAs for each load of weights,
+    /// and too few chains of FMAs to hide their latency. In this model, a half-full tile has 0.89 of the efficiency of
+    /// a full one. A quarter-full one has 0.64.
     fn of(self, len: usize) -> u64 {
         (4 * self.most * len + (self.most - len).pow(2)) as u64
     }
 
-    /// A tenth more for a tap that is not evenly spaced, as measured (Golden Cove; 8 to 15 %).
+    /// Cost of all taps. A tap that is not evenly spaced costs a tenth more. (Measured: docs/measurements.md, 'uneven
+    /// taps'.)
     fn taps(self, len: usize, all: u64, even: u64) -> u64 {
         let even = if len > FEW_PIXELS { even } else { all };
         (10 * even + 11 * (all - even)) * self.of(len)
     }
 }
 
-/// An order of a block's pixels, and the tiles that take them in it.
+/// An order of a block's pixels, and the tiles that take them in that order.
 struct Cut {
     order: Vec<u32>,
     tiles: Vec<Tiles>,
 }
 
-/// Which rows of the filter an output row sees, and which columns an output column: a bit each. Of more
-/// than 64, the last bit stands for the rest: a skip that is possible may go unused.
+/// Filter rows that each output row sees, and filter columns that each output column sees, as bits.
+///
+/// In filters of more than 64 rows or columns, the last bit stands for all others. Then a possible skip may be missed.
 struct Seen {
     filter_rows: usize,
     w_out: usize,
-    /// Of each output row and column; empty where all see everything.
+    /// For each output row and column. Empty if all see the whole filter.
     rows: Vec<u64>,
     cols: Vec<u64>,
 }
 
-/// Squares and sums of one pixel.
+/// Filter rows and columns that one pixel sees.
 #[derive(Clone, Copy, PartialEq)]
 struct Sees {
     rows: u64,
@@ -332,7 +340,7 @@ struct Sees {
 }
 
 impl Seen {
-    /// Where nothing is padded.
+    /// For convolutions without padding.
     fn all() -> Self {
         Seen {
             filter_rows: 1,
@@ -370,13 +378,14 @@ impl Seen {
         }
     }
 
-    /// The cheaper of two orders: row by row, or grouped by what a pixel's column sees.
-    /// `place`: where a pixel's first tap would be, in any unit.
+    /// The cheaper of two orders: row by row, or grouped by the filter columns that pixels see.
+    ///
+    /// `place` is the position of a pixel's first tap, in any unit.
     fn cut(&self, block: Range<usize>, cost: TileCost, place: impl Fn(usize) -> i64) -> Cut {
         let by_rows: Vec<u32> = (0..block.len() as u32).collect();
         let sees: Vec<Sees> = block.clone().map(|pixel| self.by_pixel(pixel)).collect();
         let mut by_columns = by_rows.clone();
-        // Stable: row by row within a group.
+        // The sort is stable: pixels stay in row order within a group.
         by_columns.sort_by_key(|&p| sees[p as usize].cols);
         let place = |p: u32| place(block.start + p as usize);
         let (row_tiles, row_cost) = self.tiles(&sees, &by_rows, cost, place);
@@ -395,7 +404,7 @@ impl Seen {
         }
     }
 
-    /// The cheapest tiles that take pixels in an order, and their cost.
+    /// The cheapest tiles for pixels in a given order, and their cost.
     fn tiles(
         &self,
         sees: &[Sees],
@@ -404,12 +413,12 @@ impl Seen {
         place: impl Fn(u32) -> i64,
     ) -> (Vec<Tiles>, u64) {
         let spaced = Spaced::of(order.iter().map(|&p| place(p)));
-        // best[end]: the cost of the pixels before `end`, and where their last tile starts.
+        // best[end]: the cost of the pixels before `end`, and the start of their last tile.
         let mut best = vec![(0, 0)];
-        // The columns that some pixel of the tile sees, for each row of the filter, and those that all see.
+        // For each filter row: the columns that some pixel of the tile sees, and those that all its pixels see.
         let (mut some, mut every) = (vec![0u64; self.filter_rows], vec![0u64; self.filter_rows]);
         let count = |seen: &[u64]| -> u64 { seen.iter().map(|c| u64::from(c.count_ones())).sum() };
-        // Away from the padding every pixel sees the same, and so does every tile.
+        // Away from the padding, all pixels see the same taps, and so do all tiles.
         let first = sees
             .first()
             .filter(|first| sees.iter().all(|s| s == *first));
@@ -448,10 +457,10 @@ impl Seen {
     }
 }
 
-/// How far along a line of numbers the steps between them stay the same.
+/// Lengths of equal steps in a sequence of numbers.
 struct Spaced {
     steps: Vec<i64>,
-    /// For each step, how many from it on are equal.
+    /// For each step, the number of equal steps from it on.
     equal: Vec<usize>,
 }
 
@@ -468,7 +477,7 @@ impl Spaced {
         Spaced { steps, equal }
     }
 
-    /// Whether each half of a range is evenly spaced, both by the same positive step ([`step_of`]).
+    /// Tells if each half of a range is evenly spaced, with the same positive step in both ([`step_of`]).
     fn evenly(&self, range: Range<usize>) -> bool {
         let middle = range.start + range.len().div_ceil(2);
         let half = |half: Range<usize>| half.len() < 2 || self.equal[half.start] + 1 >= half.len();
@@ -494,13 +503,13 @@ impl<'a> Indirection<'a> {
         self.taps
     }
 
-    /// Whether some tap of some pixel falls into padding.
+    /// Tells if some tap of some pixel falls into padding.
     #[inline(always)]
     pub fn padded(&self) -> bool {
         self.padded
     }
 
-    /// The largest offset; none if every tap falls into padding.
+    /// The largest offset. None if every tap falls into padding.
     #[inline(always)]
     pub fn largest(&self) -> Option<u32> {
         self.largest
@@ -512,7 +521,7 @@ impl<'a> Indirection<'a> {
         self.tiles
     }
 
-    /// Which of the block's pixels `P` of them from `first` on are, in that order.
+    /// Indices in the block of `P` pixels from `first` on, in the order of the tiles.
     ///
     /// # Panics
     /// If they are not all in the block.
@@ -537,7 +546,7 @@ impl<'a> Indirection<'a> {
         self.bounds().map(live).sum()
     }
 
-    /// How a tile of `P` pixels from `first` on lies for a tap.
+    /// Spacing of one tap's inputs, for a tile of `P` pixels from `first` on.
     ///
     /// # Panics
     /// If they are not all in the block.
@@ -673,7 +682,7 @@ mod tests {
                 IndirectionBuffer::of_conv(&conv, blocks(&conv, mc), 14, 16).expect("room");
             buffer.computed() as f64 / (size * size * 9) as f64
         };
-        // Nothing computed in vain would be (3 n - 2)^2 / 9 n^2: 0.82, 0.91, 0.95, 0.98.
+        // If no product were wasted, the shares would be (3 n - 2)^2 / 9 n^2: 0.82, 0.91, 0.95, 0.98.
         assert!(share(7, 49) < 0.86, "{}", share(7, 49));
         assert!(share(14, 196) < 0.92, "{}", share(14, 196));
         assert!(share(28, 196) < 0.965, "{}", share(28, 196));

@@ -1,30 +1,31 @@
-//! Where register tiles write: a block of outputs as the tile sees it, whatever its layout.
+//! Outputs of register tiles: a block of outputs that is addressed by pixel and channel, whatever its layout.
 use crate::bounds::extent;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-/// Where a pixel's channels are, in elements from the first. A type for each layout, so that what is constant
-/// in it is part of the addresses of a tile's stores: to compute 28 of them takes as long as two steps of the
-/// reduction.
+/// Positions of a pixel's channels, in elements from the first output.
+///
+/// Each layout has a type. So constants of the layout become part of the addresses of a tile's stores. To compute 28
+/// addresses takes as long as two steps of the reduction.
 pub trait Place: Copy + Debug {
-    /// Whether the last block of channels may have fewer than 16.
+    /// Tells if the last block of channels may have fewer than 16.
     const PARTIAL: bool;
-    /// The first channel of a pixel's block.
+    /// Position of the first channel of a pixel's block.
     fn offset(self, pixel: usize, block: usize) -> usize;
-    /// Other products' sums.
+    /// Sums of other products.
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
         None
     }
 }
 
-/// NCHW16c: a pixel's block of channels next to the next pixel's.
+/// NCHW16c: the blocks of neighbouring pixels are contiguous.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocked {
     block_stride: usize,
-    /// Of one of several products of which an output is the sum.
+    /// For one of several products whose sum is the output.
     sums: Option<SumPointers>,
 }
 
@@ -40,20 +41,22 @@ impl Place for Blocked {
     }
 }
 
-/// Sums beside a product's own: matrices of a row for each block of 16 channels, in it 16 floats for each pixel.
+/// Sums beside a product's own. They are matrices with a row for each block of 16 channels, and 16 floats for each
+/// pixel.
 #[derive(Debug, Default)]
 pub struct Sums<'a> {
-    /// What is added before the residual.
+    /// Sums that are added before the residual.
     pub added: [Option<&'a [f32]>; 2],
-    /// Where the product itself is kept.
+    /// Copy of the product itself.
     pub kept: Option<&'a mut [f32]>,
     /// Elements from a row to the next.
     pub stride: usize,
-    /// Whether outputs are sums that wait for others, and so are near.
+    /// The outputs are intermediate sums, so they are in L1 or L2.
     pub near: bool,
 }
 
-/// [`Sums`] for a tile: null where there is none, else valid for all of the outputs' pixels and channels.
+/// [`Sums`] for a tile. A pointer is null if there is no sum. Else it is valid for all pixels and channels of the
+/// outputs.
 #[derive(Clone, Copy, Debug)]
 pub struct SumPointers {
     pub(super) added: [*const f32; 2],
@@ -63,7 +66,7 @@ pub struct SumPointers {
 }
 
 impl SumPointers {
-    /// Where a pixel's sums are: as its outputs would be in their rows.
+    /// Positions of a pixel's sums. They are those of the outputs, but with the row stride of the sums.
     #[inline(always)]
     pub(super) fn place(self) -> Blocked {
         Blocked {
@@ -73,7 +76,7 @@ impl SumPointers {
     }
 }
 
-/// A matrix: a pixel's blocks of channels next to each other.
+/// A matrix: a pixel's blocks of channels are contiguous.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows {
     pixel_stride: usize,
@@ -98,7 +101,7 @@ pub struct Outputs<'o, L> {
 }
 
 impl<'o> Outputs<'o, Blocked> {
-    /// NCHW16c: a row for each block of 16 channels, in it 16 floats for each pixel.
+    /// NCHW16c: a row for each block of 16 channels, with 16 floats for each pixel.
     pub fn blocked(mut rows: RowsMut<'o, f32>) -> Self {
         assert!(rows.len().is_multiple_of(CHANNEL_BLOCK) && rows.rows() > 0);
         Outputs {
@@ -113,11 +116,12 @@ impl<'o> Outputs<'o, Blocked> {
         }
     }
 
-    /// [`Outputs::blocked`], where other products' sums are added. Only pixels that may have sums are computed into them
-    /// ([`Pixels::SUMS`](super::pixels::Pixels::SUMS)).
+    /// [`Outputs::blocked`] with sums of other products, which are added.
+    ///
+    /// Only pixels that support sums may be computed into them ([`Pixels::SUMS`](super::pixels::Pixels::SUMS)).
     ///
     /// # Panics
-    /// If these are smaller than the outputs.
+    /// If the sums are smaller than the outputs.
     pub fn summed(rows: RowsMut<'o, f32>, sums: Sums<'o>) -> Self {
         let mut outputs = Outputs::blocked(rows);
         let Sums {
@@ -142,8 +146,8 @@ impl<'o> Outputs<'o, Blocked> {
 }
 
 impl<'o> Outputs<'o, Rows> {
-    /// A matrix: a row for each pixel, in it a float for each channel. NHWC; or NCHW, if channels and
-    /// pixels change places.
+    /// A matrix with a row for each pixel, and a float for each channel. It is NHWC, or NCHW if channels and pixels are
+    /// exchanged.
     pub fn matrix(mut rows: RowsMut<'o, f32>) -> Self {
         assert!(rows.rows() > 0);
         Outputs {
@@ -165,7 +169,7 @@ impl<L: Place> Outputs<'_, L> {
         self.pixels
     }
 
-    /// Output channels, of which the last block may have fewer than 16.
+    /// Output channels. The last block may have fewer than 16.
     #[inline(always)]
     pub fn channels(&self) -> usize {
         self.channels
@@ -177,14 +181,14 @@ impl<L: Place> Outputs<'_, L> {
         self.channels.div_ceil(CHANNEL_BLOCK)
     }
 
-    /// Elements from the first output to behind the last.
+    /// Elements from the first output to the end of the last one.
     #[inline(always)]
     pub fn extent(&self) -> usize {
         let last = self.channels - (self.blocks() - 1) * CHANNEL_BLOCK;
         self.place.offset(self.pixels - 1, self.blocks() - 1) + last
     }
 
-    /// Where pixels are, in elements from the first output.
+    /// Positions of pixels, in elements from the first output.
     #[inline(always)]
     pub(super) fn place(&self) -> L {
         self.place
@@ -195,7 +199,7 @@ impl<L: Place> Outputs<'_, L> {
         self.ptr
     }
 
-    /// Valid for writes of the outputs, which are borrowed exclusively.
+    /// Pointer that is valid for writes of the outputs, which are borrowed exclusively.
     #[inline(always)]
     pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
         self.ptr

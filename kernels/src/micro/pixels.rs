@@ -1,9 +1,9 @@
-//! Where register tiles find their inputs: [`Pixels`].
+//! Inputs of register tiles: [`Pixels`].
 //!
-//! Pixels a step apart ([`BlockedPixels`], [`MatrixRows`]), or an [`Indirection`] (Dukhan 2019, *The Indirect
-//! Convolution Algorithm*), where a pixel and a tap give an offset into the source, or none where the tap falls
-//! into padding; then a line of zeros is read, without a branch in the inner loop. Where no tap of a block does, that is
-//! asked once a tile.
+//! Pixels are evenly spaced ([`BlockedPixels`], [`MatrixRows`]), or come from an [`Indirection`] (Dukhan 2019, *The
+//! Indirect Convolution Algorithm*). An indirection maps a pixel and a tap to an offset into the source, or to padding.
+//! In the padding a line of zeros is read, without a branch in the inner loop. Once per tile, a test finds blocks
+//! without padding.
 #![allow(unsafe_code)]
 
 use super::indirection::{Indirection, PADDING};
@@ -13,34 +13,34 @@ use crate::bounds::product;
 use crate::layout::CHANNEL_BLOCK;
 use crate::tensor::CacheLine;
 
-/// Where the inputs of a run of output pixels are, and how register tiles take them.
+/// Positions of the inputs of a run of output pixels, and the register tiles that take them.
 ///
 /// # Safety
-/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros; offsets of
-/// pixels that are evenly spaced are at most `largest()`, and their step is `STEP`, unless that is 0.
-/// Tiles are inside `0..pixels()`, and `positions` of what is inside them are below `pixels()`.
+/// Pointers from `tile` are `base` plus at most `largest()` elements, or point to [`ZERO_RUN`] zeros. Offsets of pixels
+/// that are evenly spaced are at most `largest()`, and their step is `STEP`, unless that is 0. Tiles are inside
+/// `0..pixels()`. `positions` of pixels in tiles are below `pixels()`.
 pub unsafe trait Pixels: Copy {
-    /// The step of all tiles, where it is known to the compiler.
+    /// The step of all tiles if it is known to the compiler, else 0.
     const STEP: usize = 0;
-    /// Whether other products' sums may be added to theirs ([`Sums`](super::outputs::Sums)).
+    /// Tells if sums of other products may be added ([`Sums`](super::outputs::Sums)).
     const SUMS: bool = false;
     /// Taps of the filter.
     fn taps(&self) -> usize;
     /// Output pixels in the run.
     fn pixels(&self) -> usize;
-    /// The largest offset; none if every tap of every pixel falls into padding.
+    /// The largest offset. None if every tap of every pixel falls into padding.
     fn largest(&self) -> Option<usize>;
-    /// The register tiles, of at most `most` pixels each, one after the other.
+    /// The register tiles, one after the other, with at most `most` pixels each.
     fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles>;
-    /// Which of the run's pixels `P` of them from `first` on are, in that order.
+    /// Indices in the run of `P` pixels from `first` on, in the order of the tiles.
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
-    /// How the inputs of `P` pixels from `first` on lie for a tap.
+    /// Spacing of one tap's inputs, for `P` pixels from `first` on.
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing;
-    /// Where the inputs of `P` pixels from `first` on are, for one tap.
+    /// Addresses of one tap's inputs, for `P` pixels from `first` on.
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
 }
 
-/// The parts of [`Pixels`] that are the same for pixels a fixed step apart, with one tap.
+/// Defines the parts of [`Pixels`] that are common to all pixels a fixed step apart, with one tap.
 macro_rules! one_tap_in_order {
     (|$self:ident| $step:expr) => {
         #[inline(always)]
@@ -73,15 +73,15 @@ macro_rules! one_tap_in_order {
     };
 }
 
-/// Pixels of blocked channels that follow one another: a 1x1 convolution of stride 1, or Winograd's tiles.
-/// Their step is a constant, so that all of a tile's pixels share one address register.
+/// Consecutive pixels of blocked channels: a 1x1 convolution of stride 1, or Winograd's tiles. Their step is a
+/// constant, so that all of a tile's pixels share one address register.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockedPixels {
-    /// Output pixels in the run; the first is at the source's start.
+    /// Output pixels in the run. The first is at the source's start.
     pub pixels: usize,
 }
 
-// SAFETY: the last pixel has the largest offset; tiles and positions are those of the run.
+// SAFETY: the last pixel has the largest offset. Tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
     const STEP: usize = CHANNEL_BLOCK;
     const SUMS: bool = true;
@@ -96,20 +96,21 @@ unsafe impl Pixels for BlockedPixels {
 /// Rows of a matrix: pixels of NHWC, or of an im2col matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixRows {
-    /// Output pixels in the run; the first is at the source's start.
+    /// Output pixels in the run. The first is at the source's start.
     pub pixels: usize,
     /// Elements from a row to the next.
     pub step: usize,
 }
 
-// SAFETY: the last row has the largest offset; tiles and positions are those of the run.
+// SAFETY: the last row has the largest offset. Tiles and positions are those of the run.
 unsafe impl Pixels for MatrixRows {
     one_tap_in_order!(|self| self.step);
 
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        // Each opaque, or LLVM adds up the addresses again in each step of the reduction, an addition for each
-        // pixel; and each from the one before, or it computes them in vectors, whose registers the sums have.
+        // Each address is opaque, or LLVM would compute it again in each step of the reduction, with an addition for
+        // each pixel. Each is computed from the one before, or LLVM would compute them in vector registers, which the
+        // sums need.
         let mut at = base.wrapping_add(first * self.step);
         array(|p| {
             if p > 0 {
@@ -124,11 +125,11 @@ unsafe impl Pixels for MatrixRows {
 /// The most consecutive channels of a tap that are read from one set of pointers.
 pub const ZERO_RUN: usize = 64;
 
-/// What a tap that falls into padding reads.
+/// Input of taps that fall into padding.
 static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
 
-// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements; a buffer's tiles are
-// inside its block, of whose pixels its positions are a permutation.
+// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements. A buffer's tiles are inside its block,
+// and its positions are a permutation of the block's pixels.
 unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
     fn taps(&self) -> usize {

@@ -1,8 +1,8 @@
-//! Windows over pixels whose channels lie side by side: NCHW16c and NHWC.
+//! Windows over pixels whose channels are contiguous: NCHW16c and NHWC.
 //!
-//! Lanes are channels. Of the usual windows (3x3 at strides of 1 and 2, 2x2 at a stride of 2) each column is
-//! folded down its rows, once, and kept in registers for the windows that share it; then each window folds its
-//! columns. Other windows, and those that reach into the padding at the sides, are folded element by element.
+//! Lanes are channels. In the usual windows (3x3 at strides of 1 and 2, 2x2 at a stride of 2), each column is folded
+//! down its rows once. The result is kept in registers for the windows that share the column. Then each window folds
+//! its columns. Other windows, and windows that reach into the padding at the sides, are folded element by element.
 //!
 //! ```text
 //! 3x3, stride 2:   column  0 1 2 3 4 5 6 7 8 ..    each window takes two new columns,
@@ -22,23 +22,24 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::window::Window;
 use std::ops::Range;
 
-/// Some rows of the outputs of some maps.
+/// Some output rows of some maps.
 pub struct PoolPixels<'a> {
-    /// The input maps, one behind the other.
+    /// The input maps, contiguous.
     pub maps: &'a [f32],
     /// Channels of a map: floats of a pixel.
     pub channels: usize,
-    /// Windows that are folded before the next channels of their pixels; of pixels of 16 channels always whole rows.
+    /// Windows that are folded before the next channels of their pixels. With 16 channels, a strip is always a whole
+    /// row.
     pub strip: usize,
-    /// Down.
+    /// Vertical axis.
     pub vertical: &'a Axis,
-    /// Across.
+    /// Horizontal axis.
     pub horizontal: &'a Axis,
     /// The first output row.
     pub first: usize,
     /// For each map, its output rows.
     pub out: RowsMut<'a, f32>,
-    /// What is made of a window.
+    /// Reduction of a window.
     pub reduce: Reduce,
 }
 
@@ -89,7 +90,7 @@ impl ReduceTask for PoolPixels<'_> {
     }
 }
 
-/// Windows of `K` columns at a stride of `STRIDE`, or any where these are 0.
+/// Windows of `K` columns at a stride of `STRIDE`, or of any shape if these are 0.
 struct Shape<'a, C, F, const P: usize, const K: usize, const STRIDE: usize> {
     task: PoolPixels<'a>,
     channels: C,
@@ -134,14 +135,14 @@ pub(super) trait Channels: Copy {
     /// Vectors of channels that are folded side by side in a strip.
     fn vectors<S: KernelSimd>() -> usize;
 
-    /// Their number.
+    /// Number of channels.
     fn count(self) -> usize;
 
-    /// Windows that are folded before the next of them.
+    /// Windows that are folded before the next channels.
     fn strip(self) -> usize;
 }
 
-/// Those of NCHW16c: known to the compiler, so that a pixel's neighbours are at offsets that instructions have.
+/// Channels of NCHW16c. Their number is a constant, so instructions address neighbouring pixels by constant offsets.
 #[derive(Clone, Copy)]
 struct Block;
 
@@ -162,7 +163,7 @@ impl Channels for Block {
     }
 }
 
-/// Any.
+/// Any number of channels.
 #[derive(Clone, Copy)]
 pub(super) struct Pixel {
     pub(super) count: usize,
@@ -186,16 +187,16 @@ impl Channels for Pixel {
     }
 }
 
-/// Windows that are folded side by side, so that one's operations don't wait for each other.
+/// Windows that are folded side by side, so that their operations are independent.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Vectors of channels that are folded side by side, each with a sum by which lost NaNs are found.
+/// Vectors of channels that are folded side by side. Each has a sum that detects lost NaNs.
 const WATCHES: usize = 2;
 
 /// The most columns of a window that is folded by columns.
 const MOST_COLUMNS: usize = 3;
 
-/// Vector by vector.
+/// Adds two arrays, vector by vector.
 #[inline(always)]
 fn added<S: KernelSimd, const V: usize>(simd: S, a: [S::f32s; V], b: [S::f32s; V]) -> [S::f32s; V] {
     let mut sums = a;
@@ -216,7 +217,7 @@ pub(super) struct Row<'a, C, F> {
     map: &'a [f32],
     channels: C,
     vertical: &'a Window,
-    /// From a row of the window to the next.
+    /// Floats from a row of the window to the next.
     down: usize,
     rows: Span,
     across: &'a Axis,
@@ -224,7 +225,7 @@ pub(super) struct Row<'a, C, F> {
 }
 
 impl<'a, C: Channels, F> Row<'a, C, F> {
-    /// The row of the outputs of a map whose windows have this span of rows.
+    /// The output row of a map whose windows have the span `rows` of input rows.
     #[inline(always)]
     pub(super) fn new(
         map: &'a [f32],
@@ -244,8 +245,10 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         }
     }
 
-    /// All windows of the row; where NaNs may be lost, their elements are added to `watches`, except those that are also in
-    /// the windows of the next row of outputs.
+    /// Computes all windows of the row.
+    ///
+    /// If the fold may lose NaNs, the elements of the windows are added to `watches`. Elements that the windows of the
+    /// next output row share are left to that row.
     #[inline(always)]
     fn fill<S: KernelSimd, const P: usize, const K: usize, const STRIDE: usize>(
         &self,
@@ -266,14 +269,14 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         if !usual(&self.rows) {
             return self.element_by_element(simd, 0..self.across.window.out, out);
         }
-        // What is folded element by element watches nothing.
+        // Windows that are folded element by element need no watch.
         let watched = match next {
             Some(next) if self.vertical.dilation == 1 && usual(next) => {
                 (next.first - self.rows.first).min(self.rows.len)
             }
             _ => self.rows.len,
         };
-        // Sizes that the compiler knows. To watch a row that the next outputs watch too does no harm.
+        // The number of watched rows is a constant for the compiler. If a row is watched twice, no harm is done.
         macro_rules! strip {
             ($rows:expr) => {{
                 let shape = [K, $rows, STRIDE];
@@ -291,7 +294,7 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
         }
     }
 
-    /// Some windows, element by element; no NaN is lost. A function of its own for all shapes.
+    /// Folds some windows element by element. No NaN is lost. All shapes share this function.
     #[inline(always)]
     pub(super) fn element_by_element<S: KernelSimd, const P: usize>(
         &self,
@@ -309,7 +312,7 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
     }
 }
 
-/// Some windows of a row, element by element.
+/// Some windows of a row, which are folded element by element.
 struct ElementByElement<'a, 'o, C, F, const P: usize> {
     row: Row<'a, C, F>,
     windows: Range<usize>,
@@ -330,7 +333,7 @@ impl<C: Channels, F: Fold<P>, const P: usize> SimdTask for ElementByElement<'_, 
 }
 
 impl<C: Channels, F> Row<'_, C, F> {
-    /// The last vector of channels overlaps the one before.
+    /// First channels of all vectors of a pixel. The last vector overlaps the one before.
     #[inline(always)]
     fn vectors<S: KernelSimd>(&self) -> impl Iterator<Item = usize> {
         let last = self.channels.count() - S::F32_LANES;
@@ -339,7 +342,7 @@ impl<C: Channels, F> Row<'_, C, F> {
             .map(move |c| c.min(last))
     }
 
-    /// Some windows, one by one; no NaN is lost.
+    /// Folds some windows one by one. No NaN is lost.
     #[inline(always)]
     fn singly<S: KernelSimd, const P: usize>(&self, simd: S, xs: Range<usize>, out: &mut [f32])
     where
@@ -352,7 +355,7 @@ impl<C: Channels, F> Row<'_, C, F> {
         }
     }
 
-    /// Some windows, four side by side where they are whole; no NaN is lost.
+    /// Folds some windows, four side by side if they are whole. No NaN is lost.
     #[inline(always)]
     fn side_by_side<S: KernelSimd, const P: usize>(
         &self,
@@ -376,8 +379,9 @@ impl<C: Channels, F> Row<'_, C, F> {
         }
     }
 
-    /// All windows of the row, whose shape is one of the usual ones: whole ones by columns. The elements of their first
-    /// `watched` rows are added to `watches`.
+    /// Computes all windows of the row, which have a usual shape. Whole windows are folded by columns.
+    ///
+    /// The elements of their first `watched` rows are added to `watches`.
     #[inline(always)]
     fn strip<S: KernelSimd, const P: usize>(
         &self,
@@ -407,7 +411,7 @@ impl<C: Channels, F> Row<'_, C, F> {
         }
     }
 
-    /// Some whole windows, of usual shape, `V` vectors of channels at a time.
+    /// Folds some whole windows of usual shape, `V` vectors of channels at a time.
     #[inline(always)]
     fn by_columns<S: KernelSimd, const P: usize, const V: usize>(
         &self,
@@ -433,11 +437,11 @@ impl<C: Channels, F> Row<'_, C, F> {
         for c in (0..pixel).step_by(V * S::F32_LANES).map(|c| c.min(last)) {
             let mut sums = [simd.splat_f32s(0.0); V];
             let (mut at, mut to) = (from[c..].as_ptr(), to[c..].as_mut_ptr());
-            // A window's columns, of which the first are those that it shares with the one before.
+            // Columns of a window. The first ones are shared with the window before.
             let mut folded = [[[simd.splat_f32s(0.0); P]; V]; MOST_COLUMNS];
             let shared = kernel - stride;
             for column in &mut folded[..shared] {
-                // SAFETY: one of `columns`, and in each pixel `V` vectors from `c` on.
+                // SAFETY: the column is one of `columns`, and each pixel has `V` vectors from `c` on.
                 let (state, seen) = unsafe { self.column(simd, at, rows, watched) };
                 *column = state;
                 sums = added(simd, sums, seen);
@@ -452,7 +456,7 @@ impl<C: Channels, F> Row<'_, C, F> {
                     new = if j == 0 { seen } else { added(simd, new, seen) };
                     at = at.wrapping_add(pixel);
                 }
-                // Once a window, as one sum waits for the other.
+                // Added once per window, to keep the chain of dependent sums short.
                 sums = added(simd, sums, new);
                 for v in 0..V {
                     let mut window = folded[0][v];
@@ -460,7 +464,7 @@ impl<C: Channels, F> Row<'_, C, F> {
                         window = fold.merge(simd, window, column[v]);
                     }
                     let y = fold.finish(simd, window, scale);
-                    // SAFETY: one of the windows' pixels, and in it `V` vectors from `c` on.
+                    // SAFETY: one of the windows' pixels, which has `V` vectors from `c` on.
                     unsafe { simd.store_f32s(to.wrapping_add(v * S::F32_LANES), y) };
                 }
                 for j in 0..shared {
@@ -476,7 +480,7 @@ impl<C: Channels, F> Row<'_, C, F> {
         }
     }
 
-    /// `V` vectors of a column of `rows`, folded, and the sum of the first `watched`.
+    /// `V` vectors of a column of `rows` rows, folded, and the sum of the first `watched` rows.
     ///
     /// # Safety
     ///
@@ -511,7 +515,7 @@ impl<C: Channels, F> Row<'_, C, F> {
         (column, seen)
     }
 
-    /// One vector of channels of `N` windows from `x` on; more than one only where all are whole.
+    /// Folds one vector of channels of `N` windows from `x` on. With `N` above 1, all windows must be whole.
     #[inline(always)]
     fn windows<S: KernelSimd, const P: usize, const N: usize>(
         &self,
@@ -542,7 +546,7 @@ impl<C: Channels, F> Row<'_, C, F> {
             for s in 0..columns.len {
                 let at = r * self.down + s * right + c;
                 for (n, state) in states.iter_mut().enumerate() {
-                    // SAFETY: in the last pixel of `from` at most.
+                    // SAFETY: at most in the last pixel of `from`.
                     let [v] = unsafe { load::<S, 1>(simd, from.as_ptr().add(at + n * step)) };
                     *state = fold.add(simd, *state, v);
                 }

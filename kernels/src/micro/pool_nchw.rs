@@ -1,18 +1,17 @@
 //! Windows over plain maps: lanes are pixels of a row.
 //!
-//! The rows of a window are folded first, whole rows at once, into a row with room for the padding, which
-//! holds what is folded of nothing: so no window is a special case at the border. Its columns are then
-//! folded with loads that overlap. At a stride of 2, even and odd columns are parted on the way, after
-//! which windows are neighbours:
-//!
+//! The rows of a window are folded first. Whole rows are folded at once, into a row with room for the padding. The
+//! padding holds the fold's state of no element, so windows at the border need no special case. Then the columns are
+//! folded with loads that overlap. At a stride of 2, even and odd columns are stored separately. Then neighbouring
+//! lanes belong to neighbouring windows:
 //! ```text
 //! 3x3, stride 2:   even columns  0 2 4 6 8 ..      output x from even columns x and x + 1
 //!                  odd columns   1 3 5 7 9 ..      and odd column x
 //! ```
 //!
-//! Rows are short: what is done once a row, and not once a vector, is most of the time on narrow maps. So sizes of usual
-//! windows are known to the compiler, for loops over rows too, and a row's last vector of outputs is written whole, over
-//! the start of the next row, which comes after it.
+//! On narrow maps, the work for each row dominates the work for each vector, because rows are short. So the compiler
+//! knows the sizes of usual windows, also for loops over rows. The last vector of a row's outputs is stored whole. It
+//! overlaps the start of the next row, which is written later.
 #![allow(unsafe_code)]
 
 use super::fold::{Fold, Reduce, ReduceTask};
@@ -25,23 +24,23 @@ use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::window::Window;
 
-/// Some rows of the outputs of some maps.
+/// Some output rows of some maps.
 pub struct PoolMaps<'a> {
-    /// The input maps, one behind the other.
+    /// The input maps, contiguous.
     pub maps: &'a [f32],
-    /// Down.
+    /// Vertical axis.
     pub vertical: &'a Axis,
-    /// Across.
+    /// Horizontal axis.
     pub horizontal: &'a Axis,
-    /// For each output column, one over the columns that a mean divides by ([`column_scales`]).
+    /// For each output column, the reciprocal of the number of columns that a mean divides by ([`column_scales`]).
     pub scales: &'a [f32],
     /// The first output row.
     pub first: usize,
     /// For each map, its output rows.
     pub out: RowsMut<'a, f32>,
-    /// What is made of a window.
+    /// Reduction of a window.
     pub reduce: Reduce,
-    /// Floats for folded rows, [`scratch_len`] of them.
+    /// Scratch for folded rows, [`scratch_len`] floats.
     pub scratch: &'a mut [f32],
 }
 
@@ -51,8 +50,10 @@ const LANES: usize = 16;
 /// The most vectors of a fold's state.
 const STATES: usize = 2;
 
-/// Rows that are folded down before they are folded across: so many that what was stored has left the store buffer, and can
-/// be loaded at any offset, and so few that they stay in L1.
+/// Rows that are folded down before they are folded across.
+///
+/// They are so many that stored data have left the store buffer, and can be loaded at any offset. They are so few that
+/// they stay in L1.
 fn group(horizontal: &Window) -> usize {
     const FLOATS: usize = 1024;
     (FLOATS / row_len(horizontal)).clamp(4, 32)
@@ -63,18 +64,18 @@ pub fn scratch_len(horizontal: &Window) -> usize {
     group(horizontal) * STATES * row_len(horizontal)
 }
 
-/// For each output column, one over the columns that a mean divides by, and ones for the lanes beyond.
+/// For each output column, the reciprocal of the number of columns that a mean divides by. Lanes beyond hold 1.
 pub fn column_scales(horizontal: &Axis) -> Vec<f32> {
     let scales = horizontal.spans().iter().map(|span| 1.0 / span.count);
     scales.chain([1.0; LANES]).collect()
 }
 
-/// Bytes of these.
+/// Bytes of [`column_scales`].
 pub fn scales_bytes(horizontal: &Window) -> usize {
     (horizontal.out + LANES) * size_of::<f32>()
 }
 
-/// In how many parts a folded row is stored: its even columns and its odd ones, or all.
+/// Number of parts of a stored folded row: even and odd columns, or all columns in one part.
 fn parts(horizontal: &Window) -> usize {
     if horizontal.stride == 2 { 2 } else { 1 }
 }
@@ -87,7 +88,7 @@ fn pitch(horizontal: &Window) -> usize {
         stride @ 3.. => stride * horizontal.out + span,
         _ => horizontal.out.next_multiple_of(LANES) + columns(span),
     };
-    // Whole vectors are written, two of them where even and odd columns are parted.
+    // Whole vectors are written, and two of them if even and odd columns are separated.
     let size = horizontal.size.next_multiple_of(2 * LANES);
     let written = columns(horizontal.before + size) + 1;
     read.max(written).next_multiple_of(LANES)
@@ -98,7 +99,7 @@ fn row_len(horizontal: &Window) -> usize {
     parts(horizontal) * pitch(horizontal)
 }
 
-/// The lanes that a row of `len` has in its last vector.
+/// Mask of the lanes that a row of `len` elements has in its last vector.
 #[inline(always)]
 pub(super) fn last_lanes<S: KernelSimd>(simd: S, len: usize) -> S::m32s {
     let lanes = (len - 1) % S::F32_LANES + 1;
@@ -132,7 +133,7 @@ impl ReduceTask for PoolMaps<'_> {
     }
 }
 
-/// Windows of `K` columns, or any number where it is 0, whose folded rows have so many `PARTS`.
+/// Windows of `K` columns, or of any number if `K` is 0. Their folded rows have `PARTS` parts.
 struct Shape<'a, F, const P: usize, const K: usize, const PARTS: usize> {
     task: PoolMaps<'a>,
     fold: F,
@@ -193,9 +194,9 @@ impl<F: Fold<P>, const P: usize, const K: usize, const PARTS: usize> SimdTask
     }
 }
 
-/// What all rows of outputs have in common.
+/// Data that all output rows share.
 struct Rows<'a, M, F, const P: usize, const K: usize, const PARTS: usize> {
-    // Copies: what is behind a reference would be loaded again after each store.
+    // Copies: the compiler would load data behind a reference again after each store.
     down: Window,
     across: Window,
     /// Floats from a part of a folded row to the next, and of a folded row.
@@ -210,13 +211,13 @@ struct Rows<'a, M, F, const P: usize, const K: usize, const PARTS: usize> {
 impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
     Rows<'_, M, F, P, K, PARTS>
 {
-    /// Where a folded row has a column, the padding's counted too.
+    /// Position of a column in a folded row. Columns of the padding count.
     #[inline(always)]
     fn at(&self, column: usize) -> usize {
         column % PARTS * self.pitch + column / PARTS
     }
 
-    /// Folds the rows of each of these windows; their elements are added to `watch`.
+    /// Folds the rows of each of these windows, and adds their elements to `watch`.
     #[inline(always)]
     fn down<S: KernelSimd<m32s = M>>(
         &self,
@@ -231,12 +232,12 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         assert!(written.div_ceil(PARTS) <= self.pitch && self.row == PARTS * self.pitch);
         assert!(folded.len() >= product([spans.len(), P, self.row]));
         let step = self.down.dilation * size;
-        // Each but the last leaves the rows that the next one has too to be watched there.
+        // Rows that a window shares with the next one are watched there.
         let shared = F::LOSES_NAN && self.down.dilation == 1 && self.down.stride == PARTS;
         let mut to = folded.as_mut_ptr();
         for (i, span) in spans.iter().enumerate() {
             let rows = &map[span.first * size..][..(span.len - 1) * step + size];
-            // SAFETY: these are the rows; a folded row has room for whole vectors, as asserted.
+            // SAFETY: these are the rows. A folded row has room for whole vectors, as asserted.
             unsafe {
                 match span.len {
                     3 if K == 3 && shared && i + 1 < spans.len() => {
@@ -251,10 +252,10 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         }
     }
 
-    /// Folds `n` rows, and adds the first `W` to `watch`; `R` is `n`, or 0, then all are added.
+    /// Folds `n` rows, and adds the first `W` of them to `watch`. `R` is `n`, or 0 if all rows are added.
     ///
     /// # Safety
-    /// `map` has the rows, and `to` room for a folded one.
+    /// `map` has the rows, and `to` has room for a folded one.
     #[inline(always)]
     unsafe fn rows<S: KernelSimd<m32s = M>, const R: usize, const W: usize>(
         &self,
@@ -297,7 +298,7 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
             }
             let from = from.wrapping_add(i * lanes);
             let sum;
-            // SAFETY: a whole vector of the rows, or what they have of the last.
+            // SAFETY: a whole vector of the rows, or their lanes in the last vector.
             (*column, sum) = unsafe {
                 if (i + 1) * lanes <= rest {
                     self.column::<S, R, W, false>(simd, from, n)
@@ -311,11 +312,12 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         unsafe { self.store(simd, to, columns) };
     }
 
-    /// A vector of columns of `n` rows, folded, and the sum of the first `W`; see [`Rows::rows`]. Of the row's `LAST`
-    /// vector what lies beyond the row is folded of nothing.
+    /// A vector of columns of `n` rows, folded, and the sum of the first `W` rows ([`Rows::rows`]).
+    ///
+    /// In the row's `LAST` vector, lanes beyond the row get the state of no element.
     ///
     /// # Safety
-    /// `n` rows can be read from `from` on, of the last vector its lanes in the row.
+    /// `n` rows can be read from `from` on. Of the last vector, only the lanes in the row are read.
     #[inline(always)]
     unsafe fn column<S: KernelSimd<m32s = M>, const R: usize, const W: usize, const LAST: bool>(
         &self,
@@ -354,10 +356,10 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         (state, sum)
     }
 
-    /// Stores vectors of columns behind the padding of a folded row.
+    /// Stores vectors of columns after the padding of a folded row.
     ///
     /// # Safety
-    /// It has room for them.
+    /// The folded row has room for them.
     #[inline(always)]
     unsafe fn store<S: KernelSimd<m32s = M>>(
         &self,
@@ -381,7 +383,8 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         }
     }
 
-    /// Folds the columns of folded rows at a stride of `PARTS`, 1 or 2; `out` is what is left of the map's outputs.
+    /// Folds the columns of folded rows at a stride of `PARTS`, 1 or 2. `out` is the part of the map's outputs from
+    /// these rows on.
     #[inline(always)]
     fn across<S: KernelSimd<m32s = M>>(
         &self,
@@ -402,8 +405,8 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
             let rows = simd.splat_f32s(1.0 / span.count);
             let mut x = 0;
             while x < width {
-                // SAFETY: whole vectors of outputs reach at most to the pitch, as asserted. Beyond the row is the next one,
-                // which is yet to be written, or nothing.
+                // SAFETY: whole vectors of outputs reach at most to the pitch, as asserted. After the row comes the
+                // next one, which is not written yet, or the end of the outputs, where stores are masked.
                 unsafe {
                     let y = self.windows(simd, from.wrapping_add(x), x, rows);
                     if x + lanes <= left {
@@ -420,11 +423,12 @@ impl<M: Copy, F: Fold<P>, const P: usize, const K: usize, const PARTS: usize>
         }
     }
 
-    /// The outputs of a vector of windows from window `x` on, whose first columns are at `from`; `rows` is one over the
-    /// rows that a mean divides by.
+    /// The outputs of a vector of windows from window `x` on. Their first columns are at `from`.
+    ///
+    /// `rows` is the reciprocal of the number of rows that a mean divides by.
     ///
     /// # Safety
-    /// The windows' columns can be read, and of `scales` a vector.
+    /// The windows' columns and a vector of `scales` can be read.
     #[inline(always)]
     unsafe fn windows<S: KernelSimd<m32s = M>>(
         &self,

@@ -2,13 +2,14 @@
 
 use crate::arch::{array, hidden};
 
-/// One, three and five times a step in bytes: with an index that is scaled by 1, 2 or 4, x86 reaches seven pixels
-/// from an address.
+/// One, three and five times a step in bytes. x86 can scale an index by 1, 2 or 4, so these indices reach seven pixels
+/// from one address.
 #[derive(Clone, Copy)]
 pub(super) struct Multiples([usize; 3]);
 
 impl Multiples {
-    /// Hidden, or LLVM adds them to the addresses of all pixels in advance, and has 14 again.
+    /// Multiples of a step of `step` elements. They are hidden from LLVM, which would otherwise compute the addresses
+    /// of all 14 pixels in advance.
     #[inline(always)]
     pub(super) fn of(step: usize) -> Self {
         let bytes = step * size_of::<f32>();
@@ -17,7 +18,7 @@ impl Multiples {
         }))
     }
 
-    /// Where the `p`-th of `P` pixels is, of which each half begins at an address.
+    /// Address of the `p`-th of `P` pixels. `halves` are the addresses of each half's first pixel.
     #[inline(always)]
     pub(super) fn pixel<const P: usize>(self, halves: [*const f32; 2], p: usize) -> *const f32 {
         const { assert!(P <= 14) };

@@ -1,24 +1,24 @@
-//! The epilogue of a tile: sums of other products, residual, ReLU, and the one store of each output.
+//! Epilogue of a tile: sums of other products, residual, ReLU, and the only store of each output.
 #![allow(unsafe_code)]
 
 use crate::arch::KernelSimd;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::outputs::{Place, SumPointers};
 
-/// What a tile does beside summing products onto the panel's bias.
+/// Epilogue of a product that already includes the panel's bias.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Finish<'a> {
-    /// In place of the panel's bias, one for each pixel of the run: where output channels take the pixels'
-    /// place.
+    /// Replaces the panel's bias by one bias for each pixel of the run. It serves products whose "pixels" are output
+    /// channels.
     pub pixel_bias: Option<&'a [f32]>,
-    /// Added before the clamp: laid out as the outputs, from the element that corresponds to the first.
+    /// Added before the clamp. It has the layout of the outputs, and begins with the element for the first output.
     pub residual: Option<&'a [f32]>,
     /// Clamp below at zero.
     pub relu: bool,
 }
 
 impl Finish<'_> {
-    /// The same for outputs that begin `at` elements further on.
+    /// Epilogue of outputs that begin `at` elements further on.
     pub fn from(self, at: usize) -> Self {
         Finish {
             residual: self.residual.map(|r| &r[at..]),
@@ -32,20 +32,22 @@ impl Finish<'_> {
 pub(super) struct To<L, const P: usize> {
     /// The first output.
     pub(super) out: *mut f32,
-    /// Where pixels and channels are, from there.
+    /// Positions of pixels and channels, relative to the first output.
     pub(super) place: L,
     /// The tile's pixels.
     pub(super) pixels: [usize; P],
 }
 
 impl Finish<'_> {
-    /// Sums of other products, residual, ReLU, and the one store of each output. What the epilogue has is asked once a
-    /// tile, and what a store might have changed is copied first: a tile of 64 channels lasts as long as a thousand
-    /// instructions.
+    /// Adds sums of other products and the residual, applies ReLU, and stores each output once.
+    ///
+    /// The parts of the epilogue are tested once per tile, because a tile of 64 channels takes only some thousand
+    /// instructions. For the same reason, fields that the compiler would reload after a store are copied to locals
+    /// first.
     ///
     /// # Safety
-    /// `to` is valid for writes of the tile's outputs, whose channels fill its vectors; the residual is as long; `sums` are
-    /// of these outputs.
+    /// `to` is valid for writes of the tile's outputs, and their channels fill its vectors. The residual is as long as
+    /// the outputs. `sums` belong to these outputs.
     #[inline(always)]
     pub(super) unsafe fn store<S: KernelSimd, L: Place, const P: usize, const V: usize>(
         &self,
@@ -91,10 +93,11 @@ impl Finish<'_> {
         });
     }
 
-    /// [`Finish::store`] of the first `channels` of each pixel, where they don't fill the tile's vectors.
+    /// Stores the first `channels` of each pixel, for tiles whose channels don't fill their vectors
+    /// ([`Finish::store`]).
     ///
     /// # Safety
-    /// As there, for these channels.
+    /// The conditions of [`Finish::store`] hold for these channels.
     #[inline(never)]
     pub(super) unsafe fn store_part<L: Place, const P: usize>(
         &self,
@@ -121,17 +124,17 @@ impl Finish<'_> {
     }
 }
 
-/// The outputs of a pixel: where the `v`-th vector of its channels lies, in elements from the first output.
+/// Position of the `v`-th vector of a pixel's channels, in elements from the first output.
 #[inline(always)]
 fn vector_at<S: KernelSimd>(place: impl Place, pixel: usize, v: usize) -> usize {
     let lane = v * S::F32_LANES;
     place.offset(pixel, lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
 }
 
-/// Adds the vectors of a pixel that lie like its outputs.
+/// Adds the vectors at `from` to the sums of a pixel. They have the layout of its outputs.
 ///
 /// # Safety
-/// `from` is valid for reads of them.
+/// `from` is valid for reads of these vectors.
 #[inline(always)]
 unsafe fn add_pixel<S: KernelSimd, const V: usize>(
     simd: S,

@@ -1,5 +1,5 @@
-//! The register tile: some output pixels x some blocks of 16 output channels, accumulated in
-//! registers over the whole reduction, finished with the epilogue and written once.
+//! The register tile: some output pixels x some blocks of 16 output channels. They are accumulated in registers over
+//! the whole reduction, finished with the epilogue, and written once.
 //!
 //! ```text
 //! acc[p][v] = bias[v]
@@ -9,23 +9,24 @@
 //! out[p][v] = relu(acc[p][v] + residual[p][v])
 //! ```
 //!
-//! `out` lies in blocks of channels or as rows of a matrix ([`Outputs`]). With the roles exchanged, output
-//! channels as the tile's "pixels" and pixels as its lanes, the same tile computes plain NCHW.
+//! `out` lies in blocks of channels or as rows of a matrix ([`Outputs`]). With the roles exchanged, the same tile
+//! computes plain NCHW: output channels are the tile's "pixels", and pixels are its lanes.
 //!
-//! The reduction goes in steps of a few channels. On x86 that saves instructions, as each input is broadcast
-//! from memory; on NEON a step of four loads a pixel's channels as one vector, from whose lanes the FMAs take
-//! them (`fmla v.4s, v.4s, v.s[i]`), so a step of the 5 x 4 tile is 80 FMAs of 96 to 98 instructions. This
-//! share of 0.82 to 0.83 bounds what a core can reach (`scripts/asm` counts it): with two FMA pipes its whole
-//! peak from 3 instructions a cycle on; with four pipes all of it from 5 on, 0.82 of it at 4.
+//! The reduction goes in steps of a few channels. On x86 that saves instructions, because each input is broadcast from
+//! memory. On NEON a step of four loads a pixel's channels as one vector. FMAs take their input from its lanes (`fmla
+//! v.4s, v.4s, v.s[i]`).
 //!
-//! Inputs are found through [`Pixels`], so that one kernel serves direct convolution, 1x1, im2col and the
-//! products of Winograd.
+//! So a step of the 5 x 4 tile has 80 FMAs among 96 to 98 instructions (`scripts/asm` counts them). This share of FMAs
+//! bounds the speed of a core. With two FMA pipes a core needs at least 3 instructions a cycle to reach its peak. With
+//! four pipes it needs 5, and with 4 it reaches 0.82 of the peak.
+//!
+//! [`Pixels`] locates the inputs. So one kernel serves direct convolution, 1x1, im2col and the products of Winograd.
 #![allow(unsafe_code)]
 
-/// The body for each of a tile's pixels, of a pixel's vectors, or of a step's channels, written out: LLVM leaves some loops
-/// over a constant range rolled, and then keeps the accumulators in memory. It would unroll those over vectors, but they
-/// are thousands, and to rotate and unroll them takes longer than all else in a build. Scalar code's 16 are a loop, which
-/// LLVM vectorises.
+/// Unrolls a body over a tile's pixels, a pixel's vectors, or a step's channels. LLVM leaves some loops over a constant
+/// range rolled, and then keeps the accumulators in memory. It would unroll the loops over vectors. But there are
+/// thousands of them, and unrolling them in LLVM takes longer than the rest of a build. Scalar code has 16 "vectors",
+/// which stay a loop that LLVM vectorises.
 macro_rules! each {
     (vector $count:ident, |$i:ident| $body:block) => {
         if const { $count <= 4 } {
@@ -69,38 +70,41 @@ use epilogue::To;
 use prefetch::{Lines, PREFETCHED, Progress, STREAMS, WEIGHTS_AHEAD, ask_for_weights};
 use std::ops::Range;
 
-/// The input of a tile: channel `c` of the pixel at offset `o` is `data[o + c / block *
-/// block_stride + c % block]`. With blocked channels, `block` is 16; where a pixel's channels are
-/// contiguous (NHWC, an im2col matrix), there is one block of them all.
+/// Input of a tile. Channel `c` of the pixel at offset `o` is `data[o + c / block * block_stride + c % block]`.
+///
+/// With blocked channels, `block` is 16. If a pixel's channels are contiguous (NHWC, an im2col matrix), one block has
+/// all channels.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// One image.
     pub data: &'a [f32],
-    /// Contiguous channels.
+    /// Number of contiguous channels.
     pub block: usize,
     /// Elements from a channel block to the next.
     pub block_stride: usize,
 }
 
-/// Channels a step where inputs are evenly spaced.
+/// Channels a step if inputs are evenly spaced.
 const EVEN_STEP: usize = 4;
 
-/// One panel of weights against a run of pixels: `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])`
-/// for the output channels of `out`, up to a panel's.
+/// Product of one panel of weights with a run of pixels.
+///
+/// It computes `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])` for the output channels of `out`, at most a
+/// panel's.
 pub struct PanelTimesPixels<'a, 'o, I, L> {
     /// The input.
     pub src: Source<'a>,
-    /// Where the pixels' taps are.
+    /// Positions of the pixels' taps.
     pub pixels: I,
     /// The input channels to sum over.
     pub channels: Range<usize>,
-    /// Bias, then weights as [`super::pack`] lays them out.
+    /// Bias, then weights in the layout of [`super::pack`].
     pub panel: &'a [f32],
-    /// What comes after the sum.
+    /// Operations after the sum.
     pub epilogue: Finish<'a>,
-    /// What is asked for in advance.
+    /// Software-prefetch policy.
     pub ahead: Ahead,
-    /// Where results go.
+    /// Place for the results.
     pub out: Outputs<'o, L>,
 }
 
@@ -126,7 +130,7 @@ impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
 }
 
 impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
-    /// The promises that the tile's pointers rest on, checked once a panel.
+    /// Checks the conditions for the tile's pointers, once per panel.
     #[inline(always)]
     fn check(&self) {
         let Source { data, block, .. } = self.src;
@@ -159,8 +163,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         assert!(residual.is_none_or(|r| r.len() >= self.out.extent()));
     }
 
-    /// Elements from a pixel's first channel to the furthest of those that are summed over; none if there are none. That
-    /// is the last one, or the end of the block before it, where blocks overlap.
+    /// Elements from a pixel's first channel to the furthest of the summed channels, or none if there are no channels.
+    ///
+    /// That is the last channel, or the end of the block before it if blocks overlap.
     #[inline(always)]
     fn furthest_channel(&self) -> Option<usize> {
         let Source {
@@ -181,7 +186,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         Some(at(last).max(block_before.map_or(0, at)))
     }
 
-    /// One register tile after the other, of at most `P` pixels. Where there are many sizes, each has a function.
+    /// Runs the register tiles one after the other, with at most `P` pixels each. If there are many sizes, each has a
+    /// function.
     #[inline(always)]
     fn tiles<S: KernelSimd, const P: usize, const V: usize, const K: usize>(mut self, simd: S) {
         let Source {
@@ -207,8 +213,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                                 input: (block_at, lane),
                                 ahead: &mut ahead,
                             };
-                            // Small tiles make small functions, for which a call isn't worth it: 4 to 6 % of F(4,3)
-                            // with 64 and 256 channels on AVX2.
+                            // Small tiles make small functions, which a call would slow down. (Measured:
+                            // docs/measurements.md, 'calls of small tiles'.)
                             if const { P > FEW_PIXELS } {
                                 simd.call(tiles);
                             } else {
@@ -223,8 +229,10 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// The lines of the panel that follows this one, whose rows have `row` weights, for tiles of at most `P` pixels: a
-    /// share of a row's for each channel of each tile, and a quarter more where taps in the padding may be skipped.
+    /// Cache lines of the panel that follows this one, for tiles of at most `P` pixels. A row has `row` weights.
+    ///
+    /// For each channel, each tile prefetches its share of a row. If taps in the padding may be skipped, the share is a
+    /// quarter larger.
     #[inline(always)]
     fn next_panel<const P: usize>(&self, row: usize) -> Lines {
         let taps = self.pixels.taps();
@@ -247,8 +255,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// Asks for lines that `store` will add and write, those of [`PREFETCHED`] pixels after those asked for
-    /// before. They arrive during the reduction, where otherwise a tile would end in waiting for L3 or memory.
+    /// Prefetches outputs and residuals of the next [`PREFETCHED`] pixels for `store`.
+    ///
+    /// They arrive during the reduction. Otherwise each tile would end with a wait for L3 or memory.
     #[inline(always)]
     fn ask_for_outputs<S: KernelSimd, const P: usize, const V: usize>(
         &self,
@@ -261,7 +270,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         let (out, place) = (self.out.as_ptr(), self.out.place());
         let residual = self.epilogue.residual.map(|r| r.as_ptr());
         for p in 0..PREFETCHED {
-            // Rather one line twice than a loop whose end depends on the tile.
+            // Prefetching a line twice costs less than a loop whose end depends on the tile.
             let pixel = progress.first + (progress.asked + p).min(P - 1);
             let [pixel] = self.pixels.positions::<1>(pixel);
             for block in 0..const { (V * S::F32_LANES).div_ceil(CHANNEL_BLOCK) } {
@@ -275,8 +284,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         progress.asked += PREFETCHED;
     }
 
-    /// The tile of `P` pixels from `first` on, by `V` vectors of output channels. The first input channel is
-    /// the `lane`-th of the block at `block_at`.
+    /// Computes the tile of `P` pixels from `first` on, by `V` vectors of output channels.
+    ///
+    /// The first input channel is lane `lane` of the block at `block_at`.
     #[inline(always)]
     fn tile<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
         &mut self,
@@ -285,7 +295,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         (block_at, lane): (usize, usize),
         ahead: &mut Lines,
     ) {
-        // The bias comes first: one row of the panel.
+        // The bias is the first row of the panel.
         let row = V * S::F32_LANES;
         // SAFETY: inside the panel (`check`).
         let bias: [S::f32s; V] = unsafe { load::<S, V>(simd, self.panel.as_ptr()) };
@@ -298,7 +308,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             first,
             // SAFETY: inside the panel (`check`).
             weights: unsafe { self.panel.as_ptr().add(row) },
-            // Sums that wait for others are near.
+            // Intermediate sums of several products are already in L1 or L2.
             asked: match self.out.place().sums() {
                 Some(sums) if const { I::SUMS } && sums.near => P,
                 _ => 0,
@@ -339,11 +349,12 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         self.store(simd, first, acc);
     }
 
-    /// Adds a tap's channels to the sums, from the `lane`-th of their block on, where pixels are a step apart in each
-    /// half of the tile: all are reached from two addresses and three multiples of the step. With an address for
-    /// each pixel, LLVM keeps some in memory and has to find 14 of them for each block of channels: 0.82 to 0.87 of
-    /// the peak where this reaches 0.95 (Golden Cove).
-    /// The sums by reference: by value, LLVM finds no vectors in the scalar tile's, and takes four times as long.
+    /// Adds a tap's channels to the sums, from lane `lane` of their block on, for pixels a step apart in each half of
+    /// the tile.
+    ///
+    /// Two addresses and three multiples of the step reach all pixels. With an address for each pixel, LLVM spills some
+    /// of them, and computes 14 for each block of channels. (Measured: docs/measurements.md, 'addresses of even
+    /// pixels'.) The sums are passed by reference, because by value LLVM finds no vectors in the scalar tile.
     #[inline(always)]
     fn even<S: KernelSimd, const P: usize, const V: usize>(
         &self,
@@ -368,7 +379,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let run = left.min(block - lane).min(ZERO_RUN);
             self.ask_for_outputs::<S, P, V>(simd, progress);
             if self.ahead == Ahead::NextInputs {
-                // A filter's last row is the one that the tile before had no use for.
+                // The last row of a filter reads inputs that the tile before did not read.
                 let apart = if last_tap { step * size_of::<f32>() } else { 0 };
                 *ahead = Lines {
                     at: x[0].wrapping_add(P * step),
@@ -394,9 +405,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                             steps.pixel::<P>(x, p)
                         }
                     };
-                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
-                    // inside `data`: the offset is at most `largest`, for which `check` found the last channel
-                    // there, and `run` leaves neither the channels nor their block.
+                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are inside
+                    // `data`: the offset is at most `largest`, and `check` tested the furthest channel for that offset.
+                    // `run` exceeds neither the channels nor their block.
                     unsafe {
                         *acc = multiply::<S, P, V, $k>(simd, at, progress.weights, *acc);
                         progress.weights = progress.weights.add($k * row);
@@ -419,7 +430,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         }
     }
 
-    /// The same for pixels that are anywhere or in the padding. The first channel of the first pixel is at `from`.
+    /// Adds a tap's channels to the sums, for pixels at any positions or in the padding.
+    ///
+    /// The first channel of the first pixel is at `from`.
     #[inline(always)]
     fn uneven<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
         &self,
@@ -441,8 +454,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let run = left.min(block - lane).min(ZERO_RUN);
             self.ask_for_outputs::<S, P, V>(simd, progress);
             let x: [*const f32; P] = self.pixels.tile(tap, progress.first, from);
-            // A tap next to another finds its inputs in L1; of a single one the next block's are asked for,
-            // unless two blocks of output channels take long enough to hide L2's latency.
+            // Several taps find their inputs in L1, because neighbouring taps share them. A single tap prefetches the
+            // inputs of the next block, unless two blocks of output channels take long enough to hide L2's latency.
             let short = const { V * S::F32_LANES <= CHANNEL_BLOCK };
             if short && self.pixels.taps() == 1 && run < left && lane + run == block {
                 each!(pixel P, |p| {
@@ -452,8 +465,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let asks = progress.asks && self.ahead != Ahead::NextInputs;
             macro_rules! step {
                 ($k:ident, $first:ident) => {
-                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are
-                    // either among zeros, of which `run` reads no more; or inside `data`, as in `even`.
+                    // SAFETY: the panel has a row of V vectors for each tap and channel (`check`). Inputs are zeros, or
+                    // are inside `data` as in `even`. `run` is at most the number of zeros.
                     unsafe {
                         let weights = progress.weights.add($first * row);
                         if asks {
@@ -467,7 +480,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let whole = if const { K > 1 } { run - run % K } else { 0 };
             if const { K == EVEN_STEP } && self.ahead == Ahead::NextPanel(Home::Memory) {
                 for k in (0..whole).step_by(K) {
-                    // A step of a tile of few pixels reads four lines: of two that share a panel each has two.
+                    // A step of a tile of few pixels reads four cache lines. If two tiles share a panel, each
+                    // prefetches two.
                     ahead.ask::<STREAMS>(|line| simd.prefetch_l2(line));
                     step!(K, k);
                 }
@@ -480,7 +494,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             for k in whole..run {
                 step!(ONE, k);
             }
-            // SAFETY: as above.
+            // SAFETY: `run` rows follow inside the panel, as above.
             progress.weights = unsafe { progress.weights.add(run * row) };
             left -= run;
             lane += run;
@@ -502,7 +516,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
     ) {
         let (out, place) = (self.out.as_mut_ptr(), self.out.place());
         if L::PARTIAL && self.out.channels() < V * S::F32_LANES {
-            // Copied one by one: an accumulator whose address is taken would live in memory from the start.
+            // Copied one by one: an accumulator whose address is taken would be in memory for the whole reduction.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
             each!(pixel P, |p| {
                 sums[p] = acc[p];
@@ -510,10 +524,11 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             let sums = bytemuck::must_cast_slice(sums.as_flattened());
             let pixels = self.pixels.positions::<P>(first);
             let to = To { out, place, pixels };
-            // SAFETY: pixels below `out.pixels()`, and as many channels as it has; the residual is as long (`check`).
+            // SAFETY: pixels are below `out.pixels()`, and channels are as many as it has. The residual is as long
+            // (`check`).
             return unsafe { self.epilogue.store_part(sums, self.out.channels(), &to) };
         }
-        // Computed anew: kept from the prefetches they would only go to the stack and back.
+        // Computed again: if they were kept from the prefetches, they would be spilled to the stack.
         let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
         let sums = if const { I::SUMS } {
             place.sums()
@@ -521,18 +536,18 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
             None
         };
         let to = To { out, place, pixels };
-        // SAFETY: as above, and the channels fill the tile's vectors; `Outputs` has checked the sums.
+        // SAFETY: as above, and the channels fill the tile's vectors. `Outputs` has checked the sums.
         unsafe { self.epilogue.store(simd, acc, sums, to) };
     }
 }
 
-/// Consecutive tiles of `P` pixels by `V` vectors, in steps of `K` channels where they are not evenly spaced.
+/// Consecutive tiles of `P` pixels by `V` vectors. If pixels are not evenly spaced, steps have `K` channels.
 struct EqualTiles<'k, 'a, 'o, I, L, const P: usize, const V: usize, const K: usize> {
     kernel: &'k mut PanelTimesPixels<'a, 'o, I, L>,
-    /// The first's first pixel.
+    /// The first pixel of the first tile.
     first: usize,
     count: usize,
-    /// Where the first input channel is: its block and its lane there.
+    /// Position of the first input channel: its block and its lane there.
     input: (usize, usize),
     ahead: &'k mut Lines,
 }
@@ -552,10 +567,12 @@ impl<I: Pixels, L: Place, const P: usize, const V: usize, const K: usize> SimdTa
     }
 }
 
-/// `K` channels of `P` pixels, of which each begins at `x`, times as many rows of `V` weights.
+/// Multiplies `K` channels of `P` pixels with `K` rows of `V` vectors of weights, and adds the products to `acc`.
+///
+/// `x` gives the address of a pixel's first channel.
 ///
 /// # Safety
-/// `weights` is valid for a read of `K` rows, each of `x` for one of `K` floats.
+/// `weights` is valid for a read of `K` rows. Each address from `x` is valid for a read of `K` floats.
 #[inline(always)]
 unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
     simd: S,
@@ -576,7 +593,7 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
     acc
 }
 
-/// `V` vectors from memory.
+/// Loads `V` vectors from memory.
 ///
 /// # Safety
 /// `at` is valid for a read of `V` vectors.
