@@ -394,5 +394,5 @@ fn an_audit_goes_on_where_it_was() {
     audit("2")
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("same-02.json is no gate"));
+        .stderr(predicate::str::contains("same-02.json is damaged"));
 }
