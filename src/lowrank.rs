@@ -14,7 +14,10 @@ pub mod session;
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{ConvShape, ConvSpec, Epilogue, Op, Pad};
-use faer::Mat;
+use nalgebra::{DMatrix, SymmetricEigen};
+
+/// Steps after which the iteration for eigenvalues gives up. It needs about two for each eigenvalue.
+const MOST_STEPS: usize = 1 << 20;
 
 /// Matrix form of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +42,19 @@ impl Form {
 }
 
 /// The singular values and vectors of a convolution's weights.
+///
+/// They come from the eigenvalues of A A^T, the smaller Gram matrix. Singular values below about 1e-8 of the largest
+/// are lost in its rounding. Truncation drops them first, and f32 weights don't hold them.
 pub struct Factors {
     form: Form,
     problem: Problem,
     conv: ConvShape,
     /// Singular values, in descending order.
     singular: Vec<f64>,
-    u: Mat<f64>,
-    v: Mat<f64>,
+    /// Left singular vectors, one a column.
+    u: DMatrix<f64>,
+    /// Right singular vectors, one a column.
+    v: DMatrix<f64>,
 }
 
 /// Two convolutions that replace one.
@@ -77,22 +85,27 @@ impl Factors {
             f64::from(weights[((k * c_in + c) * kh + r) * kw + s])
         };
         let matrix = match form {
-            Form::Channel => Mat::from_fn(conv.c_out, c_in * kh * kw, |k, j| {
+            Form::Channel => DMatrix::from_fn(conv.c_out, c_in * kh * kw, |k, j| {
                 at(k, j / (kh * kw), j / kw % kh, j % kw)
             }),
-            Form::Spatial => Mat::from_fn(c_in * kh, conv.c_out * kw, |i, j| {
+            Form::Spatial => DMatrix::from_fn(c_in * kh, conv.c_out * kw, |i, j| {
                 at(j / kw, i / kh, i % kh, j % kw)
             }),
         };
-        let svd = matrix.thin_svd();
-        let svd = svd.map_err(|e| anyhow!("no singular values were found: {e:?}"))?;
+        let wide = matrix.nrows() <= matrix.ncols();
+        let (singular, u, v) = if wide {
+            decompose(&matrix)?
+        } else {
+            let (singular, v, u) = decompose(&matrix.transpose())?;
+            (singular, u, v)
+        };
         Ok(Factors {
             form,
             problem: *problem,
             conv,
-            singular: svd.S().column_vector().iter().copied().collect(),
-            u: svd.U().to_owned(),
-            v: svd.V().to_owned(),
+            singular,
+            u,
+            v,
         })
     }
 
@@ -195,6 +208,24 @@ impl Factors {
             energy: kept,
         })
     }
+}
+
+/// Singular values in descending order, left and right singular vectors of a matrix with no more rows than columns.
+fn decompose(matrix: &DMatrix<f64>) -> Result<(Vec<f64>, DMatrix<f64>, DMatrix<f64>)> {
+    let eigen = SymmetricEigen::try_new(matrix * matrix.transpose(), f64::EPSILON, MOST_STEPS)
+        .ok_or_else(|| anyhow!("no singular values were found in {MOST_STEPS} steps"))?;
+    let mut order: Vec<usize> = (0..matrix.nrows()).collect();
+    order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+    // Rounding may leave an eigenvalue slightly below 0.
+    let singular = order.iter().map(|&q| eigen.eigenvalues[q].max(0.0).sqrt());
+    let singular: Vec<f64> = singular.collect();
+    let u = eigen.eigenvectors.select_columns(&order);
+    let mut v = matrix.transpose() * &u;
+    for (mut column, &value) in v.column_iter_mut().zip(&singular) {
+        // A vector of a singular value of 0 has no weight in any rank.
+        column /= value.max(f64::MIN_POSITIVE);
+    }
+    Ok((singular, u, v))
 }
 
 #[cfg(test)]
