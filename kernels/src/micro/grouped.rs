@@ -18,8 +18,8 @@
 //!
 //! A tile is up to [`TILE_PIXELS`] pixels of one row by one vector of channels. With strides of 1 and 2, three
 //! neighbouring taps share their inputs, and each input is loaded once. Rows and taps in the padding are skipped, not
-//! multiplied. Filter rows are skipped for the whole tile. Taps are skipped by a test of each input, which only tiles
-//! at the ends of a row have ([`Window::whole`]).
+//! multiplied. Filter rows are skipped for the whole tile. Taps are skipped by a test of each input that may lie in the
+//! padding ([`Padding`]).
 #![allow(unsafe_code)]
 
 use super::gemm::load;
@@ -125,32 +125,52 @@ impl SimdTask for GroupedRows<'_> {
     }
 }
 
-/// Tiles of `P` pixels, one after the other in a row.
+/// Inputs of a tile that may lie in the padding, and are tested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Padding {
+    /// None.
+    Nowhere,
+    /// The first and the last of three taps' inputs.
+    AtTheEnds,
+    /// All.
+    Anywhere,
+}
+
+const NOWHERE: u8 = Padding::Nowhere as u8;
+const AT_THE_ENDS: u8 = Padding::AtTheEnds as u8;
+const ANYWHERE: u8 = Padding::Anywhere as u8;
+
+/// Tiles of `P` pixels, one after the other in a row. `SLIDE` is the stride if neighbouring taps are taken in threes,
+/// else 0.
 ///
-/// Each kind has a function, because compile time grows with the square of a function's size.
-struct EqualTiles<
-    'k,
-    'a,
-    const P: usize,
-    const SLIDE: usize,
-    const PADDED: bool,
-    const BROADCAST: bool,
-> {
+/// Each size has a function, because compile time grows with the square of a function's size. The function itself
+/// chooses the code of a tile by its padding. Otherwise a row would take three calls.
+struct EqualTiles<'k, 'a, const P: usize, const SLIDE: usize, const BROADCAST: bool> {
     kernel: &'k mut GroupedRows<'a>,
     row: usize,
     /// The first pixel of the first tile, and the first pixel after the last tile.
     columns: Range<usize>,
 }
 
-impl<const P: usize, const SLIDE: usize, const PADDED: bool, const BROADCAST: bool> SimdTask
-    for EqualTiles<'_, '_, P, SLIDE, PADDED, BROADCAST>
+impl<const P: usize, const SLIDE: usize, const BROADCAST: bool> SimdTask
+    for EqualTiles<'_, '_, P, SLIDE, BROADCAST>
 {
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        for x in self.columns.step_by(P) {
-            self.kernel
-                .tile::<S, P, SLIDE, PADDED, BROADCAST>(simd, self.row, x);
+        let EqualTiles {
+            kernel,
+            row,
+            columns,
+        } = self;
+        for x in columns.step_by(P) {
+            match kernel.padding::<P, SLIDE>(x) {
+                Padding::Nowhere => kernel.tile::<S, P, SLIDE, NOWHERE, BROADCAST>(simd, row, x),
+                Padding::AtTheEnds => {
+                    kernel.tile::<S, P, SLIDE, AT_THE_ENDS, BROADCAST>(simd, row, x);
+                }
+                Padding::Anywhere => kernel.tile::<S, P, SLIDE, ANYWHERE, BROADCAST>(simd, row, x),
+            }
         }
     }
 }
@@ -170,61 +190,53 @@ impl GroupedRows<'_> {
         let (len, longer) = (out / tiles, out % tiles);
         let middle = longer * (len + 1);
         for row in 0..rows {
-            for (end, pixels) in [(middle, len + 1), (out, len)] {
-                let mut x = if pixels > len { 0 } else { middle };
-                while x < end {
-                    let padded = self.padded::<SLIDE>(x, pixels);
-                    let first = x;
-                    while x < end && self.padded::<SLIDE>(x, pixels) == padded {
-                        x += pixels;
-                    }
-                    let columns = first..x;
-                    macro_rules! sizes {
-                        ($($n:literal)*) => {
-                            match pixels {
-                                $($n => if const { $n <= tile_pixels::<S>() } {
-                                    let kernel = &mut *self;
-                                    if padded {
-                                        let tiles = EqualTiles::<$n, SLIDE, true, BROADCAST> { kernel, row, columns };
-                                        simd.call(tiles);
-                                    } else {
-                                        let tiles = EqualTiles::<$n, SLIDE, false, BROADCAST> { kernel, row, columns };
-                                        simd.call(tiles);
-                                    }
-                                },)*
-                                _ => unreachable!("a tile has at most {most} pixels"),
-                            }
-                        };
-                    }
-                    sizes!(1 2 3 4 5 6 7 8);
+            for (pixels, columns) in [(len + 1, 0..middle), (len, middle..out)] {
+                if columns.is_empty() {
+                    continue;
                 }
+                macro_rules! sizes {
+                    ($($n:literal)*) => {
+                        match pixels {
+                            $($n => if const { $n <= tile_pixels::<S>() } {
+                                let kernel = &mut *self;
+                                simd.call(EqualTiles::<$n, SLIDE, BROADCAST> { kernel, row, columns });
+                            },)*
+                            _ => unreachable!("a tile has at most {most} pixels"),
+                        }
+                    };
+                }
+                sizes!(1 2 3 4 5 6 7 8);
             }
         }
     }
 
-    /// Tells if inputs of `pixels` pixels from column `x` on may be in the padding.
-    ///
-    /// If three taps share inputs, their first and last inputs don't count, because they are always tested.
+    /// Padding of a tile of `P` pixels from column `x` on.
     #[inline(always)]
-    fn padded<const SLIDE: usize>(&self, x: usize, pixels: usize) -> bool {
+    fn padding<const P: usize, const SLIDE: usize>(&self, x: usize) -> Padding {
         let across = self.horizontal;
-        let column = (x * across.stride).wrapping_sub(across.before);
-        let inside = |column: usize| column < across.size;
-        let last = (pixels - 1) * across.stride + (across.kernel - 1) * across.dilation;
-        let ends = usize::from(SLIDE > 0 && across.kernel == SLIDING);
-        !inside(column.wrapping_add(ends)) || !inside(column.wrapping_add(last).wrapping_sub(ends))
+        let first = (x * across.stride).wrapping_sub(across.before);
+        let last =
+            first.wrapping_add((P - 1) * across.stride + (across.kernel - 1) * across.dilation);
+        let inside = |first: usize, last: usize| first < across.size && last < across.size;
+        if inside(first, last) {
+            Padding::Nowhere
+        } else if SLIDE > 0
+            && across.kernel == SLIDING
+            && inside(first.wrapping_add(1), last.wrapping_sub(1))
+        {
+            Padding::AtTheEnds
+        } else {
+            Padding::Anywhere
+        }
     }
 
-    /// Computes `P` pixels of row `i`, from column `x` on.
-    ///
-    /// With `PADDED`, any of their inputs may be in the padding. Without it, only the first and the last input of three
-    /// taps may be. `SLIDE` is the stride if neighbouring taps are taken in threes, else 0.
+    /// Computes `P` pixels of row `i`, from column `x` on. `PADDING` is a [`Padding`].
     #[inline(always)]
     fn tile<
         S: KernelSimd,
         const P: usize,
         const SLIDE: usize,
-        const PADDED: bool,
+        const PADDING: u8,
         const BROADCAST: bool,
     >(
         &mut self,
@@ -272,8 +284,8 @@ impl GroupedRows<'_> {
                         0
                     };
                     // SAFETY: `packed` has a row of 16 floats for each pass and tap (`run`). An input is read at a row
-                    // of the map (`Window::inside`). Its column is tested if it may be in the padding, which `tiles`
-                    // found out. `SLIDE` is the stride or 0. It is not 0 only with a dilation of 1 (`run`), so that
+                    // of the map (`Window::inside`). Its column is tested if it may be in the padding, which
+                    // `padding` found out. `SLIDE` is the stride or 0. It is not 0 only with a dilation of 1 (`run`), so that
                     // inputs are those of the taps. Lanes of a vector and channels of a group are among a pixel's 16.
                     unsafe {
                         for three in 0..together {
@@ -288,7 +300,7 @@ impl GroupedRows<'_> {
                             });
                             each!(inputs(P - 1) * SLIDE + SLIDING, |i| {
                                 let end = i == 0 || i == (P - 1) * SLIDE + SLIDING - 1;
-                                let tested = PADDED || end;
+                                let tested = PADDING == ANYWHERE || PADDING == AT_THE_ENDS && end;
                                 if !tested || column.wrapping_add(i) < across.size {
                                     let from = input.wrapping_add(i * CHANNEL_BLOCK);
                                     let x = input_at::<S, BROADCAST>(simd, from);
@@ -310,7 +322,7 @@ impl GroupedRows<'_> {
                                 input.wrapping_add(s * CHANNEL_BLOCK),
                             );
                             each!(pixels P, |p| {
-                                if !PADDED
+                                if PADDING == NOWHERE
                                     || column.wrapping_add(p * across.stride) < across.size
                                 {
                                     let x = input_at::<S, BROADCAST>(simd, input.wrapping_add(p * step));
