@@ -3,20 +3,23 @@
 //! The kernels are in [`convroof_kernels`]. This crate measures them and states which ceiling bounds each layer.
 //! In reading order:
 //!
-//! * [`networks`]: the layers of interest, as data;
+//! * [`networks`]: the layers of interest, as data; [`batch_files`]: more of them, from files;
 //! * [`machine`]: this machine's cores, caches and ceilings; [`counters`]: its hardware counters;
-//! * [`measure`]: interleaved, verified samples;
+//! * [`measure`]: interleaved, verified samples; [`check`]: outputs against the reference, without a clock;
 //! * [`net`]: whole networks: selection of variants and layouts, memory planning, execution, verification;
 //! * [`lowrank`]: convolutions as two of lower rank;
 //! * [`claims`]: claims about these networks, and their answers;
 //! * `peers` (feature): other libraries, measured beside our kernels;
 //! * [`process`]: child processes and their end; [`scratch`]: temporary folders; [`interrupt`]: Ctrl-C;
-//! * [`record`]: raw measurements on disk; [`files`]: atomic writes; [`stats`]: medians and intervals;
+//! * [`record`]: raw measurements on disk; [`files`]: atomic writes; [`npy`]: NumPy arrays; [`stats`]: medians and
+//!   intervals;
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
-//! * [`escape`]: untrusted text, escaped for its destination;
+//! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
-//! * [`cli`]: one file per subcommand.
+//! * [`cli`]: one file per subcommand; [`progress`]: what sessions report to it.
 
+pub mod batch_files;
+pub mod check;
 pub mod claims;
 pub mod cli;
 pub mod counters;
@@ -28,13 +31,17 @@ pub mod machine;
 pub mod measure;
 pub mod net;
 pub mod networks;
+pub mod npy;
+pub mod patterns;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod process;
+pub mod progress;
 pub mod record;
 pub mod regress;
 pub mod report;
 pub mod roofline;
 pub mod scratch;
 pub mod stats;
+pub mod units;
 pub mod verdict;

@@ -58,7 +58,7 @@ pub struct Factors {
 }
 
 /// Two convolutions that replace one.
-pub struct Pair {
+pub struct FactorPair {
     /// Problems, in order.
     pub problems: [Problem; 2],
     /// Their weights.
@@ -118,7 +118,7 @@ impl Factors {
     ///
     /// # Errors
     /// When the rank is 0 or higher than the full rank.
-    pub fn pair(&self, rank: usize) -> Result<Pair> {
+    pub fn pair(&self, rank: usize) -> Result<FactorPair> {
         if rank == 0 || rank > self.full_rank() {
             bail!(
                 "rank {rank}: the {} form of '{}' has ranks 1 to {}",
@@ -199,7 +199,7 @@ impl Factors {
                 ..self.problem
             })
         };
-        Ok(Pair {
+        Ok(FactorPair {
             problems: [
                 problem(first, Epilogue::default())?,
                 problem(second, self.problem.epilogue)?,
@@ -235,7 +235,7 @@ mod tests {
     use convroof_kernels::exec::Serial;
     use convroof_kernels::reference::{Operands, compute};
 
-    fn of_pair(pair: &Pair, src: &[f32]) -> Vec<f64> {
+    fn of_pair(pair: &FactorPair, src: &[f32]) -> Vec<f64> {
         let [first, second] = &pair.problems;
         let x = Operands {
             src,

@@ -77,7 +77,6 @@ fn bad_input_is_one_line_and_exit_code_2() {
             ],
             "expected <algorithm>",
         ),
-        (&["frobnicate"], "unrecognized subcommand"),
     ] {
         // A separate folder shows that a wrong call leaves no files.
         let own = folder();
@@ -89,12 +88,109 @@ fn bad_input_is_one_line_and_exit_code_2() {
         let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(error.contains(part), "{args:?}: {error}");
         assert!(!error.contains("panicked"), "{args:?}: {error}");
-        if args[0] != "frobnicate" {
-            assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
-        }
+        assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
         let left = walk(own.path());
         assert!(left.is_empty(), "{args:?} left {left:?}");
     }
+}
+
+#[test]
+fn a_wrong_argument_is_one_line_that_says_what_would_be_right() {
+    for (args, line) in [
+        (
+            &["--bogus"][..],
+            "unexpected argument '--bogus': --help lists all arguments",
+        ),
+        (
+            &["bench", "--budgt", "3"],
+            "unexpected argument '--budgt': did you mean '--budget'?",
+        ),
+        (
+            &["list", "extra"],
+            "unexpected argument 'extra': --help lists all arguments",
+        ),
+        (
+            &["xyz"],
+            "unrecognized subcommand 'xyz': --help lists all subcommands",
+        ),
+        (
+            &["compar"],
+            "unrecognized subcommand 'compar': did you mean 'compare'?",
+        ),
+        (
+            &["bench", "--network"],
+            "--network <GLOBS> has no value: --help describes it",
+        ),
+        (
+            &["run", "--profile"],
+            "--profile <PROFILE> has no value: expected quick or full",
+        ),
+        (
+            &["run", "--profile", "slow"],
+            "invalid value 'slow' for --profile <PROFILE>: expected quick or full",
+        ),
+        (
+            &["bench", "--threads", "two"],
+            "invalid value 'two' for --threads <N,..>: expected a whole number, 0 or more",
+        ),
+        (
+            &["bench", "--threads=-1"],
+            "invalid value '-1' for --threads <N,..>: expected a whole number, 0 or more",
+        ),
+        (
+            &["bench", "--batch", "99999999999999999999"],
+            "invalid value '99999999999999999999' for --batch <N>: expected at most 18446744073709551615",
+        ),
+        (
+            &["compare", "a", "b", "--threshold", "much"],
+            "invalid value 'much' for --threshold <PERCENT>: expected a number",
+        ),
+        (
+            &["bench", "--budget", "-5"],
+            "unexpected argument '-5': --help lists all arguments",
+        ),
+        (
+            &["bench", "--budget", "0"],
+            "invalid value '0' for --budget <SECONDS>: expected seconds, more than 0 and at most 1000000",
+        ),
+        (
+            &["list", "--variant", "direct/["],
+            "invalid value 'direct/[' for --variant <GLOBS>: 'direct/[' is not a pattern: unclosed character class; missing ']'",
+        ),
+        (
+            &["bench", "--json=yes"],
+            "unexpected value 'yes' for --json: it takes no more values",
+        ),
+        (
+            &["bench", "--json", "--json"],
+            "--json is given twice: give it once",
+        ),
+        (&["net"], "required arguments are missing: <NETWORK>"),
+        (
+            &["report", "a", "--markdown", "--json"],
+            "--markdown can't be used with --json: omit one",
+        ),
+        (
+            &["--json", "compare", "a", "b"],
+            "compare can't be used with --json: omit one",
+        ),
+    ] {
+        let output = convroof().args(args).output().expect("run");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(error, format!("convroof: {line}\n"), "{args:?}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+    }
+    // A long argument is cut, and its error isn't.
+    let long = "9".repeat(30_000);
+    let output = convroof()
+        .args(["bench", "--batch", &long])
+        .output()
+        .expect("run");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.contains('…') && error.contains("expected at most"),
+        "{error}"
+    );
 }
 
 #[test]

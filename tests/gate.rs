@@ -45,15 +45,16 @@ fn side(letter: char) -> Side {
 struct Silent;
 
 impl Progress for Silent {
+    fn stage(&mut self, _: &str) {}
     fn block(&mut self, _: &'static str, _: usize, _: usize) {}
+    fn note(&mut self, _: &str) {}
 }
 
 #[test]
 fn a_slow_variant_is_named_and_no_other() {
-    let (a, b, stop) = (side('A'), side('B'), AtomicBool::new(false));
+    let stop = AtomicBool::new(false);
     let mut sitting = Sitting {
-        a: &a,
-        b: &b,
+        sides: ['A', 'B'].map(side),
         stop: &stop,
         rng: Rng::new(1),
     };
@@ -78,12 +79,12 @@ fn a_slow_variant_is_named_and_no_other() {
     assert_ne!(judged[0].outcome, Outcome::Slower, "{:?}", judged[0]);
     assert_eq!(judged[1].outcome, Outcome::Slower, "{:?}", judged[1]);
     assert!(
-        (0.4..0.6).contains(&judged[1].finding.effect),
+        (0.4..0.6).contains(&judged[1].result.effect),
         "{:?}",
         judged[1]
     );
     // If the system shows instruction pointers, the hot code is found, and equals itself.
-    if let Some(same) = same_code(&a, &b, &wanted[0]).expect("no trouble") {
+    if let Some(same) = same_code(&sitting.sides, &wanted[0]).expect("no trouble") {
         assert!(same);
     }
 }

@@ -179,7 +179,7 @@ fn numbers_of_threads_without_a_variant_are_refused() {
 #[test]
 fn options_that_would_be_ignored_are_refused() {
     let (a, b) = ("a.json", "b.json");
-    let cannot = "cannot be used with";
+    let cannot = "can't be used with";
     for (args, part) in [
         (
             &["bench", "--batch", "4", "--problem", PROBLEM][..],

@@ -5,7 +5,7 @@
 mod command;
 
 use command::convroof;
-use convroof::peers::protocol::{Layer, REPLY, Reply, Request, floats, receive, send};
+use convroof::peers::protocol::{LayerShape, REPLY, Reply, Request, floats, receive, send};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
@@ -46,7 +46,7 @@ fn compute(library: &[&str], form: &str, problem: &Problem) -> (Vec<Reply>, f64)
     let x = data.operands();
     let plan = Request::Plan {
         problem: problem.to_string(),
-        layer: Layer::of(problem).expect("a layer"),
+        layer: LayerShape::of(problem).expect("a layer"),
         form: form.into(),
     };
     let load = Request::Load {
@@ -97,7 +97,7 @@ fn a_host_refuses_what_it_cannot() {
     let problem: Problem = "--pool --alg=max mb1ic2ih4oh2kh2sh2"
         .parse()
         .expect("a problem");
-    let layer = Layer::of(&problem).expect("a layer");
+    let layer = LayerShape::of(&problem).expect("a layer");
     let (problem, form) = (problem.to_string(), "nchw".to_string());
     let plan = Request::Plan {
         problem,

@@ -68,13 +68,13 @@ pub(super) fn bottleneck_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
     let mut evidence = Vec::new();
     let (mut holds, mut sentences) = (Vec::new(), Vec::new());
     for (name, claimed) in [
-        ("nin", ["cccp5", "cccp6", "conv4"]),
-        ("nin-d2l", ["", "", ""]),
+        ("nin", Some(["cccp5", "cccp6", "conv4"])),
+        // d2l's layers have other names: take the stage of 384 channels, and the last 3x3.
+        ("nin-d2l", None),
     ] {
         let network = networks::find(name)?;
-        // d2l numbers its layers in another way: take the stage of 384 channels, and the last 3x3.
         let of_claim = |layer: &str| -> bool {
-            if !claimed[0].is_empty() {
+            if let Some(claimed) = claimed {
                 return claimed.contains(&layer);
             }
             let Some(Op::Conv(conv)) = network.layer(layer).map(|l| &l.problem.op) else {
@@ -329,11 +329,12 @@ pub(super) fn poolings(lab: &mut Lab<'_>) -> Result<Found> {
 
 pub(super) fn inception(lab: &mut Lab<'_>) -> Result<Found> {
     let network = networks::find("googlenet")?;
-    let with: Vec<String> = network
-        .layers
-        .iter()
-        .filter(|l| l.name.starts_with("inception_3a.") && matches!(l.problem.op, Op::Conv(_)))
-        .map(|l| l.problem.to_string())
+    let branches = network
+        .branches("inception_3a")
+        .map(|i| &network.layers[i].problem);
+    let with: Vec<String> = branches
+        .filter(|problem| matches!(problem.op, Op::Conv(_)))
+        .map(|problem| problem.to_string())
         .collect();
     // The pooled branch without its projection passes all 192 channels on.
     let without = [

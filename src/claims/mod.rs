@@ -5,13 +5,15 @@
 //! machine may give another answer.
 //!
 //! In reading order: `answer.rs`, this file (the claims), `counted.rs` (claims answered from tables), `lab.rs`
-//! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed).
+//! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed),
+//! [`session`] (some claims on this machine).
 
 mod answer;
 mod counted;
 mod lab;
 mod layers;
 mod numeric;
+pub mod session;
 
 pub use answer::{Answer, Figure, Holds};
 pub use lab::{Lab, Timed, compute};

@@ -1,17 +1,16 @@
 //! `convroof bench`
 
-use super::Failed;
-use super::output::{colour, print, print_json};
-use super::peers::{Guests, PeerArgs, invite};
-use super::progress::{Bar, stop_flag};
-use super::select::{self, Cpus, Layers, Variants, threads};
-use crate::files;
-use crate::machine::{Topology, fingerprint};
+use super::output::{colour, note, print, print_json};
+use super::peers::{Libraries, PeerArgs};
+use super::progress::Bar;
+use super::select::{self, Cpus, Layers, Variants, seconds, threads};
+use crate::interrupt;
+use crate::measure;
 use crate::measure::bench::{self, Job, To};
-use crate::measure::{self, Wrong};
-use crate::record::{self, CandidateId, Run};
+use crate::measure::resume::Resumed;
+use crate::record::{CandidateId, Run};
 use crate::report::{rows, terminal};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use convroof_kernels::{Problem, Registry};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -31,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "STATES", default_value = "warm")]
     cache: String,
     /// Seconds for all rounds; the layers share them after each variant's first rounds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<f64>,
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
@@ -52,15 +51,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let stop = stop_flag();
-    check_budget(args.budget)?;
+    let stop = interrupt::watch();
     let run = match &args.resume {
         Some(path) => resume(registry, args, path, stop)?,
         None => {
             let topology = args.cpus.topology()?;
             let layers = args.layers.choose("nin,resnet50")?;
             let variants = args.variants.here(registry)?;
-            let guests = args.peers.guests()?;
+            let libraries = args.peers.libraries()?;
             let job = Job {
                 topology: &topology,
                 layers,
@@ -81,10 +79,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
                 },
                 stop,
             };
-            if guests.is_none() {
+            if libraries.is_none() {
                 select::check_threads(&args.threads, &job.variants)?;
             }
-            measure(&job, None, guests.as_ref())?
+            measure(&job, None, libraries.as_ref())?
         }
     };
     let rows = rows(&run);
@@ -95,78 +93,35 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
 }
 
-/// Fails unless the budget is a valid number of seconds.
-pub(super) fn check_budget(budget: Option<f64>) -> Result<()> {
-    match budget {
-        Some(s) if !(s > 0.0 && s <= 1e6) => {
-            bail!("--budget {s}: expected seconds, more than 0 and at most 1000000")
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Continues a record on its machine and its CPUs.
 fn resume(registry: &Registry, args: &Args, path: &Path, stop: &AtomicBool) -> Result<Run> {
-    // The first load avoids a lock beside a file that is no record. The second sees changes by a process that ended
-    // just now.
-    record::load(path)?;
-    let _lock = files::Lock::now(path)?;
-    let old = record::load(path)?;
-    let topology = &begun_on(&old.conditions.cpus).with_context(|| {
-        format!(
-            "{} was begun on other CPUs: start a new record",
-            path.display()
-        )
-    })?;
-    let here = fingerprint::fingerprint(topology);
-    if old.fingerprint.id != here.id {
-        bail!(
-            "{} was begun on {}, this is {}",
-            path.display(),
-            old.fingerprint.id,
-            here.id
-        );
-    }
-    for layer in &old.layers {
-        let problem = layer.problem.parsed();
-        problem.with_context(|| path.display().to_string())?;
-    }
+    let Resumed { run, topology, .. } = &Resumed::open(path)?;
     let variants = args.variants.here(registry)?;
-    let guests = args.peers.guests()?;
+    let libraries = args.peers.libraries()?;
     let job = Job {
         topology,
-        layers: old.layers.clone(),
+        layers: run.layers.clone(),
         variants,
-        threads: select::threads(&old.conditions.threads, topology)?,
-        batch: old.conditions.batch,
-        states: select::states(&old.conditions.cache)?,
-        budget: args.budget.or(old.conditions.budget_s),
+        threads: threads(&run.conditions.threads, topology)?,
+        batch: run.conditions.batch,
+        states: select::states(&run.conditions.cache)?,
+        budget: args.budget.or(run.conditions.budget_s),
         rounds_for_all: 5,
         to: To::File(path.to_path_buf()),
         stop,
     };
-    measure(&job, Some(old), guests.as_ref())
-}
-
-/// The machine with workers on the CPUs of a record. Records of older programs have no list of CPUs.
-fn begun_on(cpus: &[usize]) -> Result<Topology> {
-    let topology = Topology::detect();
-    if cpus.is_empty() || cpus == topology.cores {
-        return Ok(topology);
-    }
-    let numbers: Vec<_> = cpus.iter().map(ToString::to_string).collect();
-    select::on(&numbers.join(","))
+    measure(&job, Some(run.clone()), libraries.as_ref())
 }
 
 /// Measures with progress bars, and prints the path of the record.
-pub(super) fn measure(job: &Job<'_>, old: Option<Run>, guests: Option<&Guests>) -> Result<Run> {
-    let invite = guests.map(|guests| || invite(guests, job.topology, &job.threads));
-    let invite = invite.as_ref().map(|invite| invite as _);
-    let measured = bench::bench(job, old, invite, &mut Bars::default());
-    let (run, path) = measured.map_err(|e| match e.downcast::<Wrong>() {
-        Ok(wrong) => Failed(wrong.to_string()).into(),
-        Err(other) => other,
-    })?;
+pub(super) fn measure(
+    job: &Job<'_>,
+    old: Option<Run>,
+    libraries: Option<&Libraries>,
+) -> Result<Run> {
+    let guests = libraries.map(|l| || l.candidates(job.topology, &job.threads, note));
+    let guests = guests.as_ref().map(|guests| guests as _);
+    let (run, path) = bench::bench(job, old, guests, &mut Bars::default())?;
     let hint = if run.complete {
         String::new()
     } else {
@@ -176,7 +131,7 @@ pub(super) fn measure(job: &Job<'_>, old: Option<Run>, guests: Option<&Guests>) 
     if run.complete
         && let Some(missing) = bench::missing(&run)?
     {
-        eprintln!("convroof: {missing}");
+        note(&missing);
     }
     Ok(run)
 }

@@ -6,7 +6,7 @@ use super::select::{self, Cpus};
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
 use crate::record::Calibration;
 use crate::report::terminal::{right, table};
-use crate::roofline::bytes;
+use crate::units::bytes;
 use anyhow::Result;
 use comfy_table::Cell;
 
@@ -25,11 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
-    let pools: Vec<Workers> = threads
-        .iter()
-        .map(|&n| Workers::new(&topology, n))
-        .collect::<Result<_>>()?;
-    let calibration = measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    let (_, calibration) = pools(&topology, &threads)?;
     if args.json {
         print_json(&calibration.peaks)?;
         return print_json(&calibration.bandwidths);
@@ -41,6 +37,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         machine.physical_cores,
         show(&calibration)
     ))
+}
+
+/// A pool for each number of threads, and the ceilings on them.
+pub(super) fn pools(topology: &Topology, threads: &[usize]) -> Result<(Vec<Workers>, Calibration)> {
+    let pools = threads.iter().map(|&n| Workers::new(topology, n));
+    let pools = pools.collect::<Result<Vec<_>>>()?;
+    let calibration = measure(topology, &pools.iter().collect::<Vec<_>>())?;
+    Ok((pools, calibration))
 }
 
 /// Measures the ceilings with a progress bar.

@@ -1,17 +1,16 @@
 //! `convroof claims`
 
-use super::bench::check_budget;
 use super::calibrate;
 use super::output::{print, print_json};
-use super::progress::{Bar, stop_flag};
-use super::select::Cpus;
-use crate::claims::{Answer, CLAIMS, Lab};
-use crate::files;
+use super::progress::Bar;
+use super::select::{Cpus, seconds};
+use crate::claims::session::{self, Setting};
+use crate::claims::{Answer, CLAIMS};
 use crate::machine::{fingerprint, pool::Workers};
+use crate::{files, interrupt};
 use anyhow::{Result, bail};
 use convroof_kernels::{Isa, Registry};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Counts come from the networks' tables. Times are measured on one thread.
@@ -21,7 +20,7 @@ pub(super) struct Args {
     #[arg(value_name = "NUMBER")]
     numbers: Vec<usize>,
     /// Seconds of measuring, shared by the claims
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
@@ -34,13 +33,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let stop = stop_flag();
-    check_budget(Some(args.budget))?;
+    let stop = interrupt::watch();
     if let Some(wrong) = args.numbers.iter().find(|&&n| n == 0 || n > CLAIMS.len()) {
         bail!("there is no claim {wrong}: they are 1 to {}", CLAIMS.len());
     }
-    let all = (1..=CLAIMS.len()).all(|n| args.numbers.is_empty() || args.numbers.contains(&n));
-    if let Some(folder) = args.results.as_ref().filter(|_| !all) {
+    let wanted = |n: &usize| args.numbers.is_empty() || args.numbers.contains(n);
+    let numbers: Vec<usize> = (1..=CLAIMS.len()).filter(wanted).collect();
+    if let Some(folder) = args.results.as_ref()
+        && numbers.len() < CLAIMS.len()
+    {
         bail!(
             "--results {}: only the answers to all claims are kept: omit the numbers or --results",
             folder.display()
@@ -49,52 +50,29 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let topology = args.cpus.topology()?;
     let machine = fingerprint::fingerprint(&topology);
     let results = args.results.as_deref().unwrap_or(Path::new("results"));
-    let path = path(results, &machine.id)?;
+    let path = session::path(results, &machine.id)?;
     // Checked before the measurements, which take minutes.
     files::check(&path)?;
-    let workers = Workers::new(&topology, 1)?;
-    let calibration = calibrate::measure(&topology, &[&workers])?;
-    let variants = registry.variants(&Isa::REAL);
-    let wanted: Vec<usize> = (1..=CLAIMS.len())
-        .filter(|n| args.numbers.is_empty() || args.numbers.contains(n))
-        .collect();
-    let part = wanted.len() as f64 / CLAIMS.len() as f64;
-    // Fewer claims measure fewer layers, so the budget per layer stays the same.
-    let budget = Duration::from_secs_f64(args.budget / part);
-    let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
-    let bar = Bar::new(wanted.len(), "claims");
-    let mut answers = Vec::new();
-    for number in wanted {
-        let claim = &CLAIMS[number - 1];
-        bar.say(claim.text);
-        let answer = claim.answer(number, &mut lab);
-        if stop.load(Ordering::SeqCst) {
-            break;
-        }
-        answers.push(answer?);
-        bar.step();
-    }
+    let calibration = calibrate::measure(&topology, &[&Workers::new(&topology, 1)?])?;
+    let setting = Setting {
+        topology: &topology,
+        machine: &machine,
+        calibration: &calibration,
+        variants: &registry.variants(&Isa::REAL),
+        budget: Duration::from_secs_f64(args.budget),
+        stop,
+    };
+    let mut bar = Bar::new(numbers.len(), "claims");
+    let answers = session::run(&setting, &numbers, &mut bar)?;
     bar.finish();
     if answers.len() == CLAIMS.len() {
-        files::write(&path, &(serde_json::to_string_pretty(&answers)? + "\n"))?;
+        session::save(&path, &answers)?;
         eprintln!("answers: {}", path.display());
     }
     if args.json {
         return print_json(&answers);
     }
     print(&answers.iter().map(text).collect::<String>())
-}
-
-/// Path of a machine's answers.
-fn path(results: &Path, fingerprint: &str) -> Result<PathBuf, files::BadId> {
-    files::by_id(&results.join("claims"), fingerprint, "json")
-}
-
-/// A machine's answers; empty if there are none or they can't be read.
-pub(super) fn load(results: &Path, fingerprint: &str) -> Vec<Answer> {
-    let text = path(results, fingerprint).map(|path| std::fs::read_to_string(path).ok());
-    let text = text.ok().flatten().unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
 }
 
 fn text(answer: &Answer) -> String {

@@ -1,13 +1,12 @@
 //! `convroof compare`
 
-use super::Failed;
+use super::failed::{Failed, none_gone};
 use super::output::{print, print_json};
-use super::select::none_gone;
 use crate::record;
-use crate::regress::compare;
+use crate::regress::{Comparisons, compare};
 use crate::report::interruption;
 use crate::report::terminal::{right, table};
-use crate::roofline::time;
+use crate::units::time;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use serde::Serialize;
@@ -65,63 +64,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .collect();
     let result = compare(&a, &b, args.threshold / 100.0, args.force)?;
     if args.json {
-        print_json(&result.rows)?;
-        let sides = [("A", &result.only_a), ("B", &result.only_b)].into_iter();
-        let only = sides.flat_map(|(side, list)| {
-            list.iter().map(move |what| Only {
-                only_in: side,
-                what,
-            })
-        });
-        print_json(&only.collect::<Vec<_>>())?;
-        let interrupted = interrupted.iter().map(|(side, what)| Interrupted {
-            interrupted: side,
-            what,
-        });
-        print_json(&interrupted.collect::<Vec<_>>())?;
+        print_lines(&result, &interrupted)?;
     } else {
-        let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
-        for row in &result.rows {
-            out.add_row(vec![
-                Cell::new(&row.problem),
-                Cell::new(&row.variant),
-                right(row.threads.to_string()),
-                right(time(row.a_ns)),
-                right(time(row.b_ns)),
-                right(format!("{:.3}", row.ratio)),
-                Cell::new(if row.slower { "slower" } else { "" }),
-            ]);
-        }
-        let mut text = format!(
-            "A/B is the ratio of times, each normalised by the peak of its own round. Above 1, B is faster.\n{out}\n"
-        );
-        for (side, line) in &interrupted {
-            text += &format!("{side}: {line}.\n");
-        }
-        for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
-            list.iter()
-                .take(SHOWN)
-                .for_each(|name| text += &format!("only in {which}: {name}\n"));
-            if list.len() > SHOWN {
-                text += &format!(
-                    "only in {which}: {} more (--json names all)\n",
-                    list.len() - SHOWN
-                );
-            }
-        }
-        if let Some(mean) = result.geometric_mean {
-            text += &format!(
-                "geometric mean of {} ratios: {mean:.3}\n",
-                result.rows.len()
-            );
-        }
-        let bare = result.rows.iter().filter(|r| !r.normalised).count();
-        if bare > 0 {
-            text += &format!(
-                "{bare} of {} ratios are not normalised, since a record has no peaks.\n",
-                result.rows.len()
-            );
-        }
+        let mut text = text(&result, &interrupted);
         if a.fingerprint.id != b.fingerprint.id {
             text += "The records are of different machines, so the ratios compare machines and not kernels.\n";
         }
@@ -136,31 +81,90 @@ pub(super) fn run(args: &Args) -> Result<()> {
             b.measurements.len()
         );
     }
-    let slower = result.rows.iter().filter(|r| r.slower).count();
-    if slower > 0 {
-        let worst = result
-            .rows
-            .iter()
-            .min_by(|x, y| x.ratio.total_cmp(&y.ratio))
-            .expect("not empty");
-        let gone = match result.only_a.len() {
-            0 => String::new(),
-            n => format!("; {n} measurements of A are missing in B"),
-        };
-        return Err(Failed(format!(
-            "{slower} of {} are slower by more than {} %; worst is {} on {} with {:.3}{gone}",
-            result.rows.len(),
-            args.threshold,
-            worst.variant,
-            worst.problem,
-            worst.ratio
-        ))
-        .into());
+    verdict(&result, args)
+}
+
+/// Prints one JSON object per ratio, per measurement of only one record, and per interrupted record.
+fn print_lines(result: &Comparisons, interrupted: &[(&str, String)]) -> Result<()> {
+    print_json(&result.rows)?;
+    let sides = [("A", &result.only_a), ("B", &result.only_b)].into_iter();
+    let only = sides.flat_map(|(side, list)| {
+        list.iter().map(move |what| Only {
+            only_in: side,
+            what,
+        })
+    });
+    print_json(&only.collect::<Vec<_>>())?;
+    let interrupted = interrupted.iter().map(|(side, what)| Interrupted {
+        interrupted: side,
+        what,
+    });
+    print_json(&interrupted.collect::<Vec<_>>())
+}
+
+/// The ratios as a table, and what else there is to say, in sentences.
+fn text(result: &Comparisons, interrupted: &[(&str, String)]) -> String {
+    let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
+    for row in &result.rows {
+        out.add_row(vec![
+            Cell::new(&row.problem),
+            Cell::new(&row.variant),
+            right(row.threads.to_string()),
+            right(time(row.a_ns)),
+            right(time(row.b_ns)),
+            right(format!("{:.3}", row.ratio)),
+            Cell::new(if row.slower { "slower" } else { "" }),
+        ]);
     }
-    let gone = if args.allow_missing {
-        &[][..]
-    } else {
-        &result.only_a
+    let mut text = format!(
+        "A/B is the ratio of times, each normalised by the peak of its own round. Above 1, B is faster.\n{out}\n"
+    );
+    for (side, line) in interrupted {
+        text += &format!("{side}: {line}.\n");
+    }
+    for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
+        for name in list.iter().take(SHOWN) {
+            text += &format!("only in {which}: {name}\n");
+        }
+        if list.len() > SHOWN {
+            let more = list.len() - SHOWN;
+            text += &format!("only in {which}: {more} more (--json names all)\n");
+        }
+    }
+    let all = result.rows.len();
+    if let Some(mean) = result.geometric_mean {
+        text += &format!("geometric mean of {all} ratios: {mean:.3}\n");
+    }
+    let bare = result.rows.iter().filter(|r| !r.normalised).count();
+    if bare > 0 {
+        text +=
+            &format!("{bare} of {all} ratios are not normalised, since a record has no peaks.\n");
+    }
+    text
+}
+
+/// Fails, with exit code 1, if a measurement of B is slower or missing.
+fn verdict(result: &Comparisons, args: &Args) -> Result<()> {
+    let slower = result.rows.iter().filter(|r| r.slower);
+    let Some(worst) = slower.clone().min_by(|x, y| x.ratio.total_cmp(&y.ratio)) else {
+        let gone = match args.allow_missing {
+            true => &[][..],
+            false => &result.only_a,
+        };
+        return none_gone(gone, "measurements", "A", "B");
     };
-    none_gone(gone, "measurements", "A", "B")
+    let gone = match result.only_a.len() {
+        0 => String::new(),
+        n => format!("; {n} measurements of A are missing in B"),
+    };
+    Err(Failed(format!(
+        "{} of {} are slower by more than {} %; worst is {} on {} with {:.3}{gone}",
+        slower.count(),
+        result.rows.len(),
+        args.threshold,
+        worst.variant,
+        worst.problem,
+        worst.ratio
+    ))
+    .into())
 }

@@ -1,17 +1,15 @@
 //! `convroof counts`
 
-use super::Failed;
+use super::failed::Failed;
 use super::output::print;
-use super::progress::Scratch;
-use super::select::{Layers, Variants, globs};
+use super::select::{Layers, Variants};
 use crate::files;
 use crate::measure::bench::problems;
-use crate::regress::counts::model::{CACHES, THREADS, model};
-use crate::regress::counts::{Table, differences, valgrind};
+use crate::patterns::Patterns;
+use crate::regress::counts::baselines::{CountKind, Counts, count};
 use anyhow::{Result, bail};
 use convroof_kernels::{Problem, Registry};
-use globset::GlobSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Counts are the same in every run, so every difference is a change. They are flops, bytes, packed weights and
 /// scratch of each layer with each variant, for fixed cache sizes, and instructions under valgrind.
@@ -42,76 +40,61 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         args.variants.here(registry)?;
     }
     if let Some(folder) = &args.write {
-        files::check(&folder.join("model.tsv"))?;
+        files::check(&folder.join(CountKind::Model.file()))?;
     }
-    let mut tables = vec![("model.tsv", model(&variants, &problems, &CACHES, THREADS))];
-    if args.valgrind {
-        let scratch = Scratch::new()?;
-        tables.push((
-            "instructions.tsv",
-            valgrind::count(registry, scratch.path())?,
-        ));
+    let counts = count(registry, &variants, &problems, args.valgrind)?;
+    if let Some(folder) = &args.check {
+        return check(&counts, folder, &problems, &args.variants.variant);
     }
-    let empty = tables.iter().find(|(_, table)| table.rows.is_empty());
-    if let Some((name, _)) = empty.filter(|_| args.check.is_none()) {
-        bail!("{name}: there is nothing to count: every chosen variant refuses every chosen layer");
+    if let Some(empty) = counts.iter().find(|c| c.table.rows.is_empty()) {
+        bail!(
+            "{}: there is nothing to count: every chosen variant refuses every chosen layer",
+            empty.kind.file()
+        );
     }
-    let mut changes = Vec::new();
-    let mut untried = Vec::new();
-    for (name, mut table) in tables {
-        if let Some(folder) = &args.check {
-            let mut baseline = Table::load(&folder.join(name))?;
-            if name == "model.tsv" {
-                restrict(&mut baseline, &problems, &globs(&args.variants.variant)?);
-            }
-            let found = differences(&baseline, &table);
-            print(&format!(
-                "{name}: {} rows are equal, {} changed\n",
-                found.same,
-                found.changes.len()
-            ))?;
-            for line in &found.untested {
-                print(&format!("{name}: not compared: {line}\n"))?;
-            }
-            if found.same + found.changes.len() == 0 {
-                let why = found
-                    .untested
-                    .first()
-                    .map_or("it has no row for the chosen layers and variants", |s| s);
-                untried.push(format!("{}: {why}", folder.join(name).display()));
-            }
-            changes.extend(found.changes);
-        } else if let Some(folder) = &args.write {
-            let path = folder.join(name);
-            if let Ok(older) = Table::load(&path)
-                && older.conditions == table.conditions
-            {
-                table.keep_from(&older);
-            }
-            files::write(&path, &table.text())?;
-            print(&format!("{}: {} rows\n", path.display(), table.rows.len()))?;
+    for counts in counts {
+        if let Some(folder) = &args.write {
+            let (path, rows) = counts.write(folder)?;
+            print(&format!("{}: {rows} rows\n", path.display()))?;
         } else {
-            print(&table.text())?;
+            print(&counts.table.text())?;
         }
     }
-    if changes.is_empty() {
-        return match untried.is_empty() {
-            true => Ok(()),
-            false => bail!("nothing was compared with {}", untried.join("; with ")),
-        };
-    }
-    print(&(changes.join("\n") + "\n"))?;
-    Err(Failed(format!(
-        "{} rows differ from the baseline; if this is intended, update it with convroof counts --write",
-        changes.len()
-    ))
-    .into())
+    Ok(())
 }
 
-/// Removes rows that were not requested from a baseline.
-fn restrict(baseline: &mut Table, problems: &[Problem], variants: &GlobSet) {
-    let wanted = |problem: &Problem| problems.contains(problem);
-    baseline.rows.retain(|(problem, variant, _), _| {
-        problem.value().is_some_and(wanted) && variants.is_match(variant.as_str())
-    });
+/// Compares with a folder of baselines. Fails, with exit code 1, if a count changed.
+fn check(
+    counts: &[Counts],
+    folder: &Path,
+    problems: &[Problem],
+    variants: &Patterns,
+) -> Result<()> {
+    let (mut changes, mut untested) = (Vec::new(), Vec::new());
+    for counts in counts {
+        let check = counts.check(folder, problems, variants)?;
+        let (name, found) = (check.kind.file(), check.differences);
+        print(&format!(
+            "{name}: {} rows are equal, {} changed\n",
+            found.same,
+            found.changes.len()
+        ))?;
+        for line in &found.untested {
+            print(&format!("{name}: not compared: {line}\n"))?;
+        }
+        changes.extend(found.changes);
+        untested.extend(check.untested);
+    }
+    if !changes.is_empty() {
+        print(&(changes.join("\n") + "\n"))?;
+        return Err(Failed(format!(
+            "{} rows differ from the baseline; if this is intended, update it with convroof counts --write",
+            changes.len()
+        ))
+        .into());
+    }
+    match untested.is_empty() {
+        true => Ok(()),
+        false => bail!("nothing was compared with {}", untested.join("; with ")),
+    }
 }

@@ -1,18 +1,17 @@
 //! `convroof exec`: one variant on NumPy arrays.
 
-use super::npy::read;
 use super::output::print;
 use super::select::Cpus;
 use crate::files;
 use crate::machine::pool::Workers;
-use crate::roofline::time;
+use crate::npy::{self, read};
+use crate::units::time;
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Problem, Registry, VariantId};
-use npyz::WriterBuilder;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arrays are f32: activations n x c x h x w, weights c_out x c_in/groups x kh x kw, bias c_out.
 #[derive(clap::Args)]
@@ -101,7 +100,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         instance.run(exec);
         (instance.output_nchw(exec), start.elapsed())
     });
-    write(&args.dst, output?.f32s(), &dst)?;
+    npy::write(&args.dst, output?.f32s(), &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
     let line = format!(
         "{}: {shape}, by {id} in {} (one cold run)\n",
@@ -114,17 +113,4 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         return Ok(());
     }
     print(&line)
-}
-
-fn write(path: &Path, values: &[f32], shape: &[usize; 4]) -> Result<(), files::WriteError> {
-    let shape = shape.map(|d| d as u64);
-    files::write_with(path, |to| {
-        let mut writer = npyz::WriteOptions::new()
-            .default_dtype()
-            .shape(&shape)
-            .writer(to)
-            .begin_nd()?;
-        writer.extend(values.iter().copied())?;
-        writer.finish()
-    })
 }

@@ -2,14 +2,14 @@
 
 use super::output::{print, print_json};
 use super::select::{Layers, Variants};
-use crate::machine::{Topology, memory};
+use crate::machine::Topology;
 use crate::measure::bench::problems;
+use crate::measure::support::{Refusals, Support};
+use crate::record::LayerRef;
 use crate::report::terminal::{right, table};
 use anyhow::Result;
 use comfy_table::Cell;
-use convroof_kernels::registry::Threading;
-use convroof_kernels::{PlanCx, Registry, Variant};
-use serde::Serialize;
+use convroof_kernels::Registry;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,157 +25,63 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A variant with its refusals.
-#[derive(Serialize)]
-struct Line {
-    variant: String,
-    summary: &'static str,
-    /// True if this CPU can run it.
-    available: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
-    /// Number of chosen problems that it can do.
-    supported: usize,
-    problems: usize,
-    refusals: Vec<Refusals>,
-}
-
-/// A reason for refusals, with its problems.
-#[derive(Serialize)]
-struct Refusals {
-    reason: String,
-    problems: Vec<String>,
-}
-
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let chosen = args.layers.choose("*")?;
+    let layers = args.layers.choose("*")?;
     if args.list_layers {
-        if args.json {
-            return print_json(&chosen);
-        }
-        let mut out = table(&["network", "layer", "x", "kind", "problem"]);
-        for l in &chosen {
-            let count = right(l.count.to_string());
-            out.add_row(vec![
-                Cell::new(&l.network),
-                Cell::new(&l.layer),
-                count,
-                Cell::new(&l.kind),
-                Cell::new(&l.problem),
-            ]);
-        }
-        return print(&format!("{out}\n"));
-    }
-    let problems = problems(&chosen);
-    let (topology, available) = (Topology::detect(), memory::available());
-    let lines: Vec<Line> = args
-        .variants
-        .choose(registry)?
-        .iter()
-        .map(|v| line(v, &problems, &topology, available))
-        .collect();
-    if args.json {
-        return print_json(&lines);
-    }
-    let mut out = table(&["variant", "here", "layers", "description and refusals"]);
-    let mut last = "";
-    for line in &lines {
-        // Each algorithm's summary is shown once.
-        let text = if line.summary == last {
-            String::new()
-        } else {
-            line.summary.to_string()
+        return match args.json {
+            true => print_json(&layers),
+            false => print(&layers_text(&layers)),
         };
-        last = line.summary;
-        let here = if line.available { "yes" } else { "no" };
-        let layers = right(format!("{}/{}", line.supported, line.problems));
-        out.add_row(vec![
-            Cell::new(&line.variant),
-            Cell::new(here),
-            layers,
-            Cell::new(text),
-        ]);
-        if let Some(missing) = &line.missing {
-            out.add_row(vec![
-                Cell::new(""),
-                Cell::new(""),
-                Cell::new(""),
-                Cell::new(format!("  {missing}")),
-            ]);
-        }
-        for refusal in &line.refusals {
-            let text = format!(
-                "  refuses {} layers: {}",
-                refusal.problems.len(),
-                refusal.reason
-            );
-            out.add_row(vec![
-                Cell::new(""),
-                Cell::new(""),
-                Cell::new(""),
-                Cell::new(text),
-            ]);
-        }
     }
-    print(&format!("{out}\n"))
+    let (problems, topology) = (problems(&layers), Topology::detect());
+    let variants = args.variants.choose(registry)?;
+    let variants = variants.iter();
+    let all: Vec<Support> = variants
+        .map(|v| Support::of(v, &problems, &topology))
+        .collect();
+    match args.json {
+        true => print_json(&all),
+        false => print(&variants_text(&all)),
+    }
 }
 
-/// Limit in bytes for the tables of plans. A plan with larger tables that still fit into memory counts as supported
-/// without being made. For huge problems, plans of all variants would take minutes.
-const TABLES: usize = 8 << 20;
+fn layers_text(layers: &[LayerRef]) -> String {
+    let mut out = table(&["network", "layer", "x", "kind", "problem"]);
+    for l in layers {
+        out.add_row(vec![
+            Cell::new(&l.network),
+            Cell::new(&l.layer),
+            right(l.count.to_string()),
+            Cell::new(&l.kind),
+            Cell::new(&l.problem),
+        ]);
+    }
+    format!("{out}\n")
+}
 
-fn line(
-    variant: &Variant,
-    problems: &[convroof_kernels::Problem],
-    topology: &Topology,
-    available: usize,
-) -> Line {
-    let caches = topology.caches(1);
-    // Refusals don't depend on the vector width: for a missing instruction set, the best one here gives the reasons.
-    let detected = variant.isa.detect();
-    let isa = detected.unwrap_or_else(convroof_kernels::Isa::best);
-    let threads = if variant.threading == Threading::St {
-        1
-    } else {
-        topology.threads()
-    };
-    let mut refusals: Vec<Refusals> = Vec::new();
-    let mut supported = 0;
-    for problem in problems {
-        let cx = PlanCx::new(isa, &caches).with_threads(threads);
-        let plan = |tables| {
-            let plan = variant
-                .algorithm
-                .plan(problem, &cx.with_table_limit(tables));
-            plan.err()
-        };
-        let refused = plan(TABLES.min(available));
-        let refused = refused.and_then(|refused| match refused.tables() {
-            Some(needed) if needed <= available => None,
-            Some(_) => plan(available),
-            None => Some(refused),
-        });
-        match refused {
-            None => supported += 1,
-            Some(refused) => {
-                let reason = refused.to_string();
-                match refusals.iter_mut().find(|r| r.reason == reason) {
-                    Some(r) => r.problems.push(problem.to_string()),
-                    None => refusals.push(Refusals {
-                        reason,
-                        problems: vec![problem.to_string()],
-                    }),
-                }
-            }
+fn variants_text(all: &[Support]) -> String {
+    let mut out = table(&["variant", "here", "layers", "description and refusals"]);
+    let below = |text: String| [String::new(), String::new(), String::new(), text].map(Cell::new);
+    let mut last = "";
+    for own in all {
+        // Each algorithm's summary is shown once.
+        let summary = if own.summary == last { "" } else { own.summary };
+        last = own.summary;
+        out.add_row([
+            Cell::new(&own.variant),
+            Cell::new(if own.available { "yes" } else { "no" }),
+            right(format!("{}/{}", own.supported, own.problems)),
+            Cell::new(summary),
+        ]);
+        if let Some(missing) = &own.missing {
+            out.add_row(below(format!("  {missing}")));
+        }
+        for Refusals { reason, problems } in &own.refusals {
+            out.add_row(below(format!(
+                "  refuses {} layers: {reason}",
+                problems.len()
+            )));
         }
     }
-    Line {
-        variant: variant.id().to_string(),
-        summary: variant.algorithm.meta().summary,
-        available: detected.is_some(),
-        missing: detected.is_none().then(|| variant.isa.missing_reason()),
-        supported,
-        problems: problems.len(),
-        refusals,
-    }
+    format!("{out}\n")
 }

@@ -1,18 +1,17 @@
 //! `convroof lowrank`
 
-use super::bench::check_budget;
+use super::calibrate;
 use super::output::{print, print_json};
-use super::progress::{Bar, stop_flag};
-use super::select::Cpus;
-use super::{calibrate, npy};
+use super::progress::Bar;
+use super::select::{Cpus, seconds};
 use crate::claims::Lab;
-use crate::lowrank::Form;
-use crate::lowrank::session::{Case, LAYERS, Layer, Line, Progress, SEEDED, measure};
+use crate::lowrank::session::{Approximation, Convolution, Decomposed, LAYERS, SEEDED, measure};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::measure::refuse_huge;
 use crate::record::CandidateId;
 use crate::report::terminal::{right, table};
-use crate::roofline::time;
+use crate::units::time;
+use crate::{interrupt, npy};
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::{Isa, Problem, Registry};
@@ -33,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     ranks: Vec<usize>,
     /// Seconds of measuring
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
@@ -43,31 +42,26 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let stop = stop_flag();
-    check_budget(Some(args.budget))?;
+    let stop = interrupt::watch();
     let topology = args.cpus.topology()?;
-    let mut problems: Vec<Problem> = Vec::new();
-    for text in &args.problem {
-        problems.push(text.parse()?);
-    }
-    if problems.is_empty() {
-        for text in LAYERS {
-            problems.push(text.parse()?);
-        }
-    }
+    let texts: Vec<&str> = match args.problem.is_empty() {
+        true => LAYERS.to_vec(),
+        false => args.problem.iter().map(String::as_str).collect(),
+    };
+    let problems: Vec<Problem> = texts.iter().map(|t| t.parse()).collect::<Result<_, _>>()?;
     if args.weights.is_some() && problems.len() != 1 {
         bail!("--weights is for one layer: give exactly one --problem");
     }
-    let mut cases = Vec::new();
+    let mut layers = Vec::new();
     for problem in &problems {
         refuse_huge(problem)?;
-        let mut layer = Layer::seeded(problem)?;
+        let mut layer = Convolution::seeded(problem)?;
         if args.weights.is_some() {
             let dims = problem.weights_dims();
             let path = args.weights.as_deref();
             layer.weights = npy::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
         }
-        cases.push(Case::new(layer, &args.ranks)?);
+        layers.push(Decomposed::new(layer, &args.ranks)?);
     }
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
@@ -75,37 +69,25 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let variants = registry.variants(&Isa::REAL);
     let budget = Duration::from_secs_f64(args.budget);
     let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
-    let mut bar = Forms(Bar::new(cases.iter().map(Case::forms).sum(), "lowrank"));
+    let forms = layers.iter().map(Decomposed::forms).sum();
+    let mut bar = Bar::new(forms, "lowrank");
     let weights = args.weights.as_ref();
     let weights = weights.map_or(SEEDED.into(), |p| p.display().to_string());
     let lines = measure(
-        &cases,
+        &layers,
         &args.ranks,
         &weights,
         (&mut lab, &workers),
         &mut bar,
     )?;
-    bar.0.finish();
+    bar.finish();
     if args.json {
         return print_json(&lines);
     }
     print(&text(&lines))
 }
 
-/// Progress bar over the forms.
-struct Forms(Bar);
-
-impl Progress for Forms {
-    fn begin(&mut self, form: Form, problem: &Problem) {
-        self.0.say(&format!("{} form of {problem}", form.name()));
-    }
-
-    fn end(&mut self) {
-        self.0.step();
-    }
-}
-
-fn text(lines: &[Line]) -> String {
+fn text(lines: &[Approximation]) -> String {
     let mut out = table(&[
         "layer",
         "form",

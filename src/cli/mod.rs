@@ -1,11 +1,13 @@
 //! The command line, one file for each subcommand.
 //!
-//! In reading order: this file, which calls the subcommands. Shared parts: `select.rs` (layers, variants, threads),
-//! `batch.rs`, `output.rs`, `progress.rs`, `peers.rs`, `failed.rs`, `npy.rs`. Then the subcommands, `run.rs` first.
+//! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
+//!
+//! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` (wrong arguments), `select.rs`
+//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `failed.rs`. Then the subcommands, `run.rs`
+//! first.
 
 mod ab;
 mod audit;
-mod batch;
 mod bench;
 mod calibrate;
 mod check;
@@ -17,7 +19,6 @@ mod failed;
 mod list;
 mod lowrank;
 mod net;
-mod npy;
 mod output;
 mod peers;
 mod progress;
@@ -26,16 +27,15 @@ mod run;
 mod select;
 mod track;
 mod tune;
+mod usage;
 mod worker;
 
 pub use failed::Failed;
 
-use crate::escape;
 use crate::interrupt;
 use crate::machine;
 use clap::{Parser, Subcommand};
 use convroof_kernels::Registry;
-use convroof_kernels::problem::excerpt;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -138,9 +138,6 @@ impl Command {
     }
 }
 
-/// Upper limit for the characters of a message about wrong arguments.
-const MOST_OF_USAGE: usize = 4000;
-
 /// Runs the command line with the kernels of a registry: those of this project, or more
 /// (`Registry::builtin().with(&MY_KERNEL)`).
 pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -152,10 +149,7 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
                 let _ = error.print();
                 return ExitCode::SUCCESS;
             }
-            // The message repeats arguments, which may be long or contain control characters.
-            let text = error.render().to_string();
-            let text = excerpt(text.trim_end(), MOST_OF_USAGE);
-            eprintln!("{}", escape::lines(&text, false));
+            output::note(&usage::explain(&error));
             return ExitCode::from(2);
         }
     };
@@ -188,14 +182,14 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::PeerHost(args) => peers::host(&args),
     };
     if let Some(throttled) = machine::throttled(before, machine::throttling()).filter(|_| times) {
-        eprintln!("convroof: {throttled}");
+        output::note(&throttled);
     }
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
             // One line, with all causes.
-            eprintln!("{}", escape::note(&format!("{error:#}")));
-            if error.is::<Failed>() { 1 } else { 2 }
+            output::note(&format!("{error:#}"));
+            if failed::is_failure(&error) { 1 } else { 2 }
         }
     };
     // After a signal the exit code is the signal's, whatever the result was.

@@ -1,20 +1,20 @@
 //! `convroof net`
 
-use super::Failed;
-use super::bench::check_budget;
-use super::output::{colour, print, print_json};
-use super::peers::{self, PeerArgs};
-use super::progress::{Bar, stop_flag};
-use super::select::{self, Cpus, Variants};
+use super::failed::Failed;
+use super::output::{colour, note, print, print_json};
+use super::peers::PeerArgs;
+use super::progress::Bar;
+use super::select::{self, Cpus, Variants, seconds};
 use super::{calibrate, tune::Plans};
-use crate::escape;
-use crate::machine::{fingerprint, pool::Workers};
+use crate::interrupt;
+use crate::machine::fingerprint;
 use crate::net::bench::StepKind;
 use crate::net::candidates::By;
 use crate::net::session::{Outcome, Progress, SEED, Session, Setting};
 use crate::networks::Graph;
+use crate::patterns::Patterns;
 use crate::report::terminal::{self, percent, right, table};
-use crate::roofline::{bytes, time};
+use crate::units::{bytes, threads, time};
 use anyhow::Result;
 use comfy_table::Cell;
 use convroof_kernels::Registry;
@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(super) struct Args {
     /// Networks: globs, separated by commas
     #[arg(value_name = "NETWORK")]
-    network: String,
+    network: Patterns,
     /// Number of images
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[command(flatten)]
     plans: Plans,
     /// Seconds for the rounds of each network and number of threads, after the first three
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     budget: f64,
     /// Skip the network in f64, which takes minutes for a batch of a large network
     #[arg(long)]
@@ -52,20 +52,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    check_budget(Some(args.budget))?;
-    let stop = stop_flag();
+    let stop = interrupt::watch();
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
-    let guests = args.peers.guests()?;
+    let libraries = args.peers.libraries()?;
     let graphs = select::graphs(&args.network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let plans = args.plans.load(&machine.id)?;
-    let pools: Vec<Workers> = threads
-        .iter()
-        .map(|&n| Workers::new(&topology, n))
-        .collect::<Result<_>>()?;
-    let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    let (pools, calibration) = calibrate::pools(&topology, &threads)?;
     let setting = Setting {
         topology: &topology,
         machine: &machine,
@@ -81,16 +76,15 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     for graph in &graphs {
         let mut session = Session::new(graph, setting);
         for workers in &pools {
-            let rivals = |input: &[f32]| match &guests {
-                Some(guests) => {
-                    peers::rivals(guests, &topology, workers.threads(), graph, SEED, input)
+            let rivals = |input: &[f32]| match &libraries {
+                Some(libraries) => {
+                    let network = (graph, SEED, input);
+                    libraries.rivals(&topology, workers.threads(), network, note)
                 }
                 None => Ok(Vec::new()),
             };
-            let outcome = session.run(workers, rivals, &mut Check(None))?;
-            for text in &outcome.notes {
-                eprintln!("{}", escape::note(text));
-            }
+            let outcome = session.run(workers, rivals, &mut Checking(None))?;
+            outcome.notes.iter().for_each(|text| note(text));
             if args.json {
                 print_json(std::slice::from_ref(&outcome))?;
             } else {
@@ -107,9 +101,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 }
 
 /// Progress bar of a network in f64.
-struct Check(Option<Bar>);
+struct Checking(Option<Bar>);
 
-impl Progress for Check {
+impl Progress for Checking {
     fn begin(&mut self, graph: &Graph) {
         let bar = self.0.insert(Bar::new(graph.nodes.len(), "check"));
         bar.say(&format!("{} in f64", graph.network.name));
@@ -136,11 +130,11 @@ fn verdict(wrong: &[String]) -> Result<()> {
 }
 
 fn text(line: &Outcome, title: &str) -> String {
-    let threads = match line.threads {
-        1 => "1 thread".to_string(),
-        n => format!("{n} threads"),
-    };
-    let mut out = format!("\n{title}, {threads}, batch {}\n", line.batch);
+    let mut out = format!(
+        "\n{title}, {}, batch {}\n",
+        threads(line.threads),
+        line.batch
+    );
     let mut layers = table(&[
         "step", "variant", "from", "to", "time", "share", "GFLOP/s", "bytes", "bound by",
     ]);
@@ -159,12 +153,30 @@ fn text(line: &Outcome, title: &str) -> String {
         ]);
     }
     out += &format!("{layers}\n");
+    out += &summary(line);
+    for peer in &line.peers {
+        out += &format!(
+            "{}: {}, {:.2} times ours ({:.2} to {:.2}){}\n",
+            peer.peer,
+            time(peer.median_ns),
+            peer.ratio,
+            peer.ratio_ci.0,
+            peer.ratio_ci.1,
+            peer.error_max
+                .map_or(String::new(), |e| format!(", error {e:.1e}"))
+        );
+    }
+    out
+}
+
+/// Time, memory, error and selection of a run, in sentences.
+fn summary(line: &Outcome) -> String {
     let reorders = line
         .layers
         .iter()
         .filter(|r| r.variant == StepKind::Reorder)
         .count();
-    out += &format!(
+    let mut out = format!(
         "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts written straight into concatenations\n",
         line.network,
         time(line.median_ns),
@@ -199,18 +211,6 @@ fn text(line: &Outcome, title: &str) -> String {
     };
     if line.interrupted {
         out += &format!("interrupted after {} rounds\n", line.rounds);
-    }
-    for peer in &line.peers {
-        out += &format!(
-            "{}: {}, {:.2} times ours ({:.2} to {:.2}){}\n",
-            peer.peer,
-            time(peer.median_ns),
-            peer.ratio,
-            peer.ratio_ci.0,
-            peer.ratio_ci.1,
-            peer.error_max
-                .map_or(String::new(), |e| format!(", error {e:.1e}"))
-        );
     }
     out
 }

@@ -1,4 +1,5 @@
-//! Standard output: text or JSON lines. A reader that closes the pipe early (`| head`) causes no error.
+//! Standard output: text or JSON lines. A reader that closes the pipe early (`| head`) causes no error. Standard error:
+//! notes of one line.
 
 use crate::escape;
 use anyhow::Result;
@@ -31,4 +32,9 @@ pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Result<()> {
 /// True if output is coloured.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Prints a note on standard error, in one line.
+pub(super) fn note(text: &str) {
+    eprintln!("{}", escape::note(text));
 }

@@ -1,15 +1,13 @@
 //! `--peers`: other libraries beside our kernels.
 
-use super::select::globs;
-#[cfg(feature = "peers")]
-use crate::interrupt;
-use crate::machine::Topology;
-use crate::measure::bench;
-use crate::net::bench::Rival;
-use crate::networks::Graph;
-use anyhow::{Result, bail};
-use globset::GlobSet;
+use crate::patterns::Patterns;
+#[cfg(not(feature = "peers"))]
+use crate::{machine::Topology, measure::bench::Guests, net::bench::Rival, networks::Graph};
+use anyhow::Result;
 use std::path::PathBuf;
+
+#[cfg(feature = "peers")]
+pub(super) use crate::peers::Libraries;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct PeerArgs {
@@ -22,7 +20,7 @@ pub(super) struct PeerArgs {
         require_equals = true,
         default_missing_value = "*"
     )]
-    peers: Option<String>,
+    peers: Option<Patterns>,
     /// Folder in which scripts/peers installed them
     #[arg(
         long,
@@ -33,13 +31,6 @@ pub(super) struct PeerArgs {
     peers_from: PathBuf,
 }
 
-/// The libraries that take part, and their folder.
-#[cfg_attr(not(feature = "peers"), allow(dead_code))]
-pub(super) struct Guests {
-    folder: PathBuf,
-    libraries: GlobSet,
-}
-
 impl PeerArgs {
     /// True if peers were requested.
     pub(super) fn wanted(&self) -> bool {
@@ -47,128 +38,39 @@ impl PeerArgs {
     }
 
     /// The requested libraries; none without `--peers`.
-    pub(super) fn guests(&self) -> Result<Option<Guests>> {
-        let Some(patterns) = &self.peers else {
-            return Ok(None);
-        };
-        if !cfg!(feature = "peers") {
-            bail!(
-                "--peers needs a build with the feature `peers`: cargo run --release --features peers -- ..."
-            );
-        }
-        check_names(patterns)?;
-        Ok(Some(Guests {
-            folder: self.peers_from.clone(),
-            libraries: globs(patterns)?,
-        }))
+    pub(super) fn libraries(&self) -> Result<Option<Libraries>> {
+        let names = self.peers.as_ref();
+        names
+            .map(|names| Libraries::new(names, &self.peers_from))
+            .transpose()
     }
 }
 
-/// Fails if a pattern matches no library, so that a typo among several is noticed.
-#[cfg(feature = "peers")]
-fn check_names(patterns: &str) -> Result<()> {
-    let mut names: Vec<_> = crate::peers::PEERS.iter().map(|p| p.library).collect();
-    names.dedup();
-    for part in patterns.split(',').map(str::trim) {
-        let one = globs(part)?;
-        if !names.iter().any(|name| one.is_match(name)) {
-            bail!("unknown library '{part}': there are {}", names.join(", "));
-        }
-    }
-    Ok(())
-}
+/// The libraries of a build without the feature `peers`: it has none.
+#[cfg(not(feature = "peers"))]
+pub(super) enum Libraries {}
 
 #[cfg(not(feature = "peers"))]
-fn check_names(_: &str) -> Result<()> {
-    Ok(())
-}
-
-/// Starts every requested library. Those that fail to start are reported on standard error.
-#[cfg(feature = "peers")]
-pub(super) fn invite(
-    guests: &Guests,
-    topology: &Topology,
-    threads: &[usize],
-) -> Result<bench::Guests> {
-    use crate::peers::{Entrant, PEERS};
-    let wanted = PEERS
-        .iter()
-        .filter(|p| guests.libraries.is_match(p.library));
-    let mut invited = bench::Guests {
-        candidates: Vec::new(),
-        libraries: Vec::new(),
-    };
-    for &threads in threads {
-        let mut clients = std::collections::BTreeMap::new();
-        for peer in wanted.clone().filter(|p| p.runs_on(threads)) {
-            // The forms of a library share a process.
-            let client = clients.entry(peer.library).or_insert_with(|| {
-                let client = Entrant::host(peer, &guests.folder, topology, threads);
-                client.inspect_err(|e| without(peer.library, e))
-            });
-            interrupt::check()?;
-            let Ok(client) = client else { continue };
-            let entrant = Entrant::new(*peer, threads, client.clone());
-            let library = entrant.library();
-            if !invited.libraries.contains(&library) {
-                invited.libraries.push(library);
-            }
-            invited.candidates.push(std::rc::Rc::new(entrant));
-        }
+impl Libraries {
+    fn new(_: &Patterns, _: &std::path::Path) -> Result<Self> {
+        anyhow::bail!(
+            "--peers needs a build with the feature `peers`: cargo run --release --features peers -- ..."
+        )
     }
-    Ok(invited)
-}
 
-/// Reports that a library takes no part, unless Ctrl-C ended it.
-#[cfg(feature = "peers")]
-fn without(library: &str, error: &anyhow::Error) {
-    if !error.is::<interrupt::Stopped>() {
-        let text = format!("without {library}: {error:#}");
-        eprintln!("{}", crate::escape::note(&text));
+    pub(super) fn candidates(&self, _: &Topology, _: &[usize], _: impl Fn(&str)) -> Result<Guests> {
+        match *self {}
     }
-}
 
-#[cfg(not(feature = "peers"))]
-pub(super) fn invite(_: &Guests, _: &Topology, _: &[usize]) -> Result<bench::Guests> {
-    bail!("this build has no peers")
-}
-
-/// Starts every requested library that runs whole networks and sends it a network. Those that fail are reported on
-/// standard error.
-#[cfg(feature = "peers")]
-pub(super) fn rivals(
-    guests: &Guests,
-    topology: &Topology,
-    threads: usize,
-    graph: &Graph,
-    seed: u64,
-    input: &[f32],
-) -> Result<Vec<Box<dyn Rival>>> {
-    use crate::peers::{NetworkRival, PEERS};
-    let wanted = PEERS
-        .iter()
-        .filter(|p| p.runs_networks() && guests.libraries.is_match(p.library));
-    let mut rivals: Vec<Box<dyn Rival>> = Vec::new();
-    for peer in wanted {
-        match NetworkRival::new(peer, &guests.folder, topology, threads, graph, seed, input) {
-            Ok(rival) => rivals.push(Box::new(rival)),
-            Err(error) => without(peer.library, &error),
-        }
-        interrupt::check()?;
+    pub(super) fn rivals(
+        &self,
+        _: &Topology,
+        _: usize,
+        _: (&Graph, u64, &[f32]),
+        _: impl Fn(&str),
+    ) -> Result<Vec<Box<dyn Rival>>> {
+        match *self {}
     }
-    Ok(rivals)
-}
-
-#[cfg(not(feature = "peers"))]
-pub(super) fn rivals(
-    _: &Guests,
-    _: &Topology,
-    _: usize,
-    _: &Graph,
-    _: u64,
-    _: &[f32],
-) -> Result<Vec<Box<dyn Rival>>> {
-    bail!("this build has no peers")
 }
 
 #[cfg(feature = "peers")]

@@ -1,14 +1,12 @@
-//! Progress: a bar with the remaining time on a terminal, nothing elsewhere. Also Ctrl-C.
+//! Progress: a bar with the remaining time on a terminal, nothing elsewhere.
 
-use crate::measure::Progress;
+use crate::measure;
+use crate::progress::Steps;
 use crate::record::CandidateId;
 use convroof_kernels::Problem;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-pub(super) use crate::scratch::Scratch;
 
 /// A progress bar on standard error.
 pub(super) struct Bar(ProgressBar);
@@ -53,13 +51,18 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
-    fn candidate(&mut self, problem: &Problem, id: &CandidateId) {
-        self.say(&format!("{id} on {problem}"));
+impl Steps for Bar {
+    fn begin(&mut self, what: &str) {
+        self.say(what);
+    }
+
+    fn end(&mut self) {
+        self.step();
     }
 }
 
-/// The flag that Ctrl-C sets. Measurements then stop soon and keep their samples.
-pub(super) fn stop_flag() -> &'static AtomicBool {
-    crate::interrupt::watch()
+impl measure::Progress for Bar {
+    fn candidate(&mut self, problem: &Problem, id: &CandidateId) {
+        self.say(&format!("{id} on {problem}"));
+    }
 }

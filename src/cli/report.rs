@@ -1,11 +1,11 @@
 //! `convroof report`
 
-use super::claims;
 use super::output::{colour, print, print_json};
+use crate::claims::session as claims;
 use crate::files;
 use crate::record::{self, Run};
-use crate::report::{best_rows, html, markdown, rows, terminal, versus};
-use anyhow::{Result, anyhow, bail};
+use crate::report::{html, markdown, picture, rows, terminal};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let path = match &args.record {
         Some(path) => path.clone(),
-        None => newest(&results.join("runs"))?,
+        None => record::newest(&results.join("runs"))?,
     };
     let run = record::load(&path)?;
     if run.measurements.is_empty() {
@@ -65,44 +65,26 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bail!("{} has no measurements: {why}", path.display());
     }
     if let (Some(file), Some(network), Some(threads)) = (&args.svg, &args.network, args.threads) {
-        let rows = rows(&run);
-        let best = best_rows(&rows, network, threads);
-        let cpu = run.fingerprint.cpu_model.as_deref();
-        let title = format!(
-            "{network} on {}, {threads} thread{}: best variant of each layer",
-            cpu.unwrap_or(&run.fingerprint.arch),
-            if threads == 1 { "" } else { "s" }
-        );
-        let duels = versus::duels(&run, &rows, network, threads);
-        let shown = html::with_peers(&rows, &best, &duels);
-        let picture = html::picture(&run, &shown, threads, Some(&title));
-        let picture = picture.filter(|_| !best.is_empty()).ok_or_else(|| {
-            anyhow!(
-                "{} has no layer of {network} on {threads} threads",
-                path.display()
-            )
-        })?;
+        let Some(picture) = picture::standalone(&run, network, threads) else {
+            bail!(
+                "{} has no layer of {network} on {}",
+                path.display(),
+                crate::units::threads(threads)
+            );
+        };
         return Ok(files::write(file, &picture)?);
     }
     let target = args
         .html
         .clone()
         .unwrap_or_else(|| results.join("report.html"));
-    let text = if args.markdown {
-        Some(markdown::markdown(&run, &rows(&run)))
-    } else {
-        None
-    };
-    if args.json {
-        files::write(&target, &page(&run, results))?;
-        return print_json(&rows(&run));
+    if !args.markdown && !args.json {
+        return show(&run, &target, results);
     }
-    match text {
-        Some(text) => {
-            files::write(&target, &page(&run, results))?;
-            print(&text)
-        }
-        None => show(&run, &target, results),
+    files::write(&target, &page(&run, results))?;
+    match args.markdown {
+        true => print(&markdown::markdown(&run, &rows(&run))),
+        false => print_json(&rows(&run)),
     }
 }
 
@@ -116,26 +98,4 @@ pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
     files::write(target, &page(run, results))?;
     print(&terminal::verdicts(run, &rows(run), colour()))?;
     print(&format!("Report: {}\n", target.display()))
-}
-
-/// The newest record in a folder.
-pub(super) fn newest(folder: &Path) -> Result<PathBuf> {
-    let files = std::fs::read_dir(folder).map_err(|_| {
-        anyhow!(
-            "there is no record in {}: make one with convroof bench",
-            folder.display()
-        )
-    })?;
-    let records = files
-        .flatten()
-        .map(|f| f.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "json"));
-    // Ordered by name without extension, so that the second run of one second sorts after the first.
-    match records.max_by(|a, b| a.file_stem().cmp(&b.file_stem())) {
-        Some(newest) => Ok(newest),
-        None => bail!(
-            "there is no record in {}: make one with convroof bench",
-            folder.display()
-        ),
-    }
 }

@@ -1,16 +1,15 @@
 //! `convroof run`: calibrate, check, bench, report.
 
-use super::bench::{check_budget, measure};
+use super::bench::measure;
 use super::check::{check, verdict};
 use super::output::print_json;
 use super::peers::PeerArgs;
-use super::progress::stop_flag;
 use super::report::{page, show};
-use super::select::{Cpus, Layers, Variants, check_threads, states, threads};
-use crate::files;
+use super::select::{Cpus, Layers, Variants, check_threads, seconds, states, threads};
 use crate::machine::pool::Workers;
 use crate::measure::bench::{Job, To};
 use crate::report::rows;
+use crate::{files, interrupt};
 use anyhow::Result;
 use convroof_kernels::Registry;
 use std::path::PathBuf;
@@ -33,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Profile::Quick)]
     profile: Profile,
     /// Seconds for all rounds, instead of the profile's
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<f64>,
     /// Folder for records and reports
     #[arg(long, value_name = "DIR", default_value = "results")]
@@ -70,12 +69,11 @@ impl Profile {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    check_budget(args.budget)?;
-    let stop = stop_flag();
+    let stop = interrupt::watch();
     let topology = args.cpus.topology()?;
     let layers = args.layers.choose("nin,resnet50")?;
     let variants = args.variants.here(registry)?;
-    let guests = args.peers.guests()?;
+    let libraries = args.peers.libraries()?;
     let job = Job {
         topology: &topology,
         layers,
@@ -88,7 +86,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         to: To::New(args.results.clone()),
         stop,
     };
-    if guests.is_none() {
+    if libraries.is_none() {
         check_threads(&args.threads, &job.variants)?;
     }
     let report = args.results.join("report.html");
@@ -98,7 +96,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let checked = check(&job.variants, &[], &workers, &topology)?;
     drop(workers);
     verdict(&checked)?;
-    let run = measure(&job, None, guests.as_ref())?;
+    let run = measure(&job, None, libraries.as_ref())?;
     if args.json {
         files::write(&report, &page(&run, &args.results))?;
         return print_json(&rows(&run));

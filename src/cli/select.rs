@@ -1,31 +1,32 @@
-//! Selection of layers, variants and threads by options.
+//! Selection of layers, variants, threads and time by options.
 
-use super::{Failed, batch};
+use super::output::note;
+use crate::batch_files;
 use crate::machine::{Topology, pool};
 use crate::measure::refuse_huge;
 use crate::networks::{self, Graph, Network};
+use crate::patterns::Patterns;
 use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, Registry, Variant};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use convroof_kernels::{Isa, Problem, Registry, Variant};
 
 /// Options for layers.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Layers {
     /// Networks: globs, separated by commas [default depends on the command]
     #[arg(long, value_name = "GLOBS")]
-    pub(super) network: Option<String>,
+    network: Option<Patterns>,
     /// Layers of these networks: globs, separated by commas [default: all]
     #[arg(long, value_name = "GLOBS")]
-    pub(super) layer: Option<String>,
+    layer: Option<Patterns>,
     /// A layer in benchdnn's format (mb1ic64ih56oc64oh56kh3ph1), or a file of them with --batch=FILE (repeatable)
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub(super) problem: Vec<String>,
+    problem: Vec<String>,
     /// Number of images, for the networks' layers [default: 1]
     #[arg(long, value_name = "N")]
-    pub(super) batch: Option<usize>,
+    batch: Option<usize>,
 }
 
 /// Option for the CPUs of the workers.
@@ -41,17 +42,10 @@ impl Cpus {
     /// The machine with the CPUs for workers. With a list of CPUs, this process and its children stay on them.
     pub(super) fn topology(&self) -> Result<Topology> {
         match &self.cpus {
-            Some(list) => on(list),
+            Some(list) => pool::confined(list),
             None => Ok(Topology::detect()),
         }
     }
-}
-
-/// The machine with workers on the CPUs of a list. This process stays on them from now on.
-pub(super) fn on(list: &str) -> Result<Topology> {
-    let topology = Topology::on(list)?;
-    pool::confine(&topology.cores).with_context(|| format!("--cpus {list}"))?;
-    Ok(topology)
 }
 
 /// Option for variants.
@@ -59,93 +53,63 @@ pub(super) fn on(list: &str) -> Result<Topology> {
 pub(super) struct Variants {
     /// Variants: globs over <algorithm>/<isa>/<st|mt>, separated by commas
     #[arg(long, value_name = "GLOBS", default_value = "*")]
-    pub(super) variant: String,
-}
-
-/// The comma-separated patterns of an option.
-pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|p| !p.is_empty())
-}
-
-/// A set of comma-separated patterns.
-pub(super) fn globs(text: &str) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for part in parts(text) {
-        set.add(Glob::new(part).with_context(|| format!("'{part}' is not a pattern"))?);
-    }
-    Ok(set.build()?)
+    pub(super) variant: Patterns,
 }
 
 impl Layers {
     /// The chosen layers. `default` are the networks if no network and no problem is named.
     pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
-        let mut chosen = Vec::new();
-        let named = self
-            .network
-            .as_deref()
-            .or(self.problem.is_empty().then_some(default));
+        let networks = match &self.network {
+            None if self.problem.is_empty() => Some(default.parse()?),
+            named => named.clone(),
+        };
         // Options without effect are errors.
         if self.batch.is_some() && !self.problem.is_empty() {
             bail!(
                 "--batch is for the layers of networks: a --problem says its own, as in mb8ic64..."
             );
         }
-        if self.layer.is_some() && named.is_none() {
+        if self.layer.is_some() && networks.is_none() {
             bail!("--layer chooses layers of networks: name them with --network, or omit --layer");
         }
-        if let Some(patterns) = named {
-            let layers = globs(self.layer.as_deref().unwrap_or("*"))?;
-            let batch = self.images();
-            for network in matching_networks(patterns)? {
-                let name = network.name.clone();
-                let network = network
-                    .with_batch(batch)
-                    .with_context(|| format!("batch {batch}"))?;
-                chosen.extend(
-                    network
-                        .layers
-                        .iter()
-                        .filter(|l| layers.is_match(&l.name))
-                        .map(|l| LayerRef {
-                            network: name.clone(),
-                            layer: l.name.clone(),
-                            kind: l.kind.name().into(),
-                            count: l.count,
-                            problem: Text::of(l.problem),
-                        }),
-                );
-            }
-            let layer = self.layer.as_deref().unwrap_or("*");
-            let missing = |part: &&str| match globs(part) {
-                Ok(one) => !chosen.iter().any(|l: &LayerRef| one.is_match(&l.layer)),
-                Err(_) => true,
-            };
-            // Each pattern must match something, as with networks and variants.
-            if let Some(part) = parts(layer)
-                .find(missing)
-                .or(chosen.is_empty().then_some(layer))
-            {
-                bail!(
-                    "no layer of {patterns} matches --layer '{part}': see convroof list --layers"
-                );
-            }
-        }
-        let own = self.problem.iter().map(|text| batch::problems(text));
-        for problem in own.collect::<Result<Vec<_>>>()?.concat() {
-            let kind = match problem.op {
-                Op::Conv(_) => "conv",
-                Op::Pool(_) => "pool",
-                _ => "custom",
-            };
-            chosen.push(LayerRef {
-                network: "custom".into(),
-                layer: problem.to_string(),
-                kind: kind.into(),
-                count: 1,
-                problem: Text::of(problem),
-            });
-        }
+        let mut chosen = match networks {
+            Some(networks) => self.of_networks(&networks)?,
+            None => Vec::new(),
+        };
+        let own = self.problem.iter().map(|text| batch_files::problems(text));
+        let own = own.collect::<Result<Vec<_>>>()?.concat();
+        chosen.extend(own.into_iter().map(custom));
         Ok(chosen)
+    }
+
+    /// The chosen layers of some networks.
+    fn of_networks(&self, networks: &Patterns) -> Result<Vec<LayerRef>> {
+        let batch = self.images();
+        let mut layers = Vec::new();
+        for network in matching_networks(networks)? {
+            let name = network.name.clone();
+            let network = network
+                .with_batch(batch)
+                .with_context(|| format!("batch {batch}"))?;
+            layers.extend(network.layers.into_iter().map(|l| LayerRef {
+                network: name.clone(),
+                layer: l.name,
+                kind: l.kind.name().into(),
+                count: l.count,
+                problem: Text::of(l.problem),
+            }));
+        }
+        let Some(patterns) = &self.layer else {
+            return Ok(layers);
+        };
+        let names: Vec<&str> = layers.iter().map(|l| l.layer.as_str()).collect();
+        let unmatched = patterns.unmatched(&names).next().map(ToString::to_string);
+        // Each pattern must match something, as with networks and variants.
+        if let Some(pattern) = unmatched.or(patterns.is_empty().then(String::new)) {
+            bail!("no layer of {networks} matches --layer '{pattern}': see convroof list --layers");
+        }
+        layers.retain(|l| patterns.is_match(&l.layer));
+        Ok(layers)
     }
 
     /// Number of images.
@@ -154,36 +118,44 @@ impl Layers {
     }
 }
 
-/// The networks that match some patterns.
-fn matching_networks(patterns: &str) -> Result<Vec<Network>> {
-    // Each pattern must match something, so that a typo among several is noticed.
-    for part in parts(patterns) {
-        let one = globs(part)?;
-        if !networks::names().iter().any(|n| one.is_match(n)) {
-            bail!(
-                "unknown network '{part}': there are {}",
-                networks::names().join(", ")
-            );
-        }
+/// A layer of no network.
+fn custom(problem: Problem) -> LayerRef {
+    let kind = match problem.op {
+        Op::Conv(_) => "conv",
+        Op::Pool(_) => "pool",
+        _ => "custom",
+    };
+    LayerRef {
+        network: "custom".into(),
+        layer: problem.to_string(),
+        kind: kind.into(),
+        count: 1,
+        problem: Text::of(problem),
     }
-    let set = globs(patterns)?;
-    if set.is_empty() {
+}
+
+/// The networks that match some patterns. Each pattern must match one, so that a typo among several is noticed.
+fn matching_networks(patterns: &Patterns) -> Result<Vec<Network>> {
+    let names = networks::names();
+    if let Some(pattern) = patterns.unmatched(&names).next() {
         bail!(
-            "--network names none: there are {}",
-            networks::names().join(", ")
+            "unknown network '{pattern}': there are {}",
+            names.join(", ")
         );
     }
-    Ok(networks::all()
-        .into_iter()
-        .filter(|n| set.is_match(&n.name))
-        .collect())
+    if patterns.is_empty() {
+        bail!("--network names none: there are {}", names.join(", "));
+    }
+    let mut networks = networks::all();
+    networks.retain(|network| patterns.is_match(&network.name));
+    Ok(networks)
 }
 
 /// The graphs of the networks that match some patterns, on `batch` images.
 ///
 /// # Errors
 /// When a pattern matches no network, or the batch is 0 or too large.
-pub(super) fn graphs(patterns: &str, batch: usize) -> Result<Vec<Graph>> {
+pub(super) fn graphs(patterns: &Patterns, batch: usize) -> Result<Vec<Graph>> {
     let networks = matching_networks(patterns)?;
     networks.into_iter().map(|n| graph(n, batch)).collect()
 }
@@ -204,34 +176,25 @@ fn graph(network: Network, batch: usize) -> Result<Graph> {
 }
 
 impl Variants {
-    /// The chosen variants of `registry`. Emulated widths are included only if a pattern names them.
+    /// The chosen variants of `registry`. Emulated widths are included only if a pattern matches nothing else.
     pub(super) fn choose(&self, registry: &Registry) -> Result<Vec<Variant>> {
-        let wants_emulated = self.variant.contains("emu");
-        let isas: &[Isa] = if wants_emulated {
-            &Isa::ALL
-        } else {
-            &Isa::REAL
-        };
-        let all = registry.variants(isas);
-        for part in parts(&self.variant) {
-            let one = globs(part)?;
-            if !all.iter().any(|v| one.is_match(v.id().to_string())) {
-                let names: Vec<_> = registry.algorithms().iter().map(|a| a.meta().id).collect();
-                return Err(anyhow!(
-                    "no variant matches '{part}': write <algorithm>/<isa>/<st|mt> with an algorithm of {} and an isa of scalar, avx2, avx512, neon, or patterns such as 'direct/*'",
-                    names.join(", ")
-                ));
-            }
-        }
-        let set = globs(&self.variant)?;
-        let chosen: Vec<Variant> = all
-            .into_iter()
-            .filter(|v| set.is_match(v.id().to_string()))
-            .collect();
-        if chosen.is_empty() {
+        let patterns = &self.variant;
+        if patterns.is_empty() {
             bail!("--variant is empty: '*' selects all variants");
         }
-        Ok(chosen)
+        let mut variants = registry.variants(&Isa::REAL);
+        if patterns.unmatched(&ids(&variants)).next().is_some() {
+            variants = registry.variants(&Isa::ALL);
+        }
+        if let Some(pattern) = patterns.unmatched(&ids(&variants)).next() {
+            let names: Vec<_> = registry.algorithms().iter().map(|a| a.meta().id).collect();
+            bail!(
+                "no variant matches '{pattern}': write <algorithm>/<isa>/<st|mt> with an algorithm of {} and an isa of scalar, avx2, avx512, neon, or patterns such as 'direct/*'",
+                names.join(", ")
+            );
+        }
+        variants.retain(|v| patterns.is_match(&v.id().to_string()));
+        Ok(variants)
     }
 
     /// The chosen variants that this machine can run. Patterns without such a variant are named on standard error.
@@ -239,27 +202,33 @@ impl Variants {
     /// # Errors
     /// When no variant remains.
     pub(super) fn here(&self, registry: &Registry) -> Result<Vec<Variant>> {
-        let chosen = self.choose(registry)?;
-        let runs = |v: &&Variant| v.isa.detect().is_some();
-        let mut lost = Vec::new();
-        for part in parts(&self.variant) {
-            let one = globs(part)?;
-            let own = || chosen.iter().filter(|v| one.is_match(v.id().to_string()));
-            if let Some(first) = own().next().filter(|_| !own().any(|v| runs(&v))) {
-                let why = first.isa.missing_reason();
-                lost.push(format!(
-                    "no variant of '{part}' runs on this machine: {why}"
-                ));
-            }
-        }
-        let here: Vec<Variant> = chosen.iter().filter(runs).copied().collect();
+        let (here, lacking): (Vec<Variant>, Vec<Variant>) = self
+            .choose(registry)?
+            .into_iter()
+            .partition(|v| v.isa.detect().is_some());
+        let ids = ids(&here);
+        let lost: Vec<String> = self
+            .variant
+            .unmatched(&ids)
+            .filter_map(|pattern| {
+                let own = |v: &&Variant| pattern.is_match(&v.id().to_string());
+                let why = lacking.iter().find(own)?.isa.missing_reason();
+                Some(format!(
+                    "no variant of '{pattern}' runs on this machine: {why}"
+                ))
+            })
+            .collect();
         if here.is_empty() {
             bail!("{}", lost.join("; "));
         }
-        lost.iter()
-            .for_each(|line| eprintln!("{}", crate::escape::note(line)));
+        lost.iter().for_each(|line| note(line));
         Ok(here)
     }
+}
+
+/// The ids of some variants.
+fn ids(variants: &[Variant]) -> Vec<String> {
+    variants.iter().map(|v| v.id().to_string()).collect()
 }
 
 /// Fails if none of the variants runs on one of the numbers of threads.
@@ -275,26 +244,6 @@ pub(super) fn check_threads(threads: &[usize], variants: &[Variant]) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Upper limit for the names in an error.
-const NAMES: usize = 5;
-
-/// Fails, with exit code 1, if the old side of a comparison has something that the new one lacks.
-pub(super) fn none_gone(gone: &[String], what: &str, old: &str, new: &str) -> Result<()> {
-    if gone.is_empty() {
-        return Ok(());
-    }
-    let more = match gone.len().saturating_sub(NAMES) {
-        0 => String::new(),
-        n => format!("; and {n} more"),
-    };
-    Err(Failed(format!(
-        "{} {what} of {old} are missing in {new}: {}{more}; if this is intended, use --allow-missing",
-        gone.len(),
-        gone[..gone.len().min(NAMES)].join("; ")
-    ))
-    .into())
 }
 
 /// Numbers of threads. The default is 1 and the number of cores, limited by a CPU quota.
@@ -313,6 +262,14 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     threads.sort_unstable();
     threads.dedup();
     Ok(threads)
+}
+
+/// Parses a number of seconds for measuring.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(seconds),
+        _ => Err("expected seconds, more than 0 and at most 1000000".into()),
+    }
 }
 
 /// Parses states of the caches.

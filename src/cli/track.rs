@@ -1,14 +1,12 @@
 //! `convroof track`
 
-use super::output::{print, print_json};
-use super::report::newest;
-use crate::escape::note;
-use crate::files;
+use super::output::{note, print, print_json};
 use crate::record;
-use crate::regress::history::{CREEP, Entry, History, Series, add, page, series};
+use crate::regress::history::session::{Tracked, track};
+use crate::regress::history::{CREEP, Doubt, Series, page};
 use crate::report::interruption;
 use crate::report::terminal::{right, table};
-use crate::roofline::time;
+use crate::units::time;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use std::path::{Path, PathBuf};
@@ -42,52 +40,46 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let path = match &args.record {
         Some(path) => path.clone(),
-        None => newest(&results.join("runs"))?,
+        None => record::newest(&results.join("runs"))?,
     };
     let run = record::load(&path)?;
     if let Some(line) = interruption(&run) {
-        eprintln!("{}", note(&format!("{}: {line}", path.display())));
-    }
-    let entry = Entry::of(&run);
-    if entry.points.is_empty() {
-        bail!(
-            "{} has nothing to track: it has no peaks to normalise samples by",
-            path.display()
-        );
+        note(&format!("{}: {line}", path.display()));
     }
     let folder = args
         .history
         .clone()
         .unwrap_or_else(|| results.join("history"));
-    let file = files::by_id(&folder, &run.fingerprint.id, "jsonl")?;
-    let (history, added) = add(&file, &entry)?;
-    if !added {
-        let text = format!("{} is in the history already", path.display());
-        eprintln!("{}", note(&text));
-    }
-    for doubt in &history.doubts {
-        let (name, line, why) = (file.display(), doubt.line, &doubt.why);
-        eprintln!(
-            "{}",
-            note(&format!(
-                "{name}, line {line}: {why}; it is kept but ignored"
-            ))
+    let Some(tracked) = track(&run, &folder, args.html.as_deref())? else {
+        bail!(
+            "{} has nothing to track: it has no peaks to normalise samples by",
+            path.display()
         );
+    };
+    if !tracked.added {
+        note(&format!("{} is in the history already", path.display()));
     }
-    let all = series(&history.entries);
-    let html = args
-        .html
-        .clone()
-        .unwrap_or_else(|| file.with_extension("html"));
-    files::write(&html, &page::page(&history.entries, &all, &history.doubts))?;
-    if args.json {
-        return print_json(&all);
+    for Doubt { line, why } in &tracked.history.doubts {
+        let name = tracked.file.display();
+        note(&format!(
+            "{name}, line {line}: {why}; it is kept but ignored"
+        ));
     }
-    print(&text(&history, &all, &file, &html))
+    match args.json {
+        true => print_json(&tracked.series),
+        false => print(&text(&tracked)),
+    }
 }
 
-fn text(history: &History, all: &[Series], file: &Path, html: &Path) -> String {
-    let moved: Vec<&Series> = all
+fn text(tracked: &Tracked) -> String {
+    let Tracked {
+        file,
+        history,
+        series,
+        html,
+        ..
+    } = tracked;
+    let moved: Vec<&Series> = series
         .iter()
         .filter(|s| s.slower() || !s.steps.is_empty())
         .collect();
@@ -95,9 +87,9 @@ fn text(history: &History, all: &[Series], file: &Path, html: &Path) -> String {
         "{}: {} runs, {} series; {} with a step, {} slower than a baseline by more than {:.0} %\n",
         file.display(),
         history.entries.len(),
-        all.len(),
-        all.iter().filter(|s| !s.steps.is_empty()).count(),
-        all.iter().filter(|s| s.slower()).count(),
+        series.len(),
+        series.iter().filter(|s| !s.steps.is_empty()).count(),
+        series.iter().filter(|s| s.slower()).count(),
         100.0 * CREEP
     );
     let interrupted = history.entries.iter().filter(|e| e.interrupted).count();

@@ -2,20 +2,18 @@
 
 use super::calibrate;
 use super::output::{print, print_json};
-use super::progress::{Bar, stop_flag};
+use super::progress::Bar;
 use super::select::{self, Cpus, Variants};
 use crate::interrupt;
-use crate::machine::{fingerprint, pool::Workers};
-use crate::net::Candidates;
-use crate::net::candidates::Regret;
-use crate::net::model::Model;
-use crate::net::tune::{PlanFile, Tuning, measure};
+use crate::machine::fingerprint;
+use crate::net::tune::PlanFile;
+use crate::net::tuning::{self, NetworkRegret, Setting};
+use crate::patterns::Patterns;
 use crate::report::terminal::{percent, right, table};
-use crate::roofline::time;
+use crate::units::{threads, time};
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use convroof_kernels::Registry;
-use serde::Serialize;
 use std::path::PathBuf;
 
 /// Options for plan files.
@@ -44,7 +42,7 @@ impl Plans {
 pub(super) struct Args {
     /// Networks: globs, separated by commas
     #[arg(long, value_name = "GLOBS", default_value = "nin,resnet50")]
-    network: String,
+    network: Patterns,
     /// Number of images
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
@@ -63,18 +61,8 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Loss of the cost model's selection.
-#[derive(Serialize)]
-struct Line {
-    network: String,
-    batch: usize,
-    threads: usize,
-    #[serde(flatten)]
-    regret: Regret,
-}
-
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    stop_flag();
+    interrupt::watch();
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
@@ -82,41 +70,19 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let machine = fingerprint::fingerprint(&topology);
     let path = PlanFile::path(&args.plans, &machine.id)?;
     // Before any work, so that a read-only folder or a damaged file is reported at once.
-    let mut file = PlanFile::update(&path, &machine.id, |_| ())?;
-    let pools: Vec<Workers> = threads
-        .iter()
-        .map(|&n| Workers::new(&topology, n))
-        .collect::<Result<_>>()?;
-    let calibration = calibrate::measure(&topology, &pools.iter().collect::<Vec<_>>())?;
+    let file = PlanFile::update(&path, &machine.id, |_| ())?;
+    let (pools, calibration) = calibrate::pools(&topology, &threads)?;
+    let setting = Setting {
+        topology: &topology,
+        machine: &machine,
+        calibration: &calibration,
+        pools: &pools,
+        variants: &variants,
+        plans: &path,
+    };
     let layers: usize = graphs.iter().map(|g| g.network.layers.len()).sum();
-    let bar = Bar::new(layers * pools.len(), "tune");
-    let mut lines = Vec::new();
-    'all: for graph in &graphs {
-        for workers in &pools {
-            let model = Model::new(&calibration, &machine, workers.threads());
-            let mut candidates = Candidates::new(graph, &variants, &topology, &model)?;
-            let (times, complete) = measure(graph, &candidates, &topology, workers, |layer| {
-                bar.step();
-                bar.say(&format!("{}/{layer}", graph.network.name));
-            })?;
-            let tuning = Tuning::of(graph, workers.threads());
-            file = PlanFile::update(&path, &machine.id, |file| {
-                file.replace(tuning, times, complete);
-            })?;
-            if !complete {
-                break 'all;
-            }
-            candidates.measured(graph, &file.of(graph, workers.threads()));
-            if let Some(regret) = candidates.regret(graph, &model) {
-                lines.push(Line {
-                    network: graph.network.name.clone(),
-                    batch: args.batch,
-                    threads: workers.threads(),
-                    regret,
-                });
-            }
-        }
-    }
+    let mut bar = Bar::new(layers * pools.len(), "tune");
+    let (file, regrets) = tuning::run(&setting, &graphs, file, &mut bar)?;
     bar.finish();
     let left: Vec<&str> = file.incomplete.iter().map(|t| t.network.as_str()).collect();
     let note = match left.is_empty() {
@@ -127,19 +93,19 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         ),
     };
     eprintln!("plans: {}{note}", path.display());
-    if lines.is_empty() && !interrupt::requested() {
+    if regrets.is_empty() && !interrupt::requested() {
         bail!(
             "nothing was measured: no layer of {} has a time",
             args.network
         );
     }
     if args.json {
-        return print_json(&lines);
+        return print_json(&regrets);
     }
-    print(&lines.iter().map(text).collect::<String>())
+    print(&regrets.iter().map(text).collect::<String>())
 }
 
-fn text(line: &Line) -> String {
+fn text(line: &NetworkRegret) -> String {
     let mut layers = table(&[
         "layer",
         "the model's choice",
@@ -170,9 +136,9 @@ fn text(line: &Line) -> String {
         format!("{layers}\n")
     };
     format!(
-        "\n{}, {} threads, batch {}: the model chooses the measured best for {same} of {} layers; its selection takes {} longer\n{body}",
+        "\n{}, {}, batch {}: the model chooses the measured best for {same} of {} layers; its selection takes {} longer\n{body}",
         line.network,
-        line.threads,
+        threads(line.threads),
         line.batch,
         line.regret.layers.len(),
         percent(line.regret.total),

@@ -3,10 +3,7 @@
 //! Raw codes are `umask << 8 | event`. Sources: intel/perfmon, Linux's tools/perf/pmu-events, AMD's Processor
 //! Programming References, LIKWID's groups. A microarchitecture that isn't listed gets only the generic events.
 
-use crate::record::{CounterSource, CounterStatus};
-
-/// Prefix of the names of FLOP counters.
-pub const FLOPS: &str = "fp-";
+use crate::record::{CounterSource, CounterStatus, Level};
 
 /// An event that a counter can count.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +162,18 @@ pub fn flops_per_event(name: &str) -> Option<f64> {
         "fp-ops" | "fp-fixed-ops" => Some(1.0),
         // Operations per 128 bits of a scalable vector.
         "fp-scale-ops" => Some(1.0),
+        _ => None,
+    }
+}
+
+/// The level of the memory from which an event counts cache lines; none if it counts something else.
+pub fn lines_from(name: &str) -> Option<Level> {
+    match name {
+        "dram-read-lines" | "dram-write-lines" | "dram-read-lines-1" | "dram-write-lines-1" => {
+            Some(Level::Dram)
+        }
+        // Lines that L2 takes in come from L3 at least.
+        "l2-lines-in" => Some(Level::L3),
         _ => None,
     }
 }
@@ -417,7 +426,7 @@ mod tests {
                 model,
             }) {
                 assert_eq!(
-                    event.name.starts_with(FLOPS),
+                    event.name.starts_with("fp-"),
                     flops_per_event(event.name).is_some(),
                     "{}",
                     event.name

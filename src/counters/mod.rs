@@ -76,7 +76,8 @@ impl Counters {
     #[cfg(target_os = "linux")]
     fn self_test(&mut self, workers: &Workers) {
         use convroof_kernels::Isa;
-        let flop_events = |s: &CounterStatus| s.available && s.event.starts_with(events::FLOPS);
+        let flop_events =
+            |s: &CounterStatus| s.available && events::flops_per_event(&s.event).is_some();
         if !self.status.iter().any(flop_events) {
             return;
         }
@@ -119,15 +120,18 @@ pub struct Traffic {
 
 /// Traffic at the memory controllers, or else into L2; none if neither is counted.
 pub fn traffic(values: &[CounterValue]) -> Option<Traffic> {
-    let lines = |prefix: &str| {
-        let own = values.iter().filter(|v| v.event.starts_with(prefix));
-        let counts: Vec<f64> = own.map(|v| v.per_run).collect();
-        (!counts.is_empty()).then(|| counts.iter().sum::<f64>() * events::LINE_BYTES)
+    let from = |level| {
+        let own = values
+            .iter()
+            .filter(|v| events::lines_from(&v.event) == Some(level));
+        let lines: Vec<f64> = own.map(|v| v.per_run).collect();
+        (!lines.is_empty()).then(|| Traffic {
+            level,
+            bytes: lines.iter().sum::<f64>() * events::LINE_BYTES,
+        })
     };
-    let from = |level, bytes| Traffic { level, bytes };
     // A layer that fits in the caches moves few bytes at the controllers. Then the traffic into L2 tells more.
-    let dram = lines("dram-").map(|bytes| from(Level::Dram, bytes));
-    let l2 = lines("l2-lines-in").map(|bytes| from(Level::L3, bytes));
+    let (dram, l2) = (from(Level::Dram), from(Level::L3));
     match (dram, l2) {
         (Some(dram), Some(l2)) if dram.bytes < 0.5 * l2.bytes => Some(l2),
         (dram, l2) => dram.or(l2),

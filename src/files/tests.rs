@@ -1,3 +1,4 @@
+use super::ids::LONGEST_ID;
 use super::*;
 use std::fs;
 use tempfile::{TempDir, tempdir};

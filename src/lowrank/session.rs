@@ -4,6 +4,7 @@ use super::{Factors, Form};
 use crate::claims::{Lab, compute};
 use crate::interrupt::Stopped;
 use crate::machine::pool::Workers;
+use crate::progress::Steps;
 use crate::record::{CandidateId, Text};
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
@@ -25,7 +26,7 @@ pub const SEEDED: &str = "seeded";
 
 /// A convolution and its operands.
 #[derive(Clone)]
-pub struct Layer {
+pub struct Convolution {
     /// The convolution.
     pub problem: Problem,
     /// Weights, c_out x c_in x kh x kw.
@@ -36,14 +37,14 @@ pub struct Layer {
 }
 
 /// A layer and the factors of its weights.
-pub struct Case {
-    layer: Layer,
+pub struct Decomposed {
+    layer: Convolution,
     factors: Vec<(Form, Factors)>,
 }
 
 /// A rank of a form of a layer. For the layer itself, `form` is the algorithm that computes it. Times in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct Approximation {
     /// The layer.
     pub problem: Text<Problem>,
     /// `seeded`, or the file of the weights.
@@ -68,20 +69,12 @@ pub struct Line {
     pub kernels: Vec<CandidateId>,
 }
 
-/// Progress of a session.
-pub trait Progress {
-    /// A form of a layer is about to be measured.
-    fn begin(&mut self, form: Form, problem: &Problem);
-    /// All its ranks are measured.
-    fn end(&mut self);
-}
-
-impl Layer {
+impl Convolution {
     /// A convolution with seeded operands.
     ///
     /// # Errors
     /// When the problem is no convolution.
-    pub fn seeded(problem: &Problem) -> Result<Layer> {
+    pub fn seeded(problem: &Problem) -> Result<Convolution> {
         let Op::Conv(conv) = &problem.op else {
             bail!("'{problem}' is no convolution");
         };
@@ -95,7 +88,7 @@ impl Layer {
         let mut weights = fill(problem.weights_dims().unwrap_or_default(), true);
         let scale = (6.0 / conv.reduction_len() as f32).sqrt();
         weights.iter_mut().for_each(|w| *w *= scale);
-        Ok(Layer {
+        Ok(Convolution {
             problem: *problem,
             weights,
             src,
@@ -114,12 +107,12 @@ impl Layer {
     }
 }
 
-impl Case {
+impl Decomposed {
     /// Decomposes a layer's weights in each form.
     ///
     /// # Errors
     /// When the weights have no factors, or a rank is out of range.
-    pub fn new(layer: Layer, ranks: &[usize]) -> Result<Case> {
+    pub fn new(layer: Convolution, ranks: &[usize]) -> Result<Decomposed> {
         let mut factors = Vec::new();
         for form in Form::ALL {
             let own = Factors::new(&layer.problem, &layer.weights, form)?;
@@ -128,7 +121,7 @@ impl Case {
             }
             factors.push((form, own));
         }
-        Ok(Case { layer, factors })
+        Ok(Decomposed { layer, factors })
     }
 
     /// Forms of the layer.
@@ -143,16 +136,16 @@ impl Case {
 /// # Errors
 /// When a kernel is wrong, or there is no memory.
 pub fn measure(
-    cases: &[Case],
+    cases: &[Decomposed],
     ranks: &[usize],
     weights: &str,
     (lab, workers): (&mut Lab<'_>, &Workers),
-    progress: &mut dyn Progress,
-) -> Result<Vec<Line>> {
+    progress: &mut dyn Steps,
+) -> Result<Vec<Approximation>> {
     let mut lines = Vec::new();
     for case in cases {
         for (form, factors) in &case.factors {
-            progress.begin(*form, &case.layer.problem);
+            progress.begin(&format!("{} form of {}", form.name(), case.layer.problem));
             let own = case.measure(*form, factors, ranks, weights, (lab, workers), &mut lines);
             match own {
                 Err(error) if error.is::<Stopped>() => return Ok(lines),
@@ -164,7 +157,7 @@ pub fn measure(
     Ok(lines)
 }
 
-impl Case {
+impl Decomposed {
     fn measure(
         &self,
         form: Form,
@@ -172,15 +165,15 @@ impl Case {
         ranks: &[usize],
         weights: &str,
         (lab, workers): (&mut Lab<'_>, &Workers),
-        lines: &mut Vec<Line>,
+        lines: &mut Vec<Approximation>,
     ) -> Result<()> {
-        let Layer { problem, .. } = &self.layer;
+        let Convolution { problem, .. } = &self.layer;
         let x = self.layer.operands();
         let whole = workers.install(|exec| reference::compute(problem, x, exec));
         let direct = lab.by("direct", &problem.to_string())?;
         let line = |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
             let Deviation { max, l2, .. } = Deviation::between(output, &whole);
-            Line {
+            Approximation {
                 problem: Text::of(*problem),
                 weights: weights.into(),
                 form: form.into(),

@@ -51,41 +51,31 @@ pub fn calibrate(
         let buffers = workers.broadcast(|_| AlignedBuf::zeroed(most / CacheLine::BYTES));
         let mut buffers: Vec<AlignedBuf> = buffers.into_iter().collect::<Result<_, _>>()?;
         for (level, bytes) in sets {
-            for stream in Stream::ALL {
-                // Non-temporal stores always go to memory.
-                if stream == Stream::WriteNonTemporal && level != Level::Dram {
-                    continue;
-                }
-                // Beyond L2 the bandwidth doesn't depend on the vector width: the widest suffices.
-                for &token in &tokens {
-                    if level > Level::L2 && token.isa() != Isa::best().isa() {
-                        continue;
-                    }
-                    let isa = token.isa();
-                    interrupt::check()?;
-                    progress(&format!(
-                        "{} {} with {isa}, {threads} threads",
-                        level.name(),
-                        stream.name()
-                    ));
-                    let mut parts: Vec<_> = buffers
-                        .iter_mut()
-                        .map(|b| &mut b[..bytes / CacheLine::BYTES])
-                        .collect();
-                    // One pass over the largest set takes longer than `SAMPLE`, so fewer samples suffice.
-                    let samples = if level == Level::Dram { 3 } else { SAMPLES };
-                    let (gbps, spread) =
-                        best(samples, || stream_probe(workers, token, stream, &mut parts));
-                    calibration.bandwidths.push(Bandwidth {
-                        level,
-                        op: stream.name().into(),
-                        isa: isa.into(),
-                        threads,
-                        working_set_bytes: bytes,
-                        gbps,
-                        spread,
-                    });
-                }
+            for (stream, token) in loops(level, &tokens) {
+                let isa = token.isa();
+                interrupt::check()?;
+                progress(&format!(
+                    "{} {} with {isa}, {threads} threads",
+                    level.name(),
+                    stream.name()
+                ));
+                let mut parts: Vec<_> = buffers
+                    .iter_mut()
+                    .map(|b| &mut b[..bytes / CacheLine::BYTES])
+                    .collect();
+                // One pass over the largest set takes longer than `SAMPLE`, so fewer samples suffice.
+                let samples = if level == Level::Dram { 3 } else { SAMPLES };
+                let (gbps, spread) =
+                    best(samples, || stream_probe(workers, token, stream, &mut parts));
+                calibration.bandwidths.push(Bandwidth {
+                    level,
+                    op: stream.name().into(),
+                    isa: isa.into(),
+                    threads,
+                    working_set_bytes: bytes,
+                    gbps,
+                    spread,
+                });
             }
         }
         interrupt::check()?;
@@ -95,6 +85,19 @@ pub fn calibrate(
     }
     calibration.notes = doubts(&calibration);
     Ok(calibration)
+}
+
+/// The loops whose bandwidth is measured at a level. Non-temporal stores always go to memory. Beyond L2 the bandwidth
+/// doesn't depend on the vector width, so the widest suffices.
+fn loops(level: Level, tokens: &[IsaToken]) -> Vec<(Stream, IsaToken)> {
+    let streams = Stream::ALL
+        .into_iter()
+        .filter(|&stream| stream != Stream::WriteNonTemporal || level == Level::Dram);
+    let wanted = |token: &IsaToken| level <= Level::L2 || token.isa() == Isa::best().isa();
+    let tokens = tokens.iter().copied().filter(wanted);
+    streams
+        .flat_map(|stream| tokens.clone().map(move |token| (stream, token)))
+        .collect()
 }
 
 /// The best of several samples, and the relative distance of the median below it.
@@ -183,7 +186,7 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
         // An L3 whose share is hardly larger than L2 can't be distinguished from it.
         if share / 2 > last {
             let most = if level == Level::L3 { 4 * last } else { share };
-            sets.push((level, (share / 2).min(most) / 4096 * 4096));
+            sets.push((level, whole_pages((share / 2).min(most))));
             last = share;
         }
     }
@@ -193,11 +196,15 @@ fn working_sets(topology: &Topology, threads: usize) -> Vec<(Level, usize)> {
         .map(|c| c.bytes)
         .max()
         .unwrap_or(8 << 20);
-    sets.push((
-        Level::Dram,
-        (4 * largest / threads).clamp(16 << 20, LARGEST / threads) / 4096 * 4096,
-    ));
+    let bytes = (4 * largest / threads).clamp(16 << 20, LARGEST / threads);
+    sets.push((Level::Dram, whole_pages(bytes)));
     sets
+}
+
+/// Bytes, rounded down to whole pages of memory.
+fn whole_pages(bytes: usize) -> usize {
+    const PAGE: usize = 4096;
+    bytes / PAGE * PAGE
 }
 
 /// Largest working set, summed over all threads, in bytes.

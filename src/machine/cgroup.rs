@@ -1,4 +1,5 @@
-//! CPU limits of Linux control groups: cpuset, CPU quota, and how often the quota was used up.
+//! Linux control groups: cpuset, CPU quota, and how often the quota was used up. [`folders`] finds the group of any
+//! controller.
 //!
 //! Both versions of control groups are read, and mixtures of them. `/proc/self/cgroup` gives the group's path, and
 //! `/proc/self/mountinfo` the mount point. A limit of a parent also holds for its children.
@@ -71,7 +72,7 @@ pub(super) fn throttling(root: &Path) -> Option<Throttling> {
 }
 
 /// Folders of this process's group for a controller and of its parents, nearest first.
-fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
+pub(super) fn folders(root: &Path, controller: &str) -> Vec<PathBuf> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
     let find = |v1: bool| {

@@ -1,5 +1,6 @@
 //! Memory that this process may still allocate: free memory of the system, limited by its control group.
 
+use super::cgroup;
 use std::path::Path;
 
 /// Bytes that can still be allocated; `usize::MAX` if unknown.
@@ -9,75 +10,41 @@ pub fn available() -> usize {
 
 /// Available bytes according to the files below `root`.
 fn available_under(root: &Path) -> usize {
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
-    let of_system = read("proc/meminfo").and_then(|text| {
-        let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-        let kilobytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes.saturating_mul(1024))
-    });
-    let groups = read("proc/self/cgroup").unwrap_or_default();
-    let of_groups = groups.lines().filter_map(|line| {
-        // hierarchy:controllers:path
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        let group = if controllers.is_empty() {
-            Group::V2
-        } else if controllers.split(',').any(|c| c == "memory") {
-            Group::V1
-        } else {
-            return None;
-        };
-        group.left(root, path)
-    });
+    let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let of_system =
+        field(&meminfo, "MemAvailable:").map(|kilobytes| kilobytes.saturating_mul(1024));
+    let groups = cgroup::folders(root, "memory");
+    let of_groups = groups.iter().filter_map(|folder| left(folder));
     of_groups.chain(of_system).min().unwrap_or(usize::MAX)
 }
 
-/// The versions of Linux's control groups.
-#[derive(Clone, Copy)]
-enum Group {
-    V1,
-    V2,
+/// Free bytes within the limit of a control group; none without a limit.
+fn left(folder: &Path) -> Option<usize> {
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
+    // The names of version 2, then those of version 1.
+    let either = |[new, old]: [&str; 2]| read(new).or_else(|| read(old));
+    // Without a limit: "max", or in version 1 a number larger than any memory.
+    let limit: usize = either(["memory.max", "memory.limit_in_bytes"])?
+        .trim()
+        .parse()
+        .ok()?;
+    let used: usize = either(["memory.current", "memory.usage_in_bytes"])?
+        .trim()
+        .parse()
+        .ok()?;
+    // Inactive file cache is reclaimed before allocations fail. In version 1, the total includes the child groups.
+    let stat = read("memory.stat").unwrap_or_default();
+    let cached = field(&stat, "total_inactive_file").or_else(|| field(&stat, "inactive_file"));
+    Some(limit.saturating_sub(used.saturating_sub(cached.unwrap_or(0))))
 }
 
-impl Group {
-    /// Free bytes within the limits of a group and its parents; none if none of them has a limit.
-    fn left(self, root: &Path, path: &str) -> Option<usize> {
-        let (mount, limit, usage, inactive) = match self {
-            Group::V1 => (
-                "sys/fs/cgroup/memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            ),
-            Group::V2 => (
-                "sys/fs/cgroup",
-                "memory.max",
-                "memory.current",
-                "inactive_file",
-            ),
-        };
-        let mount = root.join(mount);
-        // In a container the path may be the host's, and the mount shows only the container's own group.
-        let own = mount.join(path.trim_start_matches('/'));
-        let groups = own
-            .ancestors()
-            .take_while(|group| group.starts_with(&mount));
-        let left = groups.filter_map(|group| {
-            let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
-            // Without a limit: "max", or in version 1 a number larger than any memory.
-            let limit: usize = read(limit)?.trim().parse().ok()?;
-            let used: usize = read(usage)?.trim().parse().ok()?;
-            // Inactive file cache is reclaimed before allocations fail.
-            let stat = read("memory.stat").unwrap_or_default();
-            let cached = stat.lines().find_map(|line| {
-                let (name, bytes) = line.split_once(' ')?;
-                (name == inactive).then(|| bytes.trim().parse::<usize>().ok())?
-            });
-            let used = used.saturating_sub(cached.unwrap_or(0));
-            Some(limit.saturating_sub(used))
-        });
-        left.min()
-    }
+/// The number after a name at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<usize> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let found = words.next() == Some(name);
+        found.then(|| words.next()?.parse().ok())?
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +67,11 @@ mod tests {
         "MemTotal:       20000000 kB\nMemAvailable:   10000000 kB\n",
     );
 
+    const MOUNT: (&str, &str) = (
+        "proc/self/mountinfo",
+        "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    );
+
     #[test]
     fn without_groups_it_is_what_the_system_has() {
         assert_eq!(available_under(system(&[]).path()), usize::MAX);
@@ -112,6 +84,7 @@ mod tests {
         let root = system(&[
             MEMINFO,
             ("proc/self/cgroup", "0::/outer/inner\n"),
+            MOUNT,
             ("sys/fs/cgroup/outer/inner/memory.max", "max\n"),
             ("sys/fs/cgroup/outer/inner/memory.current", "100\n"),
             ("sys/fs/cgroup/outer/memory.max", "5000\n"),
@@ -132,6 +105,10 @@ mod tests {
                 "proc/self/cgroup",
                 "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n",
             ),
+            (
+                "proc/self/mountinfo",
+                "31 23 0:27 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            ),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "4096\n"),
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1024\n"),
         ]);
@@ -143,6 +120,7 @@ mod tests {
         let root = system(&[
             MEMINFO,
             ("proc/self/cgroup", "0::/\n"),
+            MOUNT,
             ("sys/fs/cgroup/memory.max", "10\n"),
             ("sys/fs/cgroup/memory.current", "20\n"),
         ]);

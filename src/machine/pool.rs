@@ -77,23 +77,28 @@ impl Workers {
     }
 }
 
-/// Restricts this thread, and all threads and processes that it starts later, to some CPUs.
+/// The machine with workers on the CPUs of a list (`0,2,4-7`). This thread, and all threads and processes that it
+/// starts later, stay on them.
 ///
 /// # Errors
-/// When the system refuses.
+/// When it is no list of CPUs that this process may run on, or the system refuses.
+pub fn confined(list: &str) -> Result<Topology> {
+    let topology = Topology::on(list)?;
+    confine(&topology.cores).with_context(|| format!("--cpus {list}"))?;
+    Ok(topology)
+}
+
+/// Restricts this thread, and all threads and processes that it starts later, to some CPUs.
 #[cfg(target_os = "linux")]
-pub fn confine(cpus: &[usize]) -> Result<()> {
+fn confine(cpus: &[usize]) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     cpus.iter().for_each(|&cpu| set.set(cpu));
     rustix::thread::sched_setaffinity(None, &set).context("the system refuses the CPUs")
 }
 
 /// Does nothing: on this system only workers are pinned.
-///
-/// # Errors
-/// Never.
 #[cfg(not(target_os = "linux"))]
-pub fn confine(_: &[usize]) -> Result<()> {
+fn confine(_: &[usize]) -> Result<()> {
     Ok(())
 }
 

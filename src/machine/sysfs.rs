@@ -14,7 +14,7 @@ pub(super) struct Cpu {
     /// Socket, if known.
     pub(super) package: Option<i64>,
     /// Features that distinguish kinds of cores.
-    kind: Kind,
+    kind: CoreKind,
     /// Capacity (Arm) or highest frequency; comparable only within a machine.
     speed: usize,
     /// Data and unified caches, from L1 on.
@@ -24,7 +24,7 @@ pub(super) struct Cpu {
 /// Features that distinguish kinds of cores: the sizes of L1 and L2, and on Arm the register that names the design.
 /// Frequencies don't distinguish them: on some CPUs the frequencies of both kinds are close.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
+struct CoreKind {
     l1: usize,
     l2: usize,
     midr: String,
@@ -103,7 +103,7 @@ fn cpu(root: &Path, number: usize) -> Cpu {
             .find(|c| c.level == level)
             .map_or(0, |c| c.bytes)
     };
-    let kind = Kind {
+    let kind = CoreKind {
         l1: size(1),
         l2: size(2),
         midr: file("regs/identification/midr_el1").unwrap_or_default(),
@@ -167,7 +167,7 @@ fn fastest<'a>(root: &Path, cpus: &'a [Cpu]) -> Vec<&'a Cpu> {
     // If no speed is known, the kind with the larger L1 counts as faster.
     let known = cpus.iter().any(|c| c.speed > 0);
     let speed = |cpu: &Cpu| if known { cpu.speed } else { cpu.kind.l1 };
-    let mut kinds: BTreeMap<&Kind, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<&CoreKind, usize> = BTreeMap::new();
     for cpu in cpus {
         let best = kinds.entry(&cpu.kind).or_default();
         *best = speed(cpu).max(*best);

@@ -13,9 +13,9 @@
 //! then examined (`examine.rs`): with parts taken out, and with cold operands.
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
-//! `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and `arena.rs`, [`mod@bench`] (a record of
-//! many layers), [`solo`] (a kernel for another harness). For further benches: [`turns`], [`chain`] (consecutive
-//! layers), [`stream`] (layers beside plain loops).
+//! [`support`] (the same for a list), `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
+//! `arena.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`solo`] (a kernel for another harness). For
+//! further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (layers beside plain loops).
 
 mod arena;
 pub mod bench;
@@ -24,9 +24,11 @@ pub mod chain;
 mod examine;
 mod expected;
 mod limits;
+pub mod resume;
 mod session;
 pub mod solo;
 pub mod stream;
+pub mod support;
 pub mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};

@@ -12,7 +12,7 @@
 //! * [`runner`]: packed weights, and the execution of the steps
 //! * [`reference`](mod@reference): the network in f64, and the tolerance for its output
 //! * [`mod@bench`]: times, in rounds with other libraries on the same network
-//! * [`session`]: all of these for some networks and numbers of threads
+//! * [`session`]: all of these for some networks and numbers of threads; [`tuning`]: measurements to choose by
 
 pub mod bench;
 pub mod candidates;
@@ -25,6 +25,7 @@ pub mod runner;
 pub mod schedule;
 pub mod session;
 pub mod tune;
+pub mod tuning;
 pub mod weights;
 
 pub use candidates::{Candidate, Candidates};

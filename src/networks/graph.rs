@@ -1,6 +1,6 @@
 //! A network as a graph: one node for each occurrence of a layer, with its inputs and its own weights.
 
-use super::{Network, Step};
+use super::{Network, Segment};
 use convroof_kernels::Problem;
 use std::collections::HashSet;
 
@@ -108,27 +108,27 @@ impl Builder<'_> {
     fn build(&mut self) -> Result<(), String> {
         let network = self.network;
         let mut inside = HashSet::new();
-        for step in &network.flow {
-            match step {
-                Step::Layer(_) => {}
-                Step::Block { path, shortcut, .. } => {
+        for segment in &network.flow {
+            match segment {
+                Segment::Layer(_) => {}
+                Segment::Block { path, shortcut, .. } => {
                     inside.extend(path.iter().chain(shortcut).copied());
                 }
-                Step::Concat(concat) => {
-                    inside.extend(self.branches(*concat));
+                Segment::Concat(concat) => {
+                    inside.extend(network.branches(&network.concats[*concat].name));
                 }
             }
         }
         let mut at = Source::Input;
-        for step in &network.flow {
-            match step {
-                Step::Layer(layer) if inside.contains(layer) => {}
-                Step::Layer(layer) => {
+        for segment in &network.flow {
+            match segment {
+                Segment::Layer(layer) if inside.contains(layer) => {}
+                Segment::Layer(layer) => {
                     for _ in 0..network.layers[*layer].count {
                         at = self.layer(*layer, at, None)?;
                     }
                 }
-                Step::Block {
+                Segment::Block {
                     times,
                     path,
                     shortcut,
@@ -137,7 +137,7 @@ impl Builder<'_> {
                         at = self.block(path, shortcut, at)?;
                     }
                 }
-                Step::Concat(concat) => at = self.concat(*concat, at)?,
+                Segment::Concat(concat) => at = self.concat(*concat, at)?,
             }
         }
         for (layer, &occurred) in network.layers.iter().zip(&self.occurred) {
@@ -149,15 +149,6 @@ impl Builder<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The layers of a concatenation's branches, in order.
-    fn branches(&self, concat: usize) -> impl Iterator<Item = usize> + use<'_> {
-        let prefix = format!("{}.", self.network.concats[concat].name);
-        let layers = self.network.layers.iter().enumerate();
-        layers
-            .filter(move |(_, layer)| layer.name.starts_with(&prefix))
-            .map(|(i, _)| i)
     }
 
     fn layer(
@@ -221,7 +212,7 @@ impl Builder<'_> {
     fn concat(&mut self, concat: usize, input: Source) -> Result<Source, String> {
         let network = self.network;
         let of = &network.concats[concat];
-        let branches: Vec<usize> = self.branches(concat).collect();
+        let branches: Vec<usize> = network.branches(&of.name).collect();
         let among = |part: &&String| {
             let mut names = branches.iter().map(|&layer| &network.layers[layer].name);
             names.any(|name| name == *part)

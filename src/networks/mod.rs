@@ -129,15 +129,15 @@ pub struct Network {
     /// Concatenations.
     pub concats: Vec<Concat>,
     /// Order of the layers.
-    pub flow: Vec<Step>,
+    pub flow: Vec<Segment>,
     /// Number that its batch normalisations add to variances.
     pub epsilon: f64,
 }
 
-/// A line of a table: a step from the current tensor to the next. Numbers are indices in the lists of layers and
-/// concatenations.
+/// A segment of a network, from the current tensor to the next: a line of its table. Numbers are indices in the lists
+/// of layers and concatenations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Segment {
     /// A layer. A layer that belongs to a block or a branch does nothing here.
     Layer(usize),
     /// A path of layers, the last of which adds the output of the shortcut.
@@ -237,10 +237,10 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Network, String> {
             flow.push(block.map_err(|e| format!("'{line}': {e}"))?);
         } else if let Some((name, parts)) = line.split_once(" concat") {
             let concat = parse_concat(name.trim_end(), parts, &layers);
-            flow.push(Step::Concat(concats.len()));
+            flow.push(Segment::Concat(concats.len()));
             concats.push(concat.map_err(|e| format!("'{line}': {e}"))?);
         } else {
-            flow.push(Step::Layer(layers.len()));
+            flow.push(Segment::Layer(layers.len()));
             layers.push(parse_layer(line).map_err(|e| format!("'{line}': {e}"))?);
         }
     }
@@ -256,7 +256,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Network, String> {
 }
 
 /// Parses `x3 a b c + d`. `layers` are those of earlier lines.
-fn parse_block(text: &str, layers: &[Layer]) -> Result<Step, String> {
+fn parse_block(text: &str, layers: &[Layer]) -> Result<Segment, String> {
     let (times, paths) = text
         .trim_start()
         .split_once(' ')
@@ -275,7 +275,7 @@ fn parse_block(text: &str, layers: &[Layer]) -> Result<Step, String> {
             .map(place)
             .collect::<Result<Vec<_>, String>>()
     };
-    Ok(Step::Block {
+    Ok(Segment::Block {
         times,
         path: places(path)?,
         shortcut: places(shortcut)?,
@@ -352,6 +352,14 @@ impl Network {
     /// The layer `name`.
     pub fn layer(&self, name: &str) -> Option<&Layer> {
         self.layers.iter().find(|l| l.name == name)
+    }
+
+    /// Indices of the layers in the branches of a concatenation. Their names begin with its own.
+    pub fn branches(&self, concat: &str) -> impl Iterator<Item = usize> + use<'_> {
+        let prefix = format!("{concat}.");
+        let layers = self.layers.iter().enumerate();
+        let own = layers.filter(move |(_, layer)| layer.name.starts_with(&prefix));
+        own.map(|(i, _)| i)
     }
 
     /// n, c, h, w of the output of `concat`, which belongs to this network.

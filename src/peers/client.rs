@@ -1,7 +1,7 @@
 //! Our end of the pipe to one library.
 
-use super::protocol::{Layer, NetworkNode, REPLY, Reply, Request, floats, receive};
-use super::{Kind, Peer, find, python};
+use super::protocol::{LayerShape, NetworkNode, REPLY, Reply, Request, floats, receive};
+use super::{Peer, ProcessKind, find, python};
 use crate::machine::Topology;
 use crate::process::{Helper, patience, shortened};
 use crate::scratch::Scratch;
@@ -23,7 +23,7 @@ const HOST_PY: &str = include_str!("host.py");
 const MEMORY: u64 = 1 << 46;
 
 /// A process with one library on some threads.
-pub struct Client {
+pub struct HostClient {
     host: Helper<(Reply, Vec<f32>)>,
     /// Floats of the requested output; 0 if none was requested.
     expected: Arc<AtomicUsize>,
@@ -36,7 +36,7 @@ pub struct Client {
 
 /// A plan in a host.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct HostPlan {
     index: usize,
     /// The library's own name for its implementation.
     pub implementation: String,
@@ -50,7 +50,7 @@ pub struct Prepared {
     work: f64,
 }
 
-impl Client {
+impl HostClient {
     /// Starts the host of a peer's library on the first `threads` cores. Between requests its process is stopped.
     ///
     /// # Errors
@@ -60,11 +60,11 @@ impl Client {
         folder: &Path,
         topology: &Topology,
         threads: usize,
-    ) -> Result<Client> {
+    ) -> Result<HostClient> {
         let name = format!("peer {}", peer.library);
         let mut files = None;
         let mut command = match peer.kind {
-            Kind::Python => {
+            ProcessKind::Python => {
                 let python = python(folder).context("it has no Python: run scripts/peers")?;
                 let mut command = Command::new(python);
                 let scratch = files.insert(Scratch::new()?);
@@ -73,11 +73,11 @@ impl Client {
                 command.arg(threads.to_string());
                 command
             }
-            Kind::Builtin | Kind::Shared(_) => {
+            ProcessKind::Builtin | ProcessKind::Shared(_) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["peer-host", peer.library]);
                 command.args(["--threads", &threads.to_string()]);
-                if let Kind::Shared(file) = peer.kind {
+                if let ProcessKind::Shared(file) = peer.kind {
                     let path = find(folder, file)
                         .with_context(|| format!("there is no {file}: run scripts/peers"))?;
                     command.arg("--path").arg(path);
@@ -108,7 +108,7 @@ impl Client {
         let expected = Arc::new(AtomicUsize::new(0));
         let asked = expected.clone();
         let read = move |from: &mut BufReader<ChildStdout>| answer(from, &asked);
-        let mut client = Client {
+        let mut client = HostClient {
             host: Helper::start(&mut command, name, read)?,
             expected,
             library: String::new(),
@@ -137,8 +137,8 @@ impl Client {
     ///
     /// # Errors
     /// `Ok(Err(reason))` when the library can't do it; an error when the host fails.
-    pub fn plan(&mut self, problem: &Problem, form: &str) -> Result<Result<Prepared, String>> {
-        let Some(layer) = Layer::of(problem) else {
+    pub fn plan(&mut self, problem: &Problem, form: &str) -> Result<Result<HostPlan, String>> {
+        let Some(layer) = LayerShape::of(problem) else {
             return Ok(Err("peers are not measured on this operation".into()));
         };
         let outputs = layer.outputs();
@@ -156,10 +156,10 @@ impl Client {
     /// `Ok(Err(reason))` when the library can't do it; an error when the host fails.
     pub fn network(
         &mut self,
-        layer: Layer,
+        layer: LayerShape,
         nodes: Vec<NetworkNode>,
         work: f64,
-    ) -> Result<Result<Prepared, String>> {
+    ) -> Result<Result<HostPlan, String>> {
         let outputs = layer.outputs();
         self.planned(&Request::Network { layer, nodes }, outputs, work)
     }
@@ -169,7 +169,7 @@ impl Client {
         request: &Request,
         outputs: usize,
         work: f64,
-    ) -> Result<Result<Prepared, String>> {
+    ) -> Result<Result<HostPlan, String>> {
         match self.ask(request, &[], work)?.0 {
             Reply::Planned {
                 packed_bytes,
@@ -185,7 +185,7 @@ impl Client {
                 workspace_bytes,
             } => {
                 self.plans += 1;
-                Ok(Ok(Prepared {
+                Ok(Ok(HostPlan {
                     index: self.plans - 1,
                     implementation: shortened(&implementation),
                     packed_bytes,
@@ -203,7 +203,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host fails.
-    pub fn load(&mut self, plan: &Prepared, x: Operands<'_>, inputs_only: bool) -> Result<()> {
+    pub fn load(&mut self, plan: &HostPlan, x: Operands<'_>, inputs_only: bool) -> Result<()> {
         let (weights, bias) = if inputs_only {
             (&[][..], &[][..])
         } else {
@@ -228,7 +228,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host fails.
-    pub fn time(&mut self, plan: &Prepared, runs: usize) -> Result<f64> {
+    pub fn time(&mut self, plan: &HostPlan, runs: usize) -> Result<f64> {
         let start = Instant::now();
         let request = Request::Time {
             plan: plan.index,
@@ -251,7 +251,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host fails.
-    pub fn output(&mut self, plan: &Prepared) -> Result<Vec<f32>> {
+    pub fn output(&mut self, plan: &HostPlan) -> Result<Vec<f32>> {
         self.expected.store(plan.outputs, Ordering::SeqCst);
         let request = Request::Output { plan: plan.index };
         let bytes = plan.outputs * size_of::<f32>();

@@ -8,17 +8,20 @@
 //!
 //! BIAS.md lists what the times include and what they don't.
 //!
-//! In reading order: this file (the list of peers), [`protocol`], `client.rs` (our end of the pipe), `entrant.rs` (a
-//! peer as a candidate), `network.rs` (whole networks), [`host`] (the library's end).
+//! In reading order: this file (the list of peers), [`protocol`], `client.rs` (our end of the pipe), `candidate.rs` (a
+//! peer as a candidate), `network.rs` (whole networks), `libraries.rs` (the libraries of a run), [`host`] (the
+//! library's end).
 
+mod candidate;
 mod client;
-mod entrant;
 pub mod host;
+mod libraries;
 mod network;
 pub mod protocol;
 
-pub use client::{Client, Prepared};
-pub use entrant::Entrant;
+pub use candidate::PeerCandidate;
+pub use client::{HostClient, HostPlan};
+pub use libraries::Libraries;
 pub use network::NetworkRival;
 
 use crate::record::CandidateId;
@@ -33,7 +36,7 @@ pub struct Peer {
     /// The form.
     pub form: &'static str,
     /// Kind of its process.
-    kind: Kind,
+    kind: ProcessKind,
     /// True if its number of threads can be set.
     threads: bool,
     /// True if it takes part in runs of whole networks.
@@ -41,7 +44,7 @@ pub struct Peer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ProcessKind {
     /// Compiled into this program.
     Builtin,
     /// A shared library with this file name in the peers' folder.
@@ -69,7 +72,7 @@ impl Peer {
         Peer {
             library,
             form,
-            kind: Kind::Shared(file),
+            kind: ProcessKind::Shared(file),
             threads: true,
             networks: false,
         }
@@ -79,7 +82,7 @@ impl Peer {
         Peer {
             library,
             form,
-            kind: Kind::Python,
+            kind: ProcessKind::Python,
             threads: true,
             networks: false,
         }
@@ -89,7 +92,7 @@ impl Peer {
         Peer {
             library,
             form,
-            kind: Kind::Builtin,
+            kind: ProcessKind::Builtin,
             threads,
             networks: false,
         }

@@ -1,8 +1,8 @@
 //! A whole network, run by another library.
 
 use super::client::work;
-use super::protocol::{Layer, NetworkNode};
-use super::{Client, Peer, Prepared};
+use super::protocol::{LayerShape, NetworkNode};
+use super::{HostClient, HostPlan, Peer};
 use crate::machine::Topology;
 use crate::net::bench::Rival;
 use crate::net::weights::parameters;
@@ -14,8 +14,8 @@ use std::path::Path;
 /// A library's process with a network.
 pub struct NetworkRival {
     library: &'static str,
-    client: Client,
-    plan: Prepared,
+    client: HostClient,
+    plan: HostPlan,
 }
 
 impl NetworkRival {
@@ -32,7 +32,7 @@ impl NetworkRival {
         seed: u64,
         input: &[f32],
     ) -> Result<NetworkRival> {
-        let mut client = Client::start(peer, folder, topology, threads)?;
+        let mut client = HostClient::start(peer, folder, topology, threads)?;
         let number = |source: Source| match source {
             Source::Input => 0,
             Source::Node(node) => node + 1,
@@ -42,7 +42,7 @@ impl NetworkRival {
             let own = parameters(graph, i, seed);
             let layer = match graph.problem(i) {
                 Some(problem) => Some(
-                    Layer::of(problem)
+                    LayerShape::of(problem)
                         .ok_or_else(|| anyhow!("peers are not measured on {problem}"))?,
                 ),
                 None => None,
@@ -58,7 +58,7 @@ impl NetworkRival {
             bias.extend(own.bias);
         }
         let output = Source::Node(graph.nodes.len() - 1);
-        let layer = Layer::around(graph.dims(Source::Input), graph.dims(output));
+        let layer = LayerShape::around(graph.dims(Source::Input), graph.dims(output));
         let problems = (0..graph.nodes.len()).filter_map(|i| graph.problem(i));
         let plan = client
             .network(layer, nodes, problems.map(work).sum())?

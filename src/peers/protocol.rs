@@ -25,7 +25,7 @@ pub enum Request {
         /// The problem's text form.
         problem: String,
         /// The problem in fields, for hosts that can't parse the text form.
-        layer: Layer,
+        layer: LayerShape,
         /// One of the library's forms.
         form: String,
     },
@@ -33,7 +33,7 @@ pub enum Request {
     /// biases of all nodes are loaded in the order of the nodes.
     Network {
         /// Input and output of the whole network, as one layer.
-        layer: Layer,
+        layer: LayerShape,
         /// Nodes in order.
         nodes: Vec<NetworkNode>,
     },
@@ -113,28 +113,42 @@ pub enum Reply {
     },
 }
 
-/// A problem in fields.
+/// A problem in fields, whose names are those of the messages.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct Layer {
+pub struct LayerShape {
     /// `conv`, `max`, `avg_np` (padding not counted), `avg_p`, `lrn`, `softmax`, or `network`.
     pub op: String,
+    /// Images.
     pub n: usize,
+    /// Input channels.
     pub c_in: usize,
+    /// Height of the input.
     pub h: usize,
+    /// Width of the input.
     pub w: usize,
+    /// Output channels.
     pub c_out: usize,
+    /// Height of the output.
     pub h_out: usize,
+    /// Width of the output.
     pub w_out: usize,
+    /// Height and width of the window.
     pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
     pub stride: [usize; 2],
     /// Top, left, bottom, right.
     pub pad: [usize; 4],
+    /// Vertical and horizontal distance of the taps; 1 is dense.
     pub dilation: [usize; 2],
+    /// Groups of channels.
     pub groups: usize,
+    /// True if the size of a pooling's output is rounded up.
     pub ceil: bool,
+    /// True if the epilogue adds a bias.
     pub bias: bool,
+    /// True if the epilogue ends with a ReLU.
     pub relu: bool,
+    /// True if the epilogue adds a residual.
     pub residual: bool,
     /// Size, alpha (over the size), beta and k of a local response normalisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +159,7 @@ pub struct Layer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NetworkNode {
     /// The layer; none for a concatenation of the inputs along the channels.
-    pub layer: Option<Layer>,
+    pub layer: Option<LayerShape>,
     /// Tensors that it reads.
     pub inputs: Vec<usize>,
     /// Tensor that it adds.
@@ -156,10 +170,10 @@ pub struct NetworkNode {
     pub bias: usize,
 }
 
-impl Layer {
+impl LayerShape {
     /// Input and output of a whole network.
-    pub fn around([n, c_in, h, w]: [usize; 4], [_, c_out, h_out, w_out]: [usize; 4]) -> Layer {
-        Layer {
+    pub fn around([n, c_in, h, w]: [usize; 4], [_, c_out, h_out, w_out]: [usize; 4]) -> LayerShape {
+        LayerShape {
             op: "network".into(),
             n,
             c_in,
@@ -187,7 +201,7 @@ impl Layer {
     }
 
     /// The fields of a problem; none of an operation that peers don't take part in.
-    pub fn of(problem: &Problem) -> Option<Layer> {
+    pub fn of(problem: &Problem) -> Option<LayerShape> {
         let [n, c_in, h, w] = problem.src_dims();
         let [_, c_out, h_out, w_out] = problem.dst_dims();
         let mut lrn = None;
@@ -213,7 +227,7 @@ impl Layer {
             }
             _ => return None,
         };
-        Some(Layer {
+        Some(LayerShape {
             lrn,
             op: op.into(),
             n,

@@ -26,13 +26,13 @@ pub struct Helper<R> {
     name: String,
     /// Channel to the thread that writes. A program that doesn't read would block a direct write.
     to: Sender<Vec<Vec<u8>>>,
-    from: Receiver<Event<R>>,
+    from: Receiver<Received<R>>,
     /// Exit status, once the program was ended.
     ended: Option<Option<ExitStatus>>,
 }
 
 /// Output of a program.
-enum Event<R> {
+enum Received<R> {
     Answer(R),
     /// The program closed a pipe.
     Closed,
@@ -108,7 +108,7 @@ impl<R: Send + 'static> Helper<R> {
         }
         match self.from.try_recv() {
             Err(TryRecvError::Empty) => {}
-            Ok(Event::Answer(_)) => {
+            Ok(Received::Answer(_)) => {
                 self.end();
                 bail!("{} says something without being asked", self.name);
             }
@@ -156,11 +156,11 @@ impl<R: Send + 'static> Helper<R> {
         }
     }
 
-    fn take(&mut self, event: Event<R>) -> Result<R> {
+    fn take(&mut self, event: Received<R>) -> Result<R> {
         match event {
-            Event::Answer(answer) => Ok(answer),
-            Event::Closed => Err(self.gone()),
-            Event::Broken(error) => {
+            Received::Answer(answer) => Ok(answer),
+            Received::Closed => Err(self.gone()),
+            Received::Broken(error) => {
                 Err(self.wrong(&format!("says something that is no answer: {error}")))
             }
         }
@@ -236,12 +236,12 @@ impl<R> Drop for Helper<R> {
 fn write_all<R>(
     mut to: ChildStdin,
     requests: &Receiver<Vec<Vec<u8>>>,
-    events: &SyncSender<Event<R>>,
+    events: &SyncSender<Received<R>>,
 ) {
     for request in requests {
         let sent = request.iter().try_for_each(|part| to.write_all(part));
         if sent.and_then(|()| to.flush()).is_err() {
-            let _ = events.send(Event::Closed);
+            let _ = events.send(Received::Closed);
             return;
         }
     }
@@ -250,15 +250,15 @@ fn write_all<R>(
 fn read_all<R>(
     mut from: BufReader<ChildStdout>,
     mut read: impl FnMut(&mut BufReader<ChildStdout>) -> io::Result<Option<R>>,
-    events: &SyncSender<Event<R>>,
+    events: &SyncSender<Received<R>>,
 ) {
     loop {
         let event = match read(&mut from) {
-            Ok(Some(answer)) => Event::Answer(answer),
-            Ok(None) => Event::Closed,
-            Err(error) => Event::Broken(error),
+            Ok(Some(answer)) => Received::Answer(answer),
+            Ok(None) => Received::Closed,
+            Err(error) => Received::Broken(error),
         };
-        let last = !matches!(event, Event::Answer(_));
+        let last = !matches!(event, Received::Answer(_));
         if events.send(event).is_err() || last {
             return;
         }

@@ -31,6 +31,12 @@ pub enum RecordError {
         /// Its schema.
         found: u64,
     },
+    /// A folder has no record.
+    #[error("there is no record in {}: make one with convroof bench", folder.display())]
+    None {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file can't be written.
     #[error("{0}; choose another folder with --results, or another file with --out")]
     Write(#[from] WriteError),
@@ -68,6 +74,22 @@ pub fn load(path: &Path) -> Result<Run, RecordError> {
         return Err(damaged(format!("{count} is too large for a count")));
     }
     serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+}
+
+/// The newest record in a folder.
+///
+/// # Errors
+/// When there is none.
+pub fn newest(folder: &Path) -> Result<PathBuf, RecordError> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let records = files
+        .map(|f| f.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "json"));
+    // Ordered by name without extension, so that the second run of one second sorts after the first.
+    let newest = records.max_by(|a, b| a.file_stem().cmp(&b.file_stem()));
+    newest.ok_or_else(|| RecordError::None {
+        folder: folder.to_path_buf(),
+    })
 }
 
 /// A whole number above 2^53. No count is so large, and some JSON readers can't represent it exactly. Sums of smaller

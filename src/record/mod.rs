@@ -3,14 +3,21 @@
 //! It is a versioned JSON document, described by `results/schema/run-v1.json`. Times are in nanoseconds, sizes in
 //! bytes, rates in 10^9 per second. Unknown values are absent.
 //!
-//! In reading order: this file (the types), `text.rs` (fields that are text in a record and values here), `file.rs`
-//! (reads and writes records).
+//! In reading order: this file (a run and its measurements), `machine.rs` (the machine and its ceilings), `text.rs`
+//! (fields that are text in a record and values here), `names.rs` (such fields: variants, instruction sets, states of
+//! the caches), `file.rs` (reads and writes records).
 
 mod file;
+mod machine;
+mod names;
 mod text;
 
-pub use file::{RecordError, load, save, save_draft, save_new};
-pub use text::{CacheState, CacheStates, CandidateId, IsaName, Text};
+pub use file::{RecordError, load, newest, save, save_draft, save_new};
+pub use machine::{
+    Bandwidth, CacheInfo, Calibration, Capacity, Fingerprint, Level, Peak, Start, Throttling,
+};
+pub use names::{CacheState, CacheStates, CandidateId, IsaName};
+pub use text::Text;
 
 use convroof_kernels::Problem;
 use convroof_kernels::phase::Phase;
@@ -76,206 +83,6 @@ pub struct Tool {
     pub profile: String,
 }
 
-/// The machine.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fingerprint {
-    /// Short and stable id: machines with the same id may be compared. It is part of file names: `[a-z0-9-]+`.
-    #[serde(deserialize_with = "crate::files::id")]
-    pub id: String,
-    /// Target architecture.
-    pub arch: String,
-    /// Operating system.
-    pub os: String,
-    /// Instruction sets that kernels can use on this machine.
-    pub isas: Vec<IsaName>,
-    /// Logical CPUs that this process may run on.
-    pub online_cpus: usize,
-    /// Physical cores among them.
-    pub physical_cores: usize,
-    /// Caches of the first core.
-    pub caches: Vec<CacheInfo>,
-    /// Brand string.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_model: Option<String>,
-    /// Manufacturer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vendor: Option<String>,
-    /// CPUID family.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub family: Option<u32>,
-    /// CPUID model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<u32>,
-    /// CPUID stepping.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stepping: Option<u32>,
-    /// Microcode revision.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub microcode: Option<String>,
-    /// Sockets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sockets: Option<usize>,
-    /// True if cores have sibling threads (SMT).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub smt: Option<bool>,
-    /// Frequency governor.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub governor: Option<String>,
-    /// True if the clock may be boosted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub boost: Option<bool>,
-    /// Hypervisor; absent on bare metal, or if it can't be detected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hypervisor: Option<String>,
-    /// Kernel release.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
-    /// Policy of transparent huge pages.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub huge_pages: Option<String>,
-    /// Bytes of main memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Mean number of runnable processes in the minute before the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub load_average: Option<f64>,
-    /// True if denormals are flushed to zero in this process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flush_to_zero: Option<bool>,
-}
-
-/// One cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CacheInfo {
-    /// 1, 2 or 3.
-    pub level: u32,
-    /// Size in bytes.
-    pub bytes: usize,
-    /// Logical CPUs that share it.
-    pub shared_by: usize,
-    /// Source of the data: `sysfs`, `cpuid` or `assumed`.
-    pub source: String,
-}
-
-impl CacheInfo {
-    /// Number of physical cores that share it. `all` are the caches of a CPU. L1 belongs to one core, so the CPUs
-    /// that share L1 are that core's siblings.
-    pub fn cores(&self, all: &[CacheInfo]) -> usize {
-        let siblings = all
-            .iter()
-            .find(|c| c.level == 1)
-            .map_or(1, |l1| l1.shared_by);
-        self.shared_by.div_ceil(siblings.max(1)).max(1)
-    }
-}
-
-/// Measured ceilings of the machine.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calibration {
-    /// Arithmetic peaks.
-    pub peaks: Vec<Peak>,
-    /// Memory bandwidths.
-    pub bandwidths: Vec<Bandwidth>,
-    /// Measured capacities of caches: on virtual machines often less than the reported sizes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capacities: Vec<Capacity>,
-    /// Times to start tasks on threads.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub starts: Vec<Start>,
-    /// Warnings of the calibration.
-    pub notes: Vec<String>,
-}
-
-/// Time to start a task on each thread and to wait for all of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Start {
-    /// Threads.
-    pub threads: usize,
-    /// Nanoseconds. Each task does nothing but wait until all others have started.
-    pub ns: f64,
-}
-
-/// Peak rate of fused multiply-adds on registers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Peak {
-    /// Instruction set.
-    pub isa: IsaName,
-    /// Threads.
-    pub threads: usize,
-    /// f32 GFLOP/s of all threads, the best of several samples.
-    pub gflops: f64,
-    /// (best - median) / best of the samples.
-    pub spread: f64,
-}
-
-/// Bandwidth of one level of the memory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bandwidth {
-    /// The level.
-    pub level: Level,
-    /// `read`, `write`, `copy`, `triad`, or `write-nt` (non-temporal).
-    pub op: String,
-    /// Instruction set.
-    pub isa: IsaName,
-    /// Threads.
-    pub threads: usize,
-    /// Working set of each thread, bytes.
-    pub working_set_bytes: usize,
-    /// Bandwidth of all threads, 10^9 bytes per second, the best of several samples. Only the bytes that the loop
-    /// reads and writes count.
-    pub gbps: f64,
-    /// (best - median) / best of the samples.
-    pub spread: f64,
-}
-
-/// Measured capacity of a cache.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Capacity {
-    /// The level.
-    pub level: Level,
-    /// Threads.
-    pub threads: usize,
-    /// Largest working set of all threads together that is read at the level's speed. Each tested size is twice the
-    /// one before.
-    pub bytes: usize,
-}
-
-/// A level of the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Level 1.
-    L1,
-    /// Level 2.
-    L2,
-    /// Level 3.
-    L3,
-    /// Main memory.
-    Dram,
-}
-
-impl Level {
-    /// Levels from the nearest to the farthest.
-    pub const ALL: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::Dram];
-
-    /// The name in texts.
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::L1 => "L1",
-            Level::L2 => "L2",
-            Level::L3 => "L3",
-            Level::Dram => "DRAM",
-        }
-    }
-}
-
 /// Conditions of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -308,16 +115,6 @@ pub struct Conditions {
     /// Throttling by that quota during the run, if the system counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
-}
-
-/// Throttling of a control group by its quota.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Throttling {
-    /// Number of periods in which the quota was exhausted.
-    pub periods: u64,
-    /// Microseconds for which all CPUs together were stopped.
-    pub us: u64,
 }
 
 /// A requested layer. Several layers may have the same problem.

@@ -4,7 +4,7 @@
 //! including new fields. Each report of an attacked record must have the same structure as its twin with harmless
 //! characters. The test compares the numbers of quotation marks, angle brackets, bars, lines and so on.
 
-use super::{best_rows, html, markdown, rows, terminal, versus};
+use super::{best_rows, html, markdown, picture, rows, terminal, versus};
 use crate::claims::{Answer, Figure, Holds};
 use crate::record::tests::sample;
 use crate::record::{CounterSource, CounterStatus, Run};
@@ -137,9 +137,9 @@ fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
         let network = run.layers[0].network.clone();
         let best = best_rows(&all, &network, threads);
         let duels = versus::duels(run, &all, &network, threads);
-        let shown = html::with_peers(&all, &best, &duels);
+        let shown = picture::with_peers(&all, &best, &duels);
         let title = run.fingerprint.cpu_model.as_deref();
-        let picture = html::picture(run, &shown, threads, title).unwrap_or_default();
+        let picture = picture::picture(run, &shown, threads, title).unwrap_or_default();
         [html::html(run), picture]
     };
     let reached = std::cell::Cell::new(0);

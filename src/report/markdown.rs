@@ -5,7 +5,7 @@ use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::{CacheState, Run};
-use crate::roofline::time;
+use crate::units::{threads, time};
 use convroof_kernels::instance::Cold;
 use std::fmt::Write;
 
@@ -18,70 +18,69 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
         let _ = write!(out, "\n**{}.**\n", text(&line));
     }
     for total in totals(run, rows) {
-        let threads = super::threads(total.threads);
-        let _ = write!(
-            out,
-            "\n## {}, {threads}, batch {}\n\n",
-            text(&total.network),
-            run.conditions.batch
-        );
-        let (sum, of) = if total.whole() {
-            let (time, rate) = (time(total.time_ns), total.gflops_nominal);
-            (format!("All layers: {time}, {rate:.0} GFLOP/s"), "the time")
-        } else {
-            (total.no_sum(), "their time")
-        };
-        let _ = write!(out, "{sum}.");
-        let shares: Vec<String> = total
-            .shares
-            .iter()
-            .map(|(v, s)| format!("{:.0} % {}", 100.0 * s, v.label()))
-            .collect();
-        let _ = write!(out, " Of {of}: {}.\n\n", shares.join(", "));
-        out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
-        out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
-        let cold = cold_rows(rows, &total.network, total.threads);
-        let best = best_rows(rows, &total.network, total.threads);
-        for row in &best {
-            let few = if row.few_samples() {
-                " (few samples)"
-            } else {
-                ""
-            };
-            let found = cold
-                .iter()
-                .find(|c| c.cold.layer == row.layer && c.cold.cache.is(&WEIGHTS_COLD));
-            let weights_cold = found.map_or("-".into(), |c| {
-                format!("x {:.2}, {}", c.ratio, c.cold.verdict.label())
-            });
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {} |",
-                text(&row.layer),
-                row.count,
-                code(&row.variant),
-                time(row.median_ns),
-                row.gflops_nominal,
-                100.0 * row.fraction_of_peak,
-                row.intensity,
-                row.verdict.label(),
-                100.0 * row.confidence,
-                weights_cold
-            );
-        }
-        if let Some(predictions) = predictions(best) {
-            let _ = write!(
-                out,
-                "\n{}\n",
-                predictions.sentence(|name| text(name).into())
-            );
-        }
+        out += &network(&total, run, rows);
     }
     for total in totals(run, rows) {
         out += &versus(&total, &duels(run, rows, &total.network, total.threads));
     }
     if let Some(line) = missing_counters(run) {
         let _ = write!(out, "\n{}.\n", text(&line));
+    }
+    out
+}
+
+/// A network's layers, each by its best variant, and the sum.
+fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
+    let (sum, of) = if total.whole() {
+        let (time, rate) = (time(total.time_ns), total.gflops_nominal);
+        (format!("All layers: {time}, {rate:.0} GFLOP/s"), "the time")
+    } else {
+        (total.no_sum(), "their time")
+    };
+    let shares: Vec<String> = total
+        .shares
+        .iter()
+        .map(|(v, s)| format!("{:.0} % {}", 100.0 * s, v.label()))
+        .collect();
+    let mut out = format!(
+        "\n## {}, {}, batch {}\n\n{sum}. Of {of}: {}.\n\n",
+        text(&total.network),
+        threads(total.threads),
+        run.conditions.batch,
+        shares.join(", ")
+    );
+    out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
+    out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
+    let cold = cold_rows(rows, &total.network, total.threads);
+    let best = best_rows(rows, &total.network, total.threads);
+    for row in &best {
+        let few = match row.few_samples() {
+            true => " (few samples)",
+            false => "",
+        };
+        let found = cold
+            .iter()
+            .find(|c| c.cold.layer == row.layer && c.cold.cache.is(&WEIGHTS_COLD));
+        let weights_cold = found.map_or("-".into(), |c| {
+            format!("x {:.2}, {}", c.ratio, c.cold.verdict.label())
+        });
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {weights_cold} |",
+            text(&row.layer),
+            row.count,
+            code(&row.variant),
+            time(row.median_ns),
+            row.gflops_nominal,
+            100.0 * row.fraction_of_peak,
+            row.intensity,
+            row.verdict.label(),
+            100.0 * row.confidence
+        );
+    }
+    if let Some(predictions) = predictions(best) {
+        let sentence = predictions.sentence(|name| text(name).into());
+        let _ = write!(out, "\n{sentence}\n");
     }
     out
 }
@@ -94,7 +93,7 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     let mut out = format!(
         "\n## {}, {}: other libraries\n\nThe ratio is the peer's time over ours, in the same rounds. Above 1 ours is faster.\n\n",
         text(&total.network),
-        super::threads(total.threads)
+        threads(total.threads)
     );
     out += "| layer | best of ours | time | best peer | time | peer / ours | 95 % |\n";
     out += "|---|---|--:|---|--:|--:|--:|\n";

@@ -2,12 +2,13 @@
 //!
 //! In reading order: `rows.rs` (a run as one row for each layer, variant and number of threads), [`versus`]
 //! (comparison with peers), [`why`] (evidence behind verdicts), this file (sentences that several reports have),
-//! [`terminal`], [`markdown`], [`html`] and its picture, [`svg`].
+//! [`terminal`], [`markdown`], [`svg`] and [`picture`] (rooflines), [`html`].
 
 #[cfg(test)]
 mod hostile;
 pub mod html;
 pub mod markdown;
+pub mod picture;
 mod rows;
 pub mod svg;
 pub mod terminal;
@@ -33,14 +34,6 @@ pub fn missing_counters(run: &Run) -> Option<String> {
         "Hardware counters missing ({reason}): {}",
         names.join(", ")
     ))
-}
-
-/// "1 thread", "2 threads".
-fn threads(threads: usize) -> String {
-    match threads {
-        1 => "1 thread".into(),
-        n => format!("{n} threads"),
-    }
 }
 
 /// A sentence for a run that a signal or an error ended early; none if it is complete.

@@ -5,7 +5,8 @@ use super::why::{ColdRow, cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
 use crate::escape::visible;
 use crate::record::Run;
-use crate::roofline::{Verdict, time};
+use crate::roofline::Verdict;
+use crate::units::{threads, time};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 /// The verdicts of a run: for each network and number of threads a table with each layer's best variant.
@@ -15,52 +16,7 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
         out += &format!("{}.\n", visible(&line));
     }
     for total in totals(run, rows) {
-        let best = best_rows(rows, &total.network, total.threads);
-        let threads = super::threads(total.threads);
-        out += &format!(
-            "\n{}, {threads}, batch {}: best variant for each layer\n",
-            visible(&total.network),
-            run.conditions.batch
-        );
-        let mut table = table(&[
-            "layer",
-            "x",
-            "best variant",
-            "time",
-            "GFLOP/s",
-            "of peak",
-            "flop/byte",
-            "moved",
-            "of roof",
-            "model",
-            "bound by",
-            "sure",
-        ]);
-        for row in &best {
-            table.add_row(cells(row, colour));
-        }
-        out += &format!("{table}\n");
-        let shares: Vec<String> = total
-            .shares
-            .iter()
-            .map(|(v, s)| format!("{} {:.0} %", v.label(), 100.0 * s))
-            .collect();
-        out += &if total.whole() {
-            format!(
-                "all layers: {}, {:.0} GFLOP/s; of the time {}\n",
-                time(total.time_ns),
-                total.gflops_nominal,
-                shares.join(", ")
-            )
-        } else {
-            format!("{}; of their time {}\n", total.no_sum(), shares.join(", "))
-        };
-        out += &predicted(&best);
-        out += &disputes(&best);
-        out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
-        if best.iter().any(|r| r.few_samples()) {
-            out += &format!("* fewer than {} samples\n", Row::FEW);
-        }
+        out += &network(&total, run, rows, colour);
     }
     let duels = |t: &NetworkTotal| duels(run, rows, &t.network, t.threads);
     for total in totals(run, rows) {
@@ -74,6 +30,53 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
     }
     for note in run.notes.iter().chain(&run.calibration.notes) {
         out += &format!("Note: {}.\n", visible(note));
+    }
+    out
+}
+
+/// A network's layers, each by its best variant, and the sum.
+fn network(total: &NetworkTotal, run: &Run, rows: &[Row], colour: bool) -> String {
+    let best = best_rows(rows, &total.network, total.threads);
+    let mut table = table(&[
+        "layer",
+        "x",
+        "best variant",
+        "time",
+        "GFLOP/s",
+        "of peak",
+        "flop/byte",
+        "moved",
+        "of roof",
+        "model",
+        "bound by",
+        "sure",
+    ]);
+    for row in &best {
+        table.add_row(cells(row, colour));
+    }
+    let shares: Vec<String> = total
+        .shares
+        .iter()
+        .map(|(v, s)| format!("{} {:.0} %", v.label(), 100.0 * s))
+        .collect();
+    let shares = shares.join(", ");
+    let sum = if total.whole() {
+        let (time, rate) = (time(total.time_ns), total.gflops_nominal);
+        format!("all layers: {time}, {rate:.0} GFLOP/s; of the time {shares}")
+    } else {
+        format!("{}; of their time {shares}", total.no_sum())
+    };
+    let mut out = format!(
+        "\n{}, {}, batch {}: best variant for each layer\n{table}\n{sum}\n",
+        visible(&total.network),
+        threads(total.threads),
+        run.conditions.batch
+    );
+    out += &predicted(&best);
+    out += &disputes(&best);
+    out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
+    if best.iter().any(|r| r.few_samples()) {
+        out += &format!("* fewer than {} samples\n", Row::FEW);
     }
     out
 }
@@ -110,7 +113,7 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     let mut out = format!(
         "\n{}, {}: other libraries (ratios above 1: ours is faster)\n{layers}\ngeometric means: {}\n",
         visible(&total.network),
-        super::threads(total.threads),
+        threads(total.threads),
         means.join(", ")
     );
     let lost: Vec<String> = lost(duels)

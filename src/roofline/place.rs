@@ -97,3 +97,41 @@ fn packing_excess(m: &Measurement) -> u64 {
     let plain = m.problem.value().map_or(0, Problem::weights_bytes);
     m.packed_bytes.saturating_sub(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::roofline::Verdict;
+
+    fn ceilings() -> Ceilings {
+        let run = sample();
+        Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1).expect("calibrated")
+    }
+
+    #[test]
+    fn a_fully_connected_layer_is_bound_by_its_weights() {
+        let mut m = sample().measurements.remove(0);
+        m.problem = "mb1ic2048ih1oc1000oh1kh1ph0".into();
+        m.samples_ns = vec![1.8e5; 5];
+        (m.flops_nominal, m.flops_executed) = (4_096_000, 4_096_000);
+        (m.bytes_read, m.bytes_written) = (8_204_192, 4_000);
+        (m.packed_bytes, m.working_set_bytes) = (8_200_000, 8_300_000);
+        let placed = place(&m, Some(&ceilings())).expect("samples");
+        let judgement = placed.judgement.expect("ceilings");
+        assert_eq!(judgement.verdict, Verdict::L3);
+        assert!(judgement.reason.contains("from L3"), "{}", judgement.reason);
+        assert!(placed.intensity < 0.51);
+    }
+
+    #[test]
+    fn a_direct_3x3_is_bound_by_arithmetic() {
+        let m = &sample().measurements[0];
+        let placed = place(m, Some(&ceilings())).expect("samples");
+        assert_eq!(
+            placed.judgement.expect("ceilings").verdict,
+            Verdict::Compute
+        );
+        assert!(placed.roof_fraction > 0.9 && placed.roof_fraction < 1.0);
+    }
+}

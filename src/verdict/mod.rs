@@ -41,7 +41,7 @@ pub struct Finding {
 
 /// Collects all votes and returns the verdict.
 pub fn find(case: Case<'_>) -> Finding {
-    conclude(witness::hear(case))
+    conclude(witness::collect(case))
 }
 
 /// Verdict from the votes of some witnesses.

@@ -2,8 +2,9 @@
 
 use crate::counters;
 use crate::record::{CacheState, Measurement};
-use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict, bytes};
+use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict};
 use crate::stats::median;
+use crate::units::bytes;
 use serde::Serialize;
 
 /// Evidence of one kind on a measurement, and its vote.
@@ -55,7 +56,7 @@ const APART: f64 = 0.08;
 const CHANGE: f64 = 0.1;
 
 /// Collects all witnesses that have evidence.
-pub fn hear(case: Case<'_>) -> Vec<Witness> {
+pub fn collect(case: Case<'_>) -> Vec<Witness> {
     let all = [roofline, ablation, cache, panel, threads, counted];
     all.iter().filter_map(|witness| witness(case)).collect()
 }

@@ -29,7 +29,7 @@ pub struct Side {
 }
 
 /// A worker's process. It is ended with this value or with this process.
-pub struct Client {
+pub struct WorkerClient {
     worker: Helper<Reply>,
     plans: usize,
     /// Every variant that the build has for this CPU.
@@ -53,7 +53,7 @@ pub struct Planned {
 
 /// Answer to the request for a plan.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum PlanAnswer {
     /// The plan is ready.
     Planned(Planned),
     /// The variant can't compute the problem, with the reason.
@@ -62,16 +62,16 @@ pub enum Answer {
     Wrong(String),
 }
 
-impl Client {
+impl WorkerClient {
     /// Starts a side's worker.
     ///
     /// # Errors
     /// When the program can't be run, or is older than this gate.
-    pub fn start(side: &Side) -> Result<Client> {
+    pub fn start(side: &Side) -> Result<WorkerClient> {
         let name = format!("{} ({})", side.letter, side.label);
         let mut command = Command::new(&side.program);
         command.arg("worker");
-        let mut client = Client {
+        let mut client = WorkerClient {
             worker: Helper::start(&mut command, name, hear::<Reply>)?,
             plans: 0,
             variants: Vec::new(),
@@ -105,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     /// When the worker fails.
-    pub fn plan(&mut self, pair: &Pair, check: bool) -> Result<Answer> {
+    pub fn plan(&mut self, pair: &Pair, check: bool) -> Result<PlanAnswer> {
         let request = Request::Plan {
             problem: pair.problem.to_string(),
             variant: pair.variant.to_string(),
@@ -120,15 +120,15 @@ impl Client {
                     return Err(self.worker.wrong(&what));
                 }
                 self.plans += 1;
-                Answer::Planned(Planned {
+                PlanAnswer::Planned(Planned {
                     plan: self.plans - 1,
                     ns,
                     bytes,
                     output,
                 })
             }
-            Reply::Refused { reason } => Answer::Refused(shortened(&reason)),
-            Reply::Wrong { reason } => Answer::Wrong(shortened(&reason)),
+            Reply::Refused { reason } => PlanAnswer::Refused(shortened(&reason)),
+            Reply::Wrong { reason } => PlanAnswer::Wrong(shortened(&reason)),
             other => return Err(self.unexpected(&other)),
         })
     }

@@ -1,7 +1,7 @@
 //! One run of the gate: blocks, verdicts, and the confirmation of alarms.
 
 use super::rounds::{Checked, Sitting, TooShort};
-use super::verdict::{Change, Evidence, Finding, finds, judge};
+use super::verdict::{Change, Observations, TestResult, finds, judge};
 use super::{Block, Pair, layout};
 use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,19 @@ pub enum Outcome {
     Faster,
 }
 
+impl Outcome {
+    /// The outcome in a word, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Unchanged => "unchanged",
+            Outcome::Slower => "slower",
+            Outcome::Layout => "layout",
+            Outcome::Unconfirmed => "unconfirmed",
+            Outcome::Faster => "faster",
+        }
+    }
+}
+
 /// Results for one pair.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judged {
@@ -56,23 +69,27 @@ pub struct Judged {
     pub pair: Pair,
     /// Median time of a run of A, ns.
     pub a_ns: f64,
-    /// Finding from all blocks.
+    /// Result of the test over all blocks.
     #[serde(flatten)]
-    pub finding: Finding,
+    pub result: TestResult,
     /// Smallest slow-down that these blocks detect half the time; none if they can't detect any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finds: Option<f64>,
-    /// Finding from the blocks in fresh processes, if the first one alarmed.
+    /// Result of the test over the blocks in fresh processes, if the first test alarmed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub confirmation: Option<Finding>,
+    pub confirmation: Option<TestResult>,
     /// The verdict.
     pub outcome: Outcome,
 }
 
-/// Receiver of a gate's progress.
+/// Receiver of a comparison's progress.
 pub trait Progress {
-    /// Reports that `done` of `of` blocks are done.
+    /// A stage begins, such as a build or a check.
+    fn stage(&mut self, what: &str);
+    /// `done` of `of` blocks are done.
     fn block(&mut self, what: &'static str, done: usize, of: usize);
+    /// A note for the user, in one line.
+    fn note(&mut self, text: &str);
 }
 
 /// Measures within a budget, in addition to builds and checks. After a signal, the measurements so far are returned and
@@ -104,10 +121,10 @@ pub fn measure(
     if !whole {
         return Ok(measured);
     }
-    let findings = judge(&evidence(&measured.blocks, all.len()));
+    let results = judge(&observe(&measured.blocks, all.len()));
     let alarms: Vec<usize> = all
         .into_iter()
-        .filter(|&i| findings[i].change == Change::Slower)
+        .filter(|&i| results[i].change == Change::Slower)
         .collect();
     if !alarms.is_empty() {
         let injected: Vec<f64> = alarms.iter().map(|&i| injected[i]).collect();
@@ -134,21 +151,22 @@ fn too_short(error: anyhow::Error, share: f64) -> anyhow::Error {
     }
 }
 
-fn evidence(blocks: &[Block], pairs: usize) -> Vec<Evidence> {
-    (0..pairs).map(|i| Evidence::of(blocks, i)).collect()
+/// Observations of each pair.
+fn observe(blocks: &[Block], pairs: usize) -> Vec<Observations> {
+    (0..pairs).map(|i| Observations::of(blocks, i)).collect()
 }
 
 /// Verdict for each pair. Machine code isn't compared here.
 pub fn judged(measured: &Measured) -> Vec<Judged> {
-    let evidence_of_all = evidence(&measured.blocks, measured.pairs.len());
-    let findings = judge(&evidence_of_all);
-    let confirmed = judge(&evidence(&measured.confirmation, measured.alarms.len()));
-    let pairs = measured.pairs.iter().zip(findings).enumerate();
+    let observations = observe(&measured.blocks, measured.pairs.len());
+    let results = judge(&observations);
+    let confirmed = judge(&observe(&measured.confirmation, measured.alarms.len()));
+    let pairs = measured.pairs.iter().zip(results).enumerate();
     pairs
-        .map(|(i, (pair, finding))| {
+        .map(|(i, (pair, result))| {
             let alarm = measured.alarms.iter().position(|&a| a == i);
             let confirmation = alarm.and_then(|a| confirmed.get(a)).cloned();
-            let outcome = match (finding.change, &confirmation) {
+            let outcome = match (result.change, &confirmation) {
                 (Change::None, _) => Outcome::Unchanged,
                 (Change::Faster, _) => Outcome::Faster,
                 (Change::Slower, Some(c)) if c.change == Change::Slower => Outcome::Slower,
@@ -158,8 +176,8 @@ pub fn judged(measured: &Measured) -> Vec<Judged> {
             Judged {
                 pair: pair.clone(),
                 a_ns: crate::stats::median(&times).unwrap_or(0.0),
-                finding,
-                finds: Some(finds(&evidence_of_all[i], measured.pairs.len()))
+                result,
+                finds: Some(finds(&observations[i], measured.pairs.len()))
                     .filter(|f| f.is_finite()),
                 confirmation,
                 outcome,
@@ -175,7 +193,7 @@ pub fn judged(measured: &Measured) -> Vec<Judged> {
 pub fn label_layout(sitting: &Sitting<'_>, judged: &mut [Judged]) -> Result<()> {
     let slower = judged.iter_mut().filter(|j| j.outcome == Outcome::Slower);
     for judged in slower.take(LAYOUTS) {
-        if layout::same_code(sitting.a, sitting.b, &judged.pair)? == Some(true) {
+        if layout::same_code(&sitting.sides, &judged.pair)? == Some(true) {
             judged.outcome = Outcome::Layout;
         }
     }

@@ -22,19 +22,23 @@
 //! # In reading order
 //!
 //! This file, [`protocol`], [`worker`] (a build's side), [`client`] (the gate's side), [`rounds`] (samples in
-//! alternation), [`verdict`] (the test), [`layout`] (alarms from code layout), [`gate`] (the whole gate), [`revision`]
-//! (from a revision to a program).
+//! alternation), [`verdict`] (the test), `code.rs` and [`layout`] (alarms from code layout), [`gate`] (the whole gate),
+//! [`revision`] (from a revision to a program), [`wanted`] (what to compare), [`session`] (all of these).
 
 pub mod client;
+mod code;
 pub mod gate;
 pub mod layout;
 pub mod protocol;
 pub mod revision;
 pub mod rounds;
+pub mod session;
 pub mod verdict;
+pub mod wanted;
 pub mod worker;
 
 use crate::record::{CandidateId, Text};
+use crate::units;
 use convroof_kernels::Problem;
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +68,8 @@ pub struct Pair {
 
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plural = if self.threads == 1 { "" } else { "s" };
-        let Pair {
-            problem,
-            variant,
-            threads,
-        } = self;
-        write!(f, "{variant} on {problem}, {threads} thread{plural}")
+        let threads = units::threads(self.threads);
+        write!(f, "{} on {}, {threads}", self.variant, self.problem)
     }
 }
 
@@ -78,7 +77,7 @@ impl std::fmt::Display for Pair {
 /// speed-up equally large.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rounds {
+pub struct PairRounds {
     /// ln(B's time / A's) of each round; each time is the mean of two samples.
     pub ratio: Vec<i32>,
     /// ln(A's later sample / A's earlier one) of each round: A against itself.
@@ -87,7 +86,7 @@ pub struct Rounds {
     pub a_ns: f64,
 }
 
-impl Rounds {
+impl PairRounds {
     /// Median of the first `rounds` ratios, as a logarithm.
     pub fn effect(&self, rounds: usize) -> Option<f64> {
         middle(&self.ratio, rounds)
@@ -113,7 +112,7 @@ fn middle(units: &[i32], first: usize) -> Option<f64> {
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// Rounds of each pair, in the order of the pairs.
-    pub pairs: Vec<Rounds>,
+    pub pairs: Vec<PairRounds>,
     /// FMA peak of each round, GFLOP/s, on the instruction set and threads of the first pair.
     pub peaks: Vec<f64>,
 }

@@ -1,17 +1,18 @@
 //! Builds of revisions, separate from the user's work tree, index, object store and target folder.
 
 use crate::process::guard::Guarded;
+use crate::regress::short;
 use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::regress::short;
-
-/// Source of one side of a comparison.
+/// One side of a comparison: a program, or sources to build one from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Build {
+    /// The running program.
+    Own,
     /// An existing program.
     Program(PathBuf),
     /// A commit.
@@ -28,17 +29,17 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl Build {
     /// Interprets `text`: a program's file, or a revision of the repository around the current folder. None is the work
     /// tree. A text that begins with a folder (`./HEAD`) is a file.
     ///
     /// # Errors
     /// When it is neither, or both, or git is missing.
-    pub fn of(text: Option<&OsStr>) -> Result<Source> {
+    pub fn of(text: Option<&OsStr>) -> Result<Build> {
         let name = text.unwrap_or(OsStr::new("HEAD"));
         let file = text.map(Path::new).filter(|path| path.is_file());
         let shown = name.display();
-        let program = |path: &Path| Ok(Source::Program(std::fs::canonicalize(path)?));
+        let program = |path: &Path| Ok(Build::Program(std::fs::canonicalize(path)?));
         if let Some(path) = file
             && (path.is_absolute() || path.starts_with(".") || path.starts_with(".."))
         {
@@ -75,9 +76,9 @@ impl Source {
         if text.is_none()
             && !git(&["status", "--porcelain", "--untracked-files=no"], &[])?.is_empty()
         {
-            return Ok(Source::WorkTree { hash });
+            return Ok(Build::WorkTree { hash });
         }
-        Ok(Source::Commit {
+        Ok(Build::Commit {
             name: text_of(name.to_os_string()),
             hash,
         })
@@ -86,10 +87,11 @@ impl Source {
     /// Name for messages.
     pub fn label(&self) -> String {
         match self {
-            Source::Program(path) => path.display().to_string(),
-            Source::Commit { name, hash } if hash.starts_with(name.as_str()) => short(hash).into(),
-            Source::Commit { name, hash } => format!("{name}, {}", short(hash)),
-            Source::WorkTree { hash } => {
+            Build::Own => "this program".into(),
+            Build::Program(path) => path.display().to_string(),
+            Build::Commit { name, hash } if hash.starts_with(name.as_str()) => short(hash).into(),
+            Build::Commit { name, hash } => format!("{name}, {}", short(hash)),
+            Build::WorkTree { hash } => {
                 format!(
                     "{} with this work tree's changes, untracked files apart",
                     short(hash)
@@ -107,7 +109,12 @@ impl Source {
         if let Some(parent) = program.parent() {
             std::fs::create_dir_all(parent).map_err(|e| full(&e, parent))?;
         }
-        if let Source::Program(path) = self {
+        let existing = match self {
+            Build::Own => Some(std::env::current_exe()?),
+            Build::Program(path) => Some(path.clone()),
+            Build::Commit { .. } | Build::WorkTree { .. } => None,
+        };
+        if let Some(path) = existing {
             let copied = std::fs::copy(path, program).map_err(|e| full(&e, program));
             return copied.map(|_| ()).with_context(|| self.label());
         }
@@ -145,7 +152,7 @@ impl Source {
             ("GIT_ALTERNATE_OBJECT_DIRECTORIES", theirs.as_os_str()),
         ];
         match self {
-            Source::Commit { hash, .. } => git(&["read-tree", hash], &apart)?,
+            Build::Commit { hash, .. } => git(&["read-tree", hash], &apart)?,
             _ => {
                 std::fs::copy(path("index")?, &index).map_err(|e| full(&e, &index))?;
                 let add = [

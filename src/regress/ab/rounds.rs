@@ -1,7 +1,7 @@
 //! Checks of both builds, and samples taken in alternation.
 
-use super::client::{Answer, Client, Planned, Side};
-use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, ROUNDS, Rounds};
+use super::client::{PlanAnswer, Planned, Side, WorkerClient};
+use super::{Block, FEWEST_BLOCKS, MOST_BLOCKS, Pair, PairRounds, ROUNDS};
 use crate::interrupt::Stopped;
 use crate::machine::memory;
 use crate::record::Text;
@@ -21,14 +21,12 @@ const SAMPLE_NS: f64 = 1.5e6;
 /// An output that differs from the reference, or from an earlier output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(pub String);
+pub struct WrongSide(pub String);
 
 /// Both sides, and the random choices.
 pub struct Sitting<'a> {
-    /// The base.
-    pub a: &'a Side,
-    /// The candidate.
-    pub b: &'a Side,
+    /// The base (A) and the candidate (B).
+    pub sides: [Side; 2],
     /// Flag that requests a stop.
     pub stop: &'a AtomicBool,
     /// Generator for the order of starts, sides and pairs.
@@ -74,25 +72,26 @@ impl Sitting<'_> {
     /// Compares every pair's output with the reference, in both builds.
     ///
     /// # Errors
-    /// [`Wrong`] if an output is wrong. Also when a worker fails, or there is too little memory.
+    /// [`WrongSide`] if an output is wrong. Also when a worker fails, or there is too little memory.
     pub fn check(&self, wanted: &[Pair], mut progress: impl FnMut(&Pair)) -> Result<Checked> {
         let mut answers = Vec::new();
         let mut debug = false;
-        for side in [self.a, self.b] {
-            let mut client = Client::start(side)?;
+        for side in &self.sides {
+            let mut client = WorkerClient::start(side)?;
             debug |= client.debug;
             let (mut own, mut bytes) = (Vec::new(), 0);
             for pair in wanted {
                 self.halt()?;
                 progress(pair);
                 let answer = client.plan(pair, true)?;
-                if let Answer::Wrong(reason) = &answer {
+                if let PlanAnswer::Wrong(reason) = &answer {
                     let (letter, label) = (side.letter, &side.label);
-                    return Err(
-                        Wrong(format!("{letter} ({label}) is wrong: {pair}: {reason}")).into(),
-                    );
+                    return Err(WrongSide(format!(
+                        "{letter} ({label}) is wrong: {pair}: {reason}"
+                    ))
+                    .into());
                 }
-                if let Answer::Planned(planned) = &answer {
+                if let PlanAnswer::Planned(planned) = &answer {
                     bytes += planned.bytes;
                 }
                 // Both sides hold all plans at the same time.
@@ -115,14 +114,14 @@ impl Sitting<'_> {
         let [a, b] = &answers[..] else { unreachable!() };
         for ((pair, a), b) in wanted.iter().zip(a).zip(b) {
             match (a, b) {
-                (Answer::Planned(a), Answer::Planned(b)) => {
+                (PlanAnswer::Planned(a), PlanAnswer::Planned(b)) => {
                     checked.pairs.push(pair.clone());
                     checked.outputs.push([a.output.clone(), b.output.clone()]);
                 }
-                (Answer::Planned(_), Answer::Refused(why)) => {
+                (PlanAnswer::Planned(_), PlanAnswer::Refused(why)) => {
                     checked.missing.push(('A', pair.clone(), why.clone()));
                 }
-                (Answer::Refused(why), Answer::Planned(_)) => {
+                (PlanAnswer::Refused(why), PlanAnswer::Planned(_)) => {
                     checked.missing.push(('B', pair.clone(), why.clone()));
                 }
                 _ => {}
@@ -135,7 +134,7 @@ impl Sitting<'_> {
     /// B for each pair, as a fraction. After a signal, returns the complete blocks and false.
     ///
     /// # Errors
-    /// When the time is too short for a gate; [`Wrong`]; when a worker fails.
+    /// When the time is too short for a gate; [`WrongSide`]; when a worker fails.
     pub fn blocks(
         &mut self,
         checked: &Checked,
@@ -184,8 +183,9 @@ impl Sitting<'_> {
         until: Instant,
     ) -> Result<(Block, Duration)> {
         let b_first = self.coin();
-        let first = Client::start(if b_first { self.b } else { self.a })?;
-        let second = Client::start(if b_first { self.a } else { self.b })?;
+        let [a, b] = &self.sides;
+        let [first, second] = if b_first { [b, a] } else { [a, b] };
+        let (first, second) = (WorkerClient::start(first)?, WorkerClient::start(second)?);
         let mut clients = if b_first {
             [second, first]
         } else {
@@ -200,7 +200,7 @@ impl Sitting<'_> {
             a_ns[i] = clients[0].time(a.plan, runs[i], 0.0, a.ns)?;
         }
         let mut block = Block {
-            pairs: vec![Rounds::default(); which.len()],
+            pairs: vec![PairRounds::default(); which.len()],
             peaks: Vec::new(),
         };
         let mut times = vec![Vec::new(); which.len()];
@@ -250,7 +250,7 @@ impl Sitting<'_> {
         &mut self,
         checked: &Checked,
         which: &[usize],
-        clients: &mut [Client; 2],
+        clients: &mut [WorkerClient; 2],
     ) -> Result<Vec<[Planned; 2]>> {
         let mut problems: Vec<&Text<Problem>> = Vec::new();
         for &i in which {
@@ -271,7 +271,9 @@ impl Sitting<'_> {
                 let mut both = Vec::new();
                 for (side, client) in clients.iter_mut().enumerate() {
                     match client.plan(pair, false)? {
-                        Answer::Planned(p) if p.output == checked.outputs[i][side] => both.push(p),
+                        PlanAnswer::Planned(p) if p.output == checked.outputs[i][side] => {
+                            both.push(p);
+                        }
                         _ => return Err(self.changed(side, pair)),
                     }
                 }
@@ -286,7 +288,7 @@ impl Sitting<'_> {
         &self,
         checked: &Checked,
         which: &[usize],
-        clients: &mut [Client; 2],
+        clients: &mut [WorkerClient; 2],
         plans: &[[Planned; 2]],
     ) -> Result<()> {
         for (plans, &i) in plans.iter().zip(which) {
@@ -300,9 +302,8 @@ impl Sitting<'_> {
     }
 
     fn changed(&self, side: usize, pair: &Pair) -> anyhow::Error {
-        let side = [self.a, self.b][side];
-        let (letter, label) = (side.letter, &side.label);
-        Wrong(format!(
+        let Side { letter, label, .. } = &self.sides[side];
+        WrongSide(format!(
             "{letter} ({label}) is wrong: {pair}: its output differs from what the same run gave before"
         ))
         .into()
@@ -319,7 +320,7 @@ pub struct TooShort {
     pub needs: Duration,
 }
 
-/// Logarithm of a ratio, in the units of [`Rounds`].
+/// Logarithm of a ratio, in the units of [`PairRounds`].
 fn units(ratio: f64) -> i32 {
     (1e5 * ratio.ln()).round() as i32
 }

@@ -13,18 +13,18 @@ pub const NOISES: f64 = 3.0;
 
 /// Observations of one pair, one per block.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evidence {
+pub struct Observations {
     /// ln(B's time / A's).
     pub effects: Vec<f64>,
     /// ln(A's time / A's own).
     pub halves: Vec<f64>,
 }
 
-impl Evidence {
+impl Observations {
     /// Observations of the pair with this index.
     pub fn of(blocks: &[Block], pair: usize) -> Self {
         let rounds = || blocks.iter().map(|b| &b.pairs[pair]);
-        Evidence {
+        Observations {
             effects: rounds().filter_map(|r| r.effect(usize::MAX)).collect(),
             halves: rounds().filter_map(|r| r.half(usize::MAX)).collect(),
         }
@@ -54,9 +54,9 @@ pub enum Change {
     Faster,
 }
 
-/// Finding on one pair. An effect is B's time / A's - 1.
+/// Result of the test of one pair. An effect is B's time / A's - 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
+pub struct TestResult {
     /// Effect; above 0, B is slower.
     pub effect: f64,
     /// Holm-adjusted p-value of the hypothesis that B isn't slower.
@@ -70,16 +70,19 @@ pub struct Finding {
 }
 
 /// Judges all pairs, adjusted for their number.
-pub fn judge(evidence: &[Evidence]) -> Vec<Finding> {
-    let p: Vec<f64> = evidence.iter().map(|e| signed_rank(&e.effects)).collect();
+pub fn judge(observations: &[Observations]) -> Vec<TestResult> {
+    let p: Vec<f64> = observations
+        .iter()
+        .map(|o| signed_rank(&o.effects))
+        .collect();
     let slower = holm(&p);
-    let p: Vec<f64> = evidence
+    let p: Vec<f64> = observations
         .iter()
         .map(|e| signed_rank(&negative(&e.effects)))
         .collect();
     let faster = holm(&p);
-    let findings = evidence.iter().zip(slower.into_iter().zip(faster));
-    findings
+    let results = observations.iter().zip(slower.into_iter().zip(faster));
+    results
         .map(|(e, (p_slower, p_faster))| {
             let effect = shift(&e.effects).unwrap_or(0.0);
             let threshold = e.threshold();
@@ -90,7 +93,7 @@ pub fn judge(evidence: &[Evidence]) -> Vec<Finding> {
             } else {
                 Change::None
             };
-            Finding {
+            TestResult {
                 effect: effect.exp_m1(),
                 p_slower,
                 p_faster,
@@ -108,13 +111,17 @@ fn negative(x: &[f64]) -> Vec<f64> {
 /// Smallest slow-down that these blocks would detect: the blocks are centred, then shifted until the verdict changes. A
 /// slow-down of this size is found half the time. It is assumed that none of the `pairs` pairs has a larger one.
 /// Infinite if none is detected.
-pub fn finds(evidence: &Evidence, pairs: usize) -> f64 {
-    let centre = shift(&evidence.effects).unwrap_or(0.0);
+pub fn finds(observations: &Observations, pairs: usize) -> f64 {
+    let centre = shift(&observations.effects).unwrap_or(0.0);
     let found = |by: f64| {
-        let moved: Vec<f64> = evidence.effects.iter().map(|x| x - centre + by).collect();
+        let moved: Vec<f64> = observations
+            .effects
+            .iter()
+            .map(|x| x - centre + by)
+            .collect();
         signed_rank(&moved) * pairs as f64 <= ALPHA
     };
-    let (mut low, mut high) = (evidence.threshold(), 2.0);
+    let (mut low, mut high) = (observations.threshold(), 2.0);
     if !found(high) || low > high {
         return f64::INFINITY;
     }
@@ -140,12 +147,12 @@ mod tests {
     const BLOCKS: usize = 24;
 
     /// Blocks that scatter about a slow-down.
-    fn evidence(rng: &mut Rng, slow_down: f64, scatter: f64) -> Evidence {
+    fn observe(rng: &mut Rng, slow_down: f64, scatter: f64) -> Observations {
         let mut noise = |sigma: f64| -> Vec<f64> {
             let unit = rng.vec(Fill::Gaussian, BLOCKS);
             unit.iter().map(|x| sigma * f64::from(*x)).collect()
         };
-        Evidence {
+        Observations {
             effects: noise(scatter)
                 .iter()
                 .map(|x| x + slow_down.ln_1p())
@@ -154,17 +161,17 @@ mod tests {
         }
     }
 
-    fn gate(seed: u64, slow: &[(usize, f64)], scatter: f64) -> Vec<Finding> {
+    fn gate(seed: u64, slow: &[(usize, f64)], scatter: f64) -> Vec<TestResult> {
         let mut rng = Rng::new(seed);
-        let mut all: Vec<_> = (0..60).map(|_| evidence(&mut rng, 0.0, scatter)).collect();
+        let mut all: Vec<_> = (0..60).map(|_| observe(&mut rng, 0.0, scatter)).collect();
         for &(pair, by) in slow {
-            all[pair] = evidence(&mut rng, by, scatter);
+            all[pair] = observe(&mut rng, by, scatter);
         }
         judge(&all)
     }
 
-    fn slower(findings: &[Finding]) -> Vec<usize> {
-        let all = findings.iter().enumerate();
+    fn slower(results: &[TestResult]) -> Vec<usize> {
+        let all = results.iter().enumerate();
         all.filter(|(_, f)| f.change == Change::Slower)
             .map(|(i, _)| i)
             .collect()
@@ -172,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_slow_kernel_is_named_and_no_other() {
-        let findings = gate(1, &[(17, 0.05)], 0.02);
-        assert_eq!(slower(&findings), [17]);
+        let results = gate(1, &[(17, 0.05)], 0.02);
+        assert_eq!(slower(&results), [17]);
         assert!(
-            (findings[17].effect - 0.05).abs() < 0.02,
+            (results[17].effect - 0.05).abs() < 0.02,
             "{:?}",
-            findings[17]
+            results[17]
         );
-        assert!(findings.iter().all(|f| f.change != Change::Faster));
+        assert!(results.iter().all(|f| f.change != Change::Faster));
         let faster = gate(1, &[(3, -0.06)], 0.02);
         assert_eq!(faster[3].change, Change::Faster);
         assert_eq!(slower(&faster), [0; 0]);
@@ -199,8 +206,8 @@ mod tests {
         assert_eq!(slower(&gate(1, &[(5, 0.01)], 0.001)), [0; 0]);
         // 5 %, but A differs from itself by as much.
         let mut rng = Rng::new(9);
-        let mut loud = evidence(&mut rng, 0.05, 0.001);
-        loud.halves = evidence(&mut rng, 0.0, 0.2).effects;
+        let mut loud = observe(&mut rng, 0.05, 0.001);
+        loud.halves = observe(&mut rng, 0.0, 0.2).effects;
         assert_eq!(judge(&[loud])[0].change, Change::None);
     }
 
@@ -208,7 +215,7 @@ mod tests {
     fn what_it_finds_is_found_half_the_time() {
         let mut rng = Rng::new(2);
         let predicted: Vec<f64> = (0..60)
-            .map(|_| finds(&evidence(&mut rng, 0.0, 0.03), 60))
+            .map(|_| finds(&observe(&mut rng, 0.0, 0.03), 60))
             .collect();
         let predicted = crate::stats::median(&predicted).expect("some");
         assert!(predicted > LEAST && predicted < 0.06, "{predicted}");
@@ -220,7 +227,7 @@ mod tests {
 
     #[test]
     fn few_blocks_find_nothing() {
-        let few = Evidence {
+        let few = Observations {
             effects: vec![0.5; 9],
             halves: vec![0.0; 9],
         };

@@ -1,6 +1,6 @@
 //! Counts from plans.
 
-use super::Table;
+use super::table::Table;
 use crate::machine::memory;
 use crate::record::Text;
 use convroof_kernels::blocking::Caches;

@@ -4,8 +4,8 @@
 //! Valgrind doesn't support AVX-512 and hides it from the program, so only scalar code and AVX2 are counted. Counts
 //! depend on the compiler: only tables of the same compiler are comparable.
 
-use super::Table;
 use super::model::CACHES;
+use super::table::Table;
 use crate::record::Text;
 use anyhow::{Context, Result, bail};
 use convroof_kernels::conformance::Data;

@@ -7,10 +7,11 @@
 //! * *creep*: the newest runs against two baselines. The first runs are a fixed baseline, which reveals a slow decay.
 //!   The runs just before the newest ones are a rolling one, which alone would follow a decay.
 //!
-//! In reading order: this file, `file.rs` (histories on disk), [`page`] (a history as HTML).
+//! In reading order: this file, `file.rs` (histories on disk), [`page`] (a history as HTML), [`session`] (both).
 
 mod file;
 pub mod page;
+pub mod session;
 
 pub use file::{Doubt, History, HistoryError, add, read};
 
@@ -58,12 +59,12 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// Measurements of the run.
-    pub points: Vec<Point>,
+    pub points: Vec<Observation>,
 }
 
 /// One variant on one problem in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct Observation {
     /// Key of the series.
     #[serde(flatten)]
     pub key: Key,
@@ -108,7 +109,7 @@ impl Entry {
                 continue;
             }
             let layer = layers.get(m.problem.as_str());
-            points.push(Point {
+            points.push(Observation {
                 key: Key {
                     threads: m.threads,
                     problem: m.problem.to_string(),
@@ -144,7 +145,7 @@ impl Entry {
             return false;
         }
         let costs: HashMap<&Key, f64> = self.points.iter().map(|p| (&p.key, p.cost)).collect();
-        let same = |p: &Point| costs.get(&p.key) == Some(&p.cost);
+        let same = |p: &Observation| costs.get(&p.key) == Some(&p.cost);
         costs.is_empty() || other.points.iter().any(same)
     }
 }
@@ -163,7 +164,7 @@ pub struct Series {
     /// Number of runs.
     pub runs: usize,
     /// Changes of level.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ChangePoint>,
     /// Newest runs / first runs: above 1, it became slower. None for a short series.
     pub fixed: Option<f64>,
     /// Newest runs / runs just before them.
@@ -174,7 +175,7 @@ pub struct Series {
 
 /// A change of level.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Step {
+pub struct ChangePoint {
     /// First run of the new level, from 0.
     pub run: usize,
     /// Start of that run.
@@ -233,7 +234,7 @@ pub fn series(entries: &[Entry]) -> Vec<Series> {
             let from = if i == 0 { 0 } else { found[i - 1] };
             let to = found.get(i + 1).copied().unwrap_or(n);
             let run = series.points[at].0;
-            series.steps.push(Step {
+            series.steps.push(ChangePoint {
                 run,
                 started: entries[run].started.clone(),
                 revision: entries[run].revision.clone(),

@@ -4,7 +4,7 @@ use super::{CREEP, Doubt, Entry, Series};
 use crate::escape;
 use crate::regress::short;
 use crate::report::svg::style;
-use crate::roofline::time;
+use crate::units::time;
 use minijinja::Value;
 use serde::Serialize;
 use std::fmt::Write;
@@ -12,12 +12,12 @@ use std::fmt::Write;
 const TEMPLATE: &str = include_str!("page.html");
 
 #[derive(Serialize)]
-struct Page<'a> {
+struct HistoryPage<'a> {
     machine: &'a str,
     runs: usize,
     first: &'a str,
     last: &'a str,
-    sections: Vec<Section>,
+    sections: Vec<ThreadsSection>,
     doubts: Vec<String>,
     creep: String,
     light: &'static str,
@@ -26,15 +26,15 @@ struct Page<'a> {
 
 /// All series on one number of threads.
 #[derive(Serialize)]
-struct Section {
+struct ThreadsSection {
     threads: usize,
-    rows: Vec<Row>,
+    rows: Vec<SeriesRow>,
     steps: usize,
     slower: usize,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct SeriesRow {
     layer: String,
     problem: String,
     variant: String,
@@ -58,14 +58,14 @@ pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
         let threads = own[0].key.threads;
         let mut own: Vec<&Series> = own.iter().collect();
         own.sort_by_key(|s| (&s.layer, &s.key.variant));
-        Section {
+        ThreadsSection {
             threads,
             steps: own.iter().map(|s| s.steps.len()).sum(),
             slower: own.iter().filter(|s| s.slower()).count(),
             rows: own.into_iter().map(|s| row(s, entries)).collect(),
         }
     };
-    let page = Page {
+    let page = HistoryPage {
         machine: entries.first().map_or("", |e| &e.fingerprint),
         runs: entries.len(),
         first: entries.first().map_or("", |e| &e.started),
@@ -86,8 +86,8 @@ pub fn page(entries: &[Entry], all: &[Series], doubts: &[Doubt]) -> String {
     escape::page(TEMPLATE, Value::from(minijinja::value::Serde(&page)))
 }
 
-fn row(series: &Series, entries: &[Entry]) -> Row {
-    Row {
+fn row(series: &Series, entries: &[Entry]) -> SeriesRow {
+    SeriesRow {
         layer: series.layer.clone(),
         problem: series.key.problem.clone(),
         variant: series.key.variant.clone(),

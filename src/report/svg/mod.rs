@@ -3,14 +3,15 @@
 //! Colours are CSS classes. The HTML report styles them for light and dark. A standalone picture includes the same
 //! styles.
 //!
-//! In reading order: `layout.rs` (axes, and free places for labels), this file (ceilings), `points.rs` (layers),
-//! `style.rs` (colours).
+//! In reading order: `layout.rs` (axes, and free places for labels), this file (ceilings), `family.rs` (marks),
+//! `points.rs` (layers), `style.rs` (colours).
 
+mod family;
 mod layout;
 mod points;
 pub(crate) mod style;
 
-pub(crate) use points::{FAMILIES, Family, legend_mark};
+pub(crate) use family::{FAMILIES, Family, legend_mark};
 
 use super::Row;
 use crate::escape::markup;

@@ -32,7 +32,10 @@ const MOST_DEPTH: usize = 8;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The problems of a text: its own, or those of the files that it names.
-pub(super) fn problems(text: &str) -> Result<Vec<Problem>> {
+///
+/// # Errors
+/// When a file can't be read, a problem can't be parsed, or there are too many of either.
+pub fn problems(text: &str) -> Result<Vec<Problem>> {
     if !text
         .split_whitespace()
         .any(|word| word.starts_with("--batch="))

@@ -3,9 +3,17 @@
 //! A regular file is replaced as a whole or not at all. The new text goes to a temporary file in the same folder, is
 //! synced to disk and then replaces the old file. Devices, pipes, sockets and `/dev/stdout` are written to, and never
 //! replaced. Symbolic links are followed.
+//!
+//! In reading order: this file (writing), `lock.rs`, `ids.rs`.
+
+mod ids;
+mod lock;
+
+pub use ids::{BadId, by_id, check_id, id};
+pub use lock::Lock;
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -293,98 +301,6 @@ fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
-}
-
-/// Lock on a file among convroof processes, held until dropped. The lock is a file beside it (`.NAME.lock`), since the
-/// file itself is replaced.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Waits until no other process has the lock of `path`.
-    ///
-    /// # Errors
-    /// When the lock file can't be made.
-    pub fn of(path: &Path) -> std::result::Result<Lock, WriteError> {
-        Lock::take(path, File::lock)
-    }
-
-    /// Takes the lock of `path` without waiting, for work that takes long.
-    ///
-    /// # Errors
-    /// When another process has the lock, or the lock file can't be made.
-    pub fn now(path: &Path) -> std::result::Result<Lock, WriteError> {
-        Lock::take(path, |file| match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(Error::other(
-                "another convroof is at work on it: wait for its end",
-            )),
-            Err(TryLockError::Error(error)) => Err(error),
-            Ok(()) => Ok(()),
-        })
-    }
-
-    fn take(
-        path: &Path,
-        lock: impl FnOnce(&File) -> Result<()>,
-    ) -> std::result::Result<Lock, WriteError> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(".lock");
-        let lock_path = parent(path).join(name);
-        let take = || {
-            std::fs::create_dir_all(parent(path))?;
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(lock_path)?;
-            lock(&file)?;
-            Ok(Lock { _file: file })
-        };
-        take().map_err(|error| wrong(path, error))
-    }
-}
-
-/// Longest id, in bytes. With an extension it is a valid file name on every system.
-const LONGEST_ID: usize = 200;
-
-/// Checks an id that names files: `[a-z0-9-]+`, so it can't lead to another folder.
-///
-/// # Errors
-/// [`BadId`], which states the form of an id.
-pub fn check_id(id: &str) -> std::result::Result<(), BadId> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(fits) {
-        Ok(())
-    } else {
-        Err(BadId(id.chars().take(40).collect()))
-    }
-}
-
-/// Text that isn't an id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no id of a machine: expected 1 to {LONGEST_ID} of a to z, 0 to 9 and -")]
-pub struct BadId(String);
-
-/// The path of `id.extension` in a folder.
-///
-/// # Errors
-/// When `id` isn't an id.
-pub fn by_id(folder: &Path, id: &str, extension: &str) -> std::result::Result<PathBuf, BadId> {
-    check_id(id)?;
-    Ok(folder.join(format!("{id}.{extension}")))
-}
-
-/// Reads an id for serde: `#[serde(deserialize_with = "files::id")]`.
-///
-/// # Errors
-/// When it isn't an id.
-pub fn id<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<String, D::Error> {
-    let id = <String as serde::Deserialize>::deserialize(from)?;
-    check_id(&id).map_err(serde::de::Error::custom)?;
-    Ok(id)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! NumPy arrays (`.npy`) as input, with a one-line error for each defect.
+//! NumPy arrays (`.npy`) of f32, with a one-line error for each defect of a file.
 
 use crate::escape::visible;
+use crate::files::{self, WriteError};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::excerpt;
+use npyz::WriterBuilder;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
@@ -17,8 +19,12 @@ const MOST_BRACKETS: usize = 8;
 /// Upper limit for the characters of an array's type or shape in an error.
 const MOST_QUOTED: usize = 80;
 
-/// Reads an array. A problem with such an operand has a `shape` and needs the file; one without it must have no file.
-pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
+/// Reads an operand's array from the file that `flag` names. A problem with this operand has a `shape` and needs the
+/// file. A problem without it must have no file: then the array is empty.
+///
+/// # Errors
+/// When the file is missing, not expected or damaged, or its array has another shape or type.
+pub fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<Vec<f32>> {
     let (path, shape) = match (path, shape) {
         (None, None) => return Ok(Vec::new()),
         (Some(_), None) => bail!("{flag} is given, but the problem has none"),
@@ -27,6 +33,23 @@ pub(super) fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> 
     };
     let file = File::open(path).with_context(|| format!("can't read {flag} {}", path.display()))?;
     array(BufReader::new(file), shape).map_err(|why| anyhow!("{flag} {} {why}", path.display()))
+}
+
+/// Writes an array.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn write(path: &Path, values: &[f32], shape: &[usize]) -> Result<(), WriteError> {
+    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    files::write_with(path, |to| {
+        let mut writer = npyz::WriteOptions::new()
+            .default_dtype()
+            .shape(&shape)
+            .writer(to)
+            .begin_nd()?;
+        writer.extend(values.iter().copied())?;
+        writer.finish()
+    })
 }
 
 /// The elements of an array with the shape `wanted`, or the defect: a phrase that follows the file's name.

@@ -1,6 +1,6 @@
 //! A peer as a candidate.
 
-use super::{Client, Peer, Prepared};
+use super::{HostClient, HostPlan, Peer};
 use crate::escape::note;
 use crate::interrupt::Stopped;
 use crate::machine::Topology;
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// A form of a library on some threads.
-pub struct Entrant {
+pub struct PeerCandidate {
     peer: Peer,
     threads: usize,
     host: Rc<RefCell<Host>>,
@@ -25,13 +25,13 @@ pub struct Entrant {
 
 /// A client that deletes its plans at each new problem, so that a host holds the data of one problem only.
 pub struct Host {
-    client: Client,
+    client: HostClient,
     problem: Option<Problem>,
     /// Reason why it takes no further part.
     lost: Option<String>,
 }
 
-impl Entrant {
+impl PeerCandidate {
     /// A process for the forms of a library.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Entrant {
         threads: usize,
     ) -> Result<Rc<RefCell<Host>>> {
         Ok(Rc::new(RefCell::new(Host {
-            client: Client::start(peer, folder, topology, threads)?,
+            client: HostClient::start(peer, folder, topology, threads)?,
             problem: None,
             lost: None,
         })))
@@ -51,7 +51,7 @@ impl Entrant {
 
     /// A candidate for one of the library's forms.
     pub fn new(peer: Peer, threads: usize, host: Rc<RefCell<Host>>) -> Self {
-        Entrant {
+        PeerCandidate {
             peer,
             threads,
             host,
@@ -64,7 +64,7 @@ impl Entrant {
     }
 }
 
-impl Candidate for Entrant {
+impl Candidate for PeerCandidate {
     fn id(&self) -> CandidateId {
         let threading = if self.threads == 1 {
             Threading::St
@@ -116,7 +116,7 @@ impl Host {
     fn on<T>(
         &mut self,
         problem: &Problem,
-        ask: impl FnOnce(&mut Client) -> Result<T>,
+        ask: impl FnOnce(&mut HostClient) -> Result<T>,
     ) -> Result<T> {
         let fresh = self.problem != Some(*problem);
         let answer = if fresh {
@@ -143,7 +143,7 @@ impl Host {
 struct InHost {
     host: Rc<RefCell<Host>>,
     problem: Problem,
-    plan: Prepared,
+    plan: HostPlan,
 }
 
 impl Contestant for InHost {

@@ -1,0 +1,170 @@
+//! Results of a comparison as text.
+
+use crate::escape;
+use crate::regress::ab::client::Side;
+use crate::regress::ab::gate::{Judged, Outcome};
+use crate::regress::ab::rounds::Checked;
+use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
+use crate::report::terminal::{right, table};
+use crate::stats::median;
+use crate::units::time;
+use comfy_table::Cell;
+use std::fmt::Write;
+
+/// Result of a comparison. `budget` in seconds.
+pub(super) struct Comparison<'a> {
+    pub(super) sides: &'a [Side],
+    pub(super) checked: &'a Checked,
+    pub(super) judged: &'a [Judged],
+    pub(super) budget: f64,
+}
+
+impl Comparison<'_> {
+    /// All pairs except the unchanged ones, slowest first.
+    fn changes(&self) -> Vec<&Judged> {
+        let changed = self
+            .judged
+            .iter()
+            .filter(|j| j.outcome != Outcome::Unchanged);
+        let mut changes: Vec<&Judged> = changed.collect();
+        changes.sort_by(|x, y| y.result.effect.total_cmp(&x.result.effect));
+        changes
+    }
+
+    /// Names of both sides; `escaped` escapes them.
+    fn head(&self, escaped: impl Fn(&str) -> String) -> String {
+        let sides = self.sides.iter();
+        let sides: Vec<String> = sides
+            .map(|s| format!("{}: {}", s.letter, escaped(&s.label)))
+            .collect();
+        sides.join("\n")
+    }
+
+    /// The results, in sentences; `escaped` escapes names.
+    fn summary(&self, escaped: impl Fn(&str) -> String) -> String {
+        let count = |outcome| self.judged.iter().filter(|j| j.outcome == outcome).count();
+        let mut text = format!("{} pairs of layer and variant:", self.judged.len());
+        for (outcome, words) in [
+            (Outcome::Slower, "slower"),
+            (
+                Outcome::Layout,
+                "slower by layout only (both builds have the same hot code, so this is no failure)",
+            ),
+            (
+                Outcome::Unconfirmed,
+                "slower at first, but not confirmed in fresh processes",
+            ),
+            (Outcome::Faster, "faster"),
+            (Outcome::Unchanged, "without a detectable change"),
+        ] {
+            let n = count(outcome);
+            if n > 0 || outcome == Outcome::Slower {
+                let _ = write!(text, " {n} {words},");
+            }
+        }
+        text.pop();
+        text += &self.sensitivity(&escaped);
+        for (letter, pair, why) in &self.checked.missing {
+            let (pair, why) = (escaped(&pair.to_string()), escaped(why));
+            let _ = writeln!(text, "Only in {letter}: {pair} (the other: {why}).");
+        }
+        text
+    }
+
+    /// The smallest slow-downs that were detectable, in sentences; empty without pairs.
+    fn sensitivity(&self, escaped: impl Fn(&str) -> String) -> String {
+        let finds = |j: &Judged| j.finds.unwrap_or(f64::INFINITY);
+        let all: Vec<f64> = self.judged.iter().map(finds).collect();
+        let worst = self
+            .judged
+            .iter()
+            .max_by(|x, y| finds(x).total_cmp(&finds(y)));
+        let (Some(median), Some(worst)) = (median(&all), worst) else {
+            return String::new();
+        };
+        format!(
+            ".\nThe smallest slow-down that is found here half the time within {:.0} s: {} (median of the pairs), at worst {} ({}).\n\
+             An alarm is at least {:.0} % and {NOISES} times the noise, and is confirmed in fresh processes. The family-wise false-alarm rate is at most {ALPHA}.\n",
+            self.budget,
+            percent(median),
+            percent(finds(worst)),
+            escaped(&worst.pair.to_string()),
+            100.0 * LEAST,
+        )
+    }
+
+    fn rows(&self) -> Vec<[String; 7]> {
+        let row = |j: &&Judged| {
+            let again = j.confirmation.as_ref();
+            [
+                j.pair.variant.to_string(),
+                j.pair.problem.to_string(),
+                j.pair.threads.to_string(),
+                time(j.a_ns),
+                format!("{:.3}", 1.0 + j.result.effect),
+                again.map_or("-".into(), |c| format!("{:.3}", 1.0 + c.effect)),
+                j.outcome.name().into(),
+            ]
+        };
+        self.changes().iter().map(row).collect()
+    }
+
+    const HEADS: [&'static str; 7] = ["variant", "problem", "threads", "A", "B/A", "again", ""];
+
+    /// The result as a table and sentences.
+    pub(super) fn text(&self) -> String {
+        let mut text = self.head(|text| escape::visible(text).into()) + "\n";
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let mut out = table(&Self::HEADS);
+            for row in rows {
+                let cells = row.into_iter().enumerate();
+                out.add_row(cells.map(|(i, cell)| {
+                    if (2..6).contains(&i) {
+                        right(cell)
+                    } else {
+                        Cell::new(cell)
+                    }
+                }));
+            }
+            let _ = writeln!(
+                text,
+                "B/A is the ratio of times in the same round. Above 1, B is slower.\n{out}"
+            );
+        }
+        text + &self.summary(|text| escape::visible(text).into())
+    }
+
+    /// The result as Markdown.
+    pub(super) fn markdown(&self) -> String {
+        let markdown = |text: &str| escape::markdown(text).into_owned();
+        let mut text = format!(
+            "### convroof ab\n\n{}\n\n",
+            self.head(markdown).replace('\n', "  \n")
+        );
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let _ = writeln!(
+                text,
+                "| {} |\n|---|---|--:|--:|--:|--:|---|",
+                Self::HEADS.join(" | ")
+            );
+            for row in rows {
+                let cells: Vec<_> = row.iter().map(|cell| escape::markdown(cell)).collect();
+                let _ = writeln!(text, "| {} |", cells.join(" | "));
+            }
+            text.push_str(
+                "\nB/A is the ratio of times in the same round. Above 1, B is slower.\n\n",
+            );
+        }
+        text + &self.summary(markdown).replace('\n', "  \n")
+    }
+}
+
+fn percent(x: f64) -> String {
+    if x.is_finite() {
+        format!("{:.1} %", 100.0 * x)
+    } else {
+        "none".into()
+    }
+}
