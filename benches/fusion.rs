@@ -97,11 +97,14 @@ fn found([two, one]: &mut [Chain; 2], workers: &Workers) -> Option<([f64; 3], [f
             time: Duration::from_secs(2),
         },
     };
-    let runs = (5e3 / two.sample(1, workers)).clamp(1.0, 1e3) as usize;
+    let runs = (5e6 / two.sample(1, workers)).clamp(1.0, 1e3) as usize;
     let samples = turns.take(&mut [
         Box::new(|| two.sample(runs, workers)),
         Box::new(|| one.sample(runs, workers)),
     ]);
-    let medians = [quartiles(&samples[0])?[1], quartiles(&samples[1])?[1]];
+    let medians = [
+        quartiles(&samples[0])?[1] / 1e3,
+        quartiles(&samples[1])?[1] / 1e3,
+    ];
     Some((quartiles(&ratios(&samples[0], &samples[1]))?, medians))
 }

@@ -9,7 +9,8 @@
 //! bytes, so a streaming store may exceed 1. An argument that is no flag selects names that contain it.
 
 use convroof::machine::{Topology, pool::Workers};
-use convroof::measure::stream::{PlainLoop, StreamedLayer};
+use convroof::measure::chain::Chain;
+use convroof::measure::stream::PlainLoop;
 use convroof::measure::turns::{Loop, Turns, ratios};
 use convroof::stats::quartiles;
 use convroof_kernels::Isa;
@@ -129,11 +130,11 @@ fn main() {
             if chosen.is_empty() {
                 continue;
             }
-            let mut layers: Vec<StreamedLayer> = chosen
+            let mut layers: Vec<Chain> = chosen
                 .iter()
                 .map(|(text, id)| {
-                    let problem = text.parse().expect("a layer");
-                    let layer = StreamedLayer::new(id, &problem, isa, &topology, &workers);
+                    let layer = (*id, text.parse().expect("a layer"));
+                    let layer = Chain::new(&[layer], &topology, &workers);
                     layer.expect("a layer of its, and memory")
                 })
                 .collect();
@@ -155,11 +156,11 @@ fn main() {
 
 /// For each layer quartiles of the loop's time over the layer's, and GB/s of both medians, from interleaved rounds.
 fn found(
-    layers: &mut [StreamedLayer],
+    layers: &mut [Chain],
     plain: &mut PlainLoop,
     workers: &Workers,
 ) -> Option<Vec<([f64; 3], [f64; 2])>> {
-    let once = plain.sample(1, workers) * layers[0].bytes();
+    let once = plain.sample(1, workers) * layers[0].bytes() as f64;
     let runs = ((1e6 / once) as usize).clamp(1, 2000);
     // `cargo bench -- --test` only checks that it runs.
     let turns = match std::env::args().any(|a| a == "--test") {
@@ -171,7 +172,8 @@ fn found(
     };
     let mut loops: Vec<Loop<'_>> = vec![Box::new(|| plain.sample(runs, workers))];
     for layer in layers {
-        loops.push(Box::new(|| layer.sample(runs, workers)));
+        let bytes = layer.bytes() as f64;
+        loops.push(Box::new(move || layer.sample(runs, workers) / bytes));
     }
     let samples = turns.take(&mut loops);
     let (plain, layers) = samples.split_first()?;

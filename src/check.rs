@@ -6,7 +6,8 @@ use crate::progress::Steps;
 use anyhow::Result;
 use convroof_kernels::conformance::{self, Data, cases};
 use convroof_kernels::data::Fill;
-use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::compute;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{PlanCx, Problem, Variant, reference};
 use serde::Serialize;
@@ -112,34 +113,20 @@ fn layer(
         tally.refused += 1;
         return Ok(());
     };
-    let mut instance = Instance::new(plan)?;
-    instance.poison_output(f32::NAN);
-    let serial = &convroof_kernels::exec::Serial;
     let output = workers.install(|exec| {
-        instance.load(data.operands(), serial);
-        instance.run(if threads == 1 { serial } else { exec });
-        instance.output_nchw(serial)
+        let exec = if threads == 1 { &Serial } else { exec };
+        compute(plan, data.operands(), exec)
     })?;
-    let deviation = Deviation::between(output.f32s(), expected);
-    let accuracy = variant.algorithm.meta().accuracy;
-    let allowed = conformance::tolerance(
-        accuracy,
-        problem,
-        Fill::Uniform.magnitude(),
-        deviation.largest,
-    );
-    if deviation.max <= allowed {
-        tally.passed += 1;
-        tally.worst = tally.worst.max(if allowed > 0.0 {
-            deviation.max / allowed
-        } else {
-            0.0
-        });
-    } else {
-        tally.failures.push(format!(
-            "{problem}: max |error| / max |reference| is {:.2e}, allowed {allowed:.2e}",
-            deviation.max
-        ));
+    let (accuracy, magnitude) = (variant.algorithm.meta().accuracy, Fill::Uniform.magnitude());
+    let compared = conformance::compare(accuracy, problem, magnitude, &output, expected);
+    if !compared.passes() {
+        tally.failures.push(format!("{problem}: {compared}"));
+        return Ok(());
+    }
+    tally.passed += 1;
+    if compared.tolerance > 0.0 {
+        let share = compared.deviation.max / compared.tolerance;
+        tally.worst = tally.worst.max(share);
     }
     Ok(())
 }

@@ -6,8 +6,7 @@ use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::reference::Operands;
-use convroof_kernels::reorder::to_layout;
-use convroof_kernels::tensor::{AlignedBuf, Layout};
+use convroof_kernels::tensor::AlignedBuf;
 use convroof_kernels::{Isa, IsaToken, PlanCx, Problem, Registry};
 
 /// Problems for each kind of kernel loop.
@@ -78,10 +77,9 @@ fn load(instance: &mut Instance, problem: &Problem) {
 
 /// Output of a run, after its memory was filled with NaN.
 fn written(instance: &mut Instance) -> Vec<f32> {
-    instance.poison_output(f32::NAN);
+    instance.poison_output();
     instance.run(&Serial);
-    let plain = to_layout(instance.output(), Layout::Nchw, &Serial);
-    plain.expect("memory").f32s().to_vec()
+    instance.output_nchw(&Serial).expect("memory")
 }
 
 #[test]
@@ -114,12 +112,11 @@ fn a_run_on_a_cold_set_is_the_same_run() {
         for cold in [Cold::Weights, Cold::Everything] {
             let mut set = AlignedBuf::zeroed(instance.set_lines(cold)).expect("memory");
             instance.copy_to(cold, &mut set);
-            instance.poison_output(f32::NAN);
+            instance.poison_output();
             instance.run_on(cold, &mut set, &Serial);
-            instance.take_output(cold, &set);
-            let plain = to_layout(instance.output(), Layout::Nchw, &Serial);
-            let output = plain.expect("memory");
-            let same = output.f32s().iter().zip(&expected).all(|(a, b)| a == b);
+            instance.take_output(cold, &mut set);
+            let output = instance.output_nchw(&Serial).expect("memory");
+            let same = output.iter().zip(&expected).all(|(a, b)| a == b);
             assert!(same, "{name} {cold:?}");
         }
     });

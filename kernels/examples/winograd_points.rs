@@ -13,11 +13,11 @@
 //! The second command measures the algorithms themselves on layers, for several kinds of inputs.
 
 use convroof_kernels::blocking::Caches;
-use convroof_kernels::conformance::Data;
+use convroof_kernels::conformance::{Data, Deviation};
 use convroof_kernels::cook_toom::{Constants, Counting, Matrices, Points, input, output};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::instance::compute;
 use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::surd::Surd;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry};
@@ -276,16 +276,11 @@ fn errors(layers: &[String]) {
                 let (true, Ok(plan)) = (id == "direct" || id.starts_with("winograd"), plan) else {
                     continue;
                 };
-                let Ok(mut instance) = Instance::new(plan) else {
+                let Ok(output) = compute(plan, operands, &Serial) else {
                     eprintln!("{text}: no memory");
                     continue;
                 };
-                instance.load(operands, &Serial);
-                instance.run(&Serial);
-                let Ok(output) = instance.output_nchw(&Serial) else {
-                    continue;
-                };
-                let deviation = Deviation::between(output.f32s(), &expected);
+                let deviation = Deviation::between(&output, &expected);
                 println!(
                     "{text:42} {id:18} {name:18} {:8.1e} {:8.1e}",
                     deviation.l2, deviation.max

@@ -1,15 +1,17 @@
-//! A plan with its own memory, for tests, suite and command line. Operands are plain NCHW. Reorders to and from the
-//! plan's layouts happen here, outside of `run`.
+//! A plan with its memory: the one owner of both. Tests, suite and command line run plans through it.
+//!
+//! Operands and outputs are plain NCHW. Reorders to and from the plan's layouts happen here, outside of `run`.
 
 use crate::exec::Executor;
 use crate::phase::{PhaseClock, PhaseCost};
-use crate::plan::{Params, Plan, PlanSpec, RunArgs};
+use crate::plan::{Plan, PlanSpec, RunArgs};
 use crate::reference::Operands;
-use crate::reorder::{reorder, to_layout};
+use crate::reorder::reorder;
 use crate::tensor::{
-    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s,
-    as_f32s_mut,
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorMut, TensorRef, as_f32s, as_f32s_mut,
 };
+use std::ops::DerefMut;
+use std::sync::Arc;
 
 /// Operands that a run doesn't find in the caches. They are in a set of operands that wasn't used recently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,14 +22,14 @@ pub enum Cold {
     Everything,
 }
 
-/// A plan and all the memory it needs.
-pub struct Instance {
-    plan: Box<dyn Plan>,
-    src: Tensor,
-    residual: Option<Tensor>,
-    dst: Tensor,
-    packed: AlignedBuf,
-    workspace: AlignedBuf,
+/// A plan and all the memory it needs, in buffers of type `B`.
+pub struct Instance<B = AlignedBuf> {
+    plan: Arc<dyn Plan>,
+    pub(crate) src: Tensor<B>,
+    pub(crate) residual: Option<Tensor<B>>,
+    pub(crate) dst: Tensor<B>,
+    pub(crate) packed: B,
+    pub(crate) workspace: B,
 }
 
 impl Instance {
@@ -35,19 +37,30 @@ impl Instance {
     ///
     /// # Errors
     /// When there is not enough memory.
-    pub fn new(plan: Box<dyn Plan>) -> Result<Self, OutOfMemory> {
+    pub fn new(plan: impl Into<Arc<dyn Plan>>) -> Result<Self, OutOfMemory> {
+        Instance::within(plan, AlignedBuf::zeroed)
+    }
+}
+
+impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
+    /// Allocates memory for `plan` by `buffer`, which gets the cache lines of one buffer. Fill it with
+    /// [`Instance::load`].
+    ///
+    /// # Errors
+    /// Those of `buffer`.
+    pub fn within<E>(
+        plan: impl Into<Arc<dyn Plan>>,
+        mut buffer: impl FnMut(usize) -> Result<B, E>,
+    ) -> Result<Self, E> {
+        let plan = plan.into();
         let spec = plan.spec();
-        let residual = spec
-            .problem
-            .epilogue
-            .residual
-            .then(|| Tensor::zeros(spec.dst_desc()));
+        let mut tensor = |desc| Ok(Tensor::new(desc, buffer(desc.lines())?));
         Ok(Instance {
-            src: Tensor::zeros(spec.src_desc())?,
-            residual: residual.transpose()?,
-            dst: Tensor::zeros(spec.dst_desc())?,
-            packed: AlignedBuf::zeroed(spec.packed_lines)?,
-            workspace: AlignedBuf::zeroed(spec.workspace_lines())?,
+            src: tensor(spec.src_desc())?,
+            residual: spec.residual_desc().map(&mut tensor).transpose()?,
+            dst: tensor(spec.dst_desc())?,
+            packed: buffer(spec.packed_lines)?,
+            workspace: buffer(spec.workspace_lines())?,
             plan,
         })
     }
@@ -57,39 +70,44 @@ impl Instance {
         self.plan.spec()
     }
 
-    /// Loads operands in plain NCHW: reorders the inputs, packs the parameters.
+    /// Costs of the phases of a run, in order; empty for a single phase.
+    pub fn phases(&self) -> Vec<PhaseCost> {
+        self.plan.phases()
+    }
+
+    /// Loads operands: packs the parameters, and loads the inputs ([`Instance::load_inputs`]).
     ///
     /// # Panics
     /// If an operand is too short.
     pub fn load(&mut self, x: Operands<'_>, exec: &dyn Executor) {
-        self.load_inputs(x, exec);
-        let spec = self.plan.spec();
-        let params = Params {
-            weights: spec
-                .weights_desc()
-                .map(|d| TensorRef::from_f32s(d, x.weights)),
-            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
-        };
+        let params = self.plan.spec().params(x.weights, x.bias);
         self.plan.prepare(params, &mut self.packed, exec);
+        self.load_inputs(x, exec);
     }
 
-    /// Loads source and residual only. The packed parameters are kept.
+    /// Loads source and residual, and poisons the output. The packed parameters are kept.
     ///
     /// # Panics
     /// If an operand is too short.
     pub fn load_inputs(&mut self, x: Operands<'_>, exec: &dyn Executor) {
-        let plain = |tensor: &Tensor| tensor.desc().with_layout(Layout::Nchw);
-        let from = TensorRef::from_f32s(plain(&self.src), x.src);
-        reorder(from, &mut self.src.view_mut(), exec);
+        let load = |tensor: &mut Tensor<B>, from| {
+            let plain = tensor.desc().with_layout(Layout::Nchw);
+            reorder(
+                TensorRef::from_f32s(plain, from),
+                &mut tensor.view_mut(),
+                exec,
+            );
+        };
+        load(&mut self.src, x.src);
         if let Some(residual) = &mut self.residual {
-            let from = TensorRef::from_f32s(plain(residual), x.residual);
-            reorder(from, &mut residual.view_mut(), exec);
+            load(residual, x.residual);
         }
+        self.poison_output();
     }
 
-    /// Fills the output with a value. NaN reveals elements that a kernel doesn't write.
-    pub fn poison_output(&mut self, value: f32) {
-        self.dst.f32s_mut().fill(value);
+    /// Fills the output with NaN, which reveals elements that a kernel doesn't write.
+    pub fn poison_output(&mut self) {
+        self.dst.f32s_mut().fill(f32::NAN);
     }
 
     /// Runs the plan once.
@@ -97,14 +115,30 @@ impl Instance {
         self.run_timed(exec, None);
     }
 
-    /// Costs of the phases of a run, in order; empty for a single phase.
-    pub fn phases(&self) -> Vec<PhaseCost> {
-        self.plan.phases()
-    }
-
     /// Runs the plan once, and adds the time of its phases to `phases`.
     pub fn run_timed(&mut self, exec: &dyn Executor, phases: Option<&PhaseClock>) {
-        self.plan.run(RunArgs {
+        let (plan, args) = self.in_own_memory(exec, phases);
+        plan.run(args);
+    }
+
+    /// Runs the plan once on the output of the layer before, instead of its own source.
+    ///
+    /// # Panics
+    /// If that output isn't its source.
+    pub fn run_after(&mut self, before: &Self, exec: &dyn Executor) {
+        let (plan, args) = self.in_own_memory(exec, None);
+        plan.run(RunArgs {
+            src: before.dst.view(),
+            ..args
+        });
+    }
+
+    fn in_own_memory<'a>(
+        &'a mut self,
+        exec: &'a dyn Executor,
+        phases: Option<&'a PhaseClock>,
+    ) -> (&'a dyn Plan, RunArgs<'a>) {
+        let args = RunArgs {
             src: self.src.view(),
             residual: self.residual.as_ref().map(Tensor::view),
             dst: self.dst.view_mut(),
@@ -112,19 +146,66 @@ impl Instance {
             workspace: &mut self.workspace,
             exec,
             phases,
-        });
+        };
+        (&*self.plan, args)
     }
 
-    /// Cache lines of a set of operands for [`Instance::run_on`].
+    /// The output in plain NCHW.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn output_nchw(&self, exec: &dyn Executor) -> Result<Vec<f32>, OutOfMemory> {
+        let desc = self.dst.desc().with_layout(Layout::Nchw);
+        let mut output = Vec::new();
+        let memory = output.try_reserve_exact(desc.elements());
+        memory.map_err(|_| OutOfMemory {
+            bytes: desc.bytes(),
+        })?;
+        output.resize(desc.elements(), 0.0);
+        let mut plain = TensorMut::from_f32s(desc, &mut output);
+        reorder(self.dst.view(), &mut plain, exec);
+        Ok(output)
+    }
+
+    /// Elements of destination, scratch, residual and source, in this order. Other layers of a network write them
+    /// between two runs.
+    pub fn activations(&mut self) -> [&mut [f32]; 4] {
+        [
+            self.dst.f32s_mut(),
+            as_f32s_mut(&mut self.workspace),
+            self.residual.as_mut().map_or(&mut [], Tensor::f32s_mut),
+            self.src.f32s_mut(),
+        ]
+    }
+}
+
+/// Runs on cold operands. A set holds packed weights, source, residual and destination, in this order, or packed
+/// weights only ([`Cold`]).
+impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
+    /// Cache lines of a set.
     pub fn set_lines(&self, cold: Cold) -> usize {
-        let operands = [Some(&self.src), self.residual.as_ref(), Some(&self.dst)];
-        let operands = operands.into_iter().flatten();
-        let lines: usize = operands.map(|t| t.desc().lines()).sum();
-        self.packed.len()
-            + match cold {
-                Cold::Weights => 0,
-                Cold::Everything => lines,
-            }
+        self.lines_of_parts(cold).iter().sum()
+    }
+
+    fn lines_of_parts(&self, cold: Cold) -> [usize; 4] {
+        let lines = |tensor: &Tensor<B>| match cold {
+            Cold::Weights => 0,
+            Cold::Everything => tensor.desc().lines(),
+        };
+        [
+            self.packed.len(),
+            lines(&self.src),
+            self.residual.as_ref().map_or(0, lines),
+            lines(&self.dst),
+        ]
+    }
+
+    /// Parts of a set. Those that it lacks are empty.
+    fn parts<'a>(&self, cold: Cold, mut set: &'a mut [CacheLine]) -> [&'a mut [CacheLine]; 4] {
+        self.lines_of_parts(cold).map(|lines| {
+            let part = set.split_off_mut(..lines);
+            part.expect("a set of Instance::set_lines")
+        })
     }
 
     /// Copies the operands to a set.
@@ -132,16 +213,12 @@ impl Instance {
     /// # Panics
     /// If the set is too short.
     pub fn copy_to(&self, cold: Cold, set: &mut [CacheLine]) {
-        let (packed, mut rest) = set.split_at_mut(self.packed.len());
+        let [packed, src, residual, _] = self.parts(cold, set);
         packed.copy_from_slice(&self.packed);
         if cold == Cold::Everything {
-            for tensor in [Some(&self.src), self.residual.as_ref()]
-                .into_iter()
-                .flatten()
-            {
-                let (to, behind) = rest.split_at_mut(tensor.desc().lines());
-                as_f32s_mut(to)[..tensor.f32s().len()].copy_from_slice(tensor.f32s());
-                rest = behind;
+            src.copy_from_slice(self.src.lines());
+            if let Some(own) = &self.residual {
+                residual.copy_from_slice(own.lines());
             }
         }
     }
@@ -151,109 +228,45 @@ impl Instance {
     /// # Panics
     /// If the set is too short.
     pub fn run_on(&mut self, cold: Cold, set: &mut [CacheLine], exec: &dyn Executor) {
-        let (packed, rest) = set.split_at_mut(self.packed.len());
-        let (mut src, mut residual, mut dst) = (
-            self.src.view(),
-            self.residual.as_ref().map(Tensor::view),
-            self.dst.view_mut(),
-        );
+        let [packed, src, residual, dst] = self.parts(cold, set);
+        let (plan, mut args) = self.in_own_memory(exec, None);
+        args.packed = packed;
         if cold == Cold::Everything {
-            let (lines, rest) = rest.split_at_mut(src.desc().lines());
-            src = TensorRef::from_f32s(src.desc(), as_f32s(lines));
-            let (lines, rest) = rest.split_at_mut(residual.map_or(0, |r| r.desc().lines()));
-            residual = residual.map(|r| TensorRef::from_f32s(r.desc(), as_f32s(lines)));
-            dst = TensorMut::from_f32s(dst.desc(), as_f32s_mut(rest));
+            args.src = TensorRef::from_f32s(args.src.desc(), as_f32s(src));
+            args.residual = args
+                .residual
+                .map(|own| TensorRef::from_f32s(own.desc(), as_f32s(residual)));
+            args.dst = TensorMut::from_f32s(args.dst.desc(), as_f32s_mut(dst));
         }
-        self.plan.run(RunArgs {
-            src,
-            residual,
-            dst,
-            packed,
-            workspace: &mut self.workspace,
-            exec,
-            phases: None,
-        });
+        plan.run(args);
     }
 
     /// Copies the output of a run from its set.
     ///
     /// # Panics
     /// If the set is too short.
-    pub fn take_output(&mut self, cold: Cold, set: &[CacheLine]) {
+    pub fn take_output(&mut self, cold: Cold, set: &mut [CacheLine]) {
         if cold == Cold::Everything {
-            let at = set.len() - self.dst.desc().lines();
-            let outputs = self.dst.f32s_mut();
-            outputs.copy_from_slice(&as_f32s(&set[at..])[..outputs.len()]);
-        }
-    }
-
-    /// Output in the plan's layout.
-    pub fn output(&self) -> &Tensor {
-        &self.dst
-    }
-
-    /// Copy of the output in plain NCHW.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn output_nchw(&self, exec: &dyn Executor) -> Result<Tensor, OutOfMemory> {
-        to_layout(&self.dst, Layout::Nchw, exec)
-    }
-
-    /// Bytes that a run accesses: source, residual, packed weights and destination.
-    pub fn working_set(&self) -> usize {
-        let tensors = [Some(&self.src), self.residual.as_ref(), Some(&self.dst)];
-        let bytes: usize = tensors
-            .into_iter()
-            .flatten()
-            .map(|t| t.desc().bytes())
-            .sum();
-        bytes + self.packed.len() * CacheLine::BYTES
-    }
-
-    /// Bytes of scratch.
-    pub fn workspace_bytes(&self) -> usize {
-        self.workspace.len() * CacheLine::BYTES
-    }
-}
-
-/// Difference between an output and the reference.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Deviation {
-    /// max |y - ref| / max |ref|. Infinite if an output is NaN and the reference is not.
-    pub max: f64,
-    /// L2 norm of y - ref / L2 norm of ref.
-    pub l2: f64,
-    /// max |ref|, to convert an absolute tolerance to a relative one.
-    pub largest: f64,
-}
-
-impl Deviation {
-    /// Compares an output with the reference, both in plain NCHW.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub fn between(output: &[f32], reference: &[f64]) -> Self {
-        assert_eq!(output.len(), reference.len());
-        let (mut max, mut largest, mut error2, mut norm2) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
-        for (&y, &r) in output.iter().zip(reference) {
-            let error = (f64::from(y) - r).abs();
-            let error = if error.is_nan() { f64::INFINITY } else { error };
-            max = max.max(error);
-            largest = largest.max(r.abs());
-            error2 += error * error;
-            norm2 += r * r;
-        }
-        let over = |x: f64, y: f64| if x == 0.0 { 0.0 } else { x / y };
-        Deviation {
-            max: over(max, largest),
-            l2: over(error2.sqrt(), norm2.sqrt()),
-            largest,
+            let [.., dst] = self.parts(cold, set);
+            self.dst.lines_mut().copy_from_slice(dst);
         }
     }
 }
 
-/// Description of an f32 operand in plain NCHW.
-pub fn plain(dims: [usize; 4]) -> TensorDesc {
-    TensorDesc::f32(Layout::Nchw, dims)
+/// The output of a plan for some operands, all in plain NCHW.
+///
+/// # Errors
+/// When there is not enough memory.
+///
+/// # Panics
+/// If an operand is too short, or `exec` has more workers than the plan.
+pub fn compute(
+    plan: impl Into<Arc<dyn Plan>>,
+    x: Operands<'_>,
+    exec: &dyn Executor,
+) -> Result<Vec<f32>, OutOfMemory> {
+    let mut instance = Instance::new(plan)?;
+    instance.load(x, exec);
+    instance.run(exec);
+    instance.output_nchw(exec)
 }

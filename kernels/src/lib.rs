@@ -28,8 +28,9 @@
 //!
 //! ```
 //! use convroof_kernels::blocking::Caches;
+//! use convroof_kernels::conformance::Deviation;
 //! use convroof_kernels::exec::Serial;
-//! use convroof_kernels::instance::{Deviation, Instance};
+//! use convroof_kernels::instance::Instance;
 //! use convroof_kernels::reference::{self, Operands};
 //! use convroof_kernels::{Isa, PlanCx, Problem, Registry};
 //!
@@ -46,7 +47,7 @@
 //!
 //! let output = instance.output_nchw(&Serial)?;
 //! let expected = reference::compute(&problem, operands, &Serial);
-//! assert_eq!(Deviation::between(output.f32s(), &expected).max, 0.0);
+//! assert_eq!(Deviation::between(&output, &expected).max, 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

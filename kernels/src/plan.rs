@@ -359,6 +359,25 @@ impl PlanSpec {
         TensorDesc::new(problem.dtypes.dst, self.layouts.dst, problem.dst_dims())
     }
 
+    /// Residual in the plan's layout; `None` without one.
+    pub fn residual_desc(&self) -> Option<TensorDesc> {
+        self.problem.epilogue.residual.then(|| self.dst_desc())
+    }
+
+    /// Bytes that a run accesses: source, residual, destination and packed weights.
+    pub fn working_set_bytes(&self) -> usize {
+        let residual = self.residual_desc().map_or(0, |desc| desc.bytes());
+        let tensors = [self.src_desc().bytes(), residual, self.dst_desc().bytes()];
+        let buffers = tensors.into_iter().chain([self.packed_bytes()]);
+        buffers.fold(0, usize::saturating_add)
+    }
+
+    /// Bytes of all memory of a plan that runs: its working set, its scratch and its tables.
+    pub fn memory_bytes(&self) -> usize {
+        let others = self.workspace_bytes().saturating_add(self.table_bytes);
+        self.working_set_bytes().saturating_add(others)
+    }
+
     /// Weights for `prepare`; `None` for a layer without weights.
     pub fn weights_desc(&self) -> Option<TensorDesc> {
         let dims = self.problem.weights_dims()?;
@@ -370,6 +389,19 @@ impl PlanSpec {
     pub fn bias_desc(&self) -> Option<TensorDesc> {
         let biases = self.problem.biases();
         (biases > 0).then(|| TensorDesc::f32(Layout::Nchw, [1, biases, 1, 1]))
+    }
+
+    /// Parameters for `prepare`, from weights in plain OIHW and a bias. Parameters that the layer lacks are ignored.
+    ///
+    /// # Panics
+    /// If one is too short.
+    pub fn params<'a>(&self, weights: &'a [f32], bias: &'a [f32]) -> Params<'a> {
+        Params {
+            weights: self
+                .weights_desc()
+                .map(|d| TensorRef::from_f32s(d, weights)),
+            bias: self.bias_desc().map(|d| TensorRef::from_f32s(d, bias)),
+        }
     }
 }
 
@@ -476,8 +508,7 @@ impl<'a> RunArgs<'a> {
         } = self;
         assert_eq!(src.desc(), spec.src_desc(), "source");
         assert_eq!(dst.desc(), spec.dst_desc(), "destination");
-        let wanted = spec.problem.epilogue.residual.then(|| spec.dst_desc());
-        assert_eq!(residual.map(|r| r.desc()), wanted, "residual");
+        assert_eq!(residual.map(|r| r.desc()), spec.residual_desc(), "residual");
         assert!(packed.len() >= spec.packed_lines, "packed weights");
         assert!(
             exec.width() <= spec.threads,

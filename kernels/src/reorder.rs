@@ -8,7 +8,7 @@ use crate::arch::KernelSimd;
 use crate::exec::{Block, Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::transpose::{Rows, copy, transpose};
-use crate::tensor::{CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef};
+use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef};
 
 /// Minimum bytes, of both tensors, for non-temporal stores. Both together are then larger than most last-level caches.
 /// (Measured: docs/measurements.md, 'non-temporal stores'.)
@@ -82,20 +82,6 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
             });
         },
     );
-}
-
-/// Copy of a tensor in another layout.
-///
-/// # Errors
-/// When there is no memory for it.
-pub fn to_layout(
-    tensor: &Tensor,
-    layout: Layout,
-    exec: &dyn Executor,
-) -> Result<Tensor, OutOfMemory> {
-    let mut out = Tensor::zeros(tensor.desc().with_layout(layout))?;
-    reorder(tensor.view(), &mut out.view_mut(), exec);
-    Ok(out)
 }
 
 /// Channels per block. Equal for two layouts that are identical in memory.
@@ -264,6 +250,7 @@ impl SimdTask for Part<'_> {
 mod tests {
     use super::*;
     use crate::exec::{Serial, with_team};
+    use crate::tensor::Tensor;
 
     const LAYOUTS: [Layout; 4] = [
         Layout::Nchw,
@@ -364,16 +351,6 @@ mod tests {
                     check(Isa::best(), dims, team);
                 }
             });
-        }
-    }
-
-    #[test]
-    fn to_layout_is_a_reorder() {
-        let plain = numbered(TensorDesc::f32(Layout::Nchw, [2, 19, 3, 5]));
-        for via in LAYOUTS {
-            let there = to_layout(&plain, via, &Serial).expect("memory");
-            let back = to_layout(&there, Layout::Nchw, &Serial).expect("memory");
-            assert_eq!(bits(back.f32s()), bits(plain.f32s()), "{via}");
         }
     }
 }

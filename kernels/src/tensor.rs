@@ -346,11 +346,11 @@ impl<'a> TensorMut<'a> {
     }
 }
 
-/// A tensor that owns its memory.
+/// A tensor with its memory: cache lines of its own, or any other buffer `B` of lines.
 #[derive(Debug)]
-pub struct Tensor {
+pub struct Tensor<B = AlignedBuf> {
     desc: TensorDesc,
-    lines: AlignedBuf,
+    lines: B,
 }
 
 impl Tensor {
@@ -359,10 +359,14 @@ impl Tensor {
     /// # Errors
     /// When there is no memory for it.
     pub fn zeros(desc: TensorDesc) -> Result<Self, OutOfMemory> {
-        Ok(Tensor {
-            desc,
-            lines: AlignedBuf::zeroed(desc.lines())?,
-        })
+        Ok(Tensor::new(desc, AlignedBuf::zeroed(desc.lines())?))
+    }
+}
+
+impl<B: Deref<Target = [CacheLine]>> Tensor<B> {
+    /// The tensor `desc` in `lines`. A view of it panics if they are fewer than [`TensorDesc::lines`].
+    pub fn new(desc: TensorDesc, lines: B) -> Self {
+        Tensor { desc, lines }
     }
 
     /// Description of the tensor.
@@ -370,20 +374,32 @@ impl Tensor {
         self.desc
     }
 
+    /// Its memory.
+    pub fn lines(&self) -> &B {
+        &self.lines
+    }
+
     /// The elements, in memory order.
     pub fn f32s(&self) -> &[f32] {
         &as_f32s(&self.lines)[..self.desc.elements()]
+    }
+
+    /// Borrows the tensor for reading.
+    pub fn view(&self) -> TensorRef<'_> {
+        TensorRef::from_f32s(self.desc, self.f32s())
+    }
+}
+
+impl<B: DerefMut<Target = [CacheLine]>> Tensor<B> {
+    /// Its memory, mutable.
+    pub fn lines_mut(&mut self) -> &mut B {
+        &mut self.lines
     }
 
     /// The elements, mutable, in memory order.
     pub fn f32s_mut(&mut self) -> &mut [f32] {
         let elements = self.desc.elements();
         &mut as_f32s_mut(&mut self.lines)[..elements]
-    }
-
-    /// Borrows the tensor for reading.
-    pub fn view(&self) -> TensorRef<'_> {
-        TensorRef::from_f32s(self.desc, self.f32s())
     }
 
     /// Borrows the tensor for writing.

@@ -8,7 +8,7 @@
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::{Executor, Serial, with_team};
-use convroof_kernels::plan::{Params, PlanSpec, RunArgs};
+use convroof_kernels::plan::{PlanSpec, RunArgs};
 use convroof_kernels::problem::{ConvShape, ConvSpec, Epilogue, Pad, PoolShape, PoolSpec};
 use convroof_kernels::problem::{PoolKind, Problem};
 use convroof_kernels::tensor::{CacheLine, TensorDesc, TensorMut, TensorRef};
@@ -267,18 +267,13 @@ impl<'p> Run<'p> {
     fn new(plan: &'p dyn Plan, rng: &mut Rng) -> Option<Self> {
         let spec = plan.spec();
         lines(spec).filter(|&lines| lines <= MOST_LINES)?;
-        let residual = spec.problem.epilogue.residual.then(|| spec.dst_desc());
+        let residual = spec.residual_desc();
         // All positive, which batch normalisation requires of variances.
-        let weights = spec.weights_desc();
-        let weights = weights.map(|desc| (desc, rng.vec(Fill::PostRelu, desc.elements())));
-        let bias = spec.bias_desc();
-        let bias = bias.map(|desc| (desc, rng.vec(Fill::Uniform, desc.elements())));
+        let elements = |desc: Option<TensorDesc>| desc.map_or(0, |desc| desc.elements());
+        let weights = rng.vec(Fill::PostRelu, elements(spec.weights_desc()));
+        let bias = rng.vec(Fill::Uniform, elements(spec.bias_desc()));
         let mut packed = vec![CacheLine::ZERO; spec.packed_lines];
-        let params = Params {
-            weights: weights.as_ref().map(|(d, x)| TensorRef::from_f32s(*d, x)),
-            bias: bias.as_ref().map(|(d, x)| TensorRef::from_f32s(*d, x)),
-        };
-        plan.prepare(params, &mut packed, &Serial);
+        plan.prepare(spec.params(&weights, &bias), &mut packed, &Serial);
         let corrupted = rng.below(3) == 0;
         if corrupted {
             let floats = convroof_kernels::tensor::as_f32s_mut(&mut packed);

@@ -5,7 +5,7 @@ use convroof_kernels::blocking::Caches;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::Instance;
+use convroof_kernels::instance::compute;
 use convroof_kernels::problem::Op;
 use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
@@ -28,16 +28,7 @@ fn run(variant: &Variant, problem: &Problem, x: Operands<'_>) -> Option<Vec<f32>
         .algorithm
         .plan(problem, &PlanCx::new(isa, &caches))
         .ok()?;
-    let mut instance = Instance::new(plan).expect("memory");
-    instance.load(x, &Serial);
-    instance.run(&Serial);
-    Some(
-        instance
-            .output_nchw(&Serial)
-            .expect("memory")
-            .f32s()
-            .to_vec(),
-    )
+    Some(compute(plan, x, &Serial).expect("memory"))
 }
 
 const PROBLEMS: [&str; 12] = [

@@ -5,7 +5,7 @@ use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::conformance::{Data, cases::PROBES};
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::Instance;
+use convroof_kernels::instance::compute;
 use convroof_kernels::{Algorithm, Isa, IsaToken, PlanCx, Problem, Registry};
 
 #[test]
@@ -141,14 +141,7 @@ fn plans_for_the_smallest_and_the_largest_of_all_are_right() {
         let data = Data::new(&problem, Fill::Integers, 1);
         let run = |cx: PlanCx<'_>| {
             let plan = algorithm.plan(&problem, &cx).expect("a plan");
-            let mut instance = Instance::new(plan).expect("memory");
-            instance.load(data.operands(), &Serial);
-            instance.run(&Serial);
-            instance
-                .output_nchw(&Serial)
-                .expect("memory")
-                .f32s()
-                .to_vec()
+            compute(plan, data.operands(), &Serial).expect("memory")
         };
         let expected = run(PlanCx::new(isa(), &Caches::default()));
         let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));

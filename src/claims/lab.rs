@@ -13,10 +13,9 @@ use crate::roofline::{Ceilings, Verdict, place};
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::Instance;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant};
+use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant, instance};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -186,17 +185,17 @@ impl<'a> Lab<'a> {
     pub fn network(&mut self, name: &str) -> Result<(Graph, Vec<Row>, [usize; 3])> {
         let graph = Graph::new(networks::find(name)?).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
-        let candidates = Candidates::new(&graph, &self.variants, self.topology, &model)?;
-        let selection = candidates.choose(&graph, &model, By::Model);
+        let plans = Candidates::new(&graph, &self.variants, self.topology, &model)?;
+        let selection = plans.choose(&graph, &model, By::Model);
         let workers = Workers::new(self.topology, 1)?;
         let mut runner =
-            workers.install(|exec| Runner::new(&graph, &candidates, &selection, 1, exec))?;
+            workers.install(|exec| Runner::new(&graph, &plans, &selection, 1, exec))?;
         runner.load(&weights::input(&graph, 1));
         let deadline = Instant::now() + self.share;
         let rounds = bench::rounds(&mut runner, &mut [], &workers, (5, deadline), self.stop);
         let ceilings = |isa| model.ceilings(isa).cloned();
         let layers = &graph.network.layers;
-        let rows = bench::rows(&runner, &candidates, layers, &rounds, ceilings);
+        let rows = bench::rows(&runner, &plans, layers, &rounds, ceilings);
         let bytes = runner.bytes();
         Ok((graph, rows, bytes))
     }
@@ -209,8 +208,8 @@ impl<'a> Lab<'a> {
         let network = networks::find(name)?.with_batch(batch)?;
         let graph = Graph::new(network).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
-        let candidates = Candidates::new(&graph, &self.variants, self.topology, &model)?;
-        let selection = candidates.choose(&graph, &model, By::Model);
+        let plans = Candidates::new(&graph, &self.variants, self.topology, &model)?;
+        let selection = plans.choose(&graph, &model, By::Model);
         Ok(crate::net::Schedule::new(&graph, &selection).arena_bytes())
     }
 }
@@ -220,14 +219,9 @@ impl<'a> Lab<'a> {
 /// # Errors
 /// When there is no such algorithm, or it doesn't support the problem.
 pub fn compute(algorithm: &str, problem: &Problem, x: Operands<'_>) -> Result<Vec<f32>> {
-    let registry = Registry::builtin();
-    let all = registry.algorithms().iter();
-    let found = all.clone().find(|a| a.meta().id == algorithm);
+    let found = Registry::builtin().algorithm(algorithm);
     let found = found.ok_or_else(|| anyhow!("there is no algorithm {algorithm}"))?;
     let caches = Caches::default();
     let plan = found.plan(problem, &PlanCx::new(Isa::best(), &caches))?;
-    let mut instance = Instance::new(plan)?;
-    instance.load(x, &Serial);
-    instance.run(&Serial);
-    Ok(instance.output_nchw(&Serial)?.f32s().to_vec())
+    Ok(instance::compute(plan, x, &Serial)?)
 }

@@ -4,8 +4,8 @@ use super::answer::{Found, Holds, counted, measured};
 use super::lab::Lab;
 use super::lab::compute;
 use anyhow::Result;
+use convroof_kernels::conformance::Deviation;
 use convroof_kernels::data::{Fill, Rng};
-use convroof_kernels::instance::Deviation;
 use convroof_kernels::reference::Operands;
 
 pub(super) fn one_dimension(lab: &mut Lab<'_>) -> Result<Found> {

@@ -98,9 +98,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         instance.load(operands, exec);
         let start = std::time::Instant::now();
         instance.run(exec);
-        (instance.output_nchw(exec), start.elapsed())
+        let took = start.elapsed();
+        (instance.output_nchw(exec), took)
     });
-    npy::write(&args.dst, output?.f32s(), &dst)?;
+    npy::write(&args.dst, &output?, &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
     let line = format!(
         "{}: {shape}, by {id} in {} (one cold run)\n",

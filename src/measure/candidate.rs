@@ -1,19 +1,19 @@
 //! Interface of everything that can be measured: kernels of this process and other libraries.
 
+use super::turns::mean_ns;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::{CacheState, CandidateId, Measurement, PhaseTime, Text};
 use anyhow::Result;
-use convroof_kernels::blocking::Caches;
+use convroof_kernels::conformance::Comparison;
 use convroof_kernels::cost::{Accuracy, Cost};
-use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::plan::PlanSpec;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
-use std::time::Instant;
 
 /// Decimals of times (nanoseconds) and peaks (GFLOP/s) in records; no clock is more precise.
 pub(super) const DECIMALS: i32 = 2;
@@ -99,13 +99,32 @@ pub struct Facts {
     pub implementation: Option<String>,
 }
 
-/// The record of a candidate on a problem, with warm caches and without samples. `deviation` is its output's
-/// deviation from the reference, at most `tolerance`.
+impl Facts {
+    /// Those of a kernel's plan.
+    fn of(spec: &PlanSpec) -> Facts {
+        Facts {
+            cost: spec.cost,
+            packed_bytes: spec.packed_bytes(),
+            workspace_bytes: spec.workspace_bytes(),
+            table_bytes: spec.table_bytes,
+            working_set_bytes: spec.working_set_bytes(),
+            implementation: None,
+        }
+    }
+
+    /// All memory of a run.
+    pub fn memory_bytes(&self) -> usize {
+        self.working_set_bytes + self.workspace_bytes + self.table_bytes
+    }
+}
+
+/// The record of a candidate on a problem, with warm caches and without samples. `verified` compares its output with
+/// the reference.
 pub(super) fn described(
     problem: &Problem,
     candidate: &dyn Candidate,
     facts: Facts,
-    (deviation, tolerance): (Deviation, f64),
+    verified: Comparison,
 ) -> Measurement {
     Measurement {
         problem: Text::of(*problem),
@@ -124,9 +143,9 @@ pub(super) fn described(
         packed_bytes: facts.packed_bytes as u64,
         workspace_bytes: facts.workspace_bytes as u64,
         working_set_bytes: facts.working_set_bytes as u64,
-        error_l2: deviation.l2,
-        error_max: deviation.max,
-        tolerance,
+        error_l2: verified.deviation.l2,
+        error_max: verified.deviation.max,
+        tolerance: verified.tolerance,
         errors_by_input: Vec::new(),
         verified: true,
         phases: Vec::new(),
@@ -178,11 +197,9 @@ impl Candidate for Kernel {
 
     fn plan(&self, problem: &Problem, topology: &Topology) -> Result<Box<dyn Contestant>, String> {
         let isa = self.variant.isa.detect();
-        self.plan_for(
-            isa.ok_or_else(|| self.variant.isa.missing_reason())?,
-            problem,
-            topology,
-        )
+        let isa = isa.ok_or_else(|| self.variant.isa.missing_reason())?;
+        let planned = self.on(isa, problem, topology);
+        Ok(Box::new(planned.map_err(|refused| refused.to_string())?))
     }
 
     fn twin(
@@ -192,31 +209,29 @@ impl Candidate for Kernel {
         topology: &Topology,
     ) -> Option<Box<dyn Contestant>> {
         let isa = self.variant.isa.detect()?.without(ablation)?;
-        self.plan_for(isa, problem, topology).ok()
+        Some(Box::new(self.on(isa, problem, topology).ok()?))
     }
 }
 
 impl Kernel {
-    fn plan_for(
+    /// The kernel's plan of a problem for `isa`, which may be a twin's.
+    fn on(
         &self,
         isa: IsaToken,
         problem: &Problem,
         topology: &Topology,
-    ) -> Result<Box<dyn Contestant>, String> {
-        let planner = Planner {
-            kernel: *self,
-            isa,
-            problem: *problem,
-            caches: topology.caches(self.threads),
-        };
-        let plan = planner.plan().map_err(|refused| refused.to_string())?;
-        let facts = facts(plan.spec());
-        let kept = facts.table_bytes <= KEPT_TABLES;
-        Ok(Box::new(Runnable::Planned(Box::new(Planned {
-            planner,
+    ) -> Result<KernelOn, Unsupported> {
+        let (Kernel { variant, threads }, problem) = (*self, *problem);
+        let caches = topology.caches(threads);
+        let make = move || super::plan(&variant, isa, &problem, &caches, threads);
+        let plan = make()?;
+        let facts = Facts::of(plan.spec());
+        let mut kept = (facts.table_bytes <= KEPT_TABLES).then_some(plan);
+        Ok(KernelOn {
             facts,
-            plan: kept.then_some(plan),
-        }))))
+            plan: Box::new(move || kept.take().map_or_else(&make, Ok)),
+            instance: None,
+        })
     }
 }
 
@@ -224,73 +239,31 @@ impl Kernel {
 /// first is measured. Larger tables of all candidates together could exceed the memory, so they are computed again.
 const KEPT_TABLES: usize = 64 << 20;
 
-/// Arguments of a plan.
-struct Planner {
-    kernel: Kernel,
-    isa: IsaToken,
-    problem: Problem,
-    caches: Caches,
-}
-
-impl Planner {
-    fn plan(&self) -> Result<Box<dyn Plan>, Unsupported> {
-        let Kernel { variant, threads } = &self.kernel;
-        super::plan(variant, self.isa, &self.problem, &self.caches, *threads)
-    }
-}
-
-fn facts(spec: &PlanSpec) -> Facts {
-    let packed_bytes = spec.packed_bytes();
-    let residual = usize::from(spec.problem.epilogue.residual);
-    let tensors = spec.src_desc().bytes() + (1 + residual) * spec.dst_desc().bytes();
-    Facts {
-        cost: spec.cost,
-        packed_bytes,
-        workspace_bytes: spec.workspace_bytes(),
-        table_bytes: spec.table_bytes,
-        working_set_bytes: tensors + packed_bytes,
-        implementation: None,
-    }
-}
-
-/// A plan, which allocates memory when it is loaded.
-enum Runnable {
-    Planned(Box<Planned>),
-    Ready(Box<Instance>),
-}
-
-/// A plan without memory, or the arguments to make it.
-struct Planned {
-    planner: Planner,
+/// A kernel on one problem. It allocates its memory when it is loaded.
+struct KernelOn {
     facts: Facts,
-    /// None if its tables are larger than `KEPT_TABLES`.
-    plan: Option<Box<dyn Plan>>,
+    /// Returns the plan, which is made again if its tables are large.
+    plan: Box<dyn FnMut() -> Result<Box<dyn Plan>, Unsupported>>,
+    instance: Option<Instance>,
 }
 
-impl Runnable {
-    fn ready(&mut self) -> &mut Instance {
-        self.instance()
-            .expect("a contestant is loaded before it runs")
+impl KernelOn {
+    fn loaded(&mut self) -> &mut Instance {
+        let instance = self.instance.as_mut();
+        instance.expect("a contestant is loaded before it runs")
     }
 }
 
-impl Contestant for Runnable {
+impl Contestant for KernelOn {
     fn facts(&self) -> Facts {
-        match self {
-            Runnable::Planned(planned) => planned.facts.clone(),
-            Runnable::Ready(instance) => facts(instance.spec()),
-        }
+        self.facts.clone()
     }
 
     fn load(&mut self, x: Operands<'_>, inputs_only: bool, workers: &Workers) -> Result<()> {
-        if let Runnable::Planned(planned) = self {
-            let plan = match planned.plan.take() {
-                Some(plan) => plan,
-                None => planned.planner.plan()?,
-            };
-            *self = Runnable::Ready(Box::new(Instance::new(plan)?));
-        }
-        let instance = self.ready();
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(Instance::new((self.plan)()?)?),
+        };
         workers.install(|exec| {
             if inputs_only {
                 instance.load_inputs(x, exec);
@@ -302,26 +275,22 @@ impl Contestant for Runnable {
     }
 
     fn sample(&mut self, runs: usize, workers: &Workers) -> Result<f64> {
-        let instance = self.ready();
+        let instance = self.loaded();
         Ok(workers.install(|exec| {
             instance.run(exec);
-            instance.poison_output(f32::NAN);
-            let start = Instant::now();
-            for _ in 0..runs {
-                instance.run(exec);
-            }
-            start.elapsed().as_nanos() as f64 / runs as f64
+            instance.poison_output();
+            mean_ns(runs, || instance.run(exec))
         }))
     }
 
     fn run(&mut self, runs: usize, workers: &Workers) -> bool {
-        let instance = self.ready();
+        let instance = self.loaded();
         workers.install(|exec| (0..runs).for_each(|_| instance.run(exec)));
         true
     }
 
     fn phases(&mut self, runs: usize, workers: &Workers) -> Vec<PhaseTime> {
-        let instance = self.ready();
+        let instance = self.loaded();
         let costs = instance.phases();
         if costs.is_empty() {
             return Vec::new();
@@ -343,16 +312,12 @@ impl Contestant for Runnable {
         timed.collect()
     }
 
-    fn instance(&mut self) -> Option<&mut Instance> {
-        match self {
-            Runnable::Ready(instance) => Some(instance),
-            Runnable::Planned(_) => None,
-        }
+    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {
+        let instance = self.loaded();
+        Ok(workers.install(|exec| instance.output_nchw(exec))?)
     }
 
-    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {
-        let instance = self.ready();
-        let plain = workers.install(|exec| instance.output_nchw(exec))?;
-        Ok(plain.f32s().to_vec())
+    fn instance(&mut self) -> Option<&mut Instance> {
+        self.instance.as_mut()
     }
 }

@@ -1,23 +1,18 @@
-//! Consecutive layers, without a network around them.
+//! One layer, or consecutive layers, without a network around them.
 
+use super::turns::mean_ns;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use anyhow::{Context, Result};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Executor;
-use convroof_kernels::plan::{Params, RunArgs};
-use convroof_kernels::reorder::to_layout;
-use convroof_kernels::tensor::{AlignedBuf, Layout, Tensor, TensorDesc, TensorRef};
-use convroof_kernels::{Isa, Plan, PlanCx, Problem, Registry};
-use std::time::Instant;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::{Isa, PlanCx, Problem, Registry};
 
 /// Layers, each applied to the output of the one before.
 pub struct Chain {
-    plans: Vec<(Box<dyn Plan>, AlignedBuf)>,
-    /// The source of the first layer, and the output of each layer.
-    tensors: Vec<Tensor>,
-    workspace: AlignedBuf,
+    layers: Vec<Instance>,
 }
 
 impl Chain {
@@ -33,62 +28,45 @@ impl Chain {
         let threads = workers.threads();
         let (registry, caches) = (Registry::builtin(), topology.caches(threads));
         let cx = PlanCx::new(Isa::best(), &caches).with_threads(threads);
-        let (mut plans, mut tensors, mut lines) = (Vec::new(), Vec::new(), 0);
-        for (id, problem) in layers {
+        let layer = |(id, problem): &(&str, Problem)| {
             let algorithm = registry.algorithm(id);
             let algorithm = algorithm.with_context(|| format!("there is no algorithm {id}"))?;
-            let plan = algorithm.plan(problem, &cx)?;
-            let (spec, data) = (plan.spec(), Data::new(problem, Fill::Uniform, 1));
-            let x = data.operands();
-            if tensors.is_empty() {
-                let plain = TensorDesc::f32(Layout::Nchw, problem.src_dims());
-                let mut src = Tensor::zeros(plain)?;
-                src.f32s_mut().copy_from_slice(x.src);
-                let src = workers.install(|exec| to_layout(&src, spec.layouts.src, exec));
-                tensors.push(src?);
-            }
-            tensors.push(Tensor::zeros(spec.dst_desc())?);
-            let params = Params {
-                weights: spec
-                    .weights_desc()
-                    .map(|d| TensorRef::from_f32s(d, x.weights)),
-                bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
-            };
-            let mut packed = AlignedBuf::zeroed(spec.packed_lines)?;
-            workers.install(|exec| plan.prepare(params, &mut packed, exec));
-            lines = lines.max(spec.workspace_lines());
-            plans.push((plan, packed));
-        }
+            let mut layer = Instance::new(algorithm.plan(problem, &cx)?)?;
+            let data = Data::new(problem, Fill::Uniform, 1);
+            workers.install(|exec| layer.load(data.operands(), exec));
+            Ok(layer)
+        };
         Ok(Chain {
-            plans,
-            tensors,
-            workspace: AlignedBuf::zeroed(lines)?,
+            layers: layers.iter().map(layer).collect::<Result<_>>()?,
         })
     }
 
+    /// Compulsory bytes of all layers.
+    pub fn bytes(&self) -> u64 {
+        let layers = self.layers.iter();
+        layers.map(|layer| layer.spec().cost.bytes()).sum()
+    }
+
+    /// Bytes that the runs of all layers touch.
+    pub fn working_set(&self) -> usize {
+        let layers = self.layers.iter();
+        layers.map(|layer| layer.spec().working_set_bytes()).sum()
+    }
+
     fn run(&mut self, exec: &dyn Executor) {
-        for (at, (plan, packed)) in self.plans.iter().enumerate() {
-            let (before, behind) = self.tensors.split_at_mut(at + 1);
-            plan.run(RunArgs {
-                src: before[at].view(),
-                residual: None,
-                dst: behind[0].view_mut(),
-                packed,
-                workspace: &mut self.workspace,
-                exec,
-                phases: None,
-            });
+        for at in 0..self.layers.len() {
+            match self.layers[..=at].split_last_mut().expect("a layer") {
+                (first, []) => first.run(exec),
+                (layer, [.., before]) => layer.run_after(before, exec),
+            }
         }
     }
 
-    /// Runs once untimed, and returns microseconds of one run, the mean of `runs`.
+    /// Runs once untimed, and returns nanoseconds of one run, the mean of `runs`.
     pub fn sample(&mut self, runs: usize, workers: &Workers) -> f64 {
-        let took = workers.install(|exec| {
+        workers.install(|exec| {
             self.run(exec);
-            let start = Instant::now();
-            (0..runs).for_each(|_| self.run(exec));
-            start.elapsed()
-        });
-        took.as_secs_f64() * 1e6 / runs as f64
+            mean_ns(runs, || self.run(exec))
+        })
     }
 }

@@ -4,8 +4,9 @@
 //! for each state of the caches. Each round runs all of them in shuffled order. The ratio of a twin to the kernel
 //! always compares samples of one round.
 
-use super::arena::Arena;
 use super::candidate::DECIMALS;
+use super::cold::ColdSets;
+use super::turns::mean_ns;
 use super::{Candidate, Contestant};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
@@ -108,8 +109,8 @@ impl<'a> Exam<'a> {
         Ok(examined)
     }
 
-    /// Samples with operands from `arena`, and times of a plain read of the packed weights. None if the arena is too
-    /// small, or if there is nothing to find cold.
+    /// Samples with operands from `sets`, and times of a plain read of the packed weights. None if they are too
+    /// few, or if there is nothing to find cold.
     ///
     /// # Errors
     /// Never for a contestant of this process.
@@ -117,14 +118,14 @@ impl<'a> Exam<'a> {
         &mut self,
         cold: Cold,
         rounds: usize,
-        arena: &mut Arena,
+        sets: &mut ColdSets,
         rng: &mut Rng,
         mut peak: impl FnMut() -> f64,
     ) -> Result<Option<Examined>> {
         let (runs, workers) = (self.runs, self.workers);
         let instance = self.full.instance().expect("made with one");
         let packed = instance.spec().packed_lines;
-        if cold == Cold::Weights && packed == 0 || !arena.fill(instance, cold, workers) {
+        if cold == Cold::Weights && packed == 0 || !sets.fill(instance, cold, workers) {
             return Ok(None);
         }
         let (mut examined, mut read) = (Examined::default(), ColdRead::default());
@@ -132,7 +133,7 @@ impl<'a> Exam<'a> {
             examined.peaks.push(shorten(peak(), DECIMALS));
             if packed > 0 {
                 read.ns.push(shorten(
-                    read_cold(self.isa, packed, runs, arena, workers),
+                    read_cold(self.isa, packed, runs, sets, workers),
                     DECIMALS,
                 ));
             }
@@ -143,14 +144,14 @@ impl<'a> Exam<'a> {
                     Some(Ablation::OnePanel) => None,
                     Some(Ablation::LoadsOnly) | None => {
                         let instance = contestant.instance().expect("loaded");
-                        Some(run_cold(instance, cold, runs, arena, workers))
+                        Some(run_cold(instance, cold, runs, sets, workers))
                     }
                 })
             })?;
         }
         if packed > 0 {
             read.bytes = (packed * CacheLine::BYTES) as u64;
-            read.arena_bytes = arena.bytes() as u64;
+            read.arena_bytes = sets.bytes() as u64;
             examined.cold_read = Some(read);
         }
         Ok(Some(examined))
@@ -190,20 +191,16 @@ fn run_cold(
     instance: &mut Instance,
     cold: Cold,
     runs: usize,
-    arena: &mut Arena,
+    sets: &mut ColdSets,
     workers: &Workers,
 ) -> f64 {
     workers.install(|exec| {
         // An untimed run: code and workspace are warm in every state.
-        instance.run_on(cold, arena.coldest(), exec);
-        instance.poison_output(f32::NAN);
-        let start = Instant::now();
-        for _ in 0..runs {
-            instance.run_on(cold, arena.coldest(), exec);
-        }
-        let took = start.elapsed();
-        instance.take_output(cold, arena.last());
-        took.as_nanos() as f64 / runs as f64
+        instance.run_on(cold, sets.coldest(), exec);
+        instance.poison_output();
+        let ns = mean_ns(runs, || instance.run_on(cold, sets.coldest(), exec));
+        instance.take_output(cold, sets.last());
+        ns
     })
 }
 
@@ -212,18 +209,18 @@ fn read_cold(
     isa: IsaToken,
     packed: usize,
     runs: usize,
-    arena: &mut Arena,
+    sets: &mut ColdSets,
     workers: &Workers,
 ) -> f64 {
-    let first = arena.skip(runs);
-    let (arena, part) = (&*arena, packed.div_ceil(workers.threads()));
+    let first = sets.skip(runs);
+    let (sets, part) = (&*sets, packed.div_ceil(workers.threads()));
     let barrier = Barrier::new(workers.threads());
     let times = workers.broadcast(|worker| {
         let part = (worker * part).min(packed)..((worker + 1) * part).min(packed);
         barrier.wait();
         let start = Instant::now();
         for set in first..first + runs {
-            probe::read(isa, as_f32s(&arena.set(set)[part.clone()]));
+            probe::read(isa, as_f32s(&sets.set(set)[part.clone()]));
         }
         start.elapsed().as_nanos() as f64
     });

@@ -4,10 +4,10 @@ use super::{Candidate, Contestant};
 use crate::machine::pool::Workers;
 use crate::record::{CandidateId, InputError};
 use anyhow::Result;
-use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::Problem;
+use convroof_kernels::conformance::{Comparison, Data, Deviation, compare};
 use convroof_kernels::data::Fill;
-use convroof_kernels::instance::Deviation;
-use convroof_kernels::{Problem, reference};
+use convroof_kernels::reference::{self, Operands};
 use std::sync::OnceLock;
 
 /// An output that deviates from the reference by more than the tolerance.
@@ -22,63 +22,64 @@ pub struct Wrong {
     pub how: String,
 }
 
-/// Compares an output with the reference. Returns the deviation and the tolerance.
-///
-/// # Errors
-/// When the deviation exceeds the tolerance, or the lengths differ.
-pub fn verified(
-    candidate: &dyn Candidate,
-    problem: &Problem,
-    output: &[f32],
-    expected: &[f64],
-) -> Result<(Deviation, f64), Wrong> {
-    let wrong = |how: String| Wrong {
-        candidate: candidate.id(),
-        problem: Box::new(*problem),
-        how,
-    };
-    if output.len() != expected.len() {
-        let how = format!("{} outputs for {}", output.len(), expected.len());
-        return Err(wrong(how));
-    }
-    let deviation = Deviation::between(output, expected);
-    let magnitude = Fill::Uniform.magnitude();
-    let tolerance = tolerance(candidate.accuracy(), problem, magnitude, deviation.largest);
-    if deviation.max.is_nan() || deviation.max > tolerance {
-        let how = format!(
-            "max |error| / max |reference| is {:.2e}, allowed {tolerance:.2e}",
-            deviation.max
-        );
-        return Err(wrong(how));
-    }
-    Ok((deviation, tolerance))
-}
-
-/// Two sets of inputs with the same weights, and the reference's output for the second.
-pub(super) struct Expected {
+/// Two sets of inputs with the same weights, and the reference's output for the second. The first is for the warm-up,
+/// so that a kernel can't pass with an output that it made before.
+pub(crate) struct Expected {
     problem: Problem,
-    pub(super) warm_up: Data,
-    pub(super) data: Data,
-    output: Vec<f64>,
+    warm_up: Data,
+    data: Data,
+    /// Computed at the first use.
+    output: OnceLock<Vec<f64>>,
     /// Inputs of other distributions with the reference's outputs, computed at the first use.
     others: OnceLock<Vec<(&'static str, Data, Vec<f64>)>>,
 }
 
 impl Expected {
-    pub(super) fn new(problem: &Problem, seed: u64, workers: &Workers) -> Self {
+    /// Seeded inputs of a problem.
+    pub(crate) fn new(problem: &Problem, seed: u64) -> Self {
         let warm_up = Data::new(problem, Fill::Uniform, seed);
-        let data = warm_up.with_other_inputs(Fill::Uniform, seed + 1);
-        let output = workers.install(|exec| reference::compute(problem, data.operands(), exec));
         Expected {
             problem: *problem,
+            data: warm_up.with_other_inputs(Fill::Uniform, seed + 1),
             warm_up,
-            data,
-            output,
+            output: OnceLock::new(),
             others: OnceLock::new(),
         }
     }
 
-    /// Compares the output of the timed runs with the reference. Returns the deviation and the tolerance.
+    /// The problem.
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The verified operands.
+    pub(super) fn operands(&self) -> Operands<'_> {
+        self.data.operands()
+    }
+
+    /// The reference's output for the verified operands.
+    pub(super) fn output(&self, workers: &Workers) -> &[f64] {
+        self.output
+            .get_or_init(|| reference_output(&self.problem, &self.data, workers))
+    }
+
+    /// Loads a contestant with the first inputs, takes a sample of one run, and loads the second. Returns the time in
+    /// nanoseconds.
+    ///
+    /// # Errors
+    /// Those of [`Contestant::load`] and [`Contestant::sample`].
+    pub(crate) fn warm_up(
+        &self,
+        contestant: &mut dyn Contestant,
+        workers: &Workers,
+    ) -> Result<f64> {
+        contestant.load(self.warm_up.operands(), false, workers)?;
+        let took = contestant.sample(1, workers)?;
+        contestant.load(self.operands(), true, workers)?;
+        Ok(took)
+    }
+
+    /// Compares the output of the timed runs with the reference.
     ///
     /// # Errors
     /// [`Wrong`] when the deviation exceeds the tolerance; another error when there is no output.
@@ -87,9 +88,38 @@ impl Expected {
         candidate: &dyn Candidate,
         contestant: &mut dyn Contestant,
         workers: &Workers,
-    ) -> Result<(Deviation, f64)> {
+    ) -> Result<Comparison> {
         let output = contestant.output(workers)?;
-        Ok(verified(candidate, &self.problem, &output, &self.output)?)
+        Ok(self.compare(candidate, &output, workers)?)
+    }
+
+    /// Compares a candidate's output with the reference.
+    ///
+    /// # Errors
+    /// When the deviation exceeds the tolerance, or the lengths differ.
+    pub(crate) fn compare(
+        &self,
+        candidate: &dyn Candidate,
+        output: &[f32],
+        workers: &Workers,
+    ) -> Result<Comparison, Wrong> {
+        let wrong = |how: String| Wrong {
+            candidate: candidate.id(),
+            problem: Box::new(self.problem),
+            how,
+        };
+        let expected = self.output(workers);
+        if output.len() != expected.len() {
+            let how = format!("{} outputs for {}", output.len(), expected.len());
+            return Err(wrong(how));
+        }
+        let (accuracy, magnitude) = (candidate.accuracy(), Fill::Uniform.magnitude());
+        let compared = compare(accuracy, &self.problem, magnitude, output, expected);
+        if compared.passes() {
+            Ok(compared)
+        } else {
+            Err(wrong(compared.to_string()))
+        }
     }
 
     /// The errors on inputs of each distribution, with the weights of the timed runs. The contestant runs on its
@@ -119,8 +149,7 @@ impl Expected {
             let kinds = [("gaussian", Fill::Gaussian), ("post-relu", Fill::PostRelu)];
             let make = |(name, fill)| {
                 let data = self.data.with_other_inputs(fill, 3);
-                let output = workers
-                    .install(|exec| reference::compute(&self.problem, data.operands(), exec));
+                let output = reference_output(&self.problem, &data, workers);
                 (name, data, output)
             };
             kinds.map(make).into()
@@ -129,4 +158,8 @@ impl Expected {
             .iter()
             .map(|(name, data, output)| (*name, data, output.as_slice()))
     }
+}
+
+fn reference_output(problem: &Problem, data: &Data, workers: &Workers) -> Vec<f64> {
+    workers.install(|exec| reference::compute(problem, data.operands(), exec))
 }

@@ -5,8 +5,6 @@ use crate::machine::memory;
 use anyhow::{Result, bail};
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::Cost;
-use convroof_kernels::plan::PlanSpec;
-use convroof_kernels::tensor::CacheLine;
 use convroof_kernels::{IsaToken, Plan, PlanCx, Problem, Unsupported, Variant};
 
 /// Upper limit of a problem's bytes, however large the memory.
@@ -60,30 +58,20 @@ pub fn plan(
     let plan = variant
         .algorithm
         .plan(problem, &cx.with_table_limit(available))?;
-    let needed = needs(plan.spec());
+    let needed = plan.spec().memory_bytes();
     // The tables are allocated already.
     let left = memory::available().saturating_add(plan.spec().table_bytes);
-    if needed > left as u128 {
+    if needed > left {
         return Err(Unsupported::new(format!(
             "takes {} of memory with its operands, but only {} are available",
             megabytes(needed),
-            megabytes(left as u128)
+            megabytes(left)
         )));
     }
     Ok(plan)
 }
 
-/// Bytes that a plan needs to run: tensors, packed weights, scratch and its own tables.
-fn needs(spec: &PlanSpec) -> u128 {
-    let residual = usize::from(spec.problem.epilogue.residual) as u128;
-    let lines = spec.packed_lines as u128 + spec.workspace_lines() as u128;
-    spec.src_desc().bytes() as u128
-        + (1 + residual) * spec.dst_desc().bytes() as u128
-        + lines * CacheLine::BYTES as u128
-        + spec.table_bytes as u128
-}
-
-fn megabytes(bytes: u128) -> String {
+fn megabytes(bytes: usize) -> String {
     format!("{} MB", bytes.div_ceil(1 << 20))
 }
 

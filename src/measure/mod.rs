@@ -14,13 +14,13 @@
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
 //! [`support`] (the same for a list), `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
-//! `arena.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`solo`] (a kernel for another harness). For
-//! further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (layers beside plain loops).
+//! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`solo`] (a kernel for another harness). For
+//! further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
 
-mod arena;
 pub mod bench;
 mod candidate;
 pub mod chain;
+mod cold;
 mod examine;
 mod expected;
 mod limits;
@@ -32,6 +32,7 @@ pub mod support;
 pub mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
-pub use expected::{Wrong, verified};
+pub(crate) use expected::Expected;
+pub use expected::Wrong;
 pub use limits::{plan, refuse_huge};
 pub use session::{Outcome, Progress, Session, Settings};

@@ -1,7 +1,7 @@
 //! A session: rounds of interleaved samples on one machine.
 
-use super::arena::Arena;
 use super::candidate::{DECIMALS, described};
+use super::cold::ColdSets;
 use super::examine::{Exam, Examined};
 use super::expected::Expected;
 use super::{Candidate, Contestant};
@@ -65,12 +65,12 @@ pub struct Session<'a> {
     pools: BTreeMap<usize, (Workers, Counters)>,
     settings: Settings,
     /// Allocated at the first use.
-    arena: Option<Arena>,
+    cold_sets: Option<ColdSets>,
     stop: &'a AtomicBool,
 }
 
 /// Memory limit, in bytes, for the candidates of one problem. Beyond it they are measured in groups, each with its
-/// own rounds.
+/// sampled rounds.
 const GROUP_BYTES: usize = 6 << 30;
 
 impl<'a> Session<'a> {
@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
             topology,
             pools,
             settings,
-            arena: None,
+            cold_sets: None,
             stop,
         })
     }
@@ -146,8 +146,7 @@ impl<'a> Session<'a> {
             }
             match planned {
                 Ok(contestant) => {
-                    let facts = contestant.facts();
-                    let takes = facts.working_set_bytes + facts.workspace_bytes + facts.table_bytes;
+                    let takes = contestant.facts().memory_bytes();
                     let group = groups.last_mut().expect("one group at least");
                     if bytes + takes > GROUP_BYTES && !group.is_empty() {
                         groups.push(Vec::new());
@@ -163,7 +162,9 @@ impl<'a> Session<'a> {
         if groups[0].is_empty() {
             return Ok(outcome);
         }
-        let expected = Expected::new(problem, self.settings.seed, self.widest());
+        let expected = Expected::new(problem, self.settings.seed);
+        // It takes long, so it is computed before the rounds.
+        expected.output(self.widest());
         for group in groups {
             self.measure_group(problem, group, &expected, deadline, progress, &mut outcome)?;
         }
@@ -184,7 +185,7 @@ impl<'a> Session<'a> {
         progress: &mut dyn Progress,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let mut runners = Vec::new();
+        let mut all = Vec::new();
         for (candidate, mut contestant) in group {
             if self.stopped() {
                 outcome.stopped = true;
@@ -192,17 +193,10 @@ impl<'a> Session<'a> {
             }
             progress.candidate(problem, &candidate.id());
             let (workers, _) = &self.pools[&candidate.threads()];
-            // The warm-up uses other inputs than those that are verified.
-            let mut warm_up = || {
-                contestant.load(expected.warm_up.operands(), false, workers)?;
-                let took = contestant.sample(1, workers)?;
-                contestant.load(expected.data.operands(), true, workers)?;
-                Ok(took)
-            };
-            match warm_up() {
+            match expected.warm_up(contestant.as_mut(), workers) {
                 Ok(took) => {
                     let runs = self.settings.sample.as_nanos() as f64 / took.max(100.0);
-                    runners.push(Runner {
+                    all.push(Sampled {
                         candidate,
                         contestant,
                         runs: (runs as usize).clamp(1, 10_000),
@@ -217,7 +211,7 @@ impl<'a> Session<'a> {
         }
 
         let mut rng = Rng::new(self.settings.seed);
-        let mut order: Vec<usize> = (0..runners.len()).collect();
+        let mut order: Vec<usize> = (0..all.len()).collect();
         for round in 0..self
             .settings
             .rounds_for_best
@@ -232,23 +226,23 @@ impl<'a> Session<'a> {
                 break;
             }
             if round == self.settings.rounds_for_all {
-                order = fastest(&runners, self.settings.best_few);
+                order = fastest(&all, self.settings.best_few);
             }
             rng.shuffle(&mut order);
-            self.round(round as u32, &mut runners, &order);
+            self.round(round as u32, &mut all, &order);
         }
 
         let stopped = self.stopped();
-        let mut examined = self.fastest_of_ours(&runners);
-        for (index, mut runner) in runners.into_iter().enumerate() {
-            let candidate = runner.candidate.clone();
-            let finished = match runner.trouble.take() {
+        let mut examined = self.fastest_of_ours(&all);
+        for (index, mut sampled) in all.into_iter().enumerate() {
+            let candidate = sampled.candidate.clone();
+            let finished = match sampled.trouble.take() {
                 Some(error) => Err(error),
                 // A stop can leave candidates without any sample.
-                None if runner.samples_ns.is_empty() => continue,
+                None if sampled.samples_ns.is_empty() => continue,
                 None => {
                     let examined = !stopped && examined.remove(&index);
-                    self.finish(problem, runner, expected, examined)
+                    self.finish(problem, sampled, expected, examined)
                 }
             };
             match finished {
@@ -261,26 +255,26 @@ impl<'a> Session<'a> {
     }
 
     /// One sample of each candidate, and one of each peak.
-    fn round(&self, round: u32, runners: &mut [Runner], order: &[usize]) {
+    fn round(&self, round: u32, all: &mut [Sampled], order: &[usize]) {
         let mut peaks: BTreeMap<(Isa, usize), f64> = BTreeMap::new();
         for &index in order {
-            let runner = &mut runners[index];
-            if runner.trouble.is_some() {
+            let sampled = &mut all[index];
+            if sampled.trouble.is_some() {
                 continue;
             }
-            let (isa, threads) = (runner.candidate.isa(), runner.candidate.threads());
+            let (isa, threads) = (sampled.candidate.isa(), sampled.candidate.threads());
             let (workers, _) = &self.pools[&threads];
             let peak = *peaks.entry((isa, threads)).or_insert_with(|| {
                 let token = isa.detect().expect("planned for this CPU");
                 peak_probe(workers, token, Duration::from_micros(500))
             });
-            match runner.contestant.sample(runner.runs, workers) {
+            match sampled.contestant.sample(sampled.runs, workers) {
                 Ok(ns) => {
-                    runner.samples_ns.push(shorten(ns, DECIMALS));
-                    runner.rounds.push(round);
-                    runner.peaks.push(shorten(peak, DECIMALS));
+                    sampled.samples_ns.push(shorten(ns, DECIMALS));
+                    sampled.rounds.push(round);
+                    sampled.peaks.push(shorten(peak, DECIMALS));
                 }
-                Err(error) => runner.trouble = Some(error),
+                Err(error) => sampled.trouble = Some(error),
             }
             if round == 0 && self.stopped() {
                 return;
@@ -292,21 +286,21 @@ impl<'a> Session<'a> {
     fn finish(
         &mut self,
         problem: &Problem,
-        mut runner: Runner,
+        mut sampled: Sampled,
         expected: &Expected,
         examined: bool,
     ) -> Result<Vec<Measurement>> {
         let verified = expected.verify(
-            runner.candidate.as_ref(),
-            runner.contestant.as_mut(),
+            sampled.candidate.as_ref(),
+            sampled.contestant.as_mut(),
             self.widest(),
         )?;
-        let (candidate, threads) = (&runner.candidate, runner.candidate.threads());
+        let (candidate, threads) = (&sampled.candidate, sampled.candidate.threads());
         let (workers, counters) = self
             .pools
             .get_mut(&threads)
             .expect("a pool for each number");
-        let (runs, contestant) = (runner.runs, &mut runner.contestant);
+        let (runs, contestant) = (sampled.runs, &mut sampled.contestant);
         let mut here = false;
         let counts = counters.count(workers, runs, || here = contestant.run(runs, workers));
         let phases = contestant.phases(runs, workers);
@@ -320,9 +314,9 @@ impl<'a> Session<'a> {
         };
         let mut measurements = vec![Measurement {
             runs_per_sample: runs,
-            samples_ns: std::mem::take(&mut runner.samples_ns),
-            rounds: std::mem::take(&mut runner.rounds),
-            peak_gflops: std::mem::take(&mut runner.peaks),
+            samples_ns: std::mem::take(&mut sampled.samples_ns),
+            rounds: std::mem::take(&mut sampled.rounds),
+            peak_gflops: std::mem::take(&mut sampled.peaks),
             errors_by_input,
             phases,
             // Counters can't see the events of another process.
@@ -330,20 +324,20 @@ impl<'a> Session<'a> {
             ..described(problem, candidate.as_ref(), facts, verified)
         }];
         if examined && self.settings.rounds_for_twins > 0 {
-            self.examine(problem, &mut runner, expected, &mut measurements)?;
+            self.examine(problem, &mut sampled, expected, &mut measurements)?;
         }
         Ok(measurements)
     }
 
     /// The fastest of our kernels for each number of threads.
-    fn fastest_of_ours(&self, runners: &[Runner]) -> BTreeSet<usize> {
+    fn fastest_of_ours(&self, all: &[Sampled]) -> BTreeSet<usize> {
         let mut best: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
-        for (index, runner) in runners.iter().enumerate() {
-            let candidate = &runner.candidate;
-            let Some(median) = crate::stats::median(&runner.samples_ns) else {
+        for (index, sampled) in all.iter().enumerate() {
+            let candidate = &sampled.candidate;
+            let Some(median) = crate::stats::median(&sampled.samples_ns) else {
                 continue;
             };
-            if candidate.foreign() || runner.trouble.is_some() {
+            if candidate.foreign() || sampled.trouble.is_some() {
                 continue;
             }
             let best = best.entry(candidate.threads()).or_insert((median, index));
@@ -359,44 +353,44 @@ impl<'a> Session<'a> {
     fn examine(
         &mut self,
         problem: &Problem,
-        runner: &mut Runner,
+        sampled: &mut Sampled,
         expected: &Expected,
         measurements: &mut Vec<Measurement>,
     ) -> Result<()> {
-        let Runner {
+        let Sampled {
             candidate,
             contestant,
             runs,
             ..
-        } = runner;
+        } = sampled;
         let rounds = self.settings.rounds_for_twins;
         let (workers, _) = &self.pools[&candidate.threads()];
         let token = candidate.isa().detect().expect("planned for this CPU");
         let peak = || peak_probe(workers, token, Duration::from_micros(500));
         // `errors_by_input` left other inputs behind.
-        contestant.load(expected.data.operands(), true, workers)?;
+        contestant.load(expected.operands(), true, workers)?;
         let exam = Exam::new(
             candidate.as_ref(),
             contestant.as_mut(),
-            (problem, expected.data.operands()),
+            (problem, expected.operands()),
             *runs,
             (self.topology, workers),
         )?;
         let Some(mut exam) = exam else { return Ok(()) };
-        let (mut rng, mut arena) = (Rng::new(self.settings.seed), self.arena.take());
+        let (mut rng, mut sets) = (Rng::new(self.settings.seed), self.cold_sets.take());
         measurements[0].ablation = Some(exam.warm(rounds, &mut rng, peak)?.times);
         for &state in &self.settings.states {
             let CacheState::Cold(cold) = state else {
                 continue;
             };
-            let arena = match &mut arena {
-                Some(arena) => arena,
-                none => none.insert(Arena::new(self.topology)?),
+            let sets = match &mut sets {
+                Some(sets) => sets,
+                none => none.insert(ColdSets::new(self.topology)?),
             };
-            let Some(examined) = exam.cold(cold, rounds, arena, &mut rng, peak)? else {
+            let Some(examined) = exam.cold(cold, rounds, sets, &mut rng, peak)? else {
                 continue;
             };
-            let (deviation, _) = expected.verify(candidate.as_ref(), exam.full(), self.widest())?;
+            let verified = expected.verify(candidate.as_ref(), exam.full(), self.widest())?;
             let Examined {
                 times,
                 peaks,
@@ -407,8 +401,8 @@ impl<'a> Session<'a> {
                 samples_ns: times.full_ns.clone(),
                 rounds: (0..rounds as u32).collect(),
                 peak_gflops: peaks,
-                error_l2: deviation.l2,
-                error_max: deviation.max,
+                error_l2: verified.deviation.l2,
+                error_max: verified.deviation.max,
                 errors_by_input: Vec::new(),
                 phases: Vec::new(),
                 counters: Vec::new(),
@@ -417,7 +411,7 @@ impl<'a> Session<'a> {
                 ..measurements[0].clone()
             });
         }
-        self.arena = arena;
+        self.cold_sets = sets;
         Ok(())
     }
 }
@@ -438,7 +432,7 @@ impl Outcome {
         });
     }
 
-    /// Handles an error: of our own kernel it ends the run, of another library it becomes a refusal.
+    /// Handles an error: of our sampled kernel it ends the run, of another library it becomes a refusal.
     fn trouble(
         &mut self,
         problem: &Problem,
@@ -458,7 +452,7 @@ impl Outcome {
 }
 
 /// A candidate with its memory and its samples.
-struct Runner {
+struct Sampled {
     candidate: Rc<dyn Candidate>,
     contestant: Box<dyn Contestant>,
     runs: usize,
@@ -470,19 +464,19 @@ struct Runner {
 }
 
 /// The `few` fastest of our candidates and of other libraries, for each number of threads, by their best sample.
-fn fastest(runners: &[Runner], few: usize) -> Vec<usize> {
+fn fastest(all: &[Sampled], few: usize) -> Vec<usize> {
     let best = |i: usize| {
-        runners[i]
+        all[i]
             .samples_ns
             .iter()
             .copied()
             .fold(f64::INFINITY, f64::min)
     };
-    let mut by_speed: Vec<usize> = (0..runners.len()).collect();
+    let mut by_speed: Vec<usize> = (0..all.len()).collect();
     by_speed.sort_by(|&a, &b| best(a).total_cmp(&best(b)));
     let mut taken: BTreeMap<(usize, bool), usize> = BTreeMap::new();
     by_speed.retain(|&i| {
-        let candidate = &runners[i].candidate;
+        let candidate = &all[i].candidate;
         let kind = (candidate.threads(), candidate.foreign());
         let n = taken.entry(kind).or_default();
         *n += 1;

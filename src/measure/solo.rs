@@ -1,25 +1,22 @@
 //! One kernel by itself, for harnesses with their own clock and order, such as criterion.
 
 use super::candidate::{Candidate, Contestant, Kernel, described};
-use super::expected::verified;
+use super::expected::Expected;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::{CandidateId, Measurement};
 use anyhow::{Context, Result};
 use convroof_kernels::Problem;
-use convroof_kernels::conformance::Data;
-use convroof_kernels::data::Fill;
 use convroof_kernels::instance::Instance;
-use convroof_kernels::reference;
 use std::time::{Duration, Instant};
 
 /// A kernel on a problem. It allocates memory when it is loaded.
 pub struct Solo {
     kernel: Kernel,
-    problem: Problem,
     contestant: Box<dyn Contestant>,
+    problem: Problem,
     /// Operands, once they are loaded.
-    data: Option<Data>,
+    expected: Option<Expected>,
 }
 
 impl Solo {
@@ -27,9 +24,9 @@ impl Solo {
     pub fn new(kernel: Kernel, problem: &Problem, topology: &Topology) -> Option<Solo> {
         Some(Solo {
             kernel,
-            problem: *problem,
             contestant: kernel.plan(problem, topology).ok()?,
-            data: None,
+            problem: *problem,
+            expected: None,
         })
     }
 
@@ -45,7 +42,7 @@ impl Solo {
 
     /// True once operands were loaded.
     pub fn is_loaded(&self) -> bool {
-        self.data.is_some()
+        self.expected.is_some()
     }
 
     /// The plan with its memory, loaded at the first call.
@@ -53,10 +50,10 @@ impl Solo {
     /// # Errors
     /// When there is no memory.
     pub fn loaded(&mut self, workers: &Workers) -> Result<&mut Instance> {
-        if self.data.is_none() {
-            let data = Data::new(&self.problem, Fill::Uniform, 1);
-            self.contestant.load(data.operands(), false, workers)?;
-            self.data = Some(data);
+        if self.expected.is_none() {
+            let expected = Expected::new(&self.problem, 1);
+            self.contestant.load(expected.operands(), false, workers)?;
+            self.expected = Some(expected);
         }
         self.contestant
             .instance()
@@ -74,18 +71,15 @@ impl Solo {
         peak: f64,
         workers: &Workers,
     ) -> Result<Measurement> {
-        let data = self.data.take().context("nothing was loaded")?;
-        let problem = &self.problem;
-        let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-        let output = self.contestant.output(workers)?;
-        let verified = verified(&self.kernel, problem, &output, &expected)?;
+        let expected = self.expected.context("nothing was loaded")?;
+        let verified = expected.verify(&self.kernel, self.contestant.as_mut(), workers)?;
         let facts = self.contestant.facts();
         Ok(Measurement {
             runs_per_sample: 1,
             rounds: (0..samples_ns.len() as u32).collect(),
             peak_gflops: vec![peak; samples_ns.len()],
             samples_ns,
-            ..described(problem, &self.kernel, facts, verified)
+            ..described(&self.problem, &self.kernel, facts, verified)
         })
     }
 }

@@ -2,6 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+/// Mean time of `runs` calls in nanoseconds.
+pub(crate) fn mean_ns(runs: usize, mut run: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    (0..runs).for_each(|_| run());
+    start.elapsed().as_nanos() as f64 / runs as f64
+}
+
 /// A loop: each call runs it and returns a sample.
 pub type Loop<'a> = Box<dyn FnMut() -> f64 + 'a>;
 

@@ -7,12 +7,12 @@ use crate::escape::note;
 use crate::interrupt::Stopped;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
+use crate::measure::turns::mean_ns;
 use crate::record::Text;
 use crate::roofline::{Ceilings, Evidence, Verdict, judge};
 use crate::stats::{Summary, median};
 use anyhow::Result;
 use convroof_kernels::data::Rng;
-use convroof_kernels::instance::Deviation;
 use convroof_kernels::{Isa, Problem, VariantId};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -125,11 +125,7 @@ fn ours(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
     workers.install(|exec| {
         runner.run(exec);
         runner.poison_output();
-        let start = Instant::now();
-        for _ in 0..runs {
-            runner.run(exec);
-        }
-        start.elapsed().as_nanos() as f64 / runs as f64
+        mean_ns(runs, || runner.run(exec))
     })
 }
 
@@ -212,7 +208,7 @@ pub struct Row {
 /// The rows of a run's steps.
 pub fn rows(
     runner: &Runner<'_>,
-    candidates: &Candidates,
+    plans: &Candidates,
     layers: &[crate::networks::Layer],
     rounds: &Rounds,
     ceilings: impl Fn(Isa) -> Option<Ceilings>,
@@ -224,12 +220,10 @@ pub fn rows(
     steps
         .map(|(i, (step, &ns))| {
             let best = Isa::best().isa();
-            let moved = moved(step, candidates, runner.packed_bytes(i));
+            let moved = moved(step, plans, runner.packed_bytes(i));
             let (variant, isa) = match step.op {
-                StepOp::Layer {
-                    layer, candidate, ..
-                } => {
-                    let variant = candidates.layers[layer][candidate].variant;
+                StepOp::Layer { layer, plan, .. } => {
+                    let variant = plans.layers[layer][plan].variant;
                     (StepKind::Layer(variant.id()), variant.isa)
                 }
                 StepOp::Reorder => (StepKind::Reorder, best),
@@ -291,13 +285,11 @@ struct Moved {
     packed: u64,
 }
 
-fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
+fn moved(step: &Step, plans: &Candidates, packed: usize) -> Moved {
     let packed = packed as u64;
     match step.op {
-        StepOp::Layer {
-            layer, candidate, ..
-        } => {
-            let spec = candidates.layers[layer][candidate].plan.spec();
+        StepOp::Layer { layer, plan, .. } => {
+            let spec = plans.layers[layer][plan].plan.spec();
             let weights = spec.problem.weights_bytes();
             Moved {
                 flops_nominal: spec.cost.flops_nominal as f64,
@@ -316,19 +308,6 @@ fn moved(step: &Step, candidates: &Candidates, packed: usize) -> Moved {
                 written: bytes,
                 packed: 0,
             }
-        }
-    }
-}
-
-/// Deviation of an output from the expected one; infinite if the lengths differ.
-pub fn deviation(output: &[f32], expected: &[f64]) -> Deviation {
-    if output.len() == expected.len() {
-        Deviation::between(output, expected)
-    } else {
-        Deviation {
-            max: f64::INFINITY,
-            l2: f64::INFINITY,
-            largest: f64::NAN,
         }
     }
 }

@@ -12,22 +12,23 @@ use convroof_kernels::tensor::{Layout, TensorDesc};
 use convroof_kernels::{Plan, Variant};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A plan that can compute a layer.
 pub struct Candidate {
     /// The variant that made the plan.
     pub variant: Variant,
     /// The plan.
-    pub plan: Box<dyn Plan>,
+    pub plan: Arc<dyn Plan>,
     /// Estimate of the model for a run, nanoseconds.
     pub estimate_ns: f64,
     /// Measured time of a run on this machine, nanoseconds; none if it was not measured.
     pub measured_ns: Option<f64>,
 }
 
-/// All candidates of a network.
+/// All plans of a network's layers.
 pub struct Candidates {
-    /// Candidates of each layer of the network. A layer that occurs several times has one list.
+    /// Plans of each layer of the network. A layer that occurs several times has one list.
     pub layers: Vec<Vec<Candidate>>,
     /// Number of threads that the plans are made for.
     pub threads: usize,
@@ -49,7 +50,7 @@ impl Candidates {
         let caches = topology.caches(threads).in_network(network_bytes as usize);
         let mut layers = Vec::new();
         for layer in &graph.network.layers {
-            let mut candidates = Vec::new();
+            let mut plans = Vec::new();
             for &variant in variants {
                 let fits = (variant.threading == Threading::St) == (threads == 1);
                 let Some(isa) = variant.isa.detect().filter(|_| fits) else {
@@ -59,14 +60,14 @@ impl Candidates {
                 let Ok(plan) = plan else {
                     continue;
                 };
-                candidates.push(Candidate {
+                plans.push(Candidate {
                     variant,
                     estimate_ns: model.plan_ns(variant.isa, plan.as_ref(), network_bytes),
                     measured_ns: None,
-                    plan,
+                    plan: plan.into(),
                 });
             }
-            if candidates.is_empty() {
+            if plans.is_empty() {
                 bail!(
                     "no variant can compute {}/{} ({}) on {threads} threads: see convroof list",
                     graph.network.name,
@@ -74,46 +75,46 @@ impl Candidates {
                     layer.problem
                 );
             }
-            layers.push(candidates);
+            layers.push(plans);
         }
         Ok(Candidates { layers, threads })
     }
 
     /// Stores measured times, by layer and variant.
     pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), f64>) {
-        for (layer, candidates) in graph.network.layers.iter().zip(&mut self.layers) {
-            for candidate in candidates {
-                let key = (layer.name.clone(), candidate.variant.id().into());
-                candidate.measured_ns = times.get(&key).copied();
+        for (layer, plans) in graph.network.layers.iter().zip(&mut self.layers) {
+            for plan in plans {
+                let key = (layer.name.clone(), plan.variant.id().into());
+                plan.measured_ns = times.get(&key).copied();
             }
         }
     }
 
-    /// True if each layer has a measured candidate.
+    /// True if each layer has a measured plan.
     pub fn all_measured(&self) -> bool {
-        let measured = |layer: &Vec<Candidate>| layer.iter().any(|c| c.measured_ns.is_some());
+        let measured = |layer: &Vec<Candidate>| layer.iter().any(|p| p.measured_ns.is_some());
         self.layers.iter().all(measured)
     }
 
-    /// Cost of a layer's candidate in nanoseconds, by measurement or by the model. If some candidates of the layer
-    /// were measured, the others cost infinity: the tuning left them out because they were too slow.
-    fn cost(&self, layer: usize, candidate: usize, by: By) -> f64 {
+    /// Cost of a layer's plan in nanoseconds, by measurement or by the model. If some plans of the layer were
+    /// measured, the others cost infinity: the tuning left them out because they were too slow.
+    fn cost(&self, layer: usize, plan: usize, by: By) -> f64 {
         let all = &self.layers[layer];
         match by {
-            By::Model => all[candidate].estimate_ns,
-            By::Measurement if all.iter().any(|c| c.measured_ns.is_some()) => {
-                all[candidate].measured_ns.unwrap_or(f64::INFINITY)
+            By::Model => all[plan].estimate_ns,
+            By::Measurement if all.iter().any(|p| p.measured_ns.is_some()) => {
+                all[plan].measured_ns.unwrap_or(f64::INFINITY)
             }
-            By::Measurement => all[candidate].estimate_ns,
+            By::Measurement => all[plan].estimate_ns,
         }
     }
 
-    /// Chooses one candidate for each node and a layout for each concatenation, to minimise the total time of layers
+    /// Chooses one plan for each node and a layout for each concatenation, to minimise the total time of layers
     /// and reorders.
     pub fn choose(&self, graph: &Graph, model: &Model, by: By) -> Selection {
         let mut choice = Choice::default();
         let mut options = vec![vec![Chosen {
-            candidate: None,
+            plan: None,
             src: Layout::Nchw,
             dst: Layout::Nchw,
         }]];
@@ -138,7 +139,7 @@ impl Candidates {
                     let own: Vec<Chosen> = layouts
                         .iter()
                         .map(|&layout| Chosen {
-                            candidate: None,
+                            plan: None,
                             src: layout,
                             dst: layout,
                         })
@@ -193,8 +194,8 @@ impl Candidates {
                 continue;
             };
             let of = |chosen: &Chosen| {
-                let candidate = &self.layers[layer][chosen.candidate.expect("a layer's")];
-                (candidate.variant.id().into(), candidate.measured_ns)
+                let plan = &self.layers[layer][chosen.plan.expect("a layer's")];
+                (plan.variant.id().into(), plan.measured_ns)
             };
             let ((guess, guess_ns), (best, best_ns)) = (of(guess), of(best));
             layers.push(LayerRegret {
@@ -212,14 +213,14 @@ impl Candidates {
         })
     }
 
-    /// A layer's best candidate for each pair of layouts, and its cost.
+    /// A layer's best plan for each pair of layouts, and its cost.
     fn options(&self, layer: usize, by: By) -> (Vec<Chosen>, Vec<f64>) {
         let mut options: Vec<(Chosen, f64)> = Vec::new();
-        for (i, candidate) in self.layers[layer].iter().enumerate() {
-            let layouts = candidate.plan.spec().layouts;
+        for (i, plan) in self.layers[layer].iter().enumerate() {
+            let layouts = plan.plan.spec().layouts;
             let cost = self.cost(layer, i, by);
             let chosen = Chosen {
-                candidate: Some(i),
+                plan: Some(i),
                 src: layouts.src,
                 dst: layouts.dst,
             };
@@ -273,8 +274,8 @@ pub enum By {
 /// Selection for a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// Index in the list of its layer's candidates; none for a concatenation.
-    pub candidate: Option<usize>,
+    /// Index in the list of its layer's plans; none for a concatenation.
+    pub plan: Option<usize>,
     /// Layout of its inputs.
     pub src: Layout,
     /// Layout of its output and of the residual.

@@ -67,15 +67,15 @@ pub fn compute(
 /// relative error of its output. On inputs of order 1 both are the same.
 ///
 /// Real errors are independent of each other. Their squares add up, so they stay far below this bound.
-pub fn tolerance(graph: &Graph, candidates: &Candidates, selection: &Selection) -> f64 {
+pub fn tolerance(graph: &Graph, plans: &Candidates, selection: &Selection) -> f64 {
     let nodes = graph.nodes.iter().zip(&selection.nodes);
     nodes
         .filter_map(|(node, chosen)| {
-            let (NodeOp::Layer(layer), Some(candidate)) = (node.op, chosen.candidate) else {
+            let (NodeOp::Layer(layer), Some(plan)) = (node.op, chosen.plan) else {
                 return None;
             };
             let problem = &graph.network.layers[layer].problem;
-            let meta = candidates.layers[layer][candidate].variant.algorithm.meta();
+            let meta = plans.layers[layer][plan].variant.algorithm.meta();
             Some(conformance::tolerance(
                 meta.accuracy,
                 problem,

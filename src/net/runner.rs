@@ -6,7 +6,7 @@ use super::weights::parameters;
 use crate::networks::Graph;
 use anyhow::Result;
 use convroof_kernels::exec::{Executor, Grid, par_rows};
-use convroof_kernels::plan::{Params, Plan, RunArgs};
+use convroof_kernels::plan::{Plan, RunArgs};
 use convroof_kernels::reorder::reorder;
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
 use std::ops::Range;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A network with its memory.
 pub struct Runner<'a> {
-    candidates: &'a Candidates,
+    plans: &'a Candidates,
     /// Steps of a run.
     pub schedule: Schedule,
     /// Packed weights of all layers in one buffer, so that they share huge pages. A run uses each weight once, and in
@@ -36,7 +36,7 @@ impl<'a> Runner<'a> {
     /// When there is not enough memory.
     pub fn new(
         graph: &Graph,
-        candidates: &'a Candidates,
+        plans: &'a Candidates,
         selection: &Selection,
         seed: u64,
         exec: &dyn Executor,
@@ -46,7 +46,7 @@ impl<'a> Runner<'a> {
         let (mut lines, mut workspace) = (0, 0);
         for step in &schedule.steps {
             let start = lines;
-            if let Some((_, plan)) = planned(candidates, step) {
+            if let Some((_, plan)) = planned(plans, step) {
                 lines += plan.spec().packed_lines;
                 workspace = workspace.max(plan.spec().workspace_lines());
             }
@@ -54,21 +54,15 @@ impl<'a> Runner<'a> {
         }
         let mut weights = AlignedBuf::zeroed(lines)?;
         for (step, packed) in schedule.steps.iter().zip(&packed) {
-            let Some((node, plan)) = planned(candidates, step) else {
+            let Some((node, plan)) = planned(plans, step) else {
                 continue;
             };
-            let spec = plan.spec();
             let own = parameters(graph, node, seed);
-            let params = Params {
-                weights: spec
-                    .weights_desc()
-                    .map(|d| TensorRef::from_f32s(d, &own.weights)),
-                bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, &own.bias)),
-            };
+            let params = plan.spec().params(&own.weights, &own.bias);
             plan.prepare(params, &mut weights[packed.clone()], exec);
         }
         Ok(Runner {
-            candidates,
+            plans,
             weights,
             packed,
             arena: AlignedBuf::zeroed(schedule.lines)?,
@@ -130,17 +124,17 @@ impl<'a> Runner<'a> {
         for (i, step) in self.schedule.steps.iter().enumerate() {
             let (src, residual, dst) = views(&mut self.arena, step);
             match step.op {
-                StepOp::Layer {
-                    layer, candidate, ..
-                } => self.candidates.layers[layer][candidate].plan.run(RunArgs {
-                    src,
-                    residual,
-                    dst,
-                    packed: &self.weights[self.packed[i].clone()],
-                    workspace: &mut self.workspace,
-                    exec,
-                    phases: None,
-                }),
+                StepOp::Layer { layer, plan, .. } => {
+                    self.plans.layers[layer][plan].plan.run(RunArgs {
+                        src,
+                        residual,
+                        dst,
+                        packed: &self.weights[self.packed[i].clone()],
+                        workspace: &mut self.workspace,
+                        exec,
+                        phases: None,
+                    })
+                }
                 StepOp::Reorder => {
                     let mut dst = dst;
                     reorder(src, &mut dst, exec);
@@ -157,13 +151,9 @@ impl<'a> Runner<'a> {
 }
 
 /// The node that a step computes, and its plan; none if the step only copies.
-fn planned<'a>(candidates: &'a Candidates, step: &Step) -> Option<(usize, &'a dyn Plan)> {
+fn planned<'a>(plans: &'a Candidates, step: &Step) -> Option<(usize, &'a dyn Plan)> {
     match step.op {
-        StepOp::Layer {
-            node,
-            layer,
-            candidate,
-        } => Some((node, &*candidates.layers[layer][candidate].plan)),
+        StepOp::Layer { node, layer, plan } => Some((node, &*plans.layers[layer][plan].plan)),
         StepOp::Reorder | StepOp::Join(_) => None,
     }
 }

@@ -20,14 +20,14 @@ pub struct View {
 /// Operation of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOp {
-    /// A layer, computed by one of its candidates.
+    /// A layer, computed by one of its plans.
     Layer {
         /// The node.
         node: usize,
         /// The layer in its network.
         layer: usize,
-        /// Index in the layer's list of candidates.
-        candidate: usize,
+        /// Index in the layer's list of plans.
+        plan: usize,
     },
     /// A copy of a tensor in another layout or at another place.
     Reorder,
@@ -245,7 +245,7 @@ impl Scheduler<'_> {
     fn node(&mut self, i: usize) {
         let node = &self.graph.nodes[i];
         let chosen = self.selection.nodes[i];
-        let (NodeOp::Layer(layer), Some(candidate)) = (node.op, chosen.candidate) else {
+        let (NodeOp::Layer(layer), Some(plan)) = (node.op, chosen.plan) else {
             return self.concat(i);
         };
         let src = self.get(node.inputs[0], chosen.src);
@@ -268,7 +268,7 @@ impl Scheduler<'_> {
             op: StepOp::Layer {
                 node: i,
                 layer,
-                candidate,
+                plan,
             },
             src,
             residual,

@@ -15,6 +15,7 @@ use crate::record::{Calibration, Fingerprint};
 use crate::stats::{Summary, median};
 use anyhow::{Context, Result, anyhow};
 use convroof_kernels::Variant;
+use convroof_kernels::conformance::{Comparison, Deviation};
 use serde::Serialize;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -164,13 +165,13 @@ impl<'a> Session<'a> {
         let (setting, graph, threads) = (self.setting, self.graph, workers.threads());
         let name = &graph.network.name;
         let model = Model::new(setting.calibration, setting.machine, threads);
-        let mut candidates = Candidates::new(graph, setting.variants, setting.topology, &model)?;
-        if let Some(plans) = setting.plans {
-            candidates.measured(graph, &plans.of(graph, threads));
+        let mut plans = Candidates::new(graph, setting.variants, setting.topology, &model)?;
+        if let Some(file) = setting.plans {
+            plans.measured(graph, &file.of(graph, threads));
         }
-        let selection = candidates.choose(graph, &model, By::Measurement);
+        let selection = plans.choose(graph, &model, By::Measurement);
         let mut runner = workers
-            .install(|exec| Runner::new(graph, &candidates, &selection, SEED, exec))
+            .install(|exec| Runner::new(graph, &plans, &selection, SEED, exec))
             .with_context(|| name.clone())?;
         runner.load(&self.input);
         runner.poison();
@@ -178,7 +179,7 @@ impl<'a> Session<'a> {
         if setting.check && self.expected.is_none() {
             self.expected = Some(self.in_f64(progress)?);
         }
-        let tolerance = reference::tolerance(graph, &candidates, &selection);
+        let tolerance = reference::tolerance(graph, &plans, &selection);
         let mut rivals = rivals(&self.input)?;
         let deadline = Instant::now() + setting.budget;
         let rounds = bench::rounds(
@@ -192,12 +193,10 @@ impl<'a> Session<'a> {
             expected: self.expected.as_deref(),
             tolerance,
         };
-        let error_max = check.error(runner.output());
-        let wrong = check.excess(error_max).map(|e| {
-            format!(
-                "{name} on {threads} threads: max |error| / max |reference| is {e:.1e}, allowed {tolerance:.1e}"
-            )
-        });
+        let compared = check.compare(runner.output());
+        let wrong = compared.filter(|c| !c.passes());
+        let wrong = wrong.map(|c| format!("{name} on {threads} threads: {c:.1}"));
+        let error_max = compared.map(|c| c.deviation.max);
         let time = Summary::of(&rounds.ours).ok_or_else(|| anyhow!("no samples"))?;
         let (mut peers, mut notes, mut main) = (Vec::new(), Vec::new(), None);
         for (rival, samples) in rivals.iter_mut().zip(&rounds.rivals) {
@@ -214,10 +213,10 @@ impl<'a> Session<'a> {
                     continue;
                 }
             };
-            let error_max = check.error(&output);
-            if let Some(error) = check.excess(error_max) {
+            let compared = check.compare(&output);
+            if let Some(wrong) = compared.filter(|c| !c.passes()) {
                 notes.push(format!(
-                    "without {} on {name}, {threads} threads: its output is wrong: max |error| / max |reference| is {error:.1e}, allowed {tolerance:.1e}",
+                    "without {} on {name}, {threads} threads: its output is wrong: {wrong:.1}",
                     rival.name()
                 ));
                 continue;
@@ -230,7 +229,7 @@ impl<'a> Session<'a> {
                 median_ns: median(samples).unwrap_or(f64::NAN),
                 ratio: ratio.median,
                 ratio_ci: ratio.ci,
-                error_max,
+                error_max: compared.map(|c| c.deviation.max),
             });
         }
         let main = main.map(|i: usize| &peers[i]);
@@ -246,11 +245,11 @@ impl<'a> Session<'a> {
             tolerance,
             peer_ns: main.map(|p| p.median_ns),
             ratio: main.map(|p| p.ratio),
-            selection: match candidates.all_measured() {
+            selection: match plans.all_measured() {
                 true => By::Measurement,
                 false => By::Model,
             },
-            regret: candidates.regret(graph, &model).map(|r| r.total),
+            regret: plans.regret(graph, &model).map(|r| r.total),
             gflops_nominal: 2.0 * graph.network.macs() as f64 / time.median,
             peak_gflops: median(&rounds.peaks).unwrap_or(f64::NAN),
             packed_bytes,
@@ -258,13 +257,9 @@ impl<'a> Session<'a> {
             activation_bytes: runner.schedule.all_bytes(),
             workspace_bytes,
             joined_in_place: runner.schedule.in_place,
-            layers: bench::rows(
-                &runner,
-                &candidates,
-                &graph.network.layers,
-                &rounds,
-                |isa| model.ceilings(isa).cloned(),
-            ),
+            layers: bench::rows(&runner, &plans, &graph.network.layers, &rounds, |isa| {
+                model.ceilings(isa).cloned()
+            }),
             peers,
             interrupted: interrupt::requested(),
             wrong,
@@ -291,13 +286,11 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// max |error| / max |reference| of an output; none if there is nothing to compare it with.
-    fn error(&self, output: &[f32]) -> Option<f64> {
-        Some(bench::deviation(output, self.expected?).max)
-    }
-
-    /// The error, if it is larger than allowed.
-    fn excess(&self, error: Option<f64>) -> Option<f64> {
-        error.filter(|&e| e.is_nan() || e > self.tolerance)
+    /// Compares an output with the network in f64; none if that was not computed.
+    fn compare(&self, output: &[f32]) -> Option<Comparison> {
+        Some(Comparison {
+            deviation: Deviation::between(output, self.expected?),
+            tolerance: self.tolerance,
+        })
     }
 }

@@ -10,6 +10,7 @@ use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::networks::{self, Graph, NodeOp, Source};
 use crate::record::tests::sample;
+use convroof_kernels::conformance::Deviation;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::Serial;
 use convroof_kernels::reference::Operands;
@@ -77,11 +78,11 @@ fn run(graph: &Graph, isas: &[Isa], threads: usize) -> (f64, f64) {
     let workers = Workers::new(&topology, threads).expect("workers");
     let model = model(threads);
     let variants = Registry::builtin().variants(isas);
-    let candidates = Candidates::new(graph, &variants, &topology, &model).expect("candidates");
-    let selection = candidates.choose(graph, &model, By::Model);
+    let plans = Candidates::new(graph, &variants, &topology, &model).expect("plans");
+    let selection = plans.choose(graph, &model, By::Model);
     let input = input(graph, 7);
     let output = workers.install(|exec| {
-        let mut runner = Runner::new(graph, &candidates, &selection, 7, exec).expect("memory");
+        let mut runner = Runner::new(graph, &plans, &selection, 7, exec).expect("memory");
         runner.load(&input);
         runner.poison();
         runner.run(exec);
@@ -99,10 +100,10 @@ fn run(graph: &Graph, isas: &[Isa], threads: usize) -> (f64, f64) {
         (0.05..50.0).contains(&largest),
         "outputs of order 1: {largest}"
     );
-    let deviation = bench::deviation(&output, &expected);
+    let deviation = Deviation::between(&output, &expected);
     (
         deviation.max,
-        reference::tolerance(graph, &candidates, &selection),
+        reference::tolerance(graph, &plans, &selection),
     )
 }
 
@@ -149,10 +150,10 @@ fn another_seed_is_another_network() {
 fn selection(graph: &Graph) -> (Candidates, Selection) {
     let variants = Registry::builtin().variants(&Isa::REAL);
     let model = model(1);
-    let candidates = Candidates::new(graph, &variants, &Topology::detect(), &model);
-    let candidates = candidates.expect("candidates");
-    let selection = candidates.choose(graph, &model, By::Model);
-    (candidates, selection)
+    let plans = Candidates::new(graph, &variants, &Topology::detect(), &model);
+    let plans = plans.expect("plans");
+    let selection = plans.choose(graph, &model, By::Model);
+    (plans, selection)
 }
 
 #[test]
@@ -328,21 +329,21 @@ fn plans_are_kept_for_their_machine() {
 #[test]
 fn measurements_overrule_the_model() {
     let graph = find("lenet5");
-    let (mut candidates, _) = selection(&graph);
+    let (mut plans, _) = selection(&graph);
     assert!(
-        candidates.regret(&graph, &model(1)).is_none(),
+        plans.regret(&graph, &model(1)).is_none(),
         "nothing was measured"
     );
-    // The candidate with the worst estimate gets the best measured time.
+    // The plan with the worst estimate gets the best measured time.
     let mut times = std::collections::HashMap::new();
-    for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
-        for candidate in all {
-            let key = (layer.name.clone(), candidate.variant.id().into());
-            times.insert(key, 1e9 / candidate.estimate_ns);
+    for (layer, all) in graph.network.layers.iter().zip(&plans.layers) {
+        for plan in all {
+            let key = (layer.name.clone(), plan.variant.id().into());
+            times.insert(key, 1e9 / plan.estimate_ns);
         }
     }
-    candidates.measured(&graph, &times);
-    let regret = candidates.regret(&graph, &model(1)).expect("measured");
+    plans.measured(&graph, &times);
+    let regret = plans.regret(&graph, &model(1)).expect("measured");
     assert!(regret.total > 0.0);
     for layer in &regret.layers {
         assert!(layer.best_ns <= layer.guess_ns, "{}", layer.name);

@@ -1,4 +1,4 @@
-//! Tuning: candidates measured under a network's conditions, and the file that keeps their times.
+//! Tuning: plans measured under a network's conditions, and the file that keeps their times.
 //!
 //! In a network, a layer's activations were just written by the layer before. Its weights were displaced from the
 //! caches by what the network has read since the last run. Scratch was just used by other layers, and the output
@@ -21,21 +21,18 @@ use convroof_kernels::Problem;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::{Executor, Grid, par_rows};
-use convroof_kernels::plan::{Params, RunArgs};
-use convroof_kernels::reorder::reorder;
-use convroof_kernels::tensor::{
-    AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorRef, as_f32s, as_f32s_mut,
-};
+use convroof_kernels::instance::Instance;
+use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Factor over the model's best estimate. Candidates with a larger estimate are not measured.
+/// Factor over the model's best estimate. Plans with a larger estimate are not measured.
 const HOPELESS: f64 = 2.5;
 
-/// Stages of the measurement: samples of each candidate, and the largest time relative to the fastest to continue.
+/// Stages of the measurement: samples of each plan, and the largest time relative to the fastest to continue.
 /// Many samples are needed where neighbours disturb the machine: with few, a slower kernel is often chosen.
 const STAGES: [(usize, f64); 3] = [(5, 1.15), (15, 1.06), (45, 1.0)];
 
@@ -60,7 +57,7 @@ pub struct PlanFile {
     /// Networks of which some layers weren't measured, since a signal ended their tuning early.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Tuning>,
-    /// Times, one for each layer and candidate.
+    /// Times, one for each layer and variant.
     pub times: Vec<Time>,
 }
 
@@ -92,7 +89,7 @@ impl Tuning {
     }
 }
 
-/// A candidate's time on a layer.
+/// A variant's time on a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Time {
@@ -224,14 +221,14 @@ impl PlanFile {
     }
 }
 
-/// Measures the candidates that could be the fastest of their layer. `progress` is called before each layer. After a
+/// Measures the plans that could be the fastest of their layer. `progress` is called before each layer. After a
 /// signal it returns the layers that are done, and false.
 ///
 /// # Errors
 /// When there is no memory.
 pub fn measure(
     graph: &Graph,
-    candidates: &Candidates,
+    plans: &Candidates,
     topology: &Topology,
     workers: &Workers,
     mut progress: impl FnMut(&str),
@@ -245,50 +242,40 @@ pub fn measure(
     let displaced = (graph.network.parameter_bytes() as usize).min(2 * largest);
     let other = AlignedBuf::zeroed(displaced.div_ceil(CacheLine::BYTES))?;
     let mut times = Vec::new();
-    for (layer, all) in graph.network.layers.iter().zip(&candidates.layers) {
+    for (layer, all) in graph.network.layers.iter().zip(&plans.layers) {
         progress(&layer.name);
         let data = Data::new(&layer.problem, Fill::Uniform, 1);
         let best = all
             .iter()
-            .map(|c| c.estimate_ns)
+            .map(|plan| plan.estimate_ns)
             .fold(f64::INFINITY, f64::min);
         let hopeful: Vec<&Candidate> = all
             .iter()
-            .filter(|c| c.estimate_ns <= HOPELESS * best)
+            .filter(|plan| plan.estimate_ns <= HOPELESS * best)
             .collect();
         let found = match workers.install(|exec| sample(&hopeful, &data, &other, exec)) {
             Err(error) if error.is::<Stopped>() => return Ok((times, false)),
             other => other?,
         };
-        for (candidate, ns) in hopeful.iter().zip(found) {
+        for (plan, ns) in hopeful.iter().zip(found) {
             times.push(Time {
                 network: graph.network.name.clone(),
                 batch: graph.batch(),
                 threads: workers.threads(),
                 layer: layer.name.clone(),
                 problem: Text::of(layer.problem),
-                variant: candidate.variant.id().into(),
+                variant: plan.variant.id().into(),
                 ns,
-                estimate_ns: candidate.estimate_ns.round(),
+                estimate_ns: plan.estimate_ns.round(),
             });
         }
     }
     Ok((times, true))
 }
 
-/// A candidate with its memory.
-struct Entrant<'a> {
-    candidate: &'a Candidate,
-    src: Tensor,
-    residual: Option<Tensor>,
-    dst: Tensor,
-    packed: AlignedBuf,
-    workspace: AlignedBuf,
-}
-
-/// Time of each candidate from interleaved samples; sample i of all candidates belongs to round i. A disturbance
-/// slows a whole round down. So a candidate's time is the median of its share of a round, times the usual length of a
-/// round. The length of a round is the geometric mean over the candidates that took part in all rounds.
+/// Time of each plan from interleaved samples; sample i of all plans belongs to round i. A disturbance slows a whole
+/// round down. So a plan's time is the median of its share of a round, times the usual length of a round. The length
+/// of a round is the geometric mean over the plans that took part in all rounds.
 fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
     let rounds = samples.iter().map(Vec::len).max().unwrap_or(0);
     let all = || samples.iter().filter(|s| s.len() == rounds);
@@ -305,58 +292,33 @@ fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
     samples.iter().map(|own| usual * share(own)).collect()
 }
 
-/// Time of each candidate, from interleaved samples.
+/// Time of each plan, from interleaved samples.
 fn sample(
-    candidates: &[&Candidate],
+    plans: &[&Candidate],
     data: &Data,
     other: &[CacheLine],
     exec: &dyn Executor,
 ) -> Result<Vec<f64>> {
-    let x = data.operands();
-    let mut entrants = Vec::new();
-    for &candidate in candidates {
-        let spec = candidate.plan.spec();
-        let input = |desc: TensorDesc, values: &[f32]| -> Result<_> {
-            let mut tensor = Tensor::zeros(desc)?;
-            let plain = TensorRef::from_f32s(desc.with_layout(Layout::Nchw), values);
-            reorder(plain, &mut tensor.view_mut(), exec);
-            Ok(tensor)
-        };
-        let residual = spec.problem.epilogue.residual;
-        let residual = residual
-            .then(|| input(spec.dst_desc(), x.residual))
-            .transpose()?;
-        let mut packed = AlignedBuf::zeroed(spec.packed_lines)?;
-        let params = Params {
-            weights: spec
-                .weights_desc()
-                .map(|d| TensorRef::from_f32s(d, x.weights)),
-            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
-        };
-        candidate.plan.prepare(params, &mut packed, exec);
-        entrants.push(Entrant {
-            src: input(spec.src_desc(), x.src)?,
-            residual,
-            dst: Tensor::zeros(spec.dst_desc())?,
-            packed,
-            workspace: AlignedBuf::zeroed(spec.workspace_lines())?,
-            candidate,
-        });
-    }
+    let instance = |plan: &&Candidate| -> Result<Instance> {
+        let mut instance = Instance::new(plan.plan.clone())?;
+        instance.load(data.operands(), exec);
+        Ok(instance)
+    };
+    let mut instances = plans.iter().map(instance).collect::<Result<Vec<_>>>()?;
     let mut rng = Rng::new(1);
-    let mut order: Vec<usize> = (0..entrants.len()).collect();
-    let mut samples = vec![Vec::new(); entrants.len()];
+    let mut order: Vec<usize> = (0..instances.len()).collect();
+    let mut samples = vec![Vec::new(); instances.len()];
     // The first sample pays for page faults and untrained branch prediction, so it is dropped.
-    for entrant in &mut entrants {
+    for instance in &mut instances {
         interrupt::check()?;
-        entrant.sample(other, exec);
+        time_run(instance, other, exec);
     }
     for (rounds, close) in STAGES {
         while order.first().is_some_and(|&i| samples[i].len() < rounds) {
             rng.shuffle(&mut order);
             for &i in &order {
                 interrupt::check()?;
-                samples[i].push(entrants[i].sample(other, exec));
+                samples[i].push(time_run(&mut instances[i], other, exec));
             }
         }
         let found = paired(&samples);
@@ -369,30 +331,18 @@ fn sample(
     Ok(paired(&samples))
 }
 
-impl Entrant<'_> {
-    fn sample(&mut self, other: &[CacheLine], exec: &dyn Executor) -> f64 {
-        read(other, exec);
-        for _ in 0..WRITES {
-            write(self.dst.f32s_mut(), exec);
-            write(as_f32s_mut(&mut self.workspace), exec);
-            if let Some(residual) = &mut self.residual {
-                write(residual.f32s_mut(), exec);
-            }
-            write(self.src.f32s_mut(), exec);
+/// Nanoseconds of a run under a network's conditions: after a read of `other`, and after all tensors and scratch were
+/// written.
+fn time_run(instance: &mut Instance, other: &[CacheLine], exec: &dyn Executor) -> f64 {
+    read(other, exec);
+    for _ in 0..WRITES {
+        for elements in instance.activations() {
+            write(elements, exec);
         }
-        let args = RunArgs {
-            src: self.src.view(),
-            residual: self.residual.as_ref().map(Tensor::view),
-            dst: self.dst.view_mut(),
-            packed: &self.packed,
-            workspace: &mut self.workspace,
-            exec,
-            phases: None,
-        };
-        let start = Instant::now();
-        self.candidate.plan.run(args);
-        start.elapsed().as_nanos() as f64
     }
+    let start = Instant::now();
+    instance.run(exec);
+    start.elapsed().as_nanos() as f64
 }
 
 /// Reads every cache line, divided among the workers.
@@ -435,7 +385,7 @@ mod tests {
             pace in prop::collection::vec(1.0..3.0f64, 3..20),
             out in 0..6usize,
         ) {
-            // One candidate is pruned after three rounds.
+            // One plan is pruned after three rounds.
             let rounds = |i: usize| if i == out && times.len() > 1 { 3 } else { pace.len() };
             let samples: Vec<Vec<f64>> = (0..times.len())
                 .map(|i| pace[..rounds(i)].iter().map(|p| p * times[i]).collect())

@@ -55,30 +55,27 @@ pub fn run(
     progress: &mut dyn Steps,
 ) -> Result<(PlanFile, Vec<NetworkRegret>)> {
     let Setting {
-        machine,
-        topology,
-        plans,
-        ..
+        machine, topology, ..
     } = setting;
     let mut regrets = Vec::new();
     for graph in graphs {
         for workers in setting.pools {
             let threads = workers.threads();
             let model = Model::new(setting.calibration, machine, threads);
-            let mut candidates = Candidates::new(graph, setting.variants, topology, &model)?;
-            let (times, complete) = measure(graph, &candidates, topology, workers, |layer| {
+            let mut plans = Candidates::new(graph, setting.variants, topology, &model)?;
+            let (times, complete) = measure(graph, &plans, topology, workers, |layer| {
                 progress.end();
                 progress.begin(&format!("{}/{layer}", graph.network.name));
             })?;
             let tuning = Tuning::of(graph, threads);
-            file = PlanFile::update(plans, &machine.id, |file| {
+            file = PlanFile::update(setting.plans, &machine.id, |file| {
                 file.replace(tuning, times, complete);
             })?;
             if !complete {
                 return Ok((file, regrets));
             }
-            candidates.measured(graph, &file.of(graph, threads));
-            if let Some(regret) = candidates.regret(graph, &model) {
+            plans.measured(graph, &file.of(graph, threads));
+            if let Some(regret) = plans.regret(graph, &model) {
                 regrets.push(NetworkRegret {
                     network: graph.network.name.clone(),
                     batch: graph.batch(),

@@ -254,7 +254,7 @@ fn plans() -> Inputs {
     let topology = Topology::detect();
     let model = Model::new(&run.calibration, &run.fingerprint, 1);
     let variants = Registry::builtin().variants(&Isa::REAL);
-    let mut candidates = Candidates::new(&graph, &variants, &topology, &model).expect("candidates");
+    let mut plans = Candidates::new(&graph, &variants, &topology, &model).expect("plans");
     Inputs {
         seeds: with_kept("plans", vec![Input::valid("plans", seed)]),
         mutate: mutate::json_bytes,
@@ -265,15 +265,15 @@ fn plans() -> Inputs {
                 return Ok(Verdict::Refused);
             };
             let file = file.expect("it is there");
-            candidates.measured(&graph, &file.of(&graph, 1));
+            plans.measured(&graph, &file.of(&graph, 1));
             for by in [By::Model, By::Measurement] {
-                let selection = candidates.choose(&graph, &model, by);
+                let selection = plans.choose(&graph, &model, by);
                 let schedule = Schedule::new(&graph, &selection);
                 if schedule.steps.len() < graph.nodes.len() {
                     return Err(format!("a schedule of {} steps", schedule.steps.len()));
                 }
             }
-            let _ = candidates.regret(&graph, &model);
+            let _ = plans.regret(&graph, &model);
             let times = file.times.iter().take(3).cloned().collect();
             let saved = PlanFile::update(&path, &id, |file| {
                 file.replace(Tuning::of(&graph, 1), times, false);

@@ -1,135 +1,96 @@
 //! Memory of a checked run: poisoned buffers between guard lines.
 
 use crate::exec::{Executor, Serial};
-use crate::plan::{Params, Plan, RunArgs};
+use crate::instance::Instance;
+use crate::plan::Plan;
 use crate::reference::Operands;
-use crate::reorder::reorder;
 use crate::tensor::{
-    AlignedBuf, CacheLine, Layout, Tensor, TensorDesc, TensorMut, TensorRef, as_f32s, as_f32s_mut,
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef, as_f32s, as_f32s_mut,
 };
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-/// A buffer between two guard lines.
-struct Fenced {
+/// A buffer between two guard lines, filled with NaN.
+pub(super) struct Fenced {
+    /// The buffer with its guard lines.
     lines: AlignedBuf,
 }
 
 const GUARD: f32 = 1.25e30;
 
 impl Fenced {
-    fn new(lines: usize) -> Self {
-        let mut lines = AlignedBuf::zeroed(lines + 2).expect("memory for a test");
-        as_f32s_mut(&mut lines).fill(f32::NAN);
-        let last = lines.len() - 1;
-        for guard in [0, last] {
-            as_f32s_mut(&mut lines[guard..=guard]).fill(GUARD);
-        }
-        Fenced { lines }
+    fn new(lines: usize) -> Result<Self, OutOfMemory> {
+        let mut lines = AlignedBuf::zeroed(lines + 2)?;
+        as_f32s_mut(&mut lines).fill(GUARD);
+        let mut fenced = Fenced { lines };
+        as_f32s_mut(&mut fenced).fill(f32::NAN);
+        Ok(fenced)
     }
 
-    fn inner(&self) -> &[CacheLine] {
+    fn is_intact(&self) -> bool {
+        let guards = [self.lines.first(), self.lines.last()];
+        let mut guards = guards.into_iter().flatten();
+        guards.all(|line| as_f32s(std::slice::from_ref(line)) == [GUARD; CacheLine::F32S])
+    }
+}
+
+impl Deref for Fenced {
+    type Target = [CacheLine];
+    fn deref(&self) -> &[CacheLine] {
         &self.lines[1..self.lines.len() - 1]
     }
+}
 
-    fn inner_mut(&mut self) -> &mut [CacheLine] {
+impl DerefMut for Fenced {
+    fn deref_mut(&mut self) -> &mut [CacheLine] {
         let last = self.lines.len() - 1;
         &mut self.lines[1..last]
     }
-
-    fn intact(&self, name: &str) -> Result<(), String> {
-        let lines = [&self.lines[..1], &self.lines[self.lines.len() - 1..]];
-        let intact = lines
-            .iter()
-            .all(|line| as_f32s(line).iter().all(|&x| x == GUARD));
-        if intact {
-            Ok(())
-        } else {
-            Err(format!("it wrote beyond the {name}"))
-        }
-    }
 }
 
-/// A plan in fenced, poisoned memory.
-pub(super) struct Guarded<'a> {
-    plan: &'a dyn Plan,
-    src: Fenced,
-    residual: Option<Fenced>,
-    dst: Fenced,
-    packed: Fenced,
-    workspace: Fenced,
-}
-
-impl<'a> Guarded<'a> {
-    pub(super) fn new(plan: &'a dyn Plan, x: Operands<'_>) -> Self {
-        let spec = plan.spec();
-        let load = |desc: TensorDesc, from: &[f32]| {
-            let mut buffer = Fenced::new(desc.lines());
-            let plain = TensorRef::from_f32s(desc.with_layout(Layout::Nchw), from);
-            let mut to = TensorMut::from_f32s(desc, as_f32s_mut(buffer.inner_mut()));
-            reorder(plain, &mut to, &Serial);
-            buffer
-        };
-        let mut packed = Fenced::new(spec.packed_lines);
-        let params = Params {
-            weights: spec
-                .weights_desc()
-                .map(|d| TensorRef::from_f32s(d, x.weights)),
-            bias: spec.bias_desc().map(|d| TensorRef::from_f32s(d, x.bias)),
-        };
-        plan.prepare(params, packed.inner_mut(), &Serial);
-        Guarded {
-            src: load(spec.src_desc(), x.src),
-            residual: spec
-                .problem
-                .epilogue
-                .residual
-                .then(|| load(spec.dst_desc(), x.residual)),
-            dst: Fenced::new(spec.dst_desc().lines()),
-            packed,
-            workspace: Fenced::new(spec.workspace_lines()),
-            plan,
-        }
+impl Instance<Fenced> {
+    /// A plan with operands in fenced memory. Scratch is poisoned once, here. Later runs find the previous run's
+    /// content.
+    pub(super) fn fenced(plan: &Arc<dyn Plan>, x: Operands<'_>) -> Result<Self, String> {
+        let instance = Instance::within(plan.clone(), Fenced::new);
+        let mut instance = instance.map_err(|e| e.to_string())?;
+        instance.load(x, &Serial);
+        Ok(instance)
     }
 
-    /// Runs on a poisoned output and returns it in plain NCHW. The workspace is poisoned once, in `new`. Later runs
-    /// find the previous run's content.
-    pub(super) fn run(&mut self, exec: &dyn Executor) -> Result<Vec<f32>, String> {
-        let spec = self.plan.spec();
-        let before: Vec<CacheLine> = [self.src.inner(), self.packed.inner()].concat();
-        as_f32s_mut(self.dst.inner_mut()).fill(f32::NAN);
-        let (src, dst) = (spec.src_desc(), spec.dst_desc());
-        self.plan.run(RunArgs {
-            src: TensorRef::from_f32s(src, as_f32s(self.src.inner())),
-            residual: self
-                .residual
-                .as_ref()
-                .map(|r| TensorRef::from_f32s(dst, as_f32s(r.inner()))),
-            dst: TensorMut::from_f32s(dst, as_f32s_mut(self.dst.inner_mut())),
-            packed: self.packed.inner(),
-            workspace: self.workspace.inner_mut(),
-            exec,
-            phases: None,
-        });
-        self.dst.intact("output")?;
-        self.packed.intact("packed weights")?;
-        self.workspace.intact("workspace")?;
-        self.src.intact("source")?;
-        let after = [self.src.inner(), self.packed.inner()].concat();
-        if bytemuck::cast_slice::<_, u8>(&before) != bytemuck::cast_slice::<_, u8>(&after) {
+    /// Runs on a poisoned output and returns it in plain NCHW.
+    pub(super) fn run_checked(&mut self, exec: &dyn Executor) -> Result<Vec<f32>, String> {
+        let inputs = self.inputs();
+        self.poison_output();
+        self.run(exec);
+        let buffers = [
+            ("output", Some(self.dst.lines())),
+            ("packed weights", Some(&self.packed)),
+            ("workspace", Some(&self.workspace)),
+            ("source", Some(self.src.lines())),
+            ("residual", self.residual.as_ref().map(Tensor::lines)),
+        ];
+        for (name, buffer) in buffers {
+            if buffer.is_some_and(|b| !b.is_intact()) {
+                return Err(format!("it wrote beyond the {name}"));
+            }
+        }
+        if inputs != self.inputs() {
             return Err("it changed its source or its packed weights".into());
         }
-        let stored = as_f32s(self.dst.inner());
-        padding_is_zero(dst, stored)?;
-        let mut plain = Tensor::zeros(dst.with_layout(Layout::Nchw)).expect("memory for a test");
-        reorder(
-            TensorRef::from_f32s(dst, stored),
-            &mut plain.view_mut(),
-            &Serial,
-        );
-        Ok(plain.f32s().to_vec())
+        padding_is_zero(self.dst.view())?;
+        self.output_nchw(&Serial).map_err(|e| e.to_string())
+    }
+
+    /// Bytes that a run may not change: source and packed weights.
+    fn inputs(&self) -> Vec<u8> {
+        let lines: [&[CacheLine]; 2] = [self.src.lines(), &self.packed];
+        lines.map(bytemuck::cast_slice::<_, u8>).concat()
     }
 }
 
-fn padding_is_zero(desc: TensorDesc, stored: &[f32]) -> Result<(), String> {
+fn padding_is_zero(output: TensorRef<'_>) -> Result<(), String> {
+    let (desc, stored) = (output.desc(), output.f32s());
     let Layout::NchwC(block) = desc.layout() else {
         return Ok(());
     };

@@ -11,21 +11,24 @@
 //! * a second run, with a stale workspace, and runs on other numbers of workers give equal bits;
 //! * the source and the packed weights are unchanged.
 //!
-//! [`cases`](mod@cases) has the shapes, `fenced.rs` the memory.
+//! [`cases`](mod@cases) has the shapes, `fenced.rs` the memory, `deviation.rs` the comparison.
 
 pub mod cases;
+mod deviation;
 mod fenced;
 
 use crate::blocking::{Caches, Tuning};
 use crate::cost::Accuracy;
 use crate::data::{Fill, Rng};
 use crate::exec::{Serial, with_team};
-use crate::instance::Deviation;
+use crate::instance::Instance;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Plan, PlanCx};
 use crate::problem::{Op, PoolKind, Problem};
 use crate::reference::{self, Operands};
-use fenced::Guarded;
+use std::sync::Arc;
+
+pub use deviation::{Comparison, Deviation};
 
 /// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +168,21 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
     }
 }
 
+/// Compares a kernel's output with the reference, both in plain NCHW, on data up to `magnitude`.
+pub fn compare(
+    accuracy: Accuracy,
+    problem: &Problem,
+    magnitude: f64,
+    output: &[f32],
+    reference: &[f64],
+) -> Comparison {
+    let deviation = Deviation::between(output, reference);
+    Comparison {
+        deviation,
+        tolerance: tolerance(accuracy, problem, magnitude, deviation.largest),
+    }
+}
+
 /// Checks one algorithm on one problem. `pools` are the numbers of workers for further runs.
 ///
 /// # Errors
@@ -185,8 +203,8 @@ pub fn check(
     let cx = PlanCx::new(isa, &caches)
         .with_threads(threads)
         .with_tuning(tuning);
-    let plan = match algorithm.plan(problem, &cx) {
-        Ok(plan) => plan,
+    let plan: Arc<dyn Plan> = match algorithm.plan(problem, &cx) {
+        Ok(plan) => plan.into(),
         Err(refused) => return Ok(Outcome::Refused(refused.to_string())),
     };
     let fail = |what: String| {
@@ -200,9 +218,8 @@ pub fn check(
     for fill in [Fill::Integers, Fill::Uniform] {
         let data = Data::new(problem, fill, 7);
         let expected = reference::compute(problem, data.operands(), &Serial);
-        let mut bench = Guarded::new(plan.as_ref(), data.operands());
-        let first = bench.run(&Serial).map_err(fail)?;
-        let deviation = Deviation::between(&first, &expected);
+        let mut instance = Instance::fenced(&plan, data.operands()).map_err(fail)?;
+        let first = instance.run_checked(&Serial).map_err(fail)?;
         let exact = match accuracy {
             Accuracy::Exact => true,
             Accuracy::Sum => fill == Fill::Integers,
@@ -210,34 +227,36 @@ pub fn check(
             Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled | Accuracy::Root => false,
             Accuracy::Transformed { .. } => false,
         };
-        let bound = tolerance(accuracy, problem, fill.magnitude(), deviation.largest);
-        let allowed = if exact { 0.0 } else { bound };
-        if deviation.max.is_nan() || deviation.max > allowed {
+        let mut compared = compare(accuracy, problem, fill.magnitude(), &first, &expected);
+        if exact {
+            compared.tolerance = 0.0;
+        }
+        if !compared.passes() {
             let at = worst(&first, &expected);
             let (got, want) = (first[at], expected[at]);
             return Err(fail(format!(
-                "max |error| / max |ref| is {:.3e} on {fill:?}, allowed {allowed:.3e}; worst at element {at}: {got} for {want}",
-                deviation.max
+                "max |error| / max |ref| is {:.3e} on {fill:?}, allowed {:.3e}; worst at element {at}: {got} for {want}",
+                compared.deviation.max, compared.tolerance
             )));
         }
-        let again = bench.run(&Serial).map_err(fail)?;
+        let again = instance.run_checked(&Serial).map_err(fail)?;
         same_bits(&first, &again).map_err(|e| fail(format!("a second run differs {e}")))?;
         for pool in pools {
             let workers = pool.current_num_threads();
-            let other = with_team(pool, |team| bench.run(team)).map_err(fail)?;
+            let other = with_team(pool, |team| instance.run_checked(team)).map_err(fail)?;
             same_bits(&first, &other)
                 .map_err(|e| fail(format!("{workers} workers differ from one {e}")))?;
         }
         outcome = Some(Outcome::Passed {
-            deviation,
-            tolerance: allowed,
+            deviation: compared.deviation,
+            tolerance: compared.tolerance,
         });
     }
     if matches!(
         problem.op,
         Op::Pool(_) | Op::Softmax(_) | Op::Lrn(_) | Op::Attention(_) | Op::Bilinear(_)
     ) {
-        nans_win(plan.as_ref()).map_err(fail)?;
+        nans_win(&plan).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))
 }
@@ -259,6 +278,7 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
             continue;
         };
         layers += 1;
+        let plan: Arc<dyn Plan> = plan.into();
         let data = Data::new(&problem, Fill::Uniform, 9);
         let meta = algorithm.meta();
         let trials = match &problem.op {
@@ -280,7 +300,7 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
         };
         for (what, data) in trials.into_iter().flatten() {
             let expected = reference::compute(&problem, data.operands(), &Serial);
-            let output = Guarded::new(plan.as_ref(), data.operands()).run(&Serial);
+            let output = run_once(&plan, &data);
             let output = output.map_err(|e| Failure(format!("{problem}: {e}")))?;
             let wrong = (0..output.len()).find(|&at| {
                 let may_be_nan = in_padding(&problem, &data, at) && output[at].is_nan();
@@ -390,7 +410,7 @@ fn scaled(data: &Data, size: f32) -> Data {
 }
 
 /// Checks that an output is NaN if and only if the reference is: if its window has a NaN.
-fn nans_win(plan: &dyn Plan) -> Result<(), String> {
+fn nans_win(plan: &Arc<dyn Plan>) -> Result<(), String> {
     let problem = &plan.spec().problem;
     let mut data = Data::new(problem, Fill::Uniform, 8);
     for i in (3..data.src.len()).step_by(29) {
@@ -398,7 +418,7 @@ fn nans_win(plan: &dyn Plan) -> Result<(), String> {
         data.src[i] = f32::NAN.copysign(data.src[i]);
     }
     let expected = reference::compute(problem, data.operands(), &Serial);
-    let output = Guarded::new(plan, data.operands()).run(&Serial)?;
+    let output = run_once(plan, &data)?;
     let wrong = (output.iter().zip(&expected)).position(|(y, want)| y.is_nan() != want.is_nan());
     match wrong {
         Some(at) => Err(format!(
@@ -407,6 +427,11 @@ fn nans_win(plan: &dyn Plan) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// The output of one checked run.
+fn run_once(plan: &Arc<dyn Plan>, data: &Data) -> Result<Vec<f32>, String> {
+    Instance::fenced(plan, data.operands())?.run_checked(&Serial)
 }
 
 fn worst(output: &[f32], reference: &[f64]) -> usize {

@@ -1,10 +1,10 @@
 //! Helpers for tests of algorithms that multiply sums of inputs.
 
 use convroof_kernels::blocking::{Caches, Tuning};
-use convroof_kernels::conformance::{Data, tolerance};
+use convroof_kernels::conformance::{Data, Deviation, tolerance};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::{Deviation, Instance};
+use convroof_kernels::instance::compute;
 use convroof_kernels::reference::{self, Operands};
 use convroof_kernels::{Algorithm, Isa, PlanCx, Problem};
 
@@ -18,11 +18,7 @@ pub(crate) fn run(
     let caches = Caches::default();
     let cx = PlanCx::new(Isa::best(), &caches).with_tuning(tuning);
     let plan = algorithm.plan(problem, &cx).expect("a plan");
-    let mut instance = Instance::new(plan).expect("memory");
-    instance.load(x, &Serial);
-    instance.run(&Serial);
-    let output = instance.output_nchw(&Serial).expect("memory");
-    output.f32s().to_vec()
+    compute(plan, x, &Serial).expect("memory")
 }
 
 /// Checks the error bound on inputs that are hard for sums of inputs. Errors must stay in proportion to the largest

@@ -4,12 +4,10 @@ use super::protocol::{PROTOCOL, Reply, Request, hear, say};
 use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
-use crate::measure::{Candidate, Contestant, Kernel, Wrong, refuse_huge, verified};
+use crate::measure::{Candidate, Contestant, Expected, Kernel, Wrong, refuse_huge};
 use anyhow::{Context, Result, anyhow};
-use convroof_kernels::conformance::Data;
-use convroof_kernels::data::Fill;
 use convroof_kernels::registry::{Threading, VariantId};
-use convroof_kernels::{Isa, Problem, Registry, reference};
+use convroof_kernels::{Isa, Problem, Registry};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, Write};
@@ -35,7 +33,7 @@ pub fn serve(registry: &Registry, mut from: impl BufRead, mut to: impl Write) ->
         registry,
         topology: Topology::detect(),
         pools: BTreeMap::new(),
-        data: None,
+        expected: None,
         plans: Vec::new(),
     };
     while let Some(request) = hear(&mut from)? {
@@ -52,17 +50,9 @@ struct Worker<'a> {
     registry: &'a Registry,
     topology: Topology,
     pools: BTreeMap<usize, Workers>,
-    /// Operands of the last planned problem, since its variants are adjacent.
-    data: Option<Operands>,
+    /// Inputs and output of the last planned problem, since its variants are adjacent.
+    expected: Option<Expected>,
     plans: Vec<Ready>,
-}
-
-/// Two sets of inputs with the same weights. The expected output of the second is computed on first use.
-struct Operands {
-    problem: Problem,
-    warm_up: Data,
-    data: Data,
-    expected: Option<Vec<f64>>,
 }
 
 struct Ready {
@@ -146,38 +136,21 @@ impl Worker<'_> {
             Ok(contestant) => contestant,
             Err(reason) => return refused(reason),
         };
-        let operands = match &mut self.data {
-            Some(operands) if operands.problem == problem => operands,
-            other => {
-                let warm_up = Data::new(&problem, Fill::Uniform, 1);
-                other.insert(Operands {
-                    problem,
-                    data: warm_up.with_other_inputs(Fill::Uniform, 2),
-                    warm_up,
-                    expected: None,
-                })
-            }
+        let expected = match &mut self.expected {
+            Some(expected) if *expected.problem() == problem => expected,
+            other => other.insert(Expected::new(&problem, 1)),
         };
-        // Warm up on other inputs than those whose outputs are checked.
-        contestant.load(operands.warm_up.operands(), false, workers)?;
-        contestant.sample(1, workers)?;
-        contestant.load(operands.data.operands(), true, workers)?;
+        expected.warm_up(contestant.as_mut(), workers)?;
         let ns = contestant.sample(1, workers)?;
         let output = contestant.output(workers)?;
-        if check {
-            let data = &operands.data;
-            let expected = operands.expected.get_or_insert_with(|| {
-                workers.install(|exec| reference::compute(&problem, data.operands(), exec))
-            });
-            if let Err(Wrong { how, .. }) = verified(&kernel, &problem, &output, expected) {
-                return Ok(Reply::Wrong { reason: how });
-            }
+        if check && let Err(Wrong { how, .. }) = expected.compare(&kernel, &output, workers) {
+            return Ok(Reply::Wrong { reason: how });
         }
-        let facts = contestant.facts();
+        let bytes = contestant.facts().memory_bytes() as u64;
         self.plans.push(Ready { kernel, contestant });
         Ok(Reply::Planned {
             ns,
-            bytes: (facts.working_set_bytes + facts.workspace_bytes + facts.table_bytes) as u64,
+            bytes,
             output: hash(&output),
         })
     }

@@ -8,7 +8,7 @@ use convroof_kernels::tensor::{AlignedBuf, CacheLine, OutOfMemory};
 
 /// A buffer of three times the last cache, divided into sets of a kernel's operands. Runs cycle through the sets:
 /// before a set is used again, all others have passed through the caches.
-pub(super) struct Arena {
+pub(super) struct ColdSets {
     buffer: AlignedBuf,
     /// Cache lines of a set, and the index of the next one.
     set: usize,
@@ -18,15 +18,15 @@ pub(super) struct Arena {
 /// Upper limit of the buffer's bytes, however large the caches. A quarter of the machine's memory is another.
 const LARGEST_BYTES: usize = 4 << 30;
 
-impl Arena {
-    /// An arena for the caches of a machine.
+impl ColdSets {
+    /// Memory for the caches of a machine.
     pub(super) fn new(topology: &Topology) -> Result<Self, OutOfMemory> {
         let caches = topology.caches.iter().map(|c| c.bytes);
         let bytes = 3 * caches.max().unwrap_or(8 << 20);
         let memory = fingerprint(topology).memory_bytes.unwrap_or(u64::MAX);
         let most = LARGEST_BYTES.min(usize::try_from(memory / 4).unwrap_or(usize::MAX));
         let lines = bytes.min(most) / CacheLine::BYTES;
-        Ok(Arena {
+        Ok(ColdSets {
             buffer: AlignedBuf::zeroed(lines)?,
             set: lines,
             next: 0,
@@ -38,7 +38,7 @@ impl Arena {
         self.sets() * self.set * CacheLine::BYTES
     }
 
-    /// Fills the arena with copies of the operands that `instance` is to find cold. False if not even two sets fit.
+    /// Fills the buffer with copies of the operands that `instance` is to find cold. False if not even two sets fit.
     pub(super) fn fill(&mut self, instance: &Instance, cold: Cold, workers: &Workers) -> bool {
         self.set = instance.set_lines(cold).max(1);
         self.next = 0;
@@ -57,11 +57,12 @@ impl Arena {
     }
 
     /// The set that was used last.
-    pub(super) fn last(&self) -> &[CacheLine] {
-        self.set(self.next + self.sets() - 1)
+    pub(super) fn last(&mut self) -> &mut [CacheLine] {
+        let at = (self.next + self.sets() - 1) % self.sets() * self.set;
+        &mut self.buffer[at..at + self.set]
     }
 
-    /// Reserves the next `n` sets and returns the number of the first, for [`Arena::set`].
+    /// Reserves the next `n` sets and returns the number of the first, for [`ColdSets::set`].
     pub(super) fn skip(&mut self, n: usize) -> usize {
         let first = self.next;
         self.next = (self.next + n) % self.sets();
