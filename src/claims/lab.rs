@@ -4,9 +4,9 @@ use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Progress, Session, Settings, kernels};
 use crate::net::bench::{self, Row};
-use crate::net::candidates::By;
+use crate::net::layer_plans::By;
 use crate::net::model::Model;
-use crate::net::{Candidates, Runner, weights};
+use crate::net::{LayerPlans, Runner, weights};
 use crate::networks::{self, Graph};
 use crate::record::{CacheState, Calibration, CandidateId, Fingerprint, Measurement};
 use crate::roofline::{Ceilings, Verdict, place};
@@ -185,7 +185,7 @@ impl<'a> Lab<'a> {
     pub fn network(&mut self, name: &str) -> Result<(Graph, Vec<Row>, [usize; 3])> {
         let graph = Graph::new(networks::find(name)?).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
-        let plans = Candidates::new(&graph, &self.variants, self.topology, &model)?;
+        let plans = LayerPlans::new(&graph, &self.variants, self.topology, &model)?;
         let selection = plans.choose(&graph, &model, By::Model);
         let workers = Workers::new(self.topology, 1)?;
         let mut runner =
@@ -208,7 +208,7 @@ impl<'a> Lab<'a> {
         let network = networks::find(name)?.with_batch(batch)?;
         let graph = Graph::new(network).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
-        let plans = Candidates::new(&graph, &self.variants, self.topology, &model)?;
+        let plans = LayerPlans::new(&graph, &self.variants, self.topology, &model)?;
         let selection = plans.choose(&graph, &model, By::Model);
         Ok(crate::net::Schedule::new(&graph, &selection).arena_bytes())
     }

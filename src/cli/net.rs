@@ -9,7 +9,7 @@ use super::{calibrate, tune::Plans};
 use crate::interrupt;
 use crate::machine::fingerprint;
 use crate::net::bench::StepKind;
-use crate::net::candidates::By;
+use crate::net::layer_plans::By;
 use crate::net::session::{Outcome, Progress, SEED, Session, Setting};
 use crate::networks::Graph;
 use crate::patterns::Patterns;

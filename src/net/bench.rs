@@ -1,6 +1,6 @@
 //! Times of a network beside those of other libraries on the same network, in interleaved rounds and verified.
 
-use super::candidates::Candidates;
+use super::layer_plans::LayerPlans;
 use super::runner::Runner;
 use super::schedule::{Step, StepOp};
 use crate::escape::note;
@@ -208,7 +208,7 @@ pub struct Row {
 /// The rows of a run's steps.
 pub fn rows(
     runner: &Runner<'_>,
-    plans: &Candidates,
+    plans: &LayerPlans,
     layers: &[crate::networks::Layer],
     rounds: &Rounds,
     ceilings: impl Fn(Isa) -> Option<Ceilings>,
@@ -285,7 +285,7 @@ struct Moved {
     packed: u64,
 }
 
-fn moved(step: &Step, plans: &Candidates, packed: usize) -> Moved {
+fn moved(step: &Step, plans: &LayerPlans, packed: usize) -> Moved {
     let packed = packed as u64;
     match step.op {
         StepOp::Layer { layer, plan, .. } => {

@@ -4,7 +4,7 @@
 //!
 //! * [`weights`]: seeded parameters, with batch normalisation folded into them
 //! * [`layouts`]: layouts that cost no reorder between them
-//! * [`candidates`]: for each layer the plans that can compute it, with their times: measured on this machine
+//! * [`layer_plans`]: for each layer the plans that can compute it, with their times: measured on this machine
 //!   ([`tune`]), or estimated by a [`model`]
 //! * [`choose`](mod@choose): selection of one plan for each layer, to minimise total time, reorders included
 //! * [`schedule`]: steps of a run (layers, reorders, concatenations), and the place of each tensor in one arena
@@ -15,8 +15,8 @@
 //! * [`session`]: all of these for some networks and numbers of threads; [`tuning`]: measurements to choose by
 
 pub mod bench;
-pub mod candidates;
 pub mod choose;
+pub mod layer_plans;
 pub mod layouts;
 pub mod memory;
 pub mod model;
@@ -28,7 +28,7 @@ pub mod tune;
 pub mod tuning;
 pub mod weights;
 
-pub use candidates::{Candidate, Candidates};
+pub use layer_plans::{LayerPlan, LayerPlans};
 pub use runner::Runner;
 pub use schedule::{Schedule, Step, StepOp};
 

@@ -1,6 +1,6 @@
 //! A network in f64: each layer by its definition, applied to the f64 output of the layers before.
 
-use super::candidates::{Candidates, Selection};
+use super::layer_plans::{LayerPlans, Selection};
 use super::weights::parameters;
 use crate::interrupt::{self, Stopped};
 use crate::networks::{Graph, NodeOp, Source};
@@ -67,7 +67,7 @@ pub fn compute(
 /// relative error of its output. On inputs of order 1 both are the same.
 ///
 /// Real errors are independent of each other. Their squares add up, so they stay far below this bound.
-pub fn tolerance(graph: &Graph, plans: &Candidates, selection: &Selection) -> f64 {
+pub fn tolerance(graph: &Graph, plans: &LayerPlans, selection: &Selection) -> f64 {
     let nodes = graph.nodes.iter().zip(&selection.nodes);
     nodes
         .filter_map(|(node, chosen)| {

@@ -1,6 +1,6 @@
 //! A network ready to run: packed weights, and all tensors in one arena. A run allocates nothing.
 
-use super::candidates::{Candidates, Selection};
+use super::layer_plans::{LayerPlans, Selection};
 use super::schedule::{Schedule, Step, StepOp, View};
 use super::weights::parameters;
 use crate::networks::Graph;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A network with its memory.
 pub struct Runner<'a> {
-    plans: &'a Candidates,
+    plans: &'a LayerPlans,
     /// Steps of a run.
     pub schedule: Schedule,
     /// Packed weights of all layers in one buffer, so that they share huge pages. A run uses each weight once, and in
@@ -36,7 +36,7 @@ impl<'a> Runner<'a> {
     /// When there is not enough memory.
     pub fn new(
         graph: &Graph,
-        plans: &'a Candidates,
+        plans: &'a LayerPlans,
         selection: &Selection,
         seed: u64,
         exec: &dyn Executor,
@@ -151,7 +151,7 @@ impl<'a> Runner<'a> {
 }
 
 /// The node that a step computes, and its plan; none if the step only copies.
-fn planned<'a>(plans: &'a Candidates, step: &Step) -> Option<(usize, &'a dyn Plan)> {
+fn planned<'a>(plans: &'a LayerPlans, step: &Step) -> Option<(usize, &'a dyn Plan)> {
     match step.op {
         StepOp::Layer { node, layer, plan } => Some((node, &*plans.layers[layer][plan].plan)),
         StepOp::Reorder | StepOp::Join(_) => None,

@@ -1,6 +1,6 @@
 //! Steps of a run, and the place of every tensor.
 
-use super::candidates::Selection;
+use super::layer_plans::Selection;
 use super::layouts::same_memory;
 use super::memory::{self, Lifetime};
 use crate::networks::{Graph, NodeOp, Source};

@@ -1,7 +1,7 @@
 //! A session: networks run on some numbers of threads, in rounds with rivals, with verified outputs.
 
 use super::bench::{self, Rival, Row};
-use super::candidates::{By, Candidates};
+use super::layer_plans::{By, LayerPlans};
 use super::model::Model;
 use super::reference;
 use super::runner::Runner;
@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
         let (setting, graph, threads) = (self.setting, self.graph, workers.threads());
         let name = &graph.network.name;
         let model = Model::new(setting.calibration, setting.machine, threads);
-        let mut plans = Candidates::new(graph, setting.variants, setting.topology, &model)?;
+        let mut plans = LayerPlans::new(graph, setting.variants, setting.topology, &model)?;
         if let Some(file) = setting.plans {
             plans.measured(graph, &file.of(graph, threads));
         }

@@ -1,5 +1,5 @@
-use super::candidates::{By, Selection};
 use super::choose::Choice;
+use super::layer_plans::{By, Selection};
 use super::memory::{Arena, Lifetime, least, place};
 use super::model::Model;
 use super::schedule::{Schedule, StepOp};
@@ -78,7 +78,7 @@ fn run(graph: &Graph, isas: &[Isa], threads: usize) -> (f64, f64) {
     let workers = Workers::new(&topology, threads).expect("workers");
     let model = model(threads);
     let variants = Registry::builtin().variants(isas);
-    let plans = Candidates::new(graph, &variants, &topology, &model).expect("plans");
+    let plans = LayerPlans::new(graph, &variants, &topology, &model).expect("plans");
     let selection = plans.choose(graph, &model, By::Model);
     let input = input(graph, 7);
     let output = workers.install(|exec| {
@@ -147,10 +147,10 @@ fn another_seed_is_another_network() {
     assert!(a.iter().zip(&b).any(|(x, y)| (x - y).abs() > 0.1 * largest));
 }
 
-fn selection(graph: &Graph) -> (Candidates, Selection) {
+fn selection(graph: &Graph) -> (LayerPlans, Selection) {
     let variants = Registry::builtin().variants(&Isa::REAL);
     let model = model(1);
-    let plans = Candidates::new(graph, &variants, &Topology::detect(), &model);
+    let plans = LayerPlans::new(graph, &variants, &Topology::detect(), &model);
     let plans = plans.expect("plans");
     let selection = plans.choose(graph, &model, By::Model);
     (plans, selection)

@@ -8,7 +8,7 @@
 //! Then it writes output, scratch and inputs, and times one run. Repeated runs with warm weights would favour kernels
 //! with large weights, such as Winograd's.
 
-use super::candidates::{Candidate, Candidates};
+use super::layer_plans::{LayerPlan, LayerPlans};
 use crate::files;
 use crate::interrupt::{self, Stopped};
 use crate::machine::Topology;
@@ -228,7 +228,7 @@ impl PlanFile {
 /// When there is no memory.
 pub fn measure(
     graph: &Graph,
-    plans: &Candidates,
+    plans: &LayerPlans,
     topology: &Topology,
     workers: &Workers,
     mut progress: impl FnMut(&str),
@@ -249,7 +249,7 @@ pub fn measure(
             .iter()
             .map(|plan| plan.estimate_ns)
             .fold(f64::INFINITY, f64::min);
-        let hopeful: Vec<&Candidate> = all
+        let hopeful: Vec<&LayerPlan> = all
             .iter()
             .filter(|plan| plan.estimate_ns <= HOPELESS * best)
             .collect();
@@ -294,12 +294,12 @@ fn paired(samples: &[Vec<f64>]) -> Vec<f64> {
 
 /// Time of each plan, from interleaved samples.
 fn sample(
-    plans: &[&Candidate],
+    plans: &[&LayerPlan],
     data: &Data,
     other: &[CacheLine],
     exec: &dyn Executor,
 ) -> Result<Vec<f64>> {
-    let instance = |plan: &&Candidate| -> Result<Instance> {
+    let instance = |plan: &&LayerPlan| -> Result<Instance> {
         let mut instance = Instance::new(plan.plan.clone())?;
         instance.load(data.operands(), exec);
         Ok(instance)

@@ -1,6 +1,6 @@
-//! A tuning session: the candidates of some networks, measured on some numbers of threads, and the regret of the model.
+//! A tuning session: plans of some networks' layers, measured on some numbers of threads, and the regret of the model.
 
-use super::candidates::{Candidates, Regret};
+use super::layer_plans::{LayerPlans, Regret};
 use super::model::Model;
 use super::tune::{PlanFile, Tuning, measure};
 use crate::machine::Topology;
@@ -43,8 +43,8 @@ pub struct NetworkRegret {
     pub regret: Regret,
 }
 
-/// Measures the networks' candidates and keeps their times in the plan file, which has the contents `file`. Returns its
-/// new contents and the regrets. After a signal, these are of the networks that are done.
+/// Measures the plans of the networks' layers, and keeps their times in the plan file, which has the contents `file`.
+/// Returns its new contents and the regrets. After a signal, these are of the networks that are done.
 ///
 /// # Errors
 /// When no variant can compute a layer, there is no memory, or the plan file can't be read or written.
@@ -62,7 +62,7 @@ pub fn run(
         for workers in setting.pools {
             let threads = workers.threads();
             let model = Model::new(setting.calibration, machine, threads);
-            let mut plans = Candidates::new(graph, setting.variants, topology, &model)?;
+            let mut plans = LayerPlans::new(graph, setting.variants, topology, &model)?;
             let (times, complete) = measure(graph, &plans, topology, workers, |layer| {
                 progress.end();
                 progress.begin(&format!("{}/{layer}", graph.network.name));

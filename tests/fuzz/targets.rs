@@ -5,10 +5,10 @@ use crate::seeds;
 pub(crate) use crate::seeds::Input;
 use convroof::claims::Answer;
 use convroof::machine::Topology;
-use convroof::net::candidates::By;
+use convroof::net::layer_plans::By;
 use convroof::net::model::Model;
 use convroof::net::tune::{PlanFile, Tuning};
-use convroof::net::{Candidates, Schedule};
+use convroof::net::{LayerPlans, Schedule};
 use convroof::networks::{self, Graph};
 use convroof::record;
 use convroof_kernels::data::Rng;
@@ -254,7 +254,7 @@ fn plans() -> Inputs {
     let topology = Topology::detect();
     let model = Model::new(&run.calibration, &run.fingerprint, 1);
     let variants = Registry::builtin().variants(&Isa::REAL);
-    let mut plans = Candidates::new(&graph, &variants, &topology, &model).expect("plans");
+    let mut plans = LayerPlans::new(&graph, &variants, &topology, &model).expect("plans");
     Inputs {
         seeds: with_kept("plans", vec![Input::valid("plans", seed)]),
         mutate: mutate::json_bytes,

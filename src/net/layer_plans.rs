@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A plan that can compute a layer.
-pub struct Candidate {
+pub struct LayerPlan {
     /// The variant that made the plan.
     pub variant: Variant,
     /// The plan.
@@ -27,14 +27,14 @@ pub struct Candidate {
 }
 
 /// All plans of a network's layers.
-pub struct Candidates {
+pub struct LayerPlans {
     /// Plans of each layer of the network. A layer that occurs several times has one list.
-    pub layers: Vec<Vec<Candidate>>,
+    pub layers: Vec<Vec<LayerPlan>>,
     /// Number of threads that the plans are made for.
     pub threads: usize,
 }
 
-impl Candidates {
+impl LayerPlans {
     /// Plans every layer with every variant: single-threaded variants for one thread, the others for more.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Candidates {
         variants: &[Variant],
         topology: &Topology,
         model: &Model,
-    ) -> Result<Candidates> {
+    ) -> Result<LayerPlans> {
         let threads = model.threads();
         let network_bytes = graph.network.parameter_bytes();
         let caches = topology.caches(threads).in_network(network_bytes as usize);
@@ -60,7 +60,7 @@ impl Candidates {
                 let Ok(plan) = plan else {
                     continue;
                 };
-                plans.push(Candidate {
+                plans.push(LayerPlan {
                     variant,
                     estimate_ns: model.plan_ns(variant.isa, plan.as_ref(), network_bytes),
                     measured_ns: None,
@@ -77,7 +77,7 @@ impl Candidates {
             }
             layers.push(plans);
         }
-        Ok(Candidates { layers, threads })
+        Ok(LayerPlans { layers, threads })
     }
 
     /// Stores measured times, by layer and variant.
@@ -92,7 +92,7 @@ impl Candidates {
 
     /// True if each layer has a measured plan.
     pub fn all_measured(&self) -> bool {
-        let measured = |layer: &Vec<Candidate>| layer.iter().any(|p| p.measured_ns.is_some());
+        let measured = |layer: &Vec<LayerPlan>| layer.iter().any(|p| p.measured_ns.is_some());
         self.layers.iter().all(measured)
     }
 
