@@ -2,11 +2,10 @@
 //! example is compiled as a crate of its own, and must fail with the error of its fence. Attacks that compile, and
 //! panic with a message when they run, are in `tests/attacks.rs`.
 //!
-//! Loops over memory that rely on their callers (`micro`) are private. So is Winograd's input transform, whose
-//! `products` would be places to write to:
+//! Loops over memory that rely on their callers (`micro`) are private, such as Winograd's input transform:
 //!
 //! ```compile_fail,E0603
-//! use convroof_kernels::micro::winograd::InputTiles;
+//! use convroof_kernels::micro::winograd::InputTransform;
 //! ```
 //!
 //! So is the register tile, whose `block_stride` could step outside of its input:

@@ -49,13 +49,13 @@ impl Default for Caches {
 impl Caches {
     /// Cache level of `weight_bytes` bytes of weights at the start of a run. Inputs and outputs take the other half of
     /// each level.
-    pub fn home(&self, weight_bytes: usize) -> Home {
+    pub fn level_of(&self, weight_bytes: usize) -> MemoryLevel {
         if weight_bytes <= self.l2 / 2 {
-            Home::Near
+            MemoryLevel::L2
         } else if weight_bytes <= self.l3 / 2 {
-            Home::L3
+            MemoryLevel::L3
         } else {
-            Home::Memory
+            MemoryLevel::Dram
         }
     }
 
@@ -71,15 +71,15 @@ impl Caches {
     }
 }
 
-/// Place that data are read from.
+/// Level of the memory hierarchy that data are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
+pub enum MemoryLevel {
     /// L1 or L2.
-    Near,
+    L2,
     /// L3.
     L3,
-    /// Memory.
-    Memory,
+    /// Main memory.
+    Dram,
 }
 
 /// Number of operations below which one thread runs the whole layer. To hand half of a smaller layer to a second
@@ -213,8 +213,8 @@ pub struct Blocking {
     pub out_blocks: usize,
     /// Inputs, weights and outputs together exceed L2, so some of them come from L3 or memory.
     pub beyond_l2: bool,
-    /// Place that weights are read from.
-    pub weights: Home,
+    /// Memory level that weights are read from.
+    pub weights: MemoryLevel,
 }
 
 impl Blocking {
@@ -275,7 +275,7 @@ impl Blocking {
         let working_set = weight_bytes + images * pixels * (bytes_per_pixel + output_bytes);
         Blocking {
             beyond_l2: working_set > caches.l2,
-            weights: caches.home(weight_bytes),
+            weights: caches.level_of(weight_bytes),
             mc: tuning.mc.unwrap_or(mc).clamp(1, pixels),
             out_blocks: nc.next_multiple_of(tile.blocks),
         }
@@ -331,8 +331,8 @@ pub struct WinogradBlocking {
     pub out_blocks: usize,
     /// Blocks of 16 output channels in a run. At each point, all of them are multiplied before the next point.
     pub run_blocks: usize,
-    /// Place that weights are read from.
-    pub weights: Home,
+    /// Memory level that weights are read from.
+    pub weights: MemoryLevel,
 }
 
 impl WinogradBlocking {
@@ -411,7 +411,7 @@ impl WinogradBlocking {
             tiles: task_tiles,
             out_blocks,
             run_blocks: run_blocks.min(out_blocks),
-            weights: caches.home(weight_bytes),
+            weights: caches.level_of(weight_bytes),
         }
     }
 }
@@ -460,13 +460,13 @@ mod tests {
     #[test]
     fn a_network_beyond_l3_leaves_nothing_of_it() {
         let alone = Caches::default();
-        assert_eq!(alone.home(alone.l2 / 2), Home::Near);
-        assert_eq!(alone.home(alone.l3 / 2), Home::L3);
-        assert_eq!(alone.home(alone.l3), Home::Memory);
+        assert_eq!(alone.level_of(alone.l2 / 2), MemoryLevel::L2);
+        assert_eq!(alone.level_of(alone.l3 / 2), MemoryLevel::L3);
+        assert_eq!(alone.level_of(alone.l3), MemoryLevel::Dram);
         assert_eq!(alone.in_network(alone.l3), alone);
         let among_others = alone.in_network(alone.l3 + 1);
-        assert_eq!(among_others.home(alone.l2 / 2), Home::Near);
-        assert_eq!(among_others.home(alone.l2 / 2 + 1), Home::Memory);
+        assert_eq!(among_others.level_of(alone.l2 / 2), MemoryLevel::L2);
+        assert_eq!(among_others.level_of(alone.l2 / 2 + 1), MemoryLevel::Dram);
     }
 
     #[test]
@@ -482,7 +482,7 @@ mod tests {
             tiles: 49,
             out_blocks: 32,
             run_blocks: 32,
-            weights: Home::Memory,
+            weights: MemoryLevel::Dram,
         };
         assert_eq!(winograd(49, 512, 1), all);
     }

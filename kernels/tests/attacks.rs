@@ -77,21 +77,28 @@ fn grids_whose_products_wrap_are_refused() {
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
-        let cut = (grid, Sharing::Rows);
-        par_rows_sharing(&Serial, &mut dst, cut, &mut [], |_, mut own, _| {
-            own.row(0).fill(1);
-        });
+        let sharing = Sharing::Rows;
+        par_rows_sharing(
+            &Serial,
+            &mut dst,
+            grid,
+            sharing,
+            &mut [],
+            |_, mut own, _| {
+                own.row(0).fill(1);
+            },
+        );
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
-        par_halves(&Serial, &mut dst, (grid, 4), &mut [], |_, [mut a, _], _| {
+        par_halves(&Serial, &mut dst, grid, 4, &mut [], |_, [mut a, _], _| {
             a.row(0).fill(1);
         });
     });
     assert!(message.contains(too_large), "{message}");
     let message = attack(|| {
-        let cut = (Grid { cols: HALF, ..grid }, 0);
-        par_halves(&Serial, &mut dst, cut, &mut [], |_, [mut a, _], _| {
+        let grid = Grid { cols: HALF, ..grid };
+        par_halves(&Serial, &mut dst, grid, 0, &mut [], |_, [mut a, _], _| {
             a.row(0).fill(1);
         });
     });

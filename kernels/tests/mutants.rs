@@ -1,17 +1,17 @@
-//! Kernels with a fault, each of which the conformance checks must reject. Only debug builds have the Winograd with a
-//! wrong coefficient (`algo/winograd.rs`).
-#![cfg(emulated)]
+//! Kernels with a fault, each of which the conformance checks must reject.
 
-use convroof_kernels::algo::winograd::faulty::{FAULT, Faulty, ROWS};
+use convroof_kernels::algo::winograd::{F4X3, Transforms, Winograd};
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
+use convroof_kernels::cook_toom::{Arithmetic, Constant, F4x3, Matrices, Scheme};
 use convroof_kernels::exec::Executor;
 use convroof_kernels::plan::{AlgorithmMeta, Params, PlanSpec, RunArgs};
 use convroof_kernels::problem::Problem;
 use convroof_kernels::registry::Registry;
+use convroof_kernels::surd::Surd;
 use convroof_kernels::tensor::{CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
 use convroof_kernels::{Algorithm, Isa, Plan, PlanCx, Unsupported};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Fault of a mutant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -385,11 +385,47 @@ fn every_mutant_is_caught() {
     }
 }
 
+/// F(4, 3) with one changed coefficient. [`FAULT`] selects the row of the transforms: six of the input, then four of the
+/// output.
+#[derive(Clone, Copy, Debug)]
+struct Faulty;
+
+/// Index of the changed row. From [`ROWS`] on, no row is changed.
+static FAULT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Number of rows: six of the input transform and four of the output transform.
+const ROWS: usize = 6 + 4;
+
+const ERROR: Constant = Constant::new(Surd::rational(1, 1000));
+
+impl Scheme<4, 6, 6> for Faulty {
+    const MATRICES: Matrices = F4x3::MATRICES;
+
+    #[inline(always)]
+    fn input<A: Arithmetic>(on: A, d: [A::Value; 6]) -> [A::Value; 6] {
+        let mut out = F4x3::input(on, d);
+        if let Some(x) = out.get_mut(FAULT.load(Relaxed)) {
+            *x = on.mul_add(ERROR, d[3], *x);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn output<A: Arithmetic>(on: A, m: [A::Value; 6]) -> [A::Value; 4] {
+        let mut out = F4x3::output(on, m);
+        if let Some(y) = out.get_mut(FAULT.load(Relaxed).wrapping_sub(6)) {
+            *y = on.mul_add(ERROR, m[2], *y);
+        }
+        out
+    }
+}
+
 #[test]
 fn a_wrong_coefficient_is_caught() {
     let isa = Isa::Scalar.detect().expect("scalar");
     let problem = "mb1ic5ih9oc3oh9kh3ph1".parse().expect("a problem");
-    let run = || check(&Faulty, isa, &problem, Tuning::default(), &[]);
+    let faulty = Winograd::of_maps(F4X3.meta(), Transforms::of::<Faulty, 4, 6, 6>());
+    let run = || check(&faulty, isa, &problem, Tuning::default(), &[]);
     assert!(matches!(run(), Ok(Outcome::Passed { .. })), "the control");
     for fault in 0..ROWS {
         FAULT.store(fault, Relaxed);

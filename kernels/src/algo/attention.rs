@@ -6,14 +6,15 @@
 //!
 //! A NaN anywhere in an image's maps makes the sum of its scores NaN, and so all of its outputs.
 
+use super::panels::PanelLoop;
 use crate::blocking::RegisterTile;
 use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::attention::{SCORE_FLOPS, Scores, Shares, WeightedSum};
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
-use crate::micro::outputs::Outputs;
+use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
+use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::BlockedPixels;
 use crate::plan::{
@@ -186,25 +187,20 @@ impl AttentionPlan {
                 let scores = out.row(0);
                 let pixels = scores.len();
                 let hidden = &mut as_f32s_mut(scratch)[..pixels * self.units];
-                let mut units = RowsMut::new(hidden, pixels * CHANNEL_BLOCK);
-                for panel in self.panels.all() {
-                    let blocks = panel.block..panel.block + panel.blocks;
-                    let all = 0..pixels * CHANNEL_BLOCK;
-                    self.isa.dispatch(PanelTimesPixels {
-                        src: Source {
-                            data: &src
-                                [at.row * image + at.col * CHANNEL_BLOCK..(at.row + 1) * image],
-                            block: CHANNEL_BLOCK,
-                            block_stride: positions * CHANNEL_BLOCK,
-                        },
-                        pixels: BlockedPixels { pixels },
-                        channels: panel.channels.clone(),
-                        panel: &panels[panel.floats.clone()],
-                        epilogue: Finish::default(),
-                        ahead: Ahead::Nothing,
-                        out: Outputs::blocked(units.part(blocks, all)),
-                    });
-                }
+                let src = Source {
+                    data: &src[at.row * image + at.col * CHANNEL_BLOCK..(at.row + 1) * image],
+                    block: CHANNEL_BLOCK,
+                    block_stride: positions * CHANNEL_BLOCK,
+                };
+                let task = PanelLoop {
+                    isa: self.isa,
+                    panels: self.panels.all(),
+                    packed: panels,
+                    epilogue: TileEpilogue::default(),
+                    prefetch: Prefetch::Nothing.into(),
+                };
+                let units = RowsMut::new(&mut *hidden, pixels * CHANNEL_BLOCK);
+                task.multiply::<Blocked, _>(src, BlockedPixels { pixels }, units);
                 self.isa.dispatch(Scores {
                     hidden,
                     w: &w[..self.units],

@@ -14,7 +14,7 @@ use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares};
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::micro::transpose::{Rows, Transpose};
@@ -318,8 +318,8 @@ impl BilinearPlan {
                     },
                     channels: 0..positions,
                     panel,
-                    epilogue: Finish::default(),
-                    ahead: Ahead::Nothing,
+                    epilogue: TileEpilogue::default(),
+                    prefetch: Prefetch::Nothing,
                     out: Outputs::matrix(out.part(0..channels, lanes)),
                 });
             }

@@ -1,15 +1,16 @@
 //! Shared parts of the GEMM-shaped convolutions whose tiles hold pixels by channels (NCHW16c and NHWC).
-//! These are panels of weights, blocks of pixels spread over tasks, and the loop of a block over its panels.
+//! These are panels of weights, and blocks of pixels spread over tasks.
 
-use crate::blocking::{Blocking, GemmShape, Home, RegisterTile, part, preparations};
+use super::panels::{PanelLoop, PanelPrefetch};
+use crate::blocking::{Blocking, GemmShape, RegisterTile, part, preparations};
 use crate::cost::{Cost, Efficiency};
 use crate::exec::{Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
-use crate::micro::outputs::Outputs;
-use crate::micro::pack::{Panel, Panels};
+use crate::micro::outputs::Place;
+use crate::micro::pack::Panels;
 use crate::micro::pixels::Pixels;
 use crate::phase::{Phase, PhaseCost};
 use crate::plan::{Granularity, Layouts, Params, PlanSpec, RunArgs, Target, Unsupported};
@@ -225,7 +226,8 @@ impl BlockedConv {
         par_rows_sharing(
             io.exec,
             io.dst.f32s_mut(),
-            (grid, sharing),
+            grid,
+            sharing,
             io.workspace,
             |at, out, scratch| {
                 let n = at.row / grid.band;
@@ -241,21 +243,28 @@ impl BlockedConv {
                         row..row + rows,
                     ),
                 };
+                let prefetch = PanelPrefetch::of_task(&self.blocking, pixels.len(), self.tile);
                 let task = BlockTask {
-                    fresh: at.fresh,
                     image: &io.src[n * image..(n + 1) * image],
                     index: pixels.start / mc,
                     pixels,
-                    panels: self.panels.of_blocks(blocks),
-                    packed: io.packed,
-                    epilogue: Finish {
-                        pixel_bias: None,
-                        residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
-                        relu: self.problem.epilogue.relu,
+                    copies: at.scratch_is_stale && self.isa.moves_data(),
+                    panels: PanelLoop {
+                        isa: self.isa,
+                        panels: self.panels.of_blocks(blocks),
+                        packed: io.packed,
+                        epilogue: TileEpilogue {
+                            pixel_bias: None,
+                            residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
+                            relu: self.problem.epilogue.relu,
+                        },
+                        // Later tasks of the same pixels find the inputs in the caches.
+                        prefetch: if at.scratch_is_stale {
+                            prefetch
+                        } else {
+                            prefetch.others.into()
+                        },
                     },
-                    isa: self.isa,
-                    tile: self.tile,
-                    blocking: self.blocking,
                     out,
                 };
                 work(task, scratch);
@@ -264,135 +273,23 @@ impl BlockedConv {
     }
 }
 
-/// Prefetch policies of the tiles of a task's first panel, and of its other panels.
-///
-/// If inputs are `blocked`, tiles of the first panel may fetch the inputs for all panels. They fetch one line a step,
-/// which is one pixel of one block of channels.
-pub(super) fn ahead(
-    blocking: &Blocking,
-    blocked: bool,
-    pixels: usize,
-    tile: RegisterTile,
-) -> [Ahead; 2] {
-    if !blocking.beyond_l2 {
-        return [Ahead::Nothing; 2];
-    }
-    let weights = blocking.weights;
-    // If there are few tiles, the first one would wait for L2, too.
-    let home = match weights {
-        Home::Near => Home::L3,
-        home => home,
-    };
-    let ahead = Ahead::of_weights(home, pixels, tile.pixels);
-    let others = match ahead {
-        Ahead::Weights if weights == Home::Near => Ahead::Nothing,
-        ahead => ahead,
-    };
-    let first = match ahead {
-        Ahead::Weights if blocked => Ahead::NextInputs,
-        _ => others,
-    };
-    [first, others]
-}
-
-/// Panels of weights and their epilogue, for outputs in NCHW16c.
-pub(super) struct PanelLoop<'a> {
-    pub(super) isa: IsaToken,
-    pub(super) panels: &'a [Panel],
-    pub(super) packed: &'a [f32],
-    /// The residual begins with the element that the first panel's first output needs.
-    pub(super) finish: Finish<'a>,
-    /// Prefetch policies of the tiles of the first panel, and of the others.
-    pub(super) ahead: [Ahead; 2],
-}
-
-impl PanelLoop<'_> {
-    /// Multiplies pixels with every panel. `out` has a row for each block of channels, beginning with the first
-    /// panel's.
-    pub(super) fn multiply<I: Pixels>(
-        &self,
-        src: Source<'_>,
-        pixels: I,
-        mut out: RowsMut<'_, f32>,
-    ) {
-        let (first, cols, stride) = (self.panels[0].block, out.len(), out.stride());
-        for (index, panel) in self.panels.iter().enumerate() {
-            let blocks = panel.block - first..panel.block - first + panel.blocks;
-            let at = blocks.start * stride;
-            self.isa.dispatch(PanelTimesPixels {
-                src,
-                pixels,
-                channels: panel.channels.clone(),
-                panel: &self.packed[self.isa.panel(&panel.floats)],
-                epilogue: self.finish.from(at),
-                ahead: self.ahead[index.min(1)],
-                out: Outputs::blocked(out.part(blocks, 0..cols)),
-            });
-        }
-    }
-}
-
 /// One task: a block of pixels and some panels.
 pub(super) struct BlockTask<'a, 'o> {
-    /// The inputs are new to the worker.
-    fresh: bool,
     /// The image of the source.
     pub(super) image: &'a [f32],
     /// Index of the block among the image's blocks of pixels.
     pub(super) index: usize,
     /// The output pixels, numbered row by row.
     pub(super) pixels: Range<usize>,
-    panels: &'a [Panel],
-    packed: &'a [f32],
-    epilogue: Finish<'a>,
-    isa: IsaToken,
-    tile: RegisterTile,
-    blocking: Blocking,
+    /// The task must copy its inputs into scratch, if its plan copies inputs. Tasks of the same pixels share one copy.
+    pub(super) copies: bool,
+    panels: PanelLoop<'a>,
     out: RowsMut<'o, f32>,
 }
 
 impl BlockTask<'_, '_> {
-    /// Tells if the task must copy its inputs into scratch. Tasks of the same pixels share one copy.
-    pub(super) fn copies(&self) -> bool {
-        self.fresh && self.isa.moves_data()
-    }
-
-    fn ahead(&self, src: &Source<'_>) -> [Ahead; 2] {
-        let blocked = src.block == CHANNEL_BLOCK;
-        let [first, others] = ahead(&self.blocking, blocked, self.pixels.len(), self.tile);
-        [if self.fresh { first } else { others }, others]
-    }
-
-    /// Multiplies the pixels with every panel of the task, into NCHW16c.
-    pub(super) fn multiply_blocked<I: Pixels>(self, src: Source<'_>, pixels: I) {
-        let ahead = self.ahead(&src);
-        let task = PanelLoop {
-            isa: self.isa,
-            panels: self.panels,
-            packed: self.packed,
-            finish: self.epilogue,
-            ahead,
-        };
-        task.multiply(src, pixels, self.out);
-    }
-
-    /// Multiplies the pixels with every panel of the task, into NHWC.
-    pub(super) fn multiply_rows<I: Pixels>(mut self, src: Source<'_>, pixels: I) {
-        let (first, rows, cols) = (self.panels[0].block, self.out.rows(), self.out.len());
-        let ahead = self.ahead(&src);
-        for (index, panel) in self.panels.iter().enumerate() {
-            let start = (panel.block - first) * CHANNEL_BLOCK;
-            let channels = start..(start + panel.blocks * CHANNEL_BLOCK).min(cols);
-            let out = Outputs::matrix(self.out.part(0..rows, channels));
-            self.isa.dispatch(PanelTimesPixels {
-                src,
-                pixels,
-                channels: panel.channels.clone(),
-                panel: &self.packed[self.isa.panel(&panel.floats)],
-                epilogue: self.epilogue.from(start),
-                ahead: ahead[index.min(1)],
-                out,
-            });
-        }
+    /// Multiplies the pixels with every panel of the task. The output has the layout `L`.
+    pub(super) fn multiply<L: Place, I: Pixels>(self, src: Source<'_>, pixels: I) {
+        self.panels.multiply::<L, I>(src, pixels, self.out);
     }
 }

@@ -10,7 +10,7 @@ use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
@@ -107,7 +107,7 @@ impl Algorithm for Fc {
             conv,
             inputs,
             outputs_a_panel: CHANNEL_BLOCK * tile.blocks,
-            ahead: Ahead::of_weights(cx.caches.home(weight_bytes), conv.n, tile.pixels),
+            prefetch: Prefetch::of_weights(cx.caches.level_of(weight_bytes), conv.n, tile.pixels),
             panels,
             isa: cx.isa,
         }))
@@ -122,7 +122,7 @@ struct FcPlan {
     panels: Panels,
     outputs_a_panel: usize,
     /// Prefetch policy of the tiles for several images.
-    ahead: Ahead,
+    prefetch: Prefetch,
     isa: IsaToken,
 }
 
@@ -255,12 +255,12 @@ impl FcPlan {
                 },
                 channels: 0..inputs,
                 panel: self.panels(packed, at.col, out.len()).0,
-                epilogue: Finish {
+                epilogue: TileEpilogue {
                     pixel_bias: None,
                     residual: residual.map(|r| &r[at.col..]),
                     relu,
                 },
-                ahead: self.ahead,
+                prefetch: self.prefetch,
                 out: Outputs::matrix(out),
             });
         });

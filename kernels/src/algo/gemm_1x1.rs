@@ -14,6 +14,7 @@ use crate::exec::Executor;
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
+use crate::micro::outputs::{Blocked, Matrix};
 use crate::micro::pixels::{BlockedPixels, MatrixRows};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
@@ -169,8 +170,8 @@ impl Plan for Gemm1x1Plan {
             let mut src = self.blocked.source(task.image);
             src.data = &src.data[task.pixels.start * step..];
             match self.spec.layouts.src {
-                Layout::Nhwc => task.multiply_rows(src, MatrixRows { pixels, step }),
-                _ => task.multiply_blocked(src, BlockedPixels { pixels }),
+                Layout::Nhwc => task.multiply::<Matrix, _>(src, MatrixRows { pixels, step }),
+                _ => task.multiply::<Blocked, _>(src, BlockedPixels { pixels }),
             }
         });
     }
@@ -181,9 +182,9 @@ impl Gemm1x1Plan {
         let (conv, mc) = (&self.blocked.conv, self.blocked.blocking.mc);
         let (pixels, step) = (task.pixels.clone(), row_apart(conv));
         let nhwc = self.spec.layouts.src == Layout::Nhwc;
-        if task.copies() && nhwc {
+        if task.copies && nhwc {
             copy_rows(conv, task.image, pixels.clone(), copied, step);
-        } else if task.copies() {
+        } else if task.copies {
             copy_strided(conv, task.image, pixels.clone(), copied, mc);
         }
         laps.lap(Phase::Pack);
@@ -194,14 +195,14 @@ impl Gemm1x1Plan {
                 block: conv.c_in,
                 block_stride: 0,
             };
-            task.multiply_rows(src, MatrixRows { pixels, step });
+            task.multiply::<Matrix, _>(src, MatrixRows { pixels, step });
         } else {
             let src = Source {
                 data: copied,
                 block: CHANNEL_BLOCK,
                 block_stride: mc * CHANNEL_BLOCK,
             };
-            task.multiply_blocked(src, BlockedPixels { pixels });
+            task.multiply::<Blocked, _>(src, BlockedPixels { pixels });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{Ahead, Finish, PanelTimesPixels, Source};
+use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
@@ -207,7 +207,7 @@ impl Plan for Gemm1x1NchwPlan {
                 let panel_len = (conv.c_in + 1) * self.lanes;
                 let panels = pixels.len().div_ceil(self.lanes);
                 let panels = &mut as_f32s_mut(scratch)[..panels * panel_len];
-                if at.fresh && self.isa.moves_data() {
+                if at.scratch_is_stale && self.isa.moves_data() {
                     self.pack(&io.src[n * image..][..image], &pixels, panels);
                 }
 
@@ -231,12 +231,12 @@ impl Plan for Gemm1x1NchwPlan {
                             },
                             channels: 0..conv.c_in,
                             panel,
-                            epilogue: Finish {
+                            epilogue: TileEpilogue {
                                 pixel_bias: Some(&bias[first + rows.start..]),
                                 residual,
                                 relu: self.spec.problem.epilogue.relu,
                             },
-                            ahead: Ahead::Nothing,
+                            prefetch: Prefetch::Nothing,
                             out: Outputs::matrix(out.part(rows.clone(), cols)),
                         });
                     }

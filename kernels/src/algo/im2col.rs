@@ -17,6 +17,7 @@ use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
+use crate::micro::outputs::Blocked;
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
@@ -77,12 +78,12 @@ impl Algorithm for Im2col {
         let last = all - (all - 1) / mc * mc;
         let alike = [0..mc, 0..last];
         blocked.add_tables(IndirectionBuffer::bytes(row_taps, 2 * mc, mc), cx)?;
-        let pixels = (all, blocked.pixel_blocks());
-        let inputs = IndirectionBuffer::new(taps, pixels, most, |tap| {
+        let blocks = blocked.pixel_blocks();
+        let inputs = IndirectionBuffer::new(taps, all, blocks, most, |tap| {
             conv_offset(conv, tap, CHANNEL_BLOCK)
         })?;
-        let pixels = (mc + last, alike.into_iter());
-        let rows = IndirectionBuffer::new(row_taps, pixels, most, |tap| {
+        let blocks = alike.into_iter();
+        let rows = IndirectionBuffer::new(row_taps, mc + last, blocks, most, |tap| {
             let first = tap * conv.c_in;
             move |pixel| (pixel * row + first) as u32
         })?;
@@ -122,7 +123,7 @@ impl Plan for Im2colPlan {
             let inputs = self.inputs.block(task.index);
             let matrix = as_f32s_mut(scratch);
             let plane = blocked.source(task.image).block_stride;
-            let copied = if task.copies() { inputs.pixels() } else { 0 };
+            let copied = if task.copies { inputs.pixels() } else { 0 };
             for (pixel, row) in matrix.chunks_exact_mut(self.row).take(copied).enumerate() {
                 let taps = row.chunks_exact_mut(conv.c_in).take(inputs.taps());
                 for (tap, channels) in taps.enumerate() {
@@ -138,7 +139,7 @@ impl Plan for Im2colPlan {
             };
             let last = task.pixels.end == blocked.pixels();
             let rows = self.rows.block(usize::from(last));
-            task.multiply_blocked(src, rows);
+            task.multiply::<Blocked, _>(src, rows);
             laps.lap(Phase::Multiply);
         });
     }

@@ -18,6 +18,7 @@ use super::blocked::BlockedConv;
 use crate::exec::Executor;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::Blocked;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -75,8 +76,8 @@ impl ImagePlan {
         let rows_of_block = strip.input_rows(0..(mc.div_ceil(conv.w_out()) + 1).min(conv.h_out()));
         strip.offsets_fit(rows_of_block.len())?;
         blocked.add_buffer(1, cx)?;
-        let blocks = || blocked.pixel_blocks();
-        let buffer = IndirectionBuffer::new(1, (all, blocks()), blocked.tile.pixels, |_| {
+        let (blocks, most) = (|| blocked.pixel_blocks(), blocked.tile.pixels);
+        let buffer = IndirectionBuffer::new(1, all, blocks(), most, |_| {
             move |pixel| {
                 let start = pixel / mc * mc;
                 strip.offset(pixel, strip.rows(&(start..(start + mc).min(all))))
@@ -111,7 +112,7 @@ impl Plan for ImagePlan {
             // A filter row takes the place of a block of channels.
             let rows = strip.rows(&task.pixels);
             let copied = &mut as_f32s_mut(scratch)[..rows.len() * strip.row];
-            if task.copies() {
+            if task.copies {
                 strip.copy(task.image, rows, copied);
             }
             let src = Source {
@@ -120,7 +121,7 @@ impl Plan for ImagePlan {
                 block_stride: strip.conv.dilation[0] * strip.row,
             };
             let pixels = self.buffer.block(task.index);
-            task.multiply_blocked(src, pixels);
+            task.multiply::<Blocked, _>(src, pixels);
         });
     }
 }

@@ -6,6 +6,7 @@ use crate::cost::Efficiency;
 use crate::exec::Executor;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::{Blocked, Matrix};
 use crate::micro::pixels::BlockedPixels;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Pad, Problem};
@@ -71,12 +72,12 @@ impl Plan for IndirectPlan {
             if self.in_order {
                 src.data = &src.data[task.pixels.start * CHANNEL_BLOCK..];
                 let pixels = task.pixels.len();
-                return task.multiply_blocked(src, BlockedPixels { pixels });
+                return task.multiply::<Blocked, _>(src, BlockedPixels { pixels });
             }
             let pixels = self.buffer.block(task.index);
             match self.spec.layouts.dst {
-                Layout::Nhwc => task.multiply_rows(src, pixels),
-                _ => task.multiply_blocked(src, pixels),
+                Layout::Nhwc => task.multiply::<Matrix, _>(src, pixels),
+                _ => task.multiply::<Blocked, _>(src, pixels),
             }
         });
     }

@@ -3,10 +3,11 @@
 //! In reading order:
 //!
 //! * [`direct`], [`implicit_gemm`] and [`gemm_1x1`]: convolutions by one register tile. They share two plans:
-//!   `indirect.rs` (taps through an indirection buffer) and `blocked.rs` (blocks of pixels times panels of weights);
+//!   `indirect.rs` (taps through an indirection buffer) and `blocked.rs` (blocks of pixels). `panels.rs` multiplies a
+//!   block with its panels of weights;
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
-//! * [`winograd`], with `space_to_depth.rs`, and [`strassen`]: fewer multiplications;
+//! * [`winograd`] and [`strassen`]: fewer multiplications;
 //! * `grouped.rs`: groups of up to 8 channels;
 //! * [`direct_nchw`]: the scalar loops of the definition;
 //! * [`pooling`], [`attention`], [`bilinear`];
@@ -29,11 +30,11 @@ pub mod implicit_gemm;
 mod indirect;
 pub mod lrn;
 pub mod pair;
+mod panels;
 pub mod pointwise;
 pub mod pooling;
 mod rows;
 pub mod softmax;
-mod space_to_depth;
 pub mod statistics;
 pub mod stem;
 pub mod strassen;

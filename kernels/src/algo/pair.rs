@@ -12,16 +12,18 @@
 //! The gain is small. On several threads, rows at the border of two tasks are computed twice. (Measured:
 //! docs/measurements.md, 'fused pair'.)
 
-use super::blocked::{PanelLoop, offsets_fit};
+use super::blocked::offsets_fit;
 use super::gemm_1x1::conv_1x1;
+use super::panels::PanelLoop;
 use super::rows::{Step, Windows, task_rows};
-use crate::blocking::{Home, RegisterTile};
+use crate::blocking::{MemoryLevel, RegisterTile};
 use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{Ahead, Finish, Source};
+use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, Pixels};
 use crate::plan::{
@@ -124,7 +126,7 @@ impl Algorithm for Gemm1x1Direct {
             },
             weights: cx
                 .caches
-                .home(lines.iter().sum::<usize>() * CacheLine::BYTES),
+                .level_of(lines.iter().sum::<usize>() * CacheLine::BYTES),
             pair,
             tile,
             panels,
@@ -152,7 +154,7 @@ struct PairPlan {
     /// Maximum intermediate rows of a step.
     rows: usize,
     /// Memory level that the weights are read from.
-    weights: Home,
+    weights: MemoryLevel,
     isa: IsaToken,
 }
 
@@ -238,18 +240,18 @@ impl PairPlan {
         residual: Option<&[f32]>,
         out: RowsMut<'_, f32>,
     ) {
-        let ahead = Ahead::of_weights(self.weights, out.len() / CHANNEL_BLOCK, self.tile.pixels);
+        let run = out.len() / CHANNEL_BLOCK;
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels[which].all(),
             packed,
-            finish: Finish {
+            epilogue: TileEpilogue {
                 residual,
                 relu: self.spec.problem.epilogue.relu,
-                ..Finish::default()
+                ..TileEpilogue::default()
             },
-            ahead: [ahead; 2],
+            prefetch: Prefetch::of_weights(self.weights, run, self.tile.pixels).into(),
         };
-        task.multiply(src, pixels, out);
+        task.multiply::<Blocked, _>(src, pixels, out);
     }
 }

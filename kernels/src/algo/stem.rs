@@ -11,8 +11,8 @@
 //! are computed twice. Winograd's algorithm on the image's phases ([`super::winograd`]) needs fewer operations and is
 //! faster. (Measured: docs/measurements.md, 'fused stem'.)
 
-use super::blocked::PanelLoop;
 use super::image::{MOST_CHANNELS, Strip, suits};
+use super::panels::PanelLoop;
 use super::rows::{Step, Windows, task_rows};
 use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost, Efficiency};
@@ -20,8 +20,9 @@ use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::fold::Reduce;
-use crate::micro::gemm::{Ahead, Finish, Source};
+use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
+use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
 use crate::micro::pool::PoolPixels;
 use crate::micro::windows::Axis;
@@ -101,7 +102,7 @@ impl Algorithm for DirectMaxPool {
         let of_buffer = IndirectionBuffer::bytes(1, pixels, most.max(1) * w_out);
         let table_bytes = cx.tables(table_bytes + of_buffer)?;
         let blocks_of = made.iter().map(|rows| 0..rows * w_out);
-        let buffer = IndirectionBuffer::new(1, (pixels, blocks_of), tile.pixels, |_| {
+        let buffer = IndirectionBuffer::new(1, pixels, blocks_of, tile.pixels, |_| {
             move |pixel| strip.offset(pixel, 0..0)
         })?;
         let computed: usize = all().map(|step| step.new.len() * w_out).sum();
@@ -306,14 +307,14 @@ impl StemPlan {
             isa: self.isa,
             panels: self.panels.all(),
             packed,
-            finish: Finish {
+            epilogue: TileEpilogue {
                 relu: self.spec.problem.epilogue.relu,
-                ..Finish::default()
+                ..TileEpilogue::default()
             },
-            ahead: [Ahead::Nothing; 2],
+            prefetch: Prefetch::Nothing.into(),
         };
         let made = step.kept() * row..step.rows.len() * row;
         let mut between = RowsMut::new(between, map);
-        task.multiply(src, pixels, between.part(0..blocks, made));
+        task.multiply::<Blocked, _>(src, pixels, between.part(0..blocks, made));
     }
 }

@@ -51,7 +51,7 @@ pub struct Turn {
 
 impl Turn {
     /// True if the worker's previous task belongs to another group. Groups are `size` consecutive tasks.
-    fn is_fresh(&self, size: usize) -> bool {
+    fn begins_group(&self, size: usize) -> bool {
         self.before
             .is_none_or(|before| before / size != self.task / size)
     }
@@ -177,7 +177,7 @@ pub struct Block {
     pub worker: usize,
     /// The task must fill its worker's scratch first. If false, the worker's previous task had the same shared data
     /// ([`Sharing`]), and the scratch holds it.
-    pub fresh: bool,
+    pub scratch_is_stale: bool,
 }
 
 /// Divides `dst` by `grid` and calls `f(block, its elements, the worker's scratch)` for each block. Each worker gets an
@@ -192,7 +192,7 @@ pub fn par_rows<T: Send>(
     scratch: &mut [CacheLine],
     f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
 ) {
-    par_rows_sharing(exec, dst, (grid, Sharing::Columns), scratch, f);
+    par_rows_sharing(exec, dst, grid, Sharing::Columns, scratch, f);
 }
 
 /// [`par_rows`] with a given order of blocks.
@@ -202,12 +202,17 @@ pub fn par_rows<T: Send>(
 pub fn par_rows_sharing<T: Send>(
     exec: &dyn Executor,
     dst: &mut [T],
-    (grid, sharing): (Grid, Sharing),
+    grid: Grid,
+    sharing: Sharing,
     scratch: &mut [CacheLine],
     f: impl Fn(Block, RowsMut<'_, T>, &mut [CacheLine]) + Sync,
 ) {
-    let cut = (grid, grid.cols, sharing);
-    par_blocks(exec, dst, cut, scratch, |at, own, scratch| {
+    let blocks = Blocks {
+        grid,
+        row: grid.cols,
+        sharing,
+    };
+    par_blocks(exec, dst, blocks, scratch, |at, own, scratch| {
         f(at, own.part(0, grid.cols), scratch);
     });
 }
@@ -222,7 +227,8 @@ pub fn par_rows_sharing<T: Send>(
 pub fn par_halves<T: Send>(
     exec: &dyn Executor,
     dst: &mut [T],
-    (grid, row): (Grid, usize),
+    grid: Grid,
+    row: usize,
     scratch: &mut [CacheLine],
     f: impl Fn(Block, [RowsMut<'_, T>; 2], &mut [CacheLine]) + Sync,
 ) {
@@ -230,8 +236,12 @@ pub fn par_halves<T: Send>(
         grid.cols <= row && row - grid.cols <= grid.cols,
         "{grid:?} for {row}"
     );
-    let cut = (grid, row, Sharing::Columns);
-    par_blocks(exec, dst, cut, scratch, |at, own, scratch| {
+    let blocks = Blocks {
+        grid,
+        row,
+        sharing: Sharing::Columns,
+    };
+    par_blocks(exec, dst, blocks, scratch, |at, own, scratch| {
         let halves = [(0, grid.cols), (grid.cols, row)];
         f(at, halves.map(|(from, to)| own.part(from, to)), scratch);
     });
@@ -263,14 +273,23 @@ impl<T> Own<'_, T> {
     }
 }
 
-/// Calls `f` for each block of a grid over `dst`, whose rows have `row` elements.
+/// Division of a matrix into the blocks of tasks.
+struct Blocks {
+    grid: Grid,
+    /// Elements in a row of the matrix.
+    row: usize,
+    sharing: Sharing,
+}
+
+/// Calls `f` for each block of `dst`.
 fn par_blocks<T: Send>(
     exec: &dyn Executor,
     dst: &mut [T],
-    (grid, row, sharing): (Grid, usize, Sharing),
+    blocks: Blocks,
     scratch: &mut [CacheLine],
     f: impl Fn(Block, Own<'_, T>, &mut [CacheLine]) + Sync,
 ) {
+    let Blocks { grid, row, sharing } = blocks;
     assert!(
         product([grid.rows, row]) <= dst.len(),
         "{grid:?} of rows of {row} in {} elements",
@@ -294,7 +313,7 @@ fn par_blocks<T: Send>(
             row: rows.start,
             col: cols.start,
             worker,
-            fresh: turn.is_fresh(grid.sharers(sharing)),
+            scratch_is_stale: turn.begins_group(grid.sharers(sharing)),
         };
         let own = Own {
             dst: &dst,
@@ -318,7 +337,7 @@ pub struct TilesMut<'a, T> {
     image: usize,
     blocks: Range<usize>,
     tiles: Range<usize>,
-    fresh: bool,
+    scratch_is_stale: bool,
     _owns: PhantomData<&'a mut [T]>,
 }
 
@@ -333,8 +352,8 @@ impl<T> TilesMut<'_, T> {
 
     /// The task must fill its worker's scratch first. If false, the worker's previous task had the same tiles of other
     /// maps, and the scratch holds their data.
-    pub fn fresh(&self) -> bool {
-        self.fresh
+    pub fn scratch_is_stale(&self) -> bool {
+        self.scratch_is_stale
     }
 
     /// The maps.
@@ -413,7 +432,7 @@ pub fn par_tiles<T: Send>(
             image,
             blocks,
             tiles,
-            fresh: turn.is_fresh(grid.groups()),
+            scratch_is_stale: turn.begins_group(grid.groups()),
             _owns: PhantomData,
         };
         // SAFETY: parts of different workers are disjoint, and no two live calls have the same worker (the executor's
@@ -499,7 +518,8 @@ mod tests {
             par_halves(
                 &Serial,
                 &mut seen,
-                (grid, row),
+                grid,
+                row,
                 &mut scratch,
                 |at, halves, _| {
                     let [first, second] = &halves;
@@ -544,7 +564,7 @@ mod tests {
                     };
                     let before = before.lock().expect("no panic").replace(shared);
                     assert_eq!(
-                        at.fresh,
+                        at.scratch_is_stale,
                         before != Some(shared),
                         "{grid:?} {sharing:?} {at:?}"
                     );
@@ -552,7 +572,7 @@ mod tests {
                         block.row(r).iter_mut().for_each(|x| *x += 1);
                     }
                 };
-                par_rows_sharing(&Serial, &mut seen, (grid, sharing), &mut scratch, count);
+                par_rows_sharing(&Serial, &mut seen, grid, sharing, &mut scratch, count);
                 assert!(seen.iter().all(|&x| x == 1), "{grid:?}: {seen:?}");
             }
         }

@@ -266,7 +266,8 @@ pub struct Constant {
 }
 
 impl Constant {
-    pub(crate) const fn new(exact: Surd) -> Self {
+    /// A constant.
+    pub const fn new(exact: Surd) -> Self {
         Constant {
             exact,
             rounded: exact.to_f64() as f32,

@@ -7,19 +7,15 @@
 //! * for each (tap, pixel) an offset into the source, or [`PADDING`],
 //! * for each (tap, tile) the spacing of these offsets ([`Spacing`]).
 //!
-//! A tap is skipped if it falls into padding for all pixels of a tile. So tiles are cut to fit the padding. Pixels of a
-//! block are taken row by row, or grouped by the filter columns that they see, whichever costs less. Dynamic
-//! programming over the modelled cost (`TileCost`) gives the tiles' bounds. In this model evenly spaced pixels are
-//! cheaper than others.
-//!
-//! On a 7x7 map, a 3x3 filter then computes 0.85 of its nominal products. On a 14x14 map it computes 0.91. The inner
-//! loop has no branch.
+//! A tap is skipped if it falls into padding for all pixels of a tile. `tiling.rs` chooses tiles that fit the padding. On
+//! a 7x7 map, a 3x3 filter then computes 0.85 of its nominal products. On a 14x14 map it computes 0.91. The inner loop
+//! has no branch.
 
-use super::tiles::{FEW_PIXELS, Spacing, Tiles, tiles_of};
+use super::tiles::{Spacing, Tiles};
+use super::tiling::{Seen, Tiling};
 use crate::arch::array;
 use crate::plan::Unsupported;
 use crate::problem::ConvShape;
-use crate::window::Window;
 use std::ops::Range;
 
 /// The offset of a tap that falls into padding.
@@ -72,11 +68,11 @@ impl IndirectionBuffer {
     /// It includes temporary allocations of the construction.
     pub fn bytes(taps: usize, pixels: usize, mc: usize) -> usize {
         let (offset, step, position) = (4, 4, 4);
-        // A tile has at least one pixel. While a block is cut, each of its pixels needs two orders with its taps, its
+        // A tile has at least one pixel. While a block is tiled, each of its pixels needs two orders with its taps, its
         // place, and the best tile that ends there.
         let of_pixel = taps * (offset + step) + position + size_of::<Tiles>();
-        let of_cut = 128;
-        pixels * of_pixel + pixels.div_ceil(mc) * size_of::<BlockAt>() + mc.min(pixels) * of_cut
+        let of_tiling = 128;
+        pixels * of_pixel + pixels.div_ceil(mc) * size_of::<BlockAt>() + mc.min(pixels) * of_tiling
     }
 
     /// Makes a buffer from a function that maps a tap to a function from pixels to offsets.
@@ -87,7 +83,8 @@ impl IndirectionBuffer {
     /// If memory is insufficient.
     pub fn new<F: Fn(usize) -> u32>(
         taps: usize,
-        (pixels, blocks): (usize, impl Iterator<Item = Range<usize>>),
+        pixels: usize,
+        blocks: impl Iterator<Item = Range<usize>>,
         most: usize,
         offset: impl Fn(usize) -> F,
     ) -> Result<Self, Unsupported> {
@@ -95,8 +92,8 @@ impl IndirectionBuffer {
         let first = offset(0);
         for block in blocks {
             let place = |pixel| i64::from(first(pixel));
-            let cut = Seen::all().cut(block.clone(), TileCost { most }, place);
-            buffer.push(block.start, cut, &offset);
+            let tiling = Seen::all().tiling(block.clone(), most, place);
+            buffer.push(block.start, tiling, &offset);
         }
         Ok(buffer.shrunk())
     }
@@ -131,15 +128,14 @@ impl IndirectionBuffer {
         let taps = conv.kernel[0] * conv.kernel[1];
         let mut buffer = IndirectionBuffer::with_room(taps, h_out * w_out)?;
         let seen = Seen::by(conv);
-        let cost = TileCost { most };
         for (block, first_row) in blocks {
             let place = |pixel| {
                 let (y, x) = (pixel / w_out, pixel % w_out);
                 (y * conv.stride[0] * conv.w + x * conv.stride[1]) as i64
             };
-            let cut = seen.cut(block.clone(), cost, place);
+            let tiling = seen.tiling(block.clone(), most, place);
             let before = (first_row * conv.w * pixel_stride) as u32;
-            buffer.push(block.start, cut, |tap| {
+            buffer.push(block.start, tiling, |tap| {
                 let offset = conv_offset(conv, tap, pixel_stride);
                 move |pixel| match offset(pixel) {
                     PADDING => PADDING,
@@ -180,12 +176,18 @@ impl IndirectionBuffer {
         self
     }
 
-    fn push<F: Fn(usize) -> u32>(&mut self, first: usize, cut: Cut, offset: impl Fn(usize) -> F) {
+    /// Adds a block whose first pixel is `first`.
+    fn push<F: Fn(usize) -> u32>(
+        &mut self,
+        first: usize,
+        tiling: Tiling,
+        offset: impl Fn(usize) -> F,
+    ) {
         let mut largest = None;
         let mut padded = false;
         for tap in 0..self.taps {
             let offset = offset(tap);
-            for &position in &cut.order {
+            for &position in &tiling.order {
                 let offset = offset(first + position as usize);
                 self.offsets.push(offset);
                 if offset == PADDING {
@@ -197,23 +199,23 @@ impl IndirectionBuffer {
         }
         let start = self.steps.len();
         self.steps.resize(self.offsets.len(), UNEVEN);
-        let taps = self.offsets[start..].chunks_exact(cut.order.len());
-        let steps = self.steps[start..].chunks_exact_mut(cut.order.len());
+        let taps = self.offsets[start..].chunks_exact(tiling.order.len());
+        let steps = self.steps[start..].chunks_exact_mut(tiling.order.len());
         for (offsets, steps) in taps.zip(steps) {
-            for tile in cut.tiles.iter().flat_map(Tiles::bounds) {
+            for tile in tiling.tiles.iter().flat_map(Tiles::bounds) {
                 let first = tile.start;
                 steps[first] = step_of(&offsets[tile]);
             }
         }
         let (pixel, tile) = (self.positions.len(), self.tiles.len());
         self.blocks.push(BlockAt {
-            pixels: pixel..pixel + cut.order.len(),
-            tiles: tile..tile + cut.tiles.len(),
+            pixels: pixel..pixel + tiling.order.len(),
+            tiles: tile..tile + tiling.tiles.len(),
             largest,
             padded,
         });
-        self.positions.extend(cut.order);
-        self.tiles.extend(cut.tiles);
+        self.positions.extend(tiling.order);
+        self.tiles.extend(tiling.tiles);
     }
 
     /// The block with index `index`.
@@ -287,206 +289,6 @@ pub fn conv_offset(
         } else {
             PADDING
         }
-    }
-}
-
-/// Cost model of a register tile, for each tap that it doesn't skip.
-#[derive(Clone, Copy)]
-struct TileCost {
-    /// The most pixels in a tile, P.
-    most: usize,
-}
-
-impl TileCost {
-    /// Cost of a tile of `len` pixels, `len + (P - len)^2 / 4 P`, times 4 P to stay with integers.
-    ///
-    /// The second term is a penalty for a tile that isn't full. Such a tile has fewer FMAs for each load of weights,
-    /// and too few chains of FMAs to hide their latency. In this model, a half-full tile has 0.89 of the efficiency of
-    /// a full one. A quarter-full one has 0.64.
-    fn of(self, len: usize) -> u64 {
-        (4 * self.most * len + (self.most - len).pow(2)) as u64
-    }
-
-    /// Cost of all taps. A tap that is not evenly spaced costs a tenth more. (Measured: docs/measurements.md, 'uneven
-    /// taps'.)
-    fn taps(self, len: usize, all: u64, even: u64) -> u64 {
-        let even = if len > FEW_PIXELS { even } else { all };
-        (10 * even + 11 * (all - even)) * self.of(len)
-    }
-}
-
-/// An order of a block's pixels, and the tiles that take them in that order.
-struct Cut {
-    order: Vec<u32>,
-    tiles: Vec<Tiles>,
-}
-
-/// Filter rows that each output row sees, and filter columns that each output column sees, as bits.
-///
-/// In filters of more than 64 rows or columns, the last bit stands for all others. Then a possible skip may be missed.
-struct Seen {
-    filter_rows: usize,
-    w_out: usize,
-    /// For each output row and column. Empty if all see the whole filter.
-    rows: Vec<u64>,
-    cols: Vec<u64>,
-}
-
-/// Filter rows and columns that one pixel sees.
-#[derive(Clone, Copy, PartialEq)]
-struct Sees {
-    rows: u64,
-    cols: u64,
-}
-
-impl Seen {
-    /// For convolutions without padding.
-    fn all() -> Self {
-        Seen {
-            filter_rows: 1,
-            w_out: 1,
-            rows: Vec::new(),
-            cols: Vec::new(),
-        }
-    }
-
-    fn by(conv: &ConvShape) -> Self {
-        let [rows, cols] = Window::of_conv(conv).map(|axis| {
-            let seen = |o: usize| {
-                let inside = axis.inside(o);
-                if inside.is_empty() {
-                    return 0;
-                }
-                let (first, last) = (inside.start.min(63), (inside.end - 1).min(63));
-                u64::MAX << first & u64::MAX >> (63 - last)
-            };
-            (0..axis.out).map(seen).collect()
-        });
-        Seen {
-            filter_rows: conv.kernel[0].min(64),
-            w_out: conv.w_out(),
-            rows,
-            cols,
-        }
-    }
-
-    fn by_pixel(&self, pixel: usize) -> Sees {
-        let of = |axis: &[u64], at: usize| axis.get(at).copied().unwrap_or(1);
-        Sees {
-            rows: of(&self.rows, pixel / self.w_out),
-            cols: of(&self.cols, pixel % self.w_out),
-        }
-    }
-
-    /// The cheaper of two orders: row by row, or grouped by the filter columns that pixels see.
-    ///
-    /// `place` is the position of a pixel's first tap, in any unit.
-    fn cut(&self, block: Range<usize>, cost: TileCost, place: impl Fn(usize) -> i64) -> Cut {
-        let by_rows: Vec<u32> = (0..block.len() as u32).collect();
-        let sees: Vec<Sees> = block.clone().map(|pixel| self.by_pixel(pixel)).collect();
-        let mut by_columns = by_rows.clone();
-        // The sort is stable: pixels stay in row order within a group.
-        by_columns.sort_by_key(|&p| sees[p as usize].cols);
-        let place = |p: u32| place(block.start + p as usize);
-        let (row_tiles, row_cost) = self.tiles(&sees, &by_rows, cost, place);
-        if by_columns != by_rows {
-            let (column_tiles, column_cost) = self.tiles(&sees, &by_columns, cost, place);
-            if column_cost < row_cost {
-                return Cut {
-                    order: by_columns,
-                    tiles: column_tiles,
-                };
-            }
-        }
-        Cut {
-            order: by_rows,
-            tiles: row_tiles,
-        }
-    }
-
-    /// The cheapest tiles for pixels in a given order, and their cost.
-    fn tiles(
-        &self,
-        sees: &[Sees],
-        order: &[u32],
-        cost: TileCost,
-        place: impl Fn(u32) -> i64,
-    ) -> (Vec<Tiles>, u64) {
-        let spaced = Spaced::of(order.iter().map(|&p| place(p)));
-        // best[end]: the cost of the pixels before `end`, and the start of their last tile.
-        let mut best = vec![(0, 0)];
-        // For each filter row: the columns that some pixel of the tile sees, and those that all its pixels see.
-        let (mut some, mut every) = (vec![0u64; self.filter_rows], vec![0u64; self.filter_rows]);
-        let count = |seen: &[u64]| -> u64 { seen.iter().map(|c| u64::from(c.count_ones())).sum() };
-        // Away from the padding, all pixels see the same taps, and so do all tiles.
-        let first = sees
-            .first()
-            .filter(|first| sees.iter().all(|s| s == *first));
-        let same = first.map(|s| u64::from(s.rows.count_ones() * s.cols.count_ones()));
-        for end in 1..=order.len() {
-            some.fill(0);
-            every.fill(u64::MAX);
-            let mut cheapest = (u64::MAX, 0);
-            for start in (end.saturating_sub(cost.most)..end).rev() {
-                if same.is_none() {
-                    let Sees { rows, cols } = sees[order[start] as usize];
-                    for (r, (some, every)) in some.iter_mut().zip(&mut every).enumerate() {
-                        let cols = if rows >> r & 1 == 1 { cols } else { 0 };
-                        *some |= cols;
-                        *every &= cols;
-                    }
-                }
-                let even = if spaced.evenly(start..end) {
-                    same.unwrap_or_else(|| count(&every))
-                } else {
-                    0
-                };
-                let all = same.unwrap_or_else(|| count(&some));
-                let total = best[start].0 + cost.taps(end - start, all, even);
-                cheapest = cheapest.min((total, start));
-            }
-            best.push(cheapest);
-        }
-        let mut sizes = Vec::new();
-        let mut end = order.len();
-        while end > 0 {
-            sizes.push(end - best[end].1);
-            end = best[end].1;
-        }
-        (tiles_of(sizes.into_iter().rev()), best[order.len()].0)
-    }
-}
-
-/// Lengths of equal steps in a sequence of numbers.
-struct Spaced {
-    steps: Vec<i64>,
-    /// For each step, the number of equal steps from it on.
-    equal: Vec<usize>,
-}
-
-impl Spaced {
-    fn of(places: impl Iterator<Item = i64>) -> Self {
-        let places: Vec<i64> = places.collect();
-        let steps: Vec<i64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let mut equal = vec![1; steps.len()];
-        for i in (1..steps.len()).rev() {
-            if steps[i - 1] == steps[i] {
-                equal[i - 1] = equal[i] + 1;
-            }
-        }
-        Spaced { steps, equal }
-    }
-
-    /// Tells if each half of a range is evenly spaced, with the same positive step in both ([`step_of`]).
-    fn evenly(&self, range: Range<usize>) -> bool {
-        let middle = range.start + range.len().div_ceil(2);
-        let half = |half: Range<usize>| half.len() < 2 || self.equal[half.start] + 1 >= half.len();
-        let step = |half: Range<usize>| (half.len() > 1).then(|| self.steps[half.start]);
-        let halves = [range.start..middle, middle..range.end];
-        halves.iter().cloned().all(half)
-            && step(halves[0].clone()).is_some_and(|first| {
-                first > 0 && step(halves[1].clone()).is_none_or(|second| second == first)
-            })
     }
 }
 
@@ -579,6 +381,7 @@ impl<'a> Indirection<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tiling::Spaced;
     use super::*;
     use crate::problem::{ConvSpec, Pad};
 

@@ -4,7 +4,7 @@
 //! * [`tiles`]: division of a run of pixels into register tiles;
 //! * [`grouped`]: groups of up to 8 channels;
 //! * [`pixels`]: positions of a tile's inputs;
-//! * [`indirection`]: positions of each output pixel's taps in the input;
+//! * [`indirection`]: positions of each output pixel's taps in the input, in the tiles that `tiling.rs` chooses;
 //! * [`outputs`]: positions of a tile's outputs, in any layout;
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
@@ -66,6 +66,7 @@ pub mod statistics;
 pub mod strassen;
 pub mod surd;
 pub mod tiles;
+mod tiling;
 pub mod transpose;
 pub mod windows;
 pub mod winograd;

@@ -1,9 +1,11 @@
 //! Outputs of register tiles: a block of outputs that is addressed by pixel and channel, whatever its layout.
+
 use crate::bounds::extent;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Positions of a pixel's channels, in elements from the first output.
 ///
@@ -14,6 +16,11 @@ pub trait Place: Copy + Debug {
     const PARTIAL: bool;
     /// Position of the first channel of a pixel's block.
     fn offset(self, pixel: usize, block: usize) -> usize;
+    /// Outputs of some channel blocks of `all`, which has this layout, and the number of elements before them.
+    fn outputs<'o>(
+        all: &'o mut RowsMut<'_, f32>,
+        blocks: Range<usize>,
+    ) -> (Outputs<'o, Self>, usize);
     /// Sums of other products.
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
@@ -35,6 +42,13 @@ impl Place for Blocked {
     fn offset(self, pixel: usize, block: usize) -> usize {
         pixel * CHANNEL_BLOCK + block * self.block_stride
     }
+    fn outputs<'o>(
+        all: &'o mut RowsMut<'_, f32>,
+        blocks: Range<usize>,
+    ) -> (Outputs<'o, Self>, usize) {
+        let (before, row) = (blocks.start * all.stride(), all.len());
+        (Outputs::blocked(all.part(blocks, 0..row)), before)
+    }
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
         self.sums
@@ -52,7 +66,7 @@ pub struct Sums<'a> {
     /// Elements from a row to the next.
     pub stride: usize,
     /// The outputs are intermediate sums, so they are in L1 or L2.
-    pub near: bool,
+    pub in_cache: bool,
 }
 
 /// [`Sums`] for a tile. A pointer is null if there is no sum. Else it is valid for all pixels and channels of the
@@ -62,7 +76,7 @@ pub struct SumPointers {
     pub(super) added: [*const f32; 2],
     pub(super) kept: *mut f32,
     pub(super) stride: usize,
-    pub(super) near: bool,
+    pub(super) in_cache: bool,
 }
 
 impl SumPointers {
@@ -78,15 +92,24 @@ impl SumPointers {
 
 /// A matrix: a pixel's blocks of channels are contiguous.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows {
+pub struct Matrix {
     pixel_stride: usize,
 }
 
-impl Place for Rows {
+impl Place for Matrix {
     const PARTIAL: bool = true;
     #[inline(always)]
     fn offset(self, pixel: usize, block: usize) -> usize {
         pixel * self.pixel_stride + block * CHANNEL_BLOCK
+    }
+    fn outputs<'o>(
+        all: &'o mut RowsMut<'_, f32>,
+        blocks: Range<usize>,
+    ) -> (Outputs<'o, Self>, usize) {
+        let before = blocks.start * CHANNEL_BLOCK;
+        let channels = before..(blocks.end * CHANNEL_BLOCK).min(all.len());
+        let pixels = 0..all.rows();
+        (Outputs::matrix(all.part(pixels, channels)), before)
     }
 }
 
@@ -128,7 +151,7 @@ impl<'o> Outputs<'o, Blocked> {
             added,
             kept,
             stride,
-            near,
+            in_cache,
         } = sums;
         let (blocks, row) = (outputs.blocks(), outputs.pixels * CHANNEL_BLOCK);
         let least = extent(blocks, stride, row);
@@ -139,13 +162,13 @@ impl<'o> Outputs<'o, Blocked> {
             added: added.map(|sum| sum.map_or(std::ptr::null(), <[f32]>::as_ptr)),
             kept: kept.map_or(std::ptr::null_mut(), <[f32]>::as_mut_ptr),
             stride,
-            near,
+            in_cache,
         });
         outputs
     }
 }
 
-impl<'o> Outputs<'o, Rows> {
+impl<'o> Outputs<'o, Matrix> {
     /// A matrix with a row for each pixel, and a float for each channel. It is NHWC, or NCHW if channels and pixels are
     /// exchanged.
     pub fn matrix(mut rows: RowsMut<'o, f32>) -> Self {
@@ -154,7 +177,7 @@ impl<'o> Outputs<'o, Rows> {
             ptr: rows.as_mut_ptr(),
             pixels: rows.rows(),
             channels: rows.len(),
-            place: Rows {
+            place: Matrix {
                 pixel_stride: rows.stride(),
             },
             _owns: PhantomData,

@@ -5,37 +5,160 @@
 //! [`super::gemm`] computes. With stride 2, several products of a tile share a point ([`Scheme`]). Their channels
 //! follow one another, so that one sum covers all of them.
 //!
+//! Only this file is compiled for each scheme: [`Transforms`] is a scheme's row in the table that plans choose from.
+//!
 //! The samples and products of a tile are single lines in more streams than the hardware prefetchers follow. So the
 //! next tile's lines are prefetched while a tile is transformed. (Measured: docs/measurements.md, 'prefetch of tiles'.)
 #![allow(unsafe_code)]
 
-use super::cook_toom::{MOST_PRODUCTS, Matrices, Scheme, Vectors, unroll};
+use super::cook_toom::{MOST_PRODUCTS, MOST_TAPS, Matrices, Scheme, Vectors, unroll};
 use super::gemm::load;
 use crate::arch::KernelSimd;
 use crate::bounds::{product, sum};
-use crate::exec::RowsMut;
+use crate::exec::{RowsMut, TilesMut};
+use crate::isa::{IsaToken, SimdTask};
 use crate::layout::CHANNEL_BLOCK;
+use crate::problem::ConvShape;
 use crate::tensor::CacheLine;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// Assignment of products to points, in two dimensions.
+/// Transforms of one scheme, compiled for every instruction set.
 #[derive(Clone, Copy, Debug)]
-pub struct Slots<const N: usize, const T: usize>;
+pub struct Transforms {
+    matrices: &'static Matrices,
+    operations: fn() -> [usize; 2],
+    input: fn(IsaToken, InputTransform<'_>),
+    output: fn(IsaToken, OutputTransform<'_, '_>),
+}
 
-impl<const N: usize, const T: usize> Slots<N, T> {
-    /// Number of products at a point along one axis: two with stride 2, but one at infinity, the last point.
-    const fn along(point: usize) -> usize {
-        if point < N - T { 2 } else { 1 }
+impl Transforms {
+    /// Transforms of a scheme.
+    ///
+    /// # Panics
+    /// At compile time, if the scheme's matrices have other sizes.
+    pub const fn of<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize>() -> Self {
+        const {
+            let m = W::MATRICES;
+            assert!(m.outputs == M && m.products == N && m.points == T);
+            assert!(N <= MOST_PRODUCTS && T <= N && m.taps <= MOST_TAPS);
+        }
+        Transforms {
+            matrices: const { &W::MATRICES },
+            operations: W::operations,
+            input: input::<W, M, N, T>,
+            output: output::<W, M, N, T>,
+        }
     }
 
-    /// Number of products at the `point`-th of the T x T points.
-    pub const fn at(point: usize) -> usize {
-        Self::along(point / T) * Self::along(point % T)
+    /// Matrices that the transforms implement.
+    pub const fn matrices(&self) -> &'static Matrices {
+        self.matrices
+    }
+
+    /// Operations of an input transform and of an inverse transform, along one axis.
+    pub fn operations(&self) -> [usize; 2] {
+        (self.operations)()
+    }
+
+    /// Products at each point.
+    pub fn slots(&self) -> Slots {
+        Slots::new(self.matrices.products, self.matrices.points)
+    }
+
+    /// Transforms some tiles of the input.
+    pub(crate) fn input(&self, isa: IsaToken, task: InputTransform<'_>) {
+        (self.input)(isa, task);
+    }
+
+    /// Transforms the products of some channel blocks back.
+    pub(crate) fn output(&self, isa: IsaToken, task: OutputTransform<'_, '_>) {
+        (self.output)(isa, task);
+    }
+}
+
+/// A task compiled for a scheme.
+struct ByScheme<K, W, const M: usize, const N: usize, const T: usize>(K, PhantomData<W>);
+
+fn input<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize>(
+    isa: IsaToken,
+    task: InputTransform<'_>,
+) {
+    isa.dispatch(ByScheme::<_, W, M, N, T>(task, PhantomData));
+}
+
+fn output<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize>(
+    isa: IsaToken,
+    task: OutputTransform<'_, '_>,
+) {
+    isa.dispatch(ByScheme::<_, W, M, N, T>(task, PhantomData));
+}
+
+/// Assignment of products to points, in two dimensions. A point is numbered row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// Products along an axis.
+    products: usize,
+    /// Points along an axis.
+    points: usize,
+}
+
+impl Slots {
+    const fn new(products: usize, points: usize) -> Self {
+        Slots { products, points }
+    }
+
+    /// Number of points.
+    pub fn points(self) -> usize {
+        self.points * self.points
+    }
+
+    /// Number of products.
+    pub fn products(self) -> usize {
+        self.products * self.products
+    }
+
+    /// Number of products along an axis.
+    pub fn along_an_axis(self) -> usize {
+        self.products
+    }
+
+    /// True for the points in the last row, which is infinity's.
+    pub fn is_last_row(self, point: usize) -> bool {
+        point / self.points + 1 == self.points
+    }
+
+    /// Points along an axis that have two products. With stride 2, all but infinity, the last point.
+    #[inline(always)]
+    fn doubled(self) -> usize {
+        self.products - self.points
+    }
+
+    /// Number of products at a point along one axis.
+    #[inline(always)]
+    fn along(self, point: usize) -> usize {
+        1 + usize::from(point < self.doubled())
+    }
+
+    /// Number of products at a point.
+    pub fn at(self, point: usize) -> usize {
+        self.along(point / self.points) * self.along(point % self.points)
+    }
+
+    /// Number of products at earlier points.
+    #[inline(always)]
+    pub fn before(self, point: usize) -> usize {
+        let [row, column] = [point / self.points, point % self.points];
+        let [rows, columns] = [row, column].map(|before| before + before.min(self.doubled()));
+        rows * self.products + self.along(row) * columns
     }
 
     /// Point of the product in row `i`, column `j`, and its index among the point's products.
-    pub const fn of(i: usize, j: usize) -> (usize, usize) {
-        (i % T * T + j % T, i / T * Self::along(j % T) + j / T)
+    #[inline(always)]
+    pub fn of(self, i: usize, j: usize) -> (usize, usize) {
+        let t = self.points;
+        (i % t * t + j % t, i / t * self.along(j % t) + j / t)
     }
 }
 
@@ -56,11 +179,6 @@ impl Transformed {
         let elements = product([most_products, blocks, tiles, CHANNEL_BLOCK]);
         sum([elements, most_products * CHANNEL_BLOCK]);
         Transformed { blocks, tiles }
-    }
-
-    /// Channel blocks.
-    pub fn blocks(&self) -> usize {
-        self.blocks
     }
 
     /// Tiles.
@@ -90,38 +208,96 @@ impl Transformed {
 /// Samples outside of the input: a row of zeros of a tile.
 static ZEROS: [CacheLine; MOST_PRODUCTS] = [CacheLine::ZERO; _];
 
-/// Transforms tiles of the input.
-pub struct InputTiles<'a, const N: usize> {
-    image: &'a [f32],
-    map: [usize; 2],
+/// Input transform of some tiles.
+pub struct InputTransform<'a> {
+    /// Convolution of the tiles.
+    pub conv: &'a ConvShape,
+    /// The maps of an image, or some rows of them.
+    pub maps: &'a [f32],
+    /// These rows.
+    pub rows: Range<usize>,
+    /// The tiles, numbered row by row.
+    pub tiles: Range<usize>,
+    /// The transformed tiles.
+    pub out: &'a mut [f32],
+    /// Layout of the transformed tiles.
+    pub layout: Transformed,
+}
+
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTask
+    for ByScheme<InputTransform<'_>, W, M, N, T>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let ByScheme(task, _) = self;
+        let (conv, rows, tiles) = (task.conv, task.rows.clone(), task.tiles.clone());
+        let step = M * conv.stride[0];
+        let cols = conv.w_out().div_ceil(M);
+        let blocks = task.layout.blocks;
+        // Constant sizes, so that no division remains.
+        let mut input = InputTiles::<N>::new(task, const { Slots::new(N, T) });
+        for block in 0..blocks {
+            for (at, tile) in tiles.clone().enumerate() {
+                let first = |tile: usize, pad: usize| (tile * step) as isize - pad as isize;
+                let y = first(tile / cols, conv.pad.top + rows.start);
+                let x = first(tile % cols, conv.pad.left);
+                input.transform::<S, M, T, W>(simd, block, at, [y, x]);
+            }
+        }
+    }
+}
+
+/// Checked input transform.
+struct InputTiles<'a, const N: usize> {
+    maps: &'a [f32],
+    /// Rows and columns of a map.
+    size: [usize; 2],
+    /// Rows and columns that outputs read. Those after them count as zeros, since a NaN there would reach the last
+    /// tiles.
     read: [usize; 2],
     out: &'a mut [f32],
     layout: Transformed,
+    /// First element of each product.
     products: [[usize; N]; N],
 }
 
 impl<'a, const N: usize> InputTiles<'a, N> {
-    /// Tiles of an image whose maps have `map` rows and columns. They are transformed to `out` in the layout `layout`,
-    /// where each product begins at its element of `products`. Outputs read only the first `read` rows and columns.
-    /// Those after them count as zeros, since a NaN there would reach the last tiles.
+    /// Checks the conditions for the pointers of [`InputTiles::transform`].
     ///
     /// # Panics
-    /// If `image` lacks channel blocks of `layout`, or `out` is too short for a product.
-    pub fn new(
-        (image, map, read): (&'a [f32], [usize; 2], [usize; 2]),
-        (out, layout): (&'a mut [f32], Transformed),
-        products: [[usize; N]; N],
-    ) -> Self {
-        let [h, w] = map;
-        assert!(read[0] <= h && read[1] <= w);
-        assert!(product([layout.blocks, h, w, CHANNEL_BLOCK]) <= image.len());
-        for &begin in products.as_flattened() {
-            assert!(sum([begin, layout.point()]) <= out.len(), "a product");
+    /// If the maps lack channel blocks of the layout, or `out` is too short for a product.
+    #[inline(always)]
+    fn new(task: InputTransform<'a>, slots: Slots) -> Self {
+        let InputTransform {
+            conv,
+            maps,
+            rows,
+            out,
+            layout,
+            tiles: _,
+        } = task;
+        let mut products = [[0; N]; N];
+        for (i, row) in products.iter_mut().enumerate() {
+            for (j, at) in row.iter_mut().enumerate() {
+                let (point, which) = slots.of(i, j);
+                *at = layout.before(point, slots.before(point) + which);
+                assert!(sum([*at, layout.point()]) <= out.len(), "a product");
+            }
         }
+        let size = [rows.len(), conv.w];
+        assert!(product([layout.blocks, size[0], size[1], CHANNEL_BLOCK]) <= maps.len());
+        let read = |axis: usize, size: usize, out: usize, before: usize| {
+            let end = (out - 1) * conv.stride[axis] + conv.kernel[axis];
+            end.saturating_sub(before).min(size)
+        };
+        let rows_read = read(0, conv.h, conv.h_out(), conv.pad.top + rows.start);
+        let columns_read = read(1, conv.w, conv.w_out(), conv.pad.left);
         InputTiles {
-            image,
-            map,
-            read,
+            maps,
+            size,
+            read: [rows_read.min(size[0]), columns_read],
             out,
             layout,
             products,
@@ -131,7 +307,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
     /// Transforms one channel block of a tile. Its first sample is at row `y`, column `x` of the map, which may be
     /// outside.
     #[inline(always)]
-    pub fn transform<S: KernelSimd, const M: usize, const T: usize, W: Scheme<M, N, T>>(
+    fn transform<S: KernelSimd, const M: usize, const T: usize, W: Scheme<M, N, T>>(
         &mut self,
         simd: S,
         block: usize,
@@ -139,7 +315,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         [y, x]: [isize; 2],
     ) {
         const { assert!(N <= MOST_PRODUCTS) };
-        let ([h, w], [rows_read, columns_read]) = (self.map, self.read);
+        let ([h, w], [rows_read, columns_read]) = (self.size, self.read);
         assert!(block < self.layout.blocks && tile < self.layout.tiles);
         let to = self.layout.at(block, tile);
         let step = const { M * W::MATRICES.stride };
@@ -150,7 +326,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
         let mut lane = 0;
         while lane < CHANNEL_BLOCK {
             let base = self
-                .image
+                .maps
                 .as_ptr()
                 .wrapping_add(block * h * w * CHANNEL_BLOCK + lane);
             let mut rows = [ZEROS.as_ptr().cast::<f32>(); N];
@@ -175,7 +351,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
                 if inside(j) < columns_read {
                     unroll!(i < N, {
                         let at = rows[i].wrapping_add(j * CHANNEL_BLOCK);
-                        // SAFETY: row and column are inside the map, so the pixel's 16 channels are inside the image
+                        // SAFETY: row and column are inside the map, so the pixel's 16 channels are inside the maps
                         // (`new`). The lanes from `lane` on are read. Or the row is one of N times 16 zeros.
                         [column[i]] = unsafe { load::<S, 1>(simd, at) };
                     });
@@ -209,21 +385,69 @@ impl<'a, const N: usize> InputTiles<'a, N> {
     }
 }
 
-/// Inverse transform of tiles of products, with their epilogue.
-pub struct OutputTiles<'a> {
+/// Inverse transform of some channel blocks, with their epilogue.
+pub struct OutputTransform<'a, 'o> {
     /// The products.
     pub products: &'a [f32],
     /// Layout of the products.
     pub layout: Transformed,
+    /// Bias of each output channel of the blocks.
+    pub bias: &'a [f32],
+    /// Residual of the whole output.
+    pub residual: Option<&'a [f32]>,
     /// Clamps below at zero.
     pub relu: bool,
+    /// The output's tiles.
+    pub out: &'a mut TilesMut<'o, f32>,
+    /// First of the blocks in the output.
+    pub first: usize,
+}
+
+impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTask
+    for ByScheme<OutputTransform<'_, '_>, W, M, N, T>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) {
+        let ByScheme(task, _) = self;
+        let OutputTransform {
+            products,
+            layout,
+            bias,
+            residual,
+            relu,
+            out,
+            first,
+        } = task;
+        let tiles = OutputTiles {
+            products,
+            layout,
+            relu,
+        };
+        let (biases, _) = bias.as_chunks();
+        for (block, bias) in biases.iter().enumerate() {
+            for (at, tile) in out.tiles().enumerate() {
+                let residual = residual.map(|r| &r[out.offset(first + block, tile)..]);
+                let to = &mut out.tile(first + block, tile);
+                tiles.transform::<S, M, N, T, W>(simd, [block, at], bias, residual, to);
+            }
+        }
+    }
+}
+
+/// Products of some tiles, and their clamp.
+struct OutputTiles<'a> {
+    products: &'a [f32],
+    layout: Transformed,
+    relu: bool,
 }
 
 impl OutputTiles<'_> {
     /// Transforms a tile of channel block `block` to its place in the output. `residual` is added before the clamp. It
     /// has the output's layout, from the tile's first element on.
     #[inline(always)]
-    pub fn transform<
+    fn transform<
         S: KernelSimd,
         const M: usize,
         const N: usize,
@@ -309,20 +533,38 @@ impl OutputTiles<'_> {
     }
 }
 
-/// Transforms a filter in f64: G g G', product by product.
-pub fn transform_filter<const N: usize>(m: &Matrices, g: &[f32]) -> [[f32; N]; N] {
-    let taps = m.taps;
-    assert_eq!(g.len(), taps * taps);
-    let matrix = m.g.map(|row| row.map(|x| x.to_f64()));
-    std::array::from_fn(|i| {
-        std::array::from_fn(|j| {
-            let mut sum = 0.0;
-            for (r, row) in g.chunks_exact(taps).enumerate() {
-                for (s, &g) in row.iter().enumerate() {
-                    sum += matrix[i][r] * f64::from(g) * matrix[j][s];
+/// Transform of filters, in f64.
+pub struct FilterTransform {
+    taps: usize,
+    products: usize,
+    g: [[f64; MOST_TAPS]; MOST_PRODUCTS],
+}
+
+impl FilterTransform {
+    /// Transform by G.
+    pub fn of(m: &Matrices) -> Self {
+        FilterTransform {
+            taps: m.taps,
+            products: m.products,
+            g: m.g.map(|row| row.map(|x| x.to_f64())),
+        }
+    }
+
+    /// G g G', the weight of each product. Those beyond the scheme's products are zeros.
+    pub fn apply(&self, filter: &[f32]) -> [[f32; MOST_PRODUCTS]; MOST_PRODUCTS] {
+        assert_eq!(filter.len(), self.taps * self.taps);
+        let mut weights = [[0.0; MOST_PRODUCTS]; MOST_PRODUCTS];
+        for (i, row) in weights.iter_mut().take(self.products).enumerate() {
+            for (j, weight) in row.iter_mut().take(self.products).enumerate() {
+                let mut sum = 0.0;
+                for (r, taps) in filter.chunks_exact(self.taps).enumerate() {
+                    for (s, &tap) in taps.iter().enumerate() {
+                        sum += self.g[i][r] * f64::from(tap) * self.g[j][s];
+                    }
                 }
+                *weight = sum as f32;
             }
-            sum as f32
-        })
-    })
+        }
+        weights
+    }
 }

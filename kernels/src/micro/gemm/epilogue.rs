@@ -7,7 +7,7 @@ use crate::micro::outputs::{Place, SumPointers};
 
 /// Epilogue of a product that already includes the panel's bias.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Finish<'a> {
+pub struct TileEpilogue<'a> {
     /// Replaces the panel's bias by one bias for each pixel of the run. It serves products whose "pixels" are output
     /// channels.
     pub pixel_bias: Option<&'a [f32]>,
@@ -17,19 +17,19 @@ pub struct Finish<'a> {
     pub relu: bool,
 }
 
-impl Finish<'_> {
+impl TileEpilogue<'_> {
     /// Epilogue of outputs that begin `at` elements further on.
     pub fn from(self, at: usize) -> Self {
-        Finish {
+        TileEpilogue {
             residual: self.residual.map(|r| &r[at..]),
             ..self
         }
     }
 }
 
-/// Pointers to a tile's outputs.
+/// Destination of a tile's outputs.
 #[derive(Clone, Copy)]
-pub(super) struct To<L, const P: usize> {
+pub(super) struct Destination<L, const P: usize> {
     /// The first output.
     pub(super) out: *mut f32,
     /// Positions of pixels and channels, relative to the first output.
@@ -38,7 +38,7 @@ pub(super) struct To<L, const P: usize> {
     pub(super) pixels: [usize; P],
 }
 
-impl Finish<'_> {
+impl TileEpilogue<'_> {
     /// Adds sums of other products and the residual, applies ReLU, and stores each output once.
     ///
     /// The parts of the epilogue are tested once per tile, because a tile of 64 channels takes only some thousand
@@ -54,9 +54,9 @@ impl Finish<'_> {
         simd: S,
         mut acc: [[S::f32s; V]; P],
         sums: Option<SumPointers>,
-        to: To<L, P>,
+        to: Destination<L, P>,
     ) {
-        let To { out, place, pixels } = to;
+        let Destination { out, place, pixels } = to;
         if let Some(sums) = sums {
             let place = sums.place();
             if !sums.kept.is_null() {
@@ -94,16 +94,16 @@ impl Finish<'_> {
     }
 
     /// Stores the first `channels` of each pixel, for tiles whose channels don't fill their vectors
-    /// ([`Finish::store`]).
+    /// ([`TileEpilogue::store`]).
     ///
     /// # Safety
-    /// The conditions of [`Finish::store`] hold for these channels.
+    /// The conditions of [`TileEpilogue::store`] hold for these channels.
     #[inline(never)]
     pub(super) unsafe fn store_part<L: Place, const P: usize>(
         &self,
         sums: &[f32],
         channels: usize,
-        to: &To<L, P>,
+        to: &Destination<L, P>,
     ) {
         let width = sums.len() / P;
         for (&pixel, sums) in to.pixels.iter().zip(sums.chunks_exact(width)) {

@@ -2,12 +2,12 @@
 //! outputs.
 
 use crate::arch::{KernelSimd, hidden};
-use crate::blocking::Home;
+use crate::blocking::MemoryLevel;
 use crate::tensor::CacheLine;
 
-/// Pixels whose outputs are prefetched with each set of pointers. All outputs of a tile at once would exceed the
+/// Pixels whose outputs are prefetched with each run of channels. All outputs of a tile at once would exceed the
 /// outstanding misses of L1 (24 on Zen 4), and delay the inputs.
-pub(super) const PREFETCHED: usize = 4;
+pub(super) const PREFETCHED_PIXELS: usize = 4;
 
 /// Software-prefetch policy of a tile, in addition to its own outputs.
 ///
@@ -19,15 +19,15 @@ pub(super) const PREFETCHED: usize = 4;
 /// than it gains. Tiles of few pixels (AVX2, NEON) prefetch the next panel only from memory, in `STREAMS` streams.
 /// From L3 they would lose. (Measured: docs/measurements.md, 'prefetch of weights'.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ahead {
+pub enum Prefetch {
     /// All data are in L1 or L2.
     Nothing,
-    /// The panel's own weights, `WEIGHTS_AHEAD` elements in advance, if they come from L3 or memory. Only the first
+    /// The panel's own weights, `PREFETCH_DISTANCE` elements in advance, if they come from L3 or memory. Only the first
     /// tile prefetches them, because the later tiles find them in L2.
     Weights,
     /// Also the panel that follows in memory, a part of it during each tile, into L2. It serves panels with few tiles:
     /// without it the first tile waits for all weights. The parameter is the place that weights come from.
-    NextPanel(Home),
+    NextPanel(MemoryLevel),
     /// The next tile's inputs, if they come from L3 or memory.
     NextInputs,
 }
@@ -37,7 +37,7 @@ pub enum Ahead {
 pub(super) const STREAMS: usize = 2;
 
 /// Elements between the weights that are prefetched and those that are read: 2 KB. From L3 any distance works.
-pub(super) const WEIGHTS_AHEAD: usize = 512;
+pub(super) const PREFETCH_DISTANCE: usize = 512;
 
 /// Most tiles that share a panel and still prefetch the next panel.
 ///
@@ -45,13 +45,13 @@ pub(super) const WEIGHTS_AHEAD: usize = 512;
 /// L3 lose speed. (Measured: docs/measurements.md, 'prefetch of weights'.)
 pub(super) const FEW_TILES: usize = 12;
 
-impl Ahead {
-    /// Policy for `pixels` pixels that share weights from `home`, in tiles of at most `tile` pixels.
-    pub fn of_weights(home: Home, pixels: usize, tile: usize) -> Self {
-        match (home, pixels.div_ceil(tile)) {
-            (Home::Near, _) => Ahead::Nothing,
-            (_, 2..=FEW_TILES) => Ahead::NextPanel(home),
-            _ => Ahead::Weights,
+impl Prefetch {
+    /// Policy for `pixels` pixels that share weights from `level`, in tiles of at most `tile` pixels.
+    pub fn of_weights(level: MemoryLevel, pixels: usize, tile: usize) -> Self {
+        match (level, pixels.div_ceil(tile)) {
+            (MemoryLevel::L2, _) => Prefetch::Nothing,
+            (_, 2..=FEW_TILES) => Prefetch::NextPanel(level),
+            _ => Prefetch::Weights,
         }
     }
 }
@@ -63,9 +63,9 @@ pub(super) struct Progress {
     /// The next row of weights.
     pub(super) weights: *const f32,
     /// Pixels whose outputs were prefetched.
-    pub(super) asked: usize,
+    pub(super) prefetched: usize,
     /// Tells if the tile prefetches more than its outputs.
-    pub(super) asks: bool,
+    pub(super) prefetches: bool,
 }
 
 /// Cache lines to prefetch.
@@ -80,7 +80,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Prefetches the next `N` lines.
     #[inline(always)]
-    pub(super) fn ask<const N: usize>(&mut self, prefetch: impl Fn(*const f32)) {
+    pub(super) fn prefetch<const N: usize>(&mut self, prefetch: impl Fn(*const f32)) {
         for line in 0..N {
             prefetch(self.at.wrapping_byte_add(line * self.apart));
         }
@@ -93,8 +93,8 @@ impl Lines {
 /// Each step prefetches a line or two among its FMAs. A burst of prefetches before a run of channels would fill the
 /// queues to memory. (Measured: docs/measurements.md, 'prefetch of weights'.)
 #[inline(always)]
-pub(super) fn ask_for_weights<S: KernelSimd>(simd: S, ahead: *const f32, len: usize) {
+pub(super) fn prefetch_weights<S: KernelSimd>(simd: S, weights: *const f32, len: usize) {
     for line in (0..len).step_by(CacheLine::F32S) {
-        simd.prefetch(ahead.wrapping_add(line));
+        simd.prefetch(weights.wrapping_add(line));
     }
 }

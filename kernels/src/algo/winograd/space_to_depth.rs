@@ -15,7 +15,7 @@
 //! channels. So algorithms for stride 1 can compute the first layer of a network, with channels that nearly fill their
 //! vectors.
 
-use super::image::MOST_CHANNELS;
+use crate::algo::image::MOST_CHANNELS;
 use crate::layout::CHANNEL_BLOCK;
 use crate::plan::{Params, Unsupported};
 use crate::problem::{ConvShape, ConvSpec, Pad};
