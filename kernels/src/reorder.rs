@@ -7,7 +7,7 @@
 use crate::arch::KernelSimd;
 use crate::exec::{Block, Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken, SimdTask};
-use crate::micro::transpose::{Rows, copy, transpose};
+use crate::micro::transpose::{StridedRows, copy, transpose};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef};
 
 /// Minimum bytes, of both tensors, for non-temporal stores. Both together are then larger than most last-level caches.
@@ -41,7 +41,7 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
     );
     let (src, dst) = (src.f32s(), dst.f32s_mut());
     let [n, channels, h, w] = to.dims();
-    let maps = Maps {
+    let maps = MapDims {
         channels,
         pixels: h * w,
         from: block(from),
@@ -96,14 +96,14 @@ fn block(desc: TensorDesc) -> usize {
 
 /// Dims of an image's maps, and the channels per block of both layouts.
 #[derive(Clone, Copy, Debug)]
-struct Maps {
+struct MapDims {
     channels: usize,
     pixels: usize,
     from: usize,
     to: usize,
 }
 
-impl Maps {
+impl MapDims {
     /// Division of the destination, whose rows are blocks of channels.
     fn grid(&self, n: usize, width: usize) -> Grid {
         let (blocks, wide) = (self.channels.div_ceil(self.to), self.from.max(self.to));
@@ -159,7 +159,7 @@ impl Maps {
 
 /// A task: one block of the destination.
 struct Part<'t> {
-    maps: Maps,
+    maps: MapDims,
     src: &'t [f32],
     at: Block,
     out: RowsMut<'t, f32>,
@@ -178,7 +178,7 @@ impl SimdTask for Part<'_> {
             mut out,
             stream,
         } = self;
-        let Maps {
+        let MapDims {
             channels,
             pixels: all,
             from,
@@ -191,7 +191,7 @@ impl SimdTask for Part<'_> {
         // `n` channels from `c` on, all in one block of the source, for some pixels.
         let rows = |c: usize, n: usize, pixel: usize, pixels: usize| {
             let place = c / from * from * all + pixel * from + c % from;
-            Rows::new(&src[place..], pixels, n, from)
+            StridedRows::new(&src[place..], pixels, n, from)
         };
         if to == 1 {
             let mut row = 0;
@@ -208,7 +208,7 @@ impl SimdTask for Part<'_> {
             for row in 0..out.rows() {
                 let c = first + row * to;
                 let n = to.min(channels - c);
-                let planes = Rows::new(&src[c * all + pixel..], n, pixels, all);
+                let planes = StridedRows::new(&src[c * all + pixel..], n, pixels, all);
                 transpose(simd, planes, RowsMut::new(out.row(row), to), stream);
             }
             return;

@@ -13,11 +13,11 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::bilinear::{Panel, SignedRoots, SumOfSquares};
+use crate::micro::bilinear::{PackPanel, SignedRoots, SumOfSquares};
 use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
-use crate::micro::transpose::{Rows, Transpose};
+use crate::micro::transpose::{StridedRows, Transpose};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
     no_epilogue,
@@ -268,7 +268,7 @@ impl BilinearPlan {
             let map = &image[at.row / CHANNEL_BLOCK * map..][..map];
             let positions = self.bilinear.positions();
             self.isa.dispatch(Transpose {
-                src: Rows::new(map, positions, CHANNEL_BLOCK, CHANNEL_BLOCK),
+                src: StridedRows::new(map, positions, CHANNEL_BLOCK, CHANNEL_BLOCK),
                 dst: out.part(0..CHANNEL_BLOCK, 0..positions),
             });
         });
@@ -276,7 +276,7 @@ impl BilinearPlan {
         each_part_of(panels, panel, exec, |index, out| {
             let first = index * self.tile.blocks;
             let blocks = self.tile.blocks.min(blocks - first);
-            self.isa.dispatch(Panel {
+            self.isa.dispatch(PackPanel {
                 maps: &image[first * map..][..blocks * map],
                 blocks,
                 out,

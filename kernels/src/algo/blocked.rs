@@ -188,20 +188,12 @@ impl BlockedConv {
         self.panels.pack(&self.conv, params, packed);
     }
 
-    /// Calls `work` for each block of pixels and output channels, with the worker's scratch.
-    pub(super) fn each_block(
-        &self,
-        spec: &PlanSpec,
-        args: RunArgs<'_>,
-        work: impl Fn(BlockTask<'_, '_>, &mut [CacheLine]) + Sync,
-    ) {
-        let mut io = args.check(spec);
+    /// Division of the output into tasks. Consecutive tasks share their pixels.
+    fn grid(&self) -> (Grid, Sharing) {
         let (n, pixels, mc) = (self.conv.n, self.pixels(), self.blocking.mc);
         let out_blocks = self.conv.c_out.div_ceil(CHANNEL_BLOCK);
         let block_channels = self.blocking.out_blocks.min(out_blocks);
-        let image = io.src.len() / n;
-        // Consecutive tasks share their pixels.
-        let (grid, sharing) = match self.layout {
+        match self.layout {
             Layout::Nhwc => {
                 let grid = Grid {
                     rows: n * pixels,
@@ -222,7 +214,28 @@ impl BlockedConv {
                 };
                 (grid, Sharing::Columns)
             }
-        };
+        }
+    }
+
+    /// Output pixels and channel blocks of some rows and columns of an image's output.
+    fn part(&self, rows: Range<usize>, cols: Range<usize>) -> (Range<usize>, Range<usize>) {
+        let cols = cols.start / CHANNEL_BLOCK..cols.end.div_ceil(CHANNEL_BLOCK);
+        match self.layout {
+            Layout::Nhwc => (rows, cols),
+            _ => (cols, rows),
+        }
+    }
+
+    /// Calls `work` for each block of pixels and output channels, with the worker's scratch.
+    pub(super) fn each_block(
+        &self,
+        spec: &PlanSpec,
+        args: RunArgs<'_>,
+        work: impl Fn(BlockTask<'_, '_>, &mut [CacheLine]) + Sync,
+    ) {
+        let mut io = args.check(spec);
+        let (grid, sharing) = self.grid();
+        let image = io.src.len() / self.conv.n;
         par_rows_sharing(
             io.exec,
             io.dst.f32s_mut(),
@@ -230,41 +243,31 @@ impl BlockedConv {
             sharing,
             io.workspace,
             |at, out, scratch| {
-                let n = at.row / grid.band;
-                let [(row, rows), (col, cols)] =
-                    [(at.row % grid.band, out.rows()), (at.col, out.len())];
-                let (pixels, blocks) = match self.layout {
-                    Layout::Nhwc => (
-                        row..row + rows,
-                        col / CHANNEL_BLOCK..(col + cols).div_ceil(CHANNEL_BLOCK),
-                    ),
-                    _ => (
-                        col / CHANNEL_BLOCK..(col + cols) / CHANNEL_BLOCK,
-                        row..row + rows,
-                    ),
-                };
+                let (n, row) = (at.row / grid.band, at.row % grid.band);
+                let (pixels, blocks) = self.part(row..row + out.rows(), at.col..at.col + out.len());
                 let prefetch = PanelPrefetch::of_task(&self.blocking, pixels.len(), self.tile);
+                let panels = PanelLoop {
+                    isa: self.isa,
+                    panels: self.panels.of_blocks(blocks),
+                    packed: io.packed,
+                    epilogue: TileEpilogue {
+                        pixel_bias: None,
+                        residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
+                        relu: self.problem.epilogue.relu,
+                    },
+                    // Later tasks of the same pixels find the inputs in the caches.
+                    prefetch: if at.scratch_is_stale {
+                        prefetch
+                    } else {
+                        prefetch.others.into()
+                    },
+                };
                 let task = BlockTask {
                     image: &io.src[n * image..(n + 1) * image],
-                    index: pixels.start / mc,
+                    index: pixels.start / self.blocking.mc,
                     pixels,
                     copies: at.scratch_is_stale && self.isa.moves_data(),
-                    panels: PanelLoop {
-                        isa: self.isa,
-                        panels: self.panels.of_blocks(blocks),
-                        packed: io.packed,
-                        epilogue: TileEpilogue {
-                            pixel_bias: None,
-                            residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
-                            relu: self.problem.epilogue.relu,
-                        },
-                        // Later tasks of the same pixels find the inputs in the caches.
-                        prefetch: if at.scratch_is_stale {
-                            prefetch
-                        } else {
-                            prefetch.others.into()
-                        },
-                    },
+                    panels,
                     out,
                 };
                 work(task, scratch);

@@ -7,7 +7,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::lrn::{Lrn as Pixels, scratch_len};
+use crate::micro::lrn::{LrnPixels, scratch_len};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
     no_epilogue,
@@ -96,7 +96,7 @@ impl Plan for LrnPlan {
             self.grid,
             io.workspace,
             |at, out, scratch| {
-                self.isa.dispatch(Pixels {
+                self.isa.dispatch(LrnPixels {
                     src: &src[at.row * cols + at.col..],
                     channels: self.lrn.maps().dims()[1],
                     half: self.lrn.half(),

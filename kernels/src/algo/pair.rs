@@ -15,9 +15,9 @@
 use super::blocked::offsets_fit;
 use super::gemm_1x1::conv_1x1;
 use super::panels::PanelLoop;
-use super::rows::{Step, Windows, task_rows};
+use super::rows::{RowWindows, Step, task_rows};
 use crate::blocking::{MemoryLevel, RegisterTile};
-use crate::cost::{Accuracy, Cost, Efficiency};
+use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
@@ -27,7 +27,7 @@ use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, Pixels};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
+    Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Target,
     Unsupported, f32_only,
 };
 use crate::problem::{ConvPairShape, Op, Problem};
@@ -51,27 +51,39 @@ impl Algorithm for Gemm1x1Direct {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
-        f32_only(problem)?;
-        let Op::ConvPair(pair) = problem.op else {
-            return Err(Unsupported::new("computes two convolutions only"));
-        };
-        let (first, second) = (*pair.first(), *pair.second());
-        conv_1x1(&Problem::from(first))?;
-        if first.stride != [1, 1] {
-            return Err(Unsupported::new("the first convolution has a stride"));
-        }
-        if first.groups * second.groups != 1 {
-            return Err(Unsupported::new("takes no groups"));
-        }
-        offsets_fit(&first)?;
-        offsets_fit(&second)?;
+        Ok(Box::new(PairPlan::new(problem, pair(problem)?, cx)?))
+    }
+}
+
+/// Both convolutions of the problem, if the kernel supports them.
+fn pair(problem: &Problem) -> Result<ConvPairShape, Unsupported> {
+    f32_only(problem)?;
+    let Op::ConvPair(pair) = problem.op else {
+        return Err(Unsupported::new("computes two convolutions only"));
+    };
+    let (first, second) = (pair.first(), pair.second());
+    conv_1x1(&Problem::from(*first))?;
+    if first.stride != [1, 1] {
+        return Err(Unsupported::new("the first convolution has a stride"));
+    }
+    if first.groups * second.groups != 1 {
+        return Err(Unsupported::new("takes no groups"));
+    }
+    offsets_fit(first)?;
+    offsets_fit(second)?;
+    Ok(pair)
+}
+
+impl PairPlan {
+    fn new(problem: &Problem, pair: ConvPairShape, cx: &Target<'_>) -> Result<Self, Unsupported> {
+        let (first, second) = (pair.first(), pair.second());
         let tile = RegisterTile::of(cx.isa.isa());
-        let table_bytes = Panels::bytes(&first, tile) + Panels::bytes(&second, tile);
+        let table_bytes = Panels::bytes(first, tile) + Panels::bytes(second, tile);
         let table_bytes = cx.tables(table_bytes)?;
-        let panels = [Panels::new(&first, tile), Panels::new(&second, tile)];
+        let panels = [Panels::new(first, tile), Panels::new(second, tile)];
         let between = first.c_out.div_ceil(CHANNEL_BLOCK);
         let row = second.w * CHANNEL_BLOCK;
-        let windows = Windows {
+        let windows = RowWindows {
             rows: second.h,
             kernel: second.kernel[0],
             stride: second.stride[0],
@@ -80,12 +92,11 @@ impl Algorithm for Gemm1x1Direct {
         };
         // The intermediate rows take a third of L2.
         let fit = windows.rows_out(cx.caches.l2 / 3 / (between * row * size_of::<f32>()));
-        let h_out = second.h_out();
+        let (h_out, w_out) = (second.h_out(), second.w_out());
         let strip = cx.tuning.mc.unwrap_or(fit).min(h_out);
         let task_rows = task_rows(h_out, second.n, cx.threads);
         let steps = h_out.div_ceil(strip) + h_out.div_ceil(task_rows);
         let taps = second.kernel[0] * second.kernel[1];
-        let w_out = second.w_out();
         let of_buffer = IndirectionBuffer::bytes(taps, h_out * w_out, strip * w_out);
         let table_bytes = cx.tables(table_bytes + steps * size_of::<Step>() + of_buffer)?;
         let tasks: Vec<Vec<Step>> = windows.tasks(h_out, task_rows, strip).collect();
@@ -94,39 +105,31 @@ impl Algorithm for Gemm1x1Direct {
             let pixels = step.out.start * w_out..step.out.end * w_out;
             (pixels, step.rows.start)
         });
-        let buffer = IndirectionBuffer::of_rows(&second, blocks, tile.pixels, CHANNEL_BLOCK)?;
+        let buffer = IndirectionBuffer::of_rows(second, blocks, tile.pixels, CHANNEL_BLOCK)?;
         let rows = all().map(|step| step.rows.len().max(1)).max().unwrap_or(1);
+        // Rows at the borders of tasks are computed twice.
         let computed: usize = all().map(|step| step.new.len() * first.w).sum();
-        let of_both = [computed, buffer.computed()];
-        let executed = of_both.into_iter().zip(&panels).map(|(taps, panels)| {
-            // Rows at the borders of tasks are computed twice.
-            (taps as u64).saturating_mul(panels.flops_per_tap())
-        });
-        let executed = executed.fold(0, u64::saturating_add);
-        let lines = panels.each_ref().map(Panels::lines);
-        Ok(Box::new(PairPlan {
-            spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::NCHW16C,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: lines.iter().sum(),
-                workspace_lines_per_worker: CacheLine::for_f32s(between * rows * row),
-                table_bytes,
-                threads: cx.threads,
-                granularity: Granularity {
-                    c_in: CHANNEL_BLOCK,
-                    c_out: CHANNEL_BLOCK * tile.blocks,
-                    pixels: tile.pixels,
-                    ..Granularity::default()
-                },
-                cost: Cost::new(problem, executed.saturating_mul(second.n as u64)),
-                efficiency: Efficiency::usual(&problem.op),
+        let of_both = [computed, buffer.computed()].into_iter().zip(&panels);
+        let executed = of_both
+            .map(|(taps, panels)| (taps as u64).saturating_mul(panels.flops_per_tap()))
+            .fold(0, u64::saturating_add)
+            .saturating_mul(second.n as u64);
+        let lines: usize = panels.iter().map(Panels::lines).sum();
+        let spec = PlanSpec {
+            packed_lines: lines,
+            workspace_lines_per_worker: CacheLine::for_f32s(between * rows * row),
+            table_bytes,
+            granularity: Granularity {
+                c_in: CHANNEL_BLOCK,
+                c_out: CHANNEL_BLOCK * tile.blocks,
+                pixels: tile.pixels,
+                ..Granularity::default()
             },
-            weights: cx
-                .caches
-                .level_of(lines.iter().sum::<usize>() * CacheLine::BYTES),
+            ..PlanSpec::new(problem, Layout::NCHW16C, cx, executed)
+        };
+        Ok(PairPlan {
+            spec,
+            weights: cx.caches.level_of(lines * CacheLine::BYTES),
             pair,
             tile,
             panels,
@@ -135,7 +138,7 @@ impl Algorithm for Gemm1x1Direct {
             task_rows,
             rows,
             isa: cx.isa,
-        }))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::pointwise::Pointwise as Rows;
+use crate::micro::pointwise::PointwiseRows;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
     f32_only,
@@ -214,7 +214,7 @@ impl Plan for PointwisePlan {
             &mut [],
             |at, out, _| {
                 let from = at.row * cols + at.col;
-                self.isa.dispatch(Rows {
+                self.isa.dispatch(PointwiseRows {
                     src: &src[from..],
                     residual: residual.map(|r| &r[from..]),
                     scale,

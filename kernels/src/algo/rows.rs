@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Vertical axis of the second layer: windows over the intermediate rows.
 #[derive(Clone, Copy)]
-pub(super) struct Windows {
+pub(super) struct RowWindows {
     /// Intermediate rows.
     pub(super) rows: usize,
     /// Rows per window.
@@ -36,7 +36,7 @@ pub(super) fn task_rows(out: usize, images: usize, threads: usize) -> usize {
     out.div_ceil(threads.div_ceil(images))
 }
 
-impl Windows {
+impl RowWindows {
     /// Rows that a window spans.
     fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation + 1
@@ -115,7 +115,7 @@ mod tests {
             (9, 3, 1, 2, 2, 9),
             (2, 5, 1, 1, 4, 6),
         ] {
-            let windows = Windows {
+            let windows = RowWindows {
                 rows,
                 kernel,
                 stride,

@@ -7,7 +7,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::softmax::{FLOPS, Softmax as Pixels};
+use crate::micro::softmax::{FLOPS, SoftmaxPixels};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
     no_epilogue,
@@ -85,7 +85,7 @@ impl Plan for SoftmaxPlan {
             self.grid,
             &mut [],
             |at, out, _| {
-                self.isa.dispatch(Pixels {
+                self.isa.dispatch(SoftmaxPixels {
                     src: &src[at.row * cols + at.col..],
                     channels: self.channels,
                     out,

@@ -13,7 +13,7 @@
 
 use super::image::{MOST_CHANNELS, Strip, suits};
 use super::panels::PanelLoop;
-use super::rows::{Step, Windows, task_rows};
+use super::rows::{RowWindows, Step, task_rows};
 use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::{Executor, Grid, RowsMut, par_rows};
@@ -28,7 +28,7 @@ use crate::micro::pool::PoolPixels;
 use crate::micro::windows::Axis;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only,
+    Target, Unsupported, f32_only,
 };
 use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -53,101 +53,95 @@ impl Algorithm for DirectMaxPool {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
-        f32_only(problem)?;
-        let Op::ConvPool(stem) = problem.op else {
-            return Err(Unsupported::new(
-                "computes a convolution and the pooling behind it only",
-            ));
-        };
-        let (conv, pool) = (*stem.conv(), *stem.pool());
-        if problem.epilogue.residual {
-            return Err(Unsupported::new("no residual is added between the two"));
-        }
-        if pool.kind != PoolKind::Max {
-            return Err(Unsupported::new("pools maxima only"));
-        }
-        suits(&conv)?;
-        let strip = Strip::of(&conv);
+        Ok(Box::new(StemPlan::new(problem, stem(problem)?, cx)?))
+    }
+}
+
+/// Convolution and pooling of the problem, if the kernel supports them.
+fn stem(problem: &Problem) -> Result<ConvPoolShape, Unsupported> {
+    f32_only(problem)?;
+    let Op::ConvPool(stem) = problem.op else {
+        return Err(Unsupported::new(
+            "computes a convolution and the pooling behind it only",
+        ));
+    };
+    if problem.epilogue.residual {
+        return Err(Unsupported::new("no residual is added between the two"));
+    }
+    if stem.pool().kind != PoolKind::Max {
+        return Err(Unsupported::new("pools maxima only"));
+    }
+    suits(stem.conv())?;
+    Ok(stem)
+}
+
+impl StemPlan {
+    fn new(problem: &Problem, stem: ConvPoolShape, cx: &Target<'_>) -> Result<Self, Unsupported> {
+        let (conv, pool) = (stem.conv(), stem.pool());
+        let strip = Strip::of(conv);
         let tile = RegisterTile::of(cx.isa.isa());
-        let table_bytes = cx.tables(Panels::bytes(&conv, tile))?;
-        let panels = Panels::new(&conv, tile).with_joined_taps(conv.kernel[0] * conv.kernel[1]);
+        let table_bytes = cx.tables(Panels::bytes(conv, tile))?;
+        let panels = Panels::new(conv, tile).with_joined_taps(conv.kernel[0] * conv.kernel[1]);
         let blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
         let row = conv.w_out() * CHANNEL_BLOCK;
-        // The strip's rows take a third of L2.
-        let windows = Windows {
+        let windows = RowWindows {
             rows: conv.h_out(),
             kernel: pool.kernel[0],
             stride: pool.stride[0],
             dilation: pool.dilation[0],
             above: pool.pad.top,
         };
+        // The strip's rows take a third of L2.
         let fit = windows.rows_out(cx.caches.l2 / 3 / (blocks * row * size_of::<f32>()));
         let strip_rows = cx.tuning.mc.unwrap_or(fit).min(pool.h_out());
         let task_rows = task_rows(pool.h_out(), conv.n, cx.threads);
         let steps = pool.h_out().div_ceil(strip_rows) + pool.h_out().div_ceil(task_rows);
         let spans = Axis::bytes(pool.w_out()) + Axis::bytes(pool.h_out());
         let table_bytes = cx.tables(table_bytes + steps * size_of::<PoolStep>() + spans)?;
-        let steps = |steps: Vec<Step>| steps.into_iter().map(|step| PoolStep::new(&pool, step));
+        let steps = |steps: Vec<Step>| steps.into_iter().map(|step| PoolStep::new(pool, step));
         let tasks = windows.tasks(pool.h_out(), task_rows, strip_rows);
         let tasks: Vec<Vec<PoolStep>> = tasks.map(|task| steps(task).collect()).collect();
         let all = || tasks.iter().flatten().map(|step| &step.rows);
         let rows = all().map(|step| step.rows.len()).max().unwrap_or(0);
-        let most = all().map(|step| step.new.len()).max().unwrap_or(0);
+        let most = all().map(|step| step.new.len()).max().unwrap_or(0).max(1);
         let w_out = conv.w_out();
         // Numbers of rows that steps compute.
         let made: BTreeSet<usize> = all().map(|step| step.new.len()).collect();
         let made: Vec<usize> = made.into_iter().filter(|&rows| rows > 0).collect();
         let pixels = made.iter().sum::<usize>() * w_out;
-        strip.offsets_fit(strip.input_rows(0..most.max(1)).len())?;
-        let of_buffer = IndirectionBuffer::bytes(1, pixels, most.max(1) * w_out);
+        let input_rows = strip.input_rows(0..most).len();
+        strip.offsets_fit(input_rows)?;
+        let of_buffer = IndirectionBuffer::bytes(1, pixels, most * w_out);
         let table_bytes = cx.tables(table_bytes + of_buffer)?;
         let blocks_of = made.iter().map(|rows| 0..rows * w_out);
         let buffer = IndirectionBuffer::new(1, pixels, blocks_of, tile.pixels, |_| {
             move |pixel| strip.offset(pixel, 0..0)
         })?;
         let computed: usize = all().map(|step| step.new.len() * w_out).sum();
-        let window = pool.kernel[0] * pool.kernel[1];
-        let pooled = blocks * CHANNEL_BLOCK * pool.h_out() * pool.w_out() * window;
-        let executed = (computed as u64).saturating_mul(panels.flops_per_tap());
-        let executed = executed.saturating_add(pooled as u64);
-        let (input, between) = (
-            strip.input_rows(0..most.max(1)).len() * strip.row,
-            blocks * rows * row,
-        );
-        Ok(Box::new(StemPlan {
-            spec: PlanSpec {
-                problem: *problem,
-                layouts: Layouts {
-                    src: Layout::Nchw,
-                    dst: Layout::NCHW16C,
-                },
-                packed_lines: panels.lines(),
-                workspace_lines_per_worker: CacheLine::for_f32s(input)
-                    + CacheLine::for_f32s(between),
-                table_bytes,
-                threads: cx.threads,
-                granularity: Granularity {
-                    c_in: MOST_CHANNELS,
-                    c_out: CHANNEL_BLOCK * tile.blocks,
-                    h_out: 3,
-                    w_out: 4,
-                    ..Granularity::default()
-                },
-                cost: Cost::new(problem, executed.saturating_mul(conv.n as u64)),
-                efficiency: Efficiency::usual(&problem.op),
+        let (input, between) = (input_rows * strip.row, blocks * rows * row);
+        let spec = PlanSpec {
+            problem: *problem,
+            layouts: Layouts {
+                src: Layout::Nchw,
+                dst: Layout::NCHW16C,
             },
-            horizontal: Axis::new(
-                Window {
-                    size: w_out,
-                    out: pool.w_out(),
-                    kernel: pool.kernel[1],
-                    stride: pool.stride[1],
-                    dilation: pool.dilation[1],
-                    before: pool.pad.left,
-                    counted: None,
-                },
-                true,
-            ),
+            packed_lines: panels.lines(),
+            workspace_lines_per_worker: CacheLine::for_f32s(input) + CacheLine::for_f32s(between),
+            table_bytes,
+            threads: cx.threads,
+            granularity: Granularity {
+                c_in: MOST_CHANNELS,
+                c_out: CHANNEL_BLOCK * tile.blocks,
+                h_out: 3,
+                w_out: 4,
+                ..Granularity::default()
+            },
+            cost: Cost::new(problem, executed(&stem, computed, &panels)),
+            efficiency: Efficiency::usual(&problem.op),
+        };
+        Ok(StemPlan {
+            spec,
+            horizontal: Axis::new(columns(pool), true),
             stem,
             strip,
             panels,
@@ -158,14 +152,39 @@ impl Algorithm for DirectMaxPool {
             rows,
             input,
             isa: cx.isa,
-        }))
+        })
+    }
+}
+
+/// Operations executed, if the convolution computes `computed` pixels of each image.
+fn executed(stem: &ConvPoolShape, computed: usize, panels: &Panels) -> u64 {
+    let (conv, pool) = (stem.conv(), stem.pool());
+    let window = pool.kernel[0] * pool.kernel[1];
+    let channels = conv.c_out.next_multiple_of(CHANNEL_BLOCK);
+    let pooled = channels * pool.h_out() * pool.w_out() * window;
+    let convolved = (computed as u64).saturating_mul(panels.flops_per_tap());
+    convolved
+        .saturating_add(pooled as u64)
+        .saturating_mul(conv.n as u64)
+}
+
+/// Horizontal axis of a pooling's windows.
+fn columns(pool: &PoolShape) -> Window {
+    Window {
+        size: pool.w,
+        out: pool.w_out(),
+        kernel: pool.kernel[1],
+        stride: pool.stride[1],
+        dilation: pool.dilation[1],
+        before: pool.pad.left,
+        counted: None,
     }
 }
 
 /// A strip of pooled rows.
 struct PoolStep {
     rows: Step,
-    /// Windows of the strip, over its own rows.
+    /// RowWindows of the strip, over its own rows.
     vertical: Axis,
 }
 

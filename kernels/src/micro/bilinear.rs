@@ -10,7 +10,7 @@ use crate::layout::CHANNEL_BLOCK;
 
 /// Copies the maps of one or two channel blocks to a panel of a matrix product. The panel has zeros in place of a bias,
 /// then a row per position.
-pub struct Panel<'a, 'o> {
+pub struct PackPanel<'a, 'o> {
     /// The maps, one after another.
     pub maps: &'a [f32],
     /// Channel blocks.
@@ -19,7 +19,7 @@ pub struct Panel<'a, 'o> {
     pub out: &'o mut [f32],
 }
 
-impl SimdTask for Panel<'_, '_> {
+impl SimdTask for PackPanel<'_, '_> {
     type Output = ();
     const TWINS: bool = false;
 
@@ -29,10 +29,10 @@ impl SimdTask for Panel<'_, '_> {
     }
 }
 
-impl Panel<'_, '_> {
+impl PackPanel<'_, '_> {
     #[inline(always)]
     fn panel<S: KernelSimd, const V: usize>(self, simd: S) {
-        let Panel { maps, blocks, out } = self;
+        let PackPanel { maps, blocks, out } = self;
         out[..blocks * CHANNEL_BLOCK].fill(0.0);
         let pixels = maps.as_chunks::<CHANNEL_BLOCK>().0;
         let positions = pixels.len() / blocks;

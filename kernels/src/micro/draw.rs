@@ -49,7 +49,7 @@ impl SimdTask for DrawPixels<'_> {
                     // NCHW index of this pixel of the first channel, and the distance from a channel to the next.
                     let step = down.out * across.out;
                     let first = (self.image + m) * self.channels * step + y * across.out + x;
-                    let pixel = Pixel {
+                    let pixel = DrawWindow {
                         image,
                         rows: self.vertical.spans()[y],
                         columns: self.horizontal.spans()[x],
@@ -76,7 +76,7 @@ impl SimdTask for DrawPixels<'_> {
 }
 
 /// One window of all channels.
-struct Pixel<'a> {
+struct DrawWindow<'a> {
     image: &'a [f32],
     rows: Span,
     columns: Span,
@@ -86,7 +86,7 @@ struct Pixel<'a> {
     index: bool,
 }
 
-impl Pixel<'_> {
+impl DrawWindow<'_> {
     /// Draws for a vector of channels from `c` on. Their NCHW indices are `output`, `output + step` ...
     #[inline(always)]
     fn draw<S: KernelSimd>(&self, simd: S, c: usize, output: usize, step: usize, out: &mut [f32]) {

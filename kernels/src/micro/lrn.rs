@@ -14,7 +14,7 @@ use crate::layout::CHANNEL_BLOCK;
 ///
 /// If a square, a base or a power overflows an f32, or an operand isn't finite, the pixels are computed again in f64.
 /// So outputs match the definition for every input.
-pub struct Lrn<'a, 'o> {
+pub struct LrnPixels<'a, 'o> {
     /// Source from the first pixel of the first channel block on, with the layout of the outputs.
     pub src: &'a [f32],
     /// Number of channels.
@@ -37,7 +37,7 @@ pub struct Lrn<'a, 'o> {
 /// to wait for it.
 const STEP: usize = 4;
 
-/// Length of [`Lrn::scratch`] in floats.
+/// Length of [`LrnPixels::scratch`] in floats.
 pub fn scratch_len(blocks: usize, half: usize) -> usize {
     STEP * row(blocks, half)
 }
@@ -61,7 +61,7 @@ fn finite<S: KernelSimd, const V: usize>(simd: S, vectors: [S::f32s; V]) -> bool
         .all(|x| x.is_finite())
 }
 
-impl SimdTask for Lrn<'_, '_> {
+impl SimdTask for LrnPixels<'_, '_> {
     type Output = ();
     const TWINS: bool = false;
 
@@ -76,7 +76,7 @@ impl SimdTask for Lrn<'_, '_> {
     }
 }
 
-impl Lrn<'_, '_> {
+impl LrnPixels<'_, '_> {
     /// Normalises all pixels. `USUAL` means windows of 5 and a power of 3/4.
     #[inline(always)]
     fn pixels<S: KernelSimd, const V: usize, const USUAL: bool>(mut self, simd: S) {

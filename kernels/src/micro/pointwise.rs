@@ -10,7 +10,7 @@ use crate::tensor::CacheLine;
 
 /// Computes `out = max(floor, src * scale + shift + residual)` on rows of 16-channel pixels. The rows are the maps of
 /// consecutive channel blocks, or parts of them.
-pub struct Pointwise<'a, 'o> {
+pub struct PointwiseRows<'a, 'o> {
     /// Source, from the first output's element on.
     pub src: &'a [f32],
     /// Tensor to add, from the first output's element on.
@@ -29,7 +29,7 @@ pub struct Pointwise<'a, 'o> {
     pub out: RowsMut<'o, f32>,
 }
 
-impl SimdTask for Pointwise<'_, '_> {
+impl SimdTask for PointwiseRows<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -38,7 +38,7 @@ impl SimdTask for Pointwise<'_, '_> {
     }
 }
 
-impl Pointwise<'_, '_> {
+impl PointwiseRows<'_, '_> {
     #[inline(always)]
     fn rows<S: KernelSimd, const V: usize>(mut self, simd: S) {
         let stride = self.out.stride();

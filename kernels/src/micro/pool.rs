@@ -64,14 +64,14 @@ impl ReduceTask for PoolPixels<'_> {
             ($kernel:literal, $stride:literal) => {
                 match self.channels {
                     CHANNEL_BLOCK if const { F::USUAL } => {
-                        simd.call(Shape::<_, F, P, $kernel, $stride> {
-                            channels: Block,
+                        simd.call(ShapedWindows::<_, F, P, $kernel, $stride> {
+                            channels: BlockChannels,
                             task: self,
                             fold,
                         })
                     }
-                    count => simd.call(Shape::<_, F, P, $kernel, $stride> {
-                        channels: Pixel {
+                    count => simd.call(ShapedWindows::<_, F, P, $kernel, $stride> {
+                        channels: PixelChannels {
                             count,
                             strip: self.strip,
                         },
@@ -91,19 +91,19 @@ impl ReduceTask for PoolPixels<'_> {
 }
 
 /// Windows of `K` columns at a stride of `STRIDE`, or of any shape if these are 0.
-struct Shape<'a, C, F, const P: usize, const K: usize, const STRIDE: usize> {
+struct ShapedWindows<'a, C, F, const P: usize, const K: usize, const STRIDE: usize> {
     task: PoolPixels<'a>,
     channels: C,
     fold: F,
 }
 
 impl<C: Channels, F: Fold<P>, const P: usize, const K: usize, const STRIDE: usize> SimdTask
-    for Shape<'_, C, F, P, K, STRIDE>
+    for ShapedWindows<'_, C, F, P, K, STRIDE>
 {
     type Output = ();
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
-        let Shape {
+        let ShapedWindows {
             mut task,
             channels,
             fold,
@@ -117,12 +117,12 @@ impl<C: Channels, F: Fold<P>, const P: usize, const K: usize, const STRIDE: usiz
             let rows = task.out.row(m);
             let mut watches = [simd.splat_f32s(0.0); WATCHES];
             for (o, out) in rows.chunks_exact_mut(row).enumerate() {
-                let row = Row::new(map, channels, (down, across), spans[o], fold);
+                let row = OutputRow::new(map, channels, down, across, spans[o], fold);
                 row.fill::<S, P, K, STRIDE>(simd, out, spans.get(o + 1), &mut watches);
             }
             if F::LOSES_NAN && is_nan(simd, watches) {
                 for (span, out) in spans.iter().zip(rows.chunks_exact_mut(row)) {
-                    let row = Row::new(map, channels, (down, across), *span, fold);
+                    let row = OutputRow::new(map, channels, down, across, *span, fold);
                     row.element_by_element(simd, 0..across.window.out, out);
                 }
             }
@@ -144,9 +144,9 @@ pub(super) trait Channels: Copy {
 
 /// Channels of NCHW16c. Their number is a constant, so instructions address neighbouring pixels by constant offsets.
 #[derive(Clone, Copy)]
-struct Block;
+struct BlockChannels;
 
-impl Channels for Block {
+impl Channels for BlockChannels {
     #[inline(always)]
     fn vectors<S: KernelSimd>() -> usize {
         (CHANNEL_BLOCK / S::F32_LANES).min(WATCHES)
@@ -165,12 +165,12 @@ impl Channels for Block {
 
 /// Any number of channels.
 #[derive(Clone, Copy)]
-pub(super) struct Pixel {
+pub(super) struct PixelChannels {
     pub(super) count: usize,
     pub(super) strip: usize,
 }
 
-impl Channels for Pixel {
+impl Channels for PixelChannels {
     #[inline(always)]
     fn vectors<S: KernelSimd>() -> usize {
         WATCHES
@@ -213,7 +213,7 @@ fn is_nan<S: KernelSimd>(simd: S, [a, b]: [S::f32s; WATCHES]) -> bool {
 
 /// One row of outputs.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a, C, F> {
+pub(super) struct OutputRow<'a, C, F> {
     map: &'a [f32],
     channels: C,
     vertical: &'a Window,
@@ -224,17 +224,18 @@ pub(super) struct Row<'a, C, F> {
     fold: F,
 }
 
-impl<'a, C: Channels, F> Row<'a, C, F> {
+impl<'a, C: Channels, F> OutputRow<'a, C, F> {
     /// The output row of a map whose windows have the span `rows` of input rows.
     #[inline(always)]
     pub(super) fn new(
         map: &'a [f32],
         channels: C,
-        (down, across): (&'a Axis, &'a Axis),
+        down: &'a Axis,
+        across: &'a Axis,
         rows: Span,
         fold: F,
     ) -> Self {
-        Row {
+        OutputRow {
             map,
             channels,
             vertical: &down.window,
@@ -314,7 +315,7 @@ impl<'a, C: Channels, F> Row<'a, C, F> {
 
 /// Some windows of a row, which are folded element by element.
 struct ElementByElement<'a, 'o, C, F, const P: usize> {
-    row: Row<'a, C, F>,
+    row: OutputRow<'a, C, F>,
     windows: Range<usize>,
     out: &'o mut [f32],
 }
@@ -332,7 +333,7 @@ impl<C: Channels, F: Fold<P>, const P: usize> SimdTask for ElementByElement<'_, 
     }
 }
 
-impl<C: Channels, F> Row<'_, C, F> {
+impl<C: Channels, F> OutputRow<'_, C, F> {
     /// First channels of all vectors of a pixel. The last vector overlaps the one before.
     #[inline(always)]
     fn vectors<S: KernelSimd>(&self) -> impl Iterator<Item = usize> {

@@ -16,7 +16,7 @@
 
 use super::fold::{Fold, Reduce, ReduceTask};
 use super::gemm::load;
-use super::pool::{Pixel, Row};
+use super::pool::{OutputRow, PixelChannels};
 use super::windows::{Axis, Span};
 use crate::arch::{KernelSimd, array};
 use crate::bounds::product;
@@ -183,10 +183,10 @@ impl<F: Fold<P>, const P: usize, const K: usize, const PARTS: usize> SimdTask
                 out = &mut out[spans.len() * across.out..];
             }
             if F::LOSES_NAN && simd.reduce_sum_f32s(watch).is_nan() {
-                let pixel = Pixel { count: 1, strip: 1 };
-                let axes = (task.vertical, task.horizontal);
+                let pixel = PixelChannels { count: 1, strip: 1 };
+                let (vertical, horizontal) = (task.vertical, task.horizontal);
                 for (span, out) in spans.iter().zip(outputs.chunks_exact_mut(across.out)) {
-                    let row = Row::new(map, pixel, axes, *span, fold);
+                    let row = OutputRow::new(map, pixel, vertical, horizontal, *span, fold);
                     row.element_by_element(simd, 0..across.out, out);
                 }
             }

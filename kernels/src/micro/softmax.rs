@@ -9,7 +9,7 @@ use crate::layout::CHANNEL_BLOCK;
 
 /// Softmax of some pixels, in three passes over the channels of each. The passes compute the maximum, then e^x and
 /// their sum, then the quotients. The maximum is subtracted from x so that e^x can't overflow.
-pub struct Softmax<'a, 'o> {
+pub struct SoftmaxPixels<'a, 'o> {
     /// Source from the first pixel of the first channel block on, with the layout of the outputs.
     pub src: &'a [f32],
     /// Number of channels.
@@ -21,7 +21,7 @@ pub struct Softmax<'a, 'o> {
 /// Operations per element: comparison, difference, e^x, sum and quotient.
 pub const FLOPS: u64 = exp::FLOPS + 4;
 
-impl SimdTask for Softmax<'_, '_> {
+impl SimdTask for SoftmaxPixels<'_, '_> {
     type Output = ();
     const TWINS: bool = false;
 
@@ -31,7 +31,7 @@ impl SimdTask for Softmax<'_, '_> {
     }
 }
 
-impl Softmax<'_, '_> {
+impl SoftmaxPixels<'_, '_> {
     #[inline(always)]
     fn pixels<S: KernelSimd, const V: usize>(mut self, simd: S) {
         let blocks = self.channels.div_ceil(CHANNEL_BLOCK);

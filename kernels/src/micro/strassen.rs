@@ -1,4 +1,4 @@
-//! Sums of inputs for Strassen's products, in Winograd's form (the algorithm: `algo/strassen.rs`).
+//! Sums of inputs for Strassen's products, in Winograd's form (the algorithm: `algo/strassen/`).
 #![allow(unsafe_code)]
 
 use super::gemm::load;

@@ -15,21 +15,21 @@ use crate::tensor::CacheLine;
 
 /// Rows of `len` floats, `stride` floats apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
+pub struct StridedRows<'a> {
     data: &'a [f32],
     rows: usize,
     len: usize,
     stride: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> StridedRows<'a> {
     /// The first `rows` rows of `data`.
     ///
     /// # Panics
     /// If `data` is too short, or there are no rows or columns.
     pub fn new(data: &'a [f32], rows: usize, len: usize, stride: usize) -> Self {
         assert!(rows > 0 && len > 0);
-        Rows {
+        StridedRows {
             data: &data[..bounds::extent(rows, stride, len)],
             rows,
             len,
@@ -56,7 +56,7 @@ type Tile = [[f32; TILE]; TILE];
 /// hardware prefetcher starts. (Measured: docs/measurements.md, 'prefetch of short rows'.)
 pub struct Transpose<'a, 'o> {
     /// Source.
-    pub src: Rows<'a>,
+    pub src: StridedRows<'a>,
     /// Destination.
     pub dst: RowsMut<'o, f32>,
 }
@@ -75,14 +75,19 @@ impl SimdTask for Transpose<'_, '_> {
 /// # Panics
 /// If `dst` doesn't have a row for each column, or its rows are too short.
 #[inline(always)]
-pub fn transpose<S: KernelSimd>(simd: S, src: Rows<'_>, dst: RowsMut<'_, f32>, stream: bool) {
+pub fn transpose<S: KernelSimd>(
+    simd: S,
+    src: StridedRows<'_>,
+    dst: RowsMut<'_, f32>,
+    stream: bool,
+) {
     columns::<S, false>(simd, src, dst, stream);
 }
 
 #[inline(always)]
 fn columns<S: KernelSimd, const ASK: bool>(
     simd: S,
-    src: Rows<'_>,
+    src: StridedRows<'_>,
     mut dst: RowsMut<'_, f32>,
     stream: bool,
 ) {
@@ -135,7 +140,7 @@ fn streamable(dst: &mut RowsMut<'_, f32>) -> bool {
 #[inline(always)]
 unsafe fn strip<S: KernelSimd, const STREAM: bool, const ASK: bool>(
     simd: S,
-    src: Rows<'_>,
+    src: StridedRows<'_>,
     dst: &mut RowsMut<'_, f32>,
     row: usize,
 ) {
@@ -225,7 +230,7 @@ unsafe fn fours<S: KernelSimd, const STREAM: bool>(
 
 /// Transposes up to TILE rows from `row` on, all columns. Writes zeros for rows beyond those of `src`.
 #[inline(always)]
-fn edge<S: KernelSimd>(simd: S, src: Rows<'_>, dst: &mut RowsMut<'_, f32>, row: usize) {
+fn edge<S: KernelSimd>(simd: S, src: StridedRows<'_>, dst: &mut RowsMut<'_, f32>, row: usize) {
     let rows = row..(row + TILE).min(src.rows).max(row);
     let width = TILE.min(dst.len() - row);
     let mut tile: Tile = [[0.0; TILE]; TILE];
@@ -249,7 +254,7 @@ fn edge<S: KernelSimd>(simd: S, src: Rows<'_>, dst: &mut RowsMut<'_, f32>, row: 
     }
 }
 
-fn scalar(src: Rows<'_>, mut dst: RowsMut<'_, f32>) {
+fn scalar(src: StridedRows<'_>, mut dst: RowsMut<'_, f32>) {
     for row in (0..dst.len()).step_by(TILE) {
         for col in 0..src.len {
             let width = TILE.min(dst.len() - row);
@@ -270,7 +275,7 @@ fn scalar(src: Rows<'_>, mut dst: RowsMut<'_, f32>) {
 /// # Panics
 /// If `dst` has another number of rows, or its rows are too short.
 #[inline(always)]
-pub fn copy<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, stream: bool) {
+pub fn copy<S: KernelSimd>(simd: S, src: StridedRows<'_>, mut dst: RowsMut<'_, f32>, stream: bool) {
     assert!(src.rows == dst.rows() && src.len <= dst.len());
     if src.len == TILE && dst.len() == TILE {
         if stream && streamable(&mut dst) {
@@ -295,7 +300,7 @@ pub fn copy<S: KernelSimd>(simd: S, src: Rows<'_>, mut dst: RowsMut<'_, f32>, st
 #[inline(always)]
 unsafe fn lines<S: KernelSimd, const STREAM: bool>(
     simd: S,
-    src: Rows<'_>,
+    src: StridedRows<'_>,
     dst: &mut RowsMut<'_, f32>,
 ) {
     for row in 0..src.rows {

@@ -7,7 +7,7 @@ use crate::micro::draw::DrawPixels;
 use crate::micro::fold::Reduce;
 use crate::micro::pool::PoolPixels;
 use crate::micro::pool_nchw::{PoolMaps, column_scales, scales_bytes, scratch_len};
-use crate::micro::transpose::{Rows, Transpose};
+use crate::micro::transpose::{StridedRows, Transpose};
 use crate::micro::windows::Axis;
 use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{Pad, PoolKind, PoolShape, Problem};
@@ -308,7 +308,7 @@ impl PoolPlan {
         let output = &mut rest[..outputs * CHANNEL_BLOCK];
         if self.isa.moves_data() {
             self.isa.dispatch(Transpose {
-                src: Rows::new(&maps[band.rows.start * width..], CHANNEL_BLOCK, pixels, map),
+                src: StridedRows::new(&maps[band.rows.start * width..], CHANNEL_BLOCK, pixels, map),
                 dst: RowsMut::new(input, CHANNEL_BLOCK),
             });
         }
@@ -324,7 +324,7 @@ impl PoolPlan {
         });
         if self.isa.moves_data() {
             self.isa.dispatch(Transpose {
-                src: Rows::new(&output[again..], outputs, out.rows(), CHANNEL_BLOCK),
+                src: StridedRows::new(&output[again..], outputs, out.rows(), CHANNEL_BLOCK),
                 dst: out,
             });
         }

@@ -21,7 +21,9 @@
 //! four pipes it needs 5, and with 4 it reaches 0.82 of the peak.
 //!
 //! [`Pixels`] locates the inputs. So one kernel serves direct convolution, 1x1, im2col and the products of Winograd.
-#![allow(unsafe_code)]
+//!
+//! In reading order: `operands.rs` (operands and their checks), this file (the loop over tiles), `tile.rs` (one tile),
+//! `addressing.rs` (its inputs), `prefetch.rs` (its prefetches), `epilogue.rs` (its outputs).
 
 /// Unrolls a body over a tile's pixels, a pixel's vectors, or a step's channels. LLVM leaves some loops over a constant
 /// range rolled, and then keeps the accumulators in memory. It would unroll the loops over vectors. But there are
