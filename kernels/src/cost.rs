@@ -195,6 +195,12 @@ pub enum Accuracy {
 }
 
 impl Accuracy {
+    /// True if results on small integers ([`Fill::Integers`](crate::data::Fill)) equal the reference bit for bit. Means
+    /// and transforms divide, which rounds.
+    pub fn is_exact_on_integers(self) -> bool {
+        matches!(self, Accuracy::Exact | Accuracy::Sum)
+    }
+
     /// Largest allowed absolute error of a sum of `terms` products, of inputs up to `max_x` and weights up to `max_w`.
     ///
     /// It is `2 eps (terms + 1) max_x max_w`, times the amplification. XNNPACK's tests use this form

@@ -220,13 +220,7 @@ pub fn check(
         let expected = reference::compute(problem, data.operands(), &Serial);
         let mut instance = Instance::fenced(&plan, data.operands()).map_err(fail)?;
         let first = instance.run_checked(&Serial).map_err(fail)?;
-        let exact = match accuracy {
-            Accuracy::Exact => true,
-            Accuracy::Sum => fill == Fill::Integers,
-            // A mean divides, which rounds. Transforms round, too.
-            Accuracy::Mean | Accuracy::Moments | Accuracy::Scaled | Accuracy::Root => false,
-            Accuracy::Transformed { .. } => false,
-        };
+        let exact = fill == Fill::Integers && accuracy.is_exact_on_integers();
         let mut compared = compare(accuracy, problem, fill.magnitude(), &first, &expected);
         if exact {
             compared.tolerance = 0.0;
