@@ -65,6 +65,8 @@ pub mod softmax;
 pub mod statistics;
 pub mod strassen;
 pub mod surd;
+#[cfg(test)]
+mod tests;
 pub mod tiles;
 mod tiling;
 pub mod transpose;

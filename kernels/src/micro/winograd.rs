@@ -250,17 +250,17 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
 }
 
 /// Checked input transform.
-struct InputTiles<'a, const N: usize> {
-    maps: &'a [f32],
+pub(super) struct InputTiles<'a, const N: usize> {
+    pub(super) maps: &'a [f32],
     /// Rows and columns of a map.
-    size: [usize; 2],
+    pub(super) size: [usize; 2],
     /// Rows and columns that outputs read. Those after them count as zeros, since a NaN there would reach the last
     /// tiles.
-    read: [usize; 2],
-    out: &'a mut [f32],
-    layout: Transformed,
+    pub(super) read: [usize; 2],
+    pub(super) out: &'a mut [f32],
+    pub(super) layout: Transformed,
     /// First element of each product.
-    products: [[usize; N]; N],
+    pub(super) products: [[usize; N]; N],
 }
 
 impl<'a, const N: usize> InputTiles<'a, N> {
@@ -307,7 +307,7 @@ impl<'a, const N: usize> InputTiles<'a, N> {
     /// Transforms one channel block of a tile. Its first sample is at row `y`, column `x` of the map, which may be
     /// outside.
     #[inline(always)]
-    fn transform<S: KernelSimd, const M: usize, const T: usize, W: Scheme<M, N, T>>(
+    pub(super) fn transform<S: KernelSimd, const M: usize, const T: usize, W: Scheme<M, N, T>>(
         &mut self,
         simd: S,
         block: usize,
@@ -437,17 +437,17 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
 }
 
 /// Products of some tiles, and their clamp.
-struct OutputTiles<'a> {
-    products: &'a [f32],
-    layout: Transformed,
-    relu: bool,
+pub(super) struct OutputTiles<'a> {
+    pub(super) products: &'a [f32],
+    pub(super) layout: Transformed,
+    pub(super) relu: bool,
 }
 
 impl OutputTiles<'_> {
     /// Transforms a tile of channel block `block` to its place in the output. `residual` is added before the clamp. It
     /// has the output's layout, from the tile's first element on.
     #[inline(always)]
-    fn transform<
+    pub(super) fn transform<
         S: KernelSimd,
         const M: usize,
         const N: usize,
