@@ -187,11 +187,12 @@ enum Token {
 mod emulated {
     use super::{Isa, SimdTask};
     use crate::arch::KernelSimd;
+    use crate::arch::emulated::Emulated256;
 
     #[derive(Clone, Copy, Debug)]
     pub(super) enum Emulated {
         Emu128(pulp::Scalar128b),
-        Emu256(pulp::Scalar256b),
+        Emu256(Emulated256),
         Emu512(pulp::Scalar512b),
     }
 
@@ -199,7 +200,7 @@ mod emulated {
         pub(super) fn detect(isa: Isa) -> Option<Self> {
             match isa {
                 Isa::Emu128 => Some(Emulated::Emu128(pulp::Scalar128b)),
-                Isa::Emu256 => Some(Emulated::Emu256(pulp::Scalar256b)),
+                Isa::Emu256 => Some(Emulated::Emu256(Emulated256)),
                 Isa::Emu512 => Some(Emulated::Emu512(pulp::Scalar512b)),
                 _ => None,
             }
@@ -296,6 +297,10 @@ impl IsaToken {
     /// Runs `task` compiled for this instruction set.
     ///
     /// It is a function call that the compiler can't inline, so call it once per coarse piece of work.
+    ///
+    /// # Panics
+    /// If the token is for a twin and the task has none ([`SimdTask::TWINS`]). The algorithms of such tasks refuse plans
+    /// for twins by [`Target::without_twins`](crate::plan::Target::without_twins).
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
         if const { T::TWINS && cfg!(feature = "ablation") } {
@@ -348,6 +353,35 @@ mod tests {
                 assert_eq!(token.isa(), isa);
                 let shape = (isa.lanes(), isa.registers());
                 assert_eq!(token.dispatch(Shape), shape, "{isa}");
+            }
+        }
+    }
+
+    /// A task of a rare layer.
+    struct Rare;
+    impl SimdTask for Rare {
+        type Output = ();
+        const TWINS: bool = false;
+        #[inline(always)]
+        fn run<S: KernelSimd>(self, _: S) {}
+    }
+
+    #[test]
+    fn a_task_without_twins_runs_whole_or_not_at_all() {
+        for isa in Isa::ALL {
+            let Some(token) = isa.detect() else { continue };
+            token.dispatch(Rare);
+            // Builds without the feature `ablation` have no twins.
+            for twin in Ablation::ALL
+                .into_iter()
+                .filter_map(|part| token.without(part))
+            {
+                let run = std::panic::catch_unwind(|| twin.dispatch(Rare));
+                let panic = run.expect_err("no twin");
+                assert_eq!(
+                    panic.downcast_ref(),
+                    Some(&"a task without twins in a plan for one")
+                );
             }
         }
     }

@@ -4,8 +4,8 @@
 //! [`KernelSimd`] replaces pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or without its
 //! memory traffic ([`ablation`]). All arithmetic and all memory traffic of a kernel pass through this trait.
 //!
-//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `baseline.rs` (vectors that
-//! every CPU of a target has).
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `emulated.rs` (vectors for
+//! tests), `baseline.rs` (vectors that every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -14,6 +14,8 @@ mod aarch64;
 #[cfg_attr(not(feature = "ablation"), allow(dead_code))]
 pub mod ablation;
 mod baseline;
+#[cfg(all(emulated, any(not(test), miri)))]
+pub mod emulated;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

@@ -75,6 +75,11 @@ impl Instance<Fenced> {
                 return Err(format!("it wrote beyond the {name}"));
             }
         }
+        let elements = self.dst.desc().elements();
+        let mut beyond = as_f32s(self.dst.lines())[elements..].iter();
+        if beyond.any(|x| !x.is_nan()) {
+            return Err("it wrote beyond the output".into());
+        }
         if inputs != self.inputs() {
             return Err("it changed its source or its packed weights".into());
         }
