@@ -1,16 +1,17 @@
-//! Kernels with a fault, each of which the conformance checks must reject.
+//! Kernels with a fault, each of which the conformance checks must reject, on scalar and on vector code.
+#![allow(unsafe_code)]
 
 use convroof_kernels::algo::winograd::{F4X3, Transforms, Winograd};
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::cook_toom::{Arithmetic, Constant, F4x3, Matrices, Scheme};
-use convroof_kernels::exec::Executor;
+use convroof_kernels::exec::{Executor, Turn};
 use convroof_kernels::plan::{AlgorithmMeta, Params, PlanSpec, RunArgs};
-use convroof_kernels::problem::Problem;
+use convroof_kernels::problem::{ConvShape, Op, Problem};
 use convroof_kernels::registry::Registry;
 use convroof_kernels::surd::Surd;
 use convroof_kernels::tensor::{CacheLine, TensorMut, TensorRef, as_f32s, as_f32s_mut};
-use convroof_kernels::{Algorithm, Isa, Plan, PlanCx, Unsupported};
+use convroof_kernels::{Algorithm, Isa, IsaToken, Plan, PlanCx, Unsupported};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Fault of a mutant.
@@ -44,6 +45,12 @@ enum Fault {
     Unbiased,
     /// The second channel block is computed as if it were the first.
     BlockAlone,
+    /// The padding at the left is a column too narrow, and that at the right too wide.
+    PadColumn,
+    /// The last tap of one filter is missing.
+    LastTap,
+    /// Tasks find data of others in their scratch, and don't fill it.
+    StaleScratch,
 }
 
 const FAULTS: [Fault; 11] = [
@@ -85,6 +92,7 @@ impl Algorithm for Mutant {
             Fault::NoBias => altered.epilogue.bias = false,
             Fault::NoRelu => altered.epilogue.relu = false,
             Fault::NoResidual => altered.epilogue.residual = false,
+            Fault::PadColumn => altered.op = without_a_pad_column(&problem.op),
             _ => {}
         }
         let inner = self.0.plan(&altered, cx)?;
@@ -108,7 +116,13 @@ impl Plan for MutantPlan {
         let bias = params
             .bias
             .filter(|_| self.inner.spec().problem.epilogue.bias);
-        self.inner.prepare(Params { bias, ..params }, packed, exec);
+        let mut filters = params.weights.map(|w| w.f32s().to_vec());
+        if let (Fault::LastTap, Some(filters)) = (self.fault, &mut filters) {
+            *filters.last_mut().expect("a tap") = 0.0;
+        }
+        let weights = params.weights.zip(filters.as_deref());
+        let weights = weights.map(|(w, filters)| TensorRef::from_f32s(w.desc(), filters));
+        self.inner.prepare(Params { weights, bias }, packed, exec);
         if self.fault == Fault::LostTerm {
             // First weight after the first panel's bias.
             as_f32s_mut(packed)[32] = 0.0;
@@ -127,6 +141,11 @@ impl Plan for MutantPlan {
         let desc = dst.desc();
         let out = dst.f32s_mut();
         let kept = *out.last().expect("an element");
+        let stale = Stale(args.exec);
+        let exec = match self.fault {
+            Fault::StaleScratch => &stale,
+            _ => args.exec,
+        };
         self.inner.run(RunArgs {
             src: TensorRef::from_f32s(args.src.desc(), &source),
             residual: args
@@ -135,7 +154,7 @@ impl Plan for MutantPlan {
             dst: TensorMut::from_f32s(desc, out),
             packed: args.packed,
             workspace: &mut *own,
-            exec: args.exec,
+            exec,
             phases: args.phases,
         });
         let [_, c, h, w] = desc.dims();
@@ -184,6 +203,75 @@ impl Plan for MutantPlan {
         }
     }
 }
+
+/// A convolution whose padding at the left is a column narrower.
+fn without_a_pad_column(op: &Op) -> Op {
+    let Op::Conv(conv) = op else {
+        panic!("no convolution");
+    };
+    let mut spec = **conv;
+    spec.pad.left -= 1;
+    spec.pad.right += 1;
+    ConvShape::try_from(spec)
+        .expect("an output as large")
+        .into()
+}
+
+/// An executor that takes all tasks for successors of others with equal data in their scratch.
+struct Stale<'a>(&'a dyn Executor);
+
+// SAFETY: the inner executor's calls. A wrong `before` changes only what tasks expect in their own scratch.
+unsafe impl Executor for Stale<'_> {
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn run(&self, tasks: usize, f: &(dyn Fn(Turn) + Sync)) {
+        self.0.run(tasks, &|turn| {
+            let before = Some(turn.task);
+            f(Turn { before, ..turn });
+        });
+    }
+}
+
+/// Faults in windows and in shared scratch, with algorithms that have these.
+const WINDOWS: [(&str, &str, &[Fault]); 7] = [
+    (
+        "direct",
+        "mb1ic3ih9oc20oh9kh3ph1",
+        &[Fault::PadColumn, Fault::LastTap, Fault::StaleScratch],
+    ),
+    (
+        "direct",
+        "g16mb1ic16ih9oc16oh9kh3ph1",
+        &[Fault::PadColumn, Fault::LastTap],
+    ),
+    (
+        "implicit-gemm",
+        "mb1ic17ih9oc20oh9kh3ph1",
+        &[Fault::PadColumn, Fault::LastTap],
+    ),
+    (
+        "im2col",
+        "mb1ic17ih9oc20oh9kh3ph1",
+        &[Fault::PadColumn, Fault::LastTap, Fault::StaleScratch],
+    ),
+    (
+        "winograd-f4x3",
+        "mb1ic17ih9oc20oh9kh3ph1",
+        &[Fault::PadColumn, Fault::LastTap, Fault::StaleScratch],
+    ),
+    (
+        "winograd-f2x3-s2",
+        "mb1ic17ih9oc20oh5kh3sh2ph1",
+        &[Fault::PadColumn, Fault::LastTap, Fault::StaleScratch],
+    ),
+    (
+        "strassen-1x1",
+        "mb1ic32ih4oc64oh4kh1ph0",
+        &[Fault::LastTap, Fault::StaleScratch],
+    ),
+];
 
 /// Shapes so small that each mutant runs all of them.
 const PROBLEMS: [&str; 4] = [
@@ -346,8 +434,17 @@ const OTHERS: [(&str, &str, &[Fault]); 13] = [
     ),
 ];
 
-fn caught(kernel: &'static dyn Algorithm, fault: Fault, problems: &[&str]) -> Option<String> {
-    let isa = Isa::Scalar.detect().expect("scalar");
+/// Scalar code, and the widest vectors of this CPU.
+fn isas() -> [IsaToken; 2] {
+    [Isa::Scalar.detect().expect("scalar"), Isa::best()]
+}
+
+fn caught(
+    kernel: &'static dyn Algorithm,
+    isa: IsaToken,
+    fault: Fault,
+    problems: &[&str],
+) -> Option<String> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(2)
         .build()
@@ -365,22 +462,36 @@ fn caught(kernel: &'static dyn Algorithm, fault: Fault, problems: &[&str]) -> Op
 
 #[test]
 fn the_control_passes() {
-    assert_eq!(caught(kernel("direct"), Fault::Nothing, &PROBLEMS), None);
-    for (id, problem, _) in OTHERS {
-        assert_eq!(caught(kernel(id), Fault::Nothing, &[problem]), None, "{id}");
+    for isa in isas() {
+        let control = |id, problems: &[&str]| {
+            let failure = caught(kernel(id), isa, Fault::Nothing, problems);
+            assert_eq!(failure, None, "{id}");
+        };
+        control("direct", &PROBLEMS);
+        for (id, problem, _) in OTHERS.into_iter().chain(WINDOWS) {
+            control(id, &[problem]);
+        }
     }
 }
 
 #[test]
 fn every_mutant_is_caught() {
-    for fault in FAULTS {
-        let failure = caught(kernel("direct"), fault, &PROBLEMS);
-        assert!(failure.is_some(), "{fault:?} passed");
-    }
-    for (id, problem, faults) in OTHERS {
-        for &fault in faults {
-            let failure = caught(kernel(id), fault, &[problem]);
-            assert!(failure.is_some(), "{id} with {fault:?} passed");
+    for isa in isas() {
+        let mutant = |id, fault, problems: &[&str]| {
+            let failure = caught(kernel(id), isa, fault, problems);
+            assert!(
+                failure.is_some(),
+                "{id} with {fault:?} passed on {}",
+                isa.isa()
+            );
+        };
+        for fault in FAULTS {
+            mutant("direct", fault, &PROBLEMS);
+        }
+        for (id, problem, faults) in OTHERS.into_iter().chain(WINDOWS) {
+            for &fault in faults {
+                mutant(id, fault, &[problem]);
+            }
         }
     }
 }
