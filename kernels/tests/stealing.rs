@@ -130,7 +130,7 @@ mod orders {
         all_orders(3, || {
             let (workers, runs) = (Arc::new(Workers::new(1)), Arc::new(Plain::new()));
             let lead = {
-                let (workers, runs) = (workers.clone(), runs.clone());
+                let runs = runs.clone();
                 move || {
                     let run = || workers.run(2, &|_| runs.set(runs.get() + 1));
                     match catch_unwind(AssertUnwindSafe(run)) {
