@@ -7,15 +7,12 @@
 //! *Compulsory* bytes are what any algorithm must move. It reads once each input element that some output depends on,
 //! and each weight. It writes each output once.
 
-use crate::problem::{ConvShape, Op, PoolShape, Problem};
-use crate::window::Window;
+use crate::problem::{Op, Problem};
 
 /// Cost of one run of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// Operations of the direct definition, padding counted. A pooling counts one per window element. The epilogue
-    /// counts only if it is the whole layer. A copy counts one per element, and so does a function such as e^x, however
-    /// it is computed.
+    /// Operations of the direct definition ([`Operation::flops`](crate::problem::Operation::flops)).
     pub flops_nominal: u64,
     /// Operations that the plan performs, including those in lanes of padded channels.
     pub flops_executed: u64,
@@ -28,65 +25,20 @@ pub struct Cost {
 impl Cost {
     /// Cost of `problem` by an algorithm that executes `flops_executed` operations.
     pub fn new(problem: &Problem, flops_executed: u64) -> Self {
-        let dtypes = problem.dtypes;
-        let dst = elements(problem.dst_dims());
-        let (flops_nominal, src, parameters) = match &problem.op {
-            Op::Conv(conv) => (
-                2 * conv.macs(),
-                conv_src_elements(conv),
-                parameter_bytes(problem),
-            ),
-            Op::ConvPool(stem) => (
-                2 * stem.conv().macs() + dst * window_elements(stem.pool()),
-                conv_src_elements(stem.conv()),
-                parameter_bytes(problem),
-            ),
-            Op::ConvPair(pair) => (
-                2 * (pair.first().macs() + pair.second().macs()),
-                conv_src_elements(pair.first()),
-                parameter_bytes(problem),
-            ),
-            Op::Pool(pool) => (dst * window_elements(pool), pool_src_elements(pool), 0),
-            Op::Identity(_) => (dst * epilogue_flops(problem), dst, problem.bias_bytes()),
-            Op::BatchNorm(_) => (
-                dst * (2 + epilogue_flops(problem)),
-                dst,
-                parameter_bytes(problem),
-            ),
-            // A sum. Then a difference, its square and their sum.
-            Op::Statistics(maps) => (4 * elements(maps.dims()), elements(maps.dims()), 0),
-            // The maximum, a difference, e^x, the sum, a quotient.
-            Op::Softmax(_) => (5 * dst, dst, 0),
-            // A copy. Padding of the parts is not counted.
-            Op::Concat(_) => (dst, dst, 0),
-            Op::Attention(attention) => {
-                let [n, c, ..] = attention.maps().dims().map(|d| d as u64);
-                let (hidden, positions) = (attention.hidden() as u64, attention.positions() as u64);
-                // V h, tanh and the product with w; a softmax; the weighted sum.
-                let flops = hidden * (2 * c + 3) + 5 + 2 * c;
-                let src = elements(attention.maps().dims());
-                (n * positions * flops, src, problem.weights_bytes())
-            }
-            Op::Bilinear(bilinear) => {
-                let kind = bilinear.kind();
-                // A root for `root`. The square, its sum and the quotient for `l2`.
-                let more = u64::from(kind.root) + 3 * u64::from(kind.l2);
-                let src = elements(bilinear.maps().dims());
-                (dst * (2 * bilinear.positions() as u64 + more), src, 0)
-            }
-            // A multiply-add per channel of the window. Scale and shift, the power and the quotient.
-            Op::Lrn(lrn) => (dst * (2 * lrn.spec().size as u64 + 4), dst, 0),
-        };
-        let residual = if problem.epilogue.residual {
-            dst * dtypes.dst.size() as u64
-        } else {
-            0
-        };
+        let Problem {
+            op,
+            dtypes,
+            epilogue,
+        } = problem;
+        let outputs: u64 = op.dst_dims().iter().map(|&d| d as u64).product();
+        let bytes_written = outputs * dtypes.dst.size() as u64;
+        let residual = if epilogue.residual { bytes_written } else { 0 };
+        let src = op.src_elements() * dtypes.src.size() as u64;
         Cost {
-            flops_nominal,
+            flops_nominal: op.flops(*epilogue),
             flops_executed,
-            bytes_read: src * dtypes.src.size() as u64 + parameters + residual,
-            bytes_written: dst * dtypes.dst.size() as u64,
+            bytes_read: src + problem.weights_bytes() + problem.bias_bytes() + residual,
+            bytes_written,
         }
     }
 
@@ -128,41 +80,6 @@ impl Efficiency {
             },
         }
     }
-}
-
-/// Operations of the epilogue per element; 1 for a copy.
-fn epilogue_flops(problem: &Problem) -> u64 {
-    let epilogue = problem.epilogue;
-    let parts = [epilogue.bias, epilogue.residual, epilogue.relu].map(u64::from);
-    parts
-        .iter()
-        .sum::<u64>()
-        .max(u64::from(matches!(problem.op, Op::Identity(_))))
-}
-
-fn elements(dims: [usize; 4]) -> u64 {
-    dims.iter().map(|&d| d as u64).product()
-}
-
-/// Bytes of weights and bias.
-fn parameter_bytes(problem: &Problem) -> u64 {
-    problem.weights_bytes() + problem.bias_bytes()
-}
-
-fn window_elements(pool: &PoolShape) -> u64 {
-    (pool.kernel[0] * pool.kernel[1]) as u64
-}
-
-/// Input elements that some window covers.
-fn pool_src_elements(pool: &PoolShape) -> u64 {
-    let [down, across] = Window::of_pool(pool).map(|axis| axis.covered());
-    (pool.n * pool.c) as u64 * down * across
-}
-
-/// Input elements that some output depends on. A 1x1 filter with stride 2 reads a quarter of its map.
-fn conv_src_elements(conv: &ConvShape) -> u64 {
-    let [down, across] = Window::of_conv(conv).map(|axis| axis.covered());
-    (conv.n * conv.c_in) as u64 * down * across
 }
 
 /// Growth of an algorithm's rounding errors. [`Accuracy::tolerance`] turns it into a bound.

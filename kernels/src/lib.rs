@@ -2,8 +2,9 @@
 //!
 //! The tour, in reading order:
 //!
-//! 1. [`problem`]: one layer as data (convolution, pooling and others), with a text form;
-//! 2. [`reference`](mod@reference): the definition of each operation, in naive f64 loops;
+//! 1. [`problem`]: one layer as data, with a text form. Each [`Operation`](problem::Operation) (convolution, pooling and
+//!    others) is one module;
+//! 2. [`reference`](mod@reference): the output of a problem by its definition, in naive f64 loops;
 //! 3. [`plan`]: the contract. An [`Algorithm`] turns a problem into a [`Plan`] for one instruction set, or gives the
 //!    reason why it can't. A plan states memory and cost, packs weights once and runs many times;
 //! 4. [`algo`]: the algorithms, one file each: thin loops over the kernels of `micro`;
@@ -15,7 +16,8 @@
 //!
 //! * [`isa`]: instruction sets, and compilation of a task for each;
 //! * [`exec`]: threads; [`partition`]: division of work;
-//! * [`tensor`]: memory; [`layout`]: order of elements; [`reorder`](mod@reorder): conversion between layouts;
+//! * [`tensor`]: memory; [`dtype`]: types of elements; [`layout`]: their order; [`reorder`](mod@reorder): conversion
+//!   between layouts;
 //! * [`window`]: windows along an axis;
 //! * [`blocking`]: block sizes from caches;
 //! * [`cost`]: flops, bytes, tolerances; [`phase`]: parts of a run;
@@ -60,6 +62,7 @@ mod bounds;
 pub mod conformance;
 pub mod cost;
 pub mod data;
+pub mod dtype;
 pub mod exec;
 pub mod instance;
 pub mod isa;

@@ -9,7 +9,7 @@ use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
-use crate::problem::{ConvPairShape, ConvShape, DType, Op, PoolShape, Problem};
+use crate::problem::{ConvPairShape, ConvShape, DType, Epilogue, Names, Operation, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
 
@@ -202,40 +202,30 @@ impl Target<'_> {
     }
 }
 
-/// Convolution of an f32 problem.
+/// Shape of an f32 problem, if its operation is `T`. The problem has an epilogue only if the operation takes one
+/// ([`Operation::takes_epilogue`]).
+///
+/// # Errors
+/// When the problem is another one.
+pub fn f32_layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
+    f32_only(problem)?;
+    let Names { one, many } = T::names();
+    let refused = |reason: String| Err(Unsupported::new(reason));
+    match problem.op.shape() {
+        None => refused(format!("computes {many} only")),
+        Some(_) if !T::takes_epilogue() && problem.epilogue != Epilogue::default() => {
+            refused(format!("{one} takes no bias, ReLU or residual"))
+        }
+        Some(shape) => Ok(shape),
+    }
+}
+
+/// Convolution of an f32 problem ([`f32_layer`]).
 ///
 /// # Errors
 /// When the problem isn't an f32 convolution.
 pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
-    f32_only(problem)?;
-    match &problem.op {
-        Op::Conv(conv) => Ok(conv),
-        _ => Err(Unsupported::new("computes convolutions only")),
-    }
-}
-
-/// Pooling of an f32 problem.
-///
-/// # Errors
-/// When the problem isn't an f32 pooling, or has an epilogue.
-pub fn f32_pool(problem: &Problem) -> Result<&PoolShape, Unsupported> {
-    f32_only(problem)?;
-    match &problem.op {
-        Op::Pool(pool) => no_epilogue(problem, "a pooling").map(|()| pool),
-        _ => Err(Unsupported::new("computes poolings only")),
-    }
-}
-
-/// Checks that a problem has no epilogue. `layer` names the kind of layer for the error.
-///
-/// # Errors
-/// When it has one.
-pub fn no_epilogue(problem: &Problem, layer: &str) -> Result<(), Unsupported> {
-    if problem.epilogue == Default::default() {
-        return Ok(());
-    }
-    let reason = format!("{layer} takes no bias, ReLU or residual");
-    Err(Unsupported::new(reason))
+    f32_layer(problem)
 }
 
 /// Checks that all operands of a problem are f32.
@@ -436,13 +426,11 @@ impl<'a> Params<'a> {
     /// # Panics
     /// If there are no weights, or fewer than the first needs.
     pub fn of_pair(&self, pair: &ConvPairShape) -> [Params<'a>; 2] {
-        let dims = [pair.first(), pair.second()].map(|&conv| {
-            let dims = Problem::from(conv).weights_dims();
-            dims.expect("a convolution has weights")
-        });
+        let dims = [pair.first(), pair.second()]
+            .map(|conv| conv.weights_dims().expect("a convolution has weights"));
         let weights = self.weights.expect("convolutions have weights").f32s();
-        let weights = weights.split_at(dims[0].iter().product());
-        let bias = self.bias.map(|b| b.f32s().split_at(pair.first().c_out));
+        let weights = weights.split_at(pair.first().weights());
+        let bias = self.bias.map(|b| b.f32s().split_at(pair.first().biases()));
         let tensor = |dims, x| TensorRef::from_f32s(TensorDesc::f32(Layout::Nchw, dims), x);
         let of = |dims, weights, bias: Option<&'a [f32]>| Params {
             weights: Some(tensor(dims, weights)),

@@ -1,8 +1,8 @@
 //! Tensors: aligned memory, and the position of a 4-d tensor's elements in it.
 #![allow(unsafe_code)]
 
+use crate::dtype::DType;
 pub use crate::layout::Layout;
-use crate::problem::DType;
 use std::alloc;
 use std::fmt;
 use std::ops::{Deref, DerefMut};

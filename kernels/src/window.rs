@@ -1,7 +1,6 @@
 //! Position of a layer's windows in its input, one axis at a time. Pure functions.
 
 use crate::bounds::{product, sum};
-use crate::problem::{ConvShape, PoolShape};
 use std::ops::Range;
 
 /// One axis of the windows: the input positions that each output covers.
@@ -37,40 +36,6 @@ impl Window {
         let last_window = product([self.out, self.stride]);
         let last_element = product([self.kernel, self.dilation]);
         sum([last_window, last_element, self.size, self.before]);
-    }
-
-    /// Vertical and horizontal axis of a convolution.
-    pub fn of_conv(conv: &ConvShape) -> [Self; 2] {
-        let axis = |axis: usize, size, out, before| Window {
-            size,
-            out,
-            kernel: conv.kernel[axis],
-            stride: conv.stride[axis],
-            dilation: conv.dilation[axis],
-            before,
-            counted: None,
-        };
-        [
-            axis(0, conv.h, conv.h_out(), conv.pad.top),
-            axis(1, conv.w, conv.w_out(), conv.pad.left),
-        ]
-    }
-
-    /// Vertical and horizontal axis of a pooling, with no padding in a mean's divisor.
-    pub fn of_pool(pool: &PoolShape) -> [Self; 2] {
-        let axis = |axis: usize, size, out, before| Window {
-            size,
-            out,
-            kernel: pool.kernel[axis],
-            stride: pool.stride[axis],
-            dilation: pool.dilation[axis],
-            before,
-            counted: None,
-        };
-        [
-            axis(0, pool.h, pool.h_out(), pool.pad.top),
-            axis(1, pool.w, pool.w_out(), pool.pad.left),
-        ]
     }
 
     /// Elements of window `o` that lie inside the input; never empty for a pooling.

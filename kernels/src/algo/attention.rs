@@ -19,9 +19,9 @@ use crate::micro::pack::Panels;
 use crate::micro::pixels::BlockedPixels;
 use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Unsupported, f32_only, no_epilogue,
+    Unsupported, f32_layer,
 };
-use crate::problem::{AttentionShape, ConvShape, ConvSpec, Op, Pad, Problem};
+use crate::problem::{AttentionShape, ConvShape, ConvSpec, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s, as_f32s_mut};
 
 /// Attention pooling.
@@ -42,11 +42,7 @@ impl Algorithm for Attention {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?.without_twins()?;
-        f32_only(problem)?;
-        let Op::Attention(attention) = problem.op else {
-            return Err(Unsupported::new("computes attention poolings only"));
-        };
-        no_epilogue(problem, "an attention pooling")?;
+        let attention = *f32_layer::<AttentionShape>(problem)?;
         let [n, c, h, w] = attention.maps().dims();
         let hidden = ConvSpec {
             n,

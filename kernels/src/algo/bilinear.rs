@@ -19,10 +19,9 @@ use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::micro::transpose::{StridedRows, Transpose};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
-    no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_layer,
 };
-use crate::problem::{BilinearShape, Op, Problem};
+use crate::problem::{BilinearShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::RangeInclusive;
 
@@ -65,11 +64,7 @@ impl Algorithm for Bilinear {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?.without_twins()?;
-        f32_only(problem)?;
-        let Op::Bilinear(bilinear) = problem.op else {
-            return Err(Unsupported::new("computes bilinear poolings only"));
-        };
-        no_epilogue(problem, "a bilinear pooling")?;
+        let bilinear = *f32_layer::<BilinearShape>(problem)?;
         let kind = bilinear.kind();
         match (self.normalised, kind.root || kind.l2) {
             (false, true) => return Err(Unsupported::new("takes no roots and no norm")),

@@ -10,10 +10,9 @@ use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::concat::Gather;
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
-    no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_layer,
 };
-use crate::problem::{ConcatShape, Op, Problem};
+use crate::problem::{ConcatShape, Problem};
 use crate::tensor::Layout;
 
 /// Concatenation.
@@ -34,11 +33,7 @@ impl Algorithm for Concat {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?.without_twins()?;
-        f32_only(problem)?;
-        let Op::Concat(concat) = problem.op else {
-            return Err(Unsupported::new("computes concatenations only"));
-        };
-        no_epilogue(problem, "a concatenation")?;
+        let concat = *f32_layer::<ConcatShape>(problem)?;
         let [n, c, h, w] = concat.maps().dims();
         let (rows, pixels) = (n * c.div_ceil(CHANNEL_BLOCK), h * w);
         let task = match cx.tuning.mc {

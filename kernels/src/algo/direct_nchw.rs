@@ -9,7 +9,6 @@ use crate::plan::{
 };
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
-use crate::window::Window;
 
 /// Direct convolution on plain NCHW.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Algorithm for DirectNchw {
 
 /// Operations on taps inside the input. Padding is skipped.
 fn executed(conv: &ConvShape) -> u64 {
-    let [rows, cols] = Window::of_conv(conv).map(|axis| axis.elements_inside());
+    let [rows, cols] = conv.windows().map(|axis| axis.elements_inside());
     let channels = conv.n * conv.c_out * (conv.c_in / conv.groups);
     2 * rows * cols * channels as u64
 }

@@ -34,7 +34,7 @@ impl GroupedPlan {
     }
 
     pub(super) fn new(problem: &Problem, conv: &ConvShape, cx: &Target<'_>) -> Self {
-        let [vertical, horizontal] = Window::of_conv(conv);
+        let [vertical, horizontal] = conv.windows();
         // A task is a whole map, unless there are few maps.
         let maps = conv.n * conv.c_out.div_ceil(CHANNEL_BLOCK);
         let parts = match cx.threads {

@@ -9,10 +9,9 @@ use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::lrn::{LrnPixels, scratch_len};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
-    no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_layer,
 };
-use crate::problem::{LrnShape, Op, Problem};
+use crate::problem::{LrnShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
 /// Local response normalisation, with powers that are multiples of 1/4.
@@ -33,13 +32,7 @@ impl Algorithm for Lrn {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?.without_twins()?;
-        f32_only(problem)?;
-        let Op::Lrn(lrn) = problem.op else {
-            return Err(Unsupported::new(
-                "computes local response normalisations only",
-            ));
-        };
-        no_epilogue(problem, "a local response normalisation")?;
+        let lrn = *f32_layer::<LrnShape>(problem)?;
         let quarters = 4.0 * lrn.spec().beta;
         if quarters.fract() != 0.0 || quarters > 16.0 {
             return Err(Unsupported::new(

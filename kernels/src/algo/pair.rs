@@ -28,9 +28,9 @@ use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, Pixels};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Target,
-    Unsupported, f32_only,
+    Unsupported, f32_layer,
 };
-use crate::problem::{ConvPairShape, Op, Problem};
+use crate::problem::{ConvPairShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
 /// Fused 1x1 and direct convolution.
@@ -57,10 +57,7 @@ impl Algorithm for Gemm1x1Direct {
 
 /// Both convolutions of the problem, if the kernel supports them.
 fn pair(problem: &Problem) -> Result<ConvPairShape, Unsupported> {
-    f32_only(problem)?;
-    let Op::ConvPair(pair) = problem.op else {
-        return Err(Unsupported::new("computes two convolutions only"));
-    };
+    let pair = *f32_layer::<ConvPairShape>(problem)?;
     let (first, second) = (pair.first(), pair.second());
     conv_1x1(&Problem::from(*first))?;
     if first.stride != [1, 1] {

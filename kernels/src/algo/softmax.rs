@@ -9,10 +9,9 @@ use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::softmax::{FLOPS, SoftmaxPixels};
 use crate::plan::{
-    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_only,
-    no_epilogue,
+    Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_layer,
 };
-use crate::problem::{Op, Problem};
+use crate::problem::{Problem, SoftmaxShape};
 use crate::tensor::Layout;
 
 /// Softmax.
@@ -33,11 +32,7 @@ impl Algorithm for Softmax {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?.without_twins()?;
-        f32_only(problem)?;
-        let Op::Softmax(maps) = problem.op else {
-            return Err(Unsupported::new("computes softmax only"));
-        };
-        no_epilogue(problem, "softmax")?;
+        let SoftmaxShape(maps) = *f32_layer(problem)?;
         let [n, c, h, w] = maps.dims();
         let (blocks, pixels) = (c.div_ceil(CHANNEL_BLOCK), h * w);
         let task = match cx.tuning.mc {

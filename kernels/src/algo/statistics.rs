@@ -10,9 +10,9 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::statistics::{Method, Moments};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
-    f32_only, no_epilogue,
+    f32_layer,
 };
-use crate::problem::{Op, Problem};
+use crate::problem::{Problem, StatisticsShape};
 use crate::tensor::Layout;
 
 /// Mean and variance in two passes.
@@ -58,11 +58,7 @@ impl Algorithm for Welford {
 }
 
 fn plan(problem: &Problem, method: Method, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-    f32_only(problem)?;
-    let Op::Statistics(maps) = problem.op else {
-        return Err(Unsupported::new("computes means and variances only"));
-    };
-    no_epilogue(problem, "a statistic")?;
+    let StatisticsShape(maps) = *f32_layer(problem)?;
     let [n, c, h, w] = maps.dims();
     // Welford: two differences and two multiply-adds.
     let flops = match method {

@@ -28,9 +28,9 @@ use crate::micro::pool::PoolPixels;
 use crate::micro::windows::Axis;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Layouts, Params, Plan, PlanCx, PlanSpec, RunArgs,
-    Target, Unsupported, f32_only,
+    Target, Unsupported, f32_layer,
 };
-use crate::problem::{ConvPoolShape, Op, PoolKind, PoolShape, Problem};
+use crate::problem::{ConvPoolShape, PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use crate::window::Window;
 use std::collections::BTreeSet;
@@ -59,12 +59,7 @@ impl Algorithm for DirectMaxPool {
 
 /// Convolution and pooling of the problem, if the kernel supports them.
 fn stem(problem: &Problem) -> Result<ConvPoolShape, Unsupported> {
-    f32_only(problem)?;
-    let Op::ConvPool(stem) = problem.op else {
-        return Err(Unsupported::new(
-            "computes a convolution and the pooling behind it only",
-        ));
-    };
+    let stem = *f32_layer::<ConvPoolShape>(problem)?;
     if problem.epilogue.residual {
         return Err(Unsupported::new("no residual is added between the two"));
     }

@@ -5,8 +5,9 @@ use crate::blocking::Tuning;
 use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
-    AttentionShape, BilinearKind, BilinearShape, ConcatShape, ConvPairShape, ConvPoolShape,
-    ConvShape, ConvSpec, Epilogue, LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem,
+    AttentionShape, BatchNormShape, BilinearKind, BilinearShape, ConcatShape, ConvPairShape,
+    ConvPoolShape, ConvShape, ConvSpec, Epilogue, IdentityShape, LrnShape, LrnSpec, Maps, Op, Pad,
+    PoolKind, PoolShape, PoolSpec, Problem, SoftmaxShape, StatisticsShape,
 };
 
 /// A problem, and block sizes that reach code paths which its size alone would not.
@@ -238,7 +239,7 @@ pub fn stems(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
                 residual: false,
                 ..epilogue(&mut rng)
             },
-            ..Problem::from(Op::ConvPool(stem))
+            ..Problem::from(stem)
         };
         cases.push((problem, tuning(&mut rng)));
     }
@@ -293,7 +294,7 @@ pub fn pairs(g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
         let pair = ConvPairShape::new(first, second).expect("the first's maps");
         let problem = Problem {
             epilogue: epilogue(&mut rng),
-            ..Problem::from(Op::ConvPair(pair))
+            ..Problem::from(pair)
         };
         cases.push((problem, tuning(&mut rng)));
     }
@@ -338,57 +339,36 @@ fn epilogue(rng: &mut Rng) -> Epilogue {
     }
 }
 
-/// Layers with the operation of `op` on other maps. For an identity they vary the epilogue.
-pub fn without_window(op: &Op, g: &Granularity, count: usize, seed: u64) -> Vec<Case> {
-    let mut rng = Rng::new(seed);
-    let mut cases = Vec::new();
-    // A kernel of an identity supports one epilogue and refuses the others.
-    let count = if matches!(op, Op::Identity(_)) {
-        6 * count
-    } else {
-        count
-    };
-    while cases.len() < count {
+/// `count` layers without windows that `layer` makes of maps around a kernel's edges.
+fn without_window(
+    g: &Granularity,
+    count: usize,
+    layer: impl Fn(Maps, &mut Rng) -> Problem,
+) -> Vec<Case> {
+    let mut rng = Rng::new(5);
+    let case = |_| {
         let n = 1 + rng.below(3);
         let (h, w) = match rng.below(2) {
             0 => (1, rng.pick(&around(g.pixels))),
             _ => (1 + rng.below(9), 1 + rng.below(30)),
         };
         let maps = [n, rng.pick(&around(g.c_in)), h, w];
-        let maps = maps.try_into().expect("small maps");
-        let (op, epilogue) = match op {
-            Op::Statistics(_) => (Op::Statistics(maps), Epilogue::default()),
-            Op::Softmax(_) => (Op::Softmax(maps), Epilogue::default()),
-            Op::Lrn(_) => (lrn(maps, &mut rng), Epilogue::default()),
-            Op::Concat(_) => (concat(maps, g, &mut rng), Epilogue::default()),
-            Op::Attention(_) => {
-                let hidden = rng.pick(&around(g.c_out));
-                let attention = AttentionShape::new(maps, hidden).expect("an attention pooling");
-                (Op::Attention(attention), Epilogue::default())
-            }
-            Op::Bilinear(_) => {
-                let kind = BilinearKind {
-                    half: rng.below(2) == 0,
-                    root: rng.below(3) == 0,
-                    l2: rng.below(3) == 0,
-                };
-                let bilinear = BilinearShape::new(maps, kind).expect("a bilinear pooling");
-                (Op::Bilinear(bilinear), Epilogue::default())
-            }
-            Op::BatchNorm(_) => (Op::BatchNorm(maps), epilogue(&mut rng)),
-            _ => (Op::Identity(maps), epilogue(&mut rng)),
-        };
-        let problem = Problem {
-            epilogue,
-            ..Problem::from(op)
-        };
-        cases.push((problem, tuning(&mut rng)));
+        let problem = layer(maps.try_into().expect("small maps"), &mut rng);
+        (problem, tuning(&mut rng))
+    };
+    (0..count).map(case).collect()
+}
+
+/// A layer with a random epilogue.
+fn with_epilogue(op: impl Into<Op>, rng: &mut Rng) -> Problem {
+    Problem {
+        epilogue: epilogue(rng),
+        ..Problem::from(op)
     }
-    cases
 }
 
 /// A normalisation whose windows reach into the next channel block, or the one after it.
-fn lrn(maps: Maps, rng: &mut Rng) -> Op {
+fn lrn(maps: Maps, rng: &mut Rng) -> Problem {
     let spec = LrnSpec {
         maps: maps.dims(),
         size: rng.pick(&[1, 3, 5, 5, 9, 31, 35]),
@@ -396,11 +376,11 @@ fn lrn(maps: Maps, rng: &mut Rng) -> Op {
         beta: rng.pick(&[0.75, 0.75, 0.5, 1.0, 2.25, 0.0, 0.6]),
         k: rng.pick(&[1.0, 2.0]),
     };
-    Op::Lrn(spec.try_into().expect("a normalisation"))
+    LrnShape::try_from(spec).expect("a normalisation").into()
 }
 
 /// A concatenation of up to 5 parts. Half of them have whole blocks only.
-fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Op {
+fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Problem {
     let [n, c, h, w] = maps.dims();
     let whole = rng.below(2) == 0;
     let mut parts = vec![[n, c, h, w]];
@@ -412,7 +392,23 @@ fn concat(maps: Maps, g: &Granularity, rng: &mut Rng) -> Op {
             *c = c.next_multiple_of(g.c_in);
         }
     }
-    Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
+    ConcatShape::new(&parts).expect("a concatenation").into()
+}
+
+fn attention(maps: Maps, g: &Granularity, rng: &mut Rng) -> Problem {
+    let hidden = rng.pick(&around(g.c_out));
+    let shape = AttentionShape::new(maps, hidden);
+    shape.expect("an attention pooling").into()
+}
+
+fn bilinear(maps: Maps, rng: &mut Rng) -> Problem {
+    let kind = BilinearKind {
+        half: rng.below(2) == 0,
+        root: rng.below(3) == 0,
+        l2: rng.below(3) == 0,
+    };
+    let shape = BilinearShape::new(maps, kind);
+    shape.expect("a bilinear pooling").into()
 }
 
 /// Derived block sizes half of the time, tiny ones otherwise.
@@ -477,7 +473,19 @@ pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
             let global = pool.kernel == [pool.h, pool.w];
             poolings(g, alike(pool.kind), global, count, 3)
         }
-        _ => without_window(op, g, count, 5),
+        // A kernel of an identity supports one epilogue and refuses the others.
+        Op::Identity(_) => without_window(g, 6 * count, |maps, rng| {
+            with_epilogue(IdentityShape(maps), rng)
+        }),
+        Op::BatchNorm(_) => without_window(g, count, |maps, rng| {
+            with_epilogue(BatchNormShape(maps), rng)
+        }),
+        Op::Statistics(_) => without_window(g, count, |maps, _| StatisticsShape(maps).into()),
+        Op::Softmax(_) => without_window(g, count, |maps, _| SoftmaxShape(maps).into()),
+        Op::Lrn(_) => without_window(g, count, lrn),
+        Op::Concat(_) => without_window(g, count, |maps, rng| concat(maps, g, rng)),
+        Op::Attention(_) => without_window(g, count, |maps, rng| attention(maps, g, rng)),
+        Op::Bilinear(_) => without_window(g, count, bilinear),
     }
 }
 

@@ -24,8 +24,9 @@ use crate::exec::{Serial, with_team};
 use crate::instance::Instance;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Plan, PlanCx};
-use crate::problem::{Op, PoolKind, Problem};
+use crate::problem::{Op, Problem, Rounding};
 use crate::reference::{self, Operands};
+use crate::window::Window;
 use std::sync::Arc;
 
 pub use deviation::{Comparison, Deviation};
@@ -71,12 +72,7 @@ impl Data {
             Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
             _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
         };
-        if let Op::BatchNorm(_) = problem.op {
-            // Variances are positive. Values near 0 would make quotients large.
-            for variance in &mut weights[3 * dst[1]..] {
-                *variance = 0.5 + variance.abs();
-            }
-        }
+        problem.op.constrain_weights(&mut weights);
         Data {
             src,
             weights,
@@ -114,53 +110,13 @@ impl Data {
 
 /// Largest allowed max |error| / max |ref| for a problem on data up to `magnitude`. `largest` is max |ref|.
 pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
-    let terms = match &problem.op {
-        Op::Conv(conv) => conv.reduction_len(),
-        Op::ConvPool(stem) => stem.conv().reduction_len(),
-        // Terms of the second convolution, and as many for the first's errors that it sums.
-        Op::ConvPair(pair) => 2 * pair.second().reduction_len(),
-        Op::Pool(pool) => pool.kernel[0] * pool.kernel[1],
-        Op::Identity(_) | Op::Concat(_) => 1,
-        // Factor (gamma / root) times x, the mean, and beta.
-        Op::BatchNorm(_) => 3,
-        Op::Statistics(maps) => maps.per_channel(),
-        Op::Softmax(maps) => maps.dims()[1],
-        Op::Lrn(lrn) => lrn.spec().size,
-        Op::Attention(attention) => attention.positions(),
-        Op::Bilinear(bilinear) => bilinear.positions(),
-    };
-    // Largest output. Sums of powers are not divided.
-    let magnitude = match &problem.op {
-        Op::Pool(pool) => match pool.kind {
-            PoolKind::Lp { p, mean: false } => magnitude * (terms as f64).powf(1.0 / f64::from(p)),
-            _ => magnitude,
-        },
-        // Errors are relative to each output. The exponent contributes at most 0.4 eps of the largest output. e^x, the
-        // sum of positive terms and the quotient contribute the rest.
-        Op::Softmax(_) => largest,
-        // These are relative, too. The relative error of a power is beta times that of its base.
-        Op::Lrn(lrn) => largest * f64::from(lrn.spec().beta).max(1.0),
-        // Errors of the weighted sum, and of the shares: twice the error of a score. A score is a sum of w times tanh
-        // of a sum of V h.
-        Op::Attention(attention) => {
-            let [_, c, _, _] = attention.maps().dims();
-            let root = |terms: usize| (terms as f64).sqrt() + 1.0;
-            let tangent = root(c) * magnitude * magnitude + 1.0;
-            let score = root(attention.hidden()) * magnitude * tangent;
-            magnitude * (1.0 + 2.0 * score / root(attention.positions()))
-        }
-        Op::Bilinear(bilinear) if bilinear.kind().root || bilinear.kind().l2 => largest,
-        _ => magnitude,
-    };
+    let Rounding {
+        terms,
+        max_x,
+        max_w,
+    } = problem.op.rounding(magnitude, largest);
     let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
-    let inputs = match &problem.op {
-        // The inputs of the second are bounded by the largest sum of the first.
-        Op::ConvPair(pair) => {
-            (pair.first().reduction_len() + 1) as f64 * magnitude * magnitude.max(1.0)
-        }
-        _ => magnitude,
-    };
-    let bound = accuracy.tolerance(terms + epilogue, inputs, magnitude);
+    let bound = accuracy.tolerance(terms + epilogue, max_x, max_w);
     if largest == 0.0 {
         bound
     } else {
@@ -246,10 +202,7 @@ pub fn check(
             tolerance: compared.tolerance,
         });
     }
-    if matches!(
-        problem.op,
-        Op::Pool(_) | Op::Softmax(_) | Op::Lrn(_) | Op::Attention(_) | Op::Bilinear(_)
-    ) {
+    if problem.op.keeps_nans() {
         nans_win(&plan).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))
@@ -259,7 +212,7 @@ pub fn check(
 /// number of these layers.
 ///
 /// * Inputs that no output reads are NaN.
-/// * A weight whose tap may lie in the padding is infinite. [`Op::Conv`] defines its allowed effects.
+/// * A weight whose tap may lie in the padding is infinite. [`ConvShape`](crate::problem::ConvShape) defines its allowed effects.
 /// * Values are so large or small that their squares overflow or underflow an f32.
 ///
 /// # Errors
@@ -275,22 +228,15 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
         let plan: Arc<dyn Plan> = plan.into();
         let data = Data::new(&problem, Fill::Uniform, 9);
         let meta = algorithm.meta();
-        let trials = match &problem.op {
-            Op::Conv(_) | Op::Pool(_) => vec![
-                Some(("NaN where no output reads", without_unread(&problem, &data))),
+        let trials = match &problem.op.windows() {
+            Some(windows) => vec![
+                Some(("NaN where no output reads", without_unread(windows, &data))),
                 with_infinite_weight(&problem, &data, meta.accuracy)
                     .map(|data| ("an infinite weight", data)),
             ],
-            op => {
-                // Limits for products in f32.
-                let largest = match op {
-                    Op::Lrn(_) => 1e25,
-                    _ => 1e17,
-                };
-                [largest, 1e15, 3e9, 1e-15, 0.0]
-                    .map(|size| Some(("values of another size", scaled(&data, size))))
-                    .into()
-            }
+            None => [problem.op.largest_input(), 1e15, 3e9, 1e-15, 0.0]
+                .map(|size| Some(("values of another size", scaled(&data, size))))
+                .into(),
         };
         for (what, data) in trials.into_iter().flatten() {
             let expected = reference::compute(&problem, data.operands(), &Serial);
@@ -322,35 +268,24 @@ fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64])
         return f64::from(y) == f64::INFINITY.copysign(want);
     }
     let finite = all.iter().map(|x| x.abs()).filter(|x| x.is_finite());
-    // A normalisation's errors are relative to each output.
-    let largest = match &problem.op {
-        Op::Lrn(_) => want.abs(),
-        _ => finite.fold(0.0, f64::max),
+    let largest = match problem.op.has_relative_errors() {
+        true => want.abs(),
+        false => finite.fold(0.0, f64::max),
     };
     let allowed = tolerance(accuracy, problem, 1.0, largest) * largest;
     (f64::from(y) - want).abs() <= allowed + f64::from(f32::MIN_POSITIVE)
 }
 
-/// Window along rows and along columns: input, output, kernel, stride, dilation, leading padding.
-fn windows(problem: &Problem) -> [[usize; 6]; 2] {
-    let ([_, _, h, w], [_, _, ho, wo]) = (problem.src_dims(), problem.dst_dims());
-    let (kernel, stride, dilation, pad) = match &problem.op {
-        Op::Conv(c) => (c.kernel, c.stride, c.dilation, c.pad),
-        Op::Pool(p) => (p.kernel, p.stride, p.dilation, p.pad),
-        _ => ([1, 1], [1, 1], [1, 1], Default::default()),
-    };
-    let axis = |i: usize, size, out, before| [size, out, kernel[i], stride[i], dilation[i], before];
-    [axis(0, h, ho, pad.top), axis(1, w, wo, pad.left)]
-}
-
 /// Copy with NaN in all inputs that no output reads.
-fn without_unread(problem: &Problem, data: &Data) -> Data {
-    let is_read = |[_, out, kernel, stride, dilation, before]: [usize; 6], at: usize| {
-        let taps = |o: usize| (0..kernel).any(|k| o * stride + k * dilation == at + before);
-        (0..out).any(taps)
+fn without_unread([rows, columns]: &[Window; 2], data: &Data) -> Data {
+    let is_read = |axis: &Window, at: usize| {
+        let taps = |o: usize| {
+            let at = at + axis.before;
+            (0..axis.kernel).any(|k| o * axis.stride + k * axis.dilation == at)
+        };
+        (0..axis.out).any(taps)
     };
-    let [rows, columns] = windows(problem);
-    let [h, w] = [rows[0], columns[0]];
+    let (h, w) = (rows.size, columns.size);
     let mut data = data.clone();
     for (i, x) in data.src.iter_mut().enumerate() {
         if !(is_read(rows, i / w % h) && is_read(columns, i % w)) {
@@ -364,7 +299,7 @@ fn without_unread(problem: &Problem, data: &Data) -> Data {
 /// and for algorithms that multiply sums of weights.
 fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> Option<Data> {
     let [c_out, c_in, kh, kw] = problem.weights_dims()?;
-    let padded = windows(problem).iter().any(|axis| axis[5] > 0);
+    let padded = problem.op.windows()?.iter().any(|axis| axis.before > 0);
     if !padded || accuracy != Accuracy::Sum {
         return None;
     }
@@ -375,18 +310,22 @@ fn with_infinite_weight(problem: &Problem, data: &Data, accuracy: Accuracy) -> O
 
 /// True if the tap of an infinite weight lies in the padding of output `at`.
 fn in_padding(problem: &Problem, data: &Data, at: usize) -> bool {
-    let Some([c_out, c_in, kh, kw]) = problem.weights_dims() else {
+    let Op::Conv(conv) = &problem.op else {
         return false;
     };
-    let infinite = data.weights.get((c_out - 1) * c_in * kh * kw) == Some(&f32::INFINITY);
-    let [_, _, h_out, w_out] = problem.dst_dims();
+    let first = (conv.c_out - 1) * conv.reduction_len();
+    let infinite = data.weights.get(first) == Some(&f32::INFINITY);
+    let (c_out, h_out, w_out) = (conv.c_out, conv.h_out(), conv.w_out());
     let (channel, row, column) = (at / (h_out * w_out) % c_out, at / w_out % h_out, at % w_out);
-    let flip = matches!(&problem.op, Op::Conv(conv) if conv.flip);
-    let outside = |[size, _, kernel, stride, dilation, before]: [usize; 6], o: usize| {
-        let tap = if flip { (kernel - 1) * dilation } else { 0 };
-        !(before..before + size).contains(&(o * stride + tap))
+    let outside = |axis: &Window, o: usize| {
+        let tap = if conv.flip {
+            (axis.kernel - 1) * axis.dilation
+        } else {
+            0
+        };
+        !(axis.before..axis.before + axis.size).contains(&(o * axis.stride + tap))
     };
-    let [rows, columns] = windows(problem);
+    let [rows, columns] = &conv.windows();
     infinite && channel == c_out - 1 && (outside(rows, row) || outside(columns, column))
 }
 

@@ -7,7 +7,6 @@
 
 use super::tiles::{FEW_PIXELS, Tiles, tiles_of};
 use crate::problem::ConvShape;
-use crate::window::Window;
 use std::ops::Range;
 
 /// Cost model of a register tile, for each tap that it doesn't skip.
@@ -74,7 +73,7 @@ impl Seen {
 
     /// For a convolution.
     pub(super) fn by(conv: &ConvShape) -> Self {
-        let [rows, cols] = Window::of_conv(conv).map(|axis| {
+        let [rows, cols] = conv.windows().map(|axis| {
             let seen = |o: usize| {
                 let inside = axis.inside(o);
                 if inside.is_empty() {

@@ -1,5 +1,7 @@
 //! One axis of a sliding window, padding, and checks that all shapes share.
 
+use crate::window::Window;
+
 /// Reason why a shape is impossible, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -75,6 +77,42 @@ pub(super) struct Axis {
 }
 
 impl Axis {
+    /// Vertical and horizontal axis of a window of `kernel` elements on a map of `size`.
+    pub(super) fn pair(
+        size: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        pad: Pad,
+    ) -> [Self; 2] {
+        let axis = |name, i: usize, before, after| Axis {
+            name,
+            size: size[i],
+            kernel: kernel[i],
+            stride: stride[i],
+            dilation: dilation[i],
+            before,
+            after,
+        };
+        [
+            axis("height", 0, pad.top, pad.bottom),
+            axis("width", 1, pad.left, pad.right),
+        ]
+    }
+
+    /// The first `out` windows, with no padding in a mean's divisor.
+    pub(super) fn windows(&self, out: usize) -> Window {
+        Window {
+            size: self.size,
+            out,
+            kernel: self.kernel,
+            stride: self.stride,
+            dilation: self.dilation,
+            before: self.before,
+            counted: None,
+        }
+    }
+
     /// Input positions from a window's first tap to its last, both included.
     pub(super) fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation + 1

@@ -1,115 +1,63 @@
 //! Parser of the flags before a descriptor: drivers, `--alg`, `--dir`, `--dt`, `--attr-post-ops` and others.
 
-use super::text::{bilinear_kind, pool_kind};
-use super::{BilinearKind, DType, DTypes, Epilogue, PoolKind};
+use super::attributes::{Attributes, DTypes, Epilogue};
+use super::op::{Op, Read};
+use super::syntax::{Driver, Input, Wrong, flag_name};
+use crate::dtype::DType;
 
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Driver {
-    Conv,
-    Pool,
-    InnerProduct,
-    Eltwise,
-    Binary,
-    BatchNorm,
-    Statistics,
-    Softmax,
-    Lrn,
-    Concat,
-    Attention,
-    Bilinear,
-}
-
-/// Meaning of `--alg`. The algorithm of a convolution is not part of the problem.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Alg {
-    Conv,
-    Pool(PoolKind),
-    Linear,
-    Relu,
-    Add,
-    Softmax,
-    AcrossChannels,
-    Bilinear(BilinearKind),
-}
-
+/// Flags of a layer.
 #[derive(Default)]
-pub(super) struct Flags {
-    pub(super) dtypes: DTypes,
-    pub(super) epilogue: Epilogue,
-    pub(super) driver: Option<Driver>,
-    pub(super) alg: Option<Alg>,
-    pub(super) overhang: Option<[usize; 2]>,
-    /// `--flags=GCH` of a batch normalisation: statistics, scale and shift are given.
-    pub(super) given: bool,
-    /// `--axis=1` is given: the channels.
-    pub(super) axis: bool,
-    /// `--flip`: filters are reversed.
-    pub(super) flip: bool,
-    /// Hidden units of an attention pooling.
-    pub(super) hidden: Option<usize>,
+pub(super) struct Flags<'a> {
+    pub(super) attributes: Attributes,
     /// `--mb`: the batch that replaces the descriptor's. 0 keeps the descriptor's.
     pub(super) batch: Option<usize>,
+    driver: Option<(&'static Driver, Read)>,
+    /// Value of `--alg` in lower case. Some driver takes it.
+    alg: Option<String>,
+    /// Flags that only some drivers take, with their values.
+    own: Vec<&'a str>,
 }
 
+/// Drivers of a layer without a driver's flag. Its `--alg` decides.
+const UNNAMED: [&str; 2] = ["--conv", "--pool"];
+
+/// Names of the flags that most drivers take, for errors.
+const COMMON: &str = "--alg, --dir, --dt, --attr-post-ops, --mb";
+
 /// Names of the drivers, for errors.
-const DRIVERS: &str = "--conv, --pool, --ip, --eltwise, --binary, --bnorm, --softmax, --lrn, --concat, --statistics, --attention, --bilinear";
+fn driver_names() -> String {
+    let names: Vec<&str> = Op::drivers().map(|(driver, _)| driver.flag).collect();
+    names.join(", ")
+}
+
+/// Names of the flags that only some drivers take, for errors.
+fn own_names() -> String {
+    let mut names: Vec<&str> = Op::drivers().flat_map(|(d, _)| d.flags).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
 
 /// Supported post-ops of benchdnn, for errors.
 const POST_OPS: &str = "sum or add:f32:per_tensor, relu, or both in this order";
 
-impl Flags {
-    pub(super) fn read(&mut self, flag: &str) -> Result<(), String> {
+impl<'a> Flags<'a> {
+    pub(super) fn read(&mut self, flag: &'a str) -> Result<(), String> {
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
         match name {
-            "--conv" if value.is_empty() => self.driver = Some(Driver::Conv),
-            "--pool" if value.is_empty() => self.driver = Some(Driver::Pool),
-            "--ip" if value.is_empty() => self.driver = Some(Driver::InnerProduct),
-            "--eltwise" if value.is_empty() => self.driver = Some(Driver::Eltwise),
-            "--binary" if value.is_empty() => self.driver = Some(Driver::Binary),
-            "--bnorm" if value.is_empty() => self.driver = Some(Driver::BatchNorm),
-            "--statistics" if value.is_empty() => self.driver = Some(Driver::Statistics),
-            "--softmax" if value.is_empty() => self.driver = Some(Driver::Softmax),
-            "--lrn" if value.is_empty() => self.driver = Some(Driver::Lrn),
-            "--concat" if value.is_empty() => self.driver = Some(Driver::Concat),
-            "--attention" if value.is_empty() => self.driver = Some(Driver::Attention),
-            "--bilinear" if value.is_empty() => self.driver = Some(Driver::Bilinear),
-            "--hidden" => {
-                let hidden = value.parse();
-                self.hidden = Some(hidden.map_err(|_| format!("{flag} should be --hidden=UNITS"))?);
-            }
-            "--flip" if value.is_empty() => self.flip = true,
-            "--axis" => match value {
-                "1" => self.axis = true,
-                _ => return Err(format!("unknown {flag}: expected --axis=1, the channels")),
-            },
-            "--flags" => match value {
-                "GCH" => self.given = true,
-                _ => return Err(format!("unknown {flag}: expected --flags=GCH")),
-            },
             "--alg" => {
-                let word = value.to_ascii_lowercase();
-                let is = |name: &str| word.strip_prefix("convolution_").unwrap_or(&word) == name;
-                self.alg = Some(match pool_kind(&word) {
-                    Some(kind) => Alg::Pool(kind),
-                    None if let Some(kind) = bilinear_kind(&word) => Alg::Bilinear(kind),
-                    None if ["direct", "wino", "winograd", "auto"].into_iter().any(is) => Alg::Conv,
-                    None if ["linear", "eltwise_linear"].contains(&&*word) => Alg::Linear,
-                    None if ["relu", "eltwise_relu"].contains(&&*word) => Alg::Relu,
-                    None if ["add", "binary_add"].contains(&&*word) => Alg::Add,
-                    None if ["softmax", "softmax_accurate"].contains(&&*word) => Alg::Softmax,
-                    None if ["across", "lrn_across_channels"].contains(&&*word) => {
-                        Alg::AcrossChannels
-                    }
-                    None => {
-                        return Err(format!(
-                            "unknown --alg={value}: expected max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index for --pool; direct, wino or auto for --conv; relu or linear for --eltwise; add for --binary"
-                        ));
-                    }
-                });
+                let alg = value.to_ascii_lowercase();
+                if !Op::drivers().any(|(driver, _)| (driver.takes_alg)(&alg)) {
+                    let known = Op::drivers().filter(|(driver, _)| !driver.algs.is_empty());
+                    let known = known.map(|(d, _)| format!("{} for {}", d.algs, d.flag));
+                    let known = known.collect::<Vec<_>>().join("; ");
+                    return Err(format!("unknown --alg={value}: expected {known}"));
+                }
+                self.alg = Some(alg);
             }
             "--dir" => match &*value.to_ascii_uppercase() {
-                "FWD_B" => self.epilogue.bias = true,
-                "FWD_D" | "FWD_I" => self.epilogue.bias = false,
+                "FWD_B" => self.attributes.epilogue.bias = true,
+                "FWD_D" | "FWD_I" => self.attributes.epilogue.bias = false,
                 "BWD_B" | "BWD_D" | "BWD_W" | "BWD_WB" | "BWD_DW" => {
                     return Err(format!(
                         "{flag} is a backward pass: only forward ones are computed, --dir=FWD_B, FWD_D or FWD_I"
@@ -134,46 +82,84 @@ impl Flags {
                     [src, weights, dst] => [src, weights, dst],
                     _ => return Err(format!("{flag} should be --dt=all or --dt=src:weights:dst")),
                 };
-                self.dtypes = DTypes {
+                self.attributes.dtypes = DTypes {
                     src: parse(src)?,
                     weights: parse(weights)?,
                     dst: parse(dst)?,
                 };
             }
             "--attr-post-ops" => {
-                (self.epilogue.residual, self.epilogue.relu) = post_ops(value)?;
-            }
-            "--overhang" => {
-                let parsed = value
-                    .split_once('x')
-                    .and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
-                self.overhang =
-                    Some(parsed.ok_or_else(|| format!("{flag} should be --overhang=HxW"))?);
+                (
+                    self.attributes.epilogue.residual,
+                    self.attributes.epilogue.relu,
+                ) = post_ops(value)?;
             }
             "--batch" => {
                 return Err(format!(
                     "{flag} is a file of several problems, where one is wanted"
                 ));
             }
-            _ => {
-                let known = match name {
-                    "--deconv" | "--rnn" | "--matmul" | "--reorder" | "--sum" | "--reduction"
-                    | "--resampling" | "--prelu" | "--shuffle" | "--lnorm" | "--gnorm"
-                    | "--zeropad" | "--brgemm" | "--graph" => {
-                        return Err(format!(
-                            "benchdnn's driver {name} has no kernels here: the drivers are {DRIVERS}"
-                        ));
-                    }
-                    _ => {
-                        "--alg, --axis, --dir, --dt, --attr-post-ops, --flags, --mb; and our own --flip, --hidden, --overhang"
-                    }
-                };
+            _ if let Some(driver) = Op::drivers().find(|(driver, _)| driver.flag == flag) => {
+                self.driver = Some(driver);
+            }
+            _ if Op::drivers().any(|(driver, _)| driver.flags.contains(&name)) => {
+                self.own.push(flag);
+            }
+            "--deconv" | "--rnn" | "--matmul" | "--reorder" | "--sum" | "--reduction"
+            | "--resampling" | "--prelu" | "--shuffle" | "--lnorm" | "--gnorm" | "--zeropad"
+            | "--brgemm" | "--graph" => {
+                let drivers = driver_names();
                 return Err(format!(
-                    "unknown flag '{flag}': the drivers are {DRIVERS}; the flags are {known}"
+                    "benchdnn's driver {name} has no kernels here: the drivers are {drivers}"
+                ));
+            }
+            _ => {
+                let (drivers, own) = (driver_names(), own_names());
+                return Err(format!(
+                    "unknown flag '{flag}': the drivers are {drivers}; the flags are {COMMON}, and for some drivers {own}"
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Reads the operation. Tensors that its driver adds are entered in the epilogue.
+    pub(super) fn op(&self, descriptor: &str, epilogue: &mut Epilogue) -> Result<Op, Wrong> {
+        let (driver, read) = self.driver()?;
+        let foreign = |flag: &&&str| !driver.flags.contains(&flag_name(flag));
+        if let Some(flag) = self.own.iter().find(foreign) {
+            let name = flag_name(flag);
+            let takers = Op::drivers().filter(|(driver, _)| driver.flags.contains(&name));
+            let takers: Vec<&str> = takers.map(|(driver, _)| driver.flag).collect();
+            return Err(format!("{name} is for {}", takers.join(" and ")).into());
+        }
+        let input = Input {
+            driver: driver.flag,
+            alg: self.alg.as_deref(),
+            flags: &self.own,
+            descriptor,
+        };
+        read(&input, epilogue)
+    }
+
+    /// The given driver, or the one that the flags imply.
+    fn driver(&self) -> Result<(&'static Driver, Read), String> {
+        let takes = |(driver, _): &(&Driver, Read)| {
+            let alg = self.alg.as_deref();
+            alg.is_none_or(|alg| (driver.takes_alg)(alg))
+        };
+        let mut candidates = Op::drivers().filter(|(driver, _)| match self.driver {
+            Some((given, _)) => driver.flag == given.flag,
+            None => UNNAMED.contains(&driver.flag),
+        });
+        if let Some(found) = candidates.find(takes) {
+            return Ok(found);
+        }
+        let (owner, _) = Op::drivers().find(takes).expect("some driver takes it");
+        Err(match self.driver {
+            Some((given, _)) => format!("that --alg is for {}, not for {}", owner.flag, given.flag),
+            None => format!("that --alg is for {}", owner.flag),
+        })
     }
 }
 

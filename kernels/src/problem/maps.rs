@@ -1,11 +1,6 @@
 //! Maps of layers without a sliding window.
 
-use super::ShapeError;
-use super::axis::{check_product, check_sizes};
-
-/// Epsilon of batch normalisations, 1e-5: the default of PyTorch and benchdnn. A network with another epsilon
-/// (GoogLeNet's 1e-3) adds the difference to the variances.
-pub const BATCH_NORM_EPSILON: f64 = 1e-5;
+use super::axis::{ShapeError, check_product, check_sizes};
 
 /// Valid dims n, c, h, w.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,15 +23,21 @@ impl Maps {
         self.0
     }
 
+    /// Elements of all images and channels: n c h w.
+    pub fn elements(&self) -> usize {
+        self.0.iter().product()
+    }
+
     /// Elements of a channel over all images: n h w.
     pub fn per_channel(&self) -> usize {
         let [n, _, h, w] = self.0;
         n * h * w
     }
 
-    /// Dims of a tensor with one value per channel.
-    pub(super) fn vector(&self) -> [usize; 4] {
-        [1, self.0[1], 1, 1]
+    /// Positions of an image: h w.
+    pub fn positions(&self) -> usize {
+        let [_, _, h, w] = self.0;
+        h * w
     }
 
     /// Copy with another number of images.

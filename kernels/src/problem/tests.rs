@@ -149,7 +149,10 @@ fn errors_say_what_is_wrong() {
             "2 groups don't divide 3 input channels",
         ),
         ("mb1ic1000000ih1000000oc4kh3ph1", "must be below 2^48"),
-        ("--alg=min mb1ic3ih8kh3", "expected max, avg_p, avg_np"),
+        (
+            "--alg=min mb1ic3ih8kh3",
+            "max, avg_p, avg_np, lp<p>, lp<p>_mean, lpinf, stochastic, draw<seed> or draw<seed>_index for --pool",
+        ),
         ("--alg=lp0 mb1ic3ih8kh3", "p is 0: it must be from 1 to 64"),
         (
             "--alg=draw1_index mb1ic1ih5000kh3",
@@ -159,10 +162,13 @@ fn errors_say_what_is_wrong() {
         ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
         (
             "--stag=axb mb1ic3ih8oc4kh3ph1",
-            "the flags are --alg, --axis, --dir, --dt, --attr-post-ops",
+            "the flags are --alg, --dir, --dt, --attr-post-ops, --mb, and for some drivers --axis, --flags, --flip",
         ),
         ("-v1 mb1ic3ih8oc4kh3ph1", "the flags are --alg"),
-        ("--deconv mb1ic3ih8oc4kh3", "the drivers are --conv, --pool"),
+        (
+            "--deconv mb1ic3ih8oc4kh3",
+            "the drivers are --conv, --ip, --pool",
+        ),
         (
             "--batch=shapes mb1ic3ih8oc4kh3",
             "a file of several problems",
@@ -215,8 +221,18 @@ fn errors_say_what_is_wrong() {
             "mb1ic3ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1 + mb1ic8ih8oc8kh3ph1",
             "a third can't follow",
         ),
-        ("--overhang=1x1 mb1ic3ih8oc4kh3ph1", "for poolings"),
-        ("--alg=max --conv mb1ic3ih8oc4kh3ph1", "not for --conv"),
+        (
+            "--overhang=1x1 mb1ic3ih8oc4kh3ph1",
+            "--overhang is for --pool",
+        ),
+        (
+            "--pool --overhang=1 mb1ic3ih8kh3",
+            "--overhang=1 should be --overhang=HxW",
+        ),
+        (
+            "--alg=max --conv mb1ic3ih8oc4kh3ph1",
+            "that --alg is for --pool, not for --conv",
+        ),
         ("--pool --alg=direct mb1ic3ih8kh3ph1", "not for --pool"),
         ("mb1ic8ih10iw20oc4kh3", "kw is missing"),
         ("mb1ic8iw30oc4kw3kh5", "ih is missing"),
@@ -225,7 +241,10 @@ fn errors_say_what_is_wrong() {
         ("--ip mb1oc4", "ic is missing"),
         ("--eltwise --alg=relu 1x64x56", "should be NxCxHxW"),
         ("--eltwise --alg=relu 1x0x5x5", "channels is 0"),
-        ("--eltwise --alg=max 1x6x5x5", "for another driver"),
+        (
+            "--eltwise --alg=max 1x6x5x5",
+            "that --alg is for --pool, not for --eltwise",
+        ),
         ("--alg=relu mb1ic3ih8oc4kh3", "that --alg is for --eltwise"),
         ("--binary 1x6x5x5", "two tensors are added"),
         ("--binary 1x6x5x5:1x6x5x1", "should be like the first"),
@@ -259,9 +278,10 @@ fn errors_say_what_is_wrong() {
         ("--alg=half mb1ic3ih8oc4kh3", "that --alg is for --bilinear"),
         (
             "--flip --alg=max mb1ic3ih8kh3",
-            "--flip is for convolutions",
+            "--flip is for --conv and --ip",
         ),
-        ("--flip --softmax 1x8x5x5", "--flip is for convolutions"),
+        ("--flip --softmax 1x8x5x5", "--flip is for --conv and --ip"),
+        ("--flip=1 mb1ic3ih8oc4kh3", "--flip=1 should be --flip"),
         (
             "mb1ic3ih8oc8kh3ph1 + --softmax 1x8x8x8",
             "a + joins a convolution and the pooling or the convolution behind it",
@@ -593,15 +613,16 @@ fn without_window() -> impl Strategy<Value = Problem> {
             beta: 0.75,
             k: f32::MIN_POSITIVE * w as f32,
         };
-        Op::Lrn(spec.try_into().expect("a normalisation"))
+        LrnShape::try_from(spec).expect("a normalisation").into()
     };
     let concat = |maps: Maps| {
         let [n, c, h, w] = maps.dims();
         let parts: Vec<_> = (0..=h).map(|part| [n, c + 16 * part, h, w]).collect();
-        Op::Concat(ConcatShape::new(&parts).expect("a concatenation"))
+        ConcatShape::new(&parts).expect("a concatenation").into()
     };
     let attention = |maps: Maps| {
-        Op::Attention(AttentionShape::new(maps, maps.dims()[2]).expect("an attention pooling"))
+        let shape = AttentionShape::new(maps, maps.dims()[2]);
+        shape.expect("an attention pooling").into()
     };
     let bilinear = |maps: Maps| {
         let [_, _, h, w] = maps.dims();
@@ -610,13 +631,14 @@ fn without_window() -> impl Strategy<Value = Problem> {
             root: h == 2,
             l2: w == 2,
         };
-        Op::Bilinear(BilinearShape::new(maps, kind).expect("a bilinear pooling"))
+        let shape = BilinearShape::new(maps, kind);
+        shape.expect("a bilinear pooling").into()
     };
     let ops: [fn(Maps) -> Op; 8] = [
-        Op::Identity,
-        Op::BatchNorm,
-        Op::Statistics,
-        Op::Softmax,
+        |maps| IdentityShape(maps).into(),
+        |maps| BatchNormShape(maps).into(),
+        |maps| StatisticsShape(maps).into(),
+        |maps| SoftmaxShape(maps).into(),
         lrn,
         concat,
         attention,

@@ -17,8 +17,8 @@ mod windows;
 use crate::cost::Accuracy;
 use crate::isa::Isa;
 use crate::micro::fold::Reduce;
-use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_pool};
-use crate::problem::{Pad, PoolKind, Problem};
+use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_layer};
+use crate::problem::{Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::Layout;
 use global::GlobalPlan;
 use windows::{PoolPlan, Work};
@@ -103,7 +103,7 @@ impl Algorithm for Pooling {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
-        let pool = *f32_pool(problem)?;
+        let pool = *f32_layer::<PoolShape>(problem)?;
         let work = match (self.makes, pool.kind) {
             (Makes::Maxima, PoolKind::Max) => Work::Fold(Reduce::Max),
             (Makes::Maxima, _) => return Err(Unsupported::new("computes maxima only")),

@@ -10,7 +10,7 @@ use crate::micro::pool_nchw::{PoolMaps, column_scales, scales_bytes, scratch_len
 use crate::micro::transpose::{StridedRows, Transpose};
 use crate::micro::windows::Axis;
 use crate::plan::{Granularity, Plan, PlanSpec, RunArgs, Target, Unsupported};
-use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::problem::{PoolKind, PoolShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use crate::window::Window;
 use std::ops::Range;
@@ -124,26 +124,8 @@ impl PoolPlan {
         work: Work,
         cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
-        let [over_h, over_w] = pool.overhang();
         let sum = matches!(pool.kind, PoolKind::Lp { mean: false, .. });
-        let counted = |before: usize, size: usize, after: usize, overhang: usize| {
-            (pool.kind == PoolKind::AvgIncludePad).then_some(before + size + after - overhang)
-        };
-        let Pad {
-            top,
-            left,
-            bottom,
-            right,
-        } = pool.pad;
-        let [down, across] = Window::of_pool(&pool);
-        let down = Window {
-            counted: counted(top, pool.h, bottom, over_h),
-            ..down
-        };
-        let across = Window {
-            counted: counted(left, pool.w, right, over_w),
-            ..across
-        };
+        let [down, across] = pool.windows();
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
         // A task is some maps, or some rows of one map if there are few maps.

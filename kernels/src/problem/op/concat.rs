@@ -1,8 +1,15 @@
 //! Concatenation along the channels.
 
-use super::Maps;
-use super::axis::{ShapeError, check};
+use crate::exec::Executor;
 use crate::layout::CHANNEL_BLOCK;
+use crate::problem::attributes::{Attributes, Epilogue};
+use crate::problem::axis::{ShapeError, check};
+use crate::problem::descriptor::{dims, read_dims};
+use crate::problem::maps::Maps;
+use crate::problem::naive::by_maps;
+use crate::problem::operation::{Names, Operands, Operation, Rounding};
+use crate::problem::syntax::{Driver, Input, Named, Wrong};
+use std::fmt;
 
 /// A valid concatenation along the channels.
 ///
@@ -37,8 +44,7 @@ impl ConcatShape {
         let [n, _, h, w] = parts[0];
         for (part, channels) in parts.iter().zip(&mut channels) {
             let [_, c, ..] = *part;
-            let [first, other] =
-                [[n, c, h, w], *part].map(|dims| dims.map(|d| d.to_string()).join("x"));
+            let [first, other] = [[n, c, h, w], *part].map(dims);
             check(first == other, || {
                 format!("a part is {other}: next to the first, it must be {first}")
             })?;
@@ -64,12 +70,6 @@ impl ConcatShape {
     pub fn parts(&self) -> &[usize] {
         let parts = self.channels.iter().position(|&c| c == 0);
         &self.channels[..parts.unwrap_or(Self::MAX_PARTS)]
-    }
-
-    /// n, c, h, w of the source, with all parts.
-    pub fn src_dims(&self) -> [usize; 4] {
-        let [_, _, h, w] = self.maps.dims();
-        [1, self.first_channel(self.parts().len()), h, w]
     }
 
     /// First channel of a part in the source: a multiple of 16.
@@ -100,11 +100,75 @@ impl ConcatShape {
         let ([n, ..], (_, before)) = (self.maps.dims(), self.parts().split_last().expect("parts"));
         n == 1 && before.iter().all(|c| c.is_multiple_of(CHANNEL_BLOCK))
     }
+}
 
-    /// Copy with another number of images.
-    pub(super) fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
+impl Operation for ConcatShape {
+    fn names() -> Names {
+        Names {
+            one: "a concatenation",
+            many: "concatenations",
+        }
+    }
+
+    fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
         let [_, _, h, w] = self.maps.dims();
         let parts: Vec<_> = self.parts().iter().map(|&c| [n, c, h, w]).collect();
         ConcatShape::new(&parts)
+    }
+
+    fn src_dims(&self) -> [usize; 4] {
+        let [_, _, h, w] = self.maps.dims();
+        [1, self.first_channel(self.parts().len()), h, w]
+    }
+
+    fn dst_dims(&self) -> [usize; 4] {
+        self.maps.dims()
+    }
+
+    fn flops(&self, _: Epilogue) -> u64 {
+        self.maps.elements() as u64
+    }
+
+    /// Padding of the parts is not counted.
+    fn src_elements(&self) -> u64 {
+        self.maps.elements() as u64
+    }
+
+    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+        let map_len = self.maps.positions();
+        by_maps(
+            self.maps.dims(),
+            epilogue,
+            x,
+            exec,
+            |image, channel, map| {
+                let from = self.source_channel(image, channel);
+                map.copy_from_slice(&x.src[from * map_len..][..map_len]);
+            },
+        )
+    }
+
+    fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
+        Rounding::new(1, magnitude)
+    }
+
+    fn write(&self, attributes: Attributes, f: &mut dyn fmt::Write) -> fmt::Result {
+        let [n, _, h, w] = self.maps.dims();
+        let parts = self.parts().iter().map(|&c| dims([n, c, h, w]));
+        let parts = parts.collect::<Vec<_>>().join(":");
+        write!(f, "--concat --axis=1 {attributes}{parts}")
+    }
+}
+
+impl Named for ConcatShape {
+    const DRIVERS: &'static [Driver] = &[Driver {
+        flags: &["--axis"],
+        ..Driver::new("--concat")
+    }];
+
+    fn read(input: &Input<'_>, _: &mut Epilogue) -> Result<Self, Wrong> {
+        input.check_axis()?;
+        let parts: Result<Vec<_>, _> = input.descriptor.split(':').map(read_dims).collect();
+        Ok(ConcatShape::new(&parts?)?)
     }
 }

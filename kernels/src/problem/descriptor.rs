@@ -1,6 +1,8 @@
-//! Parser of a descriptor's sizes: `mb1ic64ih56oc64oh56kh3ph1`.
+//! Descriptors: sizes as text, read and written. There are two forms: `mb1ic64ih56oc64oh56kh3ph1` and `1x64x56x56`.
 
-use super::{ConvSpec, Pad, PoolKind, PoolSpec};
+use super::axis::Pad;
+use crate::window::Window;
+use std::fmt;
 
 /// Field names, in benchdnn's order.
 const NAMES: [&str; 16] = [
@@ -46,7 +48,7 @@ impl Fields {
         Ok(Fields(values))
     }
 
-    fn get(&self, name: &str) -> Option<usize> {
+    pub(super) fn get(&self, name: &str) -> Option<usize> {
         NAMES
             .iter()
             .position(|n| *n == name)
@@ -59,7 +61,7 @@ impl Fields {
 
     /// Height and width. Without any width field, the width equals the height, as in benchdnn. Without any height
     /// field, the problem is one-dimensional.
-    pub(super) fn axes(&self) -> Result<[AxisFields; 2], String> {
+    fn axes(&self) -> Result<[AxisFields; 2], String> {
         match (self.axis('h')?, self.axis('w')?) {
             (Some(h), Some(w)) => Ok([h, w]),
             (Some(h), None) => Ok([h, h]),
@@ -106,20 +108,27 @@ impl Fields {
         }))
     }
 
-    pub(super) fn conv(&self, v: AxisFields, h: AxisFields) -> Result<ConvSpec, String> {
-        Ok(ConvSpec {
-            n: self.get("mb").unwrap_or(2),
-            c_in: self.need("ic")?,
-            h: v.size,
-            w: h.size,
-            c_out: self.need("oc")?,
+    /// Sizes of a layer with windows: height, then width.
+    pub(super) fn windows(&self) -> Result<WindowFields, String> {
+        let [v, h] = self.axes()?;
+        Ok(WindowFields {
+            size: [v.size, h.size],
             kernel: [v.kernel, h.kernel],
             stride: [v.stride, h.stride],
-            pad: pad(v, h),
             dilation: [v.dilation, h.dilation],
-            groups: self.get("g").unwrap_or(1),
-            flip: false,
+            pad: Pad {
+                top: v.before,
+                left: h.before,
+                bottom: v.after,
+                right: h.after,
+            },
+            out: [v.out, h.out],
         })
+    }
+
+    /// Number of images, 2 by default.
+    pub(super) fn images(&self) -> usize {
+        self.get("mb").unwrap_or(2)
     }
 
     /// n, c, h, w of a layer whose fields are all in `names`. Default height 1, default width equal to the height.
@@ -133,49 +142,45 @@ impl Fields {
         }
         let h = self.get("ih").unwrap_or(1);
         let w = self.get("iw").unwrap_or(h);
-        Ok([self.get("mb").unwrap_or(2), self.need("ic")?, h, w])
+        Ok([self.images(), self.need("ic")?, h, w])
     }
+}
 
-    pub(super) fn pool(
-        &self,
-        v: AxisFields,
-        h: AxisFields,
-        kind: PoolKind,
-    ) -> Result<PoolSpec, String> {
-        let c = self.need("ic")?;
-        if let Some(oc) = self.get("oc").filter(|&oc| oc != c) {
-            return Err(format!(
-                "oc is {oc} and ic is {c}: a pooling keeps the channels"
-            ));
+/// Sizes of a layer with windows, as its descriptor gives them: height, then width.
+pub(super) struct WindowFields {
+    pub(super) size: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) pad: Pad,
+    /// Outputs, if they are given.
+    out: [Option<usize>; 2],
+}
+
+impl WindowFields {
+    /// Checks the given numbers of outputs against those that follow from the other sizes.
+    pub(super) fn check_out(&self, [_, _, h, w]: [usize; 4]) -> Result<(), String> {
+        for (name, given, derived) in [("oh", self.out[0], h), ("ow", self.out[1], w)] {
+            if let Some(given) = given.filter(|&given| given != derived) {
+                return Err(format!(
+                    "{name} is {given}, but the other sizes make it {derived}"
+                ));
+            }
         }
-        if self.get("g").is_some() {
-            return Err("a pooling has no groups".into());
-        }
-        Ok(PoolSpec {
-            n: self.get("mb").unwrap_or(2),
-            c,
-            h: v.size,
-            w: h.size,
-            kernel: [v.kernel, h.kernel],
-            stride: [v.stride, h.stride],
-            pad: pad(v, h),
-            dilation: [v.dilation, h.dilation],
-            kind,
-            ceil: false,
-        })
+        Ok(())
     }
 }
 
 /// Fields of one axis, defaults filled in.
 #[derive(Clone, Copy)]
-pub(super) struct AxisFields {
+struct AxisFields {
     size: usize,
     kernel: usize,
     stride: usize,
     dilation: usize,
     before: usize,
     after: usize,
-    pub(super) out: Option<usize>,
+    out: Option<usize>,
 }
 
 impl AxisFields {
@@ -191,11 +196,79 @@ impl AxisFields {
     };
 }
 
-fn pad(vertical: AxisFields, horizontal: AxisFields) -> Pad {
-    Pad {
-        top: vertical.before,
-        left: horizontal.before,
-        bottom: vertical.after,
-        right: horizontal.after,
+/// Parses `NxCxHxW`.
+pub(super) fn read_dims(text: &str) -> Result<[usize; 4], String> {
+    let dims: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let dims = dims.ok().and_then(|dims| dims.try_into().ok());
+    dims.ok_or_else(|| format!("'{text}' should be NxCxHxW, such as 1x64x56x56"))
+}
+
+/// Text of dims: `1x64x56x56`.
+pub(super) fn dims([n, c, h, w]: [usize; 4]) -> String {
+    format!("{n}x{c}x{h}x{w}")
+}
+
+/// Writes the descriptor of a layer without windows: `mb1ic64ih56`.
+pub(super) fn write_maps(f: &mut dyn fmt::Write, [n, c, h, w]: [usize; 4]) -> fmt::Result {
+    write!(f, "mb{n}ic{c}")?;
+    let axes = if h == w { Axes::Square } else { Axes::Both };
+    write_pair(f, "i", [h, w], axes)
+}
+
+/// Writes the descriptor of a layer with windows. `c_out` is `None` for a layer that keeps the channels.
+pub(super) fn write_windows(
+    f: &mut dyn fmt::Write,
+    [n, c_in]: [usize; 2],
+    c_out: Option<usize>,
+    windows: &[Window; 2],
+) -> fmt::Result {
+    let sizes = |size: fn(&Window) -> usize| windows.each_ref().map(size);
+    let (input, out, kernel) = (sizes(|w| w.size), sizes(|w| w.out), sizes(|w| w.kernel));
+    let (stride, pad) = (sizes(|w| w.stride), sizes(|w| w.before));
+    let holes = sizes(|w| w.dilation - 1);
+    let all = [input, out, kernel, stride, pad, holes];
+    // All width fields or none, all height fields or none: benchdnn needs all fields of an axis if it has one.
+    let axes = if all.iter().all(|[h, w]| h == w) {
+        Axes::Square
+    } else if all.map(|[h, _]| h) == [1, 1, 1, 1, 0, 0] {
+        Axes::Line
+    } else {
+        Axes::Both
+    };
+    write!(f, "mb{n}ic{c_in}")?;
+    write_pair(f, "i", input, axes)?;
+    if let Some(c_out) = c_out {
+        write!(f, "oc{c_out}")?;
     }
+    write_pair(f, "o", out, axes)?;
+    write_pair(f, "k", kernel, axes)?;
+    if stride != [1, 1] {
+        write_pair(f, "s", stride, axes)?;
+    }
+    write_pair(f, "p", pad, axes)?;
+    if holes != [0, 0] {
+        write_pair(f, "d", holes, axes)?;
+    }
+    Ok(())
+}
+
+/// Axes whose fields are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Axes {
+    /// Height only: the width's fields are equal.
+    Square,
+    /// Width only: the height is 1.
+    Line,
+    /// Both.
+    Both,
+}
+
+fn write_pair(f: &mut dyn fmt::Write, name: &str, [h, w]: [usize; 2], axes: Axes) -> fmt::Result {
+    if axes != Axes::Line {
+        write!(f, "{name}h{h}")?;
+    }
+    if axes != Axes::Square {
+        write!(f, "{name}w{w}")?;
+    }
+    Ok(())
 }

@@ -1,0 +1,67 @@
+//! Loops that the definitions of operations share: naive, and in f64.
+
+use super::attributes::Epilogue;
+use super::operation::Operands;
+use crate::exec::{Executor, Grid, par_rows};
+use crate::window::Window;
+
+/// Output of dims n, c, h, w. `map` writes the map of an image and a channel, then the epilogue is applied.
+pub(super) fn by_maps(
+    [n, c, h, w]: [usize; 4],
+    epilogue: Epilogue,
+    x: Operands<'_, f64>,
+    exec: &dyn Executor,
+    map: impl Fn(usize, usize, &mut [f64]) + Sync,
+) -> Vec<f64> {
+    let mut out = vec![0.0; n * c * h * w];
+    // A task is one map.
+    let grid = Grid {
+        rows: n * c,
+        cols: h * w,
+        block_rows: 1,
+        block_cols: h * w,
+        band: n * c,
+    };
+    par_rows(exec, &mut out, grid, &mut [], |at, mut block, _| {
+        let (image, channel) = (at.row / c, at.row % c);
+        let out = block.row(0);
+        map(image, channel, out);
+        for (i, y) in out.iter_mut().enumerate() {
+            if epilogue.bias {
+                *y += f64::from(x.bias[channel]);
+            }
+            if epilogue.residual {
+                *y += x.residual[at.row * h * w + i];
+            }
+            if epilogue.relu && *y < 0.0 {
+                *y = 0.0;
+            }
+        }
+    });
+    out
+}
+
+/// Input position of tap `k` of output `o` along an axis; `None` in the padding.
+pub(super) fn tap(axis: &Window, o: usize, k: usize) -> Option<usize> {
+    (o * axis.stride + k * axis.dilation)
+        .checked_sub(axis.before)
+        .filter(|&i| i < axis.size)
+}
+
+/// Maximum, or NaN if there is one.
+pub(super) fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(f64::NEG_INFINITY, |max, &x| {
+        if x > max || x.is_nan() && !max.is_nan() {
+            x
+        } else {
+            max
+        }
+    })
+}
+
+/// Softmax of some values: the function that maps each of them to its share.
+pub(super) fn softmax(values: &[f64]) -> impl Fn(f64) -> f64 + use<> {
+    let max = largest(values);
+    let sum: f64 = values.iter().map(|x| (x - max).exp()).sum();
+    move |x| (x - max).exp() / sum
+}
