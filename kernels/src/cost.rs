@@ -93,9 +93,6 @@ pub enum Accuracy {
     Mean,
     /// Means of the inputs and of squares.
     Moments,
-    /// Roots of sums of products. Errors are in proportion to the largest output, `max_x`. Near 0 an error grows to its
-    /// root.
-    Root,
     /// Sums of products with factors that were rounded before: as accurate as [`Accuracy::Sum`], but never exact.
     Scaled,
     /// Sums of products of transformed inputs. The inverse transform amplifies their rounding errors over those of
@@ -129,9 +126,6 @@ impl Accuracy {
         match self {
             Accuracy::Exact => 0.0,
             Accuracy::Sum | Accuracy::Scaled => sum,
-            // The largest value of |sqrt(a + d) - sqrt(a)| is sqrt(d), at a = 0. No sum of products exceeds the largest
-            // sum of squares.
-            Accuracy::Root => Accuracy::Sum.tolerance(terms, 1.0, 1.0).sqrt() * max_x,
             // The error of a sum of n terms, divided by n. The error grows as the root of n, like a random walk.
             Accuracy::Mean => 2.0 * f64::from(f32::EPSILON) * ((terms as f64).sqrt() + 1.0) * max_x,
             // The errors of the squares, and twice as much for the mean that is subtracted from each input.

@@ -2,7 +2,9 @@
 //! all kernels, and one such program is enough.
 
 use convroof_kernels::blocking::{Caches, Tuning};
-use convroof_kernels::conformance::{Data, cases::PROBES};
+use convroof_kernels::conformance::cases::{PROBES, for_op};
+use convroof_kernels::conformance::{Data, Outcome, check};
+use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::compute;
@@ -30,28 +32,28 @@ fn wrong_names_say_what_is_right() {
     assert!(find("direct-nchw/avx2/st").contains("it has scalar"));
 }
 
-/// Checks tolerances on layers like ResNet's, where the largest output is about 5 standard deviations. They limit max
-/// |error| / max |ref|.
+/// Errors come close to their bounds. (`tests/vector_faults.rs` shows that a lost term and results in bf16 exceed them.)
 #[test]
-fn tolerances_are_tight_and_follow_the_algorithm() {
-    let terms = 64 * 9;
-    let largest = 5.0 * (terms as f64 / 9.0).sqrt();
-    for (id, about) in [
-        ("direct", 3e-6),
-        ("strassen-1x1", 6.4e-6),
-        ("winograd-f2x3", 3e-6),
-        ("winograd-f4x3", 8.3e-6),
-        ("winograd-f4x3-std", 3.6e-5),
-        ("winograd-f6x3", 5.4e-5),
-    ] {
-        let registry = Registry::builtin();
-        let algorithm = registry.algorithms().iter().find(|a| a.meta().id == id);
-        let accuracy = algorithm.expect("listed").meta().accuracy;
-        let relative = accuracy.tolerance(terms, 1.0, 1.0) / largest;
-        assert!(
-            (about / 1.2..about * 1.2).contains(&relative),
-            "{id}: {relative:.1e}"
-        );
+fn bounds_are_at_most_fifty_times_the_largest_error() {
+    let (isa, caches) = (Isa::best(), Caches::default());
+    for algorithm in Registry::builtin().algorithms() {
+        let meta = algorithm.meta();
+        let cases = PROBES.iter().flat_map(|text| {
+            let problem: Problem = text.parse().expect("a problem");
+            let plan = algorithm.plan(&problem, &PlanCx::new(isa, &caches));
+            plan.map_or(Vec::new(), |p| {
+                for_op(&problem.op, &p.spec().granularity, 24)
+            })
+        });
+        let share = |(problem, tuning)| match check(*algorithm, isa, &problem, tuning, &[]) {
+            Ok(Outcome::Passed { share, .. }) => share,
+            Ok(Outcome::Refused(_)) => 0.0,
+            Err(failure) => panic!("{}: {failure}", meta.id),
+        };
+        let largest = cases.map(share).fold(0.0, f64::max);
+        println!("{:26} {largest:.3}", meta.id);
+        let rounds = meta.accuracy != Accuracy::Exact;
+        assert!(!rounds || largest >= 0.02, "{}: {largest}", meta.id);
     }
 }
 

@@ -49,7 +49,7 @@ pub static NORMALISED: Bilinear = Bilinear {
         id: "bilinear-pool-normalised",
         summary: "bilinear pooling on NCHW16c with signed square roots, the L2 norm, or both",
         isas: &Isa::ALL,
-        accuracy: Accuracy::Root,
+        accuracy: Accuracy::Scaled,
     },
     normalised: true,
 };

@@ -4,7 +4,7 @@
 //!
 //! * **exact tier**: on small integers, whose sums are exact in f32, the output equals the reference bit for bit. It is
 //!   for algorithms that only sum products (see [`Accuracy`]);
-//! * **bounded tier**: on random reals, max |error| is within [`Accuracy::tolerance`];
+//! * **bounded tier**: on random reals, the error of each output is within its [`Bound`];
 //! * every output element is written: output, workspace and packed buffer start as NaN;
 //! * guard lines around every buffer are unchanged;
 //! * channels that pad a block of the output are zeros;
@@ -24,7 +24,7 @@ use crate::exec::{Serial, with_team};
 use crate::instance::Instance;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Plan, PlanCx};
-use crate::problem::{Op, Problem, Rounding};
+use crate::problem::{Effect, Op, Problem, Rounding};
 use crate::reference::{self, Operands};
 use crate::window::Window;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub enum Outcome {
     Passed {
         /// Deviation on random reals.
         deviation: Deviation,
-        /// The bound on `deviation.max`.
-        tolerance: f64,
+        /// Largest error of an output on random reals, as a fraction of its bound; 0 if there is no error.
+        share: f64,
     },
     /// The algorithm refuses the problem, for this reason.
     Refused(String),
@@ -108,20 +108,54 @@ impl Data {
     }
 }
 
+/// Bound of the rounding errors of a problem's outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    effect: Effect,
+    error: f64,
+}
+
+impl Bound {
+    /// Bound for data up to `magnitude`. `largest` is max |ref|.
+    pub fn new(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> Self {
+        let Rounding {
+            effect,
+            terms,
+            max_x,
+            max_w,
+        } = problem.op.rounding(magnitude, largest);
+        let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
+        Bound {
+            effect,
+            error: accuracy.tolerance(terms + epilogue, max_x, max_w),
+        }
+    }
+
+    /// Largest allowed error of an output that is `y` by the definition.
+    ///
+    /// The root of a number with the error d differs from the root y of the number itself by at most d / |y|, and by at most
+    /// sqrt d.
+    pub fn at(self, y: f64) -> f64 {
+        match self.effect {
+            Effect::Absolute => self.error,
+            Effect::Relative => self.error * y.abs(),
+            Effect::Root => (self.error / y.abs()).min(self.error.sqrt()),
+        }
+    }
+
+    /// Largest allowed error of any output up to `largest`.
+    fn most(self, largest: f64) -> f64 {
+        match self.effect {
+            Effect::Absolute | Effect::Relative => self.at(largest),
+            Effect::Root => self.at(0.0),
+        }
+    }
+}
+
 /// Largest allowed max |error| / max |ref| for a problem on data up to `magnitude`. `largest` is max |ref|.
 pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
-    let Rounding {
-        terms,
-        max_x,
-        max_w,
-    } = problem.op.rounding(magnitude, largest);
-    let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
-    let bound = accuracy.tolerance(terms + epilogue, max_x, max_w);
-    if largest == 0.0 {
-        bound
-    } else {
-        bound / largest
-    }
+    let most = Bound::new(accuracy, problem, magnitude, largest).most(largest);
+    if largest == 0.0 { most } else { most / largest }
 }
 
 /// Compares a kernel's output with the reference, both in plain NCHW, on data up to `magnitude`.
@@ -177,16 +211,16 @@ pub fn check(
         let mut instance = Instance::fenced(&plan, data.operands()).map_err(fail)?;
         let first = instance.run_checked(&Serial).map_err(fail)?;
         let exact = fill == Fill::Integers && accuracy.is_exact_on_integers();
-        let mut compared = compare(accuracy, problem, fill.magnitude(), &first, &expected);
-        if exact {
-            compared.tolerance = 0.0;
-        }
-        if !compared.passes() {
-            let at = worst(&first, &expected);
+        let deviation = Deviation::between(&first, &expected);
+        let bound = Bound::new(accuracy, problem, fill.magnitude(), deviation.largest);
+        let allowed = |want: f64| if exact { 0.0 } else { bound.at(want) };
+        let (at, share) = largest_share(&first, &expected, allowed);
+        if share > 1.0 {
             let (got, want) = (first[at], expected[at]);
             return Err(fail(format!(
-                "max |error| / max |ref| is {:.3e} on {fill:?}, allowed {:.3e}; worst at element {at}: {got} for {want}",
-                compared.deviation.max, compared.tolerance
+                "element {at} is {got} for {want} on {fill:?}: an error of {:.3e}, allowed {:.3e}",
+                (f64::from(got) - want).abs(),
+                allowed(want),
             )));
         }
         let again = instance.run_checked(&Serial).map_err(fail)?;
@@ -197,10 +231,7 @@ pub fn check(
             same_bits(&first, &other)
                 .map_err(|e| fail(format!("{workers} workers differ from one {e}")))?;
         }
-        outcome = Some(Outcome::Passed {
-            deviation: compared.deviation,
-            tolerance: compared.tolerance,
-        });
+        outcome = Some(Outcome::Passed { deviation, share });
     }
     if problem.op.keeps_nans() {
         nans_win(&plan).map_err(fail)?;
@@ -268,12 +299,8 @@ fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64])
         return f64::from(y) == f64::INFINITY.copysign(want);
     }
     let finite = all.iter().map(|x| x.abs()).filter(|x| x.is_finite());
-    let largest = match problem.op.has_relative_errors() {
-        true => want.abs(),
-        false => finite.fold(0.0, f64::max),
-    };
-    let allowed = tolerance(accuracy, problem, 1.0, largest) * largest;
-    (f64::from(y) - want).abs() <= allowed + f64::from(f32::MIN_POSITIVE)
+    let bound = Bound::new(accuracy, problem, 1.0, finite.fold(0.0, f64::max));
+    (f64::from(y) - want).abs() <= bound.at(want) + f64::from(f32::MIN_POSITIVE)
 }
 
 /// Copy with NaN in all inputs that no output reads.
@@ -367,14 +394,21 @@ fn run_once(plan: &Arc<dyn Plan>, data: &Data) -> Result<Vec<f32>, String> {
     Instance::fenced(plan, data.operands())?.run_checked(&Serial)
 }
 
-fn worst(output: &[f32], reference: &[f64]) -> usize {
-    let error = |i: usize| {
-        let e = (f64::from(output[i]) - reference[i]).abs();
-        if e.is_nan() { f64::INFINITY } else { e }
+/// Element with the largest error in proportion to what is allowed there, and this proportion. `allowed` gives the
+/// largest allowed error of an output by the definition.
+fn largest_share(output: &[f32], reference: &[f64], allowed: impl Fn(f64) -> f64) -> (usize, f64) {
+    let share = |(&y, &want): (&f32, &f64)| {
+        let error = (f64::from(y) - want).abs();
+        match error {
+            0.0 => 0.0,
+            _ if error.is_nan() => f64::INFINITY,
+            _ => error / allowed(want),
+        }
     };
-    (0..output.len())
-        .max_by(|&a, &b| error(a).total_cmp(&error(b)))
-        .unwrap_or(0)
+    let shares = output.iter().zip(reference).map(share).enumerate();
+    shares
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((0, 0.0))
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> Result<(), String> {

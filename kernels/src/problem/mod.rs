@@ -34,7 +34,7 @@ pub use op::{
     ConvPairShape, ConvPoolShape, ConvShape, ConvSpec, IdentityShape, LrnShape, LrnSpec, Op,
     PoolKind, PoolShape, PoolSpec, SoftmaxShape, StatisticsShape,
 };
-pub use operation::{Names, Operands, Operation, Rounding};
+pub use operation::{Effect, Names, Operands, Operation, Rounding};
 pub use parse::{MOST_TEXT, ParseError, excerpt};
 
 /// One layer.

@@ -29,10 +29,23 @@ pub struct Names {
     pub many: &'static str,
 }
 
+/// Effect of a sum's rounding error on an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The output has the error.
+    Absolute,
+    /// The output has the error times its own magnitude.
+    Relative,
+    /// The output is the root of a number that has the error.
+    Root,
+}
+
 /// Sum of products whose rounding errors reach an output. [`Accuracy::tolerance`](crate::cost::Accuracy::tolerance)
 /// bounds them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
+    /// Effect of the sum's error.
+    pub effect: Effect,
     /// Terms of the sum.
     pub terms: usize,
     /// Largest magnitude of one factor.
@@ -42,9 +55,10 @@ pub struct Rounding {
 }
 
 impl Rounding {
-    /// Sum of `terms` products of factors up to `max`.
+    /// Output that is a sum of `terms` products of factors up to `max`.
     pub(super) fn new(terms: usize, max: f64) -> Self {
         Rounding {
+            effect: Effect::Absolute,
             terms,
             max_x: max,
             max_w: max,
@@ -126,11 +140,6 @@ pub trait Operation: Any + fmt::Debug {
 
     /// Sum that bounds a kernel's error, for operands up to `magnitude`. `largest` is the largest output.
     fn rounding(&self, magnitude: f64, largest: f64) -> Rounding;
-
-    /// True if a kernel's error is in proportion to each output, and not only to the largest.
-    fn has_relative_errors(&self) -> bool {
-        false
-    }
 
     /// Magnitude of inputs up to which outputs must be correct. By default sums of squares must fit into an f32.
     fn largest_input(&self) -> f32 {

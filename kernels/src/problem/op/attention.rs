@@ -116,14 +116,17 @@ impl Operation for AttentionShape {
         })
     }
 
-    /// Errors of the weighted sum, and of the shares: twice the error of a score. A score is a sum of w times tanh of a
-    /// sum of V h.
+    /// Errors of the weighted sum, and of the shares, which have the absolute error of a score as their relative error.
+    ///
+    /// A score is a sum of w tanh(v), and v a sum of C products. Products of random numbers add up to about sqrt C, and their
+    /// error is about eps sqrt C / 5 of that. tanh flattens where v is large: v tanh'(v) is below 1/2. So tanh(v) has its own
+    /// error and at most eps sqrt C / 10. The bound counts more than twice that.
     fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
         let [_, c, _, _] = self.maps.dims();
         let root = |terms: usize| (terms as f64).sqrt() + 1.0;
-        let tangent = root(c) * magnitude * magnitude + 1.0;
+        let tangent = (c as f64).sqrt() / 4.0 + 1.0;
         let score = root(self.hidden) * magnitude * tangent;
-        let max = magnitude * (1.0 + 2.0 * score / root(self.positions()));
+        let max = magnitude * (1.0 + score / root(self.positions()));
         Rounding::new(self.positions(), max)
     }
 

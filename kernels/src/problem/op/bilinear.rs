@@ -6,7 +6,7 @@ use crate::problem::axis::{ShapeError, check_product};
 use crate::problem::descriptor::{dims, read_dims};
 use crate::problem::maps::Maps;
 use crate::problem::naive::by_maps;
-use crate::problem::operation::{Names, Operands, Operation, Rounding};
+use crate::problem::operation::{Effect, Names, Operands, Operation, Rounding};
 use crate::problem::syntax::{Driver, Input, Named, Wrong};
 use std::fmt;
 
@@ -164,12 +164,35 @@ impl Operation for BilinearShape {
         out
     }
 
+    /// Error of a sum of products, or of the root of one.
+    ///
+    /// Division by the norm scales outputs and errors by one factor. The factor follows from the largest output. Before the
+    /// division it was the largest sum of squares, at least a sixth of `positions` squares of `magnitude` on random data. The
+    /// norm's own error grows with the root of the number of outputs. It is summed in at least 64 lanes.
     fn rounding(&self, magnitude: f64, largest: f64) -> Rounding {
-        let max = match self.kind.root || self.kind.l2 {
-            true => largest,
-            false => magnitude,
+        let (positions, kind) = (self.positions(), self.kind);
+        let effect = if kind.root {
+            Effect::Root
+        } else {
+            Effect::Absolute
         };
-        Rounding::new(self.positions(), max)
+        let sum = Rounding {
+            effect,
+            ..Rounding::new(positions, magnitude)
+        };
+        if !kind.l2 {
+            return sum;
+        }
+        let scaled = if kind.root {
+            largest * largest
+        } else {
+            largest
+        };
+        Rounding {
+            max_x: 6.0 * scaled / positions as f64,
+            max_w: 1.0 + (self.outputs() as f64).sqrt() / 64.0,
+            ..sum
+        }
     }
 
     fn keeps_nans(&self) -> bool {

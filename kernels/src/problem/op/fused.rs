@@ -230,14 +230,16 @@ impl Operation for ConvPairShape {
         self.second.reference(epilogue, second, exec)
     }
 
+    /// Errors of the second convolution, and those of the first that it sums.
+    ///
+    /// An output of the first is a sum of n random products, so it is about sqrt n. Its error is at most in proportion to n.
+    /// The second sums m such errors of random signs, about sqrt m times one.
     fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
-        // The inputs of the second are bounded by the largest sum of the first.
-        let max = (self.first.reduction_len() + 1) as f64 * magnitude * magnitude.max(1.0);
+        let [n, m] = [self.first, self.second].map(|conv| conv.reduction_len());
+        let (first, terms) = ((n + 1) as f64, m as f64);
         Rounding {
-            // Terms of the second, and as many for the first's errors that it sums.
-            terms: 2 * self.second.reduction_len(),
-            max_x: max,
-            max_w: magnitude,
+            max_x: magnitude * magnitude.max(1.0) * (first.sqrt() + first / terms.sqrt()),
+            ..Rounding::new(m, magnitude)
         }
     }
 

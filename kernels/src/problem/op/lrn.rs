@@ -6,7 +6,7 @@ use crate::problem::axis::{ShapeError, check};
 use crate::problem::descriptor::{Fields, write_maps};
 use crate::problem::maps::Maps;
 use crate::problem::naive::by_maps;
-use crate::problem::operation::{Names, Operands, Operation, Rounding};
+use crate::problem::operation::{Effect, Names, Operands, Operation, Rounding};
 use crate::problem::syntax::{Driver, Input, Named, Wrong};
 use std::fmt;
 
@@ -166,14 +166,14 @@ impl Operation for LrnShape {
         )
     }
 
-    fn rounding(&self, _: f64, largest: f64) -> Rounding {
-        // The relative error of a power is beta times that of its base.
+    /// The relative error of a power is beta times that of its base, a sum of squares. The roots that it is made of add as
+    /// much again.
+    fn rounding(&self, _: f64, _: f64) -> Rounding {
         let beta = f64::from(self.beta.get());
-        Rounding::new(self.size, largest * beta.max(1.0))
-    }
-
-    fn has_relative_errors(&self) -> bool {
-        true
+        Rounding {
+            effect: Effect::Relative,
+            ..Rounding::new(self.size, 2.0 * beta.max(1.0))
+        }
     }
 
     fn largest_input(&self) -> f32 {

@@ -6,7 +6,7 @@ use crate::problem::axis::ShapeError;
 use crate::problem::descriptor::{dims, read_dims};
 use crate::problem::maps::Maps;
 use crate::problem::naive::{by_maps, softmax};
-use crate::problem::operation::{Names, Operands, Operation, Rounding};
+use crate::problem::operation::{Effect, Names, Operands, Operation, Rounding};
 use crate::problem::syntax::{Driver, Input, Named, Wrong};
 use std::fmt;
 
@@ -51,11 +51,14 @@ impl Operation for SoftmaxShape {
         })
     }
 
-    fn rounding(&self, _: f64, largest: f64) -> Rounding {
-        // Errors are relative to each output. The exponent contributes at most 0.4 eps of the largest output. e^x, the
-        // sum of positive terms and the quotient contribute the rest.
+    /// Relative errors of e^x, of the sum of positive terms, and of the quotient. An exponent is a difference of two inputs,
+    /// rounded to eps / 2 of twice the largest input. Its absolute error is a relative error of e^x.
+    fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
         let [_, c, _, _] = self.0.dims();
-        Rounding::new(c, largest)
+        Rounding {
+            effect: Effect::Relative,
+            ..Rounding::new(c, 1.0 + magnitude / 2.0)
+        }
     }
 
     fn keeps_nans(&self) -> bool {
