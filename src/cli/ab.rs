@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     let judged = session.judge(&measured, &mut bar)?;
     bar.0.finish();
-    let result = text::Comparison {
+    let result = text::Verdicts {
         sides: session.sides(),
         checked: session.checked(),
         judged: &judged,

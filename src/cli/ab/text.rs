@@ -11,15 +11,15 @@ use crate::units::time;
 use comfy_table::Cell;
 use std::fmt::Write;
 
-/// Result of a comparison. `budget` in seconds.
-pub(super) struct Comparison<'a> {
+/// Verdicts of a comparison. `budget` in seconds.
+pub(super) struct Verdicts<'a> {
     pub(super) sides: &'a [Side],
     pub(super) checked: &'a Checked,
     pub(super) judged: &'a [Judged],
     pub(super) budget: f64,
 }
 
-impl Comparison<'_> {
+impl Verdicts<'_> {
     /// All pairs except the unchanged ones, slowest first.
     fn changes(&self) -> Vec<&Judged> {
         let changed = self

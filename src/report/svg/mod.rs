@@ -33,6 +33,28 @@ pub fn roofline(
     title: Option<&str>,
 ) -> String {
     let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
+    let (x, y) = frame(&points, ceilings);
+    let head = if title.is_some() { HEAD } else { 0.0 };
+    let mut svg = format!(
+        "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
+        -head,
+        HEIGHT + head
+    );
+    if let Some(title) = title {
+        svg += &style::standalone();
+        header(&mut svg, title, &points);
+    }
+    axes(&mut svg, &x, &y);
+    let mut taken = Taken::default();
+    let points = points::placed(&x, &y, &points, &mut taken);
+    roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
+    points::draw(&mut svg, &x, &y, &points, &mut taken);
+    svg += "</svg>";
+    svg
+}
+
+/// The axes: all points, their phases and all ridge points are inside.
+fn frame(points: &[&Row], ceilings: &Ceilings) -> (Axis, Axis) {
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
     };
@@ -40,7 +62,6 @@ pub fn roofline(
         let phases = points.iter().flat_map(|r| &r.phases);
         phases.filter(|p| p.drawn()).map(f).fold(start, pick)
     };
-    // All ridge points are inside the picture.
     let corner = |roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
     let (first, last) = (
         corner(ceilings.roofs.first()),
@@ -70,24 +91,7 @@ pub fn roofline(
         from: HEIGHT - BOTTOM,
         to: TOP,
     };
-
-    let head = if title.is_some() { HEAD } else { 0.0 };
-    let mut svg = format!(
-        "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
-        -head,
-        HEIGHT + head
-    );
-    if let Some(title) = title {
-        svg += &style::standalone();
-        header(&mut svg, title, &points);
-    }
-    axes(&mut svg, &x, &y);
-    let mut taken = Taken::default();
-    let points = points::placed(&x, &y, &points, &mut taken);
-    roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
-    points::draw(&mut svg, &x, &y, &points, &mut taken);
-    svg += "</svg>";
-    svg
+    (x, y)
 }
 
 /// Background, title and legend.
@@ -211,48 +215,60 @@ fn roofs(
         let text = format!("{isa} peak {gflops:.0}");
         peak_label(svg, &text, (right - label_width(&text), at), -16.0, taken);
     }
+    for roof in &ceilings.roofs {
+        bandwidth(svg, x, y, ceilings, roof, taken);
+    }
+}
+
+/// The line of a level's bandwidth, with its label.
+fn bandwidth(
+    svg: &mut String,
+    x: &Axis,
+    y: &Axis,
+    ceilings: &Ceilings,
+    roof: &Roof,
+    taken: &mut Taken,
+) {
+    // The line starts at the left or lower edge and ends at the peak.
+    let start = x.lo.max(y.lo / roof.read);
+    let end = (ceilings.peak / roof.read).min(x.hi);
+    if end <= start {
+        return;
+    }
+    let (x0, y0) = (x.at(start), y.at(start * roof.read));
+    let (x1, y1) = (x.at(end), y.at(end * roof.read));
+    let _ = write!(
+        svg,
+        "<path class=\"roof\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
+    );
+    // The label lies along its line: above it, or below if another line is too close above.
     let angle = (y.at(2.0) - y.at(1.0)).atan2(x.at(2.0) - x.at(1.0));
     // Distance in the picture between the lines of two bandwidths.
     let apart = |a: f64, b: f64| (y.at(a) - y.at(b)).abs() * angle.cos();
-    for roof in &ceilings.roofs {
-        // The line starts at the left or lower edge and ends at the peak.
-        let start = x.lo.max(y.lo / roof.read);
-        let end = (ceilings.peak / roof.read).min(x.hi);
-        if end <= start {
-            continue;
-        }
-        let (x0, y0) = (x.at(start), y.at(start * roof.read));
-        let (x1, y1) = (x.at(end), y.at(end * roof.read));
-        let _ = write!(
-            svg,
-            "<path class=\"roof\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
-        );
-        // The label lies along its line: above it, or below if another line is too close above.
-        let near = |other: f64| other > roof.read && apart(other, roof.read) < 20.0;
-        let crowded = ceilings.roofs.iter().any(|other| near(other.read));
-        let (off, middle) = if crowded { (15.0, 10.0) } else { (-5.0, -10.0) };
-        let text = format!("{} {:.0} GB/s", roof.level.name(), roof.read);
-        let places = [0.08, 0.2, 0.3, 0.4, 0.5, 0.6].map(|t| {
-            let (lx, ly) = (x0 + t * (x1 - x0), y0 + t * (y1 - y0));
-            let squares = (0..6).map(|step| {
-                let along = f64::from(step) * 16.0 + 8.0;
-                let dx = along * angle.cos() - middle * angle.sin();
-                let dy = along * angle.sin() + middle * angle.cos();
-                [lx + dx - 8.0, ly + dy - 8.0, 16.0, 16.0]
-            });
-            ((lx, ly), squares.collect())
+    let near = |other: f64| other > roof.read && apart(other, roof.read) < 20.0;
+    let crowded = ceilings.roofs.iter().any(|other| near(other.read));
+    let (off, middle) = if crowded { (15.0, 10.0) } else { (-5.0, -10.0) };
+    let places = [0.08, 0.2, 0.3, 0.4, 0.5, 0.6].map(|t| {
+        let (lx, ly) = (x0 + t * (x1 - x0), y0 + t * (y1 - y0));
+        let squares = (0..6).map(|step| {
+            let along = f64::from(step) * 16.0 + 8.0;
+            let dx = along * angle.cos() - middle * angle.sin();
+            let dy = along * angle.sin() + middle * angle.cos();
+            [lx + dx - 8.0, ly + dy - 8.0, 16.0, 16.0]
         });
-        let Some((lx, ly)) = taken.take_one(places.into()) else {
-            continue;
-        };
-        let _ = write!(
-            svg,
-            "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{}</text>",
-            ly + off,
-            angle.to_degrees(),
-            markup(&text)
-        );
-    }
+        ((lx, ly), squares.collect())
+    });
+    let Some((lx, ly)) = taken.take_one(places.into()) else {
+        return;
+    };
+    let text = format!("{} {:.0} GB/s", roof.level.name(), roof.read);
+    let _ = write!(
+        svg,
+        "<text class=\"roof-label\" x=\"{lx:.1}\" y=\"{:.1}\" transform=\"rotate({:.1} {lx:.1} {ly:.1})\">{}</text>",
+        ly + off,
+        angle.to_degrees(),
+        markup(&text)
+    );
 }
 
 /// Approximate width of a label.
