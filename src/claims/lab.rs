@@ -3,7 +3,7 @@
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Progress, Session, Settings, kernels};
-use crate::net::bench::{self, Row};
+use crate::net::bench::{self, StepRow};
 use crate::net::layer_plans::By;
 use crate::net::model::Model;
 use crate::net::{LayerPlans, Runner, weights};
@@ -182,7 +182,7 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// When there isn't enough memory.
-    pub fn network(&mut self, name: &str) -> Result<(Graph, Vec<Row>, [usize; 3])> {
+    pub fn network(&mut self, name: &str) -> Result<(Graph, Vec<StepRow>, [usize; 3])> {
         let graph = Graph::new(networks::find(name)?).map_err(|e| anyhow!(e))?;
         let model = Model::new(self.calibration, self.machine, 1);
         let plans = LayerPlans::new(&graph, &self.variants, self.topology, &model)?;

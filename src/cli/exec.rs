@@ -3,11 +3,10 @@
 use super::output::print;
 use super::select::Cpus;
 use crate::files;
-use crate::machine::pool::Workers;
+use crate::measure::once::Once;
 use crate::npy::{self, read};
 use crate::units::time;
 use anyhow::{Result, anyhow, bail};
-use convroof_kernels::instance::Instance;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Problem, Registry, VariantId};
@@ -50,10 +49,6 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let mut problem: Problem = args.problem.parse()?;
     problem.epilogue.bias |= args.bias.is_some();
     problem.epilogue.residual |= args.residual.is_some();
-    let isa = variant
-        .isa
-        .detect()
-        .ok_or_else(|| anyhow!("{id}: {}", variant.isa.missing_reason()))?;
     let topology = args.cpus.topology()?;
     let threads = match (variant.threading, args.threads) {
         (Threading::St, None | Some(1)) => 1,
@@ -63,11 +58,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         (Threading::Mt, None) => topology.threads(),
         (Threading::Mt, Some(n)) => n,
     };
-    let workers = Workers::new(&topology, threads)?;
-    let caches = topology.caches(threads);
-    let plan = crate::measure::plan(&variant, isa, &problem, &caches, threads)
-        .map_err(|e| anyhow!("{id} can't do '{problem}': {e}"))?;
-
+    let once = Once::new(&variant, &problem, &topology, threads)?;
     let dst = problem.dst_dims();
     let src = read("--src", Some(&args.src), Some(&problem.src_dims()))?;
     let weights = read(
@@ -93,15 +84,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
 
     files::check(&args.dst)?;
-    let mut instance = Instance::new(plan)?;
-    let (output, took) = workers.install(|exec| {
-        instance.load(operands, exec);
-        let start = std::time::Instant::now();
-        instance.run(exec);
-        let took = start.elapsed();
-        (instance.output_nchw(exec), took)
-    });
-    npy::write(&args.dst, &output?, &dst)?;
+    let (output, took) = once.run(operands)?;
+    npy::write(&args.dst, &output, &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
     let line = format!(
         "{}: {shape}, by {id} in {} (one cold run)\n",

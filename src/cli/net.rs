@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::machine::fingerprint;
 use crate::net::bench::StepKind;
 use crate::net::layer_plans::By;
-use crate::net::session::{Outcome, Progress, SEED, Session, Setting};
+use crate::net::session::{NetworkRun, Progress, SEED, Session, Setting};
 use crate::networks::Graph;
 use crate::patterns::Patterns;
 use crate::report::terminal::{self, percent, right, table};
@@ -129,7 +129,7 @@ fn verdict(wrong: &[String]) -> Result<()> {
     }
 }
 
-fn text(line: &Outcome, title: &str) -> String {
+fn text(line: &NetworkRun, title: &str) -> String {
     let mut out = format!(
         "\n{title}, {}, batch {}\n",
         threads(line.threads),
@@ -170,7 +170,7 @@ fn text(line: &Outcome, title: &str) -> String {
 }
 
 /// Time, memory, error and selection of a run, in sentences.
-fn summary(line: &Outcome) -> String {
+fn summary(line: &NetworkRun) -> String {
     let reorders = line
         .layers
         .iter()

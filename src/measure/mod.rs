@@ -14,8 +14,8 @@
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
 //! [`support`] (the same for a list), `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
-//! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`solo`] (a kernel for another harness). For
-//! further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
+//! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`once`] (a single run), [`solo`] (a kernel for
+//! another harness). For further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
 
 pub mod bench;
 mod candidate;
@@ -24,6 +24,7 @@ mod cold;
 mod examine;
 mod expected;
 mod limits;
+pub mod once;
 pub mod resume;
 mod session;
 pub mod solo;
@@ -35,4 +36,4 @@ pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub(crate) use expected::Expected;
 pub use expected::Wrong;
 pub use limits::{plan, refuse_huge};
-pub use session::{Outcome, Progress, Session, Settings};
+pub use session::{ProblemOutcome, Progress, Session, Settings};

@@ -50,7 +50,7 @@ pub trait Progress {
 
 /// Results of a problem.
 #[derive(Default)]
-pub struct Outcome {
+pub struct ProblemOutcome {
     /// Measurements of the candidates that can do it, at least one for each.
     pub measurements: Vec<Measurement>,
     /// One for each candidate that can't.
@@ -133,8 +133,8 @@ impl<'a> Session<'a> {
         candidates: &[Rc<dyn Candidate>],
         deadline: Option<Instant>,
         progress: &mut dyn Progress,
-    ) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
+    ) -> Result<ProblemOutcome> {
+        let mut outcome = ProblemOutcome::default();
         let mut bytes = 0;
         let mut groups = vec![Vec::new()];
         for candidate in candidates {
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
         expected: &Expected,
         deadline: Option<Instant>,
         progress: &mut dyn Progress,
-        outcome: &mut Outcome,
+        outcome: &mut ProblemOutcome,
     ) -> Result<()> {
         let mut all = Vec::new();
         for (candidate, mut contestant) in group {
@@ -416,7 +416,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Outcome {
+impl ProblemOutcome {
     /// True if the outcome has a measurement or a refusal for each of `candidates` candidates.
     pub fn covers(&self, candidates: usize) -> bool {
         let warm = |m: &&Measurement| m.cache.is(&CacheState::Warm);

@@ -180,7 +180,7 @@ impl Serialize for StepKind {
 
 /// A step as a row of the output. Times in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct StepRow {
     /// The node's name, or the tensor that is reordered.
     pub name: String,
     /// The layer's name in the network's table; none for reorders and joins.
@@ -212,7 +212,7 @@ pub fn rows(
     layers: &[crate::networks::Layer],
     rounds: &Rounds,
     ceilings: impl Fn(Isa) -> Option<Ceilings>,
-) -> Vec<Row> {
+) -> Vec<StepRow> {
     let all: f64 = rounds.steps.iter().sum();
     let [network_bytes, ..] = runner.bytes();
     let peak_now = median(&rounds.peaks);
@@ -258,7 +258,7 @@ pub fn rows(
                 StepOp::Layer { layer, .. } => Some(&layers[layer]),
                 _ => None,
             };
-            Row {
+            StepRow {
                 name: step.name.clone(),
                 layer: layer.map(|l| l.name.clone()),
                 problem: layer.map(|l| Text::of(l.problem)),

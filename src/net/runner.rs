@@ -133,7 +133,7 @@ impl<'a> Runner<'a> {
                         workspace: &mut self.workspace,
                         exec,
                         phases: None,
-                    })
+                    });
                 }
                 StepOp::Reorder => {
                     let mut dst = dst;

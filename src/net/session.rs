@@ -1,6 +1,6 @@
 //! A session: networks run on some numbers of threads, in rounds with rivals, with verified outputs.
 
-use super::bench::{self, Rival, Row};
+use super::bench::{self, Rival, StepRow};
 use super::layer_plans::{By, LayerPlans};
 use super::model::Model;
 use super::reference;
@@ -26,7 +26,7 @@ pub const SEED: u64 = 1;
 /// The most rounds of a run.
 const ROUNDS: usize = 100;
 
-/// The library whose time stands in [`Outcome::peer_ns`]: ONNX Runtime.
+/// The library whose time stands in [`NetworkRun::peer_ns`]: ONNX Runtime.
 const MAIN_RIVAL: &str = "onnxruntime";
 
 /// Conditions of all runs.
@@ -72,7 +72,7 @@ pub struct Session<'a> {
 
 /// Result of a network's run on some threads. Times in nanoseconds. Later versions keep the keys.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub struct NetworkRun {
     /// The network.
     pub network: String,
     /// Images.
@@ -114,7 +114,7 @@ pub struct Outcome {
     /// Parts of concatenations that are written straight into the joined tensor.
     pub joined_in_place: usize,
     /// The steps.
-    pub layers: Vec<Row>,
+    pub layers: Vec<StepRow>,
     /// True if a signal ended its rounds early.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -161,7 +161,7 @@ impl<'a> Session<'a> {
         workers: &Workers,
         rivals: impl FnOnce(&[f32]) -> Result<Vec<Box<dyn Rival>>>,
         progress: &mut dyn Progress,
-    ) -> Result<Outcome> {
+    ) -> Result<NetworkRun> {
         let (setting, graph, threads) = (self.setting, self.graph, workers.threads());
         let name = &graph.network.name;
         let model = Model::new(setting.calibration, setting.machine, threads);
@@ -234,7 +234,7 @@ impl<'a> Session<'a> {
         }
         let main = main.map(|i: usize| &peers[i]);
         let [packed_bytes, arena_bytes, workspace_bytes] = runner.bytes();
-        Ok(Outcome {
+        Ok(NetworkRun {
             network: name.clone(),
             batch: graph.batch(),
             threads,
