@@ -8,6 +8,7 @@ use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
 use convroof_kernels::instance::compute;
+use convroof_kernels::problem::Op;
 use convroof_kernels::{Algorithm, Isa, IsaToken, PlanCx, Problem, Registry};
 
 #[test]
@@ -33,28 +34,34 @@ fn wrong_names_say_what_is_right() {
 }
 
 /// Errors come close to their bounds. (`tests/vector_faults.rs` shows that a lost term and results in bf16 exceed them.)
+/// A single addition of these data is exact, so layers that are only an epilogue have no errors.
 #[test]
 fn bounds_are_at_most_fifty_times_the_largest_error() {
     let (isa, caches) = (Isa::best(), Caches::default());
+    let mut loose = Vec::new();
     for algorithm in Registry::builtin().algorithms() {
         let meta = algorithm.meta();
-        let cases = PROBES.iter().flat_map(|text| {
+        let mut cases = Vec::new();
+        let mut rounds = false;
+        for text in PROBES {
             let problem: Problem = text.parse().expect("a problem");
-            let plan = algorithm.plan(&problem, &PlanCx::new(isa, &caches));
-            plan.map_or(Vec::new(), |p| {
-                for_op(&problem.op, &p.spec().granularity, 24)
-            })
-        });
+            if let Ok(plan) = algorithm.plan(&problem, &PlanCx::new(isa, &caches)) {
+                cases.extend(for_op(&problem.op, &plan.spec().granularity, 24));
+                rounds |= !matches!(problem.op, Op::Identity(_));
+            }
+        }
         let share = |(problem, tuning)| match check(*algorithm, isa, &problem, tuning, &[]) {
             Ok(Outcome::Passed { share, .. }) => share,
             Ok(Outcome::Refused(_)) => 0.0,
             Err(failure) => panic!("{}: {failure}", meta.id),
         };
-        let largest = cases.map(share).fold(0.0, f64::max);
+        let largest = cases.into_iter().map(share).fold(0.0, f64::max);
         println!("{:26} {largest:.3}", meta.id);
-        let rounds = meta.accuracy != Accuracy::Exact;
-        assert!(!rounds || largest >= 0.02, "{}: {largest}", meta.id);
+        if rounds && meta.accuracy != Accuracy::Exact && largest < 0.02 {
+            loose.push(format!("{}: {largest}", meta.id));
+        }
     }
+    assert_eq!(loose, Vec::<String>::new());
 }
 
 /// Each algorithm with a problem that it supports.

@@ -10,8 +10,9 @@
 //!         out = A' M A + bias, residual, ReLU         inverse transform
 //! ```
 //!
-//! A run is one panel if V and a panel's M stay in L2. It is all panels if weights dominate ([`WinogradBlocking`]).
-//! Weights lie in the order in which they are read. From L3 and memory they are prefetched (`micro/gemm/`).
+//! A run is one panel if V and a panel's M stay in L2. It is all panels if weights dominate
+//! ([`WinogradBlocking`](crate::blocking::WinogradBlocking)). Weights lie in the order in which they are read. From L3 and
+//! memory they are prefetched (`micro/gemm/`).
 //!
 //! U = G g G' is computed in f64 when the weights are packed. Border tiles read zeros outside the input. Their outputs
 //! outside the map are dropped. No padded copy is made.

@@ -35,9 +35,9 @@ impl SimdTask for Moved<'_, '_> {
     }
 }
 
-/// Rows and columns around a tile of 16 and a group of 4.
+/// Rows and columns around a tile of 16 and a group of 4, and between groups.
 fn sizes() -> Vec<usize> {
-    let mut sizes = [around(4), around(16)].concat();
+    let mut sizes = [around(4), around(16), vec![2, 6, 18]].concat();
     sizes.sort_unstable();
     sizes.dedup();
     sizes

@@ -62,8 +62,8 @@ impl<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize> SimdTas
 const BOUND: f64 = 20.0 * f32::EPSILON as f64;
 
 fn inputs<W: Scheme<M, N, T>, const M: usize, const N: usize, const T: usize>(width: Width) {
-    // A map that tiles cover up to the last row but one, and tiles that begin before and end after it.
-    let (map, read, blocks, block) = ([N + 2, N + 1], [N + 1, N + 1], 2, 1);
+    // Outputs read a map up to the last row and column but one. Tiles begin before this part, and end after it.
+    let (map, read, blocks, block) = ([N + 2, N + 2], [N + 1, N + 1], 2, 1);
     let first = vec![[-1, -1], [1, 2], [3, -2], [N as isize - 1, N as isize]];
     let layout = Transformed::new(blocks, first.len());
     let image = Fenced::uniform(blocks * map[0] * map[1] * CHANNEL_BLOCK, 1);
