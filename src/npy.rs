@@ -1,20 +1,24 @@
 //! NumPy arrays (`.npy`) of f32, with a one-line error for each defect of a file.
+//!
+//! A file is `\x93NUMPY`, a version, the length of the header, the header, and the elements. The header is a Python
+//! dictionary: `{'descr': '<f4', 'fortran_order': False, 'shape': (1, 64, 56, 56), }`
+//! (numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
 
 use crate::escape::visible;
 use crate::files::{self, WriteError};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::excerpt;
-use npyz::WriterBuilder;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// Upper limit for the bytes of a header: NumPy's own (`max_header_size` of `numpy.load`). The header parser is slow
-/// on long headers.
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// Upper limit for the bytes of a header: NumPy's own (`max_header_size` of `numpy.load`).
 const MOST_HEADER: usize = 10_000;
 
-/// Upper limit for nested brackets: a structured type has four. The header parser recurses at each.
-const MOST_BRACKETS: usize = 8;
+/// The elements begin at a multiple of this many bytes.
+const ALIGNED: usize = 64;
 
 /// Upper limit for the characters of an array's type or shape in an error.
 const MOST_QUOTED: usize = 80;
@@ -40,29 +44,33 @@ pub fn read(flag: &str, path: Option<&Path>, shape: Option<&[usize]>) -> Result<
 /// # Errors
 /// When the file can't be written.
 pub fn write(path: &Path, values: &[f32], shape: &[usize]) -> Result<(), WriteError> {
-    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
+    let dims = match shape {
+        [_] => dims.trim_end(),
+        _ => dims.trim_end_matches(", "),
+    };
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
+    // The length of the header takes two bytes, the line ends with a line feed.
+    let before = MAGIC.len() + 4;
+    let padded = (before + header.len() + 1).next_multiple_of(ALIGNED) - before;
+    header = format!("{header:<0$}\n", padded - 1);
+    let length = u16::try_from(header.len()).expect("a header of few dimensions");
     files::write_with(path, |to| {
-        let mut writer = npyz::WriteOptions::new()
-            .default_dtype()
-            .shape(&shape)
-            .writer(to)
-            .begin_nd()?;
-        writer.extend(values.iter().copied())?;
-        writer.finish()
+        to.write_all(MAGIC)?;
+        to.write_all(&[1, 0])?;
+        to.write_all(&length.to_le_bytes())?;
+        to.write_all(header.as_bytes())?;
+        values
+            .iter()
+            .try_for_each(|value| to.write_all(&value.to_le_bytes()))
     })
 }
 
 /// The elements of an array with the shape `wanted`, or the defect: a phrase that follows the file's name.
 fn array(mut file: impl Read, wanted: &[usize]) -> Result<Vec<f32>, String> {
-    let header = header(&mut file)?;
-    let found = shape(&header.text)?;
-    // The crate needs header and data as one stream.
-    let file = Cursor::new(header.bytes).chain(file);
-    let array = npyz::NpyFile::new(file).map_err(|e| not_one(&e.to_string()))?;
-    if array.shape() != found {
-        return Err(not_one("its header has two shapes"));
-    }
-    let as_text = |dims: &[u64]| match dims {
+    let text = header_text(&mut file)?;
+    let header = Header::parse(&text)?;
+    let as_text = |dims: &[usize]| match dims {
         [] => "of a single number".to_string(),
         _ => dims
             .iter()
@@ -70,40 +78,39 @@ fn array(mut file: impl Read, wanted: &[usize]) -> Result<Vec<f32>, String> {
             .collect::<Vec<_>>()
             .join(" x "),
     };
-    let wanted: Vec<u64> = wanted.iter().map(|&d| d as u64).collect();
-    if found != wanted {
+    if header.shape != wanted {
         return Err(format!(
             "has the shape {}, the problem wants {}",
-            excerpt(&as_text(&found), MOST_QUOTED),
-            as_text(&wanted)
+            excerpt(&as_text(&header.shape), MOST_QUOTED),
+            as_text(wanted)
         ));
     }
-    if array.order() == npyz::Order::Fortran {
+    if header.fortran_order {
         return Err("is in Fortran order: save np.ascontiguousarray(x)".into());
     }
-    let dtype = array.dtype().descr();
-    let dtype = visible(&dtype);
-    let elements = array.len();
-    let values = array.data::<f32>().map_err(|_| {
-        format!(
-            "has the type {}, expected float32: save x.astype(np.float32)",
-            excerpt(&dtype, MOST_QUOTED)
-        )
-    })?;
-    let mut read = Vec::new();
-    for value in values {
-        match value {
-            Ok(value) => read.push(value),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(format!(
-                    "is cut short: it has {} elements of {elements}; copy or save it again",
-                    read.len()
-                ));
-            }
-            Err(e) => return Err(format!("can't be read: {e}")),
+    let number = match header.descr {
+        "'<f4'" | "\"<f4\"" => f32::from_le_bytes,
+        "'>f4'" | "\">f4\"" => f32::from_be_bytes,
+        other => {
+            return Err(format!(
+                "has the type {}, expected float32: save x.astype(np.float32)",
+                excerpt(&visible(other), MOST_QUOTED)
+            ));
         }
+    };
+    let elements: usize = wanted.iter().product();
+    let mut bytes = Vec::new();
+    file.take(4 * elements as u64)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("can't be read: {e}"))?;
+    let (whole, _) = bytes.as_chunks();
+    if whole.len() < elements {
+        return Err(format!(
+            "is cut short: it has {} elements of {elements}; copy or save it again",
+            whole.len()
+        ));
     }
-    Ok(read)
+    Ok(whole.iter().map(|&bytes| number(bytes)).collect())
 }
 
 fn not_one(why: &str) -> String {
@@ -111,87 +118,129 @@ fn not_one(why: &str) -> String {
     format!("is not a .npy file: {}", excerpt(&why, 2 * MOST_QUOTED))
 }
 
-struct Header {
-    /// All bytes before the data.
-    bytes: Vec<u8>,
-    /// Text of the header.
-    text: String,
-}
-
-/// Reads the header and checks that it is short and flat enough for the parser.
-fn header(file: &mut impl Read) -> Result<Header, String> {
-    let mut bytes = Vec::new();
-    let mut take = |file: &mut dyn Read, len: usize| {
-        let start = bytes.len();
-        let read = file.take(len as u64).read_to_end(&mut bytes);
-        match read {
+/// Reads the text of a header.
+fn header_text(file: &mut impl Read) -> Result<String, String> {
+    let mut take = |len: usize| {
+        let mut bytes = Vec::new();
+        match file.by_ref().take(len as u64).read_to_end(&mut bytes) {
             Err(e) => Err(format!("can't be read: {e}")),
             Ok(read) if read < len => Err(not_one("it ends within its header")),
-            Ok(_) => Ok(bytes[start..].to_vec()),
+            Ok(_) => Ok(bytes),
         }
     };
-    let start = take(file, 8)?;
-    let (b"\x93NUMPY", [major, minor]) = start.split_at(6) else {
+    let start = take(MAGIC.len() + 2)?;
+    let Some(&[major, minor]) = start.strip_prefix(MAGIC) else {
         return Err(not_one("it doesn't begin with \\x93NUMPY"));
     };
-    let len = match (major, minor) {
-        (1, 0) => usize::from(u16::from_le_bytes(
-            take(file, 2)?.try_into().expect("two bytes"),
-        )),
-        (2 | 3, 0) => u32::from_le_bytes(take(file, 4)?.try_into().expect("four bytes")) as usize,
+    let digits = match (major, minor) {
+        (1, 0) => 2,
+        (2 | 3, 0) => 4,
         _ => {
             return Err(format!(
                 "has version {major}.{minor} of the format: 1.0, 2.0 and 3.0 are read"
             ));
         }
     };
+    let digits = take(digits)?;
+    let len = digits
+        .iter()
+        .rev()
+        .fold(0, |len, &d| len << 8 | usize::from(d));
     if len > MOST_HEADER {
         return Err(format!(
             "has a header of {len} bytes: at most {MOST_HEADER} are read, NumPy's own limit"
         ));
     }
-    let text = String::from_utf8(take(file, len)?)
-        .map_err(|_| not_one("its header is no text of UTF-8"))?;
-    let mut depth = 0usize;
-    for c in text.chars() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MOST_BRACKETS {
-            return Err(not_one(&format!(
-                "its header has more than {MOST_BRACKETS} brackets inside of each other"
-            )));
-        }
-    }
-    Ok(Header { bytes, text })
+    String::from_utf8(take(len)?).map_err(|_| not_one("its header is no text of UTF-8"))
 }
 
-/// Parses the shape in a header, in NumPy's notation. This happens before the crate parses it, to refuse shapes whose
-/// number of elements overflows.
-fn shape(header: &str) -> Result<Vec<u64>, String> {
-    let dims = || {
-        let (_, behind) = header
-            .split_once("'shape':")
-            .or_else(|| header.split_once("\"shape\":"))?;
-        let (dims, _) = behind.trim_start().strip_prefix('(')?.split_once(')')?;
-        let dims = dims.trim().trim_end_matches(',');
-        let dims = dims.split(',').filter(|_| !dims.is_empty());
-        dims.map(|d| d.trim().parse::<u64>().ok())
-            .collect::<Option<Vec<u64>>>()
-    };
-    let dims = dims()
-        .ok_or_else(|| not_one("its header has no shape such as 'shape': (1, 64, 56, 56)"))?;
-    // Each dimension counts as at least 1: the crate multiplies them one by one, in both directions, so partial
-    // products must not overflow.
-    let bytes = dims
-        .iter()
-        .try_fold(4u64, |bytes, &d| bytes.checked_mul(d.max(1)));
-    match bytes.filter(|&bytes| bytes < 1 << 62) {
-        Some(_) => Ok(dims),
-        None => Err("has a shape of more elements than there can be".into()),
+/// Type, order and shape of an array.
+struct Header<'a> {
+    /// The type, in NumPy's notation, with its quotes.
+    descr: &'a str,
+    /// True if the first dimension varies fastest.
+    fortran_order: bool,
+    /// The dimensions.
+    shape: Vec<usize>,
+}
+
+impl<'a> Header<'a> {
+    /// Parses the text of a header, or returns the defect.
+    fn parse(text: &'a str) -> Result<Self, String> {
+        const KEYS: [&str; 3] = ["descr", "fortran_order", "shape"];
+        let mut values = [None; KEYS.len()];
+        let entries = entries(text).ok_or_else(|| not_one("its header is no dictionary"))?;
+        for (key, value) in entries {
+            let known = KEYS.iter().position(|known| *known == key);
+            let place = known.map(|i| &mut values[i]);
+            let place = place.ok_or_else(|| not_one(&format!("its header has a {key}")))?;
+            if place.replace(value).is_some() {
+                return Err(not_one(&format!("its header has two values of {key}")));
+            }
+        }
+        let value =
+            |i: usize| values[i].ok_or_else(|| not_one(&format!("its header has no {}", KEYS[i])));
+        Ok(Header {
+            descr: value(0)?,
+            fortran_order: match value(1)? {
+                "True" => true,
+                "False" => false,
+                other => return Err(not_one(&format!("its fortran_order is {other}"))),
+            },
+            shape: dims(value(2)?).ok_or_else(|| {
+                not_one("its header has no shape such as 'shape': (1, 64, 56, 56)")
+            })?,
+        })
     }
+}
+
+/// Keys and values of a dictionary, in Python's notation; none if the text is not one.
+fn entries(text: &str) -> Option<Vec<(&str, &str)>> {
+    let body = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let (mut depth, mut quote, mut start) = (0usize, None, 0);
+    let mut parts = Vec::new();
+    for (at, c) in body.char_indices() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.checked_sub(1)?,
+            (None, ',') if depth == 0 => {
+                parts.push(&body[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    // A comma may follow the last value.
+    let last = &body[start..];
+    if !last.trim().is_empty() {
+        parts.push(last);
+    }
+    if depth > 0 || quote.is_some() {
+        return None;
+    }
+    parts.into_iter().map(entry).collect()
+}
+
+/// A key without its quotes, and a value.
+fn entry(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once(':')?;
+    let key = key.trim();
+    let mut quotes = ['\'', '"'].into_iter();
+    let key = quotes.find_map(|quote| key.strip_prefix(quote)?.strip_suffix(quote))?;
+    Some((key, value.trim()))
+}
+
+/// The dimensions of a tuple in Python's notation; none if it is none.
+fn dims(tuple: &str) -> Option<Vec<usize>> {
+    let inner = tuple.strip_prefix('(')?.strip_suffix(')')?.trim();
+    if inner.is_empty() {
+        return Some(Vec::new());
+    }
+    let inner = inner.strip_suffix(',').unwrap_or(inner);
+    inner.split(',').map(|d| d.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -236,6 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn written_arrays_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.npy");
+        for shape in [&[][..], &[5], &[2, 3], &[1, 2, 3, 4]] {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|i| i as f32).collect();
+            write(&path, &values, shape).expect("written");
+            let bytes = std::fs::read(&path).expect("read");
+            assert_eq!((bytes.len() - 4 * values.len()) % ALIGNED, 0);
+            assert_eq!(array(&bytes[..], shape), Ok(values));
+        }
+    }
+
+    /// The header that NumPy writes, and two others that say the same in Python.
+    #[test]
+    fn numpys_headers_are_read() {
+        for text in [
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }          \n",
+            "{\"shape\":(2,3),\"descr\":\"<f4\",\"fortran_order\":False}",
+            " { 'fortran_order' : False , 'descr' : '<f4' , 'shape' : ( 2 , 3 , ) } ",
+        ] {
+            let bytes = file(1, text, &little(&[1.0; 6]));
+            assert_eq!(array(&bytes[..], &[2, 3]), Ok(vec![1.0; 6]), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_one_line() {
         let data = little(&[0.0; 6]);
         let plain =
@@ -251,7 +326,7 @@ mod tests {
             (b"\x93NUMPY\x01".to_vec(), "it ends within its header"),
             (b"hello, world".to_vec(), "doesn't begin with \\x93NUMPY"),
             (file(9, "", &[]), "version 9.0 of the format"),
-            (file(1, "", &[]), "no shape"),
+            (file(1, "", &[]), "no dictionary"),
             (f4("(6,)")[..40].to_vec(), "it ends within its header"),
             (
                 f4("(6,)")[..f4("(6,)").len() - 3].to_vec(),
@@ -265,9 +340,11 @@ mod tests {
                 [&b"\x93NUMPY\x02\x00"[..], &[0xff; 4]].concat(),
                 "4294967295 bytes",
             ),
-            (deep("(", ",)"), "brackets inside of each other"),
-            (deep("[", "]"), "brackets inside of each other"),
-            (deep("{", "}"), "brackets inside of each other"),
+            (deep("(", ",)"), "has the type ((((("),
+            (deep("[", "]"), "has the type [[[[["),
+            (deep("{", "}"), "has the type {{{{{"),
+            (deep("(", ""), "no dictionary"),
+            (deep("", ")"), "no dictionary"),
             (f4("(2, 3)"), "has the shape 2 x 3, the problem wants 6"),
             (f4("()"), "has the shape of a single number"),
             (f4("(0,)"), "has the shape 0,"),
@@ -275,14 +352,13 @@ mod tests {
             (f4("(99999999999999999999,)"), "no shape"),
             (
                 f4("(4294967296, 4294967296)"),
-                "more elements than there can be",
+                "has the shape 4294967296 x 4294967296,",
             ),
-            (
-                f4("(0, 4294967296, 4294967296, 4294967296)"),
-                "more elements",
-            ),
+            (f4("(6,,)"), "no shape"),
+            (f4("(,)"), "no shape"),
+            (f4("6"), "no shape"),
             (plain("'<f4'", "True", "(6,)"), "is in Fortran order"),
-            (plain("'<f4'", "1", "(6,)"), "is not a .npy file"),
+            (plain("'<f4'", "1", "(6,)"), "its fortran_order is 1"),
             (
                 plain("'|O'", "False", "(6,)"),
                 "has the type '|O', expected float32",
@@ -293,13 +369,17 @@ mod tests {
             ),
             (
                 plain("'<f99999999999999999999'", "False", "(6,)"),
-                "is not a .npy file",
+                "has the type '<f99999999999999999999', expected float32",
             ),
             (plain("[('a', '<f4')]", "False", "(6,)"), "expected float32"),
             (plain(&long_name, "False", "(6,)"), "expected float32"),
-            (plain("'\u{1b}[2J'", "False", "(6,)"), "is not a .npy file"),
-            (plain("'<f4'", "False", "(6,), 'shape': (7,)"), "two shapes"),
-            (file(1, "{'shape': (6,)}", &data), "is not a .npy file"),
+            (plain("'\u{1b}[2J'", "False", "(6,)"), "expected float32"),
+            (
+                plain("'<f4'", "False", "(6,), 'shape': (7,)"),
+                "two values of shape",
+            ),
+            (plain("'<f4'", "False", "(6,), 'more': 1"), "has a more"),
+            (file(1, "{'shape': (6,)}", &data), "has no descr"),
             (
                 [&b"\x93NUMPY\x01\x00\x02\x00"[..], &[0xff, 0xfe]].concat(),
                 "no text of UTF-8",
