@@ -179,6 +179,9 @@ impl Build {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let log = target.with_extension("log");
         let errors = std::fs::File::create(&log).map_err(|e| full(&e, &log))?;
+        // A linker that is killed leaves its temporary files behind: they belong to the scratch folder, too.
+        let temporary = target.with_extension("tmp");
+        std::fs::create_dir_all(&temporary).map_err(|e| full(&e, &temporary))?;
         let which = format!("--bin={bin}");
         let args = ["build", "--release", &which, "--target-dir"];
         let mut program = vec![cargo];
@@ -188,6 +191,7 @@ impl Build {
             command
                 .current_dir(sources)
                 .env("CARGO_TERM_COLOR", "never")
+                .env("TMPDIR", &temporary)
                 .stdout(Stdio::null())
                 .stderr(errors);
         });
