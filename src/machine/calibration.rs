@@ -4,7 +4,8 @@
 use super::Topology;
 use super::pool::Workers;
 use crate::interrupt;
-use crate::record::{Bandwidth, Calibration, Capacity, IsaName, Level, Peak, Start};
+use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
+use crate::units;
 use convroof_kernels::exec::on_each_worker;
 use convroof_kernels::probe::{self, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
@@ -14,8 +15,12 @@ use std::time::{Duration, Instant};
 
 /// Duration of one sample of a ceiling.
 const SAMPLE: Duration = Duration::from_millis(8);
-/// Samples of each ceiling. The best counts, since disturbances only slow a machine down.
+/// Fewest samples of each ceiling. The best counts, since disturbances only slow a machine down.
 const SAMPLES: usize = 7;
+/// Most samples of each ceiling, relative to the fewest. More are taken while the best ones differ.
+const PATIENCE: usize = 3;
+/// Number of best samples that must agree, and the relative difference up to which they do.
+const AGREE: (usize, f64) = (3, 0.05);
 
 /// Measures every ceiling for the instruction sets of this CPU on these pools. `progress` receives the name of each
 /// measurement.
@@ -29,17 +34,25 @@ pub fn calibrate(
 ) -> anyhow::Result<Calibration> {
     let tokens: Vec<IsaToken> = Isa::REAL.iter().filter_map(|i| i.detect()).collect();
     let mut calibration = Calibration::default();
+    let mut scattered = Vec::new();
     for workers in pools {
         let threads = workers.threads();
         for &token in &tokens {
             interrupt::check()?;
             progress(&format!("{} peak, {threads} threads", token.isa()));
-            let (gflops, spread) = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
+            let best = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
+            if !best.agreed {
+                scattered.push(format!(
+                    "{} peak on {}",
+                    token.isa(),
+                    units::threads(threads)
+                ));
+            }
             calibration.peaks.push(Peak {
                 isa: token.isa().into(),
                 threads,
-                gflops,
-                spread,
+                gflops: best.rate,
+                spread: best.spread,
             });
         }
         calibration.starts.push(Start {
@@ -65,16 +78,23 @@ pub fn calibrate(
                     .collect();
                 // One pass over the largest set takes longer than `SAMPLE`, so fewer samples suffice.
                 let samples = if level == Level::Dram { 3 } else { SAMPLES };
-                let (gbps, spread) =
-                    best(samples, || stream_probe(workers, token, stream, &mut parts));
+                let best = best(samples, || stream_probe(workers, token, stream, &mut parts));
+                if !best.agreed {
+                    scattered.push(format!(
+                        "{} {} with {isa} on {}",
+                        level.name(),
+                        stream.name(),
+                        units::threads(threads)
+                    ));
+                }
                 calibration.bandwidths.push(Bandwidth {
                     level,
                     op: stream.name().into(),
                     isa: isa.into(),
                     threads,
                     working_set_bytes: bytes,
-                    gbps,
-                    spread,
+                    gbps: best.rate,
+                    spread: best.spread,
                 });
             }
         }
@@ -84,35 +104,66 @@ pub fn calibrate(
         calibration.capacities.extend(capacity);
     }
     calibration.notes = doubts(&calibration);
+    calibration.notes.extend(unsteady(&scattered));
     Ok(calibration)
 }
 
-/// The loops whose bandwidth is measured at a level. Non-temporal stores always go to memory. Beyond L2 the bandwidth
-/// doesn't depend on the vector width, so the widest suffices.
+/// A note on ceilings whose best samples differ; none if all agree.
+fn unsteady(ceilings: &[String]) -> Option<String> {
+    const NAMED: usize = 3;
+    let named = ceilings[..ceilings.len().min(NAMED)].join(", ");
+    let more = match ceilings.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!ceilings.is_empty()).then(|| {
+        let percent = 100.0 * AGREE.1;
+        format!("the best samples of some ceilings differ by more than {percent} %: {named}{more}")
+    })
+}
+
+/// The loops whose bandwidth is measured at a level. Non-temporal stores always go to memory, whose bandwidth doesn't
+/// depend on the vector width. Elsewhere every instruction set takes part: wide vectors aren't the fastest everywhere.
 fn loops(level: Level, tokens: &[IsaToken]) -> Vec<(Stream, IsaToken)> {
     let streams = Stream::ALL
         .into_iter()
         .filter(|&stream| stream != Stream::WriteNonTemporal || level == Level::Dram);
-    let wanted = |token: &IsaToken| level <= Level::L2 || token.isa() == Isa::best().isa();
+    let wanted = |token: &IsaToken| level < Level::Dram || token.isa() == Isa::best().isa();
     let tokens = tokens.iter().copied().filter(wanted);
     streams
         .flat_map(|stream| tokens.clone().map(move |token| (stream, token)))
         .collect()
 }
 
-/// The best of several samples, and the relative distance of the median below it.
-fn best(samples: usize, mut sample: impl FnMut() -> f64) -> (f64, f64) {
-    let samples: Vec<f64> = (0..samples).map(|_| sample()).collect();
-    let best = samples.iter().copied().fold(0.0, f64::max);
-    let median = crate::stats::median(&samples).unwrap_or(best);
-    (
-        best,
-        if best > 0.0 {
-            (best - median) / best
-        } else {
-            0.0
-        },
-    )
+/// The best of several samples.
+struct Best {
+    /// The best rate.
+    rate: f64,
+    /// Distance of the median below it, as a fraction of it.
+    spread: f64,
+    /// True if the best few samples agree.
+    agreed: bool,
+}
+
+/// Takes at least `samples` samples, and more while the best few differ.
+fn best(samples: usize, mut sample: impl FnMut() -> f64) -> Best {
+    let mut taken: Vec<f64> = (0..samples).map(|_| sample()).collect();
+    let (few, near) = AGREE;
+    loop {
+        taken.sort_by(|a, b| b.total_cmp(a));
+        let rate = taken[0];
+        let agreed = taken[few.min(taken.len()) - 1] >= (1.0 - near) * rate;
+        if agreed || taken.len() >= PATIENCE * samples {
+            let median = crate::stats::median(&taken).unwrap_or(rate);
+            let spread = (rate - median) / rate.max(f64::MIN_POSITIVE);
+            return Best {
+                rate,
+                spread,
+                agreed,
+            };
+        }
+        taken.push(sample());
+    }
 }
 
 /// The current peak: all workers at once for about `time`. Their sum in GFLOP/s.
@@ -220,8 +271,9 @@ fn effective_l3(
 ) -> Option<Capacity> {
     let threads = workers.threads();
     let read = |level| {
-        let mut all = calibration.bandwidths.iter();
-        all.find(|b| (b.level, b.op.as_str(), b.threads) == (level, "read", threads))
+        let all = calibration.bandwidths.iter();
+        let reads = all.filter(|b| (b.level, b.op.as_str(), b.threads) == (level, "read", threads));
+        reads.max_by(|a, b| a.gbps.total_cmp(&b.gbps))
     };
     let (near, far) = (read(Level::L3)?, read(Level::Dram)?);
     let middle = (near.gbps * far.gbps).sqrt();
@@ -248,19 +300,25 @@ fn effective_l3(
 /// Notes on implausible results: an outer level faster than an inner one, or wide vectors slower than narrow ones.
 fn doubts(calibration: &Calibration) -> Vec<String> {
     let mut notes = Vec::new();
-    let widest = IsaName::from(Isa::best().isa());
     let mut numbers: Vec<usize> = calibration.peaks.iter().map(|p| p.threads).collect();
     numbers.dedup();
     for &threads in &numbers {
-        let reads: Vec<_> = calibration
-            .bandwidths
-            .iter()
-            .filter(|b| b.threads == threads && b.op == "read" && b.isa == widest)
-            .collect();
-        for pair in reads.windows(2).filter(|p| p[1].gbps > 1.05 * p[0].gbps) {
+        let best = |level: Level| {
+            let own = calibration
+                .bandwidths
+                .iter()
+                .filter(|b| (b.threads, b.op.as_str(), b.level) == (threads, "read", level));
+            let rate = own.map(|b| b.gbps).max_by(f64::total_cmp)?;
+            Some((level, rate))
+        };
+        let reads: Vec<_> = Level::ALL.into_iter().filter_map(best).collect();
+        for pair in reads.windows(2).filter(|p| p[1].1 > 1.05 * p[0].1) {
+            let [(near, near_rate), (far, far_rate)] = [pair[0], pair[1]];
             notes.push(format!(
-                "{} reads faster than {} on {threads} threads ({:.0} against {:.0} GB/s): the machine was disturbed",
-                pair[1].level.name(), pair[0].level.name(), pair[1].gbps, pair[0].gbps
+                "{} reads faster than {} on {} ({far_rate:.0} against {near_rate:.0} GB/s): the machine was disturbed",
+                far.name(),
+                near.name(),
+                units::threads(threads),
             ));
         }
         // Cores share power, which lowers their clocks, but not by that much.
@@ -319,6 +377,30 @@ mod tests {
         assert_eq!(doubts(&calibration), Vec::<String>::new());
         calibration.bandwidths[2].gbps = 1000.0;
         assert_eq!(doubts(&calibration).len(), 1);
+    }
+
+    #[test]
+    fn samples_are_taken_until_the_best_agree() {
+        let mut rates = [100.0, 60.0, 62.0, 61.0, 60.0, 97.0, 50.0, 98.0, 10.0].into_iter();
+        let steady = best(SAMPLES, || rates.next().expect("no more are needed"));
+        assert!(steady.agreed && steady.rate == 100.0);
+        assert_eq!(rates.as_slice(), [10.0]);
+        assert!((steady.spread - 0.385).abs() < 1e-9, "{}", steady.spread);
+        let mut taken = 0;
+        let wild = best(SAMPLES, || {
+            taken += 1;
+            100.0 * 2f64.powi(-taken)
+        });
+        assert!(!wild.agreed);
+        assert_eq!(taken as usize, PATIENCE * SAMPLES);
+    }
+
+    #[test]
+    fn unsteady_ceilings_are_named() {
+        assert_eq!(unsteady(&[]), None);
+        let five = ["a", "b", "c", "d", "e"].map(String::from);
+        let note = unsteady(&five).expect("a note");
+        assert!(note.contains("5 %: a, b, c and 2 more"), "{note}");
     }
 
     #[test]

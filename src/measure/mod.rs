@@ -13,7 +13,8 @@
 //! then examined (`examine.rs`): with parts taken out, and with cold operands.
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
-//! [`support`] (the same for a list), `expected.rs` (correct outputs), `session.rs` (rounds), `examine.rs` and
+//! [`support`] (the same for a list), `expected.rs` (correct outputs), [`mod@fastest`] (ties, and
+//! the choice among them), `session.rs` (rounds), `examine.rs` and
 //! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`once`] (a single run), [`solo`] (a kernel for
 //! another harness). For further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
 
@@ -23,6 +24,7 @@ pub mod chain;
 mod cold;
 mod examine;
 mod expected;
+pub mod fastest;
 mod limits;
 pub mod once;
 pub mod resume;

@@ -4,6 +4,7 @@ use super::candidate::{DECIMALS, described};
 use super::cold::ColdSets;
 use super::examine::{Exam, Examined};
 use super::expected::Expected;
+use super::fastest::{Timed, fastest};
 use super::{Candidate, Contestant};
 use crate::counters::Counters;
 use crate::interrupt::Stopped;
@@ -11,7 +12,7 @@ use crate::machine::Topology;
 use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::record::{CacheState, CandidateId, CounterStatus, Measurement, Refusal, Text};
-use crate::stats::shorten;
+use crate::stats::{Summary, shorten};
 use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
@@ -226,7 +227,7 @@ impl<'a> Session<'a> {
                 break;
             }
             if round == self.settings.rounds_for_all {
-                order = fastest(&all, self.settings.best_few);
+                order = leaders(&all, self.settings.best_few);
             }
             rng.shuffle(&mut order);
             self.round(round as u32, &mut all, &order);
@@ -329,23 +330,27 @@ impl<'a> Session<'a> {
         Ok(measurements)
     }
 
-    /// The fastest of our kernels for each number of threads.
+    /// The fastest of our kernels for each number of threads: those that reports show.
     fn fastest_of_ours(&self, all: &[Sampled]) -> BTreeSet<usize> {
-        let mut best: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+        let mut ours: BTreeMap<usize, (Vec<usize>, Vec<Timed>)> = BTreeMap::new();
         for (index, sampled) in all.iter().enumerate() {
             let candidate = &sampled.candidate;
-            let Some(median) = crate::stats::median(&sampled.samples_ns) else {
-                continue;
-            };
             if candidate.foreign() || sampled.trouble.is_some() {
                 continue;
             }
-            let best = best.entry(candidate.threads()).or_insert((median, index));
-            if median < best.0 {
-                *best = (median, index);
+            if let Some(time) = Summary::of(&sampled.samples_ns) {
+                let (indices, timed) = ours.entry(candidate.threads()).or_default();
+                indices.push(index);
+                timed.push(Timed {
+                    id: candidate.id(),
+                    samples: sampled.samples_ns.len(),
+                    time,
+                });
             }
         }
-        best.into_values().map(|(_, index)| index).collect()
+        let chosen =
+            |(indices, timed): (Vec<usize>, Vec<Timed>)| Some(indices[fastest(&timed)?.chosen]);
+        ours.into_values().filter_map(chosen).collect()
     }
 
     /// Measures the kernel with its twins in each state of the caches. The first of `measurements` is the warm one;
@@ -464,7 +469,7 @@ struct Sampled {
 }
 
 /// The `few` fastest of our candidates and of other libraries, for each number of threads, by their best sample.
-fn fastest(all: &[Sampled], few: usize) -> Vec<usize> {
+fn leaders(all: &[Sampled], few: usize) -> Vec<usize> {
     let best = |i: usize| {
         all[i]
             .samples_ns

@@ -76,7 +76,7 @@ impl Model {
         let written = spec.cost.bytes_written as f64;
         let own = ceilings.home((read + written) as u64);
         let far = ceilings.home(network_bytes.max(packed));
-        let activations = own.map_or(0.0, |r| read / r.read + written / r.write);
+        let activations = own.map_or(0.0, |r| r.ns(read, written));
         let stream = match far {
             Some(r) if r.level == Level::Dram => r.read * spec.efficiency.of_dram,
             Some(r) => r.read,
@@ -102,6 +102,6 @@ impl Model {
             .values()
             .max_by(|a, b| a.peak.total_cmp(&b.peak));
         let home = ceilings.and_then(|c| c.home(2 * bytes as u64));
-        2.0 * home.map_or(0.0, |r| bytes / r.read + bytes / r.write) + self.begin()
+        2.0 * home.map_or(0.0, |r| r.ns(bytes, bytes)) + self.begin()
     }
 }

@@ -45,6 +45,7 @@ struct Meaning {
     verdict: &'static str,
     label: &'static str,
     meaning: &'static str,
+    help: &'static str,
 }
 
 /// The report of a run.
@@ -71,6 +72,7 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
             verdict: v.name(),
             label: v.label(),
             meaning: v.meaning(),
+            help: v.help(),
         })
         .collect();
     let page = ReportPage {
@@ -192,7 +194,7 @@ mod tests {
             "compute bound",
             "<svg",
             "not exposed by the hypervisor",
-            "Moving data between registers and L1",
+            "Loads and stores take most of the time",
         ] {
             assert!(html.contains(text), "{text}");
         }

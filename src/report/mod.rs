@@ -15,7 +15,7 @@ pub mod terminal;
 pub mod versus;
 pub mod why;
 
-pub use rows::{NetworkTotal, Row, best_rows, rows, totals};
+pub use rows::{NetworkTotal, Row, best_rows, rows, ties, totals};
 
 use crate::record::{CounterSource, Run, Text};
 use convroof_kernels::Problem;

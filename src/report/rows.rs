@@ -1,15 +1,17 @@
 //! Rows of a report: one for each layer, variant and number of threads.
 
 use crate::counters;
+use crate::measure::fastest::{Fastest, Timed, fastest};
 use crate::record::{
     CacheState, CandidateId, InputError, IsaName, LayerRef, Measurement, Run, Text,
 };
 use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
-use crate::stats::FEW;
+use crate::stats::{FEW, Summary};
 use crate::verdict::{self, Case, Finding, Witness};
 use convroof_kernels::Problem;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A row: one layer by one variant. Times are in nanoseconds, rates in 10^9 per second. Later versions keep the keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,6 +71,11 @@ pub struct Row {
     pub errors_by_input: Vec<InputError>,
     /// True if the timed output was compared with the reference and is within the tolerance.
     pub verified: bool,
+    /// True for the layer's best variant on these threads with warm caches: chosen among those that can't be told from the
+    /// fastest. Peer libraries take no part.
+    pub best: bool,
+    /// True if it can't be told from the fastest, the best variant included.
+    pub tied: bool,
     /// Times of the phases and their places under the roofs; empty for an algorithm with one phase.
     pub phases: Vec<PlacedPhase>,
     /// Bytes by the CPU's counters, from the level that the traffic came from; none without such counters.
@@ -77,6 +84,8 @@ pub struct Row {
     /// Time that the model predicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_ns: Option<f64>,
+    /// True if it is faster than a measured ceiling permits, by more than noise: the ceiling is wrong.
+    pub beyond: bool,
     /// The resource that bounds it.
     pub verdict: Verdict,
     /// Confidence of the verdict: votes for it / (all votes + 1).
@@ -103,9 +112,23 @@ impl Row {
         Some(self.bytes_measured? / self.bytes_compulsory as f64)
     }
 
-    /// True if the executed rate exceeds the peak by more than noise: then the peak was measured too low.
-    pub fn beats_peak(&self) -> bool {
-        !self.is_peer() && !self.few_samples() && self.gflops_executed > BEYOND * self.peak_gflops
+    /// An error: the kernel is faster than a measured ceiling permits, by more than noise. None if it isn't.
+    pub fn impossible(&self) -> Option<String> {
+        let known = self.is_warm() && !self.is_peer() && !self.few_samples();
+        let what = format!("{} on {}/{}", self.variant, self.network, self.layer);
+        if !known || !self.beyond {
+            None
+        } else if self.gflops_executed > BEYOND * self.peak_gflops {
+            Some(format!(
+                "{what} executes {:.0} GFLOP/s, more than the FMA peak of {:.0} measured beside it",
+                self.gflops_executed, self.peak_gflops
+            ))
+        } else {
+            Some(format!(
+                "{what} moves {:.0} GB/s, more than any level's measured bandwidth",
+                self.bandwidth_gbps
+            ))
+        }
     }
 
     /// True if it was measured with warm caches.
@@ -116,6 +139,20 @@ impl Row {
     /// True for another library.
     pub fn is_peer(&self) -> bool {
         self.variant.is_peer()
+    }
+
+    /// Its times, to be compared with those of other rows.
+    pub fn timed(&self) -> Timed {
+        Timed {
+            id: self.variant.clone(),
+            samples: self.samples,
+            time: Summary {
+                median: self.median_ns,
+                min: self.min_ns,
+                max: self.ci_high_ns,
+                ci: (self.ci_low_ns, self.ci_high_ns),
+            },
+        }
     }
 
     fn new(layer: &LayerRef, found: &Found<'_>) -> Self {
@@ -153,9 +190,12 @@ impl Row {
             error_max: m.error_max,
             errors_by_input: m.errors_by_input.clone(),
             verified: m.verified,
+            best: false,
+            tied: false,
             phases: phases.clone(),
             bytes_measured: counters::traffic(&m.counters).map(|t| t.bytes),
             predicted_ns: placed.predicted_ns,
+            beyond: placed.judgement.as_ref().is_some_and(|j| j.beyond),
             verdict: finding.verdict,
             confidence: finding.confidence,
             disputed: finding.disputed,
@@ -206,38 +246,43 @@ pub fn rows(run: &Run) -> Vec<Row> {
         let own = found.iter().filter(|f| f.m.problem == layer.problem);
         rows.extend(own.map(|f| Row::new(layer, f)));
     }
+    mark_best(&mut rows);
     rows
 }
 
-/// Our fastest row of each layer for a number of threads, in the order of the layers. Rows with enough samples are
-/// preferred to rows with few.
-pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
-    best_of(rows, network, threads, |r| !r.is_peer())
-}
-
-/// The fastest warm row of each layer among those of some kind.
-pub(super) fn best_of<'a>(
-    rows: &'a [Row],
-    network: &str,
-    threads: usize,
-    kind: impl Fn(&Row) -> bool,
-) -> Vec<&'a Row> {
-    let mut best: Vec<&Row> = Vec::new();
-    for row in rows
-        .iter()
-        .filter(|r| r.network == network && r.threads == threads && r.is_warm() && kind(r))
-    {
-        match best.iter_mut().find(|b| b.layer == row.layer) {
-            None => best.push(row),
-            Some(b) => {
-                let rank = |r: &Row| (r.few_samples(), r.median_ns);
-                if rank(row) < rank(b) {
-                    *b = row;
-                }
-            }
+/// Marks the best variant of each layer and number of threads, and all that can't be told from the fastest.
+fn mark_best(rows: &mut [Row]) {
+    let mut groups: BTreeMap<(String, String, usize), Vec<usize>> = BTreeMap::new();
+    for (i, row) in rows.iter().enumerate() {
+        if row.is_warm() && !row.is_peer() {
+            let key = (row.network.clone(), row.layer.clone(), row.threads);
+            groups.entry(key).or_default().push(i);
         }
     }
-    best
+    for group in groups.into_values() {
+        let timed: Vec<Timed> = group.iter().map(|&i| rows[i].timed()).collect();
+        let Some(Fastest { chosen, tied }) = fastest(&timed) else {
+            continue;
+        };
+        rows[group[chosen]].best = true;
+        tied.into_iter().for_each(|i| rows[group[i]].tied = true);
+    }
+}
+
+/// Our best row of each layer for a number of threads, in the order of the layers.
+pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
+    let wanted = |r: &&Row| r.best && r.network == network && r.threads == threads;
+    rows.iter().filter(wanted).collect()
+}
+
+/// The rows that can't be told from the best one of their layer.
+pub fn ties<'a>(rows: &'a [Row], best: &Row) -> Vec<&'a Row> {
+    let wanted = |r: &&Row| {
+        r.tied
+            && !r.best
+            && (&r.network, &r.layer, r.threads) == (&best.network, &best.layer, best.threads)
+    };
+    rows.iter().filter(wanted).collect()
 }
 
 /// Sum of a network's layers with their multiplicities, each by its best variant.

@@ -312,22 +312,12 @@ fn disputes(rows: &[&Row]) -> String {
     lines.concat()
 }
 
-/// Errors for kernels that exceed the FMA peak: the peak was measured too low.
+/// Errors for kernels that exceed a ceiling: it was measured too low.
 fn beaten(rows: &[Row]) -> String {
-    let beaten = rows.iter().filter(|r| r.beats_peak());
-    let lines: Vec<String> = beaten
-        .map(|r| {
-            format!(
-                "Error: {} on {}/{} executes {:.0} GFLOP/s, more than the FMA peak of {:.0} measured beside it: calibrate again.\n",
-                visible(&r.variant),
-                visible(&r.network),
-                visible(&r.layer),
-                r.gflops_executed,
-                r.peak_gflops
-            )
-        })
-        .collect();
-    lines.concat()
+    let lines = rows.iter().filter_map(Row::impossible);
+    lines
+        .map(|why| format!("Error: {}: calibrate again.\n", visible(&why)))
+        .collect()
 }
 
 /// Accuracy of the model's predictions.
@@ -376,7 +366,7 @@ pub fn verdict(verdict: Verdict, colour: bool) -> Cell {
         return cell;
     }
     cell.fg(match verdict {
-        Verdict::Compute => Color::Green,
+        Verdict::Compute | Verdict::Core => Color::Green,
         Verdict::L1 | Verdict::L2 | Verdict::L3 | Verdict::Dram => Color::Yellow,
         Verdict::Overhead | Verdict::Undecided => Color::Grey,
     })

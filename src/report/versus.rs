@@ -1,7 +1,7 @@
 //! Comparison with peers: on each layer our best variant against the best peer. The ratio of their times comes from
 //! the rounds that both took part in, so that disturbances of the machine affect both. Above 1 ours is faster.
 
-use super::rows::{Row, best_of};
+use super::rows::{Row, best_rows};
 use crate::record::{CandidateId, Measurement, Run};
 use crate::stats::{Summary, geometric_mean};
 use convroof_kernels::Problem;
@@ -97,11 +97,23 @@ fn class(problem: Option<&Problem>) -> &'static str {
     }
 }
 
+/// The fastest peer on a layer among those that are as exact as ours. Those with enough samples come before the others.
+fn fastest_peer<'a>(rows: &'a [Row], own: &Row) -> Option<&'a Row> {
+    let peers = rows.iter().filter(|r| {
+        r.is_peer()
+            && r.is_warm()
+            && r.error_max <= EQUAL
+            && (&r.network, &r.layer, r.threads) == (&own.network, &own.layer, own.threads)
+    });
+    peers.min_by(|a, b| {
+        let few = || a.few_samples().cmp(&b.few_samples());
+        few().then_with(|| a.median_ns.total_cmp(&b.median_ns))
+    })
+}
+
 /// The duels of a network on a number of threads, in the order of its layers.
 pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel> {
-    let ours = best_of(rows, network, threads, |r| !r.is_peer());
-    let equal = |r: &Row| r.is_peer() && r.error_max <= EQUAL;
-    let peers = best_of(rows, network, threads, equal);
+    let ours = best_rows(rows, network, threads);
     let measurement = |row: &Row| {
         run.measurements.iter().find(|m| {
             m.problem == row.problem && m.variant == row.variant && m.threads == row.threads
@@ -109,7 +121,7 @@ pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel
     };
     let mut duels = Vec::new();
     for own in ours {
-        let Some(peer) = peers.iter().find(|p| p.layer == own.layer) else {
+        let Some(peer) = fastest_peer(rows, own) else {
             continue;
         };
         let (Some(a), Some(b)) = (measurement(own), measurement(peer)) else {

@@ -3,8 +3,8 @@
 use crate::record::{Bandwidth, Calibration, Fingerprint, IsaName, Level};
 use serde::Serialize;
 
-/// Bandwidth of one memory level, GB/s.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Bandwidth of one memory level, by the mix of reads and writes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Roof {
     /// The level.
     pub level: Level,
@@ -12,8 +12,40 @@ pub struct Roof {
     pub read: f64,
     /// Write bandwidth, GB/s.
     pub write: f64,
+    /// Bandwidth of loops that read and write, GB/s: the fraction of their bytes that they write, and their rate.
+    pub mixed: Vec<(f64, f64)>,
+    /// (best - median) / best of the samples of the read bandwidth.
+    pub spread: f64,
     /// Capacity in bytes for these threads; none for main memory.
     pub capacity: Option<usize>,
+}
+
+impl Roof {
+    /// Least time in ns to read and write some bytes. Loads and stores overlap in L1 and share a bus in main memory, so
+    /// the rate depends on the mix: it is interpolated between the loops whose mixes are nearest.
+    pub fn ns(&self, read: f64, written: f64) -> f64 {
+        let bytes = read + written;
+        if bytes <= 0.0 {
+            return 0.0;
+        }
+        let share = written / bytes;
+        let (mut below, mut above) = ((0.0, self.read), (1.0, self.write));
+        for &point in &self.mixed {
+            if point.0 <= share && point.0 >= below.0 {
+                below = point;
+            }
+            if point.0 >= share && point.0 <= above.0 {
+                above = point;
+            }
+        }
+        let width = above.0 - below.0;
+        let weight = if width > 0.0 {
+            (share - below.0) / width
+        } else {
+            0.0
+        };
+        bytes * ((1.0 - weight) / below.1 + weight / above.1)
+    }
 }
 
 /// The ceilings for an instruction set and a number of threads.
@@ -32,8 +64,8 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Selects ceilings from a calibration; none if it lacks this instruction set or number of threads. Levels that
-    /// were measured only with the widest vectors use that bandwidth.
+    /// Selects ceilings from a calibration; none if it lacks this instruction set or number of threads. A level's
+    /// bandwidth is the best that a loop with these or narrower vectors reached.
     pub fn of(
         calibration: &Calibration,
         machine: &Fingerprint,
@@ -47,15 +79,16 @@ impl Ceilings {
             .filter(|p| (p.isa == *isa || *isa == IsaName::Auto) && p.threads == threads)
             .map(|p| p.gflops)
             .max_by(f64::total_cmp)?;
-        let find = |level: Level, op: &str| {
+        let best = |level: Level, op: &str| {
             let all = || {
                 let same =
                     move |b: &&Bandwidth| b.level == level && b.op == op && b.threads == threads;
                 calibration.bandwidths.iter().filter(same)
             };
-            all()
-                .find(|b| b.isa == *isa)
-                .or_else(|| all().max_by(|a, b| a.gbps.total_cmp(&b.gbps)))
+            let own = all().filter(|b| covers(isa, &b.isa));
+            let faster = |a: &&Bandwidth, b: &&Bandwidth| a.gbps.total_cmp(&b.gbps);
+            // Some levels are measured only with the widest vectors.
+            own.max_by(faster).or_else(|| all().max_by(faster))
         };
         let measured = |level: Level| {
             let mut all = calibration.capacities.iter();
@@ -63,12 +96,20 @@ impl Ceilings {
             found.map(|c| c.bytes)
         };
         let roofs = Level::ALL.into_iter().filter_map(|level| {
-            let read = find(level, "read")?.gbps;
-            let write = find(level, "write").map_or(read, |b| b.gbps);
+            let read = best(level, "read")?;
+            let rate = |op| best(level, op).map(|b| b.gbps);
+            // Non-temporal stores don't read a line before they write it.
+            let writes = [rate("write"), rate("write-nt")].into_iter().flatten();
+            let mixes = [(1.0 / 3.0, rate("triad")), (0.5, rate("copy"))];
             Some(Roof {
                 level,
-                read,
-                write,
+                read: read.gbps,
+                write: writes.max_by(f64::total_cmp).unwrap_or(read.gbps),
+                mixed: mixes
+                    .into_iter()
+                    .filter_map(|(share, rate)| Some((share, rate?)))
+                    .collect(),
+                spread: read.spread,
                 capacity: measured(level).or_else(|| capacity(machine, level, threads)),
             })
         });
@@ -91,6 +132,25 @@ impl Ceilings {
             .iter()
             .find(|r| r.capacity.is_none_or(|c| bytes <= c as u64))
     }
+
+    /// The roof of a level.
+    pub fn roof(&self, level: Level) -> Option<&Roof> {
+        self.roofs.iter().find(|r| r.level == level)
+    }
+
+    /// The next nearer level with a roof.
+    pub fn nearer(&self, level: Level) -> Option<&Roof> {
+        self.roofs.iter().rfind(|r| r.level < level)
+    }
+}
+
+/// True if code for an instruction set can do what a loop of another one does.
+fn covers(isa: &IsaName, narrower: &IsaName) -> bool {
+    match (isa, narrower) {
+        (IsaName::Auto, _) => true,
+        (IsaName::Isa(isa), IsaName::Isa(narrower)) => narrower.lanes() <= isa.lanes(),
+        (a, b) => a == b,
+    }
 }
 
 /// Bytes that a level holds for some threads. Private caches add up, shared ones don't.
@@ -112,4 +172,60 @@ pub fn nearest(ceilings: &Ceilings, gbps: f64) -> Option<Level> {
     let beyond = ceilings.roofs.iter().filter(|r| r.level != Level::L1);
     let nearest = beyond.min_by(|a, b| distance(a).total_cmp(&distance(b)));
     nearest.map(|r| r.level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use convroof_kernels::Isa;
+
+    fn roof() -> Roof {
+        Roof {
+            level: Level::L1,
+            read: 100.0,
+            write: 50.0,
+            mixed: vec![(1.0 / 3.0, 150.0), (0.5, 80.0)],
+            spread: 0.0,
+            capacity: None,
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_mix() {
+        let roof = roof();
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b, "{a} {b}");
+        close(roof.ns(300.0, 0.0), 3.0);
+        close(roof.ns(0.0, 300.0), 6.0);
+        close(roof.ns(200.0, 100.0), 2.0);
+        close(roof.ns(40.0, 40.0), 1.0);
+        // Between copy and writes alone: 3/4 of the bytes are written.
+        close(roof.ns(20.0, 60.0), 80.0 * (0.5 / 80.0 + 0.5 / 50.0));
+        assert_eq!(roof.ns(0.0, 0.0), 0.0);
+        // Without loops that do both.
+        let plain = Roof {
+            mixed: Vec::new(),
+            ..roof
+        };
+        close(plain.ns(100.0, 100.0), 3.0);
+    }
+
+    #[test]
+    fn a_level_is_as_fast_as_its_best_loop() {
+        let mut run = sample();
+        let mut narrow = run.calibration.bandwidths.clone();
+        for b in &mut narrow {
+            b.isa = Isa::Scalar.into();
+            b.gbps *= 2.0;
+        }
+        let of = |run: &crate::record::Run, isa: &str| {
+            Ceilings::of(&run.calibration, &run.fingerprint, &isa.into(), 1).expect("calibrated")
+        };
+        let before = of(&run, "avx2");
+        run.calibration.bandwidths.extend(narrow);
+        let after = of(&run, "avx2");
+        for (a, b) in before.roofs.iter().zip(&after.roofs) {
+            assert_eq!(b.read, 2.0 * a.read);
+        }
+    }
 }

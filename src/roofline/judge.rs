@@ -1,22 +1,23 @@
 //! The bound of a loop, from its measured time and counted work.
 
-use super::ceilings::Ceilings;
-use super::verdict::Verdict;
+use super::ceilings::{Ceilings, Roof};
+use super::verdict::{EXPLAINS, OVERHEAD_NS, Verdict};
 use crate::record::Level;
 use crate::units::{bytes, count, time};
 use serde::Serialize;
 
-/// Time in ns below which a layer that reaches no roof counts as overhead bound.
-pub const OVERHEAD_NS: f64 = 30_000.0;
-
-/// Least fraction of the time that a bound must explain to be the verdict.
-pub const EXPLAINS: f64 = 0.5;
-
-/// Fraction of the time above which a bound contradicts its ceiling; the reason then tells so.
+/// Fraction of the time above which a bound contradicts its ceiling: by more than noise.
 pub const BEYOND: f64 = 1.1;
+
+/// Fraction of the time above which the data can't come from their level alone. Between [`BEYOND`] and this, a ceiling that
+/// was measured in a slower moment is as likely.
+const OUTRUN: f64 = 1.5;
 
 /// Ratio of the bounds above which the reason notes that both are close.
 pub const CLOSE: f64 = 0.75;
+
+/// Fraction of the time above which a bound leaves no room for another explanation.
+const CLEAR: f64 = 0.85;
 
 /// Measured time and counted work of a layer, or of any loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,29 +54,65 @@ pub struct Far {
 pub struct DataTime {
     /// Time, ns.
     pub ns: f64,
+    /// Time of the data that aren't [`Far`], ns.
+    pub near_ns: f64,
     /// The level; none without a ceiling for it.
     pub level: Option<Level>,
+    /// The nearest level that holds the data, if the kernel is too fast for it.
+    pub outrun: Option<Level>,
 }
 
 impl Evidence {
-    /// Least time that the data take.
+    /// Least time that the data take, if they come from the nearest level that holds them.
     pub fn data_ns(&self, ceilings: &Ceilings) -> DataTime {
+        let home = ceilings.home(self.near_bytes());
+        self.data_from(home)
+    }
+
+    /// Least time that the data took in the measured run. If the kernel is much faster than the nearest level that holds
+    /// its data permits, at least a part of them came from a nearer one: then that one's time counts.
+    fn data_seen(&self, ceilings: &Ceilings) -> DataTime {
+        let home = ceilings.home(self.near_bytes());
+        let too_slow = |roof: &Roof| self.near_ns(roof) > OUTRUN * self.time_ns;
+        let mut from = home;
+        while let Some(nearer) = from
+            .filter(|roof| too_slow(roof))
+            .and_then(|roof| ceilings.nearer(roof.level))
+        {
+            from = Some(nearer);
+        }
+        let outrun = home.filter(|roof| too_slow(roof)).map(|roof| roof.level);
+        DataTime {
+            outrun,
+            ..self.data_from(from)
+        }
+    }
+
+    /// Time of the data, those that aren't far from some level.
+    fn data_from(&self, near: Option<&Roof>) -> DataTime {
         let far = self.far.filter(|far| far.bytes > 0.0);
-        let far_bytes = far.map_or(0.0, |far| far.bytes);
-        let home = ceilings.home(self.working_set.saturating_sub(far_bytes as u64));
-        let near_ns = home.map_or(0.0, |r| {
-            (self.bytes_read - far_bytes).max(0.0) / r.read + self.bytes_written / r.write
-        });
         let far_ns = far.map_or(0.0, |far| far.bytes / far.gbps);
-        let level = if far_ns > near_ns {
-            far.map(|far| far.level)
-        } else {
-            home.map(|r| r.level)
-        };
+        let near_ns = near.map_or(0.0, |roof| self.near_ns(roof));
         DataTime {
             ns: near_ns + far_ns,
-            level,
+            near_ns,
+            level: match far {
+                Some(far) if far_ns > near_ns => Some(far.level),
+                _ => near.map(|roof| roof.level),
+            },
+            outrun: None,
         }
+    }
+
+    /// Bytes of the working set that aren't far.
+    fn near_bytes(&self) -> u64 {
+        let far = self.far.map_or(0.0, |far| far.bytes);
+        self.working_set.saturating_sub(far as u64)
+    }
+
+    fn near_ns(&self, roof: &Roof) -> f64 {
+        let far = self.far.map_or(0.0, |far| far.bytes);
+        roof.ns((self.bytes_read - far).max(0.0), self.bytes_written)
     }
 }
 
@@ -90,15 +127,36 @@ pub struct Judgement {
     pub compute_share: f64,
     /// Time of the data at their level's bandwidth, as a fraction of the time.
     pub data_share: f64,
-    /// Nearest level that holds the working set.
+    /// Level that most of the time of the data goes to.
     pub home: Option<Level>,
+    /// True if the kernel is faster than a measured ceiling permits, by more than noise: the ceiling is wrong.
+    pub beyond: bool,
+}
+
+impl Judgement {
+    /// The fraction of the time that the larger bound explains: that of the roof which the kernel reaches.
+    pub fn explained(&self) -> f64 {
+        self.compute_share.max(self.data_share)
+    }
+
+    /// True if one bound explains nearly all of the time, and the other does not.
+    pub fn clear(&self) -> bool {
+        let smaller = self.compute_share.min(self.data_share);
+        !self.beyond && self.explained() >= CLEAR && smaller <= CLOSE * self.explained()
+    }
+}
+
+/// True if a run is so short that calls and starts of threads may be all that it does.
+pub fn is_short(time_ns: f64, ceilings: &Ceilings) -> bool {
+    time_ns < OVERHEAD_NS || ceilings.start_ns > EXPLAINS * time_ns
 }
 
 /// Determines the bound of a loop from its evidence.
 pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     let time_ns = evidence.time_ns;
     let compute_ns = evidence.flops / evidence.peak_gflops;
-    let DataTime { ns: data_ns, level } = evidence.data_ns(ceilings);
+    let data_time = evidence.data_seen(ceilings);
+    let (data_ns, level) = (data_time.ns, data_time.level);
     let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
     let (larger, smaller) = (compute_share.max(data_share), compute_share.min(data_share));
     let arithmetic = format!(
@@ -109,33 +167,35 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         100.0 * compute_share,
         time(time_ns)
     );
+    let outrun = data_time.outrun.map_or(String::new(), |outrun| {
+        format!(" (it is too fast for {})", outrun.name())
+    });
     let data = format!(
-        "at the measured bandwidth its {} would take {} from {}: {:.0} % of the time",
+        "at the measured bandwidth its {} would take {} from {}: {:.0} % of the time{outrun}",
         bytes(evidence.bytes_read + evidence.bytes_written),
         time(data_ns),
         level.map_or("memory", Level::name),
         100.0 * data_share
     );
+    let both = match compute_share >= data_share {
+        true => format!("{arithmetic}; {data}"),
+        false => format!("{data}; {arithmetic}"),
+    };
     let (verdict, mut reason) = if larger < EXPLAINS {
-        let verdict = match time_ns < OVERHEAD_NS {
+        let verdict = match is_short(time_ns, ceilings) {
             true => Verdict::Overhead,
             false => Verdict::Undecided,
         };
-        let reason = format!("neither bound explains half of the time: {arithmetic}; {data}");
-        (verdict, reason)
+        let why = "neither bound explains half of the time";
+        (verdict, format!("{why}: {both}"))
     } else if compute_share >= data_share {
-        (Verdict::Compute, format!("{arithmetic}; {data}"))
+        (Verdict::Compute, both)
     } else {
-        let verdict = level.map_or(Verdict::Undecided, Verdict::from);
-        (verdict, format!("{data}; {arithmetic}"))
+        (level.map_or(Verdict::Undecided, Verdict::from), both)
     };
-    if larger > BEYOND {
-        reason += match verdict {
-            Verdict::Compute => {
-                "; more than all of it: the ceiling was measured too low, or in a slower moment"
-            }
-            _ => "; more than all of it: part of the data came from nearer, or in a faster moment",
-        };
+    let beyond = compute_ns.max(data_time.near_ns) > BEYOND * time_ns;
+    if beyond {
+        reason += "; more than all of it: the ceiling was measured too low, or in a slower moment";
     } else if smaller > CLOSE * larger && larger >= EXPLAINS {
         reason += "; the two are close: the layer is near the ridge point";
     }
@@ -145,6 +205,7 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
         compute_share,
         data_share,
         home: level,
+        beyond,
     }
 }
 
@@ -180,8 +241,38 @@ mod tests {
         assert_eq!(judge(1e6, 1e6, 1e8, 900 << 10), Verdict::L2);
         assert_eq!(judge(1e6, 1e6, 4e7, 8 << 20), Verdict::L3);
         assert_eq!(judge(1e7, 1e6, 1.6e8, 200 << 20), Verdict::Dram);
-        assert_eq!(judge(2e4, 1e5, 1e3, 1 << 10), Verdict::Overhead);
+        assert_eq!(judge(4e3, 1e5, 1e3, 1 << 10), Verdict::Overhead);
+        assert_eq!(judge(2e4, 1e5, 1e3, 1 << 10), Verdict::Undecided);
         assert_eq!(judge(1e7, 1e8, 1e5, 1 << 10), Verdict::Undecided);
+    }
+
+    #[test]
+    fn data_come_from_a_level_that_is_fast_enough() {
+        let ceilings = ceilings();
+        let judge = |time, bytes| judge(&evidence(time, 1e5, bytes, 8 << 20), &ceilings);
+        // 8 MB are in L3, 50 GB/s. At 48 GB/s they may come from there, and at 60 if the ceiling is too low. At 90 GB/s
+        // they come from L2 at best.
+        let slow = judge(1e6, 4.8e7);
+        assert!(slow.verdict == Verdict::L3 && !slow.beyond);
+        let faster = judge(1e6, 6e7);
+        assert!(
+            faster.verdict == Verdict::L3 && faster.beyond,
+            "{}",
+            faster.reason
+        );
+        let fast = judge(1e6, 9e7);
+        assert_eq!(fast.verdict, Verdict::L2, "{}", fast.reason);
+        assert!(fast.reason.contains("too fast for L3") && !fast.beyond);
+        assert!(judge(1e6, 3e8).beyond, "faster than L1");
+    }
+
+    #[test]
+    fn starts_of_threads_are_an_overhead() {
+        let mut ceilings = ceilings();
+        let of = |time, ceilings: &Ceilings| judge(&evidence(time, 1e5, 1e3, 1 << 10), ceilings);
+        assert_eq!(of(2e4, &ceilings).verdict, Verdict::Undecided);
+        ceilings.start_ns = 1.2e4;
+        assert_eq!(of(2e4, &ceilings).verdict, Verdict::Overhead);
     }
 
     #[test]
@@ -189,11 +280,12 @@ mod tests {
         let ceilings = ceilings();
         let reason =
             |time, flops, bytes| judge(&evidence(time, flops, bytes, 8 << 20), &ceilings).reason;
-        assert!(reason(1e6, 3e8, 1e5).contains("ceiling was measured too low"));
-        assert!(reason(1e6, 1e6, 9e7).contains("came from nearer"));
+        assert!(reason(1e6, 3e8, 1e5).contains("measured too low"));
+        assert!(reason(1e6, 1e6, 3e8).contains("measured too low"));
         assert!(reason(1e6, 9e7, 4e7).contains("the two are close"));
         assert!(
-            !reason(1e6, 1.1e8, 1e5).contains("; more") && !reason(1e7, 1e8, 1e5).contains("close")
+            !reason(1e6, 1.1e8, 1e5).contains("too low")
+                && !reason(1e7, 1e8, 1e5).contains("close")
         );
     }
 }

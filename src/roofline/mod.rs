@@ -6,13 +6,14 @@
 //! Two lower bounds of the time are compared with the measured time:
 //!
 //! * *arithmetic*: executed operations / FMA peak of the same rounds;
-//! * *data*: streamed bytes / measured bandwidth of the nearest memory level that holds them all. Streamed are the
-//!   compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter, for example, is larger than
-//!   its original.
+//! * *data*: streamed bytes / measured bandwidth of the nearest memory level that holds them all, for their mix of reads
+//!   and writes. Streamed are the compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter,
+//!   for example, is larger than its original. If the kernel is faster than the level permits, part of the data come
+//!   from a nearer level, which then counts.
 //!
-//! The larger bound is the verdict if it explains at least half of the time. Otherwise a layer of less than
-//! [`OVERHEAD_NS`] is bound by overheads: dispatch, synchronisation, latency. A longer one is undecided, since a kernel
-//! that reaches neither roof gives no evidence about its layer.
+//! The larger bound is the verdict if it explains at least half of the time ([`EXPLAINS`]). Otherwise a layer of less
+//! than [`OVERHEAD_NS`], or one that takes as long to start its threads, is bound by overheads. A longer one is
+//! undecided, since a kernel that reaches neither roof gives no evidence about its layer.
 //!
 //! # In reading order
 //!
@@ -27,6 +28,6 @@ pub mod predict;
 mod verdict;
 
 pub use ceilings::{Ceilings, Roof, nearest};
-pub use judge::{BEYOND, CLOSE, DataTime, EXPLAINS, Evidence, Far, Judgement, OVERHEAD_NS, judge};
+pub use judge::{BEYOND, CLOSE, DataTime, Evidence, Far, Judgement, is_short, judge};
 pub use place::{Placed, place};
-pub use verdict::Verdict;
+pub use verdict::{EXPLAINS, OVERHEAD_NS, Verdict};

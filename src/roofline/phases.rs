@@ -97,7 +97,7 @@ fn evidence(p: &PhaseTime, m: &Measurement, peak: f64, ceilings: &Ceilings) -> E
     let far = ceilings.home(m.working_set_bytes).map(|home| Far {
         bytes: read + written,
         level: home.level,
-        gbps: (read + written) / (read / home.read + written / home.write),
+        gbps: (read + written) / home.ns(read, written),
     });
     let far = far.filter(|far| far.bytes > 0.0);
     Evidence {

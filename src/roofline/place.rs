@@ -52,9 +52,7 @@ pub fn place(m: &Measurement, ceilings: Option<&Ceilings>) -> Option<Placed> {
     };
     let judgement = ceilings.map(|c| judge(&evidence, c));
     let predicted_ns = ceilings.and_then(|c| predict(m, &evidence, c));
-    let roof_fraction = judgement
-        .as_ref()
-        .map_or(f64::NAN, |j| j.compute_share.max(j.data_share));
+    let roof_fraction = judgement.as_ref().map_or(f64::NAN, Judgement::explained);
     Some(Placed {
         peak,
         gflops_nominal: m.flops_nominal as f64 / time.median,

@@ -12,11 +12,15 @@
 //! Each witness votes or abstains. The verdict needs more than half of the votes, and is *undecided* otherwise. Reports
 //! show witnesses that disagree.
 //!
-//! Confidence = votes for the verdict / (votes cast + 1), so it never reaches 1. The roofline alone gives 1/2, with the
-//! ablation 3/4.
+//! Compute bound means near the arithmetic roof: no witness votes for it below [`EXPLAINS`](crate::roofline::EXPLAINS).
+//! Evidence for the core without that roof is a vote for *core bound*, or in a short run for overheads.
 //!
-//! In reading order: [`witness`] (the votes), this file (their count).
+//! Confidence = votes for the verdict / (votes cast + 1), so it never reaches 1. The roofline alone gives 1/2, or 2/3
+//! where its bound explains nearly all of the time; with the ablation 3/4 or 4/5.
+//!
+//! In reading order: `scaling.rs` (one thread against several), [`witness`] (the votes), this file (their count).
 
+mod scaling;
 pub mod witness;
 
 pub use witness::{Case, Witness};

@@ -1,8 +1,9 @@
 //! Witnesses: each examines one kind of evidence, and votes or abstains.
 
+use super::scaling::{DataScaling, Like, Scaling};
 use crate::counters;
-use crate::record::{CacheState, Measurement};
-use crate::roofline::{Ceilings, OVERHEAD_NS, Placed, Verdict};
+use crate::record::{CacheState, Level, Measurement};
+use crate::roofline::{self, Ceilings, Placed, Verdict, is_short};
 use crate::stats::median;
 use crate::units::bytes;
 use serde::Serialize;
@@ -46,8 +47,11 @@ pub struct Case<'a> {
     pub ceilings_of: &'a dyn Fn(&Measurement) -> Option<Ceilings>,
 }
 
-/// Least fraction of the kernel's time that explains its speed.
+/// Least fraction of the kernel's time that a twin must take to explain it.
 const EXPLAINS: f64 = 0.75;
+
+/// Least fraction of the time that both twins take where either part alone would take it all: no vote.
+const EITHER: f64 = 0.9;
 
 /// Least difference between two explanations, as a fraction of the time. With a smaller difference, neither counts.
 const APART: f64 = 0.08;
@@ -55,23 +59,58 @@ const APART: f64 = 0.08;
 /// Least relative change of time that counts as more than noise.
 const CHANGE: f64 = 0.1;
 
+/// Least fraction of the time that a level's bandwidth must explain before another experiment's vote for data names it.
+const FROM_LEVEL: f64 = 0.25;
+
 /// Collects all witnesses that have evidence.
 pub fn collect(case: Case<'_>) -> Vec<Witness> {
     let all = [roofline, ablation, cache, panel, threads, counted];
     all.iter().filter_map(|witness| witness(case)).collect()
 }
 
-/// Memory level that the data come from, according to the roofline.
-fn data_level(case: Case<'_>) -> Option<Verdict> {
+/// The level of a vote for data: the one that the data come from according to the roofline. None if its bandwidth
+/// explains too little of the time for that.
+fn level(case: Case<'_>) -> Option<Level> {
     let judgement = case.placed.judgement.as_ref()?;
-    judgement.home.map(Verdict::from)
+    judgement
+        .home
+        .filter(|_| judgement.data_share >= FROM_LEVEL)
 }
 
-/// Witness of the position under the roofline.
+/// A vote for data, if their level is plain.
+fn data(case: Case<'_>) -> Option<Verdict> {
+    level(case).map(Verdict::from)
+}
+
+/// A vote for the loads and stores of a kernel whose level explains little of its time. In the near caches it is their
+/// number that takes the time; farther away it is the distance.
+fn loads_and_stores(case: Case<'_>) -> Option<Verdict> {
+    let home = case.placed.judgement.as_ref()?.home?;
+    Some(match home {
+        Level::L1 | Level::L2 => Verdict::L1,
+        far => far.into(),
+    })
+}
+
+/// A vote for what the core does: compute bound only near the arithmetic roof. Farther below, instructions and latencies
+/// take the time, or in a short run the overheads. None without ceilings.
+fn core(case: Case<'_>) -> Option<Verdict> {
+    let judgement = case.placed.judgement.as_ref()?;
+    Some(if judgement.compute_share >= roofline::EXPLAINS {
+        Verdict::Compute
+    } else if is_short(case.placed.time.median, case.ceilings?) {
+        Verdict::Overhead
+    } else {
+        Verdict::Core
+    })
+}
+
+/// Witness of the position under the roofline. It counts twice if its bound leaves no room for another explanation.
 fn roofline(case: Case<'_>) -> Option<Witness> {
     let j = case.placed.judgement.as_ref()?;
     let vote = (j.verdict != Verdict::Undecided).then_some(j.verdict);
-    Some(Witness::new("roofline", vote, 1.0, j.reason.clone()))
+    let weight = if j.clear() { 2.0 } else { 1.0 };
+    Some(Witness::new("roofline", vote, weight, j.reason.clone()))
 }
 
 /// Median ratio of a twin's time to the kernel's, in the same rounds.
@@ -98,12 +137,13 @@ fn ablation(case: Case<'_>) -> Option<Witness> {
     );
     let vote = if loads.max(arith) < EXPLAINS {
         // Neither alone explains the time: they wait for each other, or for something else.
-        let short = case.placed.time.median < OVERHEAD_NS;
-        short.then_some(Verdict::Overhead)
+        core(case).filter(|&v| v == Verdict::Overhead)
+    } else if loads.min(arith) >= EITHER {
+        None
     } else if arith > loads + APART {
-        Some(Verdict::Compute)
+        core(case)
     } else if loads > arith + APART {
-        data_level(case)
+        data(case).or_else(|| loads_and_stores(case))
     } else {
         None
     };
@@ -138,7 +178,7 @@ fn cache(case: Case<'_>) -> Option<Witness> {
     );
     // Equal times are no evidence: a layer larger than the caches is never warm.
     let slower = ratio > 1.0 + CHANGE;
-    let vote = if slower { data_level(case) } else { None };
+    let vote = if slower { data(case) } else { None };
     Some(Witness::new("cache", vote, 1.0, says))
 }
 
@@ -154,16 +194,17 @@ fn panel(case: Case<'_>) -> Option<Witness> {
     );
     // The time that few weights cost is weak evidence.
     let vote = if one < 1.0 - CHANGE {
-        data_level(case)
+        data(case)
     } else if one > 1.0 - CHANGE / 2.0 && weights > 0.5 * streamed {
-        Some(Verdict::Compute)
+        core(case)
     } else {
         None
     };
     Some(Witness::new("panel", vote, 1.0, says))
 }
 
-/// Witness of one thread against several: arithmetic scales with the peak, data with their level's bandwidth.
+/// Witness of one thread against several: arithmetic scales with the peak of the same rounds, data with their level's
+/// bandwidth. It votes only where its evidence can tell both apart.
 fn threads(case: Case<'_>) -> Option<Witness> {
     let m = case.m;
     let other = case.others.iter().find(|o| {
@@ -179,24 +220,21 @@ fn threads(case: Case<'_>) -> Option<Witness> {
         (other, m)
     };
     let n = more.threads;
-    let efficiency = median(&one.samples_ns)? / median(&more.samples_ns)? / n as f64;
-    let says = format!(
-        "{n} threads are {:.2} times as fast as one",
-        efficiency * n as f64
-    );
-    let (few, many) = ((case.ceilings_of)(one)?, (case.ceilings_of)(more)?);
-    let home = case.placed.judgement.as_ref()?.home?;
-    let read = |c: &Ceilings| c.roofs.iter().find(|r| r.level == home).map(|r| r.read);
-    let arithmetic = many.peak / few.peak / n as f64;
-    let data = read(&many)? / read(&few)? / n as f64;
-    // If both would scale alike, the efficiency is no evidence.
-    let vote = if (arithmetic - data).abs() < 0.2 {
-        None
-    } else if (efficiency - arithmetic).abs() < (efficiency - data).abs() {
-        Some(Verdict::Compute)
-    } else {
-        data_level(case)
+    let Some(scaling) = Scaling::of(one, more) else {
+        let says = format!("too few rounds in common with {} threads", other.threads);
+        return Some(Witness::new("threads", None, 1.0, says));
     };
+    let data_scaling = || {
+        let (few, many) = ((case.ceilings_of)(one)?, (case.ceilings_of)(more)?);
+        DataScaling::of(level(case)?, &few, &many)
+    };
+    let (like, why) = scaling.like(n, data_scaling());
+    let vote = like.and_then(|like| match like {
+        Like::Arithmetic => core(case),
+        Like::Data => data(case),
+    });
+    let speed_up = scaling.kernel.median;
+    let says = format!("{n} threads are {speed_up:.2} times as fast as one; {why}");
     Some(Witness::new("threads", vote, 1.0, says))
 }
 
@@ -236,10 +274,108 @@ fn moved(case: Case<'_>) -> Option<(Option<Verdict>, String)> {
     );
     let vote = if share > EXPLAINS {
         Some(Verdict::from(traffic.level))
-    } else if share < 0.3 && case.placed.roof_fraction > EXPLAINS {
-        Some(Verdict::Compute)
+    } else if share < 0.3 {
+        core(case).filter(|&v| v == Verdict::Compute)
     } else {
         None
     };
     Some((vote, says))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::record::{AblationTimes, Run};
+    use crate::roofline::place;
+
+    /// A run of one measurement: its time, its twins' times as fractions of it (without arithmetic, without loads and
+    /// stores), its operations and bytes.
+    fn run(ns: f64, [loads, arith]: [f64; 2], flops: u64, bytes: u64) -> Run {
+        let mut run = sample();
+        let m = &mut run.measurements[0];
+        m.samples_ns = vec![ns; 5];
+        m.flops_executed = flops;
+        (m.bytes_read, m.bytes_written, m.packed_bytes) = (bytes, 0, 0);
+        m.working_set_bytes = bytes;
+        m.ablation = Some(AblationTimes {
+            full_ns: vec![ns; 5],
+            loads_only_ns: vec![loads * ns; 5],
+            arith_only_ns: vec![arith * ns; 5],
+            one_panel_ns: Vec::new(),
+        });
+        run
+    }
+
+    fn votes(run: &Run) -> Vec<(&'static str, Option<Verdict>)> {
+        let ceilings_of = |m: &Measurement| {
+            Ceilings::of(
+                &run.calibration,
+                &run.fingerprint,
+                m.variant.isa(),
+                m.threads,
+            )
+        };
+        let m = &run.measurements[0];
+        let ceilings = ceilings_of(m);
+        let found = collect(Case {
+            m,
+            placed: &place(m, ceilings.as_ref()).expect("samples"),
+            ceilings: ceilings.as_ref(),
+            others: &run.measurements,
+            ceilings_of: &ceilings_of,
+        });
+        found.into_iter().map(|w| (w.witness, w.vote)).collect()
+    }
+
+    fn ablation(run: &Run) -> Option<Verdict> {
+        let all = votes(run);
+        all.into_iter().find(|(name, _)| *name == "ablation")?.1
+    }
+
+    #[test]
+    fn arithmetic_is_compute_bound_only_near_the_peak() {
+        // The peak is 118 GFLOP/s.
+        let of = |ns, flops| ablation(&run(ns, [0.2, 0.98], flops, 4096));
+        assert_eq!(of(1e6, 100_000_000), Some(Verdict::Compute));
+        assert_eq!(of(1e6, 60_000_000), Some(Verdict::Compute));
+        assert_eq!(of(1e6, 57_000_000), Some(Verdict::Core));
+        assert_eq!(of(1e6, 1_000_000), Some(Verdict::Core), "a ReLU at 1 %");
+        assert_eq!(of(149.0, 100), Some(Verdict::Overhead), "a pool of 149 ns");
+    }
+
+    #[test]
+    fn twins_that_both_take_as_long_tell_nothing() {
+        for twins in [[0.92, 1.05], [1.05, 0.92], [0.85, 0.8], [0.5, 0.6]] {
+            assert_eq!(ablation(&run(1e6, twins, 100_000_000, 4096)), None);
+        }
+    }
+
+    #[test]
+    fn loads_are_bound_by_a_level_that_explains_them() {
+        // 1 MB is in L2, which reads 110 GB/s.
+        let of = |ns| ablation(&run(ns, [0.98, 0.2], 1000, 1 << 20));
+        assert_eq!(of(1.2e4), Some(Verdict::L2));
+        assert_eq!(of(3e4), Some(Verdict::L2));
+        assert_eq!(of(1e5), Some(Verdict::L1), "at a tenth of its bandwidth");
+        // 64 MB are in main memory, 20 GB/s.
+        let far = ablation(&run(3e7, [0.98, 0.2], 1000, 64 << 20));
+        assert_eq!(far, Some(Verdict::Dram), "at a tenth of its bandwidth");
+    }
+
+    #[test]
+    fn no_vote_is_for_arithmetic_far_below_the_peak() {
+        for flops in [1_000, 1_000_000, 50_000_000] {
+            for twins in [[0.2, 0.98], [0.98, 0.2], [0.9, 0.9], [0.5, 0.5]] {
+                for bytes in [4096, 1 << 20, 32 << 20] {
+                    let all = votes(&run(1e6, twins, flops, bytes));
+                    let compute = |(_, v): &(_, Option<Verdict>)| *v == Some(Verdict::Compute);
+                    assert!(
+                        !all.iter().any(compute),
+                        "{flops} {twins:?} {bytes}: {all:?}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -2,18 +2,19 @@
 //! standalone picture by the reader's preference.
 //!
 //! Families have the colours of Okabe and Ito (2008), which colour-blind readers can distinguish, and different
-//! shapes. Verdicts have other colours: indigo for arithmetic, and yellow to dark red the farther away the data are.
+//! shapes. Verdicts have other colours: indigo for arithmetic, lilac for the rest of the core, and yellow to dark red
+//! the farther away the data are.
 //! Their names always stand beside them.
 
 /// Colours on light paper.
 pub(crate) const LIGHT: &str = "--ink:#1c2430;--soft:#56616d;--line:#dfe4ea;--grid:#e6eaef;--paper:#ffffff;--page:#f5f7f9;--accent:#0072b2;\
 --direct:#0072b2;--im2col:#cc79a7;--gemm:#009e73;--winograd:#d55e00;--pool:#a87900;--other:#777777;--peer:#1c2430;\
---compute:#5b5fc7;--l1:#f7dc7a;--l2:#f2b544;--l3:#e07a3f;--dram:#b2233c;--overhead:#8a94a0;--undecided:#c9d0d8";
+--compute:#5b5fc7;--l1:#f7dc7a;--l2:#f2b544;--l3:#e07a3f;--dram:#b2233c;--core:#b9a7e6;--overhead:#8a94a0;--undecided:#c9d0d8";
 
 /// Colours on dark paper.
 pub(crate) const DARK: &str = "--ink:#e6eaf0;--soft:#a3aeb9;--line:#2d3640;--grid:#242c35;--paper:#171c22;--page:#0f1317;--accent:#56b4e9;\
 --direct:#56b4e9;--im2col:#e39cc4;--gemm:#2fcf9f;--winograd:#ff9248;--pool:#e3bd4a;--other:#aaaaaa;--peer:#e6eaf0;\
---compute:#8b8ff0;--l1:#f7e08f;--l2:#f0b84a;--l3:#f08a50;--dram:#e0566c;--overhead:#7f8a96;--undecided:#4a545f";
+--compute:#8b8ff0;--l1:#f7e08f;--l2:#f0b84a;--l3:#f08a50;--dram:#e0566c;--core:#c9b8f5;--overhead:#7f8a96;--undecided:#4a545f";
 
 /// Rules of the picture.
 pub(crate) const PICTURE: &str = ".paper{fill:var(--paper)}.grid{stroke:var(--grid);fill:none}\
