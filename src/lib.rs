@@ -13,6 +13,7 @@
 //! * [`process`]: child processes and their end; [`scratch`]: temporary folders; [`interrupt`]: Ctrl-C;
 //! * [`record`]: raw measurements on disk; [`files`]: atomic writes; [`npy`]: NumPy arrays; [`stats`]: medians and
 //!   intervals;
+//! * [`noise`]: how much a run was disturbed;
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
 //! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
@@ -31,6 +32,7 @@ pub mod machine;
 pub mod measure;
 pub mod net;
 pub mod networks;
+pub mod noise;
 pub mod npy;
 pub mod patterns;
 #[cfg(feature = "peers")]

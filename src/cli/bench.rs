@@ -9,7 +9,7 @@ use crate::measure;
 use crate::measure::bench::{self, Job, To};
 use crate::measure::resume::Resumed;
 use crate::record::{CandidateId, Run};
-use crate::report::{rows, terminal};
+use crate::report::{noise_line, rows, terminal};
 use anyhow::Result;
 use convroof_kernels::{Problem, Registry};
 use std::path::{Path, PathBuf};
@@ -87,10 +87,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
     let rows = rows(&run);
     if args.json {
-        print_json(&rows)
-    } else {
-        print(&terminal::variants(&rows, colour()))
+        note(&noise_line(&run));
+        return print_json(&rows);
     }
+    let headline = terminal::headline(&run);
+    print(&format!(
+        "{headline}\n{}",
+        terminal::variants(&rows, colour())
+    ))
 }
 
 /// Continues a record on its machine and its CPUs.

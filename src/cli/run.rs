@@ -2,13 +2,13 @@
 
 use super::bench::measure;
 use super::check::{check, verdict};
-use super::output::print_json;
+use super::output::{note, print_json};
 use super::peers::PeerArgs;
 use super::report::{page, show};
 use super::select::{Cpus, Layers, Variants, check_threads, seconds, states, threads};
 use crate::machine::pool::Workers;
 use crate::measure::bench::{Job, To};
-use crate::report::rows;
+use crate::report::{noise_line, rows};
 use crate::{files, interrupt};
 use anyhow::Result;
 use convroof_kernels::Registry;
@@ -99,6 +99,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let run = measure(&job, None, libraries.as_ref())?;
     if args.json {
         files::write(&report, &page(&run, &args.results))?;
+        note(&noise_line(&run));
         return print_json(&rows(&run));
     }
     show(&run, &report, &args.results)

@@ -204,6 +204,7 @@ pub fn begun(topology: &Topology, conditions: Conditions) -> Run {
         refusals: Vec::new(),
         counters: Vec::new(),
         peers: Vec::new(),
+        noise: Vec::new(),
         complete: false,
         notes: Vec::new(),
     }

@@ -5,7 +5,7 @@
 //! * [`topology`]: cores and caches, from `sysfs.rs`, with `cpulist.rs` and `cgroup.rs`;
 //! * [`pool`]: workers, each pinned to a core;
 //! * [`calibration`]: the ceilings of arithmetic and bandwidth;
-//! * [`memory`]: free memory, and `quota.rs`: limits on a run;
+//! * [`memory`]: free memory, and `quota.rs`: limits on a run; [`noise`]: disturbances of a run;
 //! * [`fingerprint`]: the description of machine and program for the record.
 
 pub mod calibration;
@@ -13,6 +13,7 @@ mod cgroup;
 mod cpulist;
 pub mod fingerprint;
 pub mod memory;
+pub mod noise;
 pub mod pool;
 mod quota;
 mod sysfs;

@@ -118,6 +118,17 @@ impl Topology {
         cpulist::text(&self.cores)
     }
 
+    /// Logical CPUs of the cores of the first `threads` workers, SMT siblings included.
+    pub fn logical_cpus(&self, threads: usize) -> Vec<usize> {
+        let workers = self.cores.iter().take(threads);
+        let siblings = |core: &usize| {
+            let known = self.cpus.iter().find(|c| c.number == *core);
+            known.map_or_else(|| vec![*core], |c| c.core.clone())
+        };
+        let all: BTreeSet<usize> = workers.flat_map(siblings).collect();
+        all.into_iter().collect()
+    }
+
     /// Number of physical cores of the workers. A quota counts as fewer cores, since this number is part of the
     /// machine's id, which must stay the same.
     pub fn physical_cores(&self) -> usize {

@@ -6,6 +6,7 @@ use super::session::{self, Session, Settings};
 use crate::interrupt::{self, Stopped};
 use crate::machine::calibration::calibrate;
 use crate::machine::fingerprint;
+use crate::machine::noise::{self, Watch};
 use crate::machine::{self, Quota, Topology};
 use crate::record::{
     self, CacheState, CacheStates, Calibration, Conditions, LayerRef, Measurement, Run, Text,
@@ -135,6 +136,8 @@ pub fn bench(
     run.peers = peers;
     let noted = |run: &mut Run| quota.note(run, machine::throttling());
     noted(&mut run);
+    let most = job.threads.iter().copied().max().unwrap_or(1);
+    let mut watch = Watch::begin(topology, most);
     // Before any work, so that a folder without write permission is reported at once.
     let path = match &job.to {
         To::New(results) => record::save_new(&run, results)?,
@@ -144,6 +147,11 @@ pub fn bench(
         }
     };
     if run.calibration == Calibration::default() {
+        let patience = noise::patience(job.budget.map(Duration::from_secs_f64));
+        let before = noise::settle(&mut watch, patience, || {
+            progress.calibrating(noise::WAITING);
+        });
+        run.noise.push(before);
         let calibration = calibrate(topology, &session.pools(), |what| {
             progress.calibrating(what);
         });
@@ -153,6 +161,7 @@ pub fn bench(
             Err(error) if error.is::<Stopped>() => {}
             other => run.calibration = other?,
         }
+        run.noise.push(watch.period("calibration"));
         noted(&mut run);
         record::save_draft(&run, &path)?;
     }
@@ -190,6 +199,7 @@ pub fn bench(
         }
         run.measurements.extend(outcome.measurements);
         run.refusals.extend(outcome.refusals);
+        run.noise.push(watch.period(problem));
         noted(&mut run);
         record::save_draft(&run, &path)?;
         progress.problem();

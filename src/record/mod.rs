@@ -5,11 +5,12 @@
 //!
 //! In reading order: this file (a run and its measurements), `machine.rs` (the machine and its ceilings), `text.rs`
 //! (fields that are text in a record and values here), `names.rs` (such fields: variants, instruction sets, states of
-//! the caches), `file.rs` (reads and writes records).
+//! the caches), `noise.rs` (disturbances of a run), `file.rs` (reads and writes records).
 
 mod file;
 mod machine;
 mod names;
+mod noise;
 mod text;
 
 pub use file::{RecordError, load, newest, save, save_draft, save_new};
@@ -17,6 +18,7 @@ pub use machine::{
     Bandwidth, CacheInfo, Calibration, Capacity, Fingerprint, Level, Peak, Start, Throttling,
 };
 pub use names::{CacheState, CacheStates, CandidateId, IsaName};
+pub use noise::NoisePeriod;
 pub use text::Text;
 
 use convroof_kernels::Problem;
@@ -58,6 +60,9 @@ pub struct Run {
     /// Names and versions of the other libraries that took part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
+    /// Disturbances in each part of the run. Empty in records of older programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noise: Vec<NoisePeriod>,
     /// False if the run was interrupted.
     pub complete: bool,
     /// Further remarks for readers.

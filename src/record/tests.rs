@@ -148,6 +148,15 @@ pub(crate) fn sample() -> Run {
             available: false,
             reason: Some("not exposed by the hypervisor".into()),
         }],
+        noise: vec![NoisePeriod {
+            during: "before".into(),
+            seconds: 0.1,
+            load_average: Some(0.1),
+            steal: Some(0.0),
+            others: Some(0.01),
+            switches: Some(0),
+            mhz: Some((3400.0, 3500.0)),
+        }],
         complete: true,
         notes: vec![],
     }
@@ -219,14 +228,15 @@ fn bad_records_are_refused_in_one_line() {
 }
 
 #[test]
-fn records_of_programs_that_knew_no_quota_are_read() {
+fn records_of_programs_that_knew_no_quota_and_no_noise_are_read() {
     let mut old = serde_json::to_value(sample()).expect("JSON");
     let conditions = old["conditions"].as_object_mut().expect("an object");
     for key in ["cpus", "quota_cpus", "throttling"] {
         assert!(conditions.remove(key).is_some(), "{key}");
     }
+    old.as_object_mut().expect("an object").remove("noise");
     let run: Run = serde_json::from_value(old).expect("an old record");
-    assert_eq!(run.conditions.cpus, [0; 0]);
+    assert_eq!((run.conditions.cpus.len(), run.noise.len()), (0, 0));
     assert_eq!(
         (run.conditions.quota_cpus, run.conditions.throttling),
         (None, None)
@@ -275,6 +285,8 @@ fn records_fit_the_committed_schema() {
         ("/conditions/cpus/0", serde_json::json!(-1)),
         ("/conditions/quota_cpus", serde_json::json!(0)),
         ("/conditions/throttling/us", serde_json::json!(0.5)),
+        ("/noise/0/steal", serde_json::json!(-0.5)),
+        ("/noise/0/mhz", serde_json::json!([3400.0])),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).expect("there") = value;

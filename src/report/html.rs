@@ -5,7 +5,7 @@
 mod section;
 
 use super::svg::style;
-use super::{Row, machine_line, missing_counters, rows, totals};
+use super::{machine_line, missing_counters, noise_line, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
 use crate::record::{Level, Run};
@@ -26,9 +26,9 @@ struct ReportPage<'a> {
     sections: Vec<NetworkSection>,
     verdicts: Vec<Meaning>,
     machine: String,
+    noise: String,
     missing: Option<String>,
     ceilings: Vec<CeilingLine>,
-    few: usize,
     style: Style,
 }
 
@@ -81,9 +81,9 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
         sections,
         verdicts,
         machine: machine_line(run),
+        noise: noise_line(run),
         missing: missing_counters(run),
         ceilings: ceiling_table(run),
-        few: Row::FEW,
         style: Style {
             light: style::LIGHT,
             dark: style::DARK,

@@ -2,7 +2,10 @@
 
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
-use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
+use super::{
+    NetworkTotal, Row, best_rows, interruption, legend, machine_line, missing_counters, noise_line,
+    totals,
+};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::{CacheState, Run};
 use crate::units::{threads, time};
@@ -13,7 +16,11 @@ const WEIGHTS_COLD: CacheState = CacheState::Cold(Cold::Weights);
 
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
-    let mut out = format!("# What bounds each layer\n\n{}\n", text(&machine_line(run)));
+    let mut out = format!(
+        "# What bounds each layer\n\n{}\n\n{}.\n",
+        text(&machine_line(run)),
+        text(&noise_line(run))
+    );
     if let Some(line) = interruption(run) {
         let _ = write!(out, "\n**{}.**\n", text(&line));
     }
@@ -54,10 +61,6 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
     let cold = cold_rows(rows, &total.network, total.threads);
     let best = best_rows(rows, &total.network, total.threads);
     for row in &best {
-        let few = match row.few_samples() {
-            true => " (few samples)",
-            false => "",
-        };
         let found = cold
             .iter()
             .find(|c| c.cold.layer == row.layer && c.cold.cache.is(&WEIGHTS_COLD));
@@ -66,11 +69,12 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
         });
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {}{few} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {weights_cold} |",
+            "| {} | {} | {} | {}{} | {:.1} | {:.0} % | {:.1} | {} | {:.0} % | {weights_cold} |",
             text(&row.layer),
             row.count,
             code(&row.variant),
             time(row.median_ns),
+            marks(row),
             row.gflops_nominal,
             100.0 * row.fraction_of_peak,
             row.intensity,
@@ -78,11 +82,26 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
             100.0 * row.confidence
         );
     }
+    let legend = legend(best.iter().copied());
+    if !legend.is_empty() {
+        let lines = legend
+            .iter()
+            .map(|(mark, meaning)| format!("`{mark}` {meaning}"));
+        let _ = write!(out, "\n{}.\n", lines.collect::<Vec<_>>().join(". "));
+    }
     if let Some(predictions) = predictions(best) {
         let sentence = predictions.sentence(|name| text(name).into());
         let _ = write!(out, "\n{sentence}\n");
     }
     out
+}
+
+/// Marks behind a row's time, as code: a bare `*` or `~` would be markup.
+fn marks(row: &Row) -> String {
+    match row.marks() {
+        "" => String::new(),
+        marks => format!(" {}", code(marks)),
+    }
 }
 
 /// A network's layers against the best peer; empty if no peer took part.

@@ -17,7 +17,9 @@ pub mod why;
 
 pub use rows::{NetworkTotal, Row, best_rows, rows, ties, totals};
 
+use crate::noise::Noise;
 use crate::record::{CounterSource, Run, Text};
+use crate::stats::SCATTERED;
 use convroof_kernels::Problem;
 
 /// A sentence that lists missing hardware counters and the reason; none if all are there.
@@ -49,6 +51,24 @@ fn distinct<'a>(problems: impl Iterator<Item = &'a Text<Problem>>) -> usize {
     problems.collect::<std::collections::BTreeSet<_>>().len()
 }
 
+/// How much the run was disturbed, and what can be trusted: the line below the machine in every report.
+pub fn noise_line(run: &Run) -> String {
+    Noise::of_run(run).line()
+}
+
+/// Each [mark](Row::marks) that some row has, and its meaning.
+pub fn legend<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<(char, String)> {
+    let marks: String = rows.into_iter().map(Row::marks).collect();
+    let few = ('*', format!("fewer than {} samples", Row::FEW));
+    let scattered = format!(
+        "scattered samples: the 95 % interval of the median is wider than {:.0} % of it",
+        100.0 * SCATTERED
+    );
+    let mut legend = vec![few, ('~', scattered)];
+    legend.retain(|(mark, _)| marks.contains(*mark));
+    legend
+}
+
 /// The machine in a line.
 pub fn machine_line(run: &Run) -> String {
     let f = &run.fingerprint;
@@ -73,5 +93,55 @@ fn binary_size(bytes: usize) -> String {
         format!("{} MB", bytes >> 20)
     } else {
         format!("{} KB", bytes >> 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    /// Every report of a run, by its name.
+    fn reports(run: &Run) -> Vec<(&'static str, String)> {
+        let rows = rows(run);
+        vec![
+            ("terminal", terminal::verdicts(run, &rows, false)),
+            ("Markdown", markdown::markdown(run, &rows)),
+            ("HTML", html::html(run)),
+        ]
+    }
+
+    #[test]
+    fn noise_is_said_before_any_result() {
+        let run = sample();
+        let line = noise_line(&run);
+        for (name, text) in reports(&run) {
+            let noise = text.find(&line).expect(name);
+            let result = text.find("direct/avx2/st").expect(name);
+            assert!(noise < result, "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn marks_and_their_meanings_are_in_every_report() {
+        let mut run = sample();
+        let marked = |run: &Run, mark: &str, meaning: &str| {
+            assert_eq!(rows(run)[0].marks(), mark);
+            for (name, text) in reports(run) {
+                let has = |part: &str| text.contains(part);
+                assert_eq!(has(meaning), !mark.is_empty(), "{name}: {text}");
+                let behind = [format!(" ms{mark}"), format!(" ms `{mark}`")];
+                assert!(behind.iter().any(|b| has(b)), "{name}: {text}");
+            }
+        };
+        run.measurements[0].samples_ns = vec![2.0e6; 9];
+        marked(&run, "", "scattered samples");
+        run.measurements[0].samples_ns = vec![2.0e6, 2.0e6, 2.0e6, 4.0e6, 4.0e6, 4.0e6];
+        marked(&run, "~", "scattered samples");
+        run.measurements[0].samples_ns = vec![2.0e6; 2];
+        marked(&run, "*", "fewer than 5 samples");
+        run.measurements[0].samples_ns = vec![2.0e6, 4.0e6];
+        marked(&run, "*~", "fewer than 5 samples");
+        marked(&run, "*~", "scattered samples");
     }
 }

@@ -44,6 +44,8 @@ pub struct Row {
     pub ci_low_ns: f64,
     /// Upper end of the median's 95 % confidence interval.
     pub ci_high_ns: f64,
+    /// True if that interval is wider than 10 % of the median.
+    pub scattered: bool,
     /// Rate of nominal operations, those of the definition.
     pub gflops_nominal: f64,
     /// Rate of executed operations.
@@ -105,6 +107,16 @@ impl Row {
     /// True if the row has fewer samples than [`Row::FEW`].
     pub fn few_samples(&self) -> bool {
         self.samples < Self::FEW
+    }
+
+    /// Marks behind its time, which [`legend`](super::legend) explains: `*` for few samples, `~` for scattered ones.
+    pub fn marks(&self) -> &'static str {
+        match (self.few_samples(), self.scattered) {
+            (true, true) => "*~",
+            (true, false) => "*",
+            (false, true) => "~",
+            (false, false) => "",
+        }
     }
 
     /// Counted bytes over compulsory ones; none without counters.
@@ -177,6 +189,7 @@ impl Row {
             min_ns: placed.time.min,
             ci_low_ns: placed.time.ci.0,
             ci_high_ns: placed.time.ci.1,
+            scattered: placed.time.is_scattered(),
             gflops_nominal: placed.gflops_nominal,
             gflops_executed: placed.gflops_executed,
             peak_gflops: placed.peak,
@@ -380,6 +393,7 @@ mod tests {
             "samples",
             "median_ns",
             "min_ns",
+            "scattered",
             "gflops_nominal",
             "gflops_executed",
             "peak_gflops",

@@ -2,7 +2,10 @@
 
 use super::versus::{Duel, duels, lost, means};
 use super::why::{ColdRow, cold_rows, predictions};
-use super::{NetworkTotal, Row, best_rows, interruption, machine_line, missing_counters, totals};
+use super::{
+    NetworkTotal, Row, best_rows, interruption, legend, machine_line, missing_counters, noise_line,
+    totals,
+};
 use crate::escape::visible;
 use crate::record::Run;
 use crate::roofline::Verdict;
@@ -11,7 +14,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 
 /// The verdicts of a run: for each network and number of threads a table with each layer's best variant.
 pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
-    let mut out = format!("{}\n", visible(&machine_line(run)));
+    let mut out = headline(run);
     if let Some(line) = interruption(run) {
         out += &format!("{}.\n", visible(&line));
     }
@@ -32,6 +35,11 @@ pub fn verdicts(run: &Run, rows: &[Row], colour: bool) -> String {
         out += &format!("Note: {}.\n", visible(note));
     }
     out
+}
+
+/// The machine, and how much the run was disturbed: the first lines of every report.
+pub fn headline(run: &Run) -> String {
+    format!("{}\n{}.\n", visible(&machine_line(run)), noise_line(run))
 }
 
 /// A network's layers, each by its best variant, and the sum.
@@ -75,9 +83,7 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row], colour: bool) -> Strin
     out += &predicted(&best);
     out += &disputes(&best);
     out += &cold(&cold_rows(rows, &total.network, total.threads), colour);
-    if best.iter().any(|r| r.few_samples()) {
-        out += &format!("* fewer than {} samples\n", Row::FEW);
-    }
+    out += &marks(best.iter().copied());
     out
 }
 
@@ -145,12 +151,11 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
             name.clone()
         };
         last = name;
-        let few = if row.few_samples() { "*" } else { "" };
         table.add_row(vec![
             cell(&shown),
             cell(&variant(row)),
             right(row.threads.to_string()),
-            right(format!("{}{few}", time(row.median_ns))),
+            right(format!("{}{}", time(row.median_ns), row.marks())),
             right(format!("{:.1}", row.gflops_nominal)),
             right(percent(row.fraction_of_peak)),
             right(row.roof_fraction.map_or("-".into(), percent)),
@@ -158,12 +163,20 @@ pub fn variants(rows: &[Row], colour: bool) -> String {
             verdict(row.verdict, colour),
         ]);
     }
-    let note = if rows.iter().any(Row::few_samples) {
-        format!("* fewer than {} samples\n", Row::FEW)
-    } else {
-        String::new()
-    };
-    format!("{table}\n{note}{}{}", errors(rows), phases(rows, colour))
+    format!(
+        "{table}\n{}{}{}",
+        marks(rows),
+        errors(rows),
+        phases(rows, colour)
+    )
+}
+
+/// The legend of the marks behind times; empty without marks.
+fn marks<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let lines = legend(rows).into_iter();
+    lines
+        .map(|(mark, meaning)| format!("{mark} {meaning}\n"))
+        .collect()
 }
 
 /// Errors of algorithms whose error depends on the inputs, beside their speed.
@@ -244,12 +257,11 @@ fn variant(row: &Row) -> String {
 }
 
 fn cells(row: &Row, colour: bool) -> Vec<Cell> {
-    let few = if row.few_samples() { "*" } else { "" };
     vec![
         cell(&row.layer),
         right(row.count.to_string()),
         cell(&row.variant),
-        right(format!("{}{few}", time(row.median_ns))),
+        right(format!("{}{}", time(row.median_ns), row.marks())),
         right(format!("{:.1}", row.gflops_nominal)),
         right(percent(row.fraction_of_peak)),
         right(format!("{:.1}", row.intensity)),

@@ -12,6 +12,9 @@ use convroof_kernels::data::Rng;
 /// Fewest samples for a meaningful median.
 pub const FEW: usize = 5;
 
+/// Width of a median's interval, relative to the median, above which its samples are scattered.
+pub const SCATTERED: f64 = 0.1;
+
 /// Order statistics of some samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
@@ -37,6 +40,11 @@ impl Summary {
             max,
             ci: bootstrap_median(&sorted),
         })
+    }
+
+    /// True if the interval of the median is wider than [`SCATTERED`] of it.
+    pub fn is_scattered(&self) -> bool {
+        self.ci.1 - self.ci.0 > SCATTERED * self.median
     }
 }
 
@@ -119,6 +127,16 @@ mod tests {
             (3.0, 3.0, 3.0, (3.0, 3.0))
         );
         assert_eq!(median(&[4.0, 2.0]), Some(3.0));
+    }
+
+    #[test]
+    fn a_wide_interval_is_scattered() {
+        let scattered = |samples: &[f64]| Summary::of(samples).expect("samples").is_scattered();
+        assert!(!scattered(&[100.0, 101.0, 102.0, 103.0, 104.0, 109.0]));
+        assert!(scattered(&[100.0, 100.0, 100.0, 150.0, 150.0, 150.0]));
+        assert!(!scattered(&[100.0]) && !scattered(&[0.0, 0.0]));
+        // A single disturbed sample moves no median.
+        assert!(!scattered(&[[100.0; 14].as_slice(), &[500.0]].concat()));
     }
 
     #[test]

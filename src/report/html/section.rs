@@ -5,7 +5,7 @@ use crate::report::picture::{picture, with_peers};
 use crate::report::svg::{FAMILIES, Family, legend_mark};
 use crate::report::versus::{Duel, Mean, duels, lost, means};
 use crate::report::why::{ColdRow, cold_rows, predictions};
-use crate::report::{NetworkTotal, Row, best_rows};
+use crate::report::{NetworkTotal, Row, best_rows, legend as legend_of_marks};
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
 use crate::units::{bytes, time};
@@ -26,6 +26,8 @@ pub(super) struct NetworkSection {
     /// True if the picture has phases.
     phased: bool,
     rows: Vec<ShownRow>,
+    /// Each mark behind a time, and its meaning.
+    marks: Vec<(char, String)>,
     duels: Vec<ShownDuel>,
     means: Vec<Mean>,
     lost: Vec<String>,
@@ -64,7 +66,7 @@ struct ShownRow {
     verdict: &'static str,
     label: &'static str,
     family: &'static str,
-    few: bool,
+    marks: &'static str,
     sure: String,
     /// Time that the model predicts, and its percentage of the measured time.
     model: Option<String>,
@@ -91,6 +93,7 @@ struct Other {
     variant: CandidateId,
     family: &'static str,
     time: String,
+    marks: &'static str,
     bar: f64,
     gflops: f64,
     percent: f64,
@@ -116,6 +119,8 @@ pub(super) fn section(run: &Run, all: &[Row], total: NetworkTotal) -> Option<Net
         percent: 100.0 * s,
         layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
+    let own = |r: &&Row| r.network == total.network && r.threads == total.threads && r.is_warm();
+    let marks = legend_of_marks(all.iter().filter(own));
     let predicted = predictions(best.iter().copied()).map(|p| p.sentence(str::to_string));
     Some(NetworkSection {
         predicted,
@@ -129,6 +134,7 @@ pub(super) fn section(run: &Run, all: &[Row], total: NetworkTotal) -> Option<Net
         threads: total.threads,
         svg,
         families: legend(&rows, !duels.is_empty()),
+        marks,
         rows,
         lost: lost(&duels).iter().map(|d| d.layer.clone()).collect(),
         means: means(&duels),
@@ -166,7 +172,7 @@ fn shown(
         verdict: row.verdict.name(),
         label: row.verdict.label(),
         family: Family::of(&row.variant).class,
-        few: row.few_samples(),
+        marks: row.marks(),
         sure: format!("{:.0} %", 100.0 * row.confidence),
         model: row
             .predicted_ns
@@ -200,6 +206,7 @@ impl Other {
             variant: row.variant.clone(),
             family: Family::of(&row.variant).class,
             time: time(row.median_ns),
+            marks: row.marks(),
             bar: 100.0 * row.median_ns / longest_ns,
             gflops: row.gflops_nominal,
             percent: 100.0 * row.fraction_of_peak,
