@@ -1,5 +1,6 @@
 //! `convroof calibrate`
 
+use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{self, Cpus};
@@ -25,7 +26,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
+    let most = threads.iter().copied().max().unwrap_or(1);
+    let mut disturbances = Disturbances::begin(&topology, most, None);
     let (_, calibration) = pools(&topology, &threads)?;
+    let noise = line_above(&disturbances.facts("calibration", &calibration), args.json);
     if args.json {
         print_json(&calibration.peaks)?;
         return print_json(&calibration.bandwidths);
@@ -33,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let machine = fingerprint::fingerprint(&topology);
     let name = machine.cpu_model.as_deref().unwrap_or(&machine.arch);
     print(&format!(
-        "{name}, {} physical cores\n\n{}",
+        "{name}, {} physical cores\n{noise}\n{}",
         machine.physical_cores,
         show(&calibration)
     ))

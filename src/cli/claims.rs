@@ -1,6 +1,7 @@
 //! `convroof claims`
 
 use super::calibrate;
+use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{Cpus, seconds};
@@ -53,6 +54,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let path = session::path(results, &machine.id)?;
     // Checked before the measurements, which take minutes.
     files::check(&path)?;
+    let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
     let calibration = calibrate::measure(&topology, &[&Workers::new(&topology, 1)?])?;
     let setting = Setting {
         topology: &topology,
@@ -69,10 +71,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         session::save(&path, &answers)?;
         eprintln!("answers: {}", path.display());
     }
+    let noise = line_above(&disturbances.facts("claims", &calibration), args.json);
     if args.json {
         return print_json(&answers);
     }
-    print(&answers.iter().map(text).collect::<String>())
+    print(&(noise + &answers.iter().map(text).collect::<String>()))
 }
 
 fn text(answer: &Answer) -> String {

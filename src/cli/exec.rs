@@ -1,10 +1,12 @@
 //! `convroof exec`: one variant on NumPy arrays.
 
+use super::noise::{Disturbances, line_above};
 use super::output::print;
 use super::select::Cpus;
 use crate::files;
 use crate::measure::once::Once;
 use crate::npy::{self, read};
+use crate::record::Calibration;
 use crate::units::time;
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::reference::Operands;
@@ -84,11 +86,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     };
 
     files::check(&args.dst)?;
+    // A single run is not worth waiting for a quiet moment.
+    let mut disturbances = Disturbances::begin(&topology, threads, Some(0.0));
     let (output, took) = once.run(operands)?;
+    let noise = line_above(&disturbances.facts("exec", &Calibration::default()), false);
     npy::write(&args.dst, &output, &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
     let line = format!(
-        "{}: {shape}, by {id} in {} (one cold run)\n",
+        "{noise}{}: {shape}, by {id} in {} (one cold run)\n",
         args.dst.display(),
         time(took.as_nanos() as f64)
     );

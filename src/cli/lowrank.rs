@@ -1,6 +1,7 @@
 //! `convroof lowrank`
 
 use super::calibrate;
+use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{Cpus, seconds};
@@ -65,6 +66,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
+    let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
     let calibration = calibrate::measure(&topology, &[&workers])?;
     let variants = registry.variants(&Isa::REAL);
     let budget = Duration::from_secs_f64(args.budget);
@@ -81,10 +83,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         &mut bar,
     )?;
     bar.finish();
+    let noise = line_above(&disturbances.facts("lowrank", &calibration), args.json);
     if args.json {
         return print_json(&lines);
     }
-    print(&text(&lines))
+    print(&(noise + &text(&lines)))
 }
 
 fn text(lines: &[Approximation]) -> String {

@@ -3,7 +3,8 @@
 //! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
 //!
 //! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` (wrong arguments), `select.rs`
-//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `failed.rs`. Then the subcommands, `run.rs`
+//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `noise.rs`,
+//! `failed.rs`. Then the subcommands, `run.rs`
 //! first.
 
 mod ab;
@@ -19,6 +20,7 @@ mod failed;
 mod list;
 mod lowrank;
 mod net;
+mod noise;
 mod output;
 mod peers;
 mod progress;

@@ -1,6 +1,7 @@
 //! `convroof net`
 
 use super::failed::Failed;
+use super::noise::{Disturbances, line_above};
 use super::output::{colour, note, print, print_json};
 use super::peers::PeerArgs;
 use super::progress::Bar;
@@ -60,6 +61,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let graphs = select::graphs(&args.network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let plans = args.plans.load(&machine.id)?;
+    let most = threads.iter().copied().max().unwrap_or(1);
+    let mut disturbances = Disturbances::begin(&topology, most, Some(args.budget));
     let (pools, calibration) = calibrate::pools(&topology, &threads)?;
     let setting = Setting {
         topology: &topology,
@@ -85,10 +88,13 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             };
             let outcome = session.run(workers, rivals, &mut Checking(None))?;
             outcome.notes.iter().for_each(|text| note(text));
+            let noise = disturbances.facts(&graph.network.name, &calibration);
+            let noise = noise.peaks([(outcome.threads, outcome.peaks.clone())]);
+            let noise = line_above(&noise, args.json);
             if args.json {
                 print_json(std::slice::from_ref(&outcome))?;
             } else {
-                print(&text(&outcome, &graph.network.title))?;
+                print(&text(&outcome, &graph.network.title, &noise))?;
             }
             wrong.extend(outcome.wrong);
             // The remaining networks are left out.
@@ -129,9 +135,9 @@ fn verdict(wrong: &[String]) -> Result<()> {
     }
 }
 
-fn text(line: &NetworkRun, title: &str) -> String {
+fn text(line: &NetworkRun, title: &str, noise: &str) -> String {
     let mut out = format!(
-        "\n{title}, {}, batch {}\n",
+        "\n{title}, {}, batch {}\n{noise}",
         threads(line.threads),
         line.batch
     );

@@ -1,6 +1,7 @@
 //! `convroof tune`, and the plan files that it writes.
 
 use super::calibrate;
+use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{self, Cpus, Variants};
@@ -71,6 +72,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let path = PlanFile::path(&args.plans, &machine.id)?;
     // Before any work, so that a read-only folder or a damaged file is reported at once.
     let file = PlanFile::update(&path, &machine.id, |_| ())?;
+    let most = threads.iter().copied().max().unwrap_or(1);
+    let mut disturbances = Disturbances::begin(&topology, most, None);
     let (pools, calibration) = calibrate::pools(&topology, &threads)?;
     let setting = Setting {
         topology: &topology,
@@ -99,10 +102,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             args.network
         );
     }
+    let noise = line_above(&disturbances.facts("tuning", &calibration), args.json);
     if args.json {
         return print_json(&regrets);
     }
-    print(&regrets.iter().map(text).collect::<String>())
+    print(&(noise + &regrets.iter().map(text).collect::<String>()))
 }
 
 fn text(line: &NetworkRegret) -> String {

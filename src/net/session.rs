@@ -103,6 +103,9 @@ pub struct NetworkRun {
     pub gflops_nominal: f64,
     /// FMA peak of the rounds, GFLOP/s.
     pub peak_gflops: f64,
+    /// FMA peak of each round, GFLOP/s.
+    #[serde(skip)]
+    pub peaks: Vec<f64>,
     /// Packed weights of all layers.
     pub packed_bytes: usize,
     /// The arena of all tensors.
@@ -252,6 +255,7 @@ impl<'a> Session<'a> {
             regret: plans.regret(graph, &model).map(|r| r.total),
             gflops_nominal: 2.0 * graph.network.macs() as f64 / time.median,
             peak_gflops: median(&rounds.peaks).unwrap_or(f64::NAN),
+            peaks: rounds.peaks.clone(),
             packed_bytes,
             arena_bytes,
             activation_bytes: runner.schedule.all_bytes(),
