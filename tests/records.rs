@@ -91,7 +91,25 @@ fn bench_report_and_compare_go_together() {
         .args([&b, &a])
         .assert()
         .code(1)
+        .stdout(
+            predicate::str::contains("slower")
+                .and(predicate::str::contains("few samples ("))
+                .and(predicate::str::contains("convroof ab measures both builds")),
+        )
         .stderr(predicate::str::contains("are slower"));
+    let compared = convroof()
+        .arg("compare")
+        .args([&b, &a])
+        .arg("--json")
+        .assert()
+        .code(1);
+    for row in json_lines(&compared.get_output().stdout) {
+        let few = row["samples"][0].as_u64() < Some(5);
+        assert_eq!(row["cant_tell"] == "few_samples", few, "{row}");
+        assert_eq!(row["ratio_ci"].is_array(), !few, "{row}");
+        let told = row["slower"] == true || row["faster"] == true;
+        assert!(!told || row["cant_tell"].is_null(), "{row}");
+    }
     // A record of another machine is refused.
     fast["fingerprint"]["id"] = "elsewhere".into();
     std::fs::write(&b, fast.to_string()).expect("written");

@@ -2,24 +2,29 @@
 
 use super::failed::{Failed, none_gone};
 use super::output::{print, print_json};
-use crate::record;
-use crate::regress::{Comparisons, compare};
-use crate::report::interruption;
+use crate::record::{self, Run};
+use crate::regress::{CantTell, Comparisons, compare};
 use crate::report::terminal::{right, table};
+use crate::report::{interruption, noise_line};
 use crate::units::time;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Ratios are A's time over B's, each normalised by the peak of its own round. Above 1, B is faster.
+///
+/// A row has changed if both records have at least five samples of it, and if its whole interval lies beyond the
+/// threshold. All intervals together hold with probability 95 %. Where two records can't tell, `convroof ab` can: it
+/// measures both builds in turns.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Record A, the baseline
     a: PathBuf,
     /// Record B
     b: PathBuf,
-    /// Smallest slow-down that counts, in percent
+    /// Smallest change that counts, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     threshold: f64,
     /// Ignore measurements that A has and B lacks; without this flag they give exit code 1
@@ -66,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.json {
         print_lines(&result, &interrupted)?;
     } else {
-        let mut text = text(&result, &interrupted);
+        let mut text = noise([&a, &b]) + &text(&result, &interrupted);
         if a.fingerprint.id != b.fingerprint.id {
             text += "The records are of different machines, so the ratios compare machines and not kernels.\n";
         }
@@ -102,10 +107,31 @@ fn print_lines(result: &Comparisons, interrupted: &[(&str, String)]) -> Result<(
     print_json(&interrupted.collect::<Vec<_>>())
 }
 
+/// The noise of both records.
+fn noise(runs: [&Run; 2]) -> String {
+    let lines = ["A", "B"].into_iter().zip(runs);
+    lines
+        .map(|(side, run)| format!("{side}: {}.\n", noise_line(run)))
+        .collect()
+}
+
 /// The ratios as a table, and what else there is to say, in sentences.
 fn text(result: &Comparisons, interrupted: &[(&str, String)]) -> String {
-    let mut out = table(&["problem", "variant", "threads", "A", "B", "A/B", ""]);
+    let mut out = table(&[
+        "problem",
+        "variant",
+        "threads",
+        "A",
+        "B",
+        "A/B",
+        "interval",
+        "B is",
+        "can't tell",
+    ]);
     for row in &result.rows {
+        let interval = row
+            .ratio_ci
+            .map(|[low, high]| format!("{low:.2} to {high:.2}"));
         out.add_row(vec![
             Cell::new(&row.problem),
             Cell::new(&row.variant),
@@ -113,12 +139,19 @@ fn text(result: &Comparisons, interrupted: &[(&str, String)]) -> String {
             right(time(row.a_ns)),
             right(time(row.b_ns)),
             right(format!("{:.3}", row.ratio)),
-            Cell::new(if row.slower { "slower" } else { "" }),
+            right(interval.unwrap_or_else(|| "-".into())),
+            Cell::new(match (row.slower, row.faster) {
+                (true, _) => "slower",
+                (_, true) => "faster",
+                _ => "",
+            }),
+            Cell::new(row.cant_tell.map_or("", CantTell::label)),
         ]);
     }
     let mut text = format!(
         "A/B is the ratio of times, each normalised by the peak of its own round. Above 1, B is faster.\n{out}\n"
     );
+    text += &unknown(result);
     for (side, line) in interrupted {
         text += &format!("{side}: {line}.\n");
     }
@@ -143,6 +176,25 @@ fn text(result: &Comparisons, interrupted: &[(&str, String)]) -> String {
     text
 }
 
+/// Rows in which the records can't tell a change, with the reasons, and the command that can; empty without such rows.
+fn unknown(result: &Comparisons) -> String {
+    let whys: Vec<CantTell> = result.rows.iter().filter_map(|r| r.cant_tell).collect();
+    let mut text = String::new();
+    for why in whys.iter().collect::<BTreeSet<_>>() {
+        let rows = whys.iter().filter(|w| *w == why).count();
+        text += &format!(
+            "{} ({rows} of {}): {}.\n",
+            why.label(),
+            result.rows.len(),
+            why.meaning()
+        );
+    }
+    if !whys.is_empty() {
+        text += "convroof ab measures both builds in turns, and finds smaller changes than two records can.\n";
+    }
+    text
+}
+
 /// Fails, with exit code 1, if a measurement of B is slower or missing.
 fn verdict(result: &Comparisons, args: &Args) -> Result<()> {
     let slower = result.rows.iter().filter(|r| r.slower);
@@ -158,7 +210,7 @@ fn verdict(result: &Comparisons, args: &Args) -> Result<()> {
         n => format!("; {n} measurements of A are missing in B"),
     };
     Err(Failed(format!(
-        "{} of {} are slower by more than {} %; worst is {} on {} with {:.3}{gone}",
+        "{} of {} are slower by more than {} %; worst is {} on {} with {:.3}{gone}; convroof ab measures both builds in turns",
         slower.count(),
         result.rows.len(),
         args.threshold,

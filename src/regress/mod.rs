@@ -1,6 +1,6 @@
 //! Detection of slowdowns.
 //!
-//! * [`records`]: comparison of two records of one machine;
+//! * [`records`]: comparison of two records of one machine, by `shift.rs`;
 //! * [`ab`]: the timing gate, which measures two builds in alternation;
 //! * [`audit`]: measured false-alarm and detection rates of that gate;
 //! * [`counts`]: comparison without a clock: modelled operations and bytes, instructions under valgrind;
@@ -12,8 +12,9 @@ pub mod counts;
 pub mod history;
 
 pub mod records;
+mod shift;
 
-pub use records::{Comparison, Comparisons, Unlike, compare};
+pub use records::{CantTell, Comparison, Comparisons, Unlike, compare};
 
 /// The first 10 bytes of a revision's name, for display. A record may contain any text there.
 pub fn short(revision: &str) -> &str {

@@ -73,6 +73,15 @@ pub fn median(samples: &[f64]) -> Option<f64> {
     sorted(samples).map(|s| median_of_sorted(&s))
 }
 
+/// Standard deviation by the median absolute deviation, which tolerates outliers. None if there are no samples, or one
+/// is NaN.
+pub fn deviation(samples: &[f64]) -> Option<f64> {
+    let centre = median(samples)?;
+    let deviations: Vec<f64> = samples.iter().map(|x| (x - centre).abs()).collect();
+    // 1.4826 = standard deviation / median absolute deviation of a normal distribution.
+    Some(1.4826 * median(&deviations)?)
+}
+
 /// The quartiles; none if there are no samples, or one is NaN.
 pub fn quartiles(samples: &[f64]) -> Option<[f64; 3]> {
     let sorted = sorted(samples)?;

@@ -50,11 +50,8 @@ pub fn shift(differences: &[f64]) -> Option<f64> {
 
 /// Standard error of [`shift`], from the median absolute deviation, which tolerates a few outliers.
 pub fn shift_error(differences: &[f64]) -> Option<f64> {
-    let centre = super::median(differences)?;
-    let deviations: Vec<f64> = differences.iter().map(|d| (d - centre).abs()).collect();
-    // 1.4826 = standard deviation / median absolute deviation of a normal distribution. pi/3 = variance of the
-    // Hodges-Lehmann shift / variance of the mean.
-    let sigma = 1.4826 * super::median(&deviations)?;
+    let sigma = super::deviation(differences)?;
+    // pi/3 = variance of the Hodges-Lehmann shift / variance of the mean.
     Some(sigma * (std::f64::consts::PI / 3.0 / differences.len() as f64).sqrt())
 }
 
