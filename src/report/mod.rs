@@ -8,9 +8,11 @@
 mod hostile;
 pub mod html;
 pub mod markdown;
+pub mod page;
 pub mod picture;
 mod rows;
 pub mod svg;
+pub mod table;
 pub mod terminal;
 pub mod versus;
 pub mod why;
