@@ -32,8 +32,13 @@ pub fn count(n: f64) -> String {
 
 /// "1 thread", "2 threads".
 pub fn threads(threads: usize) -> String {
-    match threads {
-        1 => "1 thread".into(),
-        n => format!("{n} threads"),
+    plural(threads, "thread")
+}
+
+/// A number of things: "1 layer", "2 layers". The plural of the noun ends with an s.
+pub fn plural(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
     }
 }

@@ -162,7 +162,7 @@ fn a_bench_goes_on_without_what_is_missing() {
         .arg(folder.path())
         .assert()
         .success()
-        .stdout(predicates::str::contains("peer / ours"));
+        .stdout(predicates::str::contains("other libraries"));
 }
 
 /// The folder that scripts/peers fills; none if peers are neither installed nor required.

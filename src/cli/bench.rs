@@ -1,6 +1,7 @@
 //! `convroof bench`
 
-use super::output::{colour, note, print, print_json};
+use super::layout::page;
+use super::output::{note, print, print_json};
 use super::peers::{Libraries, PeerArgs};
 use super::progress::Bar;
 use super::select::{self, Cpus, Layers, Variants, seconds, threads};
@@ -90,11 +91,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         note(&noise_line(&run));
         return print_json(&rows);
     }
-    let headline = terminal::headline(&run);
-    print(&format!(
-        "{headline}\n{}",
-        terminal::variants(&rows, colour())
-    ))
+    print(&terminal::variants(&run, &rows, &page()))
 }
 
 /// Continues a record on its machine and its CPUs.

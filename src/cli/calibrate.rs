@@ -1,15 +1,16 @@
 //! `convroof calibrate`
 
+use super::layout::page;
 use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{self, Cpus};
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
 use crate::record::Calibration;
-use crate::report::terminal::{right, table};
-use crate::units::bytes;
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
+use crate::units::{bytes, plural};
 use anyhow::Result;
-use comfy_table::Cell;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -35,12 +36,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return print_json(&calibration.bandwidths);
     }
     let machine = fingerprint::fingerprint(&topology);
-    let name = machine.cpu_model.as_deref().unwrap_or(&machine.arch);
-    print(&format!(
-        "{name}, {} physical cores\n{noise}\n{}",
-        machine.physical_cores,
-        show(&calibration)
-    ))
+    let page = page();
+    let title = format!(
+        "{}, {}",
+        machine.cpu_model.as_deref().unwrap_or(&machine.arch),
+        plural(machine.physical_cores, "physical core")
+    );
+    let head = page.prose(&title) + &page.item(noise.trim_end());
+    print(&(head + &show(&calibration, &page)))
 }
 
 /// A pool for each number of threads, and the ceilings on them.
@@ -59,40 +62,44 @@ pub(super) fn measure(topology: &Topology, pools: &[&Workers]) -> Result<Calibra
     result
 }
 
-fn show(calibration: &Calibration) -> String {
-    let mut peaks = table(&["isa", "threads", "peak GFLOP/s", "spread"]);
+/// The ceilings as tables.
+fn show(calibration: &Calibration, page: &Page) -> String {
+    let spread = || Column::number("spread", "(best - median) / best of the samples");
+    let mut peaks = Table::new([
+        Column::text("isa", "instruction set"),
+        Column::number("threads", "number of threads"),
+        Column::number("GFLOP/s", "FMA peak of all threads"),
+        spread(),
+    ]);
     for p in &calibration.peaks {
-        peaks.add_row(vec![
+        peaks.row([
             Cell::new(&p.isa),
-            right(p.threads.to_string()),
-            right(format!("{:.1}", p.gflops)),
-            right(format!("{:.1} %", 100.0 * p.spread)),
+            Cell::new(p.threads),
+            Cell::new(format!("{:.1}", p.gflops)),
+            Cell::new(format!("{:.1} %", 100.0 * p.spread)),
         ]);
     }
-    let mut memory = table(&[
-        "level",
-        "loop",
-        "isa",
-        "threads",
-        "set a thread",
-        "GB/s",
-        "spread",
+    let mut memory = Table::new([
+        Column::text("level", "cache or memory"),
+        Column::text("loop", "kind of access"),
+        Column::text("isa", "instruction set"),
+        Column::number("threads", "number of threads"),
+        Column::number("GB/s", "bandwidth of all threads"),
+        spread(),
+        Column::number("set", "working set of a thread"),
     ]);
     for b in &calibration.bandwidths {
-        memory.add_row(vec![
+        memory.row([
             Cell::new(b.level.name()),
             Cell::new(&b.op),
             Cell::new(&b.isa),
-            right(b.threads.to_string()),
-            right(bytes(b.working_set_bytes as f64)),
-            right(format!("{:.1}", b.gbps)),
-            right(format!("{:.1} %", 100.0 * b.spread)),
+            Cell::new(b.threads),
+            Cell::new(format!("{:.1}", b.gbps)),
+            Cell::new(format!("{:.1} %", 100.0 * b.spread)),
+            Cell::new(bytes(b.working_set_bytes as f64)),
         ]);
     }
-    let notes: String = calibration
-        .notes
-        .iter()
-        .map(|n| format!("Note: {n}.\n"))
-        .collect();
-    format!("{peaks}\n\n{memory}\n{notes}")
+    let notes = calibration.notes.iter();
+    let notes: String = notes.map(|n| page.item(&format!("Note: {n}."))).collect();
+    format!("\n{}\n{}{notes}", peaks.show(page), memory.show(page))
 }

@@ -1,14 +1,15 @@
 //! `convroof compare`
 
 use super::failed::{Failed, none_gone};
+use super::layout::page;
 use super::output::{print, print_json};
 use crate::record::{self, Run};
 use crate::regress::{CantTell, Comparisons, compare};
-use crate::report::terminal::{right, table};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
 use crate::report::{interruption, noise_line};
-use crate::units::time;
+use crate::units::{plural, time};
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -71,9 +72,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.json {
         print_lines(&result, &interrupted)?;
     } else {
-        let mut text = noise([&a, &b]) + &text(&result, &interrupted);
+        let page = page();
+        let mut text = noise([&a, &b], &page) + &text(&result, &interrupted, &page);
         if a.fingerprint.id != b.fingerprint.id {
-            text += "The records are of different machines, so the ratios compare machines and not kernels.\n";
+            text += &page.prose("The records are of different machines, so the ratios compare machines and not kernels.");
         }
         print(&text)?;
     }
@@ -108,91 +110,97 @@ fn print_lines(result: &Comparisons, interrupted: &[(&str, String)]) -> Result<(
 }
 
 /// The noise of both records.
-fn noise(runs: [&Run; 2]) -> String {
+fn noise(runs: [&Run; 2], page: &Page) -> String {
     let lines = ["A", "B"].into_iter().zip(runs);
     lines
-        .map(|(side, run)| format!("{side}: {}.\n", noise_line(run)))
+        .map(|(side, run)| page.item(&format!("{side}: {}.", noise_line(run))))
         .collect()
 }
 
 /// The ratios as a table, and what else there is to say, in sentences.
-fn text(result: &Comparisons, interrupted: &[(&str, String)]) -> String {
-    let mut out = table(&[
-        "problem",
-        "variant",
-        "threads",
-        "A",
-        "B",
-        "A/B",
-        "interval",
-        "B is",
-        "can't tell",
-    ]);
-    for row in &result.rows {
-        let interval = row
-            .ratio_ci
-            .map(|[low, high]| format!("{low:.2} to {high:.2}"));
-        out.add_row(vec![
-            Cell::new(&row.problem),
-            Cell::new(&row.variant),
-            right(row.threads.to_string()),
-            right(time(row.a_ns)),
-            right(time(row.b_ns)),
-            right(format!("{:.3}", row.ratio)),
-            right(interval.unwrap_or_else(|| "-".into())),
-            Cell::new(match (row.slower, row.faster) {
-                (true, _) => "slower",
-                (_, true) => "faster",
-                _ => "",
-            }),
-            Cell::new(row.cant_tell.map_or("", CantTell::label)),
-        ]);
-    }
-    let mut text = format!(
-        "A/B is the ratio of times, each normalised by the peak of its own round. Above 1, B is faster.\n{out}\n"
-    );
-    text += &unknown(result);
+fn text(result: &Comparisons, interrupted: &[(&str, String)], page: &Page) -> String {
+    let mut text = format!("\n{}\n", ratios(result).show(page));
+    text += &unknown(result, page);
     for (side, line) in interrupted {
-        text += &format!("{side}: {line}.\n");
+        text += &page.item(&format!("{side}: {line}."));
     }
     for (which, list) in [("A", &result.only_a), ("B", &result.only_b)] {
         for name in list.iter().take(SHOWN) {
-            text += &format!("only in {which}: {name}\n");
+            text += &page.item(&format!("only in {which}: {name}"));
         }
-        if list.len() > SHOWN {
-            let more = list.len() - SHOWN;
-            text += &format!("only in {which}: {more} more (--json names all)\n");
+        if let more @ 1.. = list.len().saturating_sub(SHOWN) {
+            text += &page.item(&format!("only in {which}: {more} more (--json names all)"));
         }
     }
-    let all = result.rows.len();
+    let all = plural(result.rows.len(), "ratio");
     if let Some(mean) = result.geometric_mean {
-        text += &format!("geometric mean of {all} ratios: {mean:.3}\n");
+        text += &page.prose(&format!("geometric mean of {all}: {mean:.3}"));
     }
     let bare = result.rows.iter().filter(|r| !r.normalised).count();
     if bare > 0 {
-        text +=
-            &format!("{bare} of {all} ratios are not normalised, since a record has no peaks.\n");
+        let why = "a record has no peaks beside its samples";
+        text += &page.prose(&format!("Not normalised, since {why}: {bare} of {all}."));
     }
     text
 }
 
 /// Rows in which the records can't tell a change, with the reasons, and the command that can; empty without such rows.
-fn unknown(result: &Comparisons) -> String {
+fn unknown(result: &Comparisons, page: &Page) -> String {
     let whys: Vec<CantTell> = result.rows.iter().filter_map(|r| r.cant_tell).collect();
     let mut text = String::new();
     for why in whys.iter().collect::<BTreeSet<_>>() {
         let rows = whys.iter().filter(|w| *w == why).count();
-        text += &format!(
-            "{} ({rows} of {}): {}.\n",
+        text += &page.item(&format!(
+            "{} ({rows} of {}): {}.",
             why.label(),
             result.rows.len(),
             why.meaning()
-        );
+        ));
     }
     if !whys.is_empty() {
-        text += "convroof ab measures both builds in turns, and finds smaller changes than two records can.\n";
+        text += &page.item("convroof ab measures both builds in turns, and finds smaller changes than two records can.");
     }
     text
+}
+
+fn ratios(result: &Comparisons) -> Table<10> {
+    let mut table = Table::new([
+        Column::text("problem", "the layer").least(20),
+        Column::number(
+            "A/B",
+            "ratio of times, each normalised by the peak of its own round, above 1 if B is faster",
+        ),
+        Column::number("interval", "of the ratio"),
+        Column::text("B is", "a change beyond the threshold"),
+        Column::text("can't tell", "why the records can't tell a change"),
+        Column::text("variant", "algorithm/instruction set/threads").least(20),
+        Column::number("threads", "number of threads"),
+        Column::number("A", "median time of a run"),
+        Column::number("B", "median time of a run"),
+        Column::text("cache", "state of the caches"),
+    ]);
+    for row in &result.rows {
+        let interval = row.ratio_ci;
+        let interval = interval.map(|[low, high]| format!("{low:.2} to {high:.2}"));
+        let change = match (row.slower, row.faster) {
+            (true, _) => Some("slower"),
+            (_, true) => Some("faster"),
+            _ => None,
+        };
+        table.row([
+            Cell::new(&row.problem),
+            Cell::new(format!("{:.3}", row.ratio)),
+            interval.into(),
+            change.into(),
+            row.cant_tell.map(CantTell::label).into(),
+            Cell::new(&row.variant),
+            Cell::new(row.threads),
+            Cell::new(time(row.a_ns)),
+            Cell::new(time(row.b_ns)),
+            Cell::new(&row.cache),
+        ]);
+    }
+    table
 }
 
 /// Fails, with exit code 1, if a measurement of B is slower or missing.

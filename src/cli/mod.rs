@@ -3,9 +3,8 @@
 //! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
 //!
 //! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` (wrong arguments), `select.rs`
-//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `noise.rs`,
-//! `failed.rs`. Then the subcommands, `run.rs`
-//! first.
+//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `layout.rs`, `noise.rs`, `failed.rs`. Then the
+//! subcommands, `run.rs` first.
 
 mod ab;
 mod audit;
@@ -17,6 +16,7 @@ mod compare;
 mod counts;
 mod exec;
 mod failed;
+mod layout;
 mod list;
 mod lowrank;
 mod net;
@@ -52,6 +52,8 @@ use std::process::ExitCode;
     args_conflicts_with_subcommands = true
 )]
 struct Cli {
+    #[command(flatten)]
+    layout: layout::Layout,
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -155,6 +157,7 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
             return ExitCode::from(2);
         }
     };
+    cli.layout.apply();
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     let (times, before) = (command.times(), machine::throttling());
     let result = match command {

@@ -1,8 +1,9 @@
 //! `convroof net`
 
 use super::failed::Failed;
+use super::layout::page;
 use super::noise::{Disturbances, line_above};
-use super::output::{colour, note, print, print_json};
+use super::output::{note, print, print_json};
 use super::peers::PeerArgs;
 use super::progress::Bar;
 use super::select::{self, Cpus, Variants, seconds};
@@ -14,10 +15,12 @@ use crate::net::layer_plans::By;
 use crate::net::session::{NetworkRun, Progress, SEED, Session, Setting};
 use crate::networks::Graph;
 use crate::patterns::Patterns;
-use crate::report::terminal::{self, percent, right, table};
-use crate::units::{bytes, threads, time};
+use crate::report::conclusion::{Part, shares};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
+use crate::report::terminal::{percent, verdict as verdict_cell};
+use crate::units::{bytes, plural, threads, time};
 use anyhow::Result;
-use comfy_table::Cell;
 use convroof_kernels::Registry;
 use std::time::Duration;
 
@@ -94,7 +97,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             if args.json {
                 print_json(std::slice::from_ref(&outcome))?;
             } else {
-                print(&text(&outcome, &graph.network.title, &noise))?;
+                print(&text(&outcome, &graph.network.title, &noise, &page()))?;
             }
             wrong.extend(outcome.wrong);
             // The remaining networks are left out.
@@ -135,88 +138,124 @@ fn verdict(wrong: &[String]) -> Result<()> {
     }
 }
 
-fn text(line: &NetworkRun, title: &str, noise: &str) -> String {
-    let mut out = format!(
-        "\n{title}, {}, batch {}\n{noise}",
-        threads(line.threads),
-        line.batch
-    );
-    let mut layers = table(&[
-        "step", "variant", "from", "to", "time", "share", "GFLOP/s", "bytes", "bound by",
+/// The noise, the conclusion, the steps, what else there is to say, and the conclusion once more.
+fn text(line: &NetworkRun, title: &str, noise: &str, page: &Page) -> String {
+    let title = format!("{title}, {}, batch {}", threads(line.threads), line.batch);
+    let conclusion = page.item(&conclusion(line));
+    let head = page.prose(&title) + &page.item(noise.trim_end());
+    let mut out = format!("\n{head}{conclusion}\n");
+    out += &steps(line).show(page);
+    out += "\n";
+    for sentence in summary(line) {
+        out += &page.item(&sentence);
+    }
+    out + &conclusion
+}
+
+/// Time of the network, and the share of each verdict.
+fn conclusion(line: &NetworkRun) -> String {
+    let parts = line.layers.iter().map(|row| Part {
+        name: &row.name,
+        verdict: row.verdict,
+        ns: row.ns,
+    });
+    let shares = shares(&parts.collect::<Vec<_>>(), str::to_string);
+    let (on, time) = (threads(line.threads), time(line.median_ns));
+    format!("{}, {on}: {time}; {shares}.", line.network)
+}
+
+fn steps(line: &NetworkRun) -> Table<9> {
+    let mut table = Table::new([
+        Column::text("step", "a layer, or a reorder of its input").least(16),
+        Column::text("bound by", "the verdict, from the roofline alone"),
+        Column::number("time", "median in the network"),
+        Column::number("share", "of the time of all steps"),
+        Column::text("variant", "the chosen one").least(24),
+        Column::number("GFLOP/s", "nominal operations, those of the definition"),
+        Column::number(
+            "bytes",
+            "compulsory bytes of activations and the packed weights",
+        ),
+        Column::text("from", "layout read").least(8),
+        Column::text("to", "layout written").least(8),
     ]);
-    let colour = colour();
     for row in &line.layers {
-        layers.add_row(vec![
+        table.row([
             Cell::new(&row.name),
+            verdict_cell(row.verdict),
+            Cell::new(time(row.ns)),
+            Cell::new(format!("{:.1} %", 100.0 * row.share)),
             Cell::new(&row.variant),
+            Cell::new(format!("{:.1}", row.gflops)),
+            Cell::new(bytes(row.bytes as f64)),
             Cell::new(&row.layouts[0]),
             Cell::new(&row.layouts[1]),
-            right(time(row.ns)),
-            right(format!("{:.1} %", 100.0 * row.share)),
-            right(format!("{:.1}", row.gflops)),
-            right(bytes(row.bytes as f64)),
-            terminal::verdict(row.verdict, colour),
         ]);
     }
-    out += &format!("{layers}\n");
-    out += &summary(line);
-    for peer in &line.peers {
-        out += &format!(
-            "{}: {}, {:.2} times ours ({:.2} to {:.2}){}\n",
+    table
+}
+
+/// Time, memory, error, selection and peers of a run, in sentences.
+fn summary(line: &NetworkRun) -> Vec<String> {
+    let reorders = line.layers.iter();
+    let reorders = reorders.filter(|r| r.variant == StepKind::Reorder).count();
+    let mut sentences = vec![
+        format!(
+            "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {}, {reorders} of them reorders, {} written straight into concatenations",
+            line.network,
+            time(line.median_ns),
+            time(line.ci_ns.0),
+            time(line.ci_ns.1),
+            line.gflops_nominal,
+            percent(line.gflops_nominal / line.peak_gflops),
+            plural(line.layers.len(), "step"),
+            plural(line.joined_in_place, "part"),
+        ),
+        format!(
+            "memory: {} of packed weights, {} of activations ({} if none shared memory), {} of scratch",
+            bytes(line.packed_bytes as f64),
+            bytes(line.arena_bytes as f64),
+            bytes(line.activation_bytes as f64),
+            bytes(line.workspace_bytes as f64),
+        ),
+        match line.error_max {
+            Some(error) => format!(
+                "error against the network in f64: {error:.1e} of the largest output, allowed {:.1e}",
+                line.tolerance
+            ),
+            None => "the output was not compared with the network in f64 (--no-check)".into(),
+        },
+    ];
+    sentences.extend(selection(line));
+    if line.interrupted {
+        sentences.push(format!(
+            "interrupted after {}",
+            plural(line.rounds, "round")
+        ));
+    }
+    sentences.extend(line.peers.iter().map(|peer| {
+        let error = peer.error_max.map(|e| format!(", error {e:.1e}"));
+        format!(
+            "{}: {}, {:.2} times ours ({:.2} to {:.2}){}",
             peer.peer,
             time(peer.median_ns),
             peer.ratio,
             peer.ratio_ci.0,
             peer.ratio_ci.1,
-            peer.error_max
-                .map_or(String::new(), |e| format!(", error {e:.1e}"))
-        );
-    }
-    out
+            error.unwrap_or_default()
+        )
+    }));
+    sentences
 }
 
-/// Time, memory, error and selection of a run, in sentences.
-fn summary(line: &NetworkRun) -> String {
-    let reorders = line
-        .layers
-        .iter()
-        .filter(|r| r.variant == StepKind::Reorder)
-        .count();
-    let mut out = format!(
-        "{}: {} ({} to {}), {:.0} GFLOP/s, {} of the peak; {} steps, {reorders} of them reorders, {} parts written straight into concatenations\n",
-        line.network,
-        time(line.median_ns),
-        time(line.ci_ns.0),
-        time(line.ci_ns.1),
-        line.gflops_nominal,
-        percent(line.gflops_nominal / line.peak_gflops),
-        line.layers.len(),
-        line.joined_in_place,
-    );
-    out += &format!(
-        "memory: {} of packed weights, {} of activations ({} if none shared memory), {} of scratch\n",
-        bytes(line.packed_bytes as f64),
-        bytes(line.arena_bytes as f64),
-        bytes(line.activation_bytes as f64),
-        bytes(line.workspace_bytes as f64),
-    );
-    out += &match line.error_max {
-        Some(error) => format!(
-            "error against the network in f64: {error:.1e} of the largest output, allowed {:.1e}\n",
-            line.tolerance
-        ),
-        None => "the output was not compared with the network in f64 (--no-check)\n".into(),
-    };
-    out += &match (line.selection, line.regret) {
-        (By::Model, _) => "variants by the cost model: convroof tune measures them\n".to_string(),
-        (_, Some(regret)) => format!(
-            "variants by measurement; those of the cost model would take {} longer\n",
+/// How the variants were chosen.
+fn selection(line: &NetworkRun) -> Option<String> {
+    match (line.selection, line.regret) {
+        (By::Model, _) => Some("variants by the cost model: convroof tune measures them".into()),
+        (_, Some(regret)) => Some(format!(
+            "variants by measurement; those of the cost model would take {} longer",
             percent(regret)
-        ),
-        _ => String::new(),
-    };
-    if line.interrupted {
-        out += &format!("interrupted after {} rounds\n", line.rounds);
+        )),
+        _ => None,
     }
-    out
 }

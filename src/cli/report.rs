@@ -1,6 +1,7 @@
 //! `convroof report`
 
-use super::output::{colour, print, print_json};
+use super::layout;
+use super::output::{print, print_json};
 use crate::claims::session as claims;
 use crate::files;
 use crate::record::{self, Run};
@@ -96,6 +97,6 @@ pub(super) fn page(run: &Run, results: &Path) -> String {
 /// Prints the verdicts, writes the report and prints its path.
 pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
     files::write(target, &page(run, results))?;
-    print(&terminal::verdicts(run, &rows(run), colour()))?;
+    print(&terminal::verdicts(run, &rows(run), &layout::page()))?;
     print(&format!("Report: {}\n", target.display()))
 }

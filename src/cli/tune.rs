@@ -1,6 +1,7 @@
 //! `convroof tune`, and the plan files that it writes.
 
 use super::calibrate;
+use super::layout::page;
 use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
@@ -10,10 +11,11 @@ use crate::machine::fingerprint;
 use crate::net::tune::PlanFile;
 use crate::net::tuning::{self, NetworkRegret, Setting};
 use crate::patterns::Patterns;
-use crate::report::terminal::{percent, right, table};
-use crate::units::{threads, time};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
+use crate::report::terminal::percent;
+use crate::units::{plural, threads, time};
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use convroof_kernels::Registry;
 use std::path::PathBuf;
 
@@ -106,45 +108,44 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     if args.json {
         return print_json(&regrets);
     }
-    print(&(noise + &regrets.iter().map(text).collect::<String>()))
+    let page = page();
+    let texts = regrets.iter().map(|line| text(line, &page));
+    print(&(page.item(noise.trim_end()) + &texts.collect::<String>()))
 }
 
-fn text(line: &NetworkRegret) -> String {
-    let mut layers = table(&[
-        "layer",
-        "the model's choice",
-        "time",
-        "measured best",
-        "time",
-        "regret",
+/// How good the cost model's choice is, and the layers on which it isn't the measured best.
+fn text(line: &NetworkRegret, page: &Page) -> String {
+    let mut layers = Table::new([
+        Column::text("layer", "on which the model doesn't choose the best").least(16),
+        Column::number("regret", "extra time of the model's choice"),
+        Column::text("best", "the variant measured as the fastest").least(20),
+        Column::text("model", "the variant that the model chooses").least(20),
+        Column::number("best's", "its time"),
+        Column::number("model's", "its time"),
     ]);
-    for l in line.regret.layers.iter().filter(|l| l.guess != l.best) {
-        layers.add_row(vec![
+    let all = &line.regret.layers;
+    for l in all.iter().filter(|l| l.guess != l.best) {
+        layers.row([
             Cell::new(&l.name),
-            Cell::new(&l.guess),
-            right(time(l.guess_ns)),
+            Cell::new(percent(l.guess_ns / l.best_ns - 1.0)),
             Cell::new(&l.best),
-            right(time(l.best_ns)),
-            right(percent(l.guess_ns / l.best_ns - 1.0)),
+            Cell::new(&l.guess),
+            Cell::new(time(l.best_ns)),
+            Cell::new(time(l.guess_ns)),
         ]);
     }
-    let same = line
-        .regret
-        .layers
-        .iter()
-        .filter(|l| l.guess == l.best)
-        .count();
-    let body = if layers.is_empty() {
-        String::new()
-    } else {
-        format!("{layers}\n")
-    };
-    format!(
-        "\n{}, {}, batch {}: the model chooses the measured best for {same} of {} layers; its selection takes {} longer\n{body}",
+    let same = all.iter().filter(|l| l.guess == l.best).count();
+    let conclusion = format!(
+        "{}, {}, batch {}: the model chooses the measured best for {same} of {}; its selection takes {} longer.",
         line.network,
         threads(line.threads),
         line.batch,
-        line.regret.layers.len(),
+        plural(all.len(), "layer"),
         percent(line.regret.total),
-    )
+    );
+    let body = match layers.is_empty() {
+        true => String::new(),
+        false => layers.show(page),
+    };
+    format!("\n{}{body}", page.item(&conclusion))
 }

@@ -4,6 +4,7 @@
 //! including new fields. Each report of an attacked record must have the same structure as its twin with harmless
 //! characters. The test compares the numbers of quotation marks, angle brackets, bars, lines and so on.
 
+use super::page::Page;
 use super::{best_rows, html, markdown, picture, rows, terminal, versus};
 use crate::claims::{Answer, Figure, Holds};
 use crate::record::tests::sample;
@@ -164,9 +165,14 @@ fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
 
 #[test]
 fn nothing_of_a_record_is_alive_in_a_terminal() {
+    // On a page without an end no line wraps, so an attack and its twin have the same lines.
+    let page = Page {
+        wide: true,
+        ..Page::plain(1_000_000)
+    };
     let show = |run: &Run| {
         let rows = rows(run);
-        let own = terminal::verdicts(run, &rows, false) + &terminal::variants(&rows, false);
+        let own = terminal::verdicts(run, &rows, &page) + &terminal::variants(run, &rows, &page);
         (own.clone(), crate::escape::lines(&own, false).into_owned())
     };
     let shown = attack(&full(), show, |field, attacked, twin| {

@@ -4,8 +4,9 @@
 
 mod section;
 
+use super::conclusion::conclusions;
 use super::svg::style;
-use super::{machine_line, missing_counters, noise_line, rows, totals};
+use super::{head, missing_counters, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
 use crate::record::{Level, Run};
@@ -25,8 +26,10 @@ struct ReportPage<'a> {
     claims: Vec<(&'a Answer, &'static str)>,
     sections: Vec<NetworkSection>,
     verdicts: Vec<Meaning>,
-    machine: String,
-    noise: String,
+    /// The machine, its noise, then warnings.
+    head: Vec<String>,
+    /// A sentence for each network and number of threads.
+    conclusions: Vec<String>,
     missing: Option<String>,
     ceilings: Vec<CeilingLine>,
     style: Style,
@@ -80,8 +83,8 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
         claims: claims.iter().map(|a| (a, a.holds.label())).collect(),
         sections,
         verdicts,
-        machine: machine_line(run),
-        noise: noise_line(run),
+        head: head(run),
+        conclusions: conclusions(run, &all, str::to_string),
         missing: missing_counters(run),
         ceilings: ceiling_table(run),
         style: Style {

@@ -1,11 +1,9 @@
 //! Report as Markdown, for the summary of a CI job.
 
+use super::conclusion::conclusions;
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
-use super::{
-    NetworkTotal, Row, best_rows, interruption, legend, machine_line, missing_counters, noise_line,
-    totals,
-};
+use super::{NetworkTotal, Row, best_rows, head, legend, missing_counters, totals};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::{CacheState, Run};
 use crate::units::{threads, time};
@@ -16,13 +14,15 @@ const WEIGHTS_COLD: CacheState = CacheState::Cold(Cold::Weights);
 
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
-    let mut out = format!(
-        "# What bounds each layer\n\n{}\n\n{}.\n",
-        text(&machine_line(run)),
-        text(&noise_line(run))
-    );
-    if let Some(line) = interruption(run) {
-        let _ = write!(out, "\n**{}.**\n", text(&line));
+    let mut out = String::from("# What bounds each layer\n");
+    for (i, line) in head(run).iter().enumerate() {
+        // Below the machine and its noise, lines are warnings.
+        let strong = if i < 2 { "" } else { "**" };
+        let _ = write!(out, "\n{strong}{}{strong}\n", text(line));
+    }
+    out.push('\n');
+    for line in conclusions(run, rows, |name| text(name).into()) {
+        let _ = writeln!(out, "- {line}");
     }
     for total in totals(run, rows) {
         out += &network(&total, run, rows);
@@ -32,6 +32,9 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
     }
     if let Some(line) = missing_counters(run) {
         let _ = write!(out, "\n{}.\n", text(&line));
+    }
+    for note in run.notes.iter().chain(&run.calibration.notes) {
+        let _ = write!(out, "\nNote: {}.\n", text(note));
     }
     out
 }
@@ -56,7 +59,7 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
         run.conditions.batch,
         shares.join(", ")
     );
-    out += "| layer | x | best variant | time | GFLOP/s | of peak | flop/byte | bound by | sure | weights cold |\n";
+    out += "| layer | x | best variant | time | GFLOP/s | of peak (nominal) | flop/byte | bound by | sure | weights cold |\n";
     out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
     let cold = cold_rows(rows, &total.network, total.threads);
     let best = best_rows(rows, &total.network, total.threads);

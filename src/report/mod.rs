@@ -1,9 +1,11 @@
 //! Reports of a run: rows, and from them tables for the terminal, Markdown and HTML.
 //!
 //! In reading order: `rows.rs` (a run as one row for each layer, variant and number of threads), [`versus`]
-//! (comparison with peers), [`why`] (evidence behind verdicts), this file (sentences that several reports have),
-//! [`terminal`], [`markdown`], [`svg`] and [`picture`] (rooflines), [`html`].
+//! (comparison with peers), [`why`] (evidence behind verdicts), [`conclusion`] (a sentence for each network), this file
+//! (other sentences that several reports have), [`page`] and [`table`] (layout of text), [`terminal`], [`markdown`],
+//! [`svg`] and [`picture`] (rooflines), [`html`].
 
+pub mod conclusion;
 #[cfg(test)]
 mod hostile;
 pub mod html;
@@ -22,7 +24,16 @@ pub use rows::{NetworkTotal, Row, best_rows, rows, ties, totals};
 use crate::noise::Noise;
 use crate::record::{CounterSource, Run, Text};
 use crate::stats::SCATTERED;
+use crate::units::plural;
 use convroof_kernels::Problem;
+
+/// The lines at the top of every report: the machine, its noise, then warnings.
+pub fn head(run: &Run) -> Vec<String> {
+    let noise = format!("{}.", noise_line(run));
+    let interruption = interruption(run).map(|line| format!("{line}."));
+    let lines = [machine_line(run), noise].into_iter();
+    lines.chain(interruption).collect()
+}
 
 /// A sentence that lists missing hardware counters and the reason; none if all are there.
 pub fn missing_counters(run: &Run) -> Option<String> {
@@ -45,7 +56,10 @@ pub fn interruption(run: &Run) -> Option<String> {
     let all = distinct(run.layers.iter().map(|l| &l.problem));
     let measured = distinct(run.measurements.iter().map(|m| &m.problem));
     (!run.complete).then(|| {
-        format!("The run was interrupted: {measured} of {all} problems were measured, the others are missing")
+        format!(
+            "The run was interrupted: it measured {measured} of {}",
+            plural(all, "problem")
+        )
     })
 }
 
@@ -59,16 +73,20 @@ pub fn noise_line(run: &Run) -> String {
 }
 
 /// Each [mark](Row::marks) that some row has, and its meaning.
-pub fn legend<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<(char, String)> {
+pub fn legend<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<(&'static str, String)> {
     let marks: String = rows.into_iter().map(Row::marks).collect();
-    let few = ('*', format!("fewer than {} samples", Row::FEW));
+    let legend = meanings().into_iter();
+    legend.filter(|(mark, _)| marks.contains(mark)).collect()
+}
+
+/// Each [mark](Row::marks) behind a time, and its meaning.
+pub fn meanings() -> [(&'static str, String); 2] {
+    let few = format!("fewer than {} samples", Row::FEW);
     let scattered = format!(
         "scattered samples: the 95 % interval of the median is wider than {:.0} % of it",
         100.0 * SCATTERED
     );
-    let mut legend = vec![few, ('~', scattered)];
-    legend.retain(|(mark, _)| marks.contains(*mark));
-    legend
+    [("*", few), ("~", scattered)]
 }
 
 /// The machine in a line.
@@ -80,9 +98,9 @@ pub fn machine_line(run: &Run) -> String {
         .map(|c| format!("L{} {}", c.level, binary_size(c.bytes)))
         .collect();
     format!(
-        "{}, {} cores, {}{}",
+        "{}, {}, {}{}",
         f.cpu_model.as_deref().unwrap_or(&f.arch),
-        f.physical_cores,
+        plural(f.physical_cores, "core"),
         caches.join(", "),
         f.hypervisor
             .as_ref()
@@ -107,7 +125,10 @@ mod tests {
     fn reports(run: &Run) -> Vec<(&'static str, String)> {
         let rows = rows(run);
         vec![
-            ("terminal", terminal::verdicts(run, &rows, false)),
+            (
+                "terminal",
+                terminal::verdicts(run, &rows, &page::Page::plain(1000)),
+            ),
             ("Markdown", markdown::markdown(run, &rows)),
             ("HTML", html::html(run)),
         ]

@@ -8,6 +8,7 @@ use crate::record::{
 use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
 use crate::stats::{FEW, Summary};
+use crate::units::plural;
 use crate::verdict::{self, Case, Finding, Witness};
 use convroof_kernels::Problem;
 use serde::Serialize;
@@ -324,7 +325,10 @@ impl NetworkTotal {
     /// Text in place of the sum of an incomplete network.
     pub fn no_sum(&self) -> String {
         let (measured, all) = self.layers;
-        format!("{measured} of {all} layers were measured: there is no sum")
+        format!(
+            "{measured} of {} measured: there is no sum",
+            plural(all, "layer")
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Row;
 use super::rows::best_rows;
 use crate::stats::geometric_mean;
+use crate::units::plural;
 use serde::Serialize;
 
 /// A layer with cold operands, beside the same kernel with warm ones.
@@ -50,9 +51,9 @@ impl Predictions<'_> {
     /// Sentence for a report; `name` escapes a layer's name.
     pub fn sentence(&self, name: impl Fn(&str) -> String) -> String {
         format!(
-            "A model of loads, transfers and arithmetic predicts {} of {} layers to within a fifth, and is off by a factor of {:.2} on average. The worst (measured / predicted): {}.",
+            "A model of loads, transfers and arithmetic predicts {} of {} to within a fifth, and is off by a factor of {:.2} on average. The worst (measured / predicted): {}.",
             self.near,
-            self.layers,
+            plural(self.layers, "layer"),
             self.factor,
             self.worst_of_all(name)
         )

@@ -27,7 +27,7 @@ pub(super) struct NetworkSection {
     phased: bool,
     rows: Vec<ShownRow>,
     /// Each mark behind a time, and its meaning.
-    marks: Vec<(char, String)>,
+    marks: Vec<(&'static str, String)>,
     duels: Vec<ShownDuel>,
     means: Vec<Mean>,
     lost: Vec<String>,
