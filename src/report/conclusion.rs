@@ -110,11 +110,11 @@ fn groups<'a>(parts: &'a [Part<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
-/// A share of the time that is neither nothing nor all.
-fn percent(share: f64) -> String {
+/// A share of the time as a percentage. It is rounded neither to nothing nor to all.
+pub fn percent(share: f64) -> String {
     match 100.0 * share {
-        p if p < 0.5 => "under 1 %".into(),
-        p if p > 99.5 => "over 99 %".into(),
+        p if p > 0.0 && p < 0.5 => "under 1 %".into(),
+        p if p > 99.5 && p < 100.0 => "over 99 %".into(),
         p => format!("{p:.0} %"),
     }
 }

@@ -1,6 +1,6 @@
 //! Report as Markdown, for the summary of a CI job.
 
-use super::conclusion::conclusions;
+use super::conclusion::{conclusions, percent};
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, head, legend, missing_counters, totals};
@@ -50,7 +50,7 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
     let shares: Vec<String> = total
         .shares
         .iter()
-        .map(|(v, s)| format!("{:.0} % {}", 100.0 * s, v.label()))
+        .map(|(v, s)| format!("{} {v}", percent(*s)))
         .collect();
     let mut out = format!(
         "\n## {}, {}, batch {}\n\n{sum}. Of {of}: {}.\n\n",

@@ -5,6 +5,7 @@ use super::columns::{
     time_column, variant_column, verdict, verdict_column,
 };
 use crate::record::Run;
+use crate::report::conclusion;
 use crate::report::page::Page;
 use crate::report::table::{Cell, Column, Table};
 use crate::report::why::{ColdRow, cold_rows, predictions};
@@ -72,7 +73,7 @@ fn layers(best: &[&Row], rows: &[Row]) -> Table<13> {
 fn sum(total: &NetworkTotal) -> String {
     let shares = total.shares.iter();
     let shares: Vec<String> = shares
-        .map(|(v, s)| format!("{v} {}", percent(*s)))
+        .map(|(v, s)| format!("{v} {}", conclusion::percent(*s)))
         .collect();
     let shares = shares.join(", ");
     match total.whole() {
