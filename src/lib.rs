@@ -12,7 +12,7 @@
 //! * `peers` (feature): other libraries, measured beside our kernels;
 //! * [`process`]: child processes and their end; [`scratch`]: temporary folders; [`interrupt`]: Ctrl-C;
 //! * [`record`]: raw measurements on disk; [`files`]: atomic writes; [`npy`]: NumPy arrays; [`stats`]: medians and
-//!   intervals;
+//!   intervals; [`ties`]: choice among equally fast candidates;
 //! * [`noise`]: how much a run was disturbed;
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
 //! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
@@ -45,5 +45,6 @@ pub mod report;
 pub mod roofline;
 pub mod scratch;
 pub mod stats;
+pub mod ties;
 pub mod units;
 pub mod verdict;

@@ -67,11 +67,53 @@ fn a_network_runs_tuned_and_untuned() {
         .assert()
         .success();
     let tuned = json_lines(&out.get_output().stdout);
-    assert!(number(&tuned[0]["total"]) > -1.0);
-    assert_eq!(tuned[0]["layers"].as_array().expect("layers").len(), 7);
+    let [low, high] = [0, 1].map(|i| number(&tuned[0]["total_ci"][i]));
+    let total = number(&tuned[0]["total"]);
+    assert!(-1.0 < low && low <= total && total <= high, "{}", tuned[0]);
+    assert_eq!(tuned[0]["tuning"], 1);
+    // Fifteen rounds at least, or none if both selections are the same.
+    let rounds = number(&tuned[0]["rounds"]);
+    assert!(rounds >= 15.0 || rounds == 0.0 && total == 0.0, "{rounds}");
+    let layers = tuned[0]["layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 7);
+    for layer in layers {
+        let sure = layer["sure"].as_str().expect("certainty");
+        assert!(["sure", "tie", "cant-tell"].contains(&sure), "{layer}");
+        let ties = layer["ties"].as_array().expect("variants");
+        assert!(!ties.is_empty(), "{layer}");
+        assert!(sure != "sure" || ties.len() == 1, "{layer}");
+    }
     let line = net();
     assert_eq!(line["selection"], "measured");
-    assert!(number(&line["regret"]) > -1.0);
+    let [low, high] = [0, 1].map(|i| number(&line["regret_ci"][i]));
+    let regret = number(&line["regret"]);
+    assert!(-1.0 < low && low <= regret && regret <= high, "{line}");
+}
+
+#[test]
+fn tunings_are_repeated_and_summarised() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tune = |more: &[&str]| {
+        let mut command = convroof(dir.path());
+        command.args(["tune", "--network", "lenet5", "--threads", "1"]);
+        let out = command.args(more).assert().success();
+        out.get_output().stdout.clone()
+    };
+    // Sentences wrap at any word.
+    let text_of = |more: &[&str]| {
+        let text = String::from_utf8(tune(more)).expect("UTF-8");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let text = text_of(&[]);
+    for part in ["conv1", "choices", "are sure", "the cost model"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = text_of(&["--repeat", "2"]);
+    assert!(text.contains("median of 2 tunings"), "{text}");
+    assert!(text.contains("of 7 layers had the same variant"), "{text}");
+    let lines = json_lines(&tune(&["--repeat", "2", "--json"]));
+    let numbers: Vec<&Value> = lines.iter().map(|line| &line["tuning"]).collect();
+    assert_eq!(numbers, [1, 2]);
 }
 
 #[test]
@@ -164,6 +206,10 @@ fn bad_input_is_one_line_and_exit_code_2() {
             "no variant can compute",
         ),
         (&["tune", "--network", "nothing"], "unknown network"),
+        (
+            &["tune", "--network", "lenet5", "--repeat", "0"],
+            "--repeat",
+        ),
         (
             &["tune", "--network", "lenet5", "--plans", "w.npy/x"],
             "w.npy",

@@ -1,6 +1,7 @@
 //! The errors with exit code 1. Bad input has exit code 2.
 
 use crate::measure::Wrong;
+use crate::net::regret::Disagree;
 use crate::regress::ab::rounds::WrongSide;
 use anyhow::Result;
 
@@ -11,7 +12,7 @@ pub struct Failed(pub String);
 
 /// True if an error is a failed test or a wrong output.
 pub(super) fn is_failure(error: &anyhow::Error) -> bool {
-    error.is::<Failed>() || error.is::<Wrong>() || error.is::<WrongSide>()
+    error.is::<Failed>() || error.is::<Wrong>() || error.is::<WrongSide>() || error.is::<Disagree>()
 }
 
 /// Upper limit for the names in an error.

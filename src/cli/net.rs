@@ -1,5 +1,6 @@
 //! `convroof net`
 
+use super::calibrate;
 use super::failed::Failed;
 use super::layout::page;
 use super::noise::{Disturbances, line_above};
@@ -7,7 +8,7 @@ use super::output::{note, print, print_json};
 use super::peers::PeerArgs;
 use super::progress::Bar;
 use super::select::{self, Cpus, Variants, seconds};
-use super::{calibrate, tune::Plans};
+use super::tune::{self, Plans};
 use crate::interrupt;
 use crate::machine::fingerprint;
 use crate::net::bench::StepKind;
@@ -42,7 +43,8 @@ pub(super) struct Args {
     variants: Variants,
     #[command(flatten)]
     plans: Plans,
-    /// Seconds for the rounds of each network and number of threads, after the first three
+    /// Seconds for the rounds of each network and number of threads, after the first three; a quarter of it is for the
+    /// selection of the cost model, if the network was tuned
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     budget: f64,
     /// Skip the network in f64, which takes minutes for a batch of a large network
@@ -226,7 +228,7 @@ fn summary(line: &NetworkRun) -> Vec<String> {
             None => "the output was not compared with the network in f64 (--no-check)".into(),
         },
     ];
-    sentences.extend(selection(line));
+    sentences.push(selection(line));
     if line.interrupted {
         sentences.push(format!(
             "interrupted after {}",
@@ -249,13 +251,12 @@ fn summary(line: &NetworkRun) -> Vec<String> {
 }
 
 /// How the variants were chosen.
-fn selection(line: &NetworkRun) -> Option<String> {
-    match (line.selection, line.regret) {
-        (By::Model, _) => Some("variants by the cost model: convroof tune measures them".into()),
-        (_, Some(regret)) => Some(format!(
-            "variants by measurement; those of the cost model would take {} longer",
-            percent(regret)
-        )),
-        _ => None,
+fn selection(line: &NetworkRun) -> String {
+    match (line.selection, line.regret, line.regret_ci) {
+        (By::Model, ..) => "variants by the cost model: convroof tune measures them".into(),
+        (_, Some(regret), Some(ci)) => {
+            format!("variants by measurement; {}", tune::regret(regret, ci))
+        }
+        _ => "variants by measurement".into(),
     }
 }

@@ -8,12 +8,13 @@ use super::progress::Bar;
 use super::select::{self, Cpus, Variants};
 use crate::interrupt;
 use crate::machine::fingerprint;
-use crate::net::tune::PlanFile;
-use crate::net::tuning::{self, NetworkRegret, Setting};
+use crate::net::plan_file::PlanFile;
+use crate::net::regret::LayerRegret;
+use crate::net::tuning::{self, NetworkRegret, Repeated, Setting};
 use crate::patterns::Patterns;
 use crate::report::page::Page;
 use crate::report::table::{Cell, Column, Table};
-use crate::report::terminal::percent;
+use crate::ties::Certainty;
 use crate::units::{plural, threads, time};
 use anyhow::{Result, bail};
 use convroof_kernels::Registry;
@@ -40,7 +41,8 @@ impl Plans {
     }
 }
 
-/// Each candidate is timed under the network's conditions: inputs just written, weights displaced from the caches.
+/// Each candidate is timed under the network's conditions: inputs just written, weights displaced from the caches. Then
+/// the selections of the cost model and of the measurements run as whole networks, in turns.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Networks: globs, separated by commas
@@ -59,7 +61,10 @@ pub(super) struct Args {
     /// Folder of plan files, one for each machine
     #[arg(long, value_name = "DIR", default_value = "results/plans")]
     plans: PathBuf,
-    /// Print one JSON object for each network and number of threads
+    /// Tune each network this often, and print the median regret of the cost model
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
+    /// Print one JSON object for each network, number of threads and tuning
     #[arg(long)]
     json: bool,
 }
@@ -84,9 +89,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         pools: &pools,
         variants: &variants,
         plans: &path,
+        repeat: args.repeat.into(),
     };
     let layers: usize = graphs.iter().map(|g| g.network.layers.len()).sum();
-    let mut bar = Bar::new(layers * pools.len(), "tune");
+    let mut bar = Bar::new(setting.repeat * layers * pools.len(), "tune");
     let (file, regrets) = tuning::run(&setting, &graphs, file, &mut bar)?;
     bar.finish();
     let left: Vec<&str> = file.incomplete.iter().map(|t| t.network.as_str()).collect();
@@ -109,43 +115,130 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         return print_json(&regrets);
     }
     let page = page();
-    let texts = regrets.iter().map(|line| text(line, &page));
-    print(&(page.item(noise.trim_end()) + &texts.collect::<String>()))
+    let texts: String = match setting.repeat {
+        1 => regrets.iter().map(|line| text(line, &page)).collect(),
+        _ => {
+            let all = tuning::repeated(&regrets);
+            all.iter().map(|line| page.item(&repeated(line))).collect()
+        }
+    };
+    print(&(page.item(noise.trim_end()) + &texts))
 }
 
-/// How good the cost model's choice is, and the layers on which it isn't the measured best.
-fn text(line: &NetworkRegret, page: &Page) -> String {
-    let mut layers = Table::new([
-        Column::text("layer", "on which the model doesn't choose the best").least(16),
-        Column::number("regret", "extra time of the model's choice"),
-        Column::text("best", "the variant measured as the fastest").least(20),
-        Column::text("model", "the variant that the model chooses").least(20),
-        Column::number("best's", "its time"),
-        Column::number("model's", "its time"),
-    ]);
-    let all = &line.regret.layers;
-    for l in all.iter().filter(|l| l.guess != l.best) {
-        layers.row([
-            Cell::new(&l.name),
-            Cell::new(percent(l.guess_ns / l.best_ns - 1.0)),
-            Cell::new(&l.best),
-            Cell::new(&l.guess),
-            Cell::new(time(l.best_ns)),
-            Cell::new(time(l.guess_ns)),
-        ]);
+/// The regret in words, from the fraction by which the model's selection takes longer, and its interval.
+pub(super) fn regret(total: f64, (low, high): (f64, f64)) -> String {
+    if (total, low, high) == (0.0, 0.0, 0.0) {
+        return "the cost model selects the same variants".into();
     }
-    let same = all.iter().filter(|l| l.guess == l.best).count();
+    format!(
+        "the cost model's selection takes {:.2} times as long ({:.2} to {:.2})",
+        1.0 + total,
+        1.0 + low,
+        1.0 + high
+    )
+}
+
+/// The conclusion, the choices, and the layers on which the cost model chooses a slower variant.
+fn text(line: &NetworkRegret, page: &Page) -> String {
+    let mut seen = Vec::new();
+    // A layer that occurs several times usually has the same variant everywhere.
+    let layers = line.regret.layers.iter().filter(|l| {
+        let new = !seen.contains(&(&l.layer, &l.best, &l.guess));
+        seen.push((&l.layer, &l.best, &l.guess));
+        new
+    });
+    let layers: Vec<&LayerRegret> = layers.collect();
+    let of = |sure: Certainty| layers.iter().filter(|l| l.sure == Some(sure)).count();
     let conclusion = format!(
-        "{}, {}, batch {}: the model chooses the measured best for {same} of {}; its selection takes {} longer.",
+        "{}, {}, batch {}: of {} {} are sure, {} are ties, {} can't be told; {}.",
         line.network,
         threads(line.threads),
         line.batch,
-        plural(all.len(), "layer"),
-        percent(line.regret.total),
+        plural(layers.len(), "choice"),
+        of(Certainty::Sure),
+        of(Certainty::Tie),
+        of(Certainty::CantTell),
+        match (line.regret.total, line.regret.total_ci) {
+            (Some(total), Some(ci)) => regret(total, ci),
+            _ => "the cost model's selection was not measured beside it".into(),
+        }
     );
-    let body = match layers.is_empty() {
+    format!(
+        "\n{}{}{}",
+        page.item(&conclusion),
+        chosen(&layers, page),
+        lost(&layers, page)
+    )
+}
+
+/// The chosen variant of each layer, and how sure the choice is.
+fn chosen(layers: &[&LayerRegret], page: &Page) -> String {
+    let sure =
+        "no other variant is as fast, the number of variants that are equally fast, or can't tell";
+    let mut rows = Table::new([
+        Column::text("layer", "of the network's table").least(16),
+        Column::text("choice", sure).least(10),
+        Column::number("time", "of the chosen variant"),
+        Column::text("variant", "the chosen one").least(20),
+    ]);
+    for l in layers {
+        let sure = match l.sure {
+            None => String::new(),
+            Some(Certainty::Tie) => format!("tie of {}", l.ties.len()),
+            Some(sure) => sure.to_string(),
+        };
+        rows.row([
+            Cell::new(&l.layer),
+            Cell::new(sure),
+            Cell::new(time(l.best_ns)),
+            Cell::new(&l.best),
+        ]);
+    }
+    rows.show(page)
+}
+
+/// Layers on which the cost model's choice is slower.
+fn lost(layers: &[&LayerRegret], page: &Page) -> String {
+    let mut rows = Table::new([
+        Column::text("layer", "on which the cost model chooses a slower variant").least(16),
+        Column::number(
+            "ratio",
+            "time of the model's choice / time of the fastest variant",
+        ),
+        Column::number("95 %", "the interval of the ratio"),
+        Column::text("model", "the variant that the model chooses").least(20),
+    ]);
+    for l in layers {
+        if l.guess == l.best || l.ties.contains(&l.guess) {
+            continue;
+        }
+        let interval = |low: f64, high: f64| format!("{low:.2} to {high:.2}");
+        rows.row([
+            Cell::new(&l.layer),
+            l.guess_ratio.map(|r| format!("{:.2}", r.median)).into(),
+            l.guess_ratio.map(|r| interval(r.ci.0, r.ci.1)).into(),
+            Cell::new(&l.guess),
+        ]);
+    }
+    match rows.is_empty() {
         true => String::new(),
-        false => layers.show(page),
+        false => rows.show(page),
+    }
+}
+
+/// The regrets of several tunings.
+fn repeated(line: &Repeated) -> String {
+    let (stable, layers) = (line.stable, line.layers);
+    let found = match (line.median, &line.regrets[..]) {
+        (Some(median), [least, .., most]) => regret(median, (*least, *most)),
+        _ => "the regret of the cost model was measured less than twice".into(),
     };
-    format!("\n{}{body}", page.item(&conclusion))
+    format!(
+        "{}, {}, batch {}, median of {} (least to most): {found}; {stable} of {} had the same variant in each.",
+        line.network,
+        threads(line.threads),
+        line.batch,
+        plural(line.regrets.len(), "tuning"),
+        plural(layers, "layer"),
+    )
 }

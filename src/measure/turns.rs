@@ -1,5 +1,7 @@
 //! Interleaved loops, so that a disturbance of the machine affects all of them.
 
+use crate::interrupt;
+use convroof_kernels::data::Rng;
 use std::time::{Duration, Instant};
 
 /// Mean time of `runs` calls in nanoseconds.
@@ -28,14 +30,20 @@ impl Turns {
         time: Duration::ZERO,
     };
 
-    /// Samples of each loop, one a round.
+    /// Samples of each loop, one a round. The order within a round is shuffled. A signal ends the rounds early.
     pub fn take(self, loops: &mut [Loop<'_>]) -> Vec<Vec<f64>> {
+        let mut rng = Rng::new(1);
+        let mut order: Vec<usize> = (0..loops.len()).collect();
         let mut samples = vec![Vec::new(); loops.len()];
         let started = Instant::now();
         let mut round = 0;
         while round < self.rounds || started.elapsed() < self.time {
-            for (own, samples) in loops.iter_mut().zip(&mut samples) {
-                samples.push(own());
+            if interrupt::requested() {
+                break;
+            }
+            rng.shuffle(&mut order);
+            for &i in &order {
+                samples[i].push(loops[i]());
             }
             round += 1;
         }
@@ -46,6 +54,13 @@ impl Turns {
 /// Ratio of one loop's samples to another's, round by round.
 pub fn ratios(of: &[f64], over: &[f64]) -> Vec<f64> {
     of.iter().zip(over).map(|(a, b)| a / b).collect()
+}
+
+/// Sums of several loops' samples, round by round.
+pub fn sums(samples: &[Vec<f64>]) -> Vec<f64> {
+    let rounds = samples.iter().map(Vec::len).min().unwrap_or(0);
+    let sum = |round: usize| samples.iter().map(|s| s[round]).sum();
+    (0..rounds).map(sum).collect()
 }
 
 #[cfg(test)]
@@ -61,12 +76,17 @@ mod tests {
         };
         let mut loops: Vec<Loop<'_>> = vec![Box::new(|| call(1.0)), Box::new(|| call(2.0))];
         let turns = Turns {
-            rounds: 2,
+            rounds: 20,
             ..Turns::ONE
         };
         let samples = turns.take(&mut loops);
-        assert_eq!(samples, [[1.0; 2], [2.0; 2]]);
-        assert_eq!(*calls.borrow(), [1.0, 2.0, 1.0, 2.0]);
-        assert_eq!(ratios(&samples[1], &samples[0]), [2.0, 2.0]);
+        assert_eq!(samples, [[1.0; 20], [2.0; 20]]);
+        let calls = calls.borrow();
+        let rounds: Vec<&[f64]> = calls.chunks(2).collect();
+        // Each round has both, in either order.
+        assert!(rounds.iter().all(|r| r[0] + r[1] == 3.0), "{rounds:?}");
+        assert!(rounds.contains(&&[1.0, 2.0][..]) && rounds.contains(&&[2.0, 1.0][..]));
+        assert_eq!(ratios(&samples[1], &samples[0]), [2.0; 20]);
+        assert_eq!(sums(&samples), [3.0; 20]);
     }
 }

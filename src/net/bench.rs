@@ -53,6 +53,8 @@ pub struct Rounds {
     pub peaks: Vec<f64>,
     /// Median time of each step in nanoseconds.
     pub steps: Vec<f64>,
+    /// Times of each step in nanoseconds, one per timed run.
+    pub step_samples: Vec<Vec<f64>>,
 }
 
 /// Runs rounds until `deadline`, at least three and at most `most`, then times the steps.
@@ -68,16 +70,15 @@ pub fn rounds(
         rivals: vec![Vec::new(); rivals.len()],
         peaks: Vec::new(),
         steps: Vec::new(),
+        step_samples: Vec::new(),
     };
-    let runs = |took: f64| ((SAMPLE.as_nanos() as f64 / took.max(100.0)) as usize).clamp(1, 10_000);
-    let mut ours_runs = runs(ours(runner, workers, 1));
-    ours_runs = runs(ours(runner, workers, ours_runs.min(10)));
+    let ours_runs = runs(runner, workers);
     let mut rivals_runs = Vec::new();
     let mut lost = vec![false; rivals.len()];
     for (rival, lost) in rivals.iter_mut().zip(&mut lost) {
         // The second sample counts: a library may tune itself in the first.
         let took = rival.sample(1).and_then(|_| rival.sample(2));
-        rivals_runs.push(took.as_ref().map_or(1, |&took| runs(took)));
+        rivals_runs.push(took.as_ref().map_or(1, |&took| runs_of(took)));
         *lost = complain(rival.as_ref(), took).is_none();
     }
     let mut rng = Rng::new(1);
@@ -92,7 +93,7 @@ pub fn rounds(
             .push(peak_probe(workers, Isa::best(), Duration::from_micros(500)));
         for &i in &order {
             if i == rivals.len() {
-                rounds.ours.push(ours(runner, workers, ours_runs));
+                rounds.ours.push(sample(runner, workers, ours_runs));
             } else if !lost[i] {
                 let took = rivals[i].sample(rivals_runs[i]);
                 match complain(rivals[i].as_ref(), took) {
@@ -105,7 +106,9 @@ pub fn rounds(
             }
         }
     }
-    rounds.steps = profile(runner, workers);
+    rounds.step_samples = profile(runner, workers);
+    let medians = rounds.step_samples.iter();
+    rounds.steps = medians.map(|s| median(s).unwrap_or(0.0)).collect();
     rounds
 }
 
@@ -120,8 +123,19 @@ fn complain(rival: &dyn Rival, took: Result<f64>) -> Option<f64> {
     .ok()
 }
 
+/// Runs of a sample, if one takes `took` nanoseconds.
+fn runs_of(took: f64) -> usize {
+    ((SAMPLE.as_nanos() as f64 / took.max(100.0)) as usize).clamp(1, 10_000)
+}
+
+/// Runs of a network for one sample.
+pub(super) fn runs(runner: &mut Runner<'_>, workers: &Workers) -> usize {
+    let few = runs_of(sample(runner, workers, 1)).min(10);
+    runs_of(sample(runner, workers, few))
+}
+
 /// Runs once untimed, then returns nanoseconds of one run, the mean of `runs`.
-fn ours(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
+pub(super) fn sample(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
     workers.install(|exec| {
         runner.run(exec);
         runner.poison_output();
@@ -129,7 +143,8 @@ fn ours(runner: &mut Runner<'_>, workers: &Workers, runs: usize) -> f64 {
     })
 }
 
-fn profile(runner: &mut Runner<'_>, workers: &Workers) -> Vec<f64> {
+/// Times of each step in nanoseconds, one per timed run.
+fn profile(runner: &mut Runner<'_>, workers: &Workers) -> Vec<Vec<f64>> {
     let steps = runner.schedule.steps.len();
     let mut samples = vec![Vec::new(); steps];
     workers.install(|exec| {
@@ -142,7 +157,7 @@ fn profile(runner: &mut Runner<'_>, workers: &Workers) -> Vec<f64> {
             }
         }
     });
-    samples.iter().map(|s| median(s).unwrap_or(0.0)).collect()
+    samples
 }
 
 /// Median, with a 95 % interval, of the ratio of a rival's times to ours, round by round.

@@ -1,11 +1,13 @@
 //! Plans that can compute each layer, and the selection of one plan for each layer.
 
 use super::choose::Choice;
+use super::contest::Measured;
 use super::layouts::{joins, same_memory};
 use super::model::Model;
 use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
 use crate::record::CandidateId;
+use crate::ties::{self, Certainty};
 use anyhow::{Result, bail};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::tensor::{Layout, TensorDesc};
@@ -22,16 +24,29 @@ pub struct LayerPlan {
     pub plan: Arc<dyn Plan>,
     /// Estimate of the model for a run, nanoseconds.
     pub estimate_ns: f64,
-    /// Measured time of a run on this machine, nanoseconds; none if it was not measured.
-    pub measured_ns: Option<f64>,
+    /// Measured time on this machine; none if it was not measured.
+    pub measured: Option<Measured>,
+    /// Inexactness of its algorithm on the layer ([`ties::inexactness`]).
+    inexactness: f64,
+}
+
+impl LayerPlan {
+    /// True if the plan can't be told from the fastest of its layer.
+    fn is_eligible(&self) -> bool {
+        let ratio = self.measured.and_then(|m| m.ratio);
+        ratio.is_some_and(|ratio| ties::is_eligible(&ratio))
+    }
 }
 
 /// All plans of a network's layers.
 pub struct LayerPlans {
-    /// Plans of each layer of the network. A layer that occurs several times has one list.
+    /// Plans of each layer of the network, in the registry's order. A layer that occurs several times has one list.
     pub layers: Vec<Vec<LayerPlan>>,
     /// Number of threads that the plans are made for.
     pub threads: usize,
+    /// Packed weights of all nodes, in bytes, as the model selects their plans. A run reads them once, so they displace
+    /// each other from the caches.
+    pub network_bytes: u64,
 }
 
 impl LayerPlans {
@@ -46,8 +61,8 @@ impl LayerPlans {
         model: &Model,
     ) -> Result<LayerPlans> {
         let threads = model.threads();
-        let network_bytes = graph.network.parameter_bytes();
-        let caches = topology.caches(threads).in_network(network_bytes as usize);
+        let weights = graph.network.parameter_bytes();
+        let caches = topology.caches(threads).in_network(weights as usize);
         let mut layers = Vec::new();
         for layer in &graph.network.layers {
             let mut plans = Vec::new();
@@ -62,8 +77,12 @@ impl LayerPlans {
                 };
                 plans.push(LayerPlan {
                     variant,
-                    estimate_ns: model.plan_ns(variant.isa, plan.as_ref(), network_bytes),
-                    measured_ns: None,
+                    estimate_ns: f64::INFINITY,
+                    measured: None,
+                    inexactness: ties::inexactness(
+                        variant.algorithm.meta().accuracy,
+                        &layer.problem,
+                    ),
                     plan: plan.into(),
                 });
             }
@@ -77,36 +96,91 @@ impl LayerPlans {
             }
             layers.push(plans);
         }
-        Ok(LayerPlans { layers, threads })
+        let mut plans = LayerPlans {
+            layers,
+            threads,
+            network_bytes: weights,
+        };
+        // The packed weights depend on the selection, and the selection on the level that holds them.
+        plans.estimate(model);
+        plans.network_bytes = plans.packed_bytes(graph, &plans.choose(graph, model, By::Model));
+        plans.estimate(model);
+        Ok(plans)
+    }
+
+    /// Estimates the time of every plan.
+    fn estimate(&mut self, model: &Model) {
+        for plan in self.layers.iter_mut().flatten() {
+            plan.estimate_ns =
+                model.plan_ns(plan.variant.isa, plan.plan.as_ref(), self.network_bytes);
+        }
+    }
+
+    /// Packed weights of all nodes of a selection, in bytes.
+    fn packed_bytes(&self, graph: &Graph, selection: &Selection) -> u64 {
+        let nodes = graph.nodes.iter().zip(&selection.nodes);
+        let packed = nodes.filter_map(|(node, chosen)| {
+            let (NodeOp::Layer(layer), Some(plan)) = (node.op, chosen.plan) else {
+                return None;
+            };
+            Some(self.layers[layer][plan].plan.spec().packed_bytes() as u64)
+        });
+        packed.sum()
     }
 
     /// Stores measured times, by layer and variant.
-    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), f64>) {
+    pub fn measured(&mut self, graph: &Graph, times: &HashMap<(String, CandidateId), Measured>) {
         for (layer, plans) in graph.network.layers.iter().zip(&mut self.layers) {
             for plan in plans {
                 let key = (layer.name.clone(), plan.variant.id().into());
-                plan.measured_ns = times.get(&key).copied();
+                plan.measured = times.get(&key).copied();
             }
         }
     }
 
     /// True if each layer has a measured plan.
     pub fn all_measured(&self) -> bool {
-        let measured = |layer: &Vec<LayerPlan>| layer.iter().any(|p| p.measured_ns.is_some());
+        let measured = |layer: &Vec<LayerPlan>| layer.iter().any(|p| p.measured.is_some());
         self.layers.iter().all(measured)
     }
 
-    /// Cost of a layer's plan in nanoseconds, by measurement or by the model. If some plans of the layer were
-    /// measured, the others cost infinity: the tuning left them out because they were too slow.
-    fn cost(&self, layer: usize, plan: usize, by: By) -> f64 {
-        let all = &self.layers[layer];
-        match by {
-            By::Model => all[plan].estimate_ns,
-            By::Measurement if all.iter().any(|p| p.measured_ns.is_some()) => {
-                all[plan].measured_ns.unwrap_or(f64::INFINITY)
-            }
-            By::Measurement => all[plan].estimate_ns,
+    /// True if the costs of a layer's plans come from the model.
+    fn is_estimated(&self, layer: usize, by: By) -> bool {
+        by == By::Model || self.layers[layer].iter().all(|p| p.measured.is_none())
+    }
+
+    /// Costs of a layer's plans in nanoseconds, by measurement or by the model. Measured plans that can't be told from
+    /// the fastest cost as much as it does. If some plans of the layer were measured, the others cost infinity: the
+    /// tuning left them out because they were too slow.
+    fn costs(&self, layer: usize, by: By) -> Vec<f64> {
+        let plans = &self.layers[layer];
+        if self.is_estimated(layer, by) {
+            return plans
+                .iter()
+                .map(|plan| estimate_beside(plans, plan))
+                .collect();
         }
+        let ns = |p: &LayerPlan| p.measured.map_or(f64::INFINITY, |m| m.ns);
+        let eligible = plans.iter().filter(|p| p.is_eligible());
+        let fastest = eligible.map(ns).fold(f64::INFINITY, f64::min);
+        let cost = |p: &LayerPlan| if p.is_eligible() { fastest } else { ns(p) };
+        plans.iter().map(cost).collect()
+    }
+
+    /// Certainty of a layer's choice. None if its times don't tell, as in plan files of older versions.
+    pub fn certainty(&self, layer: usize) -> Option<Certainty> {
+        let measured = self.layers[layer].iter().filter_map(|p| p.measured);
+        let mut ratios: Vec<_> = measured.map(|m| m.ratio).collect::<Option<_>>()?;
+        // The fastest is no rival of itself.
+        let fastest = ratios.iter().position(|r| r.ci == (1.0, 1.0))?;
+        ratios.swap_remove(fastest);
+        Some(Certainty::of(&ratios))
+    }
+
+    /// Variants of a layer that can't be told from the fastest, itself included.
+    pub fn ties(&self, layer: usize) -> Vec<CandidateId> {
+        let tied = self.layers[layer].iter().filter(|p| p.is_eligible());
+        tied.map(|p| p.variant.id().into()).collect()
     }
 
     /// Chooses one plan for each node and a layout for each concatenation, to minimise the total time of layers
@@ -176,49 +250,19 @@ impl LayerPlans {
         }
     }
 
-    /// Loss of the model's selection against the measured one; none unless every layer was measured.
-    pub fn regret(&self, graph: &Graph, model: &Model) -> Option<Regret> {
-        if !self.all_measured() {
-            return None;
-        }
-        let (guessed, best) = [By::Model, By::Measurement]
-            .map(|by| self.choose(graph, model, by))
-            .into();
-        let mut layers = Vec::new();
-        for (node, (guess, best)) in graph
-            .nodes
-            .iter()
-            .zip(guessed.nodes.iter().zip(&best.nodes))
-        {
-            let NodeOp::Layer(layer) = node.op else {
-                continue;
-            };
-            let of = |chosen: &Chosen| {
-                let plan = &self.layers[layer][chosen.plan.expect("a layer's")];
-                (plan.variant.id().into(), plan.measured_ns)
-            };
-            let ((guess, guess_ns), (best, best_ns)) = (of(guess), of(best));
-            layers.push(LayerRegret {
-                name: node.name.clone(),
-                guess,
-                guess_ns: guess_ns?,
-                best,
-                best_ns: best_ns?,
-            });
-        }
-        let sum = |ns: fn(&LayerRegret) -> f64| layers.iter().map(ns).sum::<f64>();
-        Some(Regret {
-            total: sum(|l| l.guess_ns) / sum(|l| l.best_ns) - 1.0,
-            layers,
-        })
-    }
-
-    /// A layer's best plan for each pair of layouts, and its cost.
+    /// A layer's best plan for each pair of layouts, and its cost. Of plans with equal costs the most exact is chosen.
+    /// Of equally exact ones it is the first, which is the simplest, if their costs were measured. If they were
+    /// estimated, it is the last, which is the most specialised.
     fn options(&self, layer: usize, by: By) -> (Vec<Chosen>, Vec<f64>) {
+        let (plans, costs) = (&self.layers[layer], self.costs(layer, by));
+        let mut order: Vec<usize> = (0..plans.len()).collect();
+        if self.is_estimated(layer, by) {
+            order.reverse();
+        }
+        order.sort_by(|&a, &b| plans[a].inexactness.total_cmp(&plans[b].inexactness));
         let mut options: Vec<(Chosen, f64)> = Vec::new();
-        for (i, plan) in self.layers[layer].iter().enumerate() {
-            let layouts = plan.plan.spec().layouts;
-            let cost = self.cost(layer, i, by);
+        for i in order {
+            let (layouts, cost) = (plans[i].plan.spec().layouts, costs[i]);
             let chosen = Chosen {
                 plan: Some(i),
                 src: layouts.src,
@@ -226,8 +270,7 @@ impl LayerPlans {
             };
             let same = |o: &&mut (Chosen, f64)| (o.0.src, o.0.dst) == (chosen.src, chosen.dst);
             match options.iter_mut().find(same) {
-                // Of equal costs the later variant is chosen: it has wider vectors and is more specialised.
-                Some(best) if cost <= best.1 => *best = (chosen, cost),
+                Some(best) if cost < best.1 => *best = (chosen, cost),
                 Some(_) => {}
                 None => options.push((chosen, cost)),
             }
@@ -236,28 +279,22 @@ impl LayerPlans {
     }
 }
 
-/// Loss of the model's selection.
-#[derive(Clone, Debug, Serialize)]
-pub struct Regret {
-    /// Loss of each node.
-    pub layers: Vec<LayerRegret>,
-    /// Loss of all layers together: 0.05 if the model's selection takes 5 % longer.
-    pub total: f64,
-}
+/// Ratio of the estimates of two instruction sets below which the wider vectors are expected to be faster. Their measured
+/// peaks differ by noise, and wider vectors need fewer loads for each operation.
+const WIDER: f64 = 1.05;
 
-/// Model's and measured selection for a layer. Times in nanoseconds, measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct LayerRegret {
-    /// The node.
-    pub name: String,
-    /// Selection of the model.
-    pub guess: CandidateId,
-    /// Its time.
-    pub guess_ns: f64,
-    /// Selection by measurements.
-    pub best: CandidateId,
-    /// Its time.
-    pub best_ns: f64,
+/// Estimate of one of a layer's plans in nanoseconds: that of the same algorithm with wider vectors, unless that is
+/// clearly slower.
+fn estimate_beside(plans: &[LayerPlan], plan: &LayerPlan) -> f64 {
+    let (own, isa) = (plan.variant.algorithm.meta().id, plan.variant.isa);
+    let wider = plans.iter().filter(|other| {
+        other.variant.algorithm.meta().id == own && other.variant.isa.lanes() > isa.lanes()
+    });
+    let wider = wider.map(|p| p.estimate_ns).fold(f64::INFINITY, f64::min);
+    match wider <= WIDER * plan.estimate_ns {
+        true => wider.max(plan.estimate_ns),
+        false => plan.estimate_ns,
+    }
 }
 
 /// Source of the costs.

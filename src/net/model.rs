@@ -3,8 +3,8 @@
 //! The arithmetic of a phase takes its executed flops over a fraction of the FMA peak. Its algorithm states the
 //! fraction ([`Efficiency`](convroof_kernels::cost::Efficiency)). Bytes are streamed at the same time. Activations
 //! come from the cache level that holds the layer's own. Packed weights come from the level that holds the whole
-//! network's, since a run uses them once. The estimate is the larger of both times, plus the time to start the
-//! workers.
+//! network's, since a run uses them once. The estimate is the larger of both times, plus the measured time to start
+//! the workers.
 
 use crate::record::{Calibration, Fingerprint, Level};
 use crate::roofline::Ceilings;
@@ -13,8 +13,9 @@ use convroof_kernels::plan::{Phase, PhaseCost, Plan};
 use convroof_kernels::tensor::{Layout, TensorDesc};
 use std::collections::BTreeMap;
 
-/// Time to start a run, nanoseconds: on one thread, and for each further thread.
-const BEGIN_NS: (f64, f64) = (500.0, 1500.0);
+/// Time of a run in a network that isn't in its work, nanoseconds: code and tables that other layers displaced. The time
+/// to start the threads comes on top.
+const RUN_NS: f64 = 500.0;
 
 /// A machine's ceilings for a number of threads.
 pub struct Model {
@@ -46,7 +47,8 @@ impl Model {
     }
 
     fn begin(&self) -> f64 {
-        BEGIN_NS.0 + BEGIN_NS.1 * (self.threads - 1) as f64
+        let start = self.by_isa.values().next().map_or(0.0, |c| c.start_ns);
+        RUN_NS + start
     }
 
     /// Estimated nanoseconds of a run. `network_bytes` are the packed weights of all layers.

@@ -3,25 +3,25 @@
 use super::bench::{self, Rival, StepRow};
 use super::layer_plans::{By, LayerPlans};
 use super::model::Model;
+use super::plan_file::PlanFile;
 use super::reference;
+use super::regret::Case;
 use super::runner::Runner;
-use super::tune::PlanFile;
 use super::weights;
+pub use super::weights::SEED;
 use crate::interrupt::{self, Stopped};
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
+use crate::measure::turns::Turns;
 use crate::networks::Graph;
 use crate::record::{Calibration, Fingerprint};
-use crate::stats::{Summary, median};
+use crate::stats::{FEW, Summary, median};
 use anyhow::{Context, Result, anyhow};
 use convroof_kernels::Variant;
 use convroof_kernels::conformance::{Comparison, Deviation};
 use serde::Serialize;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-/// The seed of weights and inputs.
-pub const SEED: u64 = 1;
 
 /// The most rounds of a run.
 const ROUNDS: usize = 100;
@@ -44,7 +44,8 @@ pub struct Setting<'a> {
     pub variants: &'a [Variant],
     /// Measured times to choose by; none to choose by the model.
     pub plans: Option<&'a PlanFile>,
-    /// Time of the rounds of a run, after the first three.
+    /// Time of the rounds of a run, after the first three. If all layers were measured, a quarter of it is for rounds
+    /// with the model's selection, after the first five.
     pub budget: Duration,
     /// True to compare outputs with the network in f64.
     pub check: bool,
@@ -97,8 +98,11 @@ pub struct NetworkRun {
     pub peers: Vec<RivalOutcome>,
     /// `measured` or `model`.
     pub selection: By,
-    /// Fraction by which the model's choice takes longer than the measured best, if all layers were measured.
+    /// Fraction by which the model's selection takes longer than the measured one: the median over rounds of both, if
+    /// all layers were measured.
     pub regret: Option<f64>,
+    /// 95 % confidence interval of `regret`.
+    pub regret_ci: Option<(f64, f64)>,
     /// Nominal 10^9 operations per second.
     pub gflops_nominal: f64,
     /// FMA peak of the rounds, GFLOP/s.
@@ -184,7 +188,12 @@ impl<'a> Session<'a> {
         }
         let tolerance = reference::tolerance(graph, &plans, &selection);
         let mut rivals = rivals(&self.input)?;
-        let deadline = Instant::now() + setting.budget;
+        let measured = plans.all_measured();
+        let for_regret = match measured {
+            true => setting.budget / 4,
+            false => Duration::ZERO,
+        };
+        let deadline = Instant::now() + setting.budget - for_regret;
         let rounds = bench::rounds(
             &mut runner,
             &mut rivals,
@@ -192,6 +201,17 @@ impl<'a> Session<'a> {
             (ROUNDS, deadline),
             setting.stop,
         );
+        let case = Case {
+            graph,
+            plans: &plans,
+            model: &model,
+            workers,
+        };
+        let turns = Turns {
+            rounds: FEW,
+            time: for_regret,
+        };
+        let regret = case.ratio(&selection, &mut runner, turns)?;
         let check = Check {
             expected: self.expected.as_deref(),
             tolerance,
@@ -248,11 +268,12 @@ impl<'a> Session<'a> {
             tolerance,
             peer_ns: main.map(|p| p.median_ns),
             ratio: main.map(|p| p.ratio),
-            selection: match plans.all_measured() {
+            selection: match measured {
                 true => By::Measurement,
                 false => By::Model,
             },
-            regret: plans.regret(graph, &model).map(|r| r.total),
+            regret: regret.map(|r| r.median - 1.0),
+            regret_ci: regret.map(|r| (r.ci.0 - 1.0, r.ci.1 - 1.0)),
             gflops_nominal: 2.0 * graph.network.macs() as f64 / time.median,
             peak_gflops: median(&rounds.peaks).unwrap_or(f64::NAN),
             peaks: rounds.peaks.clone(),

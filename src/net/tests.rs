@@ -1,21 +1,28 @@
 use super::choose::Choice;
-use super::layer_plans::{By, Selection};
+use super::contest::Measured;
+use super::layer_plans::{By, LayerPlan, Selection};
 use super::memory::{Arena, Lifetime, least, place};
 use super::model::Model;
+use super::plan_file::{PlanFile, Time, Tuning};
+use super::regret::Case;
 use super::schedule::{Schedule, StepOp};
-use super::tune::{PlanFile, Time, Tuning};
 use super::weights::{BatchNorm, fold, input};
 use super::*;
 use crate::machine::Topology;
 use crate::machine::pool::Workers;
+use crate::measure::turns::Turns;
 use crate::networks::{self, Graph, NodeOp, Source};
+use crate::record::CandidateId;
 use crate::record::tests::sample;
+use crate::stats::Estimate;
+use crate::ties::Certainty;
 use convroof_kernels::conformance::Deviation;
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::exec::Serial;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::{Isa, Problem, Registry, reference as layer_reference};
 use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+use std::collections::HashMap;
 
 /// A network with a shortcut with a layer and one without, grouped channels, and a softmax. Of its two inception
 /// blocks one has parts that begin at whole channel blocks, the other has not.
@@ -285,6 +292,7 @@ fn plans_are_kept_for_their_machine() {
         variant: "direct/avx2/st".into(),
         ns,
         estimate_ns: 1.0,
+        ratio: Some(ratio(1.01, 1.02, 1.04)),
     };
     let problem = graph.network.layers[0].problem.to_string();
     let mut file = PlanFile::new("here-2c");
@@ -316,7 +324,8 @@ fn plans_are_kept_for_their_machine() {
     assert_eq!(read, file);
     let times = read.of(&graph, 1);
     assert_eq!(times.len(), 1, "what is no longer true is left out");
-    assert_eq!(times[&("conv1".into(), "direct/avx2/st".into())], 7.0);
+    let conv1 = times[&("conv1".into(), "direct/avx2/st".into())];
+    assert_eq!((conv1.ns, conv1.ratio.map(|r| r.median)), (7.0, Some(1.02)));
     assert!(read.of(&graph, 2).is_empty());
     let error = PlanFile::load(&path, "there-4c")
         .expect_err("another's")
@@ -326,28 +335,170 @@ fn plans_are_kept_for_their_machine() {
     assert!(PlanFile::load(&path, "here-2c").is_err());
 }
 
+/// Plan files of older versions have no ratios.
+#[test]
+fn older_plan_files_load() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = PlanFile::path(folder.path(), "here-2c").expect("an id");
+    let graph = find("lenet5");
+    let problem = graph.network.layers[0].problem.to_string();
+    let text = format!(
+        r#"{{"kind": "convroof-plan", "schema": 1, "fingerprint": "here-2c", "times": [{{"network": "lenet5", "batch": 1,
+        "threads": 1, "layer": "conv1", "problem": "{problem}", "variant": "direct/avx2/st", "ns": 5.0,
+        "estimate_ns": 4.0}}]}}"#
+    );
+    std::fs::write(&path, text).expect("written");
+    let file = PlanFile::load(&path, "here-2c").expect("read");
+    let times = file.expect("there").of(&graph, 1);
+    let conv1 = times[&("conv1".into(), "direct/avx2/st".into())];
+    assert_eq!((conv1.ns, conv1.ratio), (5.0, None));
+}
+
+fn ratio(low: f64, median: f64, high: f64) -> Estimate {
+    Estimate {
+        median,
+        ci: (low, high),
+        samples: 45,
+    }
+}
+
+/// Times of all plans of a network: `time(estimate)` in nanoseconds, without ratios.
+fn times(
+    graph: &Graph,
+    plans: &LayerPlans,
+    time: impl Fn(f64) -> f64,
+) -> HashMap<(String, CandidateId), Measured> {
+    let mut times = HashMap::new();
+    for (layer, all) in graph.network.layers.iter().zip(&plans.layers) {
+        for plan in all {
+            let measured = Measured {
+                ns: time(plan.estimate_ns),
+                ratio: None,
+            };
+            times.insert((layer.name.clone(), plan.variant.id().into()), measured);
+        }
+    }
+    times
+}
+
 #[test]
 fn measurements_overrule_the_model() {
     let graph = find("lenet5");
     let (mut plans, _) = selection(&graph);
-    assert!(
-        plans.regret(&graph, &model(1)).is_none(),
-        "nothing was measured"
-    );
+    let (model, workers) = (model(1), Workers::new(&Topology::detect(), 1));
+    let workers = workers.expect("a worker");
+    let regret = |plans: &LayerPlans| {
+        let case = Case {
+            graph: &graph,
+            plans,
+            model: &model,
+            workers: &workers,
+        };
+        case.regret(Turns {
+            rounds: 5,
+            ..Turns::ONE
+        })
+    };
+    let none = regret(&plans).expect("no failure");
+    assert_eq!(none, None, "nothing was measured");
     // The plan with the worst estimate gets the best measured time.
-    let mut times = std::collections::HashMap::new();
-    for (layer, all) in graph.network.layers.iter().zip(&plans.layers) {
-        for plan in all {
-            let key = (layer.name.clone(), plan.variant.id().into());
-            times.insert(key, 1e9 / plan.estimate_ns);
+    let slow_first = times(&graph, &plans, |estimate| 1e9 / estimate);
+    plans.measured(&graph, &slow_first);
+    let found = regret(&plans).expect("equal outputs").expect("measured");
+    assert_eq!(found.rounds, 5);
+    let (total, ci) = (
+        found.total.expect("rounds"),
+        found.total_ci.expect("rounds"),
+    );
+    assert!(total > -1.0 && ci.0 <= total && total <= ci.1, "{found:?}");
+    for layer in &found.layers {
+        let guess_ns = layer.guess_ns.expect("all plans have a time");
+        assert!(layer.best_ns <= guess_ns, "{}", layer.name);
+    }
+    // The same selection needs no rounds.
+    let guess = plans.choose(&graph, &model, By::Model);
+    let mut as_guessed = times(&graph, &plans, |_| 1e6);
+    for (node, chosen) in graph.nodes.iter().zip(&guess.nodes) {
+        let NodeOp::Layer(layer) = node.op else {
+            continue;
+        };
+        let plan = &plans.layers[layer][chosen.plan.expect("a layer's")];
+        let key = (
+            graph.network.layers[layer].name.clone(),
+            plan.variant.id().into(),
+        );
+        let measured = Measured {
+            ns: 1.0,
+            ratio: None,
+        };
+        as_guessed.insert(key, measured);
+    }
+    plans.measured(&graph, &as_guessed);
+    let found = regret(&plans).expect("equal outputs").expect("measured");
+    assert_eq!((found.total, found.rounds), (Some(0.0), 0));
+}
+
+#[test]
+fn a_tie_goes_to_the_more_exact_plan() {
+    const LAYER: &str = "conv2_x.3x3a";
+    let (graph, model) = (find("resnet18"), model(1));
+    let variants = Registry::builtin().variants(&[Isa::best().isa()]);
+    let plans = LayerPlans::new(&graph, &variants, &Topology::detect(), &model);
+    let mut plans = plans.expect("plans");
+    let layers = &graph.network.layers;
+    let layer = layers.iter().position(|l| l.name == LAYER).expect("listed");
+    let node = |n: &networks::Node| n.op == NodeOp::Layer(layer);
+    let node = graph.nodes.iter().position(node).expect("a node");
+    let id = |plan: &LayerPlan| plan.variant.algorithm.meta().id;
+    let mut choose = |winograd: Estimate, direct: Estimate| {
+        let mut found = times(&graph, &plans, |estimate| estimate);
+        for plan in &plans.layers[layer] {
+            let ratio = match id(plan) {
+                "winograd-f4x3" => winograd,
+                "direct" => direct,
+                _ => ratio(3.0, 4.0, 5.0),
+            };
+            let measured = Measured {
+                ns: 1e6 * ratio.median,
+                ratio: Some(ratio),
+            };
+            found.insert((LAYER.into(), plan.variant.id().into()), measured);
         }
-    }
-    plans.measured(&graph, &times);
-    let regret = plans.regret(&graph, &model(1)).expect("measured");
-    assert!(regret.total > 0.0);
-    for layer in &regret.layers {
-        assert!(layer.best_ns <= layer.guess_ns, "{}", layer.name);
-    }
+        plans.measured(&graph, &found);
+        let chosen = plans.choose(&graph, &model, By::Measurement).nodes[node];
+        let plan = &plans.layers[layer][chosen.plan.expect("a layer's")];
+        (id(plan), plans.certainty(layer).expect("ratios"))
+    };
+    let fastest = ratio(1.0, 1.0, 1.0);
+    let as_fast = ratio(0.99, 1.01, 1.02);
+    assert_eq!(choose(fastest, as_fast), ("direct", Certainty::Tie));
+    // The same choice if noise makes the other one the fastest.
+    assert_eq!(choose(as_fast, fastest), ("direct", Certainty::Tie));
+    let slower = choose(fastest, ratio(1.02, 1.03, 1.04));
+    assert_eq!(slower, ("winograd-f4x3", Certainty::Sure));
+    // Noise hides no slow plan.
+    let hidden = choose(fastest, ratio(0.9, 1.2, 1.5));
+    assert_eq!(hidden, ("winograd-f4x3", Certainty::CantTell));
+}
+
+#[test]
+fn weights_come_from_the_level_that_holds_all_packed_ones() {
+    let graph = find("nin");
+    let (plans, chosen) = selection(&graph);
+    let packed = graph.nodes.iter().zip(&chosen.nodes).map(|(node, chosen)| {
+        let (NodeOp::Layer(layer), Some(plan)) = (node.op, chosen.plan) else {
+            return 0;
+        };
+        plans.layers[layer][plan].plan.spec().packed_bytes() as u64
+    });
+    let weights = graph.network.parameter_bytes();
+    assert!(
+        plans.network_bytes >= weights,
+        "{} {weights}",
+        plans.network_bytes
+    );
+    // The selection may change once, as its weights come from another level.
+    assert!(packed.sum::<u64>() >= weights);
 }
 
 /// The optimum by exhaustive search.

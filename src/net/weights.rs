@@ -12,6 +12,9 @@ use crate::networks::{Graph, LayerKind, NodeOp};
 use convroof_kernels::data::{Fill, Rng};
 use convroof_kernels::problem::Op;
 
+/// The seed of weights and inputs.
+pub const SEED: u64 = 1;
+
 /// Parameters of a layer; empty where it has none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {

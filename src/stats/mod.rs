@@ -8,6 +8,7 @@ pub mod proportion;
 pub mod steps;
 
 use convroof_kernels::data::Rng;
+use serde::{Deserialize, Serialize};
 
 /// Fewest samples for a meaningful median.
 pub const FEW: usize = 5;
@@ -45,6 +46,46 @@ impl Summary {
     /// True if the interval of the median is wider than [`SCATTERED`] of it.
     pub fn is_scattered(&self) -> bool {
         self.ci.1 - self.ci.0 > SCATTERED * self.median
+    }
+}
+
+/// A median with its interval, as results keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// The median.
+    pub median: f64,
+    /// Its 95 % confidence interval.
+    pub ci: (f64, f64),
+    /// Number of samples.
+    pub samples: usize,
+}
+
+impl Estimate {
+    /// Summarises samples; none if there are no samples, or one is NaN.
+    pub fn of(samples: &[f64]) -> Option<Estimate> {
+        let summary = Summary::of(samples)?;
+        Some(Estimate {
+            median: summary.median,
+            ci: summary.ci,
+            samples: samples.len(),
+        })
+    }
+
+    /// True if the whole interval is above a bound, false if the whole interval is below it. None if the bound is
+    /// inside, or if there are fewer than [`FEW`] samples, of which the interval would say nothing.
+    pub fn above(&self, bound: f64) -> Option<bool> {
+        match self.ci {
+            _ if self.samples < FEW => None,
+            (low, _) if low > bound => Some(true),
+            (_, high) if high < bound => Some(false),
+            _ => None,
+        }
+    }
+
+    /// [`Estimate::above`] with the opposite answer.
+    pub fn below(&self, bound: f64) -> Option<bool> {
+        self.above(bound).map(|above| !above)
     }
 }
 
@@ -146,6 +187,25 @@ mod tests {
         assert!(!scattered(&[100.0]) && !scattered(&[0.0, 0.0]));
         // A single disturbed sample moves no median.
         assert!(!scattered(&[[100.0; 14].as_slice(), &[500.0]].concat()));
+    }
+
+    #[test]
+    fn a_bound_inside_the_interval_decides_nothing() {
+        let estimate = Estimate::of(&[1.1, 1.2, 1.2, 1.3, 1.1]).expect("samples");
+        assert_eq!(estimate.samples, 5);
+        assert_eq!(
+            (estimate.above(1.0), estimate.below(1.0)),
+            (Some(true), Some(false))
+        );
+        assert_eq!(
+            (estimate.above(1.4), estimate.below(1.4)),
+            (Some(false), Some(true))
+        );
+        assert_eq!((estimate.above(1.2), estimate.below(1.2)), (None, None));
+        // The interval of one sample is the sample.
+        let one = Estimate::of(&[2.0]).expect("a sample");
+        assert_eq!((one.ci, one.above(1.0)), ((2.0, 2.0), None));
+        assert_eq!(Estimate::of(&[]), None);
     }
 
     #[test]

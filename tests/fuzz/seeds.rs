@@ -1,11 +1,11 @@
 //! Valid files as the program writes them: committed records reduced to a few layers, and files made from these.
 
 use convroof::claims::{Answer, Figure, Holds};
-
-use convroof::net::tune::{PlanFile, Time};
+use convroof::net::plan_file::{PlanFile, Time};
 use convroof::networks::Graph;
 use convroof::record::{KIND, Run, Text};
 use convroof::regress::history::Entry;
+use convroof::stats::Estimate;
 use convroof_kernels::{Isa, Problem, Registry};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -134,6 +134,11 @@ pub(crate) fn plans(graph: &Graph, fingerprint: &str) -> PlanFile {
                 variant: variant.id().into(),
                 ns: 1000.0 + i as f64,
                 estimate_ns: 900.0,
+                ratio: Some(Estimate {
+                    median: 1.0 + i as f64 / 1000.0,
+                    ci: (1.0, 1.0 + i as f64 / 500.0),
+                    samples: 45,
+                }),
             });
         }
     }

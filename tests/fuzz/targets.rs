@@ -7,7 +7,7 @@ use convroof::claims::Answer;
 use convroof::machine::Topology;
 use convroof::net::layer_plans::By;
 use convroof::net::model::Model;
-use convroof::net::tune::{PlanFile, Tuning};
+use convroof::net::plan_file::{PlanFile, Tuning};
 use convroof::net::{LayerPlans, Schedule};
 use convroof::networks::{self, Graph};
 use convroof::record;
@@ -273,7 +273,10 @@ fn plans() -> Inputs {
                     return Err(format!("a schedule of {} steps", schedule.steps.len()));
                 }
             }
-            let _ = plans.regret(&graph, &model);
+            for layer in 0..plans.layers.len() {
+                let _ = plans.certainty(layer);
+                let _ = plans.ties(layer);
+            }
             let times = file.times.iter().take(3).cloned().collect();
             let saved = PlanFile::update(&path, &id, |file| {
                 file.replace(Tuning::of(&graph, 1), times, false);
