@@ -162,6 +162,58 @@ fn claims_are_answered_with_figures() {
 }
 
 #[test]
+fn claims_about_times_have_intervals() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |more: &[&str]| {
+        let mut command = convroof(dir.path());
+        command.args(["claims", "12", "--budget", "0.5"]).args(more);
+        command.assert().success().get_output().stdout.clone()
+    };
+    let line = &json_lines(&run(&["--json"]))[0];
+    let holds = line["holds"].as_str().expect("text");
+    let all = ["yes", "no", "in-part", "cant-tell"];
+    assert!(all.contains(&holds), "{holds}");
+    let evidence = line["evidence"].as_array().expect("figures");
+    let ratios = evidence.iter().filter(|figure| figure["unit"] == "times");
+    let ratios: Vec<f64> = ratios
+        .map(|figure| {
+            let [low, high] = [0, 1].map(|i| number(&figure["ci"][i]));
+            let value = number(&figure["value"]);
+            assert!(0.0 < low && low <= value && value <= high, "{figure}");
+            value
+        })
+        .collect();
+    assert_eq!(ratios.len(), 3, "one for each pooling");
+    let text = String::from_utf8(run(&[])).expect("UTF-8");
+    assert!(
+        text.contains(" to ") && text.contains("(measured)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_budget_gives_rounds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rounds = |budget: &str| {
+        let mut command = convroof(dir.path());
+        command.args(["lowrank", "--problem", "mb1ic16ih12oc16oh12kh3ph1"]);
+        command.args(["--ranks", "4", "--budget", budget, "--json"]);
+        let out = command.assert().success();
+        let lines = json_lines(&out.get_output().stdout);
+        for line in &lines {
+            let [low, high] = [0, 1].map(|i| number(&line["speedup_ci"][i]));
+            let speedup = number(&line["speedup"]);
+            assert!(0.0 < low && low <= speedup && speedup <= high, "{line}");
+            assert_eq!(line["rounds"], lines[0]["rounds"], "the same rounds");
+        }
+        assert_eq!(lines[0]["speedup"], 1.0, "direct convolution itself");
+        number(&lines[0]["rounds"])
+    };
+    assert_eq!(rounds("0.001"), 5.0);
+    assert!(rounds("4") > 5.0);
+}
+
+#[test]
 fn low_ranks_lose_what_winograd_does_not() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = convroof(dir.path())

@@ -53,7 +53,7 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
             training as f64,
             "images",
         ));
-        holds.extend([crossover == 1, training == 1]);
+        holds.extend([Some(crossover == 1), Some(training == 1)]);
         sentences.push(format!(
             "{name} has {:.1} MB of parameters, {:.1} MB of activations at batch 1 with buffers reused and {:.1} MB with all kept: activations are more from {crossover} images on in inference, from {training} in training",
             parameters / MB,
@@ -66,7 +66,7 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         Holds::No => Holds::InPart,
         other => other,
     };
-    let (_, _, [packed, arena, _]) = lab.network("nin")?;
+    let [packed, arena, _] = lab.network("nin")?.bytes;
     evidence.push(measured("nin: arena of a run", arena as f64 / MB, "MB"));
     evidence.push(measured(
         "nin: packed weights of a run (Winograd's are larger than the parameters)",
@@ -92,8 +92,8 @@ pub(super) fn alexnet_and_lenet(_: &mut Lab<'_>) -> Result<Found> {
         ));
         ratios.push(alexnet / own);
     }
-    let about = |r: &f64| (500.0..2000.0).contains(r);
-    let holds: Vec<bool> = ratios.iter().map(about).collect();
+    let about = |r: &f64| Some((500.0..2000.0).contains(r));
+    let holds: Vec<Option<bool>> = ratios.iter().map(about).collect();
     let answer = format!(
         "{:.0} times those of Caffe's LeNet (20-50-500), {:.0} times those of the LeNet of 1998 and d2l.ai",
         ratios[0], ratios[1]

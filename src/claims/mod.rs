@@ -2,7 +2,8 @@
 //! the same run.
 //!
 //! A claim is a function from a [`Lab`] to an [`Answer`]. Its sentence and verdict follow from the figures, so another
-//! machine may give another answer.
+//! machine may give another answer. Times are compared within rounds. A claim about them holds, or doesn't, only if the
+//! whole interval of a ratio is on one side of the claim's bound.
 //!
 //! In reading order: `answer.rs`, this file (the claims), `counted.rs` (claims answered from tables), `lab.rs`
 //! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed),
@@ -16,7 +17,7 @@ mod numeric;
 pub mod session;
 
 pub use answer::{Answer, Figure, Holds};
-pub use lab::{Lab, Timed, compute};
+pub use lab::{Lab, Setting, Timed, Work, compute};
 
 use answer::Found;
 use anyhow::Result;

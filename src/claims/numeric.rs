@@ -1,6 +1,6 @@
 //! Claims about numerical results, answered by small experiments with the kernels.
 
-use super::answer::{Found, Holds, counted, measured};
+use super::answer::{Found, Holds, counted, estimated, measured};
 use super::lab::Lab;
 use super::lab::compute;
 use anyhow::Result;
@@ -45,18 +45,19 @@ pub(super) fn one_dimension(lab: &mut Lab<'_>) -> Result<Found> {
             deviation.max,
             "",
         ),
-        measured(
+        estimated(
             "the same layer: of the FMA peak",
-            100.0 * timed.of_peak,
+            &timed.of_peak,
+            100.0,
             "%",
         ),
     ];
     let answer = format!(
         "the 2-D kernel on height 1 gives the 1-D sums to {:.0e} of the largest, at {:.0} % of the FMA peak",
         deviation.max,
-        100.0 * timed.of_peak
+        100.0 * timed.of_peak.median
     );
-    Ok((Holds::of(&[same]), answer, evidence))
+    Ok((Holds::of(&[Some(same)]), answer, evidence))
 }
 
 pub(super) fn l2_pooling(_: &mut Lab<'_>) -> Result<Found> {
@@ -110,7 +111,7 @@ pub(super) fn l2_pooling(_: &mut Lab<'_>) -> Result<Found> {
         100.0 * sum_share
     );
     Ok((
-        Holds::of(&[mean_share == 1.0, sum_share == 1.0]),
+        Holds::of(&[Some(mean_share == 1.0), Some(sum_share == 1.0)]),
         answer,
         evidence,
     ))
@@ -156,7 +157,7 @@ pub(super) fn pixel_by_pixel(_: &mut Lab<'_>) -> Result<Found> {
         "the two kernels agree to {:.0e} of the largest output; only the speed differs, since the convolution uses each weight for every pixel",
         deviation.max
     );
-    Ok((Holds::of(&[deviation.max < 1e-5]), answer, evidence))
+    Ok((Holds::of(&[Some(deviation.max < 1e-5)]), answer, evidence))
 }
 
 /// Mean and (population) variance.
@@ -227,6 +228,5 @@ pub(super) fn dropout(_: &mut Lab<'_>) -> Result<Found> {
         "with half dropped before it, the variance that batch normalisation learns is {shift:.1} times that at inference, so outputs shrink to {:.0} %; behind it its statistics are right, and only the layer that follows sees variances differ, by {after:.1}",
         100.0 / shift.sqrt()
     );
-    let upset = shift > 1.2;
-    Ok((if upset { Holds::Yes } else { Holds::No }, answer, evidence))
+    Ok((Holds::of(&[Some(shift > 1.2)]), answer, evidence))
 }

@@ -1,52 +1,33 @@
 //! A session: some claims, answered on this machine, and the file of the answers to all.
 
-use super::{Answer, CLAIMS, Lab};
+use super::{Answer, CLAIMS, Lab, Setting, Work};
 use crate::files::{self, BadId, WriteError};
 use crate::interrupt;
-use crate::machine::Topology;
 use crate::progress::Steps;
-use crate::record::{Calibration, Fingerprint};
 use anyhow::Result;
-use convroof_kernels::Variant;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-/// Conditions of all answers.
-pub struct Setting<'a> {
-    /// The machine.
-    pub topology: &'a Topology,
-    /// Its fingerprint.
-    pub machine: &'a Fingerprint,
-    /// Its ceilings on one thread.
-    pub calibration: &'a Calibration,
-    /// Variants to measure.
-    pub variants: &'a [Variant],
-    /// Time of the measurements.
-    pub budget: Duration,
-    /// Set to stop.
-    pub stop: &'a AtomicBool,
-}
+/// Layers and comparisons of all claims together.
+const WORK: Work = Work {
+    layers: 45,
+    comparisons: 11,
+};
 
 /// Answers the claims with these numbers, from 1, each in a step. After a signal it returns the answers so far.
 ///
 /// # Errors
 /// When a measurement fails.
 pub fn run(
-    setting: &Setting<'_>,
+    setting: Setting<'_>,
     numbers: &[usize],
     progress: &mut dyn Steps,
 ) -> Result<Vec<Answer>> {
-    // Fewer claims measure fewer layers, so the budget per layer stays the same.
-    let part = numbers.len() as f64 / CLAIMS.len() as f64;
-    let mut lab = Lab::new(
-        setting.topology,
-        setting.machine,
-        setting.calibration,
-        setting.variants,
-        setting.budget.div_f64(part),
-        setting.stop,
-    )?;
+    let part = |whole: usize| (whole * numbers.len()).div_ceil(CLAIMS.len());
+    let work = Work {
+        layers: part(WORK.layers),
+        comparisons: part(WORK.comparisons),
+    };
+    let mut lab = Lab::new(setting, work)?;
     let mut answers = Vec::new();
     for &number in numbers {
         let claim = &CLAIMS[number - 1];

@@ -5,8 +5,8 @@ use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{Cpus, seconds};
-use crate::claims::session::{self, Setting};
-use crate::claims::{Answer, CLAIMS};
+use crate::claims::session;
+use crate::claims::{Answer, CLAIMS, Figure, Setting};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::{files, interrupt};
 use anyhow::{Result, bail};
@@ -14,13 +14,15 @@ use convroof_kernels::{Isa, Registry};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Counts come from the networks' tables. Times are measured on one thread.
+/// Counts come from the networks' tables. Times are measured on one thread and compared within rounds. A claim about
+/// times holds, or doesn't, if the whole 95 % interval is on one side of its bound. Otherwise the answer is "can't
+/// tell": a larger budget gives narrower intervals.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Numbers of the claims [default: all]
     #[arg(value_name = "NUMBER")]
     numbers: Vec<usize>,
-    /// Seconds of measuring, shared by the claims
+    /// Seconds of all rounds, shared by the claims; each comparison has five rounds at least
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     budget: f64,
     #[command(flatten)]
@@ -65,7 +67,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         stop,
     };
     let mut bar = Bar::new(numbers.len(), "claims");
-    let answers = session::run(&setting, &numbers, &mut bar)?;
+    let answers = session::run(setting, &numbers, &mut bar)?;
     bar.finish();
     if answers.len() == CLAIMS.len() {
         session::save(&path, &answers)?;
@@ -79,26 +81,33 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 }
 
 fn text(answer: &Answer) -> String {
-    let mut out = format!(
+    let out = format!(
         "\n{}. {}\n   {}: {}\n",
         answer.number,
         answer.claim,
         answer.holds.label(),
         answer.answer
     );
-    for figure in &answer.evidence {
-        let value = match figure.value {
-            v if v.fract() == 0.0 && v.abs() < 1e15 => format!("{v:.0}"),
-            v if v.abs() < 0.01 => format!("{v:.1e}"),
-            v => format!("{v:.2}"),
-        };
-        let how = if figure.measured {
-            "measured"
-        } else {
-            "counted"
-        };
-        out += &format!("   - {}: {value} {} ({how})\n", figure.what, figure.unit)
-            .replace("  (", " (");
+    out + &answer.evidence.iter().map(line).collect::<String>()
+}
+
+/// A figure in a line.
+fn line(figure: &Figure) -> String {
+    let how = match figure.measured {
+        true => "measured",
+        false => "counted",
+    };
+    let interval = figure.ci.map_or(String::new(), |(low, high)| {
+        format!(" ({} to {})", number(low), number(high))
+    });
+    let value = format!("{}{interval} {}", number(figure.value), figure.unit);
+    format!("   - {}: {} ({how})\n", figure.what, value.trim_end())
+}
+
+fn number(value: f64) -> String {
+    match value {
+        v if v.fract() == 0.0 && v.abs() < 1e15 => format!("{v:.0}"),
+        v if v.abs() < 0.01 => format!("{v:.1e}"),
+        v => format!("{v:.2}"),
     }
-    out
 }

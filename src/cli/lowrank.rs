@@ -5,8 +5,10 @@ use super::noise::{Disturbances, line_above};
 use super::output::{print, print_json};
 use super::progress::Bar;
 use super::select::{Cpus, seconds};
-use crate::claims::Lab;
-use crate::lowrank::session::{Approximation, Convolution, Decomposed, LAYERS, SEEDED, measure};
+use crate::claims::{Lab, Setting};
+use crate::lowrank::session::{
+    Approximation, Convolution, Decomposed, LAYERS, SEEDED, measure, work,
+};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::measure::refuse_huge;
 use crate::record::CandidateId;
@@ -20,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Seeded weights are random and have no low rank, so their errors are the worst case. Trained weights can be read
-/// from a file.
+/// from a file. A layer and its pairs are measured in the same rounds, on one thread.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A convolution in benchdnn's format (repeatable) [default: the 3x3 layers of ResNet-50 at 56, 28 and 14 pixels]
@@ -32,7 +34,7 @@ pub(super) struct Args {
     /// Ranks [default: 1/8, 1/4, 1/2 and 3/4 of the full rank]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     ranks: Vec<usize>,
-    /// Seconds of measuring
+    /// Seconds of all rounds, shared by the layers; each layer has five rounds at least
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     budget: f64,
     #[command(flatten)]
@@ -69,10 +71,16 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
     let calibration = calibrate::measure(&topology, &[&workers])?;
     let variants = registry.variants(&Isa::REAL);
-    let budget = Duration::from_secs_f64(args.budget);
-    let mut lab = Lab::new(&topology, &machine, &calibration, &variants, budget, stop)?;
-    let forms = layers.iter().map(Decomposed::forms).sum();
-    let mut bar = Bar::new(forms, "lowrank");
+    let setting = Setting {
+        topology: &topology,
+        machine: &machine,
+        calibration: &calibration,
+        variants: &variants,
+        budget: Duration::from_secs_f64(args.budget),
+        stop,
+    };
+    let mut lab = Lab::new(setting, work(&layers, &args.ranks))?;
+    let mut bar = Bar::new(layers.len(), "lowrank");
     let weights = args.weights.as_ref();
     let weights = weights.map_or(SEEDED.into(), |p| p.display().to_string());
     let lines = measure(
@@ -100,6 +108,7 @@ fn text(lines: &[Approximation]) -> String {
         "max error",
         "time",
         "x direct",
+        "95 %",
         "kernels",
     ]);
     let mut last = "";
@@ -120,6 +129,7 @@ fn text(lines: &[Approximation]) -> String {
             right(format!("{:.1e}", l.error_max)),
             right(time(l.ns)),
             right(format!("{:.2}", l.speedup)),
+            right(format!("{:.2} to {:.2}", l.speedup_ci.0, l.speedup_ci.1)),
             Cell::new(kernels.join(", ")),
         ]);
     }

@@ -1,11 +1,14 @@
-//! Layers beside their pairs of lower rank: errors against the layer in f64, and times with the best kernels.
+//! Layers beside their pairs of lower rank: errors against the layer in f64, and times with the best kernels. The layer
+//! and all its pairs are measured in the same rounds.
 
 use super::{Factors, Form};
-use crate::claims::{Lab, compute};
+use crate::claims::{Lab, Timed, Work, compute};
 use crate::interrupt::Stopped;
 use crate::machine::pool::Workers;
+use crate::measure::turns::{ratios, sums};
 use crate::progress::Steps;
 use crate::record::{CandidateId, Text};
+use crate::stats::Estimate;
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::conformance::Deviation;
@@ -61,10 +64,14 @@ pub struct Approximation {
     pub error_l2: f64,
     /// max |error| against the full layer in f64, over its largest output.
     pub error_max: f64,
-    /// Time of both convolutions.
+    /// Median time of both convolutions.
     pub ns: f64,
-    /// Speedup over direct convolution: its time over this one.
+    /// Speedup over direct convolution: its time over this one, the median over the rounds.
     pub speedup: f64,
+    /// 95 % confidence interval of the speedup.
+    pub speedup_ci: (f64, f64),
+    /// Number of rounds.
+    pub rounds: usize,
     /// The kernels, in order.
     pub kernels: Vec<CandidateId>,
 }
@@ -123,15 +130,33 @@ impl Decomposed {
         }
         Ok(Decomposed { layer, factors })
     }
+}
 
-    /// Forms of the layer.
-    pub fn forms(&self) -> usize {
-        self.factors.len()
+/// Measurements of some layers: each itself and both layers of each pair, in one comparison a layer.
+pub fn work(cases: &[Decomposed], ranks: &[usize]) -> Work {
+    let forms = cases.iter().flat_map(|case| &case.factors);
+    let pairs = forms.map(|(_, factors)| wanted(ranks, factors).len());
+    Work {
+        layers: cases.len() + 2 * pairs.sum::<usize>(),
+        comparisons: cases.len(),
     }
 }
 
+/// The ranks of a form: those that are given, or parts of the full rank.
+fn wanted(ranks: &[usize], factors: &Factors) -> Vec<usize> {
+    if !ranks.is_empty() {
+        return ranks.into();
+    }
+    let full = factors.full_rank();
+    let eighths = [1, 2, 4].map(|part: usize| (full * part).div_ceil(8));
+    let mut parts = Vec::from(eighths);
+    parts.push((full * 3 / 4).max(1));
+    parts.dedup();
+    parts
+}
+
 /// Measures some ranks of each layer and form. If `ranks` is empty, these are 1/8, 1/4, 1/2 and 3/4 of the full rank.
-/// `weights` is the label of all weights. After a signal it returns the lines that are done.
+/// `weights` is the label of all weights. After a signal it returns the lines of the layers that are done.
 ///
 /// # Errors
 /// When a kernel is wrong, or there is no memory.
@@ -144,94 +169,115 @@ pub fn measure(
 ) -> Result<Vec<Approximation>> {
     let mut lines = Vec::new();
     for case in cases {
-        for (form, factors) in &case.factors {
-            progress.begin(&format!("{} form of {}", form.name(), case.layer.problem));
-            let own = case.measure(*form, factors, ranks, weights, (lab, workers), &mut lines);
-            match own {
-                Err(error) if error.is::<Stopped>() => return Ok(lines),
-                other => other?,
-            }
-            progress.end();
+        progress.begin(&case.layer.problem.to_string());
+        match case.measure(ranks, weights, (lab, workers)) {
+            Err(error) if error.is::<Stopped>() => return Ok(lines),
+            own => lines.extend(own?),
         }
+        progress.end();
     }
     Ok(lines)
+}
+
+/// A way to compute a layer: by itself, or by a pair.
+struct Way {
+    /// Algorithm or form.
+    form: String,
+    /// Rank and full rank of a pair.
+    ranks: Option<(usize, usize)>,
+    energy: f64,
+    output: Vec<f32>,
+    /// The kernels, in order.
+    kernels: Vec<Timed>,
 }
 
 impl Decomposed {
     fn measure(
         &self,
-        form: Form,
-        factors: &Factors,
         ranks: &[usize],
         weights: &str,
         (lab, workers): (&mut Lab<'_>, &Workers),
-        lines: &mut Vec<Approximation>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Approximation>> {
         let Convolution { problem, .. } = &self.layer;
         let x = self.layer.operands();
         let whole = workers.install(|exec| reference::compute(problem, x, exec));
-        let direct = lab.by("direct", &problem.to_string())?;
-        let line = |form: &str, rank: Option<usize>, energy, output: &[f32], ns: f64, kernels| {
-            let Deviation { max, l2, .. } = Deviation::between(output, &whole);
-            Approximation {
+        // The layer itself by direct convolution comes first: it is the baseline.
+        let mut ways = self.whole(lab)?;
+        for (form, factors) in &self.factors {
+            for rank in wanted(ranks, factors) {
+                ways.push(self.pair(*form, factors, rank, lab)?);
+            }
+        }
+        let kernels = ways.iter().flat_map(|way| &way.kernels).cloned();
+        let mut samples = lab.together(&kernels.collect::<Vec<_>>())?.into_iter();
+        let times = ways.iter().map(|way| {
+            let own: Vec<_> = samples.by_ref().take(way.kernels.len()).collect();
+            sums(&own)
+        });
+        let times: Vec<Vec<f64>> = times.collect();
+        let mut lines = Vec::new();
+        for (way, ns) in ways.into_iter().zip(&times) {
+            let time = Estimate::of(ns).ok_or(Stopped)?;
+            let speedup = Estimate::of(&ratios(&times[0], ns)).ok_or(Stopped)?;
+            let Deviation { max, l2, .. } = Deviation::between(&way.output, &whole);
+            lines.push(Approximation {
                 problem: Text::of(*problem),
                 weights: weights.into(),
-                form: form.into(),
-                full_rank: rank.map(|_| factors.full_rank()),
-                rank,
-                energy,
+                form: way.form,
+                rank: way.ranks.map(|(rank, _)| rank),
+                full_rank: way.ranks.map(|(_, full)| full),
+                energy: way.energy,
                 error_l2: l2,
                 error_max: max,
-                ns,
-                speedup: direct.ns / ns,
-                kernels,
-            }
-        };
-        if form == Form::Channel {
-            // The layer itself is the baseline.
-            let best = lab.best(&problem.to_string())?;
-            for timed in [&direct, &best] {
-                let id = timed.variant.algorithm();
-                let output = compute(id, problem, x)?;
-                let kernels = vec![timed.variant.clone()];
-                lines.push(line(id, None, 1.0, &output, timed.ns, kernels));
-            }
+                ns: time.median,
+                speedup: speedup.median,
+                speedup_ci: speedup.ci,
+                rounds: speedup.samples,
+                kernels: way.kernels.iter().map(Timed::id).collect(),
+            });
         }
-        let full = factors.full_rank();
-        let ranks = match ranks {
-            [] => &[
-                full.div_ceil(8),
-                full.div_ceil(4),
-                full.div_ceil(2),
-                full * 3 / 4,
-            ],
-            given => given,
+        Ok(lines)
+    }
+
+    /// The layer itself, by direct convolution and by the fastest kernel.
+    fn whole(&self, lab: &mut Lab<'_>) -> Result<Vec<Way>> {
+        let problem = self.layer.problem.to_string();
+        let kernels = [lab.by("direct", &problem)?, lab.best(&problem)?];
+        let way = |timed: Timed| {
+            let form = timed.id().algorithm().to_string();
+            Ok(Way {
+                output: compute(&form, &self.layer.problem, self.layer.operands())?,
+                form,
+                ranks: None,
+                energy: 1.0,
+                kernels: vec![timed],
+            })
         };
-        for &rank in ranks {
-            let pair = factors.pair(rank)?;
-            let mut src = self.layer.src.clone();
-            let (mut ns, mut kernels) = (0.0, Vec::new());
-            for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
-                let timed = lab.best(&own.to_string())?;
-                let x = Operands {
-                    src: &src[..],
-                    weights,
-                    bias: if i == 1 { x.bias } else { &[] },
-                    residual: if i == 1 { x.residual } else { &[] },
-                };
-                src = compute(timed.variant.algorithm(), own, x)?;
-                ns += timed.ns;
-                kernels.push(timed.variant);
-            }
-            lines.push(line(
-                form.name(),
-                Some(rank),
-                pair.energy,
-                &src,
-                ns,
-                kernels,
-            ));
+        kernels.into_iter().map(way).collect()
+    }
+
+    /// The pair of a rank.
+    fn pair(&self, form: Form, factors: &Factors, rank: usize, lab: &mut Lab<'_>) -> Result<Way> {
+        let x = self.layer.operands();
+        let pair = factors.pair(rank)?;
+        let (mut src, mut kernels) = (self.layer.src.clone(), Vec::new());
+        for (i, (own, weights)) in pair.problems.iter().zip(&pair.weights).enumerate() {
+            let timed = lab.best(&own.to_string())?;
+            let x = Operands {
+                src: &src[..],
+                weights,
+                bias: if i == 1 { x.bias } else { &[] },
+                residual: if i == 1 { x.residual } else { &[] },
+            };
+            src = compute(timed.id().algorithm(), own, x)?;
+            kernels.push(timed);
         }
-        Ok(())
+        Ok(Way {
+            form: form.name().into(),
+            ranks: Some((rank, factors.full_rank())),
+            energy: pair.energy,
+            output: src,
+            kernels,
+        })
     }
 }

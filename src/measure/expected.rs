@@ -47,6 +47,19 @@ impl Expected {
         }
     }
 
+    /// Inputs of a problem, with the reference's output for the same seed.
+    pub(crate) fn known(problem: &Problem, seed: u64, output: Vec<f64>) -> Self {
+        Expected {
+            output: output.into(),
+            ..Expected::new(problem, seed)
+        }
+    }
+
+    /// The reference's output; none if it was never computed.
+    pub(super) fn into_output(self) -> Option<Vec<f64>> {
+        self.output.into_inner()
+    }
+
     /// The problem.
     pub(crate) fn problem(&self) -> &Problem {
         &self.problem

@@ -16,7 +16,8 @@
 //! [`support`] (the same for a list), `expected.rs` (correct outputs), [`mod@fastest`] (ties, and
 //! the choice among them), `session.rs` (rounds), `examine.rs` and
 //! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`once`] (a single run), [`solo`] (a kernel for
-//! another harness). For further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
+//! another harness), `together.rs` (kernels on several layers). For further benches: [`turns`], [`chain`] (consecutive
+//! layers), [`stream`] (plain loops).
 
 pub mod bench;
 mod candidate;
@@ -32,6 +33,7 @@ mod session;
 pub mod solo;
 pub mod stream;
 pub mod support;
+mod together;
 pub mod turns;
 
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
@@ -39,3 +41,4 @@ pub(crate) use expected::Expected;
 pub use expected::Wrong;
 pub use limits::{plan, refuse_huge};
 pub use session::{ProblemOutcome, Progress, Session, Settings};
+pub(crate) use together::together;

@@ -58,6 +58,8 @@ pub struct ProblemOutcome {
     pub refusals: Vec<Refusal>,
     /// True if the stop flag ended it early.
     pub stopped: bool,
+    /// The reference's output; none if no candidate can compute the problem.
+    pub(crate) reference: Option<Vec<f64>>,
 }
 
 /// Pools, counters and the stop flag.
@@ -169,6 +171,7 @@ impl<'a> Session<'a> {
         for group in groups {
             self.measure_group(problem, group, &expected, deadline, progress, &mut outcome)?;
         }
+        outcome.reference = expected.into_output();
         Ok(outcome)
     }
 

@@ -218,6 +218,7 @@ fn nothing_of_an_answer_is_alive_in_a_page() {
             value: 1.0,
             unit: "MB".into(),
             measured: true,
+            ci: Some((0.5, 1.5)),
         }],
     };
     let show = |answer: &Answer| html::html_with(&sample(), std::slice::from_ref(answer));

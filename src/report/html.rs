@@ -167,6 +167,7 @@ mod tests {
             value,
             unit: "MB".into(),
             measured: true,
+            ci: Some((value - 0.5, value + 0.5)),
         };
         let answer = Answer {
             number: 3,
@@ -181,7 +182,7 @@ mod tests {
             "3. One is two.",
             "Holds in part",
             "1.2e-",
-            "12.5",
+            "12.5 (12 to 13)",
             "1235",
         ] {
             assert!(page.contains(text), "{text}");

@@ -147,7 +147,7 @@ pub(crate) fn plans(graph: &Graph, fingerprint: &str) -> PlanFile {
 
 /// Answers to claims, one with each verdict.
 pub(crate) fn answers() -> Vec<Answer> {
-    [Holds::Yes, Holds::InPart, Holds::No]
+    [Holds::Yes, Holds::InPart, Holds::No, Holds::CantTell]
         .into_iter()
         .enumerate()
         .map(|(i, holds)| Answer {
@@ -160,6 +160,7 @@ pub(crate) fn answers() -> Vec<Answer> {
                 value: 0.26,
                 unit: "of the time".into(),
                 measured: true,
+                ci: Some((0.25, 0.27)),
             }],
         })
         .collect()
