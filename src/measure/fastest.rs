@@ -7,6 +7,7 @@ use crate::record::{CandidateId, IsaName};
 use crate::stats::{FEW, Summary};
 use convroof_kernels::Registry;
 use convroof_kernels::cost::Accuracy;
+use std::cmp::Reverse;
 
 /// Distance of medians, relative to the smaller one, within which no measurement tells two kernels apart: the same
 /// kernel differs by as much from one process to the next.
@@ -22,6 +23,8 @@ pub struct Timed {
     pub id: CandidateId,
     /// Number of samples.
     pub samples: usize,
+    /// True if it was also measured with its twins.
+    pub examined: bool,
     /// Summary of the samples.
     pub time: Summary,
 }
@@ -52,14 +55,14 @@ pub fn fastest(all: &[Timed]) -> Option<Fastest> {
         *i == first || distance <= NEAR || distance <= WITHIN && overlap
     };
     let tied: Vec<usize> = counts.into_iter().filter(tied).collect();
-    let &chosen = tied.iter().min_by_key(|&&i| rank(&all[i].id))?;
+    let &chosen = tied.iter().min_by_key(|&&i| rank(&all[i]))?;
     Some(Fastest { chosen, tied })
 }
 
-/// Order of choice: exact algorithms before those that transform their inputs, then in the order of the registry, then
-/// narrow vectors before wide ones.
-fn rank(id: &CandidateId) -> (bool, usize, usize, &str) {
-    let registry = Registry::builtin();
+/// Order of choice: examined ones first, then exact algorithms before those that transform their inputs, then the order
+/// of the registry, then wide vectors before narrow ones.
+fn rank(timed: &Timed) -> (bool, bool, usize, Reverse<usize>, &str) {
+    let (id, registry) = (&timed.id, Registry::builtin());
     let place = registry
         .algorithms()
         .iter()
@@ -68,9 +71,16 @@ fn rank(id: &CandidateId) -> (bool, usize, usize, &str) {
     let transformed = matches!(accuracy, Some(Accuracy::Transformed { .. }));
     let lanes = match id.isa() {
         IsaName::Isa(isa) => isa.lanes(),
-        _ => usize::MAX,
+        _ => 0,
     };
-    (transformed, place.unwrap_or(usize::MAX), lanes, id.as_str())
+    let place = place.unwrap_or(usize::MAX);
+    (
+        !timed.examined,
+        transformed,
+        place,
+        Reverse(lanes),
+        id.as_str(),
+    )
 }
 
 #[cfg(test)]
@@ -86,6 +96,7 @@ mod tests {
             .map(|(id, &(_, median, width))| Timed {
                 id: id.clone(),
                 samples: 7,
+                examined: false,
                 time: Summary {
                     median,
                     min: median - width,
@@ -126,8 +137,9 @@ mod tests {
             (direct, 101.0, 0.1),
         ];
         assert_eq!(found(&all), [direct, gemm, winograd, direct]);
-        let narrow = [("direct/avx512/st", 100.0, 0.1), (direct, 100.1, 0.1)];
-        assert_eq!(found(&narrow)[0], direct);
+        let wide = "direct/avx512/st";
+        let widths = [(direct, 100.0, 0.1), (wide, 100.1, 0.1)];
+        assert_eq!(found(&widths)[0], wide);
     }
 
     #[test]
@@ -150,6 +162,7 @@ mod tests {
         let timed = |id: &str, samples, median| Timed {
             id: id.into(),
             samples,
+            examined: false,
             time: Summary::of(&vec![median; samples]).expect("samples"),
         };
         let mixed = [timed(ids[0], 1, 50.0), timed(ids[1], 7, 100.0)];
@@ -157,5 +170,11 @@ mod tests {
         let few = [timed(ids[0], 1, 50.0), timed(ids[1], 2, 100.0)];
         assert_eq!(fastest(&few).map(|f| f.chosen), Some(0));
         assert_eq!(fastest(&[]), None);
+        let examined = Timed {
+            examined: true,
+            ..timed(ids[1], 7, 100.0)
+        };
+        let tied = [timed(ids[0], 7, 100.0), examined];
+        assert_eq!(fastest(&tied).map(|f| f.chosen), Some(1));
     }
 }

@@ -347,6 +347,7 @@ impl<'a> Session<'a> {
                 timed.push(Timed {
                     id: candidate.id(),
                     samples: sampled.samples_ns.len(),
+                    examined: false,
                     time,
                 });
             }

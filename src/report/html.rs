@@ -6,7 +6,7 @@ mod section;
 
 use super::conclusion::conclusions;
 use super::svg::style;
-use super::{head, missing_counters, rows, totals};
+use super::{head, missing_counters, notes, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
 use crate::record::{Level, Run};
@@ -31,6 +31,8 @@ struct ReportPage<'a> {
     /// A sentence for each network and number of threads.
     conclusions: Vec<String>,
     missing: Option<String>,
+    /// Errors and notes, at the end.
+    notes: Vec<String>,
     ceilings: Vec<CeilingLine>,
     style: Style,
 }
@@ -86,6 +88,7 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
         head: head(run),
         conclusions: conclusions(run, &all, str::to_string),
         missing: missing_counters(run),
+        notes: notes(run, &all),
         ceilings: ceiling_table(run),
         style: Style {
             light: style::LIGHT,

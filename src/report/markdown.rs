@@ -3,7 +3,7 @@
 use super::conclusion::{conclusions, percent};
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
-use super::{NetworkTotal, Row, best_rows, head, legend, missing_counters, totals};
+use super::{NetworkTotal, Row, best_rows, head, legend, missing_counters, notes, totals};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::{CacheState, Run};
 use crate::units::{threads, time};
@@ -33,8 +33,8 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
     if let Some(line) = missing_counters(run) {
         let _ = write!(out, "\n{}.\n", text(&line));
     }
-    for note in run.notes.iter().chain(&run.calibration.notes) {
-        let _ = write!(out, "\nNote: {}.\n", text(note));
+    for note in notes(run, rows) {
+        let _ = write!(out, "\n{}\n", text(&note));
     }
     out
 }

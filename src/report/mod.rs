@@ -51,6 +51,17 @@ pub fn missing_counters(run: &Run) -> Option<String> {
     ))
 }
 
+/// The lines at the end of every report: kernels that are faster than a ceiling permits, then notes of the run and of its
+/// calibration.
+pub fn notes(run: &Run, rows: &[Row]) -> Vec<String> {
+    let errors = rows.iter().filter_map(Row::impossible);
+    let errors = errors.map(|why| format!("Error: {why}: calibrate again."));
+    let notes = run.notes.iter().chain(&run.calibration.notes);
+    errors
+        .chain(notes.map(|note| format!("Note: {note}.")))
+        .collect()
+}
+
 /// A sentence for a run that a signal or an error ended early; none if it is complete.
 pub fn interruption(run: &Run) -> Option<String> {
     let all = distinct(run.layers.iter().map(|l| &l.problem));

@@ -154,11 +154,17 @@ impl Row {
         self.variant.is_peer()
     }
 
+    /// True if it was also measured with its twins.
+    fn examined(&self) -> bool {
+        self.witnesses.iter().any(|w| w.witness == "ablation")
+    }
+
     /// Its times, to be compared with those of other rows.
     pub fn timed(&self) -> Timed {
         Timed {
             id: self.variant.clone(),
             samples: self.samples,
+            examined: self.examined(),
             time: Summary {
                 median: self.median_ns,
                 min: self.min_ns,

@@ -14,7 +14,7 @@ pub use variants::variants;
 use super::conclusion::conclusions;
 use super::page::Page;
 use super::versus::duels;
-use super::{Row, head, missing_counters, totals};
+use super::{Row, head, missing_counters, notes, totals};
 use crate::record::Run;
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 use network::network;
@@ -32,8 +32,7 @@ pub fn verdicts(run: &Run, rows: &[Row], page: &Page) -> String {
         let duels = duels(run, rows, &total.network, total.threads);
         out += &versus(&total, &duels, page);
     }
-    out += &beaten(rows, page);
-    out += &format!("\n{}{conclusions}", notes(run, page));
+    out += &format!("\n{}{conclusions}", end(run, rows, page));
     out
 }
 
@@ -48,19 +47,10 @@ fn concluded(run: &Run, rows: &[Row], page: &Page) -> String {
     sentences.iter().map(|line| page.item(line)).collect()
 }
 
-/// Errors for kernels that exceed a ceiling: it was measured too low.
-fn beaten(rows: &[Row], page: &Page) -> String {
-    let errors = rows.iter().filter_map(Row::impossible);
-    let lines = errors.map(|why| page.item(&format!("Error: {why}: calibrate again.")));
-    lines.collect()
-}
-
-/// Missing counters, and the notes of the run and of its calibration.
-fn notes(run: &Run, page: &Page) -> String {
+/// Missing counters, and the lines at the end of every report.
+fn end(run: &Run, rows: &[Row], page: &Page) -> String {
     let counters = missing_counters(run).map(|line| format!("{line}."));
-    let notes = run.notes.iter().chain(&run.calibration.notes);
-    let notes = notes.map(|note| format!("Note: {note}."));
-    let lines = counters.into_iter().chain(notes);
+    let lines = counters.into_iter().chain(notes(run, rows));
     lines.map(|line| page.item(&line)).collect()
 }
 
