@@ -11,14 +11,20 @@ pub fn time(ns: f64) -> String {
     }
 }
 
-/// A size with a readable unit.
+/// A size of memory with a readable unit, a power of 1024 bytes: 32 KiB, 1.5 MiB. Rates are in GB/s, 10^9 bytes per
+/// second.
 pub fn bytes(bytes: f64) -> String {
-    match bytes {
-        b if b < 1e3 => format!("{b:.0} B"),
-        b if b < 1e6 => format!("{:.1} KB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
+    const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
+    if bytes < 1024.0 {
+        return format!("{bytes:.0} B");
     }
+    let (mut size, mut unit) = (bytes / 1024.0, 0);
+    // 1023.95 would be shown as 1024.0.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        (size, unit) = (size / 1024.0, unit + 1);
+    }
+    let text = format!("{size:.1}");
+    format!("{} {}", text.trim_end_matches(".0"), UNITS[unit])
 }
 
 /// A count in words.
@@ -40,5 +46,36 @@ pub fn plural(n: usize, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),
         n => format!("{n} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_powers_of_1024() {
+        let kib = 1024.0;
+        for (size, text) in [
+            (0.0, "0 B"),
+            (1023.0, "1023 B"),
+            (32.0 * kib, "32 KiB"),
+            (48.5 * kib, "48.5 KiB"),
+            (1023.99 * kib, "1 MiB"),
+            (1.5 * kib * kib, "1.5 MiB"),
+            (3.0 * kib * kib * kib, "3 GiB"),
+            (4096.0 * kib * kib * kib, "4096 GiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(
+            [0, 1, 2].map(|n| plural(n, "layer")),
+            ["0 layers", "1 layer", "2 layers"]
+        );
+        assert_eq!(threads(1), "1 thread");
     }
 }

@@ -52,7 +52,7 @@ fn bad_input_is_one_line_and_exit_code_2() {
         ),
         (
             &["bench", "--problem", "mb64ic512ih512oc512kh1"],
-            "the limit is 16 GB",
+            "the limit is 16 GiB",
         ),
         (&["report", garbage], "damaged"),
         (&["report", "/nowhere/run.json"], "can't read"),

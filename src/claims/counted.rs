@@ -15,7 +15,7 @@ fn kept(name: &str) -> Result<f64> {
 }
 
 pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
-    const MB: f64 = 1e6;
+    const MIB: f64 = (1 << 20) as f64;
     let mut evidence = Vec::new();
     let mut holds = Vec::new();
     let mut sentences = Vec::new();
@@ -25,18 +25,18 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         let kept = kept(name)?;
         evidence.push(counted(
             format!("{name}: parameters"),
-            parameters / MB,
-            "MB",
+            parameters / MIB,
+            "MiB",
         ));
         evidence.push(counted(
             format!("{name}: activations of one image, buffers reused (the arena that runs use)"),
-            reused / MB,
-            "MB",
+            reused / MIB,
+            "MiB",
         ));
         evidence.push(counted(
             format!("{name}: activations of one image, all kept for training"),
-            kept / MB,
-            "MB",
+            kept / MIB,
+            "MiB",
         ));
         let mut crossover = 1;
         while (lab.arena_bytes(name, crossover)? as f64) <= parameters && crossover < 1024 {
@@ -55,10 +55,10 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         ));
         holds.extend([Some(crossover == 1), Some(training == 1)]);
         sentences.push(format!(
-            "{name} has {:.1} MB of parameters, {:.1} MB of activations at batch 1 with buffers reused and {:.1} MB with all kept: activations are more from {crossover} images on in inference, from {training} in training",
-            parameters / MB,
-            reused / MB,
-            kept / MB
+            "{name} has {:.1} MiB of parameters, {:.1} MiB of activations at batch 1 with buffers reused and {:.1} MiB with all kept: activations are more from {crossover} images on in inference, from {training} in training",
+            parameters / MIB,
+            reused / MIB,
+            kept / MIB
         ));
     }
     // With a large enough batch, activations always exceed the weights.
@@ -67,11 +67,11 @@ pub(super) fn memory_of_nin(lab: &mut Lab<'_>) -> Result<Found> {
         other => other,
     };
     let [packed, arena, _] = lab.network("nin")?.bytes;
-    evidence.push(measured("nin: arena of a run", arena as f64 / MB, "MB"));
+    evidence.push(measured("nin: arena of a run", arena as f64 / MIB, "MiB"));
     evidence.push(measured(
         "nin: packed weights of a run (Winograd's are larger than the parameters)",
-        packed as f64 / MB,
-        "MB",
+        packed as f64 / MIB,
+        "MiB",
     ));
     Ok((holds, sentences.join("; "), evidence))
 }

@@ -39,7 +39,11 @@ pub fn calibrate(
         let threads = workers.threads();
         for &token in &tokens {
             interrupt::check()?;
-            progress(&format!("{} peak, {threads} threads", token.isa()));
+            progress(&format!(
+                "{} peak, {}",
+                token.isa(),
+                units::threads(threads)
+            ));
             let best = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
             if !best.agreed {
                 scattered.push(format!(
@@ -68,9 +72,10 @@ pub fn calibrate(
                 let isa = token.isa();
                 interrupt::check()?;
                 progress(&format!(
-                    "{} {} with {isa}, {threads} threads",
+                    "{} {} with {isa}, {}",
                     level.name(),
-                    stream.name()
+                    stream.name(),
+                    units::threads(threads)
                 ));
                 let mut parts: Vec<_> = buffers
                     .iter_mut()
@@ -99,7 +104,7 @@ pub fn calibrate(
             }
         }
         interrupt::check()?;
-        progress(&format!("size of L3, {threads} threads"));
+        progress(&format!("size of L3, {}", units::threads(threads)));
         let capacity = effective_l3(workers, Isa::best(), &calibration, &mut buffers);
         calibration.capacities.extend(capacity);
     }

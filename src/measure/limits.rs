@@ -2,6 +2,7 @@
 //! would take hours.
 
 use crate::machine::memory;
+use crate::units;
 use anyhow::{Result, bail};
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::Cost;
@@ -26,9 +27,9 @@ pub fn refuse_huge(problem: &Problem) -> Result<()> {
     let limit = LARGEST_BYTES.min(memory::available() as u128);
     if bytes > limit {
         bail!(
-            "'{problem}' needs about {} GB: the limit is {} GB; choose a smaller layer or batch",
-            bytes.div_ceil(1 << 30),
-            limit >> 30
+            "'{problem}' needs about {}: the limit is {}; choose a smaller layer or batch",
+            units::bytes(bytes as f64),
+            units::bytes(limit as f64)
         );
     }
     let flops = Cost::new(problem, 0).flops_nominal;
@@ -64,15 +65,11 @@ pub fn plan(
     if needed > left {
         return Err(Unsupported::new(format!(
             "takes {} of memory with its operands, but only {} are available",
-            megabytes(needed),
-            megabytes(left)
+            units::bytes(needed as f64),
+            units::bytes(left as f64)
         )));
     }
     Ok(plan)
-}
-
-fn megabytes(bytes: usize) -> String {
-    format!("{} MB", bytes.div_ceil(1 << 20))
 }
 
 #[cfg(test)]
@@ -110,6 +107,6 @@ mod tests {
             1,
         );
         let reason = plan.err().expect("too much").to_string();
-        assert!(reason.starts_with("takes 3200000"), "{reason}");
+        assert!(reason.starts_with("takes 31250"), "{reason}");
     }
 }

@@ -8,6 +8,7 @@ use crate::machine::Topology;
 use crate::networks::{Graph, NodeOp, Source};
 use crate::record::CandidateId;
 use crate::ties::{self, Certainty};
+use crate::units;
 use anyhow::{Result, bail};
 use convroof_kernels::registry::Threading;
 use convroof_kernels::tensor::{Layout, TensorDesc};
@@ -88,10 +89,11 @@ impl LayerPlans {
             }
             if plans.is_empty() {
                 bail!(
-                    "no variant can compute {}/{} ({}) on {threads} threads: see convroof list",
+                    "no variant can compute {}/{} ({}) on {}: see convroof list",
                     graph.network.name,
                     layer.name,
-                    layer.problem
+                    layer.problem,
+                    units::threads(threads)
                 );
             }
             layers.push(plans);

@@ -16,6 +16,7 @@ use crate::measure::turns::Turns;
 use crate::networks::Graph;
 use crate::record::{Calibration, Fingerprint};
 use crate::stats::{FEW, Summary, median};
+use crate::units;
 use anyhow::{Context, Result, anyhow};
 use convroof_kernels::Variant;
 use convroof_kernels::conformance::{Comparison, Deviation};
@@ -218,7 +219,7 @@ impl<'a> Session<'a> {
         };
         let compared = check.compare(runner.output());
         let wrong = compared.filter(|c| !c.passes());
-        let wrong = wrong.map(|c| format!("{name} on {threads} threads: {c:.1}"));
+        let wrong = wrong.map(|c| format!("{name} on {}: {c:.1}", units::threads(threads)));
         let error_max = compared.map(|c| c.deviation.max);
         let time = Summary::of(&rounds.ours).ok_or_else(|| anyhow!("no samples"))?;
         let (mut peers, mut notes, mut main) = (Vec::new(), Vec::new(), None);
@@ -239,8 +240,9 @@ impl<'a> Session<'a> {
             let compared = check.compare(&output);
             if let Some(wrong) = compared.filter(|c| !c.passes()) {
                 notes.push(format!(
-                    "without {} on {name}, {threads} threads: its output is wrong: {wrong:.1}",
-                    rival.name()
+                    "without {} on {name}, {}: its output is wrong: {wrong:.1}",
+                    rival.name(),
+                    units::threads(threads)
                 ));
                 continue;
             }

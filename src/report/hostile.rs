@@ -216,7 +216,7 @@ fn nothing_of_an_answer_is_alive_in_a_page() {
         evidence: vec![Figure {
             what: "a figure".into(),
             value: 1.0,
-            unit: "MB".into(),
+            unit: "MiB".into(),
             measured: true,
             ci: Some((0.5, 1.5)),
         }],

@@ -168,7 +168,7 @@ mod tests {
         let figure = |value| Figure {
             what: "a figure".into(),
             value,
-            unit: "MB".into(),
+            unit: "MiB".into(),
             measured: true,
             ci: Some((value - 0.5, value + 0.5)),
         };

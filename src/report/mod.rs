@@ -24,7 +24,7 @@ pub use rows::{NetworkTotal, Row, best_rows, rows, ties, totals};
 use crate::noise::Noise;
 use crate::record::{CounterSource, Run, Text};
 use crate::stats::SCATTERED;
-use crate::units::plural;
+use crate::units::{bytes, plural};
 use convroof_kernels::Problem;
 
 /// The lines at the top of every report: the machine, its noise, then warnings.
@@ -106,7 +106,7 @@ pub fn machine_line(run: &Run) -> String {
     let caches: Vec<String> = f
         .caches
         .iter()
-        .map(|c| format!("L{} {}", c.level, binary_size(c.bytes)))
+        .map(|c| format!("L{} {}", c.level, bytes(c.bytes as f64)))
         .collect();
     format!(
         "{}, {}, {}{}",
@@ -117,14 +117,6 @@ pub fn machine_line(run: &Run) -> String {
             .as_ref()
             .map_or(String::new(), |h| format!(", virtual ({h})"))
     )
-}
-
-fn binary_size(bytes: usize) -> String {
-    if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) {
-        format!("{} MB", bytes >> 20)
-    } else {
-        format!("{} KB", bytes >> 10)
-    }
 }
 
 #[cfg(test)]

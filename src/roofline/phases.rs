@@ -132,7 +132,7 @@ mod tests {
             scratch_written,
         };
         m.phases = vec![
-            // 8 us: 1e6 operations at 118 GFLOP/s. About 70 us: 2 MB at L3's bandwidth and 3 MB at L2's.
+            // 8 us: 1e6 operations at 118 GFLOP/s. About 70 us: 2 MiB at L3's bandwidth and 3 MiB at L2's.
             phase("input_transform", 1e5, 1_000_000, 2 << 20, 3 << 20),
             phase("multiply", 1e6, 110_000_000, 1 << 10, 0),
         ];

@@ -6,6 +6,7 @@ use crate::interrupt::Stopped;
 use crate::machine::memory;
 use crate::record::Text;
 use crate::stats::{median, shorten};
+use crate::units;
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::data::Rng;
@@ -98,9 +99,9 @@ impl Sitting<'_> {
                 let memory = memory::available() as u64;
                 if bytes > memory {
                     bail!(
-                        "the pairs need more than 2 x {} GB, {} GB are free: choose fewer with --layer, --variant or --batch",
-                        bytes >> 30,
-                        memory >> 30
+                        "each side needs more than {} for the pairs, of {} that are free: choose fewer with --layer, --variant or --batch",
+                        units::bytes(bytes as f64),
+                        units::bytes(memory as f64)
                     );
                 }
                 own.push(answer);

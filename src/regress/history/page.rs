@@ -4,7 +4,7 @@ use super::{CREEP, Doubt, Entry, Series};
 use crate::escape;
 use crate::regress::short;
 use crate::report::svg::style;
-use crate::units::time;
+use crate::units::{plural, time};
 use minijinja::Value;
 use serde::Serialize;
 use std::fmt::Write;
@@ -134,9 +134,9 @@ fn sparkline(series: &Series, entries: &[Entry]) -> String {
     let x = |run: usize| EDGE + (WIDTH - 2.0 * EDGE) * run as f64 / runs;
     let y = |cost: f64| HEIGHT / 2.0 - (HEIGHT / 2.0 - EDGE) * (cost.ln() - middle) / reach;
     let mut svg = format!(
-        "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{} runs, {} steps\">",
-        series.runs,
-        series.steps.len()
+        "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{}, {}\">",
+        plural(series.runs, "run"),
+        plural(series.steps.len(), "step")
     );
     for step in &series.steps {
         let class = if step.ratio > 1.0 { "up" } else { "down" };

@@ -7,7 +7,7 @@ use crate::escape::markup;
 use crate::report::Row;
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
-use crate::units::time;
+use crate::units::{plural, time};
 use std::fmt::Write;
 
 /// Largest number of names in the picture, so that they don't hide each other.
@@ -16,7 +16,7 @@ const NAMES: usize = 12;
 /// Tooltip of a point, one fact per line.
 fn details(row: &Row, share: f64) -> String {
     let few = if row.few_samples() {
-        format!(", {} sample{}", row.samples, plural(row.samples))
+        format!(", {}", plural(row.samples, "sample"))
     } else {
         format!(
             " ({} to {}, {} samples)",
@@ -38,10 +38,6 @@ fn details(row: &Row, share: f64) -> String {
         100.0 * share,
         row.verdict.label()
     )
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "" } else { "s" }
 }
 
 /// A point with its position.
