@@ -27,30 +27,37 @@ pub struct Tally {
     pub failures: Vec<String>,
 }
 
-/// Checks variants of this CPU's instruction sets on small shapes and on problems. Each variant is a step, and then
-/// each problem.
+/// Checks variants of this CPU's instruction sets on small shapes around their block sizes. Each variant is a step.
 ///
 /// # Errors
-/// When there is no memory, or after a signal.
-pub fn check(
-    variants: &[Variant],
-    problems: &[Problem],
-    workers: &Workers,
-    topology: &Topology,
-    progress: &mut dyn Steps,
-) -> Result<Vec<Tally>> {
+/// After a signal.
+pub fn small_shapes(variants: &[Variant], progress: &mut dyn Steps) -> Result<Vec<Tally>> {
     let mut tallies = Vec::new();
     for variant in variants {
         progress.begin(&variant.id().to_string());
-        tallies.push(small_shapes(variant)?);
+        tallies.push(tally(variant)?);
         progress.end();
     }
+    Ok(tallies)
+}
+
+/// Checks the variants on problems, and adds the results to their tallies. Each problem is a step.
+///
+/// # Errors
+/// When there is no memory, or after a signal.
+pub fn layers(
+    tallies: &mut [Tally],
+    variants: &[Variant],
+    problems: &[Problem],
+    (workers, topology): (&Workers, &Topology),
+    progress: &mut dyn Steps,
+) -> Result<()> {
     for problem in problems {
         progress.begin(&problem.to_string());
         interrupt::check()?;
         let data = Data::new(problem, Fill::Uniform, 1);
         let expected = workers.install(|exec| reference::compute(problem, data.operands(), exec));
-        for (variant, tally) in variants.iter().zip(&mut tallies) {
+        for (variant, tally) in variants.iter().zip(tallies.iter_mut()) {
             layer(
                 variant,
                 problem,
@@ -62,11 +69,11 @@ pub fn check(
         }
         progress.end();
     }
-    Ok(tallies)
+    Ok(())
 }
 
 /// Checks a variant on the small shapes of each operation that it can do.
-fn small_shapes(variant: &Variant) -> Result<Tally> {
+fn tally(variant: &Variant) -> Result<Tally> {
     let isa = variant.isa.detect().expect("a variant of this CPU");
     let mut tally = Tally {
         variant: variant.id().to_string(),

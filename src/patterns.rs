@@ -1,6 +1,7 @@
-//! Comma-separated globs over names: `--network`, `--layer`, `--variant`, `--peers`.
+//! Comma-separated globs over names: `--network`, `--layer`, `--variant`, `--peers`. Names that are nearly right.
 
 use globset::{Glob, GlobMatcher};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -45,15 +46,83 @@ impl fmt::Display for Patterns {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.glob().glob())
+        f.write_str(self.text())
     }
 }
+
+/// Longest pattern, in bytes, that similar names are looked for.
+const MOST_COMPARED: usize = 100;
+
+/// Upper limit for the similar names of a pattern.
+const MOST_SIMILAR: usize = 3;
 
 impl Pattern {
     /// True if it matches the name.
     pub fn is_match(&self, name: &str) -> bool {
         self.0.is_match(name)
     }
+
+    /// The text of the pattern.
+    pub fn text(&self) -> &str {
+        self.0.glob().glob()
+    }
+}
+
+/// Patterns that match some of the names and are like a text, which matches none: the text with a `*` at the end, or
+/// with a few letters changed.
+pub fn similar<T: AsRef<str>>(text: &str, names: &[T]) -> Vec<String> {
+    if text.len() > MOST_COMPARED {
+        return Vec::new();
+    }
+    let open = format!("{text}*");
+    if matches_any(&open, names) {
+        return vec![open];
+    }
+    let (stem, rest) = text.split_at(text.find(['*', '?', '[', '{']).unwrap_or(text.len()));
+    let (wanted, most) = (fold(stem), stem.len().div_ceil(4));
+    let edits = |name: &str| strsim::damerau_levenshtein(&wanted, &fold(name));
+    let mut near: Vec<(usize, String)> = stems(names, !rest.is_empty())
+        .into_iter()
+        .map(|name| (edits(name), format!("{name}{rest}")))
+        .filter(|(edits, pattern)| *edits <= most && matches_any(pattern, names))
+        .collect();
+    near.sort();
+    let fewest = near.first().map_or(0, |(edits, _)| *edits);
+    near.retain(|(edits, _)| *edits == fewest);
+    near.truncate(MOST_SIMILAR);
+    near.into_iter().map(|(_, pattern)| pattern).collect()
+}
+
+/// True if the text is a pattern that matches one of the names.
+fn matches_any<T: AsRef<str>>(text: &str, names: &[T]) -> bool {
+    let glob = Glob::new(text).map(|glob| glob.compile_matcher());
+    glob.is_ok_and(|glob| names.iter().any(|name| glob.is_match(name.as_ref())))
+}
+
+/// The names, and with `parts` also their beginnings that end at a separator.
+fn stems<T: AsRef<str>>(names: &[T], parts: bool) -> BTreeSet<&str> {
+    let mut stems = BTreeSet::new();
+    for name in names {
+        let name = name.as_ref();
+        stems.insert(name);
+        for (at, separator) in name.match_indices(['/', '-', '.']).filter(|_| parts) {
+            let end = if separator == "-" { at } else { at + 1 };
+            stems.insert(&name[..end]);
+        }
+    }
+    stems
+}
+
+/// A name without case, '-' and '_'.
+fn fold(name: &str) -> String {
+    let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
+    letters.flat_map(char::to_lowercase).collect()
+}
+
+/// The name that a word means, which may differ in case, '-' and '_'.
+pub fn meant<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    let word = fold(word);
+    names.iter().copied().find(|name| fold(name) == word)
 }
 
 impl Patterns {
@@ -65,6 +134,17 @@ impl Patterns {
     /// True if a pattern matches the name.
     pub fn is_match(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.is_match(name))
+    }
+
+    /// The patterns, with the name itself in place of each that differs from it in case, '-' and '_' only.
+    pub fn resolved(&self, names: &[&str]) -> Self {
+        let resolve = |pattern: &Pattern| {
+            let known = names.iter().any(|name| pattern.is_match(name));
+            let meant = meant(pattern.text(), names).filter(|_| !known);
+            let glob = meant.and_then(|name| Glob::new(name).ok());
+            glob.map_or_else(|| pattern.clone(), |glob| Pattern(glob.compile_matcher()))
+        };
+        Patterns(self.0.iter().map(resolve).collect())
     }
 
     /// The patterns that match none of the names. Each is probably a typo.
@@ -90,6 +170,38 @@ mod tests {
         assert_eq!(unmatched(&["direct/avx2/st"]), ["winograd*"]);
         assert_eq!(unmatched(&["direct/a", "winograd"]), [""; 0]);
         assert!(Patterns::from_str(", ").expect("none").is_empty());
+    }
+
+    #[test]
+    fn names_are_meant_without_case_and_separators() {
+        let names = ["resnet50", "nin", "nin-d2l"];
+        let resolved = |text: &str| {
+            Patterns::from_str(text)
+                .expect("patterns")
+                .resolved(&names)
+                .to_string()
+        };
+        assert_eq!(resolved("ResNet-50,NIN_D2L"), "resnet50,nin-d2l");
+        assert_eq!(resolved("nin*,resnet5"), "nin*,resnet5");
+        assert_eq!(meant("NinD2L", &names), Some("nin-d2l"));
+    }
+
+    #[test]
+    fn near_misses_have_similar_patterns() {
+        let names = [
+            "direct/avx2/st",
+            "direct/avx512/st",
+            "winograd-f4x3/avx2/st",
+            "winograd-f4x3-std/avx2/st",
+        ];
+        let similar = |text: &str| similar(text, &names);
+        assert_eq!(similar("direct"), ["direct*"]);
+        assert_eq!(similar("diretc/*"), ["direct/*"]);
+        assert_eq!(similar("winogrd*"), ["winograd*"]);
+        assert_eq!(similar("direct/avx/st"), ["direct/avx2/st"]);
+        assert_eq!(similar("Winograd-F4x3/avx2/st"), ["winograd-f4x3/avx2/st"]);
+        assert_eq!(similar("nothing/like/it"), [""; 0]);
+        assert_eq!(similar(&"d".repeat(1000)), [""; 0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn bad_input_is_one_line_and_exit_code_2() {
     for (args, part) in [
         (
             &["bench", "--network", "resnet51"][..],
-            "unknown network 'resnet51': there are nin",
+            "unknown network 'resnet51': did you mean 'resnet50'?",
         ),
         (&["bench", "--network", ""], "names none"),
         (
@@ -106,7 +106,7 @@ fn a_wrong_argument_is_one_line_that_says_what_would_be_right() {
             "unexpected argument '--budgt': did you mean '--budget'?",
         ),
         (
-            &["list", "extra"],
+            &["calibrate", "extra"],
             "unexpected argument 'extra': --help lists all arguments",
         ),
         (
@@ -116,6 +116,10 @@ fn a_wrong_argument_is_one_line_that_says_what_would_be_right() {
         (
             &["compar"],
             "unrecognized subcommand 'compar': did you mean 'compare'?",
+        ),
+        (
+            &["ResNet-50"],
+            "unrecognized subcommand 'ResNet-50': did you mean 'convroof run ResNet-50'?",
         ),
         (
             &["bench", "--network"],
@@ -172,7 +176,7 @@ fn a_wrong_argument_is_one_line_that_says_what_would_be_right() {
         ),
         (
             &["--json", "compare", "a", "b"],
-            "compare can't be used with --json: omit one",
+            "compare can't be used with --json before it: write its options after compare",
         ),
     ] {
         let output = convroof().args(args).output().expect("run");
@@ -316,7 +320,7 @@ fn list_shows_every_variant_and_every_reason() {
         );
     }
     convroof()
-        .args(["list"])
+        .args(["list", "--all"])
         .assert()
         .success()
         .stdout(predicate::str::contains("the kernel is not 1x1"));
@@ -380,7 +384,15 @@ fn check_passes_on_small_shapes() {
     convroof()
         .args(["check", "--small", "--variant", "direct/*,maxpool/*"])
         .assert()
-        .success();
+        .success()
+        .stdout(
+            predicate::str::is_match(r"^Checking (\d+) variants on small shapes\.\n")
+                .expect("a pattern"),
+        )
+        .stdout(
+            predicate::str::is_match(r"\n(\d+) of \d+ variants right, by \d+ outputs\n$")
+                .expect("a pattern"),
+        );
 }
 
 #[test]

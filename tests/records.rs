@@ -195,7 +195,9 @@ fn counts_are_compared_exactly() {
             predicate::str::contains("direct/scalar/st, threads 1: workspace_bytes")
                 .and(predicate::str::contains("im2col/scalar/st, threads 1: new")),
         )
-        .stderr(predicate::str::contains("2 rows differ"));
+        .stderr(predicate::str::contains(
+            "2 rows changed against the baseline",
+        ));
     std::fs::write(&file, "# x\n?\n").expect("written");
     counts("--check")
         .assert()

@@ -3,8 +3,9 @@
 mod text;
 
 use super::failed::{Failed, none_gone};
-use super::output::{note, print, print_json};
+use super::output::{note, print};
 use super::progress::Bar;
+use super::rows::Format;
 use super::select::{self, Cpus, Layers, seconds};
 use crate::machine::Topology;
 use crate::measure::bench::problems;
@@ -44,11 +45,10 @@ pub(super) struct Args {
     #[arg(long)]
     allow_missing: bool,
     /// Print Markdown instead of the table
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
     markdown: bool,
-    /// Print one JSON object per line, for each pair
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Layers, variants and threads of a comparison.
@@ -92,7 +92,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if measured.interrupted {
         bar.0.finish();
         let text = interrupted(&measured);
-        return if args.json { Ok(()) } else { print(&text) };
+        return match args.format.rows() {
+            Some(_) => Ok(()),
+            None => print(&text),
+        };
     }
     let judged = session.judge(&measured, &mut bar)?;
     bar.0.finish();
@@ -102,8 +105,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         judged: &judged,
         budget: args.budget,
     };
-    if args.json {
-        print_json(&judged)?;
+    if let Some(rows) = args.format.rows() {
+        rows.print(&judged)?;
     } else if args.markdown {
         print(&result.markdown())?;
     } else {

@@ -1,10 +1,11 @@
 //! `convroof bench`
 
 use super::layout::page;
-use super::output::{note, print, print_json};
+use super::output::{note, print, written};
 use super::peers::{Libraries, PeerArgs};
 use super::progress::Bar;
-use super::select::{self, Cpus, Layers, Variants, seconds, threads};
+use super::rows::Format;
+use super::select::{self, Cpus, Layers, Variants, Words, seconds, threads};
 use crate::interrupt;
 use crate::measure;
 use crate::measure::bench::{self, Job, To};
@@ -18,6 +19,8 @@ use std::sync::atomic::AtomicBool;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    words: Words,
     #[command(flatten)]
     layers: Layers,
     #[command(flatten)]
@@ -41,14 +44,13 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Continue an interrupted record, with its layers and conditions
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "network", "layer", "problem", "batch", "threads", "cpus", "cache", "results", "out",
+        "words", "network", "layer", "problem", "batch", "threads", "cpus", "cache", "results", "out",
     ])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     peers: PeerArgs,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -57,7 +59,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         Some(path) => resume(registry, args, path, stop)?,
         None => {
             let topology = args.cpus.topology()?;
-            let layers = args.layers.choose("nin,resnet50")?;
+            let layers = args.layers.with(&args.words)?.choose("nin,resnet50")?;
             let variants = args.variants.here(registry)?;
             let libraries = args.peers.libraries()?;
             let job = Job {
@@ -87,9 +89,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     };
     let rows = rows(&run);
-    if args.json {
+    if let Some(format) = args.format.rows() {
         note(&noise_line(&run));
-        return print_json(&rows);
+        return format.print(&rows);
     }
     print(&terminal::variants(&run, &rows, &page()))
 }
@@ -128,7 +130,7 @@ pub(super) fn measure(
     } else {
         format!("; go on with: convroof bench --resume {}", path.display())
     };
-    eprintln!("record: {}{hint}", path.display());
+    written(&format!("record: {}{hint}", path.display()));
     if run.complete
         && let Some(missing) = bench::missing(&run)?
     {

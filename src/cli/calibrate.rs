@@ -2,8 +2,9 @@
 
 use super::layout::page;
 use super::noise::{Disturbances, line_above};
-use super::output::{print, print_json};
+use super::output::print;
 use super::progress::Bar;
+use super::rows::Format;
 use super::select::{self, Cpus};
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
 use crate::record::Calibration;
@@ -19,9 +20,8 @@ pub(super) struct Args {
     threads: Vec<usize>,
     #[command(flatten)]
     cpus: Cpus,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -30,10 +30,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let most = threads.iter().copied().max().unwrap_or(1);
     let mut disturbances = Disturbances::begin(&topology, most, None);
     let (_, calibration) = pools(&topology, &threads)?;
-    let noise = line_above(&disturbances.facts("calibration", &calibration), args.json);
-    if args.json {
-        print_json(&calibration.peaks)?;
-        return print_json(&calibration.bandwidths);
+    let facts = disturbances.facts("calibration", &calibration);
+    let noise = line_above(&facts, args.format.is_data());
+    if let Some(mut rows) = args.format.rows() {
+        rows.add(&calibration.peaks)?;
+        return rows.print(&calibration.bandwidths);
     }
     let machine = fingerprint::fingerprint(&topology);
     let page = page();

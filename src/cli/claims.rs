@@ -2,8 +2,9 @@
 
 use super::calibrate;
 use super::noise::{Disturbances, line_above};
-use super::output::{print, print_json};
+use super::output::{print, written};
 use super::progress::Bar;
+use super::rows::Format;
 use super::select::{Cpus, seconds};
 use crate::claims::session;
 use crate::claims::{Answer, CLAIMS, Figure, Setting};
@@ -30,9 +31,8 @@ pub(super) struct Args {
     /// Folder for the answers to all claims, which the report shows as a chapter [default: results]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Print one JSON object per claim
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -71,13 +71,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     bar.finish();
     if answers.len() == CLAIMS.len() {
         session::save(&path, &answers)?;
-        eprintln!("answers: {}", path.display());
+        written(&format!("answers: {}", path.display()));
     }
-    let noise = line_above(&disturbances.facts("claims", &calibration), args.json);
-    if args.json {
-        return print_json(&answers);
+    let facts = disturbances.facts("claims", &calibration);
+    let noise = line_above(&facts, args.format.is_data());
+    match args.format.rows() {
+        Some(rows) => rows.print(&answers),
+        None => print(&(noise + &answers.iter().map(text).collect::<String>())),
     }
-    print(&(noise + &answers.iter().map(text).collect::<String>()))
 }
 
 fn text(answer: &Answer) -> String {

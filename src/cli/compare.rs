@@ -2,7 +2,8 @@
 
 use super::failed::{Failed, none_gone};
 use super::layout::page;
-use super::output::{print, print_json};
+use super::output::print;
+use super::rows::{Format, Rows};
 use crate::record::{self, Run};
 use crate::regress::{CantTell, Comparisons, compare};
 use crate::report::page::Page;
@@ -34,9 +35,8 @@ pub(super) struct Args {
     /// Compare records of different machines
     #[arg(long)]
     force: bool,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Upper limit for the lines that list what only one record has.
@@ -69,8 +69,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         .filter_map(|(side, run)| Some((side, interruption(run)?)))
         .collect();
     let result = compare(&a, &b, args.threshold / 100.0, args.force)?;
-    if args.json {
-        print_lines(&result, &interrupted)?;
+    if let Some(rows) = args.format.rows() {
+        print_lines(rows, &result, &interrupted)?;
     } else {
         let page = page();
         let mut text = noise([&a, &b], &page) + &text(&result, &interrupted, &page);
@@ -91,9 +91,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     verdict(&result, args)
 }
 
-/// Prints one JSON object per ratio, per measurement of only one record, and per interrupted record.
-fn print_lines(result: &Comparisons, interrupted: &[(&str, String)]) -> Result<()> {
-    print_json(&result.rows)?;
+/// Prints a row per ratio, per measurement of only one record, and per interrupted record.
+fn print_lines(mut rows: Rows, result: &Comparisons, interrupted: &[(&str, String)]) -> Result<()> {
+    rows.add(&result.rows)?;
     let sides = [("A", &result.only_a), ("B", &result.only_b)].into_iter();
     let only = sides.flat_map(|(side, list)| {
         list.iter().map(move |what| Only {
@@ -101,12 +101,12 @@ fn print_lines(result: &Comparisons, interrupted: &[(&str, String)]) -> Result<(
             what,
         })
     });
-    print_json(&only.collect::<Vec<_>>())?;
+    rows.add(&only.collect::<Vec<_>>())?;
     let interrupted = interrupted.iter().map(|(side, what)| Interrupted {
         interrupted: side,
         what,
     });
-    print_json(&interrupted.collect::<Vec<_>>())
+    rows.print(&interrupted.collect::<Vec<_>>())
 }
 
 /// The noise of both records.

@@ -2,13 +2,19 @@
 
 use super::failed::Failed;
 use super::output::print;
+use super::rows::Format;
 use super::select::{Layers, Variants};
 use crate::files;
 use crate::measure::bench::problems;
 use crate::patterns::Patterns;
+use crate::record::{CandidateId, Text};
 use crate::regress::counts::baselines::{CountKind, Counts, count};
+use crate::regress::counts::table::Table;
+use crate::units::plural;
 use anyhow::{Result, bail};
 use convroof_kernels::{Problem, Registry};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Counts are the same in every run, so every difference is a change. They are flops, bytes, packed weights and
@@ -23,11 +29,25 @@ pub(super) struct Args {
     #[arg(long)]
     valgrind: bool,
     /// Compare with the baselines in this folder: exit code 1 if a count changed
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        default_missing_value = BASELINES,
+        conflicts_with_all = ["json", "csv"]
+    )]
     check: Option<PathBuf>,
     /// Write the baselines into this folder; counts that this machine can't make are kept
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = BASELINES, conflicts_with = "check")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        default_missing_value = BASELINES,
+        conflicts_with_all = ["check", "json", "csv"]
+    )]
     write: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
 const BASELINES: &str = "results/baselines";
@@ -52,15 +72,43 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             empty.kind.file()
         );
     }
+    if let Some(mut printer) = args.format.rows() {
+        for counts in &counts {
+            printer.add(&rows(&counts.table))?;
+        }
+        return printer.end();
+    }
     for counts in counts {
         if let Some(folder) = &args.write {
             let (path, rows) = counts.write(folder)?;
-            print(&format!("{}: {rows} rows\n", path.display()))?;
+            print(&format!("{}: {}\n", path.display(), plural(rows, "row")))?;
         } else {
             print(&counts.table.text())?;
         }
     }
     Ok(())
+}
+
+/// Counts of a kernel on a layer.
+#[derive(Serialize)]
+struct Row<'a> {
+    problem: &'a Text<Problem>,
+    variant: &'a CandidateId,
+    threads: usize,
+    #[serde(flatten)]
+    counts: BTreeMap<&'a str, u64>,
+}
+
+fn rows(table: &Table) -> Vec<Row<'_>> {
+    let names = || table.columns.iter().map(String::as_str);
+    let rows = table.rows.iter();
+    rows.map(|((problem, variant, threads), counts)| Row {
+        problem,
+        variant,
+        threads: *threads,
+        counts: names().zip(counts.iter().copied()).collect(),
+    })
+    .collect()
 }
 
 /// Compares with a folder of baselines. Fails, with exit code 1, if a count changed.
@@ -75,8 +123,8 @@ fn check(
         let check = counts.check(folder, problems, variants)?;
         let (name, found) = (check.kind.file(), check.differences);
         print(&format!(
-            "{name}: {} rows are equal, {} changed\n",
-            found.same,
+            "{name}: {} equal, {} changed\n",
+            plural(found.same, "row"),
             found.changes.len()
         ))?;
         for line in &found.untested {
@@ -88,8 +136,8 @@ fn check(
     if !changes.is_empty() {
         print(&(changes.join("\n") + "\n"))?;
         return Err(Failed(format!(
-            "{} rows differ from the baseline; if this is intended, update it with convroof counts --write",
-            changes.len()
+            "{} changed against the baseline; if this is intended, update it with convroof counts --write",
+            plural(changes.len(), "row")
         ))
         .into());
     }

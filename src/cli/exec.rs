@@ -1,17 +1,17 @@
 //! `convroof exec`: one variant on NumPy arrays.
 
 use super::noise::{Disturbances, line_above};
-use super::output::print;
-use super::select::Cpus;
+use super::output::{print, written};
+use super::select::{self, Cpus};
 use crate::files;
 use crate::measure::once::Once;
 use crate::npy::{self, read};
 use crate::record::Calibration;
 use crate::units::time;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Problem, Registry, VariantId};
+use convroof_kernels::{Problem, Registry};
 use std::path::PathBuf;
 
 /// Arrays are f32: activations n x c x h x w, weights c_out x c_in/groups x kh x kw, bias c_out.
@@ -46,8 +46,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let id: VariantId = args.variant.parse().map_err(|e| anyhow!("{e}"))?;
-    let variant = registry.find(&id).map_err(|e| anyhow!("{e}"))?;
+    let variant = select::variant(registry, &args.variant)?;
+    let id = variant.id();
     let mut problem: Problem = args.problem.parse()?;
     problem.epilogue.bias |= args.bias.is_some();
     problem.epilogue.residual |= args.residual.is_some();
@@ -99,7 +99,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     );
     if files::is_stream(&args.dst) {
         // The array may be on standard output, so the line goes to standard error.
-        eprint!("{line}");
+        written(line.trim_end());
         return Ok(());
     }
     print(&line)

@@ -1,12 +1,16 @@
 //! `convroof list`
 
-use super::output::{print, print_json};
-use super::select::{Layers, Variants};
+mod summary;
+
+use super::output::print;
+use super::rows::Format;
+use super::select::{Layers, Variants, Words};
 use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::support::{Refusals, Support};
 use crate::record::LayerRef;
 use crate::report::terminal::{right, table};
+use crate::units::plural;
 use anyhow::Result;
 use comfy_table::Cell;
 use convroof_kernels::Registry;
@@ -14,34 +18,39 @@ use convroof_kernels::Registry;
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
     layers: Layers,
     #[command(flatten)]
     variants: Variants,
-    /// List layers instead of variants
-    #[arg(long = "layers", conflicts_with = "variant")]
-    list_layers: bool,
-    /// Print one JSON object per line
+    /// List each variant with the reasons for its refusals, instead of a line for each algorithm
     #[arg(long)]
-    json: bool,
+    all: bool,
+    /// List layers instead of variants
+    #[arg(long = "layers", conflicts_with_all = ["variant", "all"])]
+    list_layers: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let layers = args.layers.choose("*")?;
+    let layers = args.layers.with(&args.words)?.choose("*")?;
     if args.list_layers {
-        return match args.json {
-            true => print_json(&layers),
-            false => print(&layers_text(&layers)),
+        return match args.format.rows() {
+            Some(rows) => rows.print(&layers),
+            None => print(&layers_text(&layers)),
         };
     }
     let (problems, topology) = (problems(&layers), Topology::detect());
     let variants = args.variants.choose(registry)?;
-    let variants = variants.iter();
-    let all: Vec<Support> = variants
-        .map(|v| Support::of(v, &problems, &topology))
-        .collect();
-    match args.json {
-        true => print_json(&all),
-        false => print(&variants_text(&all)),
+    let supports = variants
+        .iter()
+        .map(|v| Support::of(v, &problems, &topology));
+    let all: Vec<Support> = supports.collect();
+    match args.format.rows() {
+        Some(rows) => rows.print(&all),
+        None if args.all => print(&variants_text(&all)),
+        None => print(&summary::text(&variants, &all)),
     }
 }
 
@@ -77,10 +86,8 @@ fn variants_text(all: &[Support]) -> String {
             out.add_row(below(format!("  {missing}")));
         }
         for Refusals { reason, problems } in &own.refusals {
-            out.add_row(below(format!(
-                "  refuses {} layers: {reason}",
-                problems.len()
-            )));
+            let layers = plural(problems.len(), "layer");
+            out.add_row(below(format!("  refuses {layers}: {reason}")));
         }
     }
     format!("{out}\n")

@@ -2,8 +2,9 @@
 
 use super::calibrate;
 use super::noise::{Disturbances, line_above};
-use super::output::{print, print_json};
+use super::output::print;
 use super::progress::Bar;
+use super::rows::Format;
 use super::select::{Cpus, seconds};
 use crate::claims::{Lab, Setting};
 use crate::lowrank::session::{
@@ -39,9 +40,8 @@ pub(super) struct Args {
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
-    /// Print one JSON object per rank
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -91,11 +91,12 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         &mut bar,
     )?;
     bar.finish();
-    let noise = line_above(&disturbances.facts("lowrank", &calibration), args.json);
-    if args.json {
-        return print_json(&lines);
+    let facts = disturbances.facts("lowrank", &calibration);
+    let noise = line_above(&facts, args.format.is_data());
+    match args.format.rows() {
+        Some(rows) => rows.print(&lines),
+        None => print(&(noise + &text(&lines))),
     }
-    print(&(noise + &text(&lines)))
 }
 
 fn text(lines: &[Approximation]) -> String {

@@ -2,9 +2,10 @@
 //!
 //! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
 //!
-//! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` (wrong arguments), `select.rs`
-//! (layers, variants, threads), `peers.rs`, `progress.rs`, `output.rs`, `layout.rs`, `noise.rs`, `failed.rs`. Then the
-//! subcommands, `run.rs` first.
+//! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` and `similar.rs` (wrong
+//! arguments), `select.rs` (layers, variants, threads), `peers.rs`, `console.rs` (options of all subcommands),
+//! `layout.rs` (width of the terminal), `output.rs`, `rows.rs` (JSON and CSV), `progress.rs`, `noise.rs`, `failed.rs`.
+//! Then the subcommands, `run.rs` first.
 
 mod ab;
 mod audit;
@@ -13,20 +14,25 @@ mod calibrate;
 mod check;
 mod claims;
 mod compare;
+mod completions;
+mod console;
 mod counts;
 mod exec;
 mod failed;
 mod layout;
 mod list;
 mod lowrank;
+mod man;
 mod net;
 mod noise;
 mod output;
 mod peers;
 mod progress;
 mod report;
+mod rows;
 mod run;
 mod select;
+mod similar;
 mod track;
 mod tune;
 mod usage;
@@ -36,10 +42,11 @@ pub use failed::Failed;
 
 use crate::interrupt;
 use crate::machine;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use convroof_kernels::Registry;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Find out which layers of a CNN are compute bound on this CPU and which are bandwidth bound
 ///
@@ -48,16 +55,17 @@ use std::process::ExitCode;
 #[command(
     name = "convroof",
     version = crate::machine::fingerprint::VERSION,
-    max_term_width = 100,
-    args_conflicts_with_subcommands = true
+    max_term_width = 100
 )]
 struct Cli {
     #[command(flatten)]
     layout: layout::Layout,
+    #[command(flatten)]
+    console: console::Console,
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: run::Args,
+    run: run::Options,
 }
 
 #[derive(Subcommand)]
@@ -94,6 +102,10 @@ enum Command {
     Track(track::Args),
     /// Compare counts that don't depend on a clock with a baseline: exit code 1 if one changed
     Counts(counts::Args),
+    /// Print the completions of a shell, for the folder where it looks for them
+    Completions(completions::Args),
+    /// Print the manual page, or write the pages of all subcommands into a folder
+    Man(man::Args),
     /// Run the kernels that `counts --valgrind` counts
     #[command(hide = true)]
     CountRuns,
@@ -133,6 +145,8 @@ impl Command {
             | Command::Compare(_)
             | Command::Track(_)
             | Command::Counts(_)
+            | Command::Completions(_)
+            | Command::Man(_)
             | Command::CountRuns
             | Command::Guard { .. }
             | Command::Worker => false,
@@ -145,22 +159,62 @@ impl Command {
 /// Runs the command line with the kernels of a registry: those of this project, or more
 /// (`Registry::builtin().with(&MY_KERNEL)`).
 pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let Cli {
+        layout,
+        console,
+        command,
+        run,
+    } = match parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            if !error.use_stderr() {
-                // Help and version contain no text of the user.
-                let _ = error.print();
-                return ExitCode::SUCCESS;
-            }
-            output::note(&usage::explain(&error));
-            return ExitCode::from(2);
+        Err(code) => return code,
+    };
+    if let Err(error) = console.apply() {
+        output::error(&error.to_string());
+        return ExitCode::from(2);
+    }
+    layout.apply();
+    let command = command.unwrap_or(Command::Run(run::Args::new(run)));
+    let (times, before, started) = (command.times(), machine::throttling(), Instant::now());
+    let result = call(registry, command);
+    if let Some(throttled) = machine::throttled(before, machine::throttling()).filter(|_| times) {
+        output::note(&throttled);
+    }
+    output::detail(&format!("took {:.1} s", started.elapsed().as_secs_f64()));
+    let code = exit_code(result);
+    // After a signal the exit code is the signal's, whatever the result was.
+    ExitCode::from(interrupt::exit_code().unwrap_or(code))
+}
+
+/// Parses the arguments. Prints help, or what is wrong with them, and returns the exit code then.
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let args: Vec<OsString> = args.collect();
+    let mut command = Cli::command().color(console::help_colour(&args));
+    let parsed = command.try_get_matches_from_mut(args).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) if error.use_stderr() => {
+            output::error(&usage::explain(&error));
+            return Err(ExitCode::from(2));
+        }
+        Err(help) => {
+            // Help and version contain no text of the user.
+            let _ = help.print();
+            return Err(ExitCode::SUCCESS);
         }
     };
-    cli.layout.apply();
-    let command = cli.command.unwrap_or(Command::Run(cli.run));
-    let (times, before) = (command.times(), machine::throttling());
-    let result = match command {
+    if let Some(wrong) = usage::misplaced(&command, &matches) {
+        output::error(&wrong);
+        return Err(ExitCode::from(2));
+    }
+    Ok(cli)
+}
+
+/// Runs a subcommand. Returns the exit code of a success, which is 0 except for `guard`.
+fn call(registry: &Registry, command: Command) -> anyhow::Result<u8> {
+    let done = match command {
         Command::Run(args) => run::run(registry, &args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::List(args) => list::run(registry, &args),
@@ -170,12 +224,11 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         Command::Ab(args) => ab::run(&args),
         Command::Track(args) => track::run(&args),
         Command::Counts(args) => counts::run(registry, &args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
         Command::CountRuns => crate::regress::counts::valgrind::run_all(registry),
         Command::Worker => worker::run(registry),
-        Command::Guard { program } => match crate::process::guard::run(&program) {
-            Ok(code) => return ExitCode::from(code),
-            Err(error) => Err(error),
-        },
+        Command::Guard { program } => return crate::process::guard::run(&program),
         Command::Audit(args) => audit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Net(args) => net::run(registry, &args),
@@ -186,17 +239,16 @@ pub fn main(registry: &Registry, args: impl Iterator<Item = OsString>) -> ExitCo
         #[cfg(feature = "peers")]
         Command::PeerHost(args) => peers::host(&args),
     };
-    if let Some(throttled) = machine::throttled(before, machine::throttling()).filter(|_| times) {
-        output::note(&throttled);
-    }
-    let code = match result {
-        Ok(()) => 0,
+    done.map(|()| 0)
+}
+
+/// Exit code of a result. Prints an error in one line, with all causes.
+fn exit_code(result: anyhow::Result<u8>) -> u8 {
+    match result {
+        Ok(code) => code,
         Err(error) => {
-            // One line, with all causes.
-            output::note(&format!("{error:#}"));
+            output::error(&format!("{error:#}"));
             if failed::is_failure(&error) { 1 } else { 2 }
         }
-    };
-    // After a signal the exit code is the signal's, whatever the result was.
-    ExitCode::from(interrupt::exit_code().unwrap_or(code))
+    }
 }

@@ -4,9 +4,10 @@ use super::calibrate;
 use super::failed::Failed;
 use super::layout::page;
 use super::noise::{Disturbances, line_above};
-use super::output::{note, print, print_json};
+use super::output::{note, print};
 use super::peers::PeerArgs;
 use super::progress::Bar;
+use super::rows::{Format, Rows};
 use super::select::{self, Cpus, Variants, seconds};
 use super::tune::{self, Plans};
 use crate::interrupt;
@@ -52,9 +53,8 @@ pub(super) struct Args {
     no_check: bool,
     #[command(flatten)]
     peers: PeerArgs,
-    /// Print one JSON object for each network and number of threads
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -80,8 +80,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         check: !args.no_check,
         stop,
     };
-    let mut wrong = Vec::new();
-    for graph in &graphs {
+    let (mut rows, mut wrong) = (args.format.rows(), Vec::new());
+    'runs: for graph in &graphs {
         let mut session = Session::new(graph, setting);
         for workers in &pools {
             let rivals = |input: &[f32]| match &libraries {
@@ -95,19 +95,19 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             outcome.notes.iter().for_each(|text| note(text));
             let noise = disturbances.facts(&graph.network.name, &calibration);
             let noise = noise.peaks([(outcome.threads, outcome.peaks.clone())]);
-            let noise = line_above(&noise, args.json);
-            if args.json {
-                print_json(std::slice::from_ref(&outcome))?;
-            } else {
-                print(&text(&outcome, &graph.network.title, &noise, &page()))?;
+            let noise = line_above(&noise, rows.is_some());
+            match &mut rows {
+                Some(rows) => rows.add(std::slice::from_ref(&outcome))?,
+                None => print(&text(&outcome, &graph.network.title, &noise, &page()))?,
             }
             wrong.extend(outcome.wrong);
             // The remaining networks are left out.
             if outcome.interrupted {
-                return verdict(&wrong);
+                break 'runs;
             }
         }
     }
+    rows.map_or(Ok(()), Rows::end)?;
     verdict(&wrong)
 }
 

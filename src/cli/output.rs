@@ -1,40 +1,49 @@
-//! Standard output: text or JSON lines. A reader that closes the pipe early (`| head`) causes no error. Standard error:
-//! notes of one line.
+//! Standard output: text, or rows as data (`rows.rs`). A reader that closes the pipe early (`| head`) causes no error.
+//! Standard error: errors, notes and details, each on one line.
 
+pub(super) use super::console::colour;
+
+use super::console::{quiet, verbose};
 use crate::escape;
 use anyhow::Result;
-use serde::Serialize;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 
 /// Prints text. Control characters except colours are made visible.
 pub(super) fn print(text: &str) -> Result<()> {
-    write(&escape::lines(text, colour()))
+    write(escape::lines(text, colour()).as_bytes())
 }
 
-fn write(text: &str) -> Result<()> {
+/// Writes bytes to standard output.
+pub(super) fn write(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// Prints one JSON object per line.
-pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Result<()> {
-    let mut text = String::new();
-    for row in rows {
-        text += &escape::json(&serde_json::to_string(row)?);
-        text.push('\n');
-    }
-    write(&text)
-}
-
-/// True if output is coloured.
-pub(super) fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
-/// Prints a note on standard error, in one line.
-pub(super) fn note(text: &str) {
+/// Prints an error on standard error, in one line.
+pub(super) fn error(text: &str) {
     eprintln!("{}", escape::note(text));
+}
+
+/// Prints a note on standard error, in one line. `--quiet` omits it.
+pub(super) fn note(text: &str) {
+    if !quiet() {
+        error(text);
+    }
+}
+
+/// Prints a condition of the work, in one line. Only `--verbose` has it.
+pub(super) fn detail(text: &str) {
+    if verbose() {
+        error(text);
+    }
+}
+
+/// Prints the place of a file that was written: `record: PATH`. `--quiet` omits it.
+pub(super) fn written(text: &str) {
+    if !quiet() {
+        eprintln!("{}", escape::error_line(text));
+    }
 }

@@ -1,9 +1,11 @@
 //! `convroof report`
 
 use super::layout;
-use super::output::{print, print_json};
+use super::output::{detail, print, written};
+use super::rows::Format;
 use crate::claims::session as claims;
 use crate::files;
+use crate::patterns;
 use crate::record::{self, Run};
 use crate::report::{html, markdown, picture, rows, terminal};
 use anyhow::{Result, bail};
@@ -16,18 +18,19 @@ pub(super) struct Args {
     /// Folder of records and reports [default: results]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Write the HTML report to this file [default: RESULTS/report.html]
+    /// Write the HTML report to this file [default: RESULTS/report.html; of a given record, RECORD with the extension
+    /// html, in the folder --results or else beside the record]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print Markdown instead of the table
-    #[arg(long, conflicts_with = "json")]
+    /// Print Markdown instead of the table; of a given record, write HTML only with --html or --results
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
     markdown: bool,
     /// Write the roofline of one network and number of threads as an SVG picture
     #[arg(
         long,
         value_name = "FILE",
         requires_all = ["network", "threads"],
-        conflicts_with_all = ["html", "markdown", "json"]
+        conflicts_with_all = ["html", "markdown", "json", "csv"]
     )]
     svg: Option<PathBuf>,
     /// Network of the picture
@@ -36,9 +39,8 @@ pub(super) struct Args {
     /// Number of threads of the picture
     #[arg(long, requires = "svg")]
     threads: Option<usize>,
-    /// Print one JSON object per line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -53,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Some(path) => path.clone(),
         None => record::newest(&results.join("runs"))?,
     };
+    detail(&format!("record: {}", path.display()));
     let run = record::load(&path)?;
     if run.measurements.is_empty() {
         let why = match run.refusals.first() {
@@ -66,26 +69,53 @@ pub(super) fn run(args: &Args) -> Result<()> {
         bail!("{} has no measurements: {why}", path.display());
     }
     if let (Some(file), Some(network), Some(threads)) = (&args.svg, &args.network, args.threads) {
+        let mut names: Vec<&str> = run.layers.iter().map(|l| l.network.as_str()).collect();
+        names.dedup();
+        let network = patterns::meant(network, &names).unwrap_or(network);
         let Some(picture) = picture::standalone(&run, network, threads) else {
             bail!(
-                "{} has no layer of {network} on {}",
+                "{} has no layer of {network} on {}: its networks are {}",
                 path.display(),
-                crate::units::threads(threads)
+                crate::units::threads(threads),
+                names.join(", ")
             );
         };
         return Ok(files::write(file, &picture)?);
     }
-    let target = args
-        .html
-        .clone()
-        .unwrap_or_else(|| results.join("report.html"));
-    if !args.markdown && !args.json {
+    let target = target(args, results);
+    let format = args.format.rows();
+    if !args.markdown && format.is_none() {
         return show(&run, &target, results);
     }
-    files::write(&target, &page(&run, results))?;
-    match args.markdown {
-        true => print(&markdown::markdown(&run, &rows(&run))),
-        false => print_json(&rows(&run)),
+    // Markdown and rows of a given record need no page, unless an option says where.
+    if args.html.is_some() || args.results.is_some() || args.record.is_none() {
+        files::write(&target, &page(&run, results))?;
+        written(&format!("report: {}", target.display()));
+    }
+    match format {
+        None => print(&markdown::markdown(&run, &rows(&run))),
+        Some(format) => format.print(&rows(&run)),
+    }
+}
+
+/// File of the HTML report. Of a given record it has the record's name, so that it replaces no report of another.
+fn target(args: &Args, results: &Path) -> PathBuf {
+    if let Some(html) = &args.html {
+        return html.clone();
+    }
+    let name = args
+        .record
+        .as_deref()
+        .filter(|record| !files::is_stream(record));
+    match name {
+        None => results.join("report.html"),
+        Some(record) => {
+            let html = record.with_extension("html");
+            match (&args.results, html.file_name()) {
+                (Some(folder), Some(name)) => folder.join(name),
+                _ => html,
+            }
+        }
     }
 }
 
@@ -99,4 +129,35 @@ pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
     files::write(target, &page(run, results))?;
     print(&terminal::verdicts(run, &rows(run), &layout::page()))?;
     print(&format!("Report: {}\n", target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_report_of_a_record_has_its_name() {
+        let file = |words: &[&str]| {
+            let line = ["report"].iter().chain(words);
+            let args = Line::try_parse_from(line).expect("arguments").args;
+            let results = args.results.clone().unwrap_or("results".into());
+            target(&args, &results)
+        };
+        for (words, path) in [
+            (&[][..], "results/report.html"),
+            (&["--results", "out"], "out/report.html"),
+            (&["results/runs/a.json"], "results/runs/a.html"),
+            (&["results/runs/a.json", "--results", "out"], "out/a.html"),
+            (&["results/runs/a.json", "--html", "b.html"], "b.html"),
+        ] {
+            assert_eq!(file(words), Path::new(path), "{words:?}");
+        }
+    }
 }

@@ -2,10 +2,11 @@
 
 use super::bench::measure;
 use super::check::{check, verdict};
-use super::output::{note, print_json};
+use super::output::note;
 use super::peers::PeerArgs;
 use super::report::{page, show};
-use super::select::{Cpus, Layers, Variants, check_threads, seconds, states, threads};
+use super::rows::Format;
+use super::select::{Cpus, Layers, Variants, Words, check_threads, seconds, states, threads};
 use crate::machine::pool::Workers;
 use crate::measure::bench::{Job, To};
 use crate::report::{noise_line, rows};
@@ -16,6 +17,23 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    words: Words,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Args {
+    /// Arguments without words.
+    pub(super) fn new(options: Options) -> Self {
+        let words = Words::default();
+        Args { words, options }
+    }
+}
+
+/// Arguments that are valid without a subcommand.
+#[derive(clap::Args)]
+pub(super) struct Options {
     #[command(flatten)]
     layers: Layers,
     #[command(flatten)]
@@ -39,9 +57,8 @@ pub(super) struct Args {
     results: PathBuf,
     #[command(flatten)]
     peers: PeerArgs,
-    /// Print one JSON object per line instead of the tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +86,13 @@ impl Profile {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
+    let Args {
+        words,
+        options: args,
+    } = args;
     let stop = interrupt::watch();
     let topology = args.cpus.topology()?;
-    let layers = args.layers.choose("nin,resnet50")?;
+    let layers = args.layers.with(words)?.choose("nin,resnet50")?;
     let variants = args.variants.here(registry)?;
     let libraries = args.peers.libraries()?;
     let job = Job {
@@ -97,10 +118,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     drop(workers);
     verdict(&checked)?;
     let run = measure(&job, None, libraries.as_ref())?;
-    if args.json {
+    if let Some(format) = args.format.rows() {
         files::write(&report, &page(&run, &args.results))?;
         note(&noise_line(&run));
-        return print_json(&rows(&run));
+        return format.print(&rows(&run));
     }
     show(&run, &report, &args.results)
 }

@@ -1,21 +1,30 @@
 //! Selection of layers, variants, threads and time by options.
 
-use super::output::note;
+use super::output::{detail, note};
+use super::similar::did_you_mean;
 use crate::batch_files;
 use crate::machine::{Topology, pool};
 use crate::measure::refuse_huge;
 use crate::networks::{self, Graph, Network};
-use crate::patterns::Patterns;
+use crate::patterns::{self, Pattern, Patterns};
 use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
-use convroof_kernels::{Isa, Problem, Registry, Variant};
+use convroof_kernels::{Isa, Problem, Registry, Variant, VariantId};
+
+/// Words for layers, in a subcommand without other words.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct Words {
+    /// Networks, as with --network, or layers, as with --problem: resnet50 'vgg*' mb1ic64ih56oc64oh56kh3ph1
+    #[arg(value_name = "NETWORK|PROBLEM")]
+    words: Vec<String>,
+}
 
 /// Options for layers.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Layers {
-    /// Networks: globs, separated by commas [default depends on the command]
+    /// Networks: globs, separated by commas; names without regard to case, '-' and '_' [default depends on the command]
     #[arg(long, value_name = "GLOBS")]
     network: Option<Patterns>,
     /// Layers of these networks: globs, separated by commas [default: all]
@@ -56,7 +65,61 @@ pub(super) struct Variants {
     pub(super) variant: Patterns,
 }
 
+impl Words {
+    /// The words that name networks, and the networks of an option; none without any.
+    ///
+    /// # Errors
+    /// When a word is a problem.
+    pub(super) fn networks(&self, option: Option<&Patterns>) -> Result<Option<Patterns>> {
+        let layers = Layers {
+            network: option.cloned(),
+            ..Layers::default()
+        };
+        let layers = layers.with(self)?;
+        match layers.problem.first() {
+            None => Ok(layers.network),
+            Some(problem) => bail!("'{problem}' is a layer: expected names of networks"),
+        }
+    }
+}
+
+/// True if a word names a network or a layer.
+pub(super) fn names_layers(word: &str) -> bool {
+    is_problem(word) || patterns::meant(word, &networks::names()).is_some()
+}
+
+/// True for a layer in benchdnn's format: flags and sizes, or sizes, which begin with a key and a number.
+fn is_problem(word: &str) -> bool {
+    let sizes = word.trim_start_matches(|c: char| c.is_ascii_lowercase());
+    let key = &word[..word.len() - sizes.len()];
+    let is_key = ["mb", "g", "ic", "id", "ih", "iw"].contains(&key);
+    word.contains(char::is_whitespace) || is_key && sizes.starts_with(|c: char| c.is_ascii_digit())
+}
+
 impl Layers {
+    /// These options, with the networks and problems that some words name.
+    ///
+    /// # Errors
+    /// When a word is no pattern.
+    pub(super) fn with(&self, words: &Words) -> Result<Layers> {
+        let words = words.words.iter().cloned();
+        let (problems, named): (Vec<String>, Vec<String>) = words.partition(|w| is_problem(w));
+        let mut layers = self.clone();
+        layers.problem.extend(problems);
+        if !named.is_empty() {
+            let option = self.network.iter().map(Patterns::to_string);
+            layers.network = Some(
+                named
+                    .into_iter()
+                    .chain(option)
+                    .collect::<Vec<_>>()
+                    .join(",")
+                    .parse()?,
+            );
+        }
+        Ok(layers)
+    }
+
     /// The chosen layers. `default` are the networks if no network and no problem is named.
     pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
         let networks = match &self.network {
@@ -79,6 +142,7 @@ impl Layers {
         let own = self.problem.iter().map(|text| batch_files::problems(text));
         let own = own.collect::<Result<Vec<_>>>()?.concat();
         chosen.extend(own.into_iter().map(custom));
+        detail(&format!("layers: {}", chosen.len()));
         Ok(chosen)
     }
 
@@ -103,10 +167,13 @@ impl Layers {
             return Ok(layers);
         };
         let names: Vec<&str> = layers.iter().map(|l| l.layer.as_str()).collect();
-        let unmatched = patterns.unmatched(&names).next().map(ToString::to_string);
         // Each pattern must match something, as with networks and variants.
-        if let Some(pattern) = unmatched.or(patterns.is_empty().then(String::new)) {
-            bail!("no layer of {networks} matches --layer '{pattern}': see convroof list --layers");
+        if let Some(pattern) = patterns.unmatched(&names).next() {
+            let right = instead(pattern, &names, || "see convroof list --layers".into());
+            bail!("no layer of {networks} matches --layer '{pattern}': {right}");
+        }
+        if patterns.is_empty() {
+            bail!("--layer is empty: '*' selects all layers");
         }
         layers.retain(|l| patterns.is_match(&l.layer));
         Ok(layers)
@@ -134,14 +201,24 @@ fn custom(problem: Problem) -> LayerRef {
     }
 }
 
+/// A question that names patterns like one that matches no name; without any, `otherwise`.
+fn instead<T: AsRef<str>>(
+    pattern: &Pattern,
+    names: &[T],
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    did_you_mean(&patterns::similar(pattern.text(), names)).unwrap_or_else(otherwise)
+}
+
 /// The networks that match some patterns. Each pattern must match one, so that a typo among several is noticed.
 fn matching_networks(patterns: &Patterns) -> Result<Vec<Network>> {
     let names = networks::names();
+    let patterns = &patterns.resolved(&names);
     if let Some(pattern) = patterns.unmatched(&names).next() {
-        bail!(
-            "unknown network '{pattern}': there are {}",
-            names.join(", ")
-        );
+        let right = instead(pattern, &names, || {
+            format!("there are {}", names.join(", "))
+        });
+        bail!("unknown network '{pattern}': {right}");
     }
     if patterns.is_empty() {
         bail!("--network names none: there are {}", names.join(", "));
@@ -186,12 +263,16 @@ impl Variants {
         if patterns.unmatched(&ids(&variants)).next().is_some() {
             variants = registry.variants(&Isa::ALL);
         }
-        if let Some(pattern) = patterns.unmatched(&ids(&variants)).next() {
-            let names: Vec<_> = registry.algorithms().iter().map(|a| a.meta().id).collect();
-            bail!(
-                "no variant matches '{pattern}': write <algorithm>/<isa>/<st|mt> with an algorithm of {} and an isa of scalar, avx2, avx512, neon, or patterns such as 'direct/*'",
-                names.join(", ")
-            );
+        let ids = ids(&variants);
+        if let Some(pattern) = patterns.unmatched(&ids).next() {
+            let right = instead(pattern, &ids, || {
+                let names: Vec<_> = registry.algorithms().iter().map(|a| a.meta().id).collect();
+                format!(
+                    "write <algorithm>/<isa>/<st|mt> with an algorithm of {} and an isa of scalar, avx2, avx512, neon, or patterns such as 'direct/*'",
+                    names.join(", ")
+                )
+            });
+            bail!("no variant matches '{pattern}': {right}");
         }
         variants.retain(|v| patterns.is_match(&v.id().to_string()));
         Ok(variants)
@@ -222,8 +303,25 @@ impl Variants {
             bail!("{}", lost.join("; "));
         }
         lost.iter().for_each(|line| note(line));
+        detail(&format!("variants: {}", here.len()));
         Ok(here)
     }
+}
+
+/// The variant with an id.
+///
+/// # Errors
+/// When there is none. The error names similar ones.
+pub(super) fn variant(registry: &Registry, id: &str) -> Result<Variant> {
+    let found = id.parse::<VariantId>().map_err(|why| anyhow!("{why}"));
+    let found = found.and_then(|id| registry.find(&id).map_err(|why| anyhow!("{why}")));
+    found.map_err(|why| {
+        let names = ids(&registry.variants(&Isa::REAL));
+        match did_you_mean(&patterns::similar(id, &names)) {
+            Some(question) => anyhow!("{why}: {question}"),
+            None => why,
+        }
+    })
 }
 
 /// The ids of some variants.
@@ -261,6 +359,8 @@ pub(super) fn threads(given: &[usize], topology: &Topology) -> Result<Vec<usize>
     }
     threads.sort_unstable();
     threads.dedup();
+    let all: Vec<String> = threads.iter().map(usize::to_string).collect();
+    detail(&format!("threads: {}", all.join(", ")));
     Ok(threads)
 }
 
@@ -278,4 +378,80 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
 /// When there is no state of such a name.
 pub(super) fn states(names: &str) -> Result<CacheStates> {
     names.parse().map_err(|why| anyhow!("--cache {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_networks_or_problems() {
+        for problem in [
+            "mb1ic64ih56oc64",
+            "g32mb1ic32",
+            "ic3ih8oc4",
+            "--conv mb1ic64",
+            "--pool mb1 x",
+        ] {
+            assert!(is_problem(problem), "{problem}");
+        }
+        for network in ["nin", "resnet50", "googlenet", "ic*", "mb", "", "vgg16,nin"] {
+            assert!(!is_problem(network), "{network}");
+        }
+        let words = Words {
+            words: ["NIN", "mb1ic16ih8oc16oh8kh3ph1"]
+                .map(String::from)
+                .to_vec(),
+        };
+        let option = Layers {
+            network: Some("lenet*".parse().expect("patterns")),
+            ..Layers::default()
+        };
+        let chosen = option
+            .with(&words)
+            .expect("words")
+            .choose("vgg16")
+            .expect("layers");
+        let mut networks: Vec<&str> = chosen.iter().map(|l| l.network.as_str()).collect();
+        networks.dedup();
+        assert_eq!(networks, ["nin", "lenet5", "lenet-d2l", "custom"]);
+        assert!(words.networks(None).is_err(), "a layer is no network");
+    }
+
+    #[test]
+    fn near_misses_of_names_are_explained() {
+        let unknown = |name: &str| {
+            let layers = Layers {
+                network: Some(name.parse().expect("patterns")),
+                ..Layers::default()
+            };
+            layers.choose("*").expect_err("unknown").to_string()
+        };
+        assert_eq!(
+            unknown("resnet51"),
+            "unknown network 'resnet51': did you mean 'resnet50'?"
+        );
+        assert!(unknown("inception").starts_with("unknown network 'inception': there are nin, "));
+        let layer = Layers {
+            network: Some("nin".parse().expect("patterns")),
+            layer: Some("conv".parse().expect("patterns")),
+            ..Layers::default()
+        };
+        let error = layer.choose("*").expect_err("no layer").to_string();
+        assert_eq!(
+            error,
+            "no layer of nin matches --layer 'conv': did you mean 'conv*'?"
+        );
+        let variants = Variants {
+            variant: "winogrd*".parse().expect("patterns"),
+        };
+        let error = variants
+            .choose(&Registry::builtin())
+            .expect_err("none")
+            .to_string();
+        assert_eq!(
+            error,
+            "no variant matches 'winogrd*': did you mean 'winograd*'?"
+        );
+    }
 }

@@ -1,12 +1,13 @@
 //! `convroof track`
 
-use super::output::{note, print, print_json};
+use super::output::{note, print};
+use super::rows::Format;
 use crate::record;
 use crate::regress::history::session::{Tracked, track};
 use crate::regress::history::{CREEP, Doubt, Series, page};
 use crate::report::interruption;
 use crate::report::terminal::{right, table};
-use crate::units::time;
+use crate::units::{plural, time};
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,8 @@ pub(super) struct Args {
     /// Write the page to this file [default: beside the history]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print one JSON object per line, for each layer and variant
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -65,9 +65,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
             "{name}, line {line}: {why}; it is kept but ignored"
         ));
     }
-    match args.json {
-        true => print_json(&tracked.series),
-        false => print(&text(&tracked)),
+    match args.format.rows() {
+        Some(rows) => rows.print(&tracked.series),
+        None => print(&text(&tracked)),
     }
 }
 
@@ -84,9 +84,9 @@ fn text(tracked: &Tracked) -> String {
         .filter(|s| s.slower() || !s.steps.is_empty())
         .collect();
     let mut text = format!(
-        "{}: {} runs, {} series; {} with a step, {} slower than a baseline by more than {:.0} %\n",
+        "{}: {}, {} series; {} with a step, {} slower than a baseline by more than {:.0} %\n",
         file.display(),
-        history.entries.len(),
+        plural(history.entries.len(), "run"),
         series.len(),
         series.iter().filter(|s| !s.steps.is_empty()).count(),
         series.iter().filter(|s| s.slower()).count(),

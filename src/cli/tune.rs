@@ -3,9 +3,10 @@
 use super::calibrate;
 use super::layout::page;
 use super::noise::{Disturbances, line_above};
-use super::output::{print, print_json};
+use super::output::{detail, print, written};
 use super::progress::Bar;
-use super::select::{self, Cpus, Variants};
+use super::rows::Format;
+use super::select::{self, Cpus, Variants, Words};
 use crate::interrupt;
 use crate::machine::fingerprint;
 use crate::net::plan_file::PlanFile;
@@ -37,7 +38,11 @@ impl Plans {
         if self.model {
             return Ok(None);
         }
-        PlanFile::load(&PlanFile::path(&self.plans, fingerprint)?, fingerprint)
+        let path = PlanFile::path(&self.plans, fingerprint)?;
+        let file = PlanFile::load(&path, fingerprint)?;
+        let found = if file.is_some() { "" } else { " (none)" };
+        detail(&format!("plans: {}{found}", path.display()));
+        Ok(file)
     }
 }
 
@@ -45,9 +50,11 @@ impl Plans {
 /// the selections of the cost model and of the measurements run as whole networks, in turns.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Networks: globs, separated by commas
-    #[arg(long, value_name = "GLOBS", default_value = "nin,resnet50")]
-    network: Patterns,
+    #[command(flatten)]
+    words: Words,
+    /// Networks: globs, separated by commas [default: nin,resnet50]
+    #[arg(long, value_name = "GLOBS")]
+    network: Option<Patterns>,
     /// Number of images
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
@@ -64,9 +71,8 @@ pub(super) struct Args {
     /// Tune each network this often, and print the median regret of the cost model
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
-    /// Print one JSON object for each network, number of threads and tuning
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
@@ -74,7 +80,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let topology = args.cpus.topology()?;
     let threads = select::threads(&args.threads, &topology)?;
     let variants = args.variants.here(registry)?;
-    let graphs = select::graphs(&args.network, args.batch)?;
+    let network = match args.words.networks(args.network.as_ref())? {
+        Some(network) => network,
+        None => "nin,resnet50".parse()?,
+    };
+    let graphs = select::graphs(&network, args.batch)?;
     let machine = fingerprint::fingerprint(&topology);
     let path = PlanFile::path(&args.plans, &machine.id)?;
     // Before any work, so that a read-only folder or a damaged file is reported at once.
@@ -103,16 +113,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
             left.join(", ")
         ),
     };
-    eprintln!("plans: {}{note}", path.display());
+    written(&format!("plans: {}{note}", path.display()));
     if regrets.is_empty() && !interrupt::requested() {
-        bail!(
-            "nothing was measured: no layer of {} has a time",
-            args.network
-        );
+        bail!("nothing was measured: no layer of {network} has a time");
     }
-    let noise = line_above(&disturbances.facts("tuning", &calibration), args.json);
-    if args.json {
-        return print_json(&regrets);
+    let facts = disturbances.facts("tuning", &calibration);
+    let noise = line_above(&facts, args.format.is_data());
+    if let Some(rows) = args.format.rows() {
+        return rows.print(&regrets);
     }
     let page = page();
     let texts: String = match setting.repeat {

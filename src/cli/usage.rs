@@ -1,6 +1,10 @@
 //! Wrong arguments, explained in one line. clap's own text has several.
 
+use super::select::names_layers;
+use super::similar::{did_you_mean, either};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 use convroof_kernels::problem::excerpt;
 use std::error::Error as _;
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
@@ -16,14 +20,17 @@ pub(super) fn explain(error: &Error) -> String {
     let value = excerpt(first(ContextKind::InvalidValue), MOST_QUOTED);
     match error.kind() {
         ErrorKind::UnknownArgument => {
-            let right = suggestion(strings(ContextKind::SuggestedArg));
+            let right = did_you_mean(&strings(ContextKind::SuggestedArg));
             let right = right.unwrap_or_else(|| "--help lists all arguments".into());
             format!("unexpected argument '{arg}': {right}")
         }
         ErrorKind::InvalidSubcommand => {
-            let right = suggestion(strings(ContextKind::SuggestedSubcommand));
-            let right = right.unwrap_or_else(|| "--help lists all subcommands".into());
             let name = excerpt(first(ContextKind::InvalidSubcommand), MOST_QUOTED);
+            let right = match names_layers(&name) {
+                true => did_you_mean(&[format!("convroof run {name}")]),
+                false => did_you_mean(&strings(ContextKind::SuggestedSubcommand)),
+            };
+            let right = right.unwrap_or_else(|| "--help lists all subcommands".into());
             format!("unrecognized subcommand '{name}': {right}")
         }
         ErrorKind::InvalidValue => {
@@ -71,20 +78,17 @@ fn strings(error: &Error, kind: ContextKind) -> Vec<&str> {
     }
 }
 
-/// A question that names similar arguments; none without any.
-fn suggestion(similar: Vec<&str>) -> Option<String> {
-    let similar: Vec<_> = similar.iter().map(|name| format!("'{name}'")).collect();
-    let similar: Vec<_> = similar.iter().map(String::as_str).collect();
-    Some(format!("did you mean {}?", either(&similar)?))
-}
-
-/// "a", "a or b", "a, b or c".
-fn either(names: &[&str]) -> Option<String> {
-    match names {
-        [] => None,
-        [one] => Some((*one).into()),
-        [first @ .., last] => Some(format!("{} or {last}", first.join(", "))),
-    }
+/// An option of the default subcommand that stands before another one, explained.
+pub(super) fn misplaced(command: &Command, matches: &ArgMatches) -> Option<String> {
+    let name = matches.subcommand_name()?;
+    let given = |arg: &&Arg| {
+        !arg.is_global_set()
+            && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let arg = command.get_arguments().find(given)?;
+    Some(format!(
+        "{name} can't be used with {arg} before it: write its options after {name}"
+    ))
 }
 
 /// The numbers that a value's parser accepts; its own message if it parses no numbers.

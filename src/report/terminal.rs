@@ -59,8 +59,6 @@ pub fn table(head: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
         .load_style(presets::NOTHING)
-        // Cells have colours only where these are wanted.
-        .enforce_styling()
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(comfy_table::Cell::new));
     table

@@ -133,7 +133,7 @@ fn bench() {
         assert!(out.contains("there is no sum"), "{out}");
         assert!(!out.to_lowercase().contains("all layers:"), "{out}");
     }
-    let html = std::fs::read_to_string(world.file("results/report.html")).expect("a report");
+    let html = std::fs::read_to_string(world.file("results/record.html")).expect("a report");
     assert!(html.contains("The run was interrupted") && html.contains("there is no sum"));
     let (out, said) = convroof(&["track", name]);
     assert!(said.contains("The run was interrupted"), "{out}{said}");
