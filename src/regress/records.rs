@@ -8,6 +8,7 @@
 use super::shift::{Costs, Drift, Shift, shifts};
 use crate::record::{CacheState, CandidateId, Measurement, Run, Text};
 use crate::stats::{geometric_mean, median};
+use crate::units;
 use convroof_kernels::Problem;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -197,8 +198,11 @@ fn costs(m: &Measurement, bare: bool) -> Vec<f64> {
 
 fn name(m: &Measurement) -> String {
     format!(
-        "{} {} on {} threads, {} caches",
-        m.problem, m.variant, m.threads, m.cache
+        "{} {} on {}, {} caches",
+        m.problem,
+        m.variant,
+        units::threads(m.threads),
+        m.cache
     )
 }
 
