@@ -17,12 +17,14 @@
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
 //! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
+//! * [`code`]: functions and loops of a program;
 //! * [`cli`]: one file per subcommand; [`progress`]: what sessions report to it.
 
 pub mod batch_files;
 pub mod check;
 pub mod claims;
 pub mod cli;
+pub mod code;
 pub mod counters;
 pub mod escape;
 pub mod files;

@@ -7,7 +7,7 @@ use crate::process::{Helper, patience, shortened};
 use crate::record::CandidateId;
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::cost::Cost;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,15 @@ impl WorkerClient {
     /// # Errors
     /// When the program can't be run, or is older than this gate.
     pub fn start(side: &Side) -> Result<WorkerClient> {
-        let name = format!("{} ({})", side.letter, side.label);
-        let mut command = Command::new(&side.program);
+        Self::of(&side.program, format!("{} ({})", side.letter, side.label))
+    }
+
+    /// Starts a program's worker. Errors call it by `name`.
+    ///
+    /// # Errors
+    /// When the program can't be run, or is older than this gate.
+    pub fn of(program: &Path, name: String) -> Result<WorkerClient> {
+        let mut command = Command::new(program);
         command.arg("worker");
         let mut client = WorkerClient {
             worker: Helper::start(&mut command, name, hear::<Reply>)?,

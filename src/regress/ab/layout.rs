@@ -2,22 +2,20 @@
 //! only its addresses can differ. They affect the alignment of loops and conflicts in the caches (Mytkowicz et al.
 //! 2009).
 //!
-//! The hot functions are found by sampling. The worker runs the kernel and is stopped some hundred times. Each time the
-//! system gives the instruction pointers of its threads (Linux, `/proc/<pid>/task/<tid>/syscall`). This needs no
-//! counters, no privileges and no debugger.
-//!
-//! `code.rs` compares the functions.
+//! The hot functions are found by sampling a worker that runs the kernel ([`samples`]).
 
 use super::Pair;
 use super::client::{PlanAnswer, Side, WorkerClient};
-use super::code::{Function, functions};
+use crate::code::{Function, function_at, functions, samples};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// Duration of the sampling, ms, and number of samples.
-const LOOK_MS: u64 = 400;
-#[cfg(target_os = "linux")]
-const LOOKS: usize = 100;
+/// Duration of the run that is sampled, ms.
+const RUN_MS: u64 = 400;
+
+/// Duration of the sampling.
+const SAMPLING: Duration = Duration::from_millis(300);
 
 /// Fewest samples in the program's own code that suffice for an answer.
 const ENOUGH: usize = 25;
@@ -61,7 +59,9 @@ fn profile(side: &Side, pair: &Pair) -> Result<Option<HotCode>> {
         bail!("{} can't do {pair} any more", side.letter);
     };
     let mut seen = Vec::new();
-    client.linger(planned.plan, LOOK_MS, |process| seen = look(process))?;
+    client.linger(planned.plan, RUN_MS, |process| {
+        seen = samples(process, SAMPLING);
+    })?;
     drop(client);
     let Ok(functions) = functions(&std::fs::read(&side.program)?) else {
         return Ok(None);
@@ -73,13 +73,8 @@ fn profile(side: &Side, pair: &Pair) -> Result<Option<HotCode>> {
 /// Hot functions among the sampled addresses; empty if too few samples hit a function.
 fn hot(functions: &[Function], seen: &[u64]) -> Vec<usize> {
     let mut hits: BTreeMap<usize, usize> = BTreeMap::new();
-    for &at in seen {
-        let index = functions.partition_point(|f| f.from <= at).checked_sub(1);
-        if let Some(index) = index
-            && at - functions[index].from < functions[index].code.len() as u64
-        {
-            *hits.entry(index).or_default() += 1;
-        }
+    for index in seen.iter().filter_map(|&at| function_at(functions, at)) {
+        *hits.entry(index).or_default() += 1;
     }
     let all: usize = hits.values().sum();
     let least = (HOT * all as f64).max(1.0);
@@ -88,59 +83,6 @@ fn hot(functions: &[Function], seen: &[u64]) -> Vec<usize> {
         0..ENOUGH => Vec::new(),
         _ => hot.map(|(index, _)| index).collect(),
     }
-}
-
-/// Sampled instruction pointers of a process, as addresses in its program's file. Empty if the system doesn't give
-/// them.
-#[cfg(target_os = "linux")]
-fn look(process: u32) -> Vec<u64> {
-    use rustix::process::{Pid, Signal, kill_process};
-    use std::time::Duration;
-    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
-        return Vec::new();
-    };
-    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    let Some(base) = base(&read(format!("/proc/{process}/maps"))) else {
-        return Vec::new();
-    };
-    let mut seen = Vec::new();
-    for _ in 0..LOOKS {
-        std::thread::sleep(Duration::from_micros(
-            LOOK_MS * 1000 * 2 / 3 / LOOKS as u64 / 2,
-        ));
-        let _ = kill_process(pid, Signal::STOP);
-        // A signal takes a moment to arrive.
-        std::thread::sleep(Duration::from_micros(
-            LOOK_MS * 1000 * 2 / 3 / LOOKS as u64 / 2,
-        ));
-        let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
-        for task in tasks.into_iter().flatten().flatten() {
-            // For a computing thread: -1, stack pointer, instruction pointer. A waiting thread is in a system call.
-            let line = read(task.path().join("syscall").display().to_string());
-            let mut words = line.split_whitespace();
-            if words.next() == Some("-1")
-                && let Some(at) = words
-                    .nth(1)
-                    .and_then(|w| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok())
-            {
-                seen.extend(at.checked_sub(base));
-            }
-        }
-        let _ = kill_process(pid, Signal::CONT);
-    }
-    seen
-}
-
-#[cfg(not(target_os = "linux"))]
-fn look(_: u32) -> Vec<u64> {
-    Vec::new()
-}
-
-/// Load address of a program: the first mapping of its file.
-#[cfg(target_os = "linux")]
-fn base(maps: &str) -> Option<u64> {
-    let line = maps.lines().find(|l| l.contains('/'))?;
-    u64::from_str_radix(line.split('-').next()?, 16).ok()
 }
 
 #[cfg(test)]

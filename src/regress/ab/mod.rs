@@ -22,11 +22,10 @@
 //! # In reading order
 //!
 //! This file, [`protocol`], [`worker`] (a build's side), [`client`] (the gate's side), [`rounds`] (samples in
-//! alternation), [`verdict`] (the test), `code.rs` and [`layout`] (alarms from code layout), [`gate`] (the whole gate),
+//! alternation), [`verdict`] (the test), [`layout`] (alarms from code layout), [`gate`] (the whole gate),
 //! [`revision`] (from a revision to a program), [`wanted`] (what to compare), [`session`] (all of these).
 
 pub mod client;
-mod code;
 pub mod gate;
 pub mod layout;
 pub mod protocol;

@@ -58,6 +58,8 @@ struct Worker<'a> {
 struct Ready {
     kernel: Kernel,
     contestant: Box<dyn Contestant>,
+    /// Runs of about a millisecond. Entering the pool takes longer than a run of a small layer.
+    runs: usize,
 }
 
 impl Worker<'_> {
@@ -97,7 +99,7 @@ impl Worker<'_> {
                 let (ready, workers) = self.ready(plan)?;
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_millis(ms) {
-                    ready.contestant.run(1, workers);
+                    ready.contestant.run(ready.runs, workers);
                 }
                 Ok(Reply::Done)
             }
@@ -147,7 +149,11 @@ impl Worker<'_> {
             return Ok(Reply::Wrong { reason: how });
         }
         let bytes = contestant.facts().memory_bytes() as u64;
-        self.plans.push(Ready { kernel, contestant });
+        self.plans.push(Ready {
+            kernel,
+            contestant,
+            runs: (1e6 / ns.max(100.0)).max(1.0) as usize,
+        });
         Ok(Reply::Planned {
             ns,
             bytes,

@@ -1,4 +1,4 @@
-//! Functions of a program, and their instructions.
+//! Functions of a program.
 //!
 //! Two functions are equal if their names without hash and their instructions are equal. Addresses relative to the
 //! instruction aren't compared, since code and constants move in every build.
@@ -7,22 +7,29 @@ use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A function of a program: its address, its bytes, its name without a hash.
-pub(super) struct Function {
-    pub(super) from: u64,
-    pub(super) code: Vec<u8>,
-    pub(super) name: String,
+/// A function of a program.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its address in the program's file.
+    pub from: u64,
+    /// Its bytes.
+    pub code: Vec<u8>,
+    /// Its name without a hash.
+    pub name: String,
 }
 
 impl Function {
     /// Hash of its instructions.
-    pub(super) fn shape(&self) -> u64 {
+    pub fn shape(&self) -> u64 {
         shape(&self.code, self.from)
     }
 }
 
-/// Functions of an ELF program, by address.
-pub(super) fn functions(program: &[u8]) -> Result<Vec<Function>> {
+/// Functions of an ELF program, by address. There are none if it was stripped of its symbols.
+///
+/// # Errors
+/// When it is no ELF program.
+pub fn functions(program: &[u8]) -> Result<Vec<Function>> {
     let file = object::File::parse(program)?;
     let mut functions = Vec::new();
     for symbol in file.symbols() {
@@ -42,6 +49,15 @@ pub(super) fn functions(program: &[u8]) -> Result<Vec<Function>> {
     }
     functions.sort_by_key(|f| f.from);
     Ok(functions)
+}
+
+/// Index of the function that contains an address; `functions` are ordered by address.
+pub fn function_at(functions: &[Function], address: u64) -> Option<usize> {
+    let index = functions
+        .partition_point(|f| f.from <= address)
+        .checked_sub(1)?;
+    let function = &functions[index];
+    (address - function.from < function.code.len() as u64).then_some(index)
 }
 
 /// Hash of a function's instructions. It doesn't change if the function or its targets move.
@@ -119,6 +135,22 @@ mod tests {
         let here = shape(&code(0x100, 0x2000, 0xc1), 0x1000);
         assert_eq!(shape(&code(0x1f0, 0x1234, 0xc1), 0x9000), here);
         assert_ne!(shape(&code(0x100, 0x2000, 0xc2), 0x1000), here);
+    }
+
+    #[test]
+    fn a_function_ends_with_its_bytes() {
+        let function = |from, bytes| Function {
+            from,
+            code: vec![0xc3; bytes],
+            name: String::new(),
+        };
+        let functions = [function(16, 16), function(64, 8)];
+        let found = [0, 16, 31, 32, 64, 71, 72, u64::MAX].map(|at| function_at(&functions, at));
+        let (first, second) = (Some(0), Some(1));
+        assert_eq!(
+            found,
+            [None, first, first, None, second, second, None, None]
+        );
     }
 
     #[inline(never)]
