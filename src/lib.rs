@@ -17,7 +17,7 @@
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
 //! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
 //! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
-//! * [`code`]: functions and loops of a program;
+//! * [`code`]: functions and loops of a program; [`profile`]: those that take a kernel's time;
 //! * [`cli`]: one file per subcommand; [`progress`]: what sessions report to it.
 
 pub mod batch_files;
@@ -40,6 +40,7 @@ pub mod patterns;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod process;
+pub mod profile;
 pub mod progress;
 pub mod record;
 pub mod regress;

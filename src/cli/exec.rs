@@ -1,6 +1,7 @@
 //! `convroof exec`: one variant on NumPy arrays.
 
 use super::noise::{Disturbances, line_above};
+use super::one;
 use super::output::{print, written};
 use super::select::{self, Cpus};
 use crate::files;
@@ -8,9 +9,8 @@ use crate::measure::once::Once;
 use crate::npy::{self, read};
 use crate::record::Calibration;
 use crate::units::time;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use convroof_kernels::reference::Operands;
-use convroof_kernels::registry::Threading;
 use convroof_kernels::{Problem, Registry};
 use std::path::PathBuf;
 
@@ -52,14 +52,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     problem.epilogue.bias |= args.bias.is_some();
     problem.epilogue.residual |= args.residual.is_some();
     let topology = args.cpus.topology()?;
-    let threads = match (variant.threading, args.threads) {
-        (Threading::St, None | Some(1)) => 1,
-        (Threading::St, Some(n)) => {
-            bail!("--threads {n}: {id} is single-threaded; use its mt form")
-        }
-        (Threading::Mt, None) => topology.threads(),
-        (Threading::Mt, Some(n)) => n,
-    };
+    let threads = one::threads(&variant, args.threads, &topology)?;
     let once = Once::new(&variant, &problem, &topology, threads)?;
     let dst = problem.dst_dims();
     let src = read("--src", Some(&args.src), Some(&problem.src_dims()))?;
@@ -93,8 +86,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     npy::write(&args.dst, &output, &dst)?;
     let shape = dst.map(|d| d.to_string()).join(" x ");
     let line = format!(
-        "{noise}{}: {shape}, by {id} in {} (one cold run)\n",
+        "{noise}{}: {shape}, by {} in {} (one cold run)\n",
         args.dst.display(),
+        variant.id(),
         time(took.as_nanos() as f64)
     );
     if files::is_stream(&args.dst) {

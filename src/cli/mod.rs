@@ -3,11 +3,12 @@
 //! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
 //!
 //! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` and `similar.rs` (wrong
-//! arguments), `select.rs` (layers, variants, threads), `peers.rs`, `console.rs` (options of all subcommands),
-//! `layout.rs` (width of the terminal), `output.rs`, `rows.rs` (JSON and CSV), `progress.rs`, `noise.rs`, `failed.rs`.
-//! Then the subcommands, `run.rs` first.
+//! arguments), `select.rs` (layers, variants, threads), `one.rs` (one variant on one problem), `peers.rs`, `console.rs`
+//! (options of all subcommands), `layout.rs` (width of the terminal), `output.rs`, `rows.rs` (JSON and CSV),
+//! `progress.rs`, `noise.rs`, `failed.rs`. Then the subcommands, `run.rs` first.
 
 mod ab;
+mod asm;
 mod audit;
 mod bench;
 mod calibrate;
@@ -25,6 +26,7 @@ mod lowrank;
 mod man;
 mod net;
 mod noise;
+mod one;
 mod output;
 mod peers;
 mod progress;
@@ -36,6 +38,7 @@ mod similar;
 mod track;
 mod tune;
 mod usage;
+mod watch;
 mod worker;
 
 pub use failed::Failed;
@@ -98,6 +101,10 @@ enum Command {
     Lowrank(lowrank::Args),
     /// Run one variant on .npy arrays
     Exec(exec::Args),
+    /// Run one variant in a steady loop, for perf, VTune or uProf
+    Watch(watch::Args),
+    /// Show the machine code of a variant's hottest loop, with counts of its instructions
+    Asm(asm::Args),
     /// Add a run to its machine's history, and look for steps in it
     Track(track::Args),
     /// Compare counts that don't depend on a clock with a baseline: exit code 1 if one changed
@@ -138,7 +145,8 @@ impl Command {
             | Command::Tune(_)
             | Command::Claims(_)
             | Command::Lowrank(_)
-            | Command::Exec(_) => true,
+            | Command::Exec(_)
+            | Command::Watch(_) => true,
             Command::List(_)
             | Command::Check(_)
             | Command::Report(_)
@@ -147,6 +155,7 @@ impl Command {
             | Command::Counts(_)
             | Command::Completions(_)
             | Command::Man(_)
+            | Command::Asm(_)
             | Command::CountRuns
             | Command::Guard { .. }
             | Command::Worker => false,
@@ -236,6 +245,8 @@ fn call(registry: &Registry, command: Command) -> anyhow::Result<u8> {
         Command::Claims(args) => claims::run(registry, &args),
         Command::Lowrank(args) => lowrank::run(registry, &args),
         Command::Exec(args) => exec::run(registry, &args),
+        Command::Watch(args) => watch::run(registry, &args),
+        Command::Asm(args) => asm::run(registry, &args),
         #[cfg(feature = "peers")]
         Command::PeerHost(args) => peers::host(&args),
     };

@@ -15,10 +15,15 @@ pub(super) fn print(text: &str) -> Result<()> {
 
 /// Writes bytes to standard output.
 pub(super) fn write(bytes: &[u8]) -> Result<()> {
+    send(bytes).map(drop)
+}
+
+/// Writes bytes to standard output. False if the reader has closed the pipe.
+pub(super) fn send(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
     }
 }
 

@@ -49,10 +49,9 @@ impl Rows {
     pub(super) fn add<T: Serialize>(&mut self, rows: &[T]) -> Result<()> {
         let mut text = String::new();
         for row in rows {
-            let row = serde_json::to_string(row)?;
             match &mut self.0 {
-                Some(all) => all.push(serde_json::from_str(&row)?),
-                None => text += &format!("{}\n", escape::json(&row)),
+                Some(all) => all.push(serde_json::from_str(&serde_json::to_string(row)?)?),
+                None => text += &line(row)?,
             }
         }
         write(text.as_bytes())
@@ -65,6 +64,11 @@ impl Rows {
             None => Ok(()),
         }
     }
+}
+
+/// An object as a line of JSON, escaped.
+pub(super) fn line(row: &impl Serialize) -> Result<String> {
+    Ok(format!("{}\n", escape::json(&serde_json::to_string(row)?)))
 }
 
 /// Fields of an object, in their order.

@@ -187,7 +187,7 @@ impl<'a> Exam<'a> {
 
 /// Nanoseconds of a run: the mean of `runs` runs, each on another set of operands. The last output is copied to the
 /// instance, so that it can be verified.
-fn run_cold(
+pub(super) fn run_cold(
     instance: &mut Instance,
     cold: Cold,
     runs: usize,

@@ -13,11 +13,10 @@
 //! then examined (`examine.rs`): with parts taken out, and with cold operands.
 //!
 //! In reading order: `candidate.rs` (the interface of what is measured), `limits.rs` (refusals before any work),
-//! [`support`] (the same for a list), `expected.rs` (correct outputs), [`mod@fastest`] (ties, and
-//! the choice among them), `session.rs` (rounds), `examine.rs` and
-//! `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`once`] (a single run), [`solo`] (a kernel for
-//! another harness), `together.rs` (kernels on several layers). For further benches: [`turns`], [`chain`] (consecutive
-//! layers), [`stream`] (plain loops).
+//! [`support`] (the same for a list), `expected.rs` (correct outputs), [`mod@fastest`] (ties, and the choice among them),
+//! `session.rs` (rounds), `examine.rs` and `cold.rs`, [`mod@bench`] and [`resume`] (a record of many layers), [`once`] (a
+//! single run), [`steady`] (a loop for a profiler), [`solo`] (a kernel for another harness), `together.rs` (kernels on
+//! several layers). For further benches: [`turns`], [`chain`] (consecutive layers), [`stream`] (plain loops).
 
 pub mod bench;
 mod candidate;
@@ -31,6 +30,7 @@ pub mod once;
 pub mod resume;
 mod session;
 pub mod solo;
+pub mod steady;
 pub mod stream;
 pub mod support;
 mod together;
