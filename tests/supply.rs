@@ -389,7 +389,7 @@ fn the_gate_compares_programs_of_another_repository() {
         "#!/bin/sh\necho \"convroof: $*\"\nexit 1\n",
     );
     std::fs::set_permissions(&convroof, PermissionsExt::from_mode(0o755)).expect("set");
-    let gate = |baselines: &str| {
+    let gate = |baselines: &str, code: i32| {
         let mut command = Command::new(root().join("scripts/gate"));
         command.args(["base", "HEAD"]).current_dir(theirs.path());
         command.env("CONVROOF", &convroof).env("GATE_BIN", "theirs");
@@ -401,19 +401,23 @@ fn the_gate_compares_programs_of_another_repository() {
             .env_remove("GITHUB_STEP_SUMMARY");
         let output = command.output().expect("bash runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said} {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{said} {output:?}");
         assert!(
             said.contains("convroof: ab base HEAD --bin theirs --markdown --budget 7"),
             "{said}"
         );
         said
     };
-    assert!(
-        gate("counts").contains("counts are not compared"),
-        "they have none"
-    );
+    // They have none, and only a folder that they name must be there.
+    for (baselines, code) in [("", 1), ("counts", 2)] {
+        let said = gate(baselines, code);
+        assert!(
+            said.contains("WARNING: no folder ") && said.contains("counts are not compared"),
+            "{said}"
+        );
+    }
     std::fs::create_dir(theirs.path().join("counts")).expect("a folder");
-    let said = gate("counts");
+    let said = gate("counts", 1);
     assert!(
         said.contains(r#"theirs: ["counts", "--check", "counts""#),
         "{said}"

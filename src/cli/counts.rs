@@ -1,7 +1,7 @@
 //! `convroof counts`
 
 use super::failed::Failed;
-use super::output::print;
+use super::output::{note, print};
 use super::rows::Format;
 use super::select::{Layers, Variants};
 use crate::files;
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Counts are the same in every run, so every difference is a change. They are flops, bytes, packed weights and
 /// scratch of each layer with each variant, for fixed cache sizes, and instructions under valgrind.
+///
+/// Exit code 1: a count changed. 2: nothing could be compared with a baseline, for example with another compiler.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -140,6 +142,12 @@ fn check(
             plural(changes.len(), "row")
         ))
         .into());
+    }
+    let instructions = CountKind::Instructions.file();
+    if counts.iter().all(|c| c.kind != CountKind::Instructions)
+        && folder.join(instructions).exists()
+    {
+        note(&format!("{instructions} is not compared: add --valgrind"));
     }
     match untested.is_empty() {
         true => Ok(()),

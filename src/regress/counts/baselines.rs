@@ -113,7 +113,7 @@ impl Counts {
     pub fn write(mut self, folder: &Path) -> Result<(PathBuf, usize)> {
         let path = folder.join(self.kind.file());
         if let Ok(older) = Table::load(&path)
-            && older.conditions == self.table.conditions
+            && older.is_like(&self.table)
         {
             self.table.keep_from(&older);
         }
