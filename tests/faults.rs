@@ -161,7 +161,7 @@ fn worker(fault: &str, part: &str) {
         "--variant",
         "direct/scalar/st",
         "--budget",
-        "5",
+        "60",
     ]);
     let out = ab.output().expect("started");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();

@@ -3,12 +3,13 @@
 mod command;
 
 use assert_cmd::Command;
-use command::{convroof, folder};
-use convroof::regress::ab::Pair;
-use convroof::regress::ab::client::Side;
-use convroof::regress::ab::gate::{Outcome, Progress, judged, measure};
-use convroof::regress::ab::layout::same_code;
+use command::{convroof, folder, without_symbols};
+use convroof::regress::ab::client::{Side, WorkerClient};
+use convroof::regress::ab::gate::{Outcome, judged, measure};
+use convroof::regress::ab::layout::{CAREFUL, Programs};
 use convroof::regress::ab::rounds::Sitting;
+use convroof::regress::ab::survey::Survey;
+use convroof::regress::ab::{Pair, Progress};
 use convroof_kernels::data::Rng;
 use predicates::prelude::*;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const PROBLEM: &str = "mb1ic16ih14oc16oh14kh3ph1";
+const LARGE: &str = "mb1ic128ih56oc128oh56kh3ph1";
 
 fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin!("convroof").into()
@@ -46,7 +48,7 @@ struct Silent;
 
 impl Progress for Silent {
     fn stage(&mut self, _: &str) {}
-    fn block(&mut self, _: &'static str, _: usize, _: usize) {}
+    fn count(&mut self, _: &'static str, _: usize, _: usize) {}
     fn note(&mut self, _: &str) {}
 }
 
@@ -64,12 +66,20 @@ fn a_slow_variant_is_named_and_no_other() {
         threads: 1,
     };
     let wanted = ["direct/scalar/st", "im2col/scalar/st", "gemm-1x1/scalar/st"].map(pair);
-    let checked = sitting.check(&wanted, |_| ()).expect("right");
-    assert_eq!(checked.pairs, wanted[..2], "what neither can do is no pair");
+    let survey = Survey::of(&sitting.sides, &wanted, &stop, &mut Silent).expect("a survey");
+    let pairs: Vec<&Pair> = survey.pairs.iter().map(|s| &s.pair).collect();
+    assert_eq!(
+        pairs,
+        [&wanted[0], &wanted[1]],
+        "what neither can do is no pair"
+    );
+    survey
+        .check(&sitting.sides, &stop, &mut Silent)
+        .expect("right");
     // A slow-down of 50 % is detected despite other tests on the same machine.
     let measured = measure(
         &mut sitting,
-        &checked,
+        &survey,
         &[0.0, 0.5],
         Duration::from_secs(8),
         &mut Silent,
@@ -83,10 +93,87 @@ fn a_slow_variant_is_named_and_no_other() {
         "{:?}",
         judged[1]
     );
-    // If the system shows instruction pointers, the hot code is found, and equals itself.
-    if let Some(same) = same_code(&sitting.sides, &wanted[0]).expect("no trouble") {
-        assert!(same);
+}
+
+/// A copy of this program in which the named function has another instruction.
+#[cfg(target_os = "linux")]
+fn with_changed_function(folder: &Path, name: &str) -> PathBuf {
+    use object::{Object, ObjectSection, ObjectSymbol};
+    let mut bytes = std::fs::read(program()).expect("read");
+    let at = {
+        let file = object::File::parse(&bytes[..]).expect("ELF");
+        let mut symbols = file.symbols();
+        let symbol = symbols.find(|s| s.size() > 0 && s.name().is_ok_and(|n| n.contains(name)));
+        let symbol = symbol.expect(name);
+        let section = file.section_by_index(symbol.section_index().expect("a section"));
+        let section = section.expect("listed");
+        let from = section.file_range().expect("in the file").0;
+        (from + symbol.address() - section.address()) as usize
+    };
+    bytes[at] ^= 1;
+    let changed = folder.join("changed");
+    std::fs::write(&changed, bytes).expect("written");
+    let permissions = std::fs::metadata(program()).expect("a file").permissions();
+    std::fs::set_permissions(&changed, permissions).expect("set");
+    changed
+}
+
+/// If the system shows instruction pointers, hot code is found, and a change elsewhere doesn't matter.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kernel_whose_functions_did_not_change_has_the_same_code() {
+    let dir = folder();
+    let mut sides = ['A', 'B'].map(side);
+    let same = |sides: &[Side; 2]| {
+        let programs = Programs::read(sides).expect("read").expect("symbols");
+        let mut clients = [0, 1].map(|i| WorkerClient::start(&sides[i]).expect("started"));
+        let pair = Pair {
+            problem: PROBLEM.into(),
+            variant: "direct/scalar/st".into(),
+            threads: 1,
+        };
+        let same = programs.same_code(&mut clients, &pair, CAREFUL);
+        (programs.are_equal(), same.expect("no trouble"))
+    };
+    assert_eq!(same(&sides), (true, Some(true)));
+    sides[1].program = with_changed_function(dir.path(), "lowrank");
+    let (are_equal, found) = same(&sides);
+    assert!(!are_equal && found != Some(false), "{found:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn pairs_that_do_not_fit_are_left_out_with_the_command_for_all() {
+    let (scratch, programs) = (folder(), folder());
+    let stripped = without_symbols(programs.path());
+    let mut command = ab(scratch.path());
+    command.arg(program()).arg(&stripped);
+    // The second layer has a thousand times as many operations.
+    command.args(["--problem", PROBLEM, "--problem", LARGE]);
+    command.args(["--variant", "direct/scalar/*", "--budget", "30"]);
+    let out = command.output().expect("run");
+    let (said, noted) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert_eq!(out.status.code(), Some(0), "{said}{noted}");
+    for text in [&said, &noted] {
+        let pair = format!("1 pair not measured: direct/scalar/st on {LARGE}");
+        assert!(text.contains(&pair), "{said}{noted}");
+        assert!(
+            text.contains("'direct/scalar/*' --budget "),
+            "{said}{noted}"
+        );
     }
+    assert!(is_empty(scratch.path()));
+    // A layer that takes too long for any budget of this size.
+    let mut command = ab(scratch.path());
+    command.arg(program()).arg(&stripped);
+    command.args(["--problem", LARGE, "--variant", "direct/scalar/st"]);
+    let assert = command.args(["--budget", "1.5"]).assert().code(2);
+    assert.stderr(predicate::str::contains(
+        "the budget is too small for any of 1 pairs: use --budget ",
+    ));
 }
 
 #[test]
@@ -101,7 +188,7 @@ fn a_build_against_itself_is_silent_and_leaves_nothing() {
             "--variant",
             "direct/*/st",
             "--budget",
-            "6",
+            "60",
             "--json",
         ])
         .assert()
@@ -123,11 +210,11 @@ fn a_build_against_itself_is_silent_and_leaves_nothing() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_gate_leaves_nothing() {
-    let scratch = folder();
+    let (scratch, programs) = (folder(), folder());
     let own = program();
     let mut child = std::process::Command::new(&own)
         .arg("ab")
-        .args([&own, &own])
+        .args([&own, &without_symbols(programs.path())])
         .args([
             "--problem",
             PROBLEM,
@@ -360,7 +447,7 @@ fn an_audit_goes_on_where_it_was() {
                 "--variant",
                 "direct/*/st",
                 "--budget",
-                "4",
+                "15",
             ])
             .args([
                 "--pairs",

@@ -11,10 +11,11 @@ use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::refuse_huge;
 use crate::patterns::Patterns;
-use crate::regress::ab::gate::{self, Judged, Measured, Outcome};
+use crate::regress::ab::Progress;
+use crate::regress::ab::gate::{Judged, Measured, Outcome};
 use crate::regress::ab::revision::Build;
-use crate::regress::ab::rounds::Checked;
-use crate::regress::ab::session::{self, Session};
+use crate::regress::ab::session::{self, LeftOut, Session};
+use crate::regress::ab::survey::Survey;
 use crate::regress::ab::wanted::Wanted;
 use crate::{files, interrupt};
 use anyhow::{Context, Result};
@@ -23,7 +24,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Ratios are B's time over A's in the same round. Above 1, B is slower.
+/// Both builds take turns, first on all pairs of layer and variant, then on the suspects. Ratios are B's time over A's in
+/// the same round. Above 1, B is slower.
+///
+/// Exit code 0: no pair is slower. 1: a pair is slower, missing or wrong. 2: the input was bad, a build failed, or the
+/// budget is too small for any pair.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Base (A): a git revision, or a program (./NAME if NAME is both)
@@ -35,7 +40,8 @@ pub(super) struct Args {
     bin: String,
     #[command(flatten)]
     what: What,
-    /// Seconds of measuring, without builds and checks
+    /// Seconds of measuring, after builds and checks. If not all pairs fit, the most telling are measured, and the rest
+    /// is listed
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = seconds)]
     budget: f64,
     /// Write all measurements to this file
@@ -73,8 +79,9 @@ const NETWORKS: &str = "nin,resnet50";
 pub(super) fn run(args: &Args) -> Result<()> {
     let stop = interrupt::watch();
     let wanted = args.what.wanted(&args.what.topology()?)?;
+    // Before the builds and measurements, which take minutes.
+    session::check_budget(args.budget)?;
     if let Some(out) = &args.out {
-        // Checked before the builds and measurements, which take minutes.
         files::check(out)?;
     }
     let builds = [
@@ -83,25 +90,23 @@ pub(super) fn run(args: &Args) -> Result<()> {
     ];
     let mut bar = Comparing(Bar::new(0, "ab"));
     let mut session = Session::new(&builds, &args.bin, &wanted, stop, &mut bar)?;
-    let nothing = vec![0.0; session.checked().pairs.len()];
     let budget = Duration::from_secs_f64(args.budget);
+    session.compare_code(&mut bar)?;
+    session.choose(budget)?;
+    announce(&session, args.budget, &mut bar);
+    session.check(&mut bar)?;
+    let nothing = vec![0.0; session.survey().pairs.len()];
     let measured = session.measure(&nothing, budget, &mut bar)?;
     if let Some(out) = &args.out {
         files::write(out, &serde_json::to_string(&measured)?)?;
-    }
-    if measured.interrupted {
-        bar.0.finish();
-        let text = interrupted(&measured);
-        return match args.format.rows() {
-            Some(_) => Ok(()),
-            None => print(&text),
-        };
     }
     let judged = session.judge(&measured, &mut bar)?;
     bar.0.finish();
     let result = text::Verdicts {
         sides: session.sides(),
-        checked: session.checked(),
+        survey: session.survey(),
+        left_out: session.left_out().map(left_out),
+        interrupted: measured.interrupted.then(|| interrupted(&measured)),
         judged: &judged,
         budget: args.budget,
     };
@@ -112,40 +117,109 @@ pub(super) fn run(args: &Args) -> Result<()> {
     } else {
         print(&result.text())?;
     }
+    if measured.interrupted {
+        return Ok(());
+    }
     let gone = match args.allow_missing {
         true => Vec::new(),
-        false => gone(session.checked()),
+        false => gone(session.survey()),
     };
     verdict(&judged, &gone)
 }
 
+/// Pairs from which on the checks take so long that they are announced.
+const MANY_PAIRS: usize = 20;
+
+/// Notes what is checked and measured, and what isn't.
+fn announce(session: &Session<'_>, budget: f64, bar: &mut Comparing) {
+    let pairs = session.survey().pairs.len();
+    if let Some(out) = session.left_out() {
+        bar.note(&left_out(out));
+    }
+    if pairs >= MANY_PAIRS {
+        bar.note(&format!(
+            "checking {pairs} pairs against the reference, then measuring them for up to {budget} s"
+        ));
+    }
+}
+
+/// The pairs that didn't fit, in sentences, with the command that measures them, too.
+fn left_out(out: &LeftOut) -> String {
+    let names: Vec<String> = out.pairs.iter().take(3).map(ToString::to_string).collect();
+    let more = match out.pairs.len() - names.len() {
+        0 => String::new(),
+        n => format!("; and {n} more"),
+    };
+    let remedy = match out.budget_s {
+        Some(seconds) => format!("{} measures all", command(seconds)),
+        None => "they don't fit into memory together: choose some with --layer or --variant".into(),
+    };
+    let pairs = match out.pairs.len() {
+        1 => "1 pair".into(),
+        n => format!("{n} pairs"),
+    };
+    let code = match out.may_differ {
+        true => "",
+        false => ", all with equal machine code in both builds",
+    };
+    format!(
+        "{pairs} not measured{code}: {}{more}. {remedy}.",
+        names.join("; ")
+    )
+}
+
+/// This command with another budget, as a shell accepts it.
+fn command(budget: f64) -> String {
+    let mut words = vec!["convroof".to_string()];
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        let arg = arg.to_string_lossy().into_owned();
+        if arg == "--budget" {
+            args.next();
+        } else if !arg.starts_with("--budget=") {
+            words.push(quoted(&arg));
+        }
+    }
+    words.push(format!("--budget {budget}"));
+    words.join(" ")
+}
+
+/// A word of a shell's command.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./,:=@~^+%".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// Pairs that A computes and B can't.
-fn gone(checked: &Checked) -> Vec<String> {
-    let missing = checked.missing.iter().filter(|(letter, ..)| *letter == 'A');
+fn gone(survey: &Survey) -> Vec<String> {
+    let missing = survey.missing.iter().filter(|(letter, ..)| *letter == 'A');
     missing
         .map(|(_, pair, why)| format!("{pair} ({why})"))
         .collect()
 }
 
-/// Message of an interrupted comparison: too little was measured to judge.
+/// Head of the results of an interrupted comparison.
 fn interrupted(measured: &Measured) -> String {
     let (blocks, again) = (measured.blocks.len(), measured.confirmation.len());
     let confirming = match measured.alarms.len() {
         0 => String::new(),
-        n => format!(" and {again} of {n} alarms that were being confirmed"),
+        n => format!(", and after {again} blocks of {n} suspects"),
     };
-    format!("Interrupted after {blocks} blocks{confirming}: there is no verdict.\n")
+    format!("Interrupted after {blocks} blocks{confirming}: there is no verdict. So far:")
 }
 
 /// Progress bar of a comparison.
 pub(super) struct Comparing(pub(super) Bar);
 
-impl gate::Progress for Comparing {
+impl Progress for Comparing {
     fn stage(&mut self, what: &str) {
         self.0.say(what);
     }
 
-    fn block(&mut self, what: &'static str, done: usize, of: usize) {
+    fn count(&mut self, what: &'static str, done: usize, of: usize) {
         self.0.at(done, of);
         self.0.say(what);
     }
@@ -217,7 +291,7 @@ mod tests {
     use super::*;
     use crate::regress::ab::Pair;
 
-    fn checked(letters: &[char]) -> Checked {
+    fn survey(letters: &[char]) -> Survey {
         let pair = |threads| Pair {
             problem: "mb1ic16ih8oc16kh3ph1".into(),
             variant: "direct/avx2/st".into(),
@@ -225,15 +299,16 @@ mod tests {
         };
         let missing = letters.iter().enumerate();
         let missing = missing.map(|(i, &l)| (l, pair(i + 1), "it is gone".into()));
-        let mut checked = Checked::default();
-        checked.missing.extend(missing);
-        checked
+        Survey {
+            missing: missing.collect(),
+            ..Survey::default()
+        }
     }
 
     #[test]
     fn what_the_candidate_lost_is_a_failure_and_what_it_gained_is_none() {
-        assert!(verdict(&[], &gone(&checked(&['B', 'B']))).is_ok());
-        let error = verdict(&[], &gone(&checked(&['A', 'B', 'A']))).expect_err("gone");
+        assert!(verdict(&[], &gone(&survey(&['B', 'B']))).is_ok());
+        let error = verdict(&[], &gone(&survey(&['A', 'B', 'A']))).expect_err("gone");
         assert!(error.is::<Failed>(), "exit code 1");
         let text = error.to_string();
         assert!(
@@ -249,9 +324,43 @@ mod tests {
             "{text}"
         );
         // A long list is shortened.
-        let text = verdict(&[], &gone(&checked(&['A'; 500])))
+        let text = verdict(&[], &gone(&survey(&['A'; 500])))
             .expect_err("gone")
             .to_string();
         assert!(text.contains("and 495 more") && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn what_was_left_out_has_a_command() {
+        let pair = |threads| Pair {
+            problem: "mb1ic16ih8oc16kh3ph1".into(),
+            variant: "direct/avx2/st".into(),
+            threads,
+        };
+        let out = |n: usize, budget_s| LeftOut {
+            pairs: (1..=n).map(pair).collect(),
+            may_differ: budget_s != Some(40.0),
+            budget_s,
+        };
+        let text = left_out(&out(200, Some(1000.0)));
+        assert!(
+            text.starts_with("200 pairs not measured: direct/avx2/st on mb1ic16"),
+            "{text}"
+        );
+        assert!(
+            text.contains("and 197 more. convroof ") && text.len() < 2000,
+            "{text}"
+        );
+        assert!(text.ends_with("--budget 1000 measures all."), "{text}");
+        let text = left_out(&out(1, Some(40.0)));
+        assert!(
+            text.starts_with("1 pair not measured, all with equal machine code"),
+            "{text}"
+        );
+        assert!(!text.contains("more."), "{text}");
+        assert!(left_out(&out(2, None)).contains("memory"));
+        assert_eq!(quoted("HEAD~1"), "HEAD~1");
+        assert_eq!(quoted("direct/*,it's"), "'direct/*,it'\\''s'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -6,6 +6,7 @@ use super::progress::Bar;
 use super::select::seconds;
 use crate::interrupt;
 use crate::machine::fingerprint;
+use crate::regress::ab::session::check_budget;
 use crate::regress::audit::session::{self, Setting};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub(super) struct Args {
     /// Number of gates of the program against itself, including those of earlier calls
     #[arg(long, value_name = "N", default_value_t = 10)]
     gates: usize,
-    /// Number of gates with slow-downs of 1, 2, 5 and 10 % injected into a few pairs
+    /// Number of gates with slow-downs of 1, 2, 3, 5 and 10 % injected into a few pairs
     #[arg(long, value_name = "N", default_value_t = 3)]
     slowed: usize,
     /// Number of gates that are resampled from the blocks of real ones
@@ -41,6 +42,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.gates == 0 || args.pairs == 0 || args.draws == 0 {
         bail!("--gates, --pairs and --draws are at least 1");
     }
+    check_budget(args.budget)?;
     let topology = args.what.topology()?;
     let setting = Setting {
         machine: &fingerprint::fingerprint(&topology),

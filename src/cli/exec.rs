@@ -47,7 +47,6 @@ pub(super) struct Args {
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let variant = select::variant(registry, &args.variant)?;
-    let id = variant.id();
     let mut problem: Problem = args.problem.parse()?;
     problem.epilogue.bias |= args.bias.is_some();
     problem.epilogue.residual |= args.residual.is_some();

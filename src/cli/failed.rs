@@ -2,7 +2,7 @@
 
 use crate::measure::Wrong;
 use crate::net::regret::Disagree;
-use crate::regress::ab::rounds::WrongSide;
+use crate::regress::ab::survey::WrongSide;
 use anyhow::Result;
 
 /// A failed test.

@@ -148,12 +148,12 @@ fn periods(steady: &mut Steady, args: &Args) -> Result<Vec<Period>> {
 /// Prints a line. False if the reader of the output has ended.
 fn show(json: bool, row: &Row) -> Result<bool> {
     let text = match row {
-        _ if json => rows::line(row)?,
-        Row::Start(start) => escape::lines(&start.text(), colour()),
-        Row::Period(period) => escape::lines(&period.text(), colour()),
-        Row::End(end) => escape::lines(&end.text(), colour()),
+        _ if json => return send(rows::line(row)?.as_bytes()),
+        Row::Start(start) => start.text(),
+        Row::Period(period) => period.text(),
+        Row::End(end) => end.text(),
     };
-    send(text.as_bytes())
+    send(escape::lines(&text, colour()).as_bytes())
 }
 
 impl Start {

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A function of a program.
@@ -23,6 +24,17 @@ impl Function {
     pub fn shape(&self) -> u64 {
         shape(&self.code, self.from)
     }
+
+    /// Name, length and hash of the instructions. Instances of a generic function share a name.
+    fn identity(&self) -> (&str, usize, u64) {
+        (&self.name, self.code.len(), self.shape())
+    }
+}
+
+/// For each function of a build: true if the other build has none with this name and these instructions.
+pub fn unmatched(own: &[Function], other: &[Function]) -> Vec<bool> {
+    let other: HashSet<_> = other.iter().map(Function::identity).collect();
+    own.iter().map(|f| !other.contains(&f.identity())).collect()
 }
 
 /// Functions of an ELF program, by address. There are none if it was stripped of its symbols.
@@ -151,6 +163,27 @@ mod tests {
             found,
             [None, first, first, None, second, second, None, None]
         );
+    }
+
+    #[test]
+    fn a_changed_function_has_no_match_in_the_other_build() {
+        let function = |name: &str, code: &[u8]| Function {
+            from: 64,
+            code: code.into(),
+            name: name.into(),
+        };
+        // On x86-64: ret; nop, ret.
+        let a = [
+            function("same", &[0xc3; 4]),
+            function("changed", &[0xc3; 4]),
+        ];
+        let b = [
+            function("changed", &[0x90, 0x90, 0x90, 0xc3]),
+            function("new", &[0xc3; 4]),
+            function("same", &[0xc3; 4]),
+        ];
+        assert_eq!(unmatched(&a, &b), [false, true]);
+        assert_eq!(unmatched(&b, &a), [true, true, false]);
     }
 
     #[inline(never)]

@@ -11,7 +11,7 @@ mod samples;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use functions::{Function, function_at, functions};
+pub use functions::{Function, function_at, functions, unmatched};
 pub use loops::{Counts, Does, Instruction, loops};
 pub use samples::samples;
 

@@ -3,7 +3,7 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 pub(crate) fn convroof() -> Command {
@@ -40,7 +40,7 @@ pub(crate) fn bench(record: &Path) -> Command {
 }
 
 /// All files below a folder.
-pub(crate) fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("listed").flatten() {
         if entry.path().is_dir() {
@@ -50,4 +50,20 @@ pub(crate) fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     files
+}
+
+/// A copy of the program without its table of functions, so that its machine code can't be compared.
+pub(crate) fn without_symbols(folder: &Path) -> PathBuf {
+    let program: PathBuf = assert_cmd::cargo::cargo_bin!("convroof").into();
+    let mut bytes = std::fs::read(&program).expect("read");
+    if bytes.starts_with(b"\x7fELF") {
+        // Position and number of the section headers, which running doesn't need.
+        bytes[0x28..0x30].fill(0);
+        bytes[0x3c..0x40].fill(0);
+    }
+    let stripped = folder.join("stripped");
+    std::fs::write(&stripped, bytes).expect("written");
+    let permissions = std::fs::metadata(&program).expect("a file").permissions();
+    std::fs::set_permissions(&stripped, permissions).expect("set");
+    stripped
 }

@@ -3,7 +3,7 @@
 use crate::escape;
 use crate::regress::ab::client::Side;
 use crate::regress::ab::gate::{Judged, Outcome};
-use crate::regress::ab::rounds::Checked;
+use crate::regress::ab::survey::Survey;
 use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
 use crate::report::terminal::{right, table};
 use crate::stats::median;
@@ -14,7 +14,11 @@ use std::fmt::Write;
 /// Verdicts of a comparison. `budget` in seconds.
 pub(super) struct Verdicts<'a> {
     pub(super) sides: &'a [Side],
-    pub(super) checked: &'a Checked,
+    pub(super) survey: &'a Survey,
+    /// The pairs that were not measured, in sentences.
+    pub(super) left_out: Option<String>,
+    /// Head of the results of an interrupted comparison.
+    pub(super) interrupted: Option<String>,
     pub(super) judged: &'a [Judged],
     pub(super) budget: f64,
 }
@@ -37,7 +41,12 @@ impl Verdicts<'_> {
         let sides: Vec<String> = sides
             .map(|s| format!("{}: {}", s.letter, escaped(&s.label)))
             .collect();
-        sides.join("\n")
+        let mut head = sides.join("\n");
+        if let Some(interrupted) = &self.interrupted {
+            head += "\n";
+            head += interrupted;
+        }
+        head
     }
 
     /// The results, in sentences; `escaped` escapes names.
@@ -50,10 +59,7 @@ impl Verdicts<'_> {
                 Outcome::Layout,
                 "slower by layout only (both builds have the same hot code, so this is no failure)",
             ),
-            (
-                Outcome::Unconfirmed,
-                "slower at first, but not confirmed in fresh processes",
-            ),
+            (Outcome::Unconfirmed, "slower at first, but not confirmed"),
             (Outcome::Faster, "faster"),
             (Outcome::Unchanged, "without a detectable change"),
         ] {
@@ -64,11 +70,26 @@ impl Verdicts<'_> {
         }
         text.pop();
         text += &self.sensitivity(&escaped);
-        for (letter, pair, why) in &self.checked.missing {
+        text += &self.code();
+        if let Some(left_out) = &self.left_out {
+            let _ = writeln!(text, "{}", escaped(left_out));
+        }
+        for (letter, pair, why) in &self.survey.missing {
             let (pair, why) = (escaped(&pair.to_string()), escaped(why));
             let _ = writeln!(text, "Only in {letter}: {pair} (the other: {why}).");
         }
         text
+    }
+
+    /// Number of pairs with equal machine code, in a sentence.
+    fn code(&self) -> String {
+        let same = self.survey.pairs.iter();
+        match same.filter(|s| s.same_code == Some(true)).count() {
+            0 => String::new(),
+            n => format!(
+                "{n} pairs have equal machine code in both builds, so they were measured in few blocks.\n"
+            ),
+        }
     }
 
     /// The smallest slow-downs that were detectable, in sentences; empty without pairs.
@@ -84,7 +105,7 @@ impl Verdicts<'_> {
         };
         format!(
             ".\nThe smallest slow-down that is found here half the time within {:.0} s: {} (median of the pairs), at worst {} ({}).\n\
-             An alarm is at least {:.0} % and {NOISES} times the noise, and is confirmed in fresh processes. The family-wise false-alarm rate is at most {ALPHA}.\n",
+             A slower pair is slower by at least {:.0} % and {NOISES} times the noise in fresh processes. The family-wise false-alarm rate is at most {ALPHA}.\n",
             self.budget,
             percent(median),
             percent(finds(worst)),

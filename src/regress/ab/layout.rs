@@ -1,21 +1,36 @@
-//! Detection of alarms that come from code layout and not from the source. If the hot code is equal in both builds,
-//! only its addresses can differ. They affect the alignment of loops and conflicts in the caches (Mytkowicz et al.
-//! 2009).
+//! Comparison of the machine code that takes a kernel's time. If that code is equal in both builds, only its addresses
+//! can differ. They affect the alignment of loops and conflicts in the caches (Mytkowicz et al. 2009), which doesn't
+//! come from the source.
 //!
 //! The hot functions are found by sampling a worker that runs the kernel ([`samples`]).
 
 use super::Pair;
-use super::client::{PlanAnswer, Side, WorkerClient};
-use crate::code::{Function, function_at, functions, samples};
+use super::client::{PlanAnswer, Planned, Side, WorkerClient};
+use crate::code::{Function, function_at, functions, samples, unmatched};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Duration of the run that is sampled, ms.
-const RUN_MS: u64 = 400;
+/// Duration of a sampling.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// Time for which the kernel runs, ms.
+    pub run_ms: u64,
+    /// Time within it in which samples are taken.
+    pub time: Duration,
+}
 
-/// Duration of the sampling.
-const SAMPLING: Duration = Duration::from_millis(300);
+/// Sampling of every pair before the measurement, to choose among them.
+pub const QUICK: Sampling = Sampling {
+    run_ms: 60,
+    time: Duration::from_millis(45),
+};
+
+/// Sampling of a pair on whose result a verdict depends.
+pub const CAREFUL: Sampling = Sampling {
+    run_ms: 400,
+    time: Duration::from_millis(300),
+};
 
 /// Fewest samples in the program's own code that suffice for an answer.
 const ENOUGH: usize = 25;
@@ -23,51 +38,89 @@ const ENOUGH: usize = 25;
 /// Least fraction of the samples in a hot function.
 const HOT: f64 = 0.02;
 
-/// Functions of a build, and the indices of those that take a pair's time.
-struct HotCode {
-    functions: Vec<Function>,
-    hot: Vec<usize>,
+/// The functions of both builds.
+pub struct Programs {
+    functions: [Vec<Function>; 2],
+    /// For each function: true if the other build doesn't have it.
+    unmatched: [Vec<bool>; 2],
 }
 
-/// True if the code that takes a pair's time is equal in both builds. None if that is unknown.
-///
-/// # Errors
-/// When a worker fails.
-pub fn same_code([a, b]: &[Side; 2], pair: &Pair) -> Result<Option<bool>> {
-    let (Some(a), Some(b)) = (profile(a, pair)?, profile(b, pair)?) else {
-        return Ok(None);
-    };
-    Ok(Some(a.is_within(&b) && b.is_within(&a)))
-}
-
-impl HotCode {
-    /// True if the other build has every hot function of this one.
-    fn is_within(&self, other: &HotCode) -> bool {
-        self.hot.iter().all(|&i| {
-            let own = &self.functions[i];
-            let shape = own.shape();
-            // Instances of a generic function share a name.
-            let mut namesakes = other.functions.iter().filter(|f| f.name == own.name);
-            namesakes.any(|f| f.code.len() == own.code.len() && f.shape() == shape)
-        })
+impl Programs {
+    /// Reads the programs of both builds. None if the functions of one aren't known.
+    ///
+    /// # Errors
+    /// When a program can't be read.
+    pub fn read(sides: &[Side; 2]) -> Result<Option<Programs>> {
+        let [a, b] = [&sides[0].program, &sides[1].program].map(std::fs::read);
+        let (a, b) = (a?, b?);
+        if a == b {
+            let functions = [Vec::new(), Vec::new()];
+            let unmatched = [Vec::new(), Vec::new()];
+            return Ok(Some(Programs {
+                functions,
+                unmatched,
+            }));
+        }
+        let known = |program: &[u8]| functions(program).ok().filter(|f| !f.is_empty());
+        let (Some(a), Some(b)) = (known(&a), known(&b)) else {
+            return Ok(None);
+        };
+        Ok(Some(Programs {
+            unmatched: [unmatched(&a, &b), unmatched(&b, &a)],
+            functions: [a, b],
+        }))
     }
-}
 
-fn profile(side: &Side, pair: &Pair) -> Result<Option<HotCode>> {
-    let mut client = WorkerClient::start(side)?;
-    let PlanAnswer::Planned(planned) = client.plan(pair, false)? else {
-        bail!("{} can't do {pair} any more", side.letter);
-    };
-    let mut seen = Vec::new();
-    client.linger(planned.plan, RUN_MS, |process| {
-        seen = samples(process, SAMPLING);
-    })?;
-    drop(client);
-    let Ok(functions) = functions(&std::fs::read(&side.program)?) else {
-        return Ok(None);
-    };
-    let hot = hot(&functions, &seen);
-    Ok((!hot.is_empty()).then_some(HotCode { functions, hot }))
+    /// True if each function of one build is also in the other.
+    pub fn are_equal(&self) -> bool {
+        !self.unmatched.iter().flatten().any(|u| *u)
+    }
+
+    /// True if both builds have the functions that take a pair's time, and plan the same memory for it. None if the
+    /// system doesn't show which functions these are.
+    ///
+    /// # Errors
+    /// When a worker fails.
+    pub fn same_code(
+        &self,
+        clients: &mut [WorkerClient; 2],
+        pair: &Pair,
+        sampling: Sampling,
+    ) -> Result<Option<bool>> {
+        if self.are_equal() {
+            return Ok(Some(true));
+        }
+        let mut bytes = Vec::new();
+        for (side, client) in clients.iter_mut().enumerate() {
+            let PlanAnswer::Planned(planned) = client.plan(pair, false)? else {
+                bail!("{} can't do {pair} any more", ['A', 'B'][side]);
+            };
+            bytes.push(planned.bytes);
+            match self.hot_code_matches(side, client, &planned, sampling)? {
+                Some(true) => {}
+                other => return Ok(other),
+            }
+        }
+        // Other block sizes may run the same code, in another memory.
+        Ok(Some(bytes[0] == bytes[1]))
+    }
+
+    /// True if the other build has all functions that take a plan's time in this one; none if these aren't known.
+    fn hot_code_matches(
+        &self,
+        side: usize,
+        client: &mut WorkerClient,
+        planned: &Planned,
+        sampling: Sampling,
+    ) -> Result<Option<bool>> {
+        let mut seen = Vec::new();
+        client.linger(planned.plan, sampling.run_ms, |process| {
+            seen = samples(process, sampling.time);
+        })?;
+        let hot = hot(&self.functions[side], &seen);
+        let matched = |i: &usize| !self.unmatched[side][*i];
+        Ok((!hot.is_empty()).then(|| hot.iter().all(matched)))
+    }
 }
 
 /// Hot functions among the sampled addresses; empty if too few samples hit a function.

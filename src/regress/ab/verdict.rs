@@ -4,12 +4,16 @@ use super::Block;
 use crate::stats::paired::{holm, shift, shift_error, signed_rank};
 use serde::Serialize;
 
-/// Family-wise false-alarm rate of all pairs, before the confirmation.
+/// Family-wise false-alarm rate of the pairs that are judged together.
 pub const ALPHA: f64 = 0.01;
 /// Least slow-down that counts, as a fraction.
 pub const LEAST: f64 = 0.02;
 /// Least effect that counts, in standard errors.
 pub const NOISES: f64 = 3.0;
+/// Largest p-value of a suspect in the screening, not adjusted. Of the unchanged pairs, so many are confirmed in vain.
+const SUSPECT: f64 = 0.1;
+/// Least effect of a suspect. A true effect of [`LEAST`] is mostly above.
+const SUSPECT_EFFECT: f64 = LEAST / 2.0;
 
 /// Observations of one pair, one per block.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,29 +112,54 @@ fn negative(x: &[f64]) -> Vec<f64> {
     x.iter().map(|v| -v).collect()
 }
 
-/// Smallest slow-down that these blocks would detect: the blocks are centred, then shifted until the verdict changes. A
-/// slow-down of this size is found half the time. It is assumed that none of the `pairs` pairs has a larger one.
-/// Infinite if none is detected.
-pub fn finds(observations: &Observations, pairs: usize) -> f64 {
-    let centre = shift(&observations.effects).unwrap_or(0.0);
-    let found = |by: f64| {
-        let moved: Vec<f64> = observations
-            .effects
-            .iter()
-            .map(|x| x - centre + by)
-            .collect();
-        signed_rank(&moved) * pairs as f64 <= ALPHA
+/// Pairs that a confirmation should measure again, as indices: slower or faster ones, the surest first. They may
+/// include any number of unchanged pairs, since the confirmation has data of its own.
+pub fn suspects(observations: &[Observations]) -> Vec<usize> {
+    let mut suspects: Vec<(f64, usize)> = Vec::new();
+    for (i, o) in observations.iter().enumerate() {
+        let effect = shift(&o.effects).unwrap_or(0.0);
+        if effect.abs() < SUSPECT_EFFECT.ln_1p() {
+            continue;
+        }
+        let p = match effect > 0.0 {
+            true => signed_rank(&o.effects),
+            false => signed_rank(&negative(&o.effects)),
+        };
+        if p <= SUSPECT {
+            suspects.push((p, i));
+        }
+    }
+    suspects.sort_by(|x, y| x.0.total_cmp(&y.0));
+    suspects.into_iter().map(|(_, i)| i).collect()
+}
+
+/// Smallest slow-down that is found half the time: a suspect in these blocks, and large enough for the noise of
+/// `again` blocks. For that, the blocks are centred, then shifted until the pair is a suspect. Infinite if it never is.
+pub fn finds(observations: &Observations, again: usize) -> f64 {
+    let Observations { effects, halves } = observations;
+    let centre = shift(effects).unwrap_or(0.0);
+    let is_suspect = |by: f64| {
+        let moved = effects.iter().map(|x| x - centre + by).collect();
+        let halves = halves.clone();
+        let moved = Observations {
+            effects: moved,
+            halves,
+        };
+        !suspects(&[moved]).is_empty()
     };
-    let (mut low, mut high) = (observations.threshold(), 2.0);
-    if !found(high) || low > high {
+    // The standard error falls with the root of the number of blocks.
+    let noise = observations.noise() * (effects.len() as f64 / again as f64).sqrt();
+    let least = LEAST.ln_1p().max(NOISES * noise);
+    let (mut low, mut high) = (least, 2.0);
+    if low > high || !is_suspect(high) {
         return f64::INFINITY;
     }
-    if found(low) {
+    if is_suspect(low) {
         return low.exp_m1();
     }
     while high - low > 1e-4 {
         let middle = (low + high) / 2.0;
-        if found(middle) {
+        if is_suspect(middle) {
             high = middle;
         } else {
             low = middle;
@@ -212,27 +241,53 @@ mod tests {
     }
 
     #[test]
+    fn suspects_are_the_slower_and_the_faster_the_surest_first() {
+        let mut rng = Rng::new(4);
+        let mut all: Vec<_> = (0..60).map(|_| observe(&mut rng, 0.0, 0.002)).collect();
+        all[7] = observe(&mut rng, 0.03, 0.002);
+        all[3] = observe(&mut rng, -0.03, 0.002);
+        // Each has the least p-value, but one of them is smaller than any that counts.
+        all[9] = observe(&mut rng, 0.005, 0.0);
+        let mut found = suspects(&all);
+        found.sort_unstable();
+        assert_eq!(found, [3, 7]);
+        all[11] = observe(&mut rng, 0.03, 0.06);
+        assert!(suspects(&all)[..2].iter().all(|i| [3, 7].contains(i)));
+        assert_eq!(suspects(&[]), [0; 0]);
+    }
+
+    #[test]
     fn what_it_finds_is_found_half_the_time() {
         let mut rng = Rng::new(2);
         let predicted: Vec<f64> = (0..60)
-            .map(|_| finds(&observe(&mut rng, 0.0, 0.03), 60))
+            .map(|_| finds(&observe(&mut rng, 0.0, 0.08), 2 * BLOCKS))
             .collect();
         let predicted = crate::stats::median(&predicted).expect("some");
         assert!(predicted > LEAST && predicted < 0.06, "{predicted}");
-        let found = (0..200)
-            .filter(|&seed| slower(&gate(seed, &[(0, predicted)], 0.03)).contains(&0))
-            .count();
+        let mut found = 0;
+        for seed in 0..200 {
+            let mut rng = Rng::new(1000 + seed);
+            let screening = observe(&mut rng, predicted, 0.08);
+            let [x, y] = [0, 1].map(|_| observe(&mut rng, predicted, 0.08));
+            let again = Observations {
+                effects: [x.effects, y.effects].concat(),
+                halves: [x.halves, y.halves].concat(),
+            };
+            let confirmed = judge(&[again])[0].change == Change::Slower;
+            found += usize::from(confirmed && !suspects(&[screening]).is_empty());
+        }
         assert!((60..=150).contains(&found), "{found} of 200");
     }
 
     #[test]
     fn few_blocks_find_nothing() {
-        let few = Observations {
-            effects: vec![0.5; 9],
-            halves: vec![0.0; 9],
+        let few = |blocks: usize| Observations {
+            effects: vec![0.5; blocks],
+            halves: vec![0.0; blocks],
         };
-        assert!(finds(&few, 60).is_infinite());
-        let judged = judge(&vec![few; 60]);
+        assert!(finds(&few(3), 100).is_infinite());
+        assert!(finds(&few(4), 100).is_finite());
+        let judged = judge(&vec![few(9); 60]);
         assert!(judged.iter().all(|f| f.change == Change::None));
     }
 }

@@ -27,10 +27,10 @@ pub(super) fn markdown(report: &Report, machine: &str) -> String {
     let machine = escape::markdown(machine);
     let mut text = format!(
         "# `convroof ab`, audited on {machine}\n\n\
-         {pairs} pairs of layer and variant, {budget_s:.0} s of measuring, {blocks} blocks of {rounds:.0} rounds (median). \
+         {pairs} pairs of layer and variant, {budget_s:.0} s of measuring, {blocks} blocks of {rounds:.0} rounds (median) in the screening. \
          Intervals are exact 95 % ones (Clopper and Pearson). Made by `convroof audit`; the gates are in `audit/`.\n\n\
          ## False alarms\n\n\
-         | gates of a program against itself | failed | alarmed before confirmation |\n|---|---|---|\n"
+         | gates of a program against itself | failed | slower in the screening |\n|---|---|---|\n"
     );
     let _ = writeln!(
         text,
@@ -50,7 +50,7 @@ pub(super) fn markdown(report: &Report, machine: &str) -> String {
     EFFECTS
         .iter()
         .for_each(|e| text += &format!(" {:.0} % |", 100.0 * e));
-    text += " half the time | 9 times in 10 |\n|---|---|---|---|---|---|---|\n| real, injected into a few pairs |";
+    text += " half the time | 9 times in 10 |\n|---|---|---|---|---|---|---|---|\n| real, injected into a few pairs |";
     for detection in &report.injected {
         let _ = write!(text, " {} |", rate(detection.found));
     }

@@ -5,7 +5,7 @@ use convroof_kernels::data::Rng;
 use serde::Serialize;
 
 /// Slow-downs to detect, as fractions.
-pub const EFFECTS: [f64; 4] = [0.01, 0.02, 0.05, 0.10];
+pub const EFFECTS: [f64; 5] = [0.01, 0.02, 0.03, 0.05, 0.10];
 
 /// Number of pairs of a gate that get each slow-down.
 pub const SLOWED_OF_EACH: usize = 3;
@@ -64,7 +64,7 @@ pub struct Report {
     pub rounds: f64,
     /// Failed gates of a build against itself.
     pub real: Rate,
-    /// Gates of a build against itself with alarms before the confirmation.
+    /// Gates of a build against itself with significant slow-downs in the screening.
     pub real_alarms: Rate,
     /// Detection rate of slow-downs injected into real gates.
     pub injected: Vec<Detection>,

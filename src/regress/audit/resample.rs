@@ -1,11 +1,44 @@
 //! Gates drawn from the blocks of real ones.
 
 use super::rates::{Detection, Drawn, Draws, EFFECTS, Rate};
-use crate::regress::ab::PairRounds;
+use crate::regress::ab::choice::confirmable;
 use crate::regress::ab::gate::Measured;
-use crate::regress::ab::verdict::{Change, Observations, judge};
+use crate::regress::ab::verdict::{Change, Observations, judge, suspects};
+use crate::regress::ab::{FEWEST_BLOCKS, MOST_BLOCKS, PairRounds};
 use convroof_kernels::data::Rng;
 use rayon::prelude::*;
+
+/// Time to start the processes of a block, seconds.
+const START_S: f64 = 0.1;
+
+/// Times of drawn gates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Time of a block of all pairs, seconds.
+    pub(super) block_s: f64,
+    /// Time of the confirmation, seconds.
+    pub(super) confirmation_s: f64,
+}
+
+impl Times {
+    /// Time of a pair in a block of all `pairs`, seconds.
+    fn pair_s(&self, pairs: usize) -> f64 {
+        (self.block_s - START_S).max(0.0) / pairs as f64
+    }
+
+    /// Number of suspects for which there is time.
+    fn confirmable(&self, suspects: usize, pairs: usize) -> usize {
+        let each = std::iter::repeat_n(self.pair_s(pairs), suspects);
+        confirmable(each, START_S, self.confirmation_s)
+    }
+
+    /// Number of blocks of the confirmation of some suspects.
+    fn confirmation(&self, suspects: usize, pairs: usize) -> usize {
+        let block = START_S + self.pair_s(pairs) * suspects as f64;
+        let fit = (self.confirmation_s / block) as usize;
+        fit.clamp(FEWEST_BLOCKS, MOST_BLOCKS)
+    }
+}
 
 /// Blocks to draw from. For each block and pair: the effect, and A against itself.
 pub(super) struct Pool(Vec<Vec<(f64, f64)>>);
@@ -50,37 +83,31 @@ impl Pool {
         }
     }
 
-    /// The slowed pair and the pairs that a gate reports, if that pair is slower by `slow_down`.
-    fn gate(&self, seed: u64, blocks: usize, slow_down: f64) -> (usize, Vec<usize>) {
+    /// The slowed pair and the pairs that a gate reports, if that pair is slower by `slow_down`. Both stages draw their
+    /// own blocks.
+    fn gate(&self, seed: u64, blocks: usize, times: Times, slow_down: f64) -> (usize, Vec<usize>) {
         let mut rng = Rng::new(seed);
         let pairs = self.0[0].len();
         let slowed = rng.below(pairs);
         let by = |pair| if pair == slowed { slow_down } else { 0.0 };
-        let mut slower = |pairs: &[usize]| -> Vec<usize> {
+        let mut observe = |pairs: &[usize], blocks: usize| -> Vec<Observations> {
             let drawn = self.draw(&mut rng, blocks);
-            let observations: Vec<Observations> = pairs
-                .iter()
-                .map(|&p| self.observe(&drawn, p, by(p)))
-                .collect();
-            let found = judge(&observations).into_iter().zip(pairs);
-            found
-                .filter(|(f, _)| f.change == Change::Slower)
-                .map(|(_, &p)| p)
-                .collect()
+            let each = pairs.iter();
+            each.map(|&p| self.observe(&drawn, p, by(p))).collect()
         };
-        let alarms = slower(&(0..pairs).collect::<Vec<_>>());
-        let confirmed = if alarms.is_empty() {
-            alarms
-        } else {
-            slower(&alarms)
-        };
-        (slowed, confirmed)
+        let all: Vec<usize> = (0..pairs).collect();
+        let mut chosen = suspects(&observe(&all, blocks));
+        chosen.truncate(times.confirmable(chosen.len(), pairs));
+        let judged = judge(&observe(&chosen, times.confirmation(chosen.len(), pairs)));
+        let slower = chosen.into_iter().zip(judged);
+        let slower = slower.filter(|(_, result)| result.change == Change::Slower);
+        (slowed, slower.map(|(pair, _)| pair).collect())
     }
 
     /// Number of gates that report the slowed pair.
-    fn found(&self, blocks: usize, effect: f64, gates: usize) -> usize {
+    fn found(&self, blocks: usize, times: Times, effect: f64, gates: usize) -> usize {
         let finds = |seed: usize| {
-            let (slowed, named) = self.gate(seed as u64, blocks, effect);
+            let (slowed, named) = self.gate(seed as u64, blocks, times, effect);
             named.contains(&slowed)
         };
         (0..gates)
@@ -90,11 +117,11 @@ impl Pool {
     }
 
     /// Smallest slow-down that this share of the gates finds, searched up to 100 %.
-    fn smallest(&self, blocks: usize, share: f64, gates: usize) -> f64 {
+    fn smallest(&self, blocks: usize, times: Times, share: f64, gates: usize) -> f64 {
         let (mut low, mut high) = (0.0, 1.0);
         while high - low > 1e-3 {
             let middle = (low + high) / 2.0;
-            if self.found(blocks, middle, gates) as f64 >= share * gates as f64 {
+            if self.found(blocks, times, middle, gates) as f64 >= share * gates as f64 {
                 high = middle;
             } else {
                 low = middle;
@@ -104,19 +131,22 @@ impl Pool {
     }
 
     /// False-alarm and detection rates of drawn gates.
-    pub(super) fn drawn(&self, budget_s: f64, blocks: usize, draws: Draws) -> Drawn {
-        let fails = |seed: &usize| !self.gate(*seed as u64, blocks, 0.0).1.is_empty();
+    pub(super) fn drawn(&self, budget_s: f64, blocks: usize, times: Times, draws: Draws) -> Drawn {
+        let fails = |seed: &usize| !self.gate(*seed as u64, blocks, times, 0.0).1.is_empty();
         let false_alarms = (0..draws.gates).into_par_iter().filter(fails).count();
         let found = EFFECTS.map(|effect| Detection {
             effect,
-            found: Rate::of(self.found(blocks, effect, draws.slowed), draws.slowed),
+            found: Rate::of(
+                self.found(blocks, times, effect, draws.slowed),
+                draws.slowed,
+            ),
         });
         Drawn {
             budget_s,
             false_alarms: Rate::of(false_alarms, draws.gates),
             found: found.into(),
-            half: self.smallest(blocks, 0.5, draws.slowed / 2),
-            nine_in_ten: self.smallest(blocks, 0.9, draws.slowed / 2),
+            half: self.smallest(blocks, times, 0.5, draws.slowed / 2),
+            nine_in_ten: self.smallest(blocks, times, 0.9, draws.slowed / 2),
         }
     }
 }

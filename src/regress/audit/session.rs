@@ -6,7 +6,7 @@ use super::markdown::markdown;
 use super::rates::{Draws, injections};
 use crate::files;
 use crate::record::Fingerprint;
-use crate::regress::ab::gate::Progress;
+use crate::regress::ab::Progress;
 use crate::regress::ab::revision::Build;
 use crate::regress::ab::session::Session;
 use crate::regress::ab::wanted::Wanted;
@@ -116,8 +116,20 @@ fn measure_missing(
     let builds = [Build::Own, Build::Own];
     let mut session = Session::new(&builds, "convroof", setting.wanted, setting.stop, progress)?;
     session.spread(setting.pairs);
-    let pairs = session.checked().pairs.len();
+    let pairs = session.survey().pairs.len();
     let budget = Duration::from_secs_f64(setting.budget_s);
+    session.choose(budget)?;
+    if let Some(out) = session.left_out() {
+        let enough = match out.budget_s {
+            Some(seconds) => format!("--budget {seconds} or more, or "),
+            None => String::new(),
+        };
+        bail!(
+            "{} of {pairs} pairs don't fit: use {enough}fewer --pairs",
+            out.pairs.len()
+        );
+    }
+    session.check(progress)?;
     for (kind, i) in missing {
         let injected = match kind {
             GateKind::Same => vec![0.0; pairs],
