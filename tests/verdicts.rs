@@ -9,7 +9,7 @@ use convroof::roofline::{Ceilings, Verdict, place};
 use convroof::verdict::{self, Case, Finding};
 use convroof_kernels::arch::KernelSimd;
 use convroof_kernels::isa::Ablation;
-use convroof_kernels::probe::{self, Stream};
+use convroof_kernels::probe::{self, Parts, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken, SimdTask};
 use std::hint::black_box;
@@ -183,7 +183,13 @@ impl Bench {
                 let passes = 64;
                 let copy = |token, buffer: &mut [f32]| {
                     let buffer = &mut buffer[..bytes / 4];
-                    black_box(probe::stream(token, Stream::Copy, buffer, passes));
+                    black_box(probe::stream(
+                        token,
+                        Stream::Copy,
+                        Parts::One,
+                        buffer,
+                        passes,
+                    ));
                 };
                 let work = Work {
                     flops: 0,
@@ -196,7 +202,7 @@ impl Bench {
             }
             let stream = |token, buffer: &mut [f32]| {
                 let buffer = &mut buffer[..bytes / 4];
-                black_box(probe::stream(token, Stream::Read, buffer, 1));
+                black_box(probe::stream(token, Stream::Read, Parts::Four, buffer, 1));
             };
             let work = Work {
                 flops: bytes as u64 / 4,

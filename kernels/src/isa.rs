@@ -250,6 +250,10 @@ mod emulated {
 
 use emulated::Emulated;
 
+/// True if kernels have twins in this build. The unit tests of this package build none: twins are two thirds of the
+/// code, and the suite's tests run them.
+const TWINS: bool = cfg!(all(feature = "ablation", not(test)));
+
 impl IsaToken {
     /// The instruction set that this token proves.
     pub fn isa(self) -> Isa {
@@ -271,9 +275,8 @@ impl IsaToken {
     /// feature `ablation`.
     pub fn without(self, ablation: Ablation) -> Option<Self> {
         let real = self.isa().lanes() > 1 && !self.isa().is_emulated();
-        let twins = cfg!(feature = "ablation") && real;
         let ablation = Some(ablation);
-        twins.then_some(IsaToken { ablation, ..self })
+        (TWINS && real).then_some(IsaToken { ablation, ..self })
     }
 
     /// Tells if kernels run without some of their work ([`IsaToken::without`]).
@@ -303,7 +306,7 @@ impl IsaToken {
     /// for twins by [`Target::without_twins`](crate::plan::Target::without_twins).
     #[inline(always)]
     pub fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
-        if const { T::TWINS && cfg!(feature = "ablation") } {
+        if const { T::TWINS && TWINS } {
             match self.ablation {
                 Some(Ablation::LoadsOnly) => return self.dispatch_native::<T, WithLoadsOnly>(task),
                 Some(Ablation::ArithOnly) => return self.dispatch_native::<T, WithArithOnly>(task),

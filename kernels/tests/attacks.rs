@@ -325,6 +325,6 @@ fn probes_want_aligned_memory() {
     let floats = convroof_kernels::tensor::as_f32s_mut(&mut lines);
     let token = Isa::best();
     let stream = probe::Stream::WriteNonTemporal;
-    let message = attack(|| probe::stream(token, stream, &mut floats[1..], 1));
+    let message = attack(|| probe::stream(token, stream, probe::Parts::One, &mut floats[1..], 1));
     assert!(message.contains("alignment"), "{message}");
 }

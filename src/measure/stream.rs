@@ -4,7 +4,7 @@ use crate::machine::pool::Workers;
 use anyhow::Result;
 use convroof_kernels::IsaToken;
 use convroof_kernels::exec::{on_each_worker, share};
-use convroof_kernels::probe::{self, Stream};
+use convroof_kernels::probe::{self, Parts, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,12 +41,18 @@ impl PlainLoop {
             stream,
             buffers,
         } = self;
+        // Reads of several parts at a time are the fastest ones.
+        let parts = match stream {
+            Stream::Read => Parts::Four,
+            _ => Parts::One,
+        };
         let bytes = AtomicU64::new(0);
         let took = workers.install(|exec| {
             let pass = || {
                 on_each_worker(exec, |worker| {
                     let mut buffer = buffers[worker].lock().expect("each worker has its own");
-                    let passed = probe::stream(*isa, *stream, as_f32s_mut(&mut buffer), 1);
+                    let floats = as_f32s_mut(&mut buffer);
+                    let passed = probe::stream(*isa, *stream, parts, floats, 1);
                     bytes.fetch_add(passed, Ordering::Relaxed);
                 });
             };

@@ -106,8 +106,26 @@ impl Stream {
     }
 }
 
+/// Parts of an array that a loop goes through at the same time. Which is the fastest depends on the level of the
+/// memory: hardware prefetchers stop at each page, which several parts hide, and near caches need none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// The whole array.
+    One,
+    /// Its halves.
+    Two,
+    /// Its quarters.
+    Four,
+}
+
+impl Parts {
+    /// All numbers of parts.
+    pub const ALL: [Parts; 3] = [Parts::One, Parts::Two, Parts::Four];
+}
+
 struct Streaming<'a> {
     stream: Stream,
+    parts: Parts,
     passes: usize,
     a: &'a mut [f32],
 }
@@ -119,63 +137,71 @@ impl SimdTask for Streaming<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
+        match self.parts {
+            Parts::One => self.pass::<S, 1>(simd),
+            Parts::Two => self.pass::<S, 2>(simd),
+            Parts::Four => self.pass::<S, 4>(simd),
+        }
+    }
+}
+
+impl Streaming<'_> {
+    #[inline(always)]
+    fn pass<S: KernelSimd, const PARTS: usize>(self, simd: S) -> f32 {
         let lanes = S::F32_LANES.max(4);
-        let part = self.a.len() / self.stream.arrays() / (STEP * lanes) * (STEP * lanes);
-        let (a, rest) = self.a.split_at_mut(part);
+        let length = self.a.len() / self.stream.arrays() / (STEP * lanes) * (STEP * lanes);
+        let (a, rest) = self.a.split_at_mut(length);
         let x = simd.splat_f32s(black_box(0.5));
         let mut total = 0.0;
-        let step = STEP * S::F32_LANES;
+        /// Runs the body for the place of each vector.
+        macro_rules! each_vector {
+            ($at:ident => $body:expr) => {
+                let beside = STEP / PARTS * S::F32_LANES;
+                for at in (0..length / PARTS).step_by(beside) {
+                    for i in 0..STEP {
+                        let $at = place::<S, PARTS>(length, at, i);
+                        $body
+                    }
+                }
+            };
+        }
         for _ in 0..self.passes {
             match self.stream {
-                Stream::Read => {
-                    total += sum(simd, a);
-                }
+                Stream::Read => total += sum::<S, PARTS>(simd, a),
                 Stream::Write => {
-                    for chunk in a.chunks_exact_mut(step) {
-                        for i in 0..STEP {
-                            // SAFETY: a chunk is STEP vectors.
-                            unsafe { simd.store_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x) };
-                        }
-                    }
+                    let a = a.as_mut_ptr();
+                    // SAFETY: a vector of a.
+                    each_vector!(at => unsafe { simd.store_f32s(a.add(at), x) });
                 }
                 Stream::WriteNonTemporal => {
-                    for chunk in a.chunks_exact_mut(step) {
-                        for i in 0..STEP {
-                            // SAFETY: a chunk is STEP vectors, aligned like the buffer (`stream` checks its alignment).
-                            unsafe {
-                                simd.stream_f32s(chunk.as_mut_ptr().add(i * S::F32_LANES), x);
-                            };
-                        }
-                    }
+                    let a = a.as_mut_ptr();
+                    // SAFETY: a vector of a, aligned like the buffer (`stream` checks its alignment).
+                    each_vector!(at => unsafe { simd.stream_f32s(a.add(at), x) });
                     stream_fence();
                 }
                 Stream::Copy => {
-                    for (to, from) in a.chunks_exact_mut(step).zip(rest.chunks_exact(step)) {
-                        // One vector at a time: an array of vectors would go through the stack, which limits the speed
-                        // in L1 and L2. (Measured: docs/measurements.md, 'copies through the stack'.)
-                        for at in (0..STEP).map(|i| i * S::F32_LANES) {
-                            // SAFETY: chunks are STEP vectors.
-                            unsafe {
-                                let [v] = load::<S, 1>(simd, from.as_ptr().add(at));
-                                simd.store_f32s(to.as_mut_ptr().add(at), v);
-                            }
+                    let (to, from) = (a.as_mut_ptr(), rest[..length].as_ptr());
+                    // One vector at a time: an array of vectors would go through the stack, which limits the speed in L1
+                    // and L2. (Measured: docs/measurements.md, 'copies through the stack'.)
+                    each_vector!(at => {
+                        // SAFETY: a vector of both arrays.
+                        unsafe {
+                            let [v] = load::<S, 1>(simd, from.add(at));
+                            simd.store_f32s(to.add(at), v);
                         }
-                    }
+                    });
                 }
                 Stream::Triad => {
-                    let (b, c) = rest.split_at(part);
-                    let from = b.chunks_exact(step).zip(c.chunks_exact(step));
-                    for (to, (b, c)) in a.chunks_exact_mut(step).zip(from) {
-                        // SAFETY: chunks are STEP vectors.
-                        let b: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, b.as_ptr()) };
-                        // SAFETY: as above.
-                        let c: [S::f32s; STEP] = unsafe { load::<S, STEP>(simd, c.as_ptr()) };
-                        for i in 0..STEP {
-                            let v = simd.mul_add_e_f32s(x, c[i], b[i]);
-                            // SAFETY: as above.
-                            unsafe { simd.store_f32s(to.as_mut_ptr().add(i * S::F32_LANES), v) };
+                    let (b, c) = rest[..2 * length].split_at(length);
+                    let (to, b, c) = (a.as_mut_ptr(), b.as_ptr(), c.as_ptr());
+                    each_vector!(at => {
+                        // SAFETY: a vector of all three arrays.
+                        unsafe {
+                            let [b] = load::<S, 1>(simd, b.add(at));
+                            let [c] = load::<S, 1>(simd, c.add(at));
+                            simd.store_f32s(to.add(at), simd.mul_add_e_f32s(x, c, b));
                         }
-                    }
+                    });
                 }
             }
             black_box(&mut *a);
@@ -184,11 +210,25 @@ impl SimdTask for Streaming<'_> {
     }
 }
 
-/// Runs `stream` over `buffer` `passes` times and returns the bytes that its definition counts.
+/// Place of vector `i` of a step in an array of `length` elements, a multiple of a step. `at` is the place of the step in
+/// each part.
+#[inline(always)]
+fn place<S: KernelSimd, const PARTS: usize>(length: usize, at: usize, i: usize) -> usize {
+    let beside = STEP / PARTS;
+    i / beside * (length / PARTS) + at + i % beside * S::F32_LANES
+}
+
+/// Runs `stream` over `buffer` `passes` times, in some parts at a time, and returns the bytes that its definition counts.
 ///
 /// # Panics
 /// If the buffer is not aligned to 64 bytes.
-pub fn stream(isa: IsaToken, stream: Stream, buffer: &mut [f32], passes: usize) -> u64 {
+pub fn stream(
+    isa: IsaToken,
+    stream: Stream,
+    parts: Parts,
+    buffer: &mut [f32],
+    passes: usize,
+) -> u64 {
     assert!(
         buffer.as_ptr().addr().is_multiple_of(64),
         "streaming stores need alignment"
@@ -197,39 +237,36 @@ pub fn stream(isa: IsaToken, stream: Stream, buffer: &mut [f32], passes: usize) 
     let elements = buffer.len() / stream.arrays() / (STEP * lanes) * (STEP * lanes);
     black_box(isa.dispatch(Streaming {
         stream,
+        parts,
         passes,
         a: buffer,
     }));
     (elements * 4 * stream.arrays() * passes) as u64
 }
 
-/// Reads a buffer once, possibly without its last few vectors.
+/// Reads a buffer once, possibly without its last few vectors, in four parts at a time. From memory these are faster than
+/// one. (Measured: docs/measurements.md, 'streams of weights'.)
 pub fn read(isa: IsaToken, buffer: &[f32]) {
     struct Read<'a>(&'a [f32]);
     impl SimdTask for Read<'_> {
         type Output = f32;
         #[inline(always)]
         fn run<S: KernelSimd>(self, simd: S) -> f32 {
-            sum(simd, self.0)
+            let step = STEP * S::F32_LANES;
+            sum::<S, 4>(simd, &self.0[..self.0.len() / step * step])
         }
     }
     black_box(isa.dispatch(Read(buffer)));
 }
 
-/// Streams that are read at a time. Four reach more of memory's bandwidth than one, since a hardware prefetcher stops
-/// at each page. (Measured: docs/measurements.md, 'streams of weights'.)
-const PARTS: usize = 4;
-
-/// Sum of a buffer's whole steps.
+/// Sum of a buffer of whole steps.
 #[inline(always)]
-fn sum<S: KernelSimd>(simd: S, buffer: &[f32]) -> f32 {
+fn sum<S: KernelSimd, const PARTS: usize>(simd: S, buffer: &[f32]) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); STEP];
-    let (lanes, beside) = (S::F32_LANES, STEP / PARTS);
-    let part = buffer.len() / (STEP * lanes) * beside * lanes;
-    for at in (0..part).step_by(beside * lanes) {
+    for at in (0..buffer.len() / PARTS).step_by(STEP / PARTS * S::F32_LANES) {
         for (i, sum) in sums.iter_mut().enumerate() {
-            let at = i / beside * part + at + i % beside * lanes;
-            // SAFETY: a vector of one of PARTS parts of the buffer.
+            let at = place::<S, PARTS>(buffer.len(), at, i);
+            // SAFETY: a vector of the buffer.
             let [x] = unsafe { load::<S, 1>(simd, buffer.as_ptr().add(at)) };
             *sum = simd.add_f32s(*sum, x);
         }
@@ -245,7 +282,10 @@ mod tests {
 
     #[test]
     fn streams_do_what_they_say() {
-        for isa in Isa::ALL {
+        for (isa, parts) in Isa::ALL
+            .into_iter()
+            .flat_map(|isa| Parts::ALL.map(|p| (isa, p)))
+        {
             let Some(token) = isa.detect() else { continue };
             let mut lines = AlignedBuf::zeroed(96).expect("memory");
             let buffer = as_f32s_mut(&mut lines);
@@ -253,16 +293,41 @@ mod tests {
                 .iter_mut()
                 .enumerate()
                 .for_each(|(i, x)| *x = i as f32);
-            assert_eq!(stream(token, Stream::Triad, buffer, 1), 96 * 64);
-            assert_eq!(buffer[5], 517.0 + 0.5 * 1029.0, "{isa}");
-            assert_eq!(stream(token, Stream::Copy, buffer, 1), 96 * 64);
-            assert_eq!(buffer[5], 773.0, "{isa}");
-            assert_eq!(
-                stream(token, Stream::WriteNonTemporal, buffer, 2),
-                2 * 96 * 64
-            );
-            assert!(buffer.iter().all(|&x| x == 0.5), "{isa}");
-            assert_eq!(stream(token, Stream::Read, buffer, 3), 3 * 96 * 64);
+            let what = format!("{isa} {parts:?}");
+            assert_eq!(stream(token, Stream::Triad, parts, buffer, 1), 96 * 64);
+            for (i, &x) in buffer[..512].iter().enumerate() {
+                let [b, c] = [512.0, 1024.0].map(|first| first + i as f32);
+                assert_eq!(x, b + 0.5 * c, "{what}");
+            }
+            assert_eq!(stream(token, Stream::Copy, parts, buffer, 1), 96 * 64);
+            assert!(buffer[..768] == buffer[768..], "{what}");
+            let bytes = stream(token, Stream::WriteNonTemporal, parts, buffer, 2);
+            assert_eq!(bytes, 2 * 96 * 64);
+            assert!(buffer.iter().all(|&x| x == 0.5), "{what}");
+            assert_eq!(stream(token, Stream::Read, parts, buffer, 3), 3 * 96 * 64);
+            buffer.fill(1.0);
+            stream(token, Stream::Write, parts, buffer, 1);
+            assert!(buffer.iter().all(|&x| x == 0.5), "{what}");
+        }
+    }
+
+    #[test]
+    fn sums_take_each_vector_once() {
+        struct Sum<'a, const PARTS: usize>(&'a [f32]);
+        impl<const PARTS: usize> SimdTask for Sum<'_, PARTS> {
+            type Output = f32;
+            #[inline(always)]
+            fn run<S: KernelSimd>(self, simd: S) -> f32 {
+                sum::<S, PARTS>(simd, self.0)
+            }
+        }
+        // Integers, so that their sum is exact in any order.
+        let numbers: Vec<f32> = (0..512).map(|i| (i % 97) as f32).collect();
+        let wanted: f32 = numbers.iter().sum();
+        for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
+            assert_eq!(token.dispatch(Sum::<1>(&numbers)), wanted);
+            assert_eq!(token.dispatch(Sum::<2>(&numbers)), wanted);
+            assert_eq!(token.dispatch(Sum::<4>(&numbers)), wanted);
         }
     }
 
