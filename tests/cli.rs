@@ -3,6 +3,7 @@
 mod command;
 
 use command::{bench, convroof, folder, json_lines, walk};
+use convroof::roofline::Verdict;
 use convroof_kernels::Isa;
 use predicates::prelude::*;
 use serde_json::Value;
@@ -195,6 +196,21 @@ fn a_wrong_argument_is_one_line_that_says_what_would_be_right() {
         error.contains('…') && error.contains("expected at most"),
         "{error}"
     );
+}
+
+#[test]
+fn help_defines_every_verdict() {
+    for command in [&["--help"][..], &["report", "--help"]] {
+        let out = convroof().args(command).assert().success();
+        let help = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for verdict in Verdict::ALL {
+            let texts = [verdict.label(), verdict.meaning(), verdict.help()];
+            for text in texts {
+                assert!(help.contains(text), "{command:?}: {text}\n{help}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub use failed::Failed;
 
 use crate::interrupt;
 use crate::machine;
+use crate::roofline::Verdict;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use convroof_kernels::Registry;
 use std::ffi::OsString;
@@ -58,7 +59,8 @@ use std::time::Instant;
 #[command(
     name = "convroof",
     version = crate::machine::fingerprint::VERSION,
-    max_term_width = 100
+    max_term_width = 100,
+    after_long_help = verdicts()
 )]
 struct Cli {
     #[command(flatten)]
@@ -74,6 +76,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Calibrate, check, bench and report (the default)
+    #[command(after_long_help = verdicts())]
     Run(run::Args),
     /// Measure this machine's ceilings: arithmetic, and the bandwidth of each memory level
     Calibrate(calibrate::Args),
@@ -82,8 +85,10 @@ enum Command {
     /// Check variants against the reference
     Check(check::Args),
     /// Measure variants on layers: interleaved, with verified results
+    #[command(after_long_help = verdicts())]
     Bench(bench::Args),
     /// Print a record as a table or Markdown, and write the HTML report
+    #[command(after_long_help = verdicts())]
     Report(report::Args),
     /// Compare two builds in interleaved rounds: exit code 1 if a kernel became slower
     Ab(ab::Args),
@@ -92,6 +97,7 @@ enum Command {
     /// Compare two records of one machine
     Compare(compare::Args),
     /// Run whole networks: times of all steps, with verified outputs
+    #[command(after_long_help = verdicts())]
     Net(net::Args),
     /// Measure the best variant for each layer of a network, for `net` to choose from
     Tune(tune::Args),
@@ -251,6 +257,20 @@ fn call(registry: &Registry, command: Command) -> anyhow::Result<u8> {
         Command::PeerHost(args) => peers::host(&args),
     };
     done.map(|()| 0)
+}
+
+/// The verdicts with their definitions, for `--help`.
+fn verdicts() -> String {
+    let one = |v: Verdict| {
+        format!(
+            "\n  {}: {}. What would help: {}.",
+            v.label(),
+            v.meaning(),
+            v.help()
+        )
+    };
+    let all: String = Verdict::ALL.into_iter().map(one).collect();
+    format!("Verdicts:{all}")
 }
 
 /// Exit code of a result. Prints an error in one line, with all causes.
