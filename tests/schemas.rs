@@ -155,6 +155,18 @@ fn claims_and_ranks() {
     );
 }
 
+/// Linux shows the instruction pointers of a child process.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_variant_watched() {
+    let one = ["direct/scalar/st", PROBLEM];
+    fit("asm", &rows(&["asm", one[0], one[1]]));
+    let mut watch = convroof();
+    watch.args(["watch", one[0], one[1], "--seconds", "1", "--json"]);
+    let out = watch.assert().success();
+    fit("watch", &json_lines(&out.get_output().stdout));
+}
+
 /// The program against itself, which may raise a false alarm: its rows count here, not its exit code.
 #[test]
 fn comparisons_of_builds() {
