@@ -145,13 +145,13 @@ mod tests {
         let nested = code(&[None, None, None, if_back(2), None, if_back(1), None]);
         assert_eq!(loops(&nested), [2..4, 1..6]);
         let itself = code(&[None, if_back(1)]);
-        assert_eq!(loops(&itself), [1..2]);
+        assert_eq!(loops(&itself), [Range { start: 1, end: 2 }]);
     }
 
     #[test]
     fn a_loop_may_be_entered_in_the_middle() {
         let entered = code(&[Some((3, false)), None, None, None, Some((1, true)), None]);
-        assert_eq!(loops(&entered), [1..5]);
+        assert_eq!(loops(&entered), [Range { start: 1, end: 5 }]);
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
             None,
             Some((2, false)),
         ]);
-        assert_eq!(loops(&looped), [0..4]);
+        assert_eq!(loops(&looped), [Range { start: 0, end: 4 }]);
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             None,
             Some((0, false)),
         ]);
-        assert_eq!(loops(&through), [0..5]);
+        assert_eq!(loops(&through), [Range { start: 0, end: 5 }]);
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn does(i: &iced_x86::Instruction, framed: bool, factory: &mut InstructionInfoFa
 mod tests {
     use super::*;
     use crate::code::{Counts, loops};
+    use std::ops::Range;
 
     /// push rbp; mov rbp,rsp; vmovups ymm1,[rsi]; vfmadd231ps ymm0,ymm1,[rdi+32]; vmaxps ymm2,ymm2,ymm0;
     /// vmovups [rbp-64],ymm2; vmovups [rdx],ymm0; add dword [rsp+8],1; lea rax,[rsp+8]; prefetcht0 [rsi+64];
@@ -137,7 +138,7 @@ mod tests {
     fn a_loop_is_found_and_counted() {
         let code = disassemble(&CODE.concat(), 0x1000);
         assert_eq!(code.len(), CODE.len(), "{code:#?}");
-        assert_eq!(loops(&code), [2..12], "{code:#?}");
+        assert_eq!(loops(&code), [Range { start: 2, end: 12 }], "{code:#?}");
         let counts = Counts {
             instructions: 10,
             bytes: 42,
