@@ -62,6 +62,9 @@ const CHANGE: f64 = 0.1;
 /// Least fraction of the time that a level's bandwidth must explain before another experiment's vote for data names it.
 const FROM_LEVEL: f64 = 0.25;
 
+/// Least such fraction for the ablation's vote, if the data are in L3 or main memory: their latencies count, too.
+const FAR_LEVEL: f64 = 0.1;
+
 /// Collects all witnesses that have evidence.
 pub fn collect(case: Case<'_>) -> Vec<Witness> {
     let all = [roofline, ablation, cache, panel, threads, counted];
@@ -83,13 +86,12 @@ fn data(case: Case<'_>) -> Option<Verdict> {
 }
 
 /// A vote for the loads and stores of a kernel whose level explains little of its time. In the near caches it is their
-/// number that takes the time; farther away it is the distance.
+/// number that takes the time. Farther away it is the distance, unless the level explains hardly anything.
 fn loads_and_stores(case: Case<'_>) -> Option<Verdict> {
-    let home = case.placed.judgement.as_ref()?.home?;
-    Some(match home {
-        Level::L1 | Level::L2 => Verdict::L1,
-        far => far.into(),
-    })
+    let judgement = case.placed.judgement.as_ref()?;
+    let home = judgement.home?;
+    let far = home > Level::L2 && judgement.data_share >= FAR_LEVEL;
+    Some(if far { home.into() } else { Verdict::L1 })
 }
 
 /// A vote for what the core does: compute bound only near the arithmetic roof. Farther below, instructions and latencies
@@ -135,6 +137,13 @@ fn ablation(case: Case<'_>) -> Option<Witness> {
         100.0 * loads,
         100.0 * arith
     );
+    // A twin can't do its arithmetic faster than the FMA peak: if it seems so, it was disturbed less, or has less of it.
+    let peak = case
+        .placed
+        .judgement
+        .as_ref()
+        .map_or(0.0, |j| j.compute_share);
+    let arith = arith.max(peak.min(1.0));
     let vote = if loads.max(arith) < EXPLAINS {
         // Neither alone explains the time: they wait for each other, or for something else.
         core(case).filter(|&v| v == Verdict::Overhead)
@@ -352,6 +361,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_near_the_peak_is_not_bound_by_its_loads() {
+        // 85 % of the peak. Its twin without loads and stores took less time than the arithmetic can.
+        let of = |loads| ablation(&run(1e6, [loads, 0.7], 100_300_000, 4096));
+        assert_eq!(of(0.84), None);
+        assert_eq!(of(0.76), Some(Verdict::Compute));
+        assert_eq!(of(0.99), Some(Verdict::L1));
+    }
+
+    #[test]
     fn loads_are_bound_by_a_level_that_explains_them() {
         // 1 MB is in L2, which reads 110 GB/s.
         let of = |ns| ablation(&run(ns, [0.98, 0.2], 1000, 1 << 20));
@@ -359,8 +377,9 @@ mod tests {
         assert_eq!(of(3e4), Some(Verdict::L2));
         assert_eq!(of(1e5), Some(Verdict::L1), "at a tenth of its bandwidth");
         // 64 MB are in main memory, 20 GB/s.
-        let far = ablation(&run(3e7, [0.98, 0.2], 1000, 64 << 20));
-        assert_eq!(far, Some(Verdict::Dram), "at a tenth of its bandwidth");
+        let far = |ns| ablation(&run(ns, [0.98, 0.2], 1000, 64 << 20));
+        assert_eq!(far(3e7), Some(Verdict::Dram), "at a tenth of its bandwidth");
+        assert_eq!(far(1e8), Some(Verdict::L1), "at a thirtieth");
     }
 
     #[test]
