@@ -1,7 +1,7 @@
 //! The fastest of several candidates, and those that can't be told from it. Pure.
 //!
-//! Which of two kernels 1 % apart is the fastest changes from run to run. So all that can't be told from the fastest
-//! are *tied*, and a rule that needs no clock chooses among them: the more exact, then the simpler.
+//! Of two kernels 1 % apart, now one is the fastest and now the other. So all that can't be told from the fastest are
+//! *tied*, and a rule that needs no clock chooses among them: the more exact, then the simpler.
 
 use crate::record::{CandidateId, IsaName};
 use crate::stats::{FEW, Summary};
