@@ -25,6 +25,9 @@ const ENOUGH: usize = 25;
 const PLENTY: usize = 100;
 const MOST_ROUNDS: usize = 5;
 
+/// The function in which workers wait for each other, by its name. It is never inlined.
+const WAIT: &str = "convroof_kernels::exec::sync::spin_until";
+
 /// Samples of a kernel's instruction pointers, and the functions of the program.
 pub struct Profile {
     functions: Vec<Function>,
@@ -48,6 +51,8 @@ pub struct HotFunction {
     pub samples: usize,
     /// Fraction of all samples.
     pub share: f64,
+    /// True if a thread waits for other threads in it.
+    pub waits: bool,
 }
 
 /// The hottest loop of a kernel's hottest function, or this whole function if more samples are in no loop.
@@ -187,17 +192,24 @@ impl Profile {
                 bytes: code.len(),
                 samples,
                 share: self.share(samples),
+                waits: self.waits(index),
             }
         });
         hot.collect()
     }
 
-    /// The hottest loop of the function with the most samples. Each sample counts for the innermost loop around it. If more
+    /// True if a thread waits for other threads in a function.
+    fn waits(&self, function: usize) -> bool {
+        self.functions[function].name == WAIT
+    }
+
+    /// The hottest loop of the function with the most samples, unless threads only wait in it. Each sample counts for the innermost loop around it. If more
     /// are in no loop than in any of them, this is the whole function. None on an architecture that this program can't
     /// disassemble.
     pub fn hot_loop(&self) -> Option<HotLoop> {
         let functions = tally(self.inside.iter().map(|(index, _)| *index));
-        let (function, _) = functions.into_iter().next()?;
+        let computes = |(index, _): &(usize, usize)| !self.waits(*index);
+        let (function, _) = functions.into_iter().find(computes)?;
         let Function { name, .. } = &self.functions[function];
         let code = code::disassemble(&self.functions[function])?;
         let loops = code::loops(&code);
@@ -260,6 +272,7 @@ mod tests {
         let functions = vec![
             function("flat", 0x100, &[0x90; 16]),
             function("looped", 0x200, &LOOP),
+            function(WAIT, 0x300, &LOOP),
         ];
         Profile::new(functions, samples)
     }
@@ -311,6 +324,18 @@ mod tests {
             (&json["from"], &json["instructions"]),
             (&"0x100".into(), &16.into())
         );
+    }
+
+    #[test]
+    fn a_wait_has_no_hot_loop() {
+        let samples = [vec![0x302; 90], vec![0x202; 10]].concat();
+        let profile = profile(&samples).expect("enough");
+        let waits = profile.hot_functions().into_iter().map(|f| f.waits);
+        assert_eq!(waits.collect::<Vec<_>>(), [true, false]);
+        let hot = profile.hot_loop();
+        assert_eq!(hot.is_some(), cfg!(target_arch = "x86_64"), "disassembled");
+        let Some(hot) = hot else { return };
+        assert_eq!((hot.function.as_str(), hot.samples), ("looped", 10));
     }
 
     #[test]

@@ -175,7 +175,15 @@ fn comparisons_of_builds() {
     command.arg("ab").args([program, program]);
     command.args(["--problem", PROBLEM, "--variant", "direct/scalar/st"]);
     let output = command.args(["--budget", "5", "--json"]).output();
-    fit("ab", &json_lines(&output.expect("run").stdout));
+    let mut rows = json_lines(&output.expect("run").stdout);
+    // A pair that doesn't fit into the budget.
+    rows.push(serde_json::json!({
+        "problem": "mb1ic16ih8oc16kh3ph1",
+        "variant": "direct/scalar/st",
+        "threads": 1,
+        "outcome": "not-measured",
+    }));
+    fit("ab", &rows);
 }
 
 #[test]

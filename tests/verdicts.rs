@@ -178,40 +178,43 @@ impl Bench {
             let Some(bytes) = self.bytes(level) else {
                 continue;
             };
-            if level == Level::L1 {
-                // Loads and stores alone: a sum's additions take as long as its loads from L1. A pass is short.
-                let passes = 64;
-                let copy = |token, buffer: &mut [f32]| {
-                    let buffer = &mut buffer[..bytes / 4];
-                    black_box(probe::stream(
-                        token,
-                        Stream::Copy,
-                        Parts::One,
-                        buffer,
-                        passes,
-                    ));
-                };
-                let work = Work {
-                    flops: 0,
-                    bytes: (passes * bytes / 2) as u64,
-                    written: (passes * bytes / 2) as u64,
-                    array: bytes,
-                };
-                found.push(("a copy in L1".into(), Verdict::L1, self.find(work, copy)));
-                continue;
-            }
+            // A sum's additions take nearly as long as its loads from a near level. A copy has loads and stores alone.
+            let (what, kind) = match level {
+                Level::L1 | Level::L2 => ("a copy in", Stream::Copy),
+                _ => ("a sum from", Stream::Read),
+            };
+            // Below 5 us a loop counts as overhead.
+            let passes = match level {
+                Level::L1 => 64,
+                Level::L2 => 8,
+                _ => 1,
+            };
             let stream = |token, buffer: &mut [f32]| {
                 let buffer = &mut buffer[..bytes / 4];
-                black_box(probe::stream(token, Stream::Read, Parts::Four, buffer, 1));
+                let parts = if level == Level::L1 {
+                    Parts::One
+                } else {
+                    Parts::Four
+                };
+                black_box(probe::stream(token, kind, parts, buffer, passes));
             };
-            let work = Work {
-                flops: bytes as u64 / 4,
-                bytes: bytes as u64,
-                written: 0,
-                array: bytes,
+            let moved = (passes * bytes) as u64;
+            let work = match kind {
+                Stream::Copy => Work {
+                    flops: 0,
+                    bytes: moved / 2,
+                    written: moved / 2,
+                    array: bytes,
+                },
+                _ => Work {
+                    flops: moved / 4,
+                    bytes: moved,
+                    written: 0,
+                    array: bytes,
+                },
             };
             let name = |what: &str| format!("{what} {}", level.name());
-            found.push((name("a sum from"), level.into(), self.find(work, stream)));
+            found.push((name(what), level.into(), self.find(work, stream)));
             if level != Level::L2 {
                 continue;
             }
@@ -226,25 +229,26 @@ impl Bench {
                 flops: work.flops + probe::fma(self.isa, 1) * rounds as u64,
                 ..work
             };
-            let (many, few) = (400_000, 50);
+            let (many, few) = (400_000, 400);
             let (slow, fast) = (passes_of_peak(many), passes_of_peak(few));
             found.push((
-                name("arithmetic beside a sum from"),
+                name("arithmetic beside a copy in"),
                 Verdict::Compute,
                 self.find(slow, more(many)),
             ));
             found.push((
-                name("little arithmetic beside a sum from"),
+                name("little arithmetic beside a copy in"),
                 level.into(),
                 self.find(fast, more(few)),
             ));
-            // Each byte is read eight times where once would do.
+            // Each byte is copied 64 times where once would do.
             let once = Work {
-                bytes: work.bytes / 8,
+                bytes: work.bytes / 64,
+                written: work.written / 64,
                 ..work
             };
             found.push((
-                name("needless loads from"),
+                name("needless copies in"),
                 Verdict::L1,
                 self.find(once, stream),
             ));

@@ -192,7 +192,7 @@ impl Target<'_> {
         }
         Err(Unsupported {
             reason: format!(
-                "the plan's tables would take {} MB, more than the {} MB that there are for them",
+                "the plan's tables would take {} MiB, more than the {} MiB that there are for them",
                 bytes.div_ceil(1 << 20),
                 self.table_limit >> 20
             )

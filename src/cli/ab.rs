@@ -3,6 +3,7 @@
 mod text;
 
 use super::failed::{Failed, none_gone};
+use super::layout::page;
 use super::output::{note, print};
 use super::progress::Bar;
 use super::rows::Format;
@@ -11,15 +12,16 @@ use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::refuse_huge;
 use crate::patterns::Patterns;
-use crate::regress::ab::Progress;
 use crate::regress::ab::gate::{Judged, Measured, Outcome};
 use crate::regress::ab::revision::Build;
 use crate::regress::ab::session::{self, LeftOut, Session};
 use crate::regress::ab::survey::Survey;
 use crate::regress::ab::wanted::Wanted;
+use crate::regress::ab::{Pair, Progress};
 use crate::{files, interrupt};
 use anyhow::{Context, Result};
 use convroof_kernels::Isa;
+use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,11 +113,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
         budget: args.budget,
     };
     if let Some(rows) = args.format.rows() {
-        rows.print(&judged)?;
+        let mut rows = rows;
+        rows.add(&judged)?;
+        let left_out = session.left_out().map_or(&[][..], |out| &out.pairs);
+        let left_out = left_out.iter().map(|pair| NotMeasured {
+            pair,
+            outcome: "not-measured",
+        });
+        rows.print(&left_out.collect::<Vec<_>>())?;
     } else if args.markdown {
         print(&result.markdown())?;
     } else {
-        print(&result.text())?;
+        print(&result.text(&page()))?;
     }
     if measured.interrupted {
         return Ok(());
@@ -127,8 +136,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     verdict(&judged, &gone)
 }
 
-/// Pairs from which on the checks take so long that they are announced.
-const MANY_PAIRS: usize = 20;
+/// A row for a pair that didn't fit into the budget.
+#[derive(Serialize)]
+struct NotMeasured<'a> {
+    #[serde(flatten)]
+    pair: &'a Pair,
+    outcome: &'static str,
+}
 
 /// Notes what is checked and measured, and what isn't.
 fn announce(session: &Session<'_>, budget: f64, bar: &mut Comparing) {
@@ -136,7 +150,7 @@ fn announce(session: &Session<'_>, budget: f64, bar: &mut Comparing) {
     if let Some(out) = session.left_out() {
         bar.note(&left_out(out));
     }
-    if pairs >= MANY_PAIRS {
+    if pairs >= session::MANY_PAIRS {
         bar.note(&format!(
             "checking {pairs} pairs against the reference, then measuring them for up to {budget} s"
         ));
@@ -289,7 +303,6 @@ fn names(judged: &[&Judged]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regress::ab::Pair;
 
     fn survey(letters: &[char]) -> Survey {
         let pair = |threads| Pair {

@@ -46,7 +46,7 @@ struct Row {
     elsewhere: usize,
     /// Functions with samples.
     functions: Vec<HotFunction>,
-    /// The hottest loop of the first function. None on an architecture that convroof can't disassemble.
+    /// The hottest loop of the first function in which no thread waits. None on an architecture that convroof can't disassemble.
     hot_loop: Option<HotLoop>,
     /// Command that disassembles the loop, or without one the hottest function.
     objdump: String,
@@ -77,12 +77,14 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
 }
 
-/// Command that disassembles a loop, or without one the hottest function.
+/// Command that disassembles a loop, or without one the hottest function that computes.
 fn objdump(functions: &[HotFunction], hot_loop: Option<&HotLoop>) -> Result<String> {
     let program = std::env::current_exe()?;
     let range = hot_loop.map(|hot| hot.from..hot.to);
     let whole = |f: &HotFunction| f.address..f.address + f.bytes as u64;
-    let range = range.or(functions.first().map(whole)).unwrap_or(0..0);
+    let range = range
+        .or(functions.iter().find(|f| !f.waits).map(whole))
+        .unwrap_or(0..0);
     Ok(format!(
         "objdump -dC --start-address={:#x} --stop-address={:#x} {}",
         range.start,
@@ -123,10 +125,14 @@ pub(super) fn function_table(hot: &[HotFunction]) -> String {
     let mut text = String::from(" share     address   bytes  function\n");
     for f in hot.iter().filter(|f| f.share >= LEAST_SHARE) {
         let share = percent(f.share);
+        let name = match f.waits {
+            true => "(waits for other threads)",
+            false => &f.name,
+        };
         let _ = writeln!(
             text,
-            "{share:>6}  {:>#10x}  {:>6}  {}",
-            f.address, f.bytes, f.name
+            "{share:>6}  {:>#10x}  {:>6}  {name}",
+            f.address, f.bytes
         );
     }
     text + "A function that was inlined has no symbol: its time is in its caller.\n"

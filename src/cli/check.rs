@@ -1,6 +1,7 @@
 //! `convroof check`
 
 use super::failed::Failed;
+use super::layout::page;
 use super::output::print;
 use super::progress::Bar;
 use super::rows::Format;
@@ -10,10 +11,10 @@ use crate::machine::{Topology, pool::Workers};
 use crate::measure::bench::problems;
 use crate::measure::refuse_huge;
 use crate::progress::Steps;
-use crate::report::terminal::{right, table};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
 use crate::units::plural;
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use convroof_kernels::cost::Cost;
 use convroof_kernels::{Problem, Registry, Variant};
 use indicatif::HumanDuration;
@@ -68,7 +69,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let tallies = check(&variants, &problems, &workers, &topology)?;
     match format {
         Some(rows) => rows.print(&tallies)?,
-        None => print(&text(&tallies))?,
+        None => print(&text(&tallies, &page()))?,
     }
     verdict(&tallies)?;
     match nothing_checked(&tallies, problems.len()) {
@@ -171,24 +172,24 @@ impl Steps for Forecast {
     }
 }
 
-fn text(tallies: &[Tally]) -> String {
-    let mut out = table(&[
-        "variant",
-        "right",
-        "wrong",
-        "refused",
-        "worst error / tolerance",
+fn text(tallies: &[Tally], page: &Page) -> String {
+    let mut table = Table::new([
+        Column::text("variant", "algorithm/instruction set/threads").least(20),
+        Column::number("right", "outputs within the tolerance"),
+        Column::number("wrong", "outputs beyond it"),
+        Column::number("refused", "problems that it can't compute"),
+        Column::number("worst", "largest error over the tolerance"),
     ]);
     for tally in tallies {
-        out.add_row([
+        table.row([
             Cell::new(&tally.variant),
-            right(tally.passed.to_string()),
-            right(tally.failures.len().to_string()),
-            right(tally.refused.to_string()),
-            right(format!("{:.0} %", 100.0 * tally.worst)),
+            Cell::new(tally.passed),
+            Cell::new(tally.failures.len()),
+            Cell::new(tally.refused),
+            Cell::new(format!("{:.0} %", 100.0 * tally.worst)),
         ]);
     }
-    format!("{out}\n{}", total(tallies))
+    format!("{}\n{}", table.show(page), total(tallies))
 }
 
 /// Upper limit for the wrong variants in the last line.

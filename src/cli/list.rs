@@ -1,5 +1,6 @@
 //! `convroof list`
 
+mod copied;
 mod summary;
 
 use super::output::print;
@@ -9,11 +10,11 @@ use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::support::{Refusals, Support};
 use crate::record::LayerRef;
-use crate::report::terminal::{right, table};
 use crate::units::plural;
 use anyhow::Result;
 use comfy_table::Cell;
 use convroof_kernels::Registry;
+use copied::{right, table};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -1,6 +1,7 @@
 //! `convroof lowrank`
 
 use super::calibrate;
+use super::layout::page;
 use super::noise::{Disturbances, line_above};
 use super::output::print;
 use super::progress::Bar;
@@ -13,11 +14,11 @@ use crate::lowrank::session::{
 use crate::machine::{fingerprint, pool::Workers};
 use crate::measure::refuse_huge;
 use crate::record::CandidateId;
-use crate::report::terminal::{right, table};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
 use crate::units::time;
 use crate::{interrupt, npy};
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use convroof_kernels::{Isa, Problem, Registry};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,52 +96,48 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let noise = line_above(&facts, args.format.is_data());
     match args.format.rows() {
         Some(rows) => rows.print(&lines),
-        None => print(&(noise + &text(&lines))),
+        None => print(&(noise + &text(&lines, &page()))),
     }
 }
 
-fn text(lines: &[Approximation]) -> String {
-    let mut out = table(&[
-        "layer",
-        "form",
-        "rank",
-        "energy",
-        "L2 error",
-        "max error",
-        "time",
-        "x direct",
-        "95 %",
-        "kernels",
+fn text(lines: &[Approximation], page: &Page) -> String {
+    let mut table = Table::new([
+        Column::text("form", "the convolutions that replace the layer").least(12),
+        Column::number("rank", "of the weights, of the full rank"),
+        Column::number("energy", "fraction of the squared weights that is kept"),
+        Column::number("L2 error", "of the outputs, relative"),
+        Column::number("time", "median time of a run"),
+        Column::number("x direct", "how many times as fast as the layer itself"),
+        Column::number("95 %", "interval of that ratio"),
+        Column::number("max error", "largest error over the largest output"),
+        Column::text("kernels", "variants that compute it").least(20),
     ]);
-    let mut last = "";
-    for l in lines {
-        let shown = if l.problem == last { "" } else { &l.problem };
-        last = &l.problem;
-        let rank = match (l.rank, l.full_rank) {
-            (Some(rank), Some(full)) => format!("{rank} of {full}"),
-            _ => "all".into(),
-        };
-        let kernels: Vec<&str> = l.kernels.iter().map(CandidateId::as_str).collect();
-        out.add_row(vec![
-            Cell::new(shown),
-            Cell::new(&l.form),
-            right(rank),
-            right(format!("{:.1} %", 100.0 * l.energy)),
-            right(format!("{:.1e}", l.error_l2)),
-            right(format!("{:.1e}", l.error_max)),
-            right(time(l.ns)),
-            right(format!("{:.2}", l.speedup)),
-            right(format!("{:.2} to {:.2}", l.speedup_ci.0, l.speedup_ci.1)),
-            Cell::new(kernels.join(", ")),
-        ]);
-    }
-    let note = match lines.first() {
-        Some(l) if l.weights == SEEDED => {
-            "These weights are random and have no low rank: trained ones (--weights FILE.npy) keep more energy.\n"
+    for group in lines.chunk_by(|a, b| a.problem == b.problem) {
+        table.section(&group[0].problem);
+        for l in group {
+            let rank = match (l.rank, l.full_rank) {
+                (Some(rank), Some(full)) => format!("{rank} of {full}"),
+                _ => "all".into(),
+            };
+            let kernels: Vec<&str> = l.kernels.iter().map(CandidateId::as_str).collect();
+            table.row([
+                Cell::new(&l.form),
+                Cell::new(rank),
+                Cell::new(format!("{:.1} %", 100.0 * l.energy)),
+                Cell::new(format!("{:.1e}", l.error_l2)),
+                Cell::new(time(l.ns)),
+                Cell::new(format!("{:.2}", l.speedup)),
+                Cell::new(format!("{:.2} to {:.2}", l.speedup_ci.0, l.speedup_ci.1)),
+                Cell::new(format!("{:.1e}", l.error_max)),
+                Cell::new(kernels.join(", ")),
+            ]);
         }
-        _ => "",
-    };
-    format!(
-        "{out}\n{note}Winograd computes the layer itself: its only errors are rounding errors.\n"
-    )
+    }
+    let mut text = format!("\n{}\n", table.show(page));
+    if lines.first().is_some_and(|l| l.weights == SEEDED) {
+        text += &page.prose(
+            "These weights are random and have no low rank. Trained ones (--weights FILE.npy) keep more energy.",
+        );
+    }
+    text + &page.prose("Winograd computes the layer itself: its only errors are rounding errors.")
 }

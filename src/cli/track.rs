@@ -1,15 +1,17 @@
 //! `convroof track`
 
+use super::layout;
 use super::output::{note, print};
 use super::rows::Format;
 use crate::record;
+use crate::regress::history::page::step as step_text;
 use crate::regress::history::session::{Tracked, track};
-use crate::regress::history::{CREEP, Doubt, Series, page};
+use crate::regress::history::{CREEP, Doubt, Series};
 use crate::report::interruption;
-use crate::report::terminal::{right, table};
-use crate::units::{plural, time};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
+use crate::units::{plural, threads, time};
 use anyhow::{Result, bail};
-use comfy_table::Cell;
 use std::path::{Path, PathBuf};
 
 /// Adds a run to its machine's history, looks for steps and creep in it, and writes a page about it.
@@ -67,11 +69,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     match args.format.rows() {
         Some(rows) => rows.print(&tracked.series),
-        None => print(&text(&tracked)),
+        None => print(&text(&tracked, &layout::page())),
     }
 }
 
-fn text(tracked: &Tracked) -> String {
+fn text(tracked: &Tracked, page: &Page) -> String {
     let Tracked {
         file,
         history,
@@ -83,45 +85,66 @@ fn text(tracked: &Tracked) -> String {
         .iter()
         .filter(|s| s.slower() || !s.steps.is_empty())
         .collect();
-    let mut text = format!(
-        "{}: {}, {} series; {} with a step, {} slower than a baseline by more than {:.0} %\n",
+    let mut text = page.prose(&format!(
+        "{}: {}, {} series; {} with a step, {} slower than a baseline by more than {:.0} %.",
         file.display(),
         plural(history.entries.len(), "run"),
         series.len(),
         series.iter().filter(|s| !s.steps.is_empty()).count(),
         series.iter().filter(|s| s.slower()).count(),
         100.0 * CREEP
-    );
+    ));
     let interrupted = history.entries.iter().filter(|e| e.interrupted).count();
     if interrupted > 0 {
-        text += &format!("{interrupted} of the runs were interrupted: their series lack a point\n");
+        text += &page.prose(&format!(
+            "{interrupted} of the runs were interrupted: their series lack a point."
+        ));
     }
     if !moved.is_empty() {
-        let mut out = table(&[
-            "layer",
-            "variant",
-            "threads",
-            "newest",
-            "over the first",
-            "over those before",
-            "steps",
-        ]);
-        let ratio = |r: Option<f64>| right(r.map_or("-".into(), |r| format!("{r:.3}")));
+        text += &format!("\n{}\n", moves(&moved).show(page));
         for s in moved {
-            let steps = s.steps.iter();
-            let steps =
-                steps.map(|s| page::step(s.run, &s.started, s.revision.as_deref(), s.ratio));
-            out.add_row(vec![
-                Cell::new(&s.layer),
-                Cell::new(&s.key.variant),
-                right(s.key.threads.to_string()),
-                right(time(s.newest_ns)),
-                ratio(s.fixed),
-                ratio(s.rolling),
-                Cell::new(steps.collect::<Vec<_>>().join("\n")),
-            ]);
+            for step in &s.steps {
+                let what = step_text(
+                    step.run,
+                    &step.started,
+                    step.revision.as_deref(),
+                    step.ratio,
+                );
+                text += &page.item(&format!(
+                    "{}, {}, {}: {what}.",
+                    s.layer,
+                    s.key.variant,
+                    threads(s.key.threads)
+                ));
+            }
         }
-        text += &format!("{out}\n");
     }
-    text + &format!("Page: {}\n", html.display())
+    text + &page.item(&format!("Page: {}", html.display()))
+}
+
+/// Series that moved.
+fn moves(series: &[&Series]) -> Table<6> {
+    let mut table = Table::new([
+        Column::text("layer", "of the run").least(16),
+        Column::number("over first", "the newest cost over that of the first runs"),
+        Column::number(
+            "over before",
+            "the newest cost over that of the runs before it",
+        ),
+        Column::text("variant", "algorithm/instruction set/threads").least(16),
+        Column::number("newest", "median time of a run"),
+        Column::number("threads", "number of threads"),
+    ]);
+    let ratio = |r: Option<f64>| Cell::from(r.map(|r| format!("{r:.3}")));
+    for s in series {
+        table.row([
+            Cell::new(&s.layer),
+            ratio(s.fixed),
+            ratio(s.rolling),
+            Cell::new(&s.key.variant),
+            Cell::new(time(s.newest_ns)),
+            Cell::new(s.key.threads),
+        ]);
+    }
+    table
 }

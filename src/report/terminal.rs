@@ -16,7 +16,6 @@ use super::page::Page;
 use super::versus::duels;
 use super::{Row, head, missing_counters, notes, totals};
 use crate::record::Run;
-use comfy_table::{CellAlignment, ContentArrangement, presets};
 use network::network;
 use versus::versus;
 
@@ -52,21 +51,6 @@ fn end(run: &Run, rows: &[Row], page: &Page) -> String {
     let counters = missing_counters(run).map(|line| format!("{line}."));
     let lines = counters.into_iter().chain(notes(run, rows));
     lines.map(|line| page.item(&line)).collect()
-}
-
-/// A table without a page, which shows all its columns.
-pub fn table(head: &[&str]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.iter().map(comfy_table::Cell::new));
-    table
-}
-
-/// A cell for a number in a table without a page.
-pub fn right(text: String) -> comfy_table::Cell {
-    comfy_table::Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Spins until a condition is true. Yields at times, for machines with more workers than cores.
+///
+/// It is never inlined, so that a profile tells waiting from computing by this name.
+#[inline(never)]
 pub(super) fn spin_until(condition: impl Fn() -> bool) {
     let mut spins = 0u32;
     while !condition() {

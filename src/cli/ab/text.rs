@@ -5,10 +5,10 @@ use crate::regress::ab::client::Side;
 use crate::regress::ab::gate::{Judged, Outcome};
 use crate::regress::ab::survey::Survey;
 use crate::regress::ab::verdict::{ALPHA, LEAST, NOISES};
-use crate::report::terminal::{right, table};
+use crate::report::page::Page;
+use crate::report::table::{Cell, Column, Table};
 use crate::stats::median;
 use crate::units::time;
-use comfy_table::Cell;
 use std::fmt::Write;
 
 /// Verdicts of a comparison. `budget` in seconds.
@@ -123,37 +123,45 @@ impl Verdicts<'_> {
                 j.pair.threads.to_string(),
                 time(j.a_ns),
                 format!("{:.3}", 1.0 + j.result.effect),
-                again.map_or("-".into(), |c| format!("{:.3}", 1.0 + c.effect)),
+                again.map_or_else(String::new, |c| format!("{:.3}", 1.0 + c.effect)),
                 j.outcome.name().into(),
             ]
         };
         self.changes().iter().map(row).collect()
     }
 
-    const HEADS: [&'static str; 7] = ["variant", "problem", "threads", "A", "B/A", "again", ""];
+    const HEADS: [&'static str; 7] = ["variant", "problem", "threads", "A", "B/A", "again", "B is"];
 
     /// The result as a table and sentences.
-    pub(super) fn text(&self) -> String {
-        let mut text = self.head(|text| escape::visible(text).into()) + "\n";
+    pub(super) fn text(&self, page: &Page) -> String {
+        let visible = |text: &str| escape::visible(text).into();
+        let head = self.head(visible);
+        let mut text: String = head.lines().map(|line| page.item(line)).collect();
         let rows = self.rows();
         if !rows.is_empty() {
-            let mut out = table(&Self::HEADS);
-            for row in rows {
-                let cells = row.into_iter().enumerate();
-                out.add_row(cells.map(|(i, cell)| {
-                    if (2..6).contains(&i) {
-                        right(cell)
-                    } else {
-                        Cell::new(cell)
-                    }
-                }));
+            let mut table = Table::new([
+                Column::text("problem", "the layer").least(16),
+                Column::number(
+                    "B/A",
+                    "ratio of times in the same round, above 1 if B is slower",
+                ),
+                Column::text("B is", "the result").least(11),
+                Column::text("variant", "algorithm/instruction set/threads").least(16),
+                Column::number("again", "the ratio in fresh processes, of suspects only"),
+                Column::number("A", "median time of a run"),
+                Column::number("threads", "number of threads"),
+            ]);
+            for [variant, problem, threads, a, ratio, again, outcome] in rows {
+                let cells = [problem, ratio, outcome, variant, again, a, threads];
+                table.row(cells.map(Cell::new));
             }
-            let _ = writeln!(
-                text,
-                "B/A is the ratio of times in the same round. Above 1, B is slower.\n{out}"
-            );
+            let _ = write!(text, "\n{}\n", table.show(page));
         }
-        text + &self.summary(|text| escape::visible(text).into())
+        let summary = self.summary(visible);
+        text + &summary
+            .lines()
+            .map(|line| page.item(line))
+            .collect::<String>()
     }
 
     /// The result as Markdown.

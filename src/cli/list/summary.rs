@@ -1,7 +1,7 @@
 //! Variants in a table of 80 columns: a line for each algorithm and kind of threads.
 
+use super::copied::{right, table};
 use crate::measure::support::{Refusals, Support};
-use crate::report::terminal::{right, table};
 use comfy_table::Cell;
 use convroof_kernels::{Isa, Variant};
 
@@ -12,7 +12,7 @@ const CLASSES: [(&str, &[&str]); 10] = [
     ("operation", &[" only"]),
     (
         "memory",
-        &["memory", " MB", "2^32", "too large", "too many"],
+        &["memory", " MiB", "2^32", "too large", "too many"],
     ),
     ("epilogue", &["bias", "residual", "ReLU"]),
     ("stride", &["stride"]),

@@ -36,6 +36,9 @@ pub struct LeftOut {
     pub budget_s: Option<f64>,
 }
 
+/// Pairs from which on surveys and checks take so long that they are announced.
+pub const MANY_PAIRS: usize = 20;
+
 /// Fails if a budget in seconds is too small for any pair.
 ///
 /// # Errors
@@ -231,6 +234,12 @@ fn survey(
         variants.extend(WorkerClient::start(side)?.variants.clone());
     }
     let pairs = wanted.pairs(&variants, |text| progress.note(text))?;
+    if pairs.len() >= MANY_PAIRS {
+        progress.note(&format!(
+            "both builds first compute {} pairs of layer and variant once, which the budget doesn't include",
+            pairs.len()
+        ));
+    }
     let survey = Survey::of(sides, &pairs, stop, progress)?;
     if survey.pairs.is_empty() {
         bail!("no layer and variant that both builds can do: see convroof list");
