@@ -9,6 +9,7 @@ use crate::exec::{Block, Executor, Grid, RowsMut, par_rows};
 use crate::isa::{Isa, IsaToken, SimdTask};
 use crate::micro::transpose::{StridedRows, copy, transpose};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 /// Minimum bytes, of both tensors, for non-temporal stores. Both together are then larger than most last-level caches.
 /// (Measured: docs/measurements.md, 'non-temporal stores'.)
@@ -20,7 +21,7 @@ const TASK: usize = 1 << 16;
 
 const LINE: usize = CacheLine::F32S;
 
-/// Copies a tensor into another layout. Channels that pad a block become zeros.
+/// Copies a tensor of any element type into another layout. Channels that pad a block become zeros.
 ///
 /// # Panics
 /// If the two differ in more than the layout.
@@ -39,7 +40,57 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
         to.with_layout(from.layout()),
         "a reorder changes the layout alone"
     );
-    let (src, dst) = (src.f32s(), dst.f32s_mut());
+    if from.elements() == 0 {
+        return;
+    }
+    let (src, dst) = (src.bytes(), dst.bytes_mut());
+    match to.dtype().size() {
+        1 => move_each(from, to, src, dst, exec),
+        2 => move_each::<u16>(from, to, cast_slice(src), cast_slice_mut(dst), exec),
+        // The kernels move the bits of any 4 bytes.
+        _ => move_words(isa, [from, to], cast_slice(src), cast_slice_mut(dst), exec),
+    }
+}
+
+/// Moves elements one by one.
+fn move_each<T: Pod + Send + Sync>(
+    from: TensorDesc,
+    to: TensorDesc,
+    src: &[T],
+    dst: &mut [T],
+    exec: &dyn Executor,
+) {
+    let ([n, channels, h, w], width) = (to.dims(), block(to));
+    let blocks = channels.div_ceil(width);
+    // A task is the map of a block.
+    let grid = Grid {
+        rows: n * blocks,
+        cols: h * w * width,
+        block_rows: 1,
+        block_cols: h * w * width,
+        band: n * blocks,
+    };
+    par_rows(exec, dst, grid, &mut [], |at, mut out, _| {
+        let (image, first) = (at.row / blocks, at.row % blocks * width);
+        for (i, y) in out.row(0).iter_mut().enumerate() {
+            let (pixel, channel) = (i / width, first + i % width);
+            *y = if channel < channels {
+                src[from.offset([image, channel, pixel / w, pixel % w])]
+            } else {
+                T::zeroed()
+            };
+        }
+    });
+}
+
+/// Moves elements of 4 bytes by vectors.
+fn move_words(
+    isa: IsaToken,
+    [from, to]: [TensorDesc; 2],
+    src: &[f32],
+    dst: &mut [f32],
+    exec: &dyn Executor,
+) {
     let [n, channels, h, w] = to.dims();
     let maps = MapDims {
         channels,
@@ -47,9 +98,6 @@ pub fn reorder_on(isa: IsaToken, src: TensorRef<'_>, dst: &mut TensorMut<'_>, ex
         from: block(from),
         to: block(to),
     };
-    if src.is_empty() {
-        return;
-    }
     if maps.from == maps.to {
         let grid = Grid {
             rows: 1,
@@ -249,6 +297,7 @@ impl SimdTask for Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
     use crate::exec::{Serial, with_team};
     use crate::tensor::Tensor;
 
@@ -263,12 +312,15 @@ mod tests {
         Isa::ALL.into_iter().filter_map(Isa::detect)
     }
 
-    /// Different bits in each element. All are NaNs, so any operation other than a move could change them.
+    /// Different bits in each element of 2 bytes or more. All f32s are NaNs, so any operation other than a move could
+    /// change them.
     fn numbered(desc: TensorDesc) -> Tensor {
         let mut tensor = Tensor::zeros(desc).expect("memory");
-        let [n, c, h, w] = desc.dims();
-        for (i, at) in positions([n, c, h, w]).enumerate() {
-            tensor.f32s_mut()[desc.offset(at)] = f32::from_bits(0x7f80_0001 + i as u32);
+        let size = desc.dtype().size();
+        for (i, at) in positions(desc.dims()).enumerate() {
+            let number = (0x7f80_0001 + i as u32).to_le_bytes();
+            let place = desc.offset(at) * size;
+            tensor.view_mut().bytes_mut()[place..][..size].copy_from_slice(&number[..size]);
         }
         tensor
     }
@@ -277,26 +329,38 @@ mod tests {
         (0..n * c * h * w).map(move |i| [i / (c * h * w), i / (h * w) % c, i / w % h, i % w])
     }
 
-    fn bits(data: &[f32]) -> Vec<u32> {
-        data.iter().map(|x| x.to_bits()).collect()
-    }
-
     /// Reorders from each layout to each, over a poisoned destination.
-    fn check(isa: IsaToken, dims: [usize; 4], exec: &dyn Executor) {
+    fn check_type(isa: IsaToken, dtype: DType, dims: [usize; 4], exec: &dyn Executor) {
         for from in LAYOUTS {
-            let src = numbered(TensorDesc::f32(from, dims));
+            let src = numbered(TensorDesc::new(dtype, from, dims));
             for to in LAYOUTS {
-                let expected = numbered(TensorDesc::f32(to, dims));
+                let expected = numbered(TensorDesc::new(dtype, to, dims));
                 let mut dst = Tensor::zeros(expected.desc()).expect("memory");
-                dst.f32s_mut().fill(f32::MAX);
+                dst.view_mut().bytes_mut().fill(0x7f);
                 reorder_on(isa, src.view(), &mut dst.view_mut(), exec);
                 assert!(
-                    bits(dst.f32s()) == bits(expected.f32s()),
-                    "{}: {dims:?} {from} -> {to}",
+                    dst.view().bytes() == expected.view().bytes(),
+                    "{}: {dtype} {dims:?} {from} -> {to}",
                     isa.isa()
                 );
             }
         }
+    }
+
+    fn check(isa: IsaToken, dims: [usize; 4], exec: &dyn Executor) {
+        check_type(isa, DType::F32, dims, exec);
+    }
+
+    #[test]
+    fn elements_of_any_size_find_their_place() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        with_team(&pool.expect("a pool"), |team| {
+            for dtype in DType::ALL {
+                for dims in [[2, 17, 3, 2], [1, 3, 1, 1], [1, 16, 1, 5], [0, 5, 2, 2]] {
+                    check_type(Isa::best(), dtype, dims, team);
+                }
+            }
+        });
     }
 
     #[test]

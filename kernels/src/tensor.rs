@@ -1,7 +1,7 @@
 //! Tensors: aligned memory, and the position of a 4-d tensor's elements in it.
 #![allow(unsafe_code)]
 
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 pub use crate::layout::Layout;
 use std::alloc;
 use std::fmt;
@@ -42,6 +42,16 @@ pub fn as_f32s(lines: &[CacheLine]) -> &[f32] {
 /// The lines as mutable f32 elements.
 #[inline(always)]
 pub fn as_f32s_mut(lines: &mut [CacheLine]) -> &mut [f32] {
+    bytemuck::must_cast_slice_mut(lines)
+}
+
+/// The lines as elements of any type.
+pub fn as_elements<T: Element>(lines: &[CacheLine]) -> &[T] {
+    bytemuck::must_cast_slice(lines)
+}
+
+/// The lines as mutable elements of any type.
+pub fn as_elements_mut<T: Element>(lines: &mut [CacheLine]) -> &mut [T] {
     bytemuck::must_cast_slice_mut(lines)
 }
 
@@ -288,21 +298,47 @@ pub struct TensorMut<'a> {
     bytes: &'a mut [u8],
 }
 
+/// Checks that `len` elements of type `T` hold the tensor `desc`.
+fn check_elements<T: Element>(desc: TensorDesc, len: usize) {
+    assert_eq!(desc.dtype, T::DTYPE, "element type of {desc}");
+    assert!(len >= desc.elements(), "{desc} in {len} elements");
+}
+
+/// Checks that `len` cache lines hold the tensor `desc`.
+fn check_lines(desc: TensorDesc, len: usize) {
+    assert!(len >= desc.lines(), "{desc} in {len} cache lines");
+}
+
 impl<'a> TensorRef<'a> {
+    /// Interprets `data` as the tensor `desc`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than the tensor, or its elements have another type.
+    pub fn from_elements<T: Element>(desc: TensorDesc, data: &'a [T]) -> Self {
+        check_elements::<T>(desc, data.len());
+        TensorRef {
+            desc,
+            bytes: bytemuck::cast_slice(&data[..desc.elements()]),
+        }
+    }
+
     /// Interprets `data` as the tensor `desc`.
     ///
     /// # Panics
     /// If `data` is shorter than the tensor, or its elements are not f32.
     pub fn from_f32s(desc: TensorDesc, data: &'a [f32]) -> Self {
-        assert_eq!(desc.dtype, DType::F32);
-        assert!(
-            data.len() >= desc.elements(),
-            "{desc} in {} elements",
-            data.len()
-        );
+        TensorRef::from_elements(desc, data)
+    }
+
+    /// The tensor `desc` at the start of `lines`.
+    ///
+    /// # Panics
+    /// If they are fewer than [`TensorDesc::lines`].
+    pub fn in_lines(desc: TensorDesc, lines: &'a [CacheLine]) -> Self {
+        check_lines(desc, lines.len());
         TensorRef {
             desc,
-            bytes: bytemuck::cast_slice(&data[..desc.elements()]),
+            bytes: &bytemuck::must_cast_slice(lines)[..desc.bytes()],
         }
     }
 
@@ -312,8 +348,25 @@ impl<'a> TensorRef<'a> {
     }
 
     /// The elements, in memory order.
-    pub fn f32s(&self) -> &'a [f32] {
+    ///
+    /// # Panics
+    /// If they have another type.
+    pub fn elements<T: Element>(&self) -> &'a [T] {
+        check_elements::<T>(self.desc, self.desc.elements());
         bytemuck::cast_slice(self.bytes)
+    }
+
+    /// The elements of an f32 tensor, in memory order.
+    ///
+    /// # Panics
+    /// If they are not f32.
+    pub fn f32s(&self) -> &'a [f32] {
+        self.elements()
+    }
+
+    /// Bytes of the elements, in memory order.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 }
 
@@ -321,17 +374,32 @@ impl<'a> TensorMut<'a> {
     /// Interprets `data` as the tensor `desc`.
     ///
     /// # Panics
-    /// If `data` is shorter than the tensor, or its elements are not f32.
-    pub fn from_f32s(desc: TensorDesc, data: &'a mut [f32]) -> Self {
-        assert_eq!(desc.dtype, DType::F32);
-        assert!(
-            data.len() >= desc.elements(),
-            "{desc} in {} elements",
-            data.len()
-        );
+    /// If `data` is shorter than the tensor, or its elements have another type.
+    pub fn from_elements<T: Element>(desc: TensorDesc, data: &'a mut [T]) -> Self {
+        check_elements::<T>(desc, data.len());
         TensorMut {
             desc,
             bytes: bytemuck::cast_slice_mut(&mut data[..desc.elements()]),
+        }
+    }
+
+    /// Interprets `data` as the tensor `desc`.
+    ///
+    /// # Panics
+    /// If `data` is shorter than the tensor, or its elements are not f32.
+    pub fn from_f32s(desc: TensorDesc, data: &'a mut [f32]) -> Self {
+        TensorMut::from_elements(desc, data)
+    }
+
+    /// The tensor `desc` at the start of `lines`.
+    ///
+    /// # Panics
+    /// If they are fewer than [`TensorDesc::lines`].
+    pub fn in_lines(desc: TensorDesc, lines: &'a mut [CacheLine]) -> Self {
+        check_lines(desc, lines.len());
+        TensorMut {
+            desc,
+            bytes: &mut bytemuck::must_cast_slice_mut(lines)[..desc.bytes()],
         }
     }
 
@@ -341,8 +409,25 @@ impl<'a> TensorMut<'a> {
     }
 
     /// The elements, mutable, in memory order.
-    pub fn f32s_mut(&mut self) -> &mut [f32] {
+    ///
+    /// # Panics
+    /// If they have another type.
+    pub fn elements_mut<T: Element>(&mut self) -> &mut [T] {
+        check_elements::<T>(self.desc, self.desc.elements());
         bytemuck::cast_slice_mut(self.bytes)
+    }
+
+    /// The elements of an f32 tensor, mutable, in memory order.
+    ///
+    /// # Panics
+    /// If they are not f32.
+    pub fn f32s_mut(&mut self) -> &mut [f32] {
+        self.elements_mut()
+    }
+
+    /// Bytes of the elements, mutable, in memory order.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
     }
 }
 
@@ -379,14 +464,17 @@ impl<B: Deref<Target = [CacheLine]>> Tensor<B> {
         &self.lines
     }
 
-    /// The elements, in memory order.
+    /// The elements of an f32 tensor, in memory order.
+    ///
+    /// # Panics
+    /// If they are not f32.
     pub fn f32s(&self) -> &[f32] {
-        &as_f32s(&self.lines)[..self.desc.elements()]
+        self.view().f32s()
     }
 
     /// Borrows the tensor for reading.
     pub fn view(&self) -> TensorRef<'_> {
-        TensorRef::from_f32s(self.desc, self.f32s())
+        TensorRef::in_lines(self.desc, &self.lines)
     }
 }
 
@@ -396,21 +484,27 @@ impl<B: DerefMut<Target = [CacheLine]>> Tensor<B> {
         &mut self.lines
     }
 
-    /// The elements, mutable, in memory order.
+    /// The elements of an f32 tensor, mutable, in memory order.
+    ///
+    /// # Panics
+    /// If they are not f32.
     pub fn f32s_mut(&mut self) -> &mut [f32] {
         let elements = self.desc.elements();
+        check_elements::<f32>(self.desc, elements);
         &mut as_f32s_mut(&mut self.lines)[..elements]
     }
 
     /// Borrows the tensor for writing.
     pub fn view_mut(&mut self) -> TensorMut<'_> {
-        TensorMut::from_f32s(self.desc, self.f32s_mut())
+        TensorMut::in_lines(self.desc, &mut self.lines)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::with_element;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn absurd_sizes_are_refused() {
@@ -442,6 +536,33 @@ mod tests {
             TensorDesc::f32(Layout::NCHW16C, [2, 17, 3, 0]).elements(),
             0
         );
+    }
+
+    #[test]
+    fn elements_have_the_type_of_their_tensor() {
+        let desc = |dtype| TensorDesc::new(dtype, Layout::NCHW16C, [1, 17, 1, 3]);
+        for dtype in DType::ALL {
+            let mut tensor = Tensor::zeros(desc(dtype)).expect("memory");
+            assert_eq!(tensor.desc().bytes(), 96 * dtype.size());
+            assert_eq!(tensor.desc().lines(), (96 * dtype.size()).div_ceil(64));
+            assert_eq!(tensor.view().bytes().len(), 96 * dtype.size());
+            with_element!(dtype, T => {
+                tensor.view_mut().elements_mut::<T>()[95] = T::from_f32(7.0);
+                assert_eq!(tensor.view().elements::<T>()[95].to_f64(), 7.0);
+            });
+            for other in DType::ALL.into_iter().filter(|&other| other != dtype) {
+                let read = || with_element!(other, T => tensor.view().elements::<T>().len());
+                assert!(
+                    catch_unwind(AssertUnwindSafe(read)).is_err(),
+                    "{dtype} as {other}"
+                );
+            }
+        }
+        let short = [0u8; 95];
+        let from = || TensorRef::from_elements(desc(DType::U8), &short).desc();
+        assert!(catch_unwind(from).is_err());
+        let line = [CacheLine::ZERO];
+        assert!(catch_unwind(|| TensorRef::in_lines(desc(DType::U8), &line).desc()).is_err());
     }
 
     #[test]

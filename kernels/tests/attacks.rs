@@ -1,6 +1,7 @@
 //! Safe calls from another crate that would reach undefined behaviour if a check were missing. Each must panic, with a
 //! message that names the wrong argument. Attacks that don't compile are in `src/attacks.rs`.
 
+use convroof_kernels::dtype::DType;
 use convroof_kernels::exec::{
     Executor, Grid, Serial, Sharing, TileGrid, par_halves, par_rows, par_rows_sharing, par_tiles,
     with_team,
@@ -52,6 +53,16 @@ fn a_tensor_in_too_little_memory_is_refused() {
     assert!(attack(|| TensorRef::from_f32s(desc, &[0.0; 127]).desc()).contains("127 elements"));
     let mut short = [0.0; 127];
     assert!(attack(|| TensorMut::from_f32s(desc, &mut short).desc()).contains("127 elements"));
+    let bytes = TensorDesc::new(DType::U8, Layout::NCHW16C, [1, 17, 2, 2]);
+    assert!(
+        attack(|| TensorRef::from_elements(bytes, &[0u8; 127]).desc()).contains("127 elements")
+    );
+    assert!(
+        attack(|| TensorRef::from_elements(bytes, &[0i8; 128]).desc()).contains("element type")
+    );
+    let mut line = [CacheLine::ZERO];
+    assert!(attack(|| TensorRef::in_lines(bytes, &line).desc()).contains("1 cache lines"));
+    assert!(attack(|| TensorMut::in_lines(bytes, &mut line).desc()).contains("1 cache lines"));
     let tensor = |layout, dims| Tensor::zeros(TensorDesc::f32(layout, dims)).expect("memory");
     let src = tensor(Layout::Nchw, [1, 17, 2, 2]);
     let mut dst = tensor(Layout::NCHW16C, [1, 17, 2, 3]);
