@@ -71,6 +71,7 @@ fn load(instance: &mut Instance, problem: &Problem) {
         weights: &weights,
         bias: &rest,
         residual: &rest,
+        ..Operands::default()
     };
     instance.load(operands, &Serial);
 }

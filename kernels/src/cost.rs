@@ -7,7 +7,7 @@
 //! *Compulsory* bytes are what any algorithm must move. It reads once each input element that some output depends on,
 //! and each weight. It writes each output once.
 
-use crate::problem::{Op, Problem};
+use crate::problem::{DType, Op, Problem};
 
 /// Cost of one run of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Cost {
     pub flops_nominal: u64,
     /// Operations that the plan performs, including those in lanes of padded channels.
     pub flops_executed: u64,
-    /// Compulsory bytes read: input elements that some output depends on, weights, bias, residual.
+    /// Compulsory bytes read: input elements that some output depends on, weights and their scales, bias, residual.
     pub bytes_read: u64,
     /// Compulsory bytes written: the output.
     pub bytes_written: u64,
@@ -29,16 +29,18 @@ impl Cost {
             op,
             dtypes,
             epilogue,
+            ..
         } = problem;
+        let bytes = |elements: u64, dtype: DType| elements * dtype.size() as u64;
         let outputs: u64 = op.dst_dims().iter().map(|&d| d as u64).product();
-        let bytes_written = outputs * dtypes.dst.size() as u64;
-        let residual = if epilogue.residual { bytes_written } else { 0 };
-        let src = op.src_elements() * dtypes.src.size() as u64;
+        let residuals = if epilogue.residual { outputs } else { 0 };
+        let activations = bytes(op.src_elements(), dtypes.src) + bytes(residuals, dtypes.residual);
+        let parameters = problem.weights_bytes() + problem.scales_bytes() + problem.bias_bytes();
         Cost {
             flops_nominal: op.flops(*epilogue),
             flops_executed,
-            bytes_read: src + problem.weights_bytes() + problem.bias_bytes() + residual,
-            bytes_written,
+            bytes_read: activations + parameters,
+            bytes_written: bytes(outputs, dtypes.dst),
         }
     }
 
@@ -119,7 +121,8 @@ impl Accuracy {
     ///
     /// It is `2 eps (terms + 1) max_x max_w`, times the amplification. XNNPACK's tests use this form
     /// (`ynnpack/kernels/dot/test.cc`). It is linear in the terms: loose enough for any order of summation on random
-    /// data, and tight enough to detect a dropped term. Divide by the largest output to compare with a relative error:
+    /// data, and tight enough to detect a dropped term. It also holds for sums of products of bf16 in f32: such a product
+    /// has at most 16 significant bits, so it is exact, and only the sums round. Divide by the largest output to compare with a relative error:
     /// for direct sums on ResNet's layers that is about 1e-5.
     pub fn tolerance(self, terms: usize, max_x: f64, max_w: f64) -> f64 {
         let sum = 2.0 * f64::from(f32::EPSILON) * (terms as f64 + 1.0) * max_x * max_w;

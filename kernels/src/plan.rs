@@ -9,7 +9,9 @@ use crate::cost::{Accuracy, Cost, Efficiency};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
-use crate::problem::{ConvPairShape, ConvShape, DType, Epilogue, Names, Operation, Problem};
+use crate::problem::{
+    ConvPairShape, ConvShape, DType, DTypes, Epilogue, Names, Operation, Problem,
+};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
 
@@ -233,14 +235,48 @@ pub fn f32_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
 /// # Errors
 /// When one isn't.
 pub fn f32_only(problem: &Problem) -> Result<(), Unsupported> {
-    let types = problem.dtypes;
-    if [types.src, types.weights, types.dst]
-        .iter()
-        .any(|&t| t != DType::F32)
-    {
+    if problem.dtypes != DTypes::default() {
         return Err(Unsupported::new("computes in f32 only"));
     }
     Ok(())
+}
+
+/// Convolution of a problem with bf16 sources and weights.
+///
+/// # Errors
+/// When the problem is another one.
+pub fn bf16_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
+    conv_of(problem, "bf16", |src| src == DType::Bf16)
+}
+
+/// Convolution of a problem with u8 or s8 sources and s8 weights, whose sums fit into 32 bits.
+///
+/// # Errors
+/// When the problem is another one, or its sums could overflow ([`ConvShape::largest_sum`]).
+pub fn int8_conv(problem: &Problem) -> Result<&ConvShape, Unsupported> {
+    let conv = conv_of(problem, "u8 and s8", DType::is_integer)?;
+    let largest = conv.largest_sum(problem.dtypes.src, problem.quantisation.src.zero);
+    if largest > i32::MAX as u64 {
+        let terms = conv.reduction_len();
+        return Err(Unsupported::new(format!(
+            "sums of {terms} products may reach {largest}, more than 32 bits hold"
+        )));
+    }
+    Ok(conv)
+}
+
+/// Convolution of a problem whose source has one of the types `types`.
+fn conv_of<'p>(
+    problem: &'p Problem,
+    types: &str,
+    takes: impl Fn(DType) -> bool,
+) -> Result<&'p ConvShape, Unsupported> {
+    if !takes(problem.dtypes.src) {
+        return Err(Unsupported::new(format!("computes in {types} only")));
+    }
+    let many = ConvShape::names().many;
+    let conv = problem.op.shape();
+    conv.ok_or_else(|| Unsupported::new(format!("computes {many} only")))
 }
 
 /// Layouts that a plan reads and writes. Weights are always plain OIHW.
@@ -351,7 +387,10 @@ impl PlanSpec {
 
     /// Residual in the plan's layout; `None` without one.
     pub fn residual_desc(&self) -> Option<TensorDesc> {
-        self.problem.epilogue.residual.then(|| self.dst_desc())
+        let problem = &self.problem;
+        let (dtype, layout) = (problem.dtypes.residual, self.layouts.dst);
+        let desc = || TensorDesc::new(dtype, layout, problem.dst_dims());
+        problem.epilogue.residual.then(desc)
     }
 
     /// Bytes that a run accesses: source, residual, destination and packed weights.
@@ -381,10 +420,11 @@ impl PlanSpec {
         (biases > 0).then(|| TensorDesc::f32(Layout::Nchw, [1, biases, 1, 1]))
     }
 
-    /// Parameters for `prepare`, from weights in plain OIHW and a bias. Parameters that the layer lacks are ignored.
+    /// Parameters for `prepare` of an f32 layer, from weights in plain OIHW and a bias. Parameters that the layer lacks are
+    /// ignored.
     ///
     /// # Panics
-    /// If one is too short.
+    /// If one is too short, or the weights are not f32.
     pub fn params<'a>(&self, weights: &'a [f32], bias: &'a [f32]) -> Params<'a> {
         Params {
             weights: self
@@ -484,7 +524,27 @@ impl<'a> RunArgs<'a> {
     ///
     /// # Panics
     /// If a tensor, a buffer or the executor doesn't fit. That is a bug in the caller, not wrong user input.
+    pub fn assert_fit(&self, spec: &PlanSpec) {
+        let residual = self.residual.map(|r| r.desc());
+        assert_eq!(self.src.desc(), spec.src_desc(), "source");
+        assert_eq!(self.dst.desc(), spec.dst_desc(), "destination");
+        assert_eq!(residual, spec.residual_desc(), "residual");
+        assert!(self.packed.len() >= spec.packed_lines, "packed weights");
+        assert!(
+            self.exec.width() <= spec.threads,
+            "{} workers for {}",
+            self.exec.width(),
+            spec.threads
+        );
+        assert!(self.workspace.len() >= spec.workspace_lines(), "workspace");
+    }
+
+    /// Checks the arguments of an f32 plan ([`RunArgs::assert_fit`]).
+    ///
+    /// # Panics
+    /// If an argument doesn't fit, or is not f32.
     pub fn check(self, spec: &PlanSpec) -> CheckedArgs<'a> {
+        self.assert_fit(spec);
         let RunArgs {
             src,
             residual,
@@ -494,17 +554,6 @@ impl<'a> RunArgs<'a> {
             exec,
             phases,
         } = self;
-        assert_eq!(src.desc(), spec.src_desc(), "source");
-        assert_eq!(dst.desc(), spec.dst_desc(), "destination");
-        assert_eq!(residual.map(|r| r.desc()), spec.residual_desc(), "residual");
-        assert!(packed.len() >= spec.packed_lines, "packed weights");
-        assert!(
-            exec.width() <= spec.threads,
-            "{} workers for {}",
-            exec.width(),
-            spec.threads
-        );
-        assert!(workspace.len() >= spec.workspace_lines(), "workspace");
         CheckedArgs {
             src: src.f32s(),
             residual: residual.map(|r| r.f32s()),
@@ -533,6 +582,16 @@ pub trait Plan: Send + Sync {
     /// If the parameters or `packed` don't fit the spec.
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor) {
         let _ = (params, packed, exec);
+    }
+
+    /// Packs the factors of an integer layer's sums, one for each output channel
+    /// ([`Requantisation::factors`](crate::problem::Requantisation::factors)). It is called after [`Plan::prepare`]. Plans
+    /// of other layers get none.
+    ///
+    /// # Panics
+    /// If the factors or `packed` don't fit the spec.
+    fn prepare_factors(&self, factors: &[f32], packed: &mut [CacheLine]) {
+        let _ = (factors, packed);
     }
 
     /// Computes the destination from the source. Allocates nothing, starts no thread.

@@ -2,11 +2,14 @@
 //! it. The loops are those of [`Operation::reference`](crate::problem::Operation::reference).
 
 use crate::exec::Executor;
-use crate::problem::Problem;
+use crate::problem::{DType, DTypes, Problem};
+use std::borrow::Cow;
 
 pub use crate::problem::Operands;
 
-/// Output of a problem in plain NCHW, in f64.
+/// Output of a problem in plain NCHW. Operands are first converted to their types ([`DType::stored`]). Then all is computed
+/// in f64, and outputs of f32 and bf16 are not rounded to their types. Integers are computed as
+/// [`Requantisation`](crate::problem::Requantisation) defines, to the last bit.
 ///
 /// # Panics
 /// If an operand is too short.
@@ -15,15 +18,34 @@ pub fn compute<T: Copy + Into<f64>>(
     operands: Operands<'_, T>,
     exec: &dyn Executor,
 ) -> Vec<f64> {
-    let wide = |values: &[T]| -> Vec<f64> { values.iter().map(|&x| x.into()).collect() };
-    let (src, residual) = (wide(operands.src), wide(operands.residual));
+    let DTypes {
+        src,
+        weights,
+        residual,
+        ..
+    } = problem.dtypes;
+    let stored = |values: &[T], dtype: DType| -> Vec<f64> {
+        values.iter().map(|&x| dtype.stored(x.into())).collect()
+    };
+    let (src, residual) = (
+        stored(operands.src, src),
+        stored(operands.residual, residual),
+    );
+    let weights: Cow<'_, [f32]> = match weights {
+        DType::F32 => operands.weights.into(),
+        _ => {
+            let stored = |&w: &f32| weights.stored(w.into()) as f32;
+            operands.weights.iter().map(stored).collect()
+        }
+    };
     let operands = Operands {
         src: &src,
-        weights: operands.weights,
+        weights: &weights,
         bias: operands.bias,
         residual: &residual,
+        scales: operands.scales,
     };
-    problem.op.reference(problem.epilogue, operands, exec)
+    problem.op.reference(&problem.attributes(), operands, exec)
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         weights: &weights,
         bias: &bias,
         residual: &residual,
+        ..Operands::default()
     };
 
     files::check(&args.dst)?;

@@ -110,6 +110,7 @@ impl Convolution {
             weights: &self.weights,
             bias: &self.bias,
             residual: &self.residual,
+            ..Operands::default()
         }
     }
 }
@@ -268,6 +269,7 @@ impl Decomposed {
                 weights,
                 bias: if i == 1 { x.bias } else { &[] },
                 residual: if i == 1 { x.residual } else { &[] },
+                ..x
             };
             src = compute(timed.id().algorithm(), own, x)?;
             kernels.push(timed);

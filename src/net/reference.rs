@@ -35,6 +35,7 @@ pub fn compute(
                     weights: &own.weights,
                     bias: &own.bias,
                     residual: node.residual.map_or(&[][..], |r| &values[&r][..]),
+                    ..Operands::default()
                 };
                 reference::compute(&graph.network.layers[layer].problem, operands, exec)
             }

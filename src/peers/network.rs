@@ -67,7 +67,7 @@ impl NetworkRival {
             src: input,
             weights: &weights,
             bias: &bias,
-            residual: &[],
+            ..Operands::default()
         };
         client.load(&plan, operands, false)?;
         Ok(NetworkRival {

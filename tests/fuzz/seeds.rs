@@ -183,6 +183,8 @@ pub(crate) fn problems() -> Vec<String> {
         "--binary --alg=add --attr-post-ops=relu 2x3x3x2:2x3x3x2",
         "--bnorm --flags=GCH mb2ic17ih3",
         "--statistics mb2ic3ih3",
+        "--dt=u8:s8:u8 --attr-scales=src:common:0.25+wei:per_oc --attr-zero-points=dst:common:128 --attr-post-ops=sum:0.5:3:u8 mb1ic5ih3oc7kh1",
+        "--binary --alg=add --sdt=u8:s8 --ddt=u8 --attr-scales=src1:common:0.5 2x3x3x2:2x3x3x2",
     ];
     texts.extend(others.map(String::from));
     texts.sort();

@@ -104,6 +104,7 @@ impl Data {
             weights,
             bias,
             residual,
+            ..Operands::default()
         }
     }
 }

@@ -6,7 +6,8 @@
 //! In reading order:
 //!
 //! * `axis.rs`: one axis of a window, padding, and the checks of all shapes; `maps.rs`: dims of a layer without windows;
-//! * `attributes.rs`: element types and epilogue;
+//! * `quantisation.rs`: scales and zero points; `attributes.rs`: element types, their quantisation, and the epilogue;
+//! * `requantise.rs`: [`Requantisation`], the arithmetic from an integer sum to an output;
 //! * `operation.rs`: [`Operation`], which each kind of layer implements; `naive.rs`: loops that definitions share;
 //! * `syntax.rs` and `descriptor.rs`: drivers and sizes in the text form;
 //! * `op/`: the operations, one module each, and [`Op`];
@@ -22,6 +23,8 @@ mod naive;
 mod op;
 mod operation;
 mod parse;
+mod quantisation;
+mod requantise;
 mod syntax;
 mod text;
 
@@ -36,6 +39,8 @@ pub use op::{
 };
 pub use operation::{Effect, Names, Operands, Operation, Rounding};
 pub use parse::{MOST_TEXT, ParseError, excerpt};
+pub use quantisation::{Affine, Quantisation, Scale, WeightScale};
+pub use requantise::Requantisation;
 
 /// One layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +49,8 @@ pub struct Problem {
     pub op: Op,
     /// Element types of its operands.
     pub dtypes: DTypes,
+    /// Meaning of integer operands.
+    pub quantisation: Quantisation,
     /// Operations on each output before it is stored.
     pub epilogue: Epilogue,
 }
@@ -57,18 +64,24 @@ impl<T: Into<Op>> From<T> for Problem {
 impl Problem {
     /// A layer with these attributes.
     pub fn new(op: Op, attributes: Attributes) -> Self {
-        let Attributes { dtypes, epilogue } = attributes;
+        let Attributes {
+            dtypes,
+            quantisation,
+            epilogue,
+        } = attributes;
         Problem {
             op,
             dtypes,
+            quantisation,
             epilogue,
         }
     }
 
-    /// Element types and epilogue.
+    /// Element types, quantisation and epilogue.
     pub fn attributes(&self) -> Attributes {
         Attributes {
             dtypes: self.dtypes,
+            quantisation: self.quantisation,
             epilogue: self.epilogue,
         }
     }
@@ -104,6 +117,19 @@ impl Problem {
         (self.biases() * DType::F32.size()) as u64
     }
 
+    /// Scales of the weights that are data: one per output channel, or none.
+    pub fn scales(&self) -> usize {
+        match self.quantisation.weights {
+            WeightScale::Common(_) => 0,
+            WeightScale::PerChannel => self.op.biases(),
+        }
+    }
+
+    /// Bytes of the weights' scales, which are f32.
+    pub fn scales_bytes(&self) -> u64 {
+        (self.scales() * DType::F32.size()) as u64
+    }
+
     /// Elements of the bias: one per output channel, for two convolutions of both; 0 without a bias.
     pub fn biases(&self) -> usize {
         if self.epilogue.bias {
@@ -121,3 +147,5 @@ impl Problem {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod types_tests;

@@ -1,14 +1,15 @@
 //! Loops that the definitions of operations share: naive, and in f64.
 
-use super::attributes::Epilogue;
+use super::attributes::{Attributes, Epilogue};
 use super::operation::Operands;
+use super::requantise::Requantisation;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::window::Window;
 
 /// Output of dims n, c, h, w. `map` writes the map of an image and a channel, then the epilogue is applied.
 pub(super) fn by_maps(
     [n, c, h, w]: [usize; 4],
-    epilogue: Epilogue,
+    attributes: &Attributes,
     x: Operands<'_, f64>,
     exec: &dyn Executor,
     map: impl Fn(usize, usize, &mut [f64]) + Sync,
@@ -22,23 +23,63 @@ pub(super) fn by_maps(
         block_cols: h * w,
         band: n * c,
     };
+    let Epilogue { bias, residual, .. } = attributes.epilogue;
+    let finish = Finish::new(attributes, x.scales, c);
     par_rows(exec, &mut out, grid, &mut [], |at, mut block, _| {
         let (image, channel) = (at.row / c, at.row % c);
         let out = block.row(0);
         map(image, channel, out);
+        let bias = bias.then(|| x.bias[channel]);
         for (i, y) in out.iter_mut().enumerate() {
-            if epilogue.bias {
-                *y += f64::from(x.bias[channel]);
-            }
-            if epilogue.residual {
-                *y += x.residual[at.row * h * w + i];
-            }
-            if epilogue.relu && *y < 0.0 {
-                *y = 0.0;
-            }
+            let residual = residual.then(|| x.residual[at.row * h * w + i]);
+            *y = finish.output(*y, channel, bias, residual);
         }
     });
     out
+}
+
+/// Epilogue of a layer.
+enum Finish {
+    /// Integers, with the factors of the output channels.
+    Integers(Requantisation, Vec<f32>),
+    /// Floating-point numbers, in f64. The flag is the ReLU.
+    Floats(bool),
+}
+
+impl Finish {
+    fn new(attributes: &Attributes, scales: &[f32], channels: usize) -> Self {
+        let Attributes {
+            dtypes,
+            quantisation,
+            epilogue,
+        } = attributes;
+        if !dtypes.are_integers() {
+            return Finish::Floats(epilogue.relu);
+        }
+        let factors = Requantisation::factors(quantisation, scales, channels);
+        Finish::Integers(Requantisation::new(attributes), factors)
+    }
+
+    fn output(&self, sum: f64, channel: usize, bias: Option<f32>, residual: Option<f64>) -> f64 {
+        match self {
+            Finish::Integers(requantisation, factors) => {
+                requantisation.output(sum, factors[channel], bias, residual.map(|r| r as f32))
+            }
+            Finish::Floats(relu) => {
+                let mut y = sum;
+                if let Some(bias) = bias {
+                    y += f64::from(bias);
+                }
+                if let Some(residual) = residual {
+                    y += residual;
+                }
+                if *relu && y < 0.0 {
+                    y = 0.0;
+                }
+                y
+            }
+        }
+    }
 }
 
 /// Input position of tap `k` of output `o` along an axis; `None` in the padding.

@@ -7,7 +7,9 @@ use crate::window::Window;
 use std::any::Any;
 use std::fmt;
 
-/// Operands of a problem in plain NCHW (weights OIHW). `T` is f64 for chains of layers that are computed in f64.
+/// Operands of a problem in plain NCHW (weights OIHW), as numbers. Elements of other types than f32 are the nearest ones
+/// to these numbers ([`Element::from_f32`](crate::dtype::Element::from_f32)). `T` is f64 for chains of layers that are
+/// computed in f64.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Operands<'a, T = f32> {
     /// Source, of [`Operation::src_dims`].
@@ -18,6 +20,9 @@ pub struct Operands<'a, T = f32> {
     pub bias: &'a [f32],
     /// Residual, of the output's shape; empty without one.
     pub residual: &'a [T],
+    /// Scales of the weights, one for each output channel; empty unless the problem has
+    /// [`WeightScale::PerChannel`](super::WeightScale).
+    pub scales: &'a [f32],
 }
 
 /// Names of an operation's layers in messages.
@@ -83,6 +88,14 @@ pub trait Operation: Any + fmt::Debug {
         false
     }
 
+    /// Checks the element types and their quantisation. By default a layer is computed in f32 only.
+    ///
+    /// # Errors
+    /// When no kernel could compute them, with what is allowed.
+    fn check_types(&self, attributes: &Attributes) -> Result<(), String> {
+        attributes.check_f32()
+    }
+
     /// Copy with another number of images.
     ///
     /// # Errors
@@ -126,12 +139,18 @@ pub trait Operation: Any + fmt::Debug {
         }
     }
 
-    /// Output by the definition, with its epilogue, in plain NCHW. All kernels are compared with it, so it is simple
-    /// enough to check by reading.
+    /// Output by the definition, with its epilogue, in plain NCHW. Operands are the values of stored elements, and so are
+    /// outputs of integers. Other outputs are in f64, before they are stored. All kernels are compared with it, so it is
+    /// simple enough to check by reading.
     ///
     /// # Panics
     /// If an operand is too short.
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64>;
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64>;
 
     /// Moves random weights to values for which the operation is defined.
     fn constrain_weights(&self, weights: &mut [f32]) {

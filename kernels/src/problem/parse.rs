@@ -90,6 +90,7 @@ fn join(first: Problem, second: Problem) -> Result<Problem, Wrong> {
     let joined = Op::join([&*first.op, &*second.op], attributes)?;
     let (op, attributes) =
         joined.ok_or("a + joins a convolution and the pooling or the convolution behind it")?;
+    op.check_types(&attributes)?;
     Ok(Problem::new(op, attributes))
 }
 
@@ -104,8 +105,10 @@ fn one_layer(text: &str) -> Result<Problem, Wrong> {
     if let Some(more) = words.next() {
         return Err(format!("'{more}' follows the sizes").into());
     }
-    let mut attributes = flags.attributes;
-    let op = flags.op(descriptor, &mut attributes.epilogue)?;
+    let mut epilogue = flags.epilogue;
+    let op = flags.op(descriptor, &mut epilogue)?;
+    let attributes = flags.attributes(&op, epilogue)?;
+    op.check_types(&attributes)?;
     let problem = Problem::new(op, attributes);
     match flags.batch {
         None | Some(0) => Ok(problem),

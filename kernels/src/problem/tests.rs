@@ -162,7 +162,7 @@ fn errors_say_what_is_wrong() {
         ("--what mb1ic3ih8oc4kh3ph1", "unknown flag '--what'"),
         (
             "--stag=axb mb1ic3ih8oc4kh3ph1",
-            "the flags are --alg, --dir, --dt, --attr-post-ops, --mb, and for some drivers --axis, --flags, --flip",
+            "the flags are --alg, --dir, --dt, --sdt, --ddt, --attr-scales, --attr-zero-points, --attr-post-ops, --mb, and for some drivers --axis, --flags, --flip",
         ),
         ("-v1 mb1ic3ih8oc4kh3ph1", "the flags are --alg"),
         (
@@ -190,11 +190,11 @@ fn errors_say_what_is_wrong() {
         ("--flags=GCH mb1ic3ih8oc4kh3", "--flags is for --bnorm"),
         (
             "--attr-post-ops=relu:0.1 mb1ic3ih8oc4kh3",
-            "post-op 'relu:0.1' is a leaky or scaled ReLU: expected sum or add:f32:per_tensor",
+            "post-op 'relu:0.1' is a leaky or scaled ReLU: expected sum, sum:SCALE:ZERO:TYPE or add:TYPE:per_tensor",
         ),
         (
             "--attr-post-ops=sum:0.5 mb1ic3ih8oc4kh3",
-            "scales, shifts or converts what it adds",
+            "scales and zero points are for sources of u8 and s8, not of f32",
         ),
         (
             "--attr-post-ops=relu+sum mb1ic3ih8oc4kh3",
@@ -206,7 +206,7 @@ fn errors_say_what_is_wrong() {
         ),
         (
             "--attr-post-ops=add:s32:common mb1ic3ih8oc4kh3",
-            "an f32 tensor like the output",
+            "something other than a tensor like the output",
         ),
         (
             "--attr-post-ops=tanh mb1ic3ih8oc4kh3",

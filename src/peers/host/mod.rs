@@ -133,6 +133,7 @@ fn answer(
                 weights: &weights,
                 bias: &bias,
                 residual: &residual,
+                ..Operands::default()
             })?;
             Reply::Done
         }

@@ -106,10 +106,15 @@ impl Operation for AttentionShape {
         (n * self.positions() * per_position) as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], positions) = (self.maps.dims(), self.positions());
         let shares = self.shares(x);
-        by_maps(self.dst_dims(), epilogue, x, exec, |image, channel, y| {
+        by_maps(self.dst_dims(), attributes, x, exec, |image, channel, y| {
             let shares = &shares[image * positions..][..positions];
             let map = &x.src[(image * c + channel) * positions..][..positions];
             y[0] = map.iter().zip(shares).map(|(x, share)| x * share).sum();

@@ -53,9 +53,14 @@ impl Operation for BatchNormShape {
         self.0.elements() as u64 * (2 + epilogue.flops())
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], map_len) = (self.0.dims(), self.0.positions());
-        by_maps(self.0.dims(), epilogue, x, exec, |image, channel, map| {
+        by_maps(self.0.dims(), attributes, x, exec, |image, channel, map| {
             let parameter = |row: usize| f64::from(x.weights[row * c + channel]);
             let [gamma, beta, mean, variance] = [0, 1, 2, 3].map(parameter);
             let src = &x.src[(image * c + channel) * map_len..][..map_len];
@@ -131,10 +136,15 @@ impl Operation for StatisticsShape {
         4 * self.0.elements() as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([n, c, _, _], map_len) = (self.0.dims(), self.0.positions());
         let count = self.0.per_channel() as f64;
-        by_maps(self.dst_dims(), epilogue, x, exec, |row, channel, y| {
+        by_maps(self.dst_dims(), attributes, x, exec, |row, channel, y| {
             let maps = (0..n).map(|image| &x.src[(image * c + channel) * map_len..][..map_len]);
             let elements = || maps.clone().flatten();
             let mean = elements().sum::<f64>() / count;

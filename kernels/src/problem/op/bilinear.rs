@@ -142,9 +142,14 @@ impl Operation for BilinearShape {
         (n * self.outputs() * (2 * self.positions() + more)) as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], positions) = (self.maps.dims(), self.positions());
-        let mut out = by_maps(self.dst_dims(), epilogue, x, exec, |image, output, y| {
+        let mut out = by_maps(self.dst_dims(), attributes, x, exec, |image, output, y| {
             let map = |channel: usize| &x.src[(image * c + channel) * positions..][..positions];
             let [a, b] = self.pair(output).map(map);
             let sum: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();

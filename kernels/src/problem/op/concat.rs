@@ -2,7 +2,7 @@
 
 use crate::exec::Executor;
 use crate::layout::CHANNEL_BLOCK;
-use crate::problem::attributes::{Attributes, Epilogue};
+use crate::problem::attributes::{Attributes, Epilogue, TypeFlags};
 use crate::problem::axis::{ShapeError, check};
 use crate::problem::descriptor::{dims, read_dims};
 use crate::problem::maps::Maps;
@@ -110,6 +110,10 @@ impl Operation for ConcatShape {
         }
     }
 
+    fn check_types(&self, attributes: &Attributes) -> Result<(), String> {
+        attributes.check_moves()
+    }
+
     fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
         let [_, _, h, w] = self.maps.dims();
         let parts: Vec<_> = self.parts().iter().map(|&c| [n, c, h, w]).collect();
@@ -134,11 +138,16 @@ impl Operation for ConcatShape {
         self.maps.elements() as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let map_len = self.maps.positions();
         by_maps(
             self.maps.dims(),
-            epilogue,
+            attributes,
             x,
             exec,
             |image, channel, map| {
@@ -156,6 +165,7 @@ impl Operation for ConcatShape {
         let [n, _, h, w] = self.maps.dims();
         let parts = self.parts().iter().map(|&c| dims([n, c, h, w]));
         let parts = parts.collect::<Vec<_>>().join(":");
+        let attributes = attributes.text(TypeFlags::SrcDst);
         write!(f, "--concat --axis=1 {attributes}{parts}")
     }
 }

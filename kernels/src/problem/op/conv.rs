@@ -1,5 +1,6 @@
 //! Convolutions, and fully connected layers.
 
+use crate::dtype::DType;
 use crate::exec::Executor;
 use crate::problem::attributes::{Attributes, Epilogue};
 use crate::problem::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
@@ -167,6 +168,18 @@ impl ConvShape {
         self.spec.c_out * self.reduction_len()
     }
 
+    /// Bound of the sums of integer sources and s8 weights: of the x w and of the (x - zero) w, and of parts of these sums.
+    /// A kernel that adds in 32 bits needs it to be below 2^31. ([`int8_conv`](crate::plan::int8_conv) checks that.)
+    pub fn largest_sum(&self, src: DType, zero: i32) -> u64 {
+        let [least, most] = src.limits().unwrap_or_default().map(|x| x as i64);
+        let zero = i64::from(zero);
+        let inputs = [least, most, least - zero, most - zero].map(i64::unsigned_abs);
+        let largest = inputs.into_iter().fold(0, u64::max);
+        // Fewer than 2^48 products of at most 2^9 and 2^7, if the source is bytes.
+        let products = largest.saturating_mul(128);
+        products.saturating_mul(self.reduction_len() as u64)
+    }
+
     /// Multiply-accumulates of the direct definition, including those with padding.
     pub fn macs(&self) -> u64 {
         let outputs = self.spec.n * self.spec.c_out * self.out[0] * self.out[1];
@@ -184,6 +197,10 @@ impl Operation for ConvShape {
 
     fn takes_epilogue() -> bool {
         true
+    }
+
+    fn check_types(&self, attributes: &Attributes) -> Result<(), String> {
+        attributes.check_products()
     }
 
     fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
@@ -211,13 +228,25 @@ impl Operation for ConvShape {
         2 * self.macs()
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let (windows, w) = (self.windows(), self.w_out());
-        by_maps(self.dst_dims(), epilogue, x, exec, |image, channel, map| {
-            for (i, y) in map.iter_mut().enumerate() {
-                *y = pixel(self, &windows, x, image, channel, [i / w, i % w]);
-            }
-        })
+        let zero = f64::from(attributes.quantisation.src.zero);
+        by_maps(
+            self.dst_dims(),
+            attributes,
+            x,
+            exec,
+            |image, channel, map| {
+                for (i, y) in map.iter_mut().enumerate() {
+                    *y = pixel(self, &windows, x, zero, [image, channel, i / w, i % w]);
+                }
+            },
+        )
     }
 
     fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
@@ -235,16 +264,15 @@ impl Operation for ConvShape {
     }
 }
 
-/// Sum over input channels and taps of in * w: a cross-correlation, as in CNNs. For a true convolution the weights are
-/// reversed. A tap in the padding adds nothing, whatever its weight. For kernels with non-finite weights see
-/// [`ConvShape`].
+/// Sum over input channels and taps of (in - zero) * w: a cross-correlation, as in CNNs. For a true convolution the
+/// weights are reversed. A tap in the padding adds nothing, whatever its weight. For kernels with non-finite weights see
+/// [`ConvShape`]. Sums of integers are exact below 2^53, which is 2^38 products.
 fn pixel(
     conv: &ConvShape,
     [rows, columns]: &[Window; 2],
     x: Operands<'_, f64>,
-    image: usize,
-    k: usize,
-    [oy, ox]: [usize; 2],
+    zero: f64,
+    [image, k, oy, ox]: [usize; 4],
 ) -> f64 {
     let (per_in, per_out) = (conv.c_in_per_group(), conv.c_out_per_group());
     let [kh, kw] = conv.kernel;
@@ -262,7 +290,8 @@ fn pixel(
                     true => (kh - 1 - r) * kw + (kw - 1 - s),
                     false => r * kw + s,
                 };
-                sum += x.src[map + iy * conv.w + ix] * f64::from(x.weights[filter + weight]);
+                let x_in = x.src[map + iy * conv.w + ix];
+                sum += (x_in - zero) * f64::from(x.weights[filter + weight]);
             }
         }
     }

@@ -90,18 +90,23 @@ impl Operation for ConvPoolShape {
         self.conv.src_elements()
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let between = Epilogue {
             residual: false,
-            ..epilogue
+            ..attributes.epilogue
         };
         let last = Epilogue {
-            residual: epilogue.residual,
+            residual: attributes.epilogue.residual,
             ..Epilogue::default()
         };
-        let between = self.conv.reference(between, x, exec);
+        let between = self.conv.reference(&attributes.with(between), x, exec);
         let x = Operands { src: &between, ..x };
-        self.pool.reference(last, x, exec)
+        self.pool.reference(&attributes.with(last), x, exec)
     }
 
     fn rounding(&self, magnitude: f64, largest: f64) -> Rounding {
@@ -203,9 +208,14 @@ impl Operation for ConvPairShape {
         self.first.src_elements()
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let weights = x.weights.split_at(self.first.weights());
-        let biases = if epilogue.bias {
+        let biases = if attributes.epilogue.bias {
             self.first.biases()
         } else {
             0
@@ -218,16 +228,16 @@ impl Operation for ConvPairShape {
         };
         let between = Epilogue {
             residual: false,
-            ..epilogue
+            ..attributes.epilogue
         };
-        let between = self.first.reference(between, first, exec);
+        let between = self.first.reference(&attributes.with(between), first, exec);
         let second = Operands {
             src: &between,
             weights: weights.1,
             bias: bias.1,
             ..x
         };
-        self.second.reference(epilogue, second, exec)
+        self.second.reference(attributes, second, exec)
     }
 
     /// Errors of the second convolution, and those of the first that it sums.

@@ -1,12 +1,14 @@
 //! Layers that are an epilogue alone: copy, ReLU, residual add, bias.
 
+use crate::dtype::DType;
 use crate::exec::Executor;
-use crate::problem::attributes::{Attributes, Epilogue};
+use crate::problem::attributes::{Attributes, Epilogue, TypeFlags};
 use crate::problem::axis::ShapeError;
 use crate::problem::descriptor::{dims, read_dims};
 use crate::problem::maps::Maps;
 use crate::problem::naive::by_maps;
 use crate::problem::operation::{Names, Operands, Operation, Rounding};
+use crate::problem::quantisation::Scale;
 use crate::problem::syntax::{Driver, Input, Named, Wrong};
 use std::fmt;
 
@@ -20,6 +22,43 @@ impl IdentityShape {
         let [_, c, _, _] = self.0.dims();
         [1, c, 1, 1]
     }
+
+    /// The driver that states a part of the epilogue.
+    fn driver(&self, attributes: &Attributes) -> Stated {
+        let (maps, vector) = (self.0.dims(), self.vector());
+        let mut rest = attributes.epilogue;
+        let (driver, types, second) = if rest.bias {
+            rest.bias = false;
+            let second = TypeFlags::TwoSources(DType::F32, Scale::ONE);
+            ("--binary --alg=add", second, Some(vector))
+        } else if rest.residual && maps != vector {
+            rest.residual = false;
+            let scale = attributes.quantisation.residual.scale;
+            let second = TypeFlags::TwoSources(attributes.dtypes.residual, scale);
+            ("--binary --alg=add", second, Some(maps))
+        } else if rest.relu && !rest.residual {
+            rest.relu = false;
+            ("--eltwise --alg=relu", TypeFlags::One, None)
+        } else {
+            ("--eltwise --alg=linear", TypeFlags::One, None)
+        };
+        Stated {
+            driver,
+            types,
+            second,
+            rest,
+        }
+    }
+}
+
+/// Text of a driver, and what it doesn't state.
+struct Stated {
+    driver: &'static str,
+    types: TypeFlags,
+    /// Dims of the second source.
+    second: Option<[usize; 4]>,
+    /// Parts of the epilogue that flags must state.
+    rest: Epilogue,
 }
 
 impl Operation for IdentityShape {
@@ -32,6 +71,10 @@ impl Operation for IdentityShape {
 
     fn takes_epilogue() -> bool {
         true
+    }
+
+    fn check_types(&self, attributes: &Attributes) -> Result<(), String> {
+        attributes.check_adds(self.driver(attributes).types)
     }
 
     fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
@@ -51,9 +94,14 @@ impl Operation for IdentityShape {
         self.0.elements() as u64 * epilogue.flops().max(1)
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], map_len) = (self.0.dims(), self.0.positions());
-        by_maps(self.0.dims(), epilogue, x, exec, |image, channel, map| {
+        by_maps(self.0.dims(), attributes, x, exec, |image, channel, map| {
             map.copy_from_slice(&x.src[(image * c + channel) * map_len..][..map_len]);
         })
     }
@@ -64,21 +112,14 @@ impl Operation for IdentityShape {
 
     /// The driver itself stands for a part of the epilogue.
     fn write(&self, attributes: Attributes, f: &mut dyn fmt::Write) -> fmt::Result {
-        let (maps, vector) = (self.0.dims(), self.vector());
-        let mut rest = attributes.epilogue;
-        let (driver, second) = if rest.bias {
-            rest.bias = false;
-            ("--binary --alg=add", Some(vector))
-        } else if rest.residual && maps != vector {
-            rest.residual = false;
-            ("--binary --alg=add", Some(maps))
-        } else if rest.relu && !rest.residual {
-            rest.relu = false;
-            ("--eltwise --alg=relu", None)
-        } else {
-            ("--eltwise --alg=linear", None)
-        };
-        write!(f, "{driver} {}{}", attributes.with(rest), dims(maps))?;
+        let Stated {
+            driver,
+            types,
+            second,
+            rest,
+        } = self.driver(&attributes);
+        let attributes = attributes.with(rest).text(types);
+        write!(f, "{driver} {attributes}{}", dims(self.0.dims()))?;
         second.map_or(Ok(()), |second| write!(f, ":{}", dims(second)))
     }
 }

@@ -146,12 +146,17 @@ impl Operation for LrnShape {
         (self.maps.elements() * (2 * self.size + 4)) as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], map_len) = (self.maps.dims(), self.maps.positions());
         let [alpha, beta, k] = [self.alpha, self.beta, self.k].map(|x| f64::from(x.get()));
         by_maps(
             self.maps.dims(),
-            epilogue,
+            attributes,
             x,
             exec,
             |image, channel, map| {

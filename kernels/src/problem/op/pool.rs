@@ -2,7 +2,7 @@
 
 use crate::data::uniform;
 use crate::exec::Executor;
-use crate::problem::attributes::{Attributes, Epilogue};
+use crate::problem::attributes::{Attributes, Epilogue, TypeFlags};
 use crate::problem::axis::{Axis, Pad, ShapeError, check, check_product, check_sizes};
 use crate::problem::descriptor::{Fields, write_windows};
 use crate::problem::naive::{by_maps, largest, tap};
@@ -234,6 +234,14 @@ impl Operation for PoolShape {
         }
     }
 
+    fn check_types(&self, attributes: &Attributes) -> Result<(), String> {
+        use PoolKind::{AvgExcludePad, AvgIncludePad, Max};
+        match self.kind {
+            Max | AvgIncludePad | AvgExcludePad => attributes.check_moves(),
+            _ => attributes.check_f32(),
+        }
+    }
+
     fn with_batch(&self, n: usize) -> Result<Self, ShapeError> {
         // The spec alone doesn't tell overhang from padding.
         PoolShape::try_from(PoolSpec { n, ..self.spec })?.with_overhang(self.overhang)
@@ -256,13 +264,24 @@ impl Operation for PoolShape {
         (outputs * self.elements()) as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let (windows, w) = (self.windows(), self.w_out());
-        by_maps(self.dst_dims(), epilogue, x, exec, |image, channel, map| {
-            for (i, y) in map.iter_mut().enumerate() {
-                *y = pixel(self, &windows, x.src, image, channel, [i / w, i % w]);
-            }
-        })
+        by_maps(
+            self.dst_dims(),
+            attributes,
+            x,
+            exec,
+            |image, channel, map| {
+                for (i, y) in map.iter_mut().enumerate() {
+                    *y = pixel(self, &windows, x.src, image, channel, [i / w, i % w]);
+                }
+            },
+        )
     }
 
     fn rounding(&self, magnitude: f64, _: f64) -> Rounding {
@@ -285,14 +304,14 @@ impl Operation for PoolShape {
         if self.overhang != [0, 0] {
             write!(f, "--overhang={over_h}x{over_w} ")?;
         }
-        write!(f, "{attributes}")?;
+        f.write_str(&attributes.text(TypeFlags::One))?;
         write_windows(f, [self.n, self.c], None, &self.windows())
     }
 }
 
 /// Output of [`PoolKind`] for one window. A NaN in a window makes its output NaN. The mean divides by the number of
 /// elements inside the input, or inside the input and its padding. A ceil-mode window's elements beyond the padding
-/// never count (PyTorch's and Caffe's rule).
+/// never count (PyTorch's and Caffe's rule). A mean of integers is rounded to f32, then to an integer, ties to even.
 fn pixel(
     pool: &PoolShape,
     [rows, columns]: &[Window; 2],

@@ -40,9 +40,14 @@ impl Operation for SoftmaxShape {
         5 * self.0.elements() as u64
     }
 
-    fn reference(&self, epilogue: Epilogue, x: Operands<'_, f64>, exec: &dyn Executor) -> Vec<f64> {
+    fn reference(
+        &self,
+        attributes: &Attributes,
+        x: Operands<'_, f64>,
+        exec: &dyn Executor,
+    ) -> Vec<f64> {
         let ([_, c, _, _], map_len) = (self.0.dims(), self.0.positions());
-        by_maps(self.0.dims(), epilogue, x, exec, |image, channel, map| {
+        by_maps(self.0.dims(), attributes, x, exec, |image, channel, map| {
             for (i, y) in map.iter_mut().enumerate() {
                 let channels = (0..c).map(|k| x.src[(image * c + k) * map_len + i]);
                 let channels: Vec<f64> = channels.collect();
