@@ -1,14 +1,18 @@
 //! A plan with its memory: the one owner of both. Tests, suite and command line run plans through it.
 //!
-//! Operands and outputs are plain NCHW. Reorders to and from the plan's layouts happen here, outside of `run`.
+//! Operands and outputs are numbers in plain NCHW. Conversions to and from the plan's element types and layouts happen
+//! here, outside of `run`.
 
+use crate::dtype::{DType, Element, with_element};
 use crate::exec::Executor;
 use crate::phase::{PhaseClock, PhaseCost};
-use crate::plan::{Plan, PlanSpec, RunArgs};
+use crate::plan::{Params, Plan, PlanSpec, RunArgs};
+use crate::problem::{Problem, Requantisation};
 use crate::reference::Operands;
 use crate::reorder::reorder;
 use crate::tensor::{
-    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorMut, TensorRef, as_f32s, as_f32s_mut,
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorMut, TensorRef,
+    as_f32s_mut,
 };
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -30,7 +34,12 @@ pub struct Instance<B = AlignedBuf> {
     pub(crate) dst: Tensor<B>,
     pub(crate) packed: B,
     pub(crate) workspace: B,
+    /// Byte that fills an output of integers before a run.
+    poison: u8,
 }
+
+/// Bytes of poison. As floating-point numbers, elements of 0xff are NaN.
+const POISON: [u8; 2] = [0xff, 0x5a];
 
 impl Instance {
     /// Allocates zeroed memory for `plan`. Fill it with [`Instance::load`].
@@ -61,6 +70,7 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
             dst: tensor(spec.dst_desc())?,
             packed: buffer(spec.packed_lines)?,
             workspace: buffer(spec.workspace_lines())?,
+            poison: POISON[0],
             plan,
         })
     }
@@ -80,8 +90,26 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
     /// # Panics
     /// If an operand is too short.
     pub fn load(&mut self, x: Operands<'_>, exec: &dyn Executor) {
-        let params = self.plan.spec().params(x.weights, x.bias);
+        let spec = self.plan.spec();
+        let weights = spec.weights_desc().map(|desc| Plain::new(desc, x.weights));
+        let params = Params {
+            weights: weights.as_ref().map(Plain::view),
+            bias: spec
+                .bias_desc()
+                .map(|desc| TensorRef::from_f32s(desc, x.bias)),
+        };
         self.plan.prepare(params, &mut self.packed, exec);
+        let Problem {
+            op,
+            dtypes,
+            quantisation,
+            ..
+        } = &spec.problem;
+        if dtypes.are_integers() {
+            let [_, channels, _, _] = op.dst_dims();
+            let factors = Requantisation::factors(quantisation, x.scales, channels);
+            self.plan.prepare_factors(&factors, &mut self.packed);
+        }
         self.load_inputs(x, exec);
     }
 
@@ -91,12 +119,8 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
     /// If an operand is too short.
     pub fn load_inputs(&mut self, x: Operands<'_>, exec: &dyn Executor) {
         let load = |tensor: &mut Tensor<B>, from| {
-            let plain = tensor.desc().with_layout(Layout::Nchw);
-            reorder(
-                TensorRef::from_f32s(plain, from),
-                &mut tensor.view_mut(),
-                exec,
-            );
+            let plain = Plain::new(tensor.desc().with_layout(Layout::Nchw), from);
+            reorder(plain.view(), &mut tensor.view_mut(), exec);
         };
         load(&mut self.src, x.src);
         if let Some(residual) = &mut self.residual {
@@ -105,9 +129,15 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
         self.poison_output();
     }
 
-    /// Fills the output with NaN, which reveals elements that a kernel doesn't write.
+    /// Fills the output with poison, which reveals elements that a kernel doesn't write. Floating-point numbers become NaN.
+    /// No integer is a wrong one, so integers alternate between two values from call to call. Elements that differ after two
+    /// runs weren't written.
     pub fn poison_output(&mut self) {
-        self.dst.f32s_mut().fill(f32::NAN);
+        if self.dst.desc().dtype().is_integer() {
+            let [first, second] = POISON;
+            self.poison = if self.poison == first { second } else { first };
+        }
+        self.dst.view_mut().bytes_mut().fill(self.poison);
     }
 
     /// Runs the plan once.
@@ -150,31 +180,54 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
         (&*self.plan, args)
     }
 
-    /// The output in plain NCHW.
+    /// The output in plain NCHW, as f32. Values of an s32 output beyond 2^24 are rounded.
     ///
     /// # Errors
     /// When there is no memory for it.
     pub fn output_nchw(&self, exec: &dyn Executor) -> Result<Vec<f32>, OutOfMemory> {
         let desc = self.dst.desc().with_layout(Layout::Nchw);
-        let mut output = Vec::new();
-        let memory = output.try_reserve_exact(desc.elements());
-        memory.map_err(|_| OutOfMemory {
-            bytes: desc.bytes(),
-        })?;
+        if desc.dtype() != DType::F32 {
+            return self.output_as(|y| y as f32, exec);
+        }
+        let mut output = reserved(desc.elements())?;
         output.resize(desc.elements(), 0.0);
         let mut plain = TensorMut::from_f32s(desc, &mut output);
         reorder(self.dst.view(), &mut plain, exec);
         Ok(output)
     }
 
-    /// Elements of destination, scratch, residual and source, in this order. Other layers of a network write them
-    /// between two runs.
+    /// The output in plain NCHW, exactly.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn exact_output_nchw(&self, exec: &dyn Executor) -> Result<Vec<f64>, OutOfMemory> {
+        self.output_as(|y| y, exec)
+    }
+
+    /// The output in plain NCHW, each value converted by `to`.
+    fn output_as<T>(
+        &self,
+        to: impl Fn(f64) -> T,
+        exec: &dyn Executor,
+    ) -> Result<Vec<T>, OutOfMemory> {
+        let mut plain = Tensor::zeros(self.dst.desc().with_layout(Layout::Nchw))?;
+        reorder(self.dst.view(), &mut plain.view_mut(), exec);
+        let mut output = reserved(plain.desc().elements())?;
+        with_element!(plain.desc().dtype(), E => {
+            output.extend(plain.view().elements::<E>().iter().map(|y| to(y.to_f64())));
+        });
+        Ok(output)
+    }
+
+    /// Memory of destination, scratch, residual and source, in this order, in words of 4 bytes. Other layers of a network
+    /// write it between two runs.
     pub fn activations(&mut self) -> [&mut [f32]; 4] {
+        let residual = self.residual.as_mut();
         [
-            self.dst.f32s_mut(),
+            as_f32s_mut(self.dst.lines_mut()),
             as_f32s_mut(&mut self.workspace),
-            self.residual.as_mut().map_or(&mut [], Tensor::f32s_mut),
-            self.src.f32s_mut(),
+            residual.map_or(&mut [], |tensor| as_f32s_mut(tensor.lines_mut())),
+            as_f32s_mut(self.src.lines_mut()),
         ]
     }
 }
@@ -232,11 +285,11 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
         let (plan, mut args) = self.in_own_memory(exec, None);
         args.packed = packed;
         if cold == Cold::Everything {
-            args.src = TensorRef::from_f32s(args.src.desc(), as_f32s(src));
+            args.src = TensorRef::in_lines(args.src.desc(), src);
             args.residual = args
                 .residual
-                .map(|own| TensorRef::from_f32s(own.desc(), as_f32s(residual)));
-            args.dst = TensorMut::from_f32s(args.dst.desc(), as_f32s_mut(dst));
+                .map(|own| TensorRef::in_lines(own.desc(), residual));
+            args.dst = TensorMut::in_lines(args.dst.desc(), dst);
         }
         plan.run(args);
     }
@@ -251,6 +304,52 @@ impl<B: DerefMut<Target = [CacheLine]>> Instance<B> {
             self.dst.lines_mut().copy_from_slice(dst);
         }
     }
+}
+
+/// An operand in plain layout. Numbers of another type than f32 are converted to it.
+struct Plain<'a> {
+    desc: TensorDesc,
+    numbers: &'a [f32],
+    /// The converted elements; none for f32.
+    converted: Vec<CacheLine>,
+}
+
+impl<'a> Plain<'a> {
+    fn new(desc: TensorDesc, numbers: &'a [f32]) -> Self {
+        let mut converted = Vec::new();
+        if desc.dtype() != DType::F32 {
+            converted = vec![CacheLine::ZERO; desc.lines()];
+            let numbers = &numbers[..desc.elements()];
+            let mut tensor = TensorMut::in_lines(desc, &mut converted);
+            with_element!(desc.dtype(), E => {
+                for (y, &x) in tensor.elements_mut::<E>().iter_mut().zip(numbers) {
+                    *y = E::from_f32(x);
+                }
+            });
+        }
+        Plain {
+            desc,
+            numbers,
+            converted,
+        }
+    }
+
+    fn view(&self) -> TensorRef<'_> {
+        match self.desc.dtype() {
+            DType::F32 => TensorRef::from_f32s(self.desc, self.numbers),
+            _ => TensorRef::in_lines(self.desc, &self.converted),
+        }
+    }
+}
+
+/// An empty vector with room for `elements`.
+fn reserved<T>(elements: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut vector = Vec::new();
+    let memory = vector.try_reserve_exact(elements);
+    memory.map_err(|_| OutOfMemory {
+        bytes: elements.saturating_mul(size_of::<T>()),
+    })?;
+    Ok(vector)
 }
 
 /// The output of a plan for some operands, all in plain NCHW.

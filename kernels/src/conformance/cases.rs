@@ -112,6 +112,27 @@ pub const WIDE: [&str; 4] = [
     "g2mb1ic1024ih3oc288oh3kh1ph0",
 ];
 
+/// Small convolutions of other types than f32: all types of destinations and residuals, zero points at and between their
+/// limits, scales that are powers of two and scales that aren't.
+pub const TYPED: [&str; 16] = [
+    "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.25+wei:per_oc+dst:common:2 --attr-zero-points=src:common:3+dst:common:128 --attr-post-ops=sum:0.5:3:u8+relu mb1ic17ih7oc20oh7kh3ph1",
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc --attr-zero-points=src:common:255 mb1ic16ih8oc16oh4kh3sh2ph1",
+    "--dt=u8:s8:s8 --dir=FWD_B --attr-scales=src:common:0.1+wei:per_oc+dst:common:0.3 --attr-zero-points=src:common:128+dst:common:-128 --attr-post-ops=sum:0.7:-5:s8 mb2ic5ih6iw5oc7oh6ow5kh3kw3ph1pw1",
+    "--dt=u8:s8:s8 --attr-scales=wei:common:0.002 --attr-post-ops=add:u8:per_tensor+relu mb1ic32ih5oc33oh5kh1ph0",
+    "--dt=u8:s8:s32 mb1ic9ih6oc18oh6kh3ph1",
+    "--dt=u8:s8:s32 --attr-zero-points=src:common:77 --attr-post-ops=relu mb1ic300ih6oc5oh4kh3ph0",
+    "--dt=u8:s8:s32 --dir=FWD_B --attr-post-ops=add:s32:per_tensor mb1ic20ih5oc16oh5kh3ph1",
+    "--dt=u8:s8:f32 --dir=FWD_B --attr-scales=src:common:0.1+wei:per_oc+dst:common:3 --attr-post-ops=add:f32:per_tensor+relu mb1ic17ih5oc20oh5kh3ph1",
+    "--dt=s8:s8:s8 --attr-scales=wei:per_oc --attr-zero-points=src:common:-128+dst:common:127 mb1ic16ih6oc16oh6kh3ph1",
+    "--dt=s8:s8:u8 --attr-scales=wei:per_oc+dst:common:0.7 --attr-post-ops=sum:0.1:250:u8 --flip mb1ic6ih6oc20oh6kh3ph1dh0",
+    "--dt=s8:s8:u8 --attr-scales=wei:common:0.001 --attr-zero-points=src:common:127 g2mb1ic12ih7oc10oh5kh3ph2dh1",
+    "--dt=s8:s8:f32 --attr-scales=wei:per_oc g16mb1ic16ih6oc16oh6kh3ph1",
+    "--dt=bf16:bf16:f32 --dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic17ih7oc20oh7kh3ph1",
+    "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=add:bf16:per_tensor mb2ic5ih6iw5oc7oh6ow5kh3kw3ph1pw1",
+    "--dt=bf16:bf16:bf16 --attr-post-ops=relu g2mb1ic12ih7oc10oh5kh3ph2dh1",
+    "--dt=bf16:bf16:f32 --flip mb1ic32ih5oc33oh3kh3sh2ph1",
+];
+
 /// Small layers for [`special`](super::special) values: with padding, with inputs that no output reads, and with
 /// results that must be correct for values of any size.
 pub const SPECIAL: [&str; 26] = [

@@ -14,8 +14,9 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Compares an output with the reference, both in plain NCHW. The deviation is infinite if the lengths differ.
-    pub fn between(output: &[f32], reference: &[f64]) -> Self {
+    /// Compares an output, of f32s or exact f64s, with the reference, both in plain NCHW. The deviation is infinite if the
+    /// lengths differ.
+    pub fn between<T: Copy + Into<f64>>(output: &[T], reference: &[f64]) -> Self {
         if output.len() != reference.len() {
             return Deviation {
                 max: f64::INFINITY,
@@ -25,7 +26,7 @@ impl Deviation {
         }
         let (mut max, mut largest, mut error2, mut norm2) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
         for (&y, &r) in output.iter().zip(reference) {
-            let error = (f64::from(y) - r).abs();
+            let error = (y.into() - r).abs();
             let error = if error.is_nan() { f64::INFINITY } else { error };
             max = max.max(error);
             largest = largest.max(r.abs());

@@ -1,16 +1,18 @@
 //! Memory of a checked run: poisoned buffers between guard lines.
 
+use crate::dtype::{Element, with_element};
 use crate::exec::{Executor, Serial};
 use crate::instance::Instance;
 use crate::plan::Plan;
 use crate::reference::Operands;
 use crate::tensor::{
-    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef, as_f32s, as_f32s_mut,
+    AlignedBuf, CacheLine, Layout, OutOfMemory, Tensor, TensorDesc, TensorRef, as_elements,
+    as_elements_mut, as_f32s, as_f32s_mut,
 };
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A buffer between two guard lines, filled with NaN.
+/// A buffer between two guard lines, filled with [`POISON`].
 pub(super) struct Fenced {
     /// The buffer with its guard lines.
     lines: AlignedBuf,
@@ -18,12 +20,15 @@ pub(super) struct Fenced {
 
 const GUARD: f32 = 1.25e30;
 
+/// Byte whose elements are NaN in f32 and bf16, and extreme or unlikely integers in other types.
+const POISON: u8 = 0xff;
+
 impl Fenced {
     fn new(lines: usize) -> Result<Self, OutOfMemory> {
         let mut lines = AlignedBuf::zeroed(lines + 2)?;
         as_f32s_mut(&mut lines).fill(GUARD);
         let mut fenced = Fenced { lines };
-        as_f32s_mut(&mut fenced).fill(f32::NAN);
+        as_elements_mut::<u8>(&mut fenced).fill(POISON);
         Ok(fenced)
     }
 
@@ -59,7 +64,7 @@ impl Instance<Fenced> {
     }
 
     /// Runs on a poisoned output and returns it in plain NCHW.
-    pub(super) fn run_checked(&mut self, exec: &dyn Executor) -> Result<Vec<f32>, String> {
+    pub(super) fn run_checked(&mut self, exec: &dyn Executor) -> Result<Vec<f64>, String> {
         let inputs = self.inputs();
         self.poison_output();
         self.run(exec);
@@ -75,16 +80,16 @@ impl Instance<Fenced> {
                 return Err(format!("it wrote beyond the {name}"));
             }
         }
-        let elements = self.dst.desc().elements();
-        let mut beyond = as_f32s(self.dst.lines())[elements..].iter();
-        if beyond.any(|x| !x.is_nan()) {
+        let bytes = self.dst.desc().bytes();
+        let mut beyond = as_elements::<u8>(self.dst.lines())[bytes..].iter();
+        if beyond.any(|&byte| byte != POISON) {
             return Err("it wrote beyond the output".into());
         }
         if inputs != self.inputs() {
             return Err("it changed its source or its packed weights".into());
         }
         padding_is_zero(self.dst.view())?;
-        self.output_nchw(&Serial).map_err(|e| e.to_string())
+        self.exact_output_nchw(&Serial).map_err(|e| e.to_string())
     }
 
     /// Bytes that a run may not change: source and packed weights.
@@ -95,7 +100,10 @@ impl Instance<Fenced> {
 }
 
 fn padding_is_zero(output: TensorRef<'_>) -> Result<(), String> {
-    let (desc, stored) = (output.desc(), output.f32s());
+    let desc = output.desc();
+    let stored: Vec<f64> = with_element!(desc.dtype(), T => {
+        output.elements::<T>().iter().map(|x| x.to_f64()).collect()
+    });
     let Layout::NchwC(block) = desc.layout() else {
         return Ok(());
     };

@@ -4,31 +4,35 @@
 //!
 //! * **exact tier**: on small integers, whose sums are exact in f32, the output equals the reference bit for bit. It is
 //!   for algorithms that only sum products (see [`Accuracy`]);
-//! * **bounded tier**: on random reals, the error of each output is within its [`Bound`];
-//! * every output element is written: output, workspace and packed buffer start as NaN;
+//! * **bounded tier**: on random reals, the error of each output is within its [`Bound`]. Layers of integers are exact
+//!   here, too, and on operands at the limits of their types;
+//! * every output element is written: output, workspace and packed buffer start as NaN, and integer outputs start as
+//!   another value in each run;
 //! * guard lines around every buffer are unchanged;
 //! * channels that pad a block of the output are zeros;
 //! * a second run, with a stale workspace, and runs on other numbers of workers give equal bits;
 //! * the source and the packed weights are unchanged.
 //!
-//! [`cases`](mod@cases) has the shapes, `fenced.rs` the memory, `deviation.rs` the comparison.
+//! [`cases`](mod@cases) has the shapes, `data.rs` the operands, `fenced.rs` the memory, `deviation.rs` the comparison.
 
 pub mod cases;
+mod data;
 mod deviation;
 mod fenced;
 
 use crate::blocking::{Caches, Tuning};
 use crate::cost::Accuracy;
-use crate::data::{Fill, Rng};
+use crate::data::Fill;
 use crate::exec::{Serial, with_team};
 use crate::instance::Instance;
 use crate::isa::{Isa, IsaToken};
 use crate::plan::{Algorithm, Plan, PlanCx};
-use crate::problem::{Effect, Op, Problem, Rounding};
-use crate::reference::{self, Operands};
+use crate::problem::{DType, Effect, Op, Problem, Rounding};
+use crate::reference;
 use crate::window::Window;
 use std::sync::Arc;
 
+pub use data::Data;
 pub use deviation::{Comparison, Deviation};
 
 /// Result of a check.
@@ -50,70 +54,18 @@ pub enum Outcome {
 #[error("{0}")]
 pub struct Failure(pub String);
 
-/// Owned operands of a problem, in plain NCHW.
-#[derive(Clone, Debug)]
-pub struct Data {
-    src: Vec<f32>,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
-    residual: Vec<f32>,
-}
-
-impl Data {
-    /// Operands from a seed.
-    pub fn new(problem: &Problem, fill: Fill, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        let len = |dims: [usize; 4]| dims.iter().product::<usize>();
-        let dst = problem.dst_dims();
-        let epilogue = problem.epilogue;
-        let src = rng.vec(fill, len(problem.src_dims()));
-        // Weights have both signs for every kind of activations.
-        let mut weights = match fill {
-            Fill::PostRelu => rng.vec(Fill::Uniform, problem.weights_dims().map_or(0, len)),
-            _ => rng.vec(fill, problem.weights_dims().map_or(0, len)),
-        };
-        problem.op.constrain_weights(&mut weights);
-        Data {
-            src,
-            weights,
-            bias: rng.vec(fill, problem.biases()),
-            residual: rng.vec(fill, if epilogue.residual { len(dst) } else { 0 }),
-        }
-    }
-
-    /// Copy with other inputs, but equal weights and bias.
-    pub fn with_other_inputs(&self, fill: Fill, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
-        Data {
-            src: rng.vec(fill, self.src.len()),
-            residual: rng.vec(fill, self.residual.len()),
-            ..self.clone()
-        }
-    }
-
-    /// Operands for the reference.
-    pub fn operands(&self) -> Operands<'_> {
-        let Data {
-            src,
-            weights,
-            bias,
-            residual,
-        } = self;
-        Operands {
-            src,
-            weights,
-            bias,
-            residual,
-            ..Operands::default()
-        }
-    }
-}
-
 /// Bound of the rounding errors of a problem's outputs.
+///
+/// Outputs of integers have no error: [`Requantisation`](crate::problem::Requantisation) defines each bit.
+///
+/// Products of bf16 are exact in f32, so sums of them have the error e of sums in f32. A bf16 output is rounded once more.
+/// The sum is at most |y| + e for an exact y, so this adds half of the distance between bf16s there. CPUs may take denormals
+/// for zeros, so the least normal number is allowed on top.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     effect: Effect,
     error: f64,
+    dst: DType,
 }
 
 impl Bound {
@@ -126,9 +78,16 @@ impl Bound {
             max_w,
         } = problem.op.rounding(magnitude, largest);
         let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
+        let arithmetic = accuracy.tolerance(terms + epilogue, max_x, max_w);
+        let error = match problem.dtypes.src {
+            DType::F32 => arithmetic,
+            DType::Bf16 => arithmetic + f64::from(f32::MIN_POSITIVE),
+            _ => 0.0,
+        };
         Bound {
             effect,
-            error: accuracy.tolerance(terms + epilogue, max_x, max_w),
+            error,
+            dst: problem.dtypes.dst,
         }
     }
 
@@ -137,11 +96,12 @@ impl Bound {
     /// The root of a number with the error d differs from the root y of the number itself by at most d / |y|, and by at most
     /// sqrt d.
     pub fn at(self, y: f64) -> f64 {
-        match self.effect {
+        let error = match self.effect {
             Effect::Absolute => self.error,
             Effect::Relative => self.error * y.abs(),
             Effect::Root => (self.error / y.abs()).min(self.error.sqrt()),
-        }
+        };
+        error + self.dst.rounding(y.abs() + error)
     }
 
     /// Largest allowed error of any output up to `largest`.
@@ -160,11 +120,11 @@ pub fn tolerance(accuracy: Accuracy, problem: &Problem, magnitude: f64, largest:
 }
 
 /// Compares a kernel's output with the reference, both in plain NCHW, on data up to `magnitude`.
-pub fn compare(
+pub fn compare<T: Copy + Into<f64>>(
     accuracy: Accuracy,
     problem: &Problem,
     magnitude: f64,
-    output: &[f32],
+    output: &[T],
     reference: &[f64],
 ) -> Comparison {
     let deviation = Deviation::between(output, reference);
@@ -208,36 +168,60 @@ pub fn check(
     let mut outcome = None;
     for fill in [Fill::Integers, Fill::Uniform] {
         let data = Data::new(problem, fill, 7);
-        let expected = reference::compute(problem, data.operands(), &Serial);
-        let mut instance = Instance::fenced(&plan, data.operands()).map_err(fail)?;
-        let first = instance.run_checked(&Serial).map_err(fail)?;
         let exact = fill == Fill::Integers && accuracy.is_exact_on_integers();
-        let deviation = Deviation::between(&first, &expected);
-        let bound = Bound::new(accuracy, problem, fill.magnitude(), deviation.largest);
-        let allowed = |want: f64| if exact { 0.0 } else { bound.at(want) };
-        let (at, share) = largest_share(&first, &expected, allowed);
-        if share > 1.0 {
-            let (got, want) = (first[at], expected[at]);
-            return Err(fail(format!(
-                "element {at} is {got} for {want} on {fill:?}: an error of {:.3e}, allowed {:.3e}",
-                (f64::from(got) - want).abs(),
-                allowed(want),
-            )));
-        }
-        let again = instance.run_checked(&Serial).map_err(fail)?;
-        same_bits(&first, &again).map_err(|e| fail(format!("a second run differs {e}")))?;
-        for pool in pools {
-            let workers = pool.current_num_threads();
-            let other = with_team(pool, |team| instance.run_checked(team)).map_err(fail)?;
-            same_bits(&first, &other)
-                .map_err(|e| fail(format!("{workers} workers differ from one {e}")))?;
-        }
-        outcome = Some(Outcome::Passed { deviation, share });
+        let passed = tier(&plan, &data, pools, |largest| {
+            (!exact).then(|| Bound::new(accuracy, problem, fill.magnitude(), largest))
+        });
+        outcome = Some(passed.map_err(|e| fail(format!("on {fill:?}, {e}")))?);
     }
-    if problem.op.keeps_nans() {
+    if problem.dtypes.are_integers() {
+        let data = Data::at_limits(problem, 7);
+        tier(&plan, &data, pools, |_| None)
+            .map_err(|e| fail(format!("at the limits of the types, {e}")))?;
+    } else if problem.op.keeps_nans() {
         nans_win(&plan).map_err(fail)?;
     }
     Ok(outcome.expect("two tiers were run"))
+}
+
+/// Checks a plan on some operands. `bound` gets max |ref|; `None` requires exact outputs.
+fn tier(
+    plan: &Arc<dyn Plan>,
+    data: &Data,
+    pools: &[&rayon::ThreadPool],
+    bound: impl Fn(f64) -> Option<Bound>,
+) -> Result<Outcome, String> {
+    let problem = &plan.spec().problem;
+    let mut expected = reference::compute(problem, data.operands(), &Serial);
+    let mut instance = Instance::fenced(plan, data.operands())?;
+    let first = instance.run_checked(&Serial)?;
+    let deviation = Deviation::between(&first, &expected);
+    let bound = bound(deviation.largest);
+    if bound.is_none() && !problem.dtypes.are_integers() {
+        // Exact sums are rounded once, where they are stored.
+        for y in &mut expected {
+            *y = problem.dtypes.dst.stored(*y);
+        }
+    }
+    let allowed = |want: f64| bound.map_or(0.0, |bound| bound.at(want));
+    let (at, share) = largest_share(&first, &expected, allowed);
+    if share > 1.0 {
+        let (got, want) = (first[at], expected[at]);
+        return Err(format!(
+            "element {at} is {got} for {want}: an error of {:.3e}, allowed {:.3e}",
+            (got - want).abs(),
+            allowed(want),
+        ));
+    }
+    let again = instance.run_checked(&Serial)?;
+    same_bits(&first, &again)
+        .map_err(|e| format!("a second run differs, or didn't write all of its output, {e}"))?;
+    for pool in pools {
+        let workers = pool.current_num_threads();
+        let other = with_team(pool, |team| instance.run_checked(team))?;
+        same_bits(&first, &other).map_err(|e| format!("{workers} workers differ from one {e}"))?;
+    }
+    Ok(Outcome::Passed { deviation, share })
 }
 
 /// Checks an algorithm on special values, for each of the [`cases::SPECIAL`] layers that it supports. Returns the
@@ -292,16 +276,16 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
 }
 
 /// True if an output is close enough to the reference. Values beyond an f32 must be infinite.
-fn agrees(y: f32, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
+fn agrees(y: f64, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
     if want.is_nan() {
         return y.is_nan();
     }
     if want.abs() > f64::from(f32::MAX) {
-        return f64::from(y) == f64::INFINITY.copysign(want);
+        return y == f64::INFINITY.copysign(want);
     }
     let finite = all.iter().map(|x| x.abs()).filter(|x| x.is_finite());
     let bound = Bound::new(accuracy, problem, 1.0, finite.fold(0.0, f64::max));
-    (f64::from(y) - want).abs() <= bound.at(want) + f64::from(f32::MIN_POSITIVE)
+    (y - want).abs() <= bound.at(want) + f64::from(f32::MIN_POSITIVE)
 }
 
 /// Copy with NaN in all inputs that no output reads.
@@ -391,15 +375,15 @@ fn nans_win(plan: &Arc<dyn Plan>) -> Result<(), String> {
 }
 
 /// The output of one checked run.
-fn run_once(plan: &Arc<dyn Plan>, data: &Data) -> Result<Vec<f32>, String> {
+fn run_once(plan: &Arc<dyn Plan>, data: &Data) -> Result<Vec<f64>, String> {
     Instance::fenced(plan, data.operands())?.run_checked(&Serial)
 }
 
 /// Element with the largest error in proportion to what is allowed there, and this proportion. `allowed` gives the
 /// largest allowed error of an output by the definition.
-fn largest_share(output: &[f32], reference: &[f64], allowed: impl Fn(f64) -> f64) -> (usize, f64) {
-    let share = |(&y, &want): (&f32, &f64)| {
-        let error = (f64::from(y) - want).abs();
+fn largest_share(output: &[f64], reference: &[f64], allowed: impl Fn(f64) -> f64) -> (usize, f64) {
+    let share = |(&y, &want): (&f64, &f64)| {
+        let error = (y - want).abs();
         match error {
             0.0 => 0.0,
             _ if error.is_nan() => f64::INFINITY,
@@ -412,7 +396,7 @@ fn largest_share(output: &[f32], reference: &[f64], allowed: impl Fn(f64) -> f64
         .unwrap_or((0, 0.0))
 }
 
-fn same_bits(a: &[f32], b: &[f32]) -> Result<(), String> {
+fn same_bits(a: &[f64], b: &[f64]) -> Result<(), String> {
     match a
         .iter()
         .zip(b)
