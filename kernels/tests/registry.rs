@@ -208,7 +208,7 @@ fn tables_are_stated_and_refused_before_they_are_made() {
         let needed = refused.tables().expect("nothing else is against it");
         assert!(needed >= 8 * pairs, "{id}: {needed}");
         assert!(
-            refused.to_string().contains("more than the 1 MB"),
+            refused.to_string().contains("more than the 1 MiB"),
             "{refused}"
         );
     }

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::gemm::load;
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::bounds::extent;
 use crate::isa::SimdTask;
 use crate::layout::CHANNEL_BLOCK;
@@ -94,9 +94,8 @@ impl PanelsTimesVector<'_, '_> {
                 for (n, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: an input's row in one of N panels.
                     let w = unsafe { load::<S, V>(simd, weights.add(n * step + input * row)) };
-                    for (sum, w) in sums[k].iter_mut().zip(&w) {
-                        *sum = simd.mul_add_e_f32s(x, *w, *sum);
-                    }
+                    let old = sums[k];
+                    sums[k] = array(|v| simd.mul_add_e_f32s(x, w[v], old[v]));
                 }
             }
         }
