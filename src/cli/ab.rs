@@ -112,8 +112,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         judged: &judged,
         budget: args.budget,
     };
-    if let Some(rows) = args.format.rows() {
-        let mut rows = rows;
+    if let Some(mut rows) = args.format.rows() {
         rows.add(&judged)?;
         let left_out = session.left_out().map_or(&[][..], |out| &out.pairs);
         let left_out = left_out.iter().map(|pair| NotMeasured {
