@@ -17,7 +17,7 @@ struct Axpy1x1;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "axpy-1x1",
     summary: "1x1 convolution of stride 1 on plain NCHW, a weighted sum of maps",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 

@@ -89,7 +89,7 @@ fn tally(variant: &Variant) -> Result<Tally> {
         let Ok(plan) = variant.algorithm.plan(&problem, &PlanCx::new(isa, &caches)) else {
             continue;
         };
-        for (problem, tuning) in cases::for_op(&problem.op, &plan.spec().granularity, 16) {
+        for (problem, tuning) in cases::like(&problem, &plan.spec().granularity, 16) {
             match conformance::check(variant.algorithm, isa, &problem, tuning, &[]) {
                 Ok(conformance::Outcome::Passed { .. }) => tally.passed += 1,
                 Ok(conformance::Outcome::Refused(_)) => {}

@@ -55,6 +55,14 @@ fn bad_input_is_one_line_and_exit_code_2() {
             &["bench", "--problem", "mb64ic512ih512oc512kh1"],
             "the limit is 16 GiB",
         ),
+        (
+            &["bench", "--problem", "--dt=u8:s8:u8 mb1ic4ih5oc16kh1"],
+            "can't be measured, since the peak of u8 arithmetic isn't",
+        ),
+        (
+            &["bench", "--problem", "--dt=u8:u8:u8 mb1ic4ih5oc16kh1"],
+            "the types u8:u8:u8 have no kernels: expected f32",
+        ),
         (&["report", garbage], "damaged"),
         (&["report", "/nowhere/run.json"], "can't read"),
         (
@@ -209,6 +217,30 @@ fn help_defines_every_verdict() {
             for text in texts {
                 assert!(help.contains(text), "{command:?}: {text}\n{help}");
             }
+        }
+    }
+}
+
+/// Layers of bytes and bf16 against their definitions.
+#[test]
+fn layers_of_narrow_types_are_checked() {
+    for problem in [
+        "--dt=u8:s8:u8 --attr-scales=wei:per_oc+dst:common:9 --attr-zero-points=src:common:3 mb1ic32ih9oc24kh3ph1",
+        "--dt=bf16 --dir=FWD_B mb1ic32ih9oc24kh3ph1",
+    ] {
+        let variant = "--variant=implicit-gemm/*/*,direct/scalar/st";
+        let mut command = convroof();
+        command.args(["check", "--json", variant, "--problem", problem]);
+        let rows = json_lines(&command.assert().success().get_output().stdout);
+        let problems = |variant: &str, key: &str| {
+            let row = rows.iter().find(|row| row["variant"] == variant);
+            row.unwrap_or_else(|| panic!("{variant}: {rows:?}"))[key].as_u64()
+        };
+        // Small shapes are of f32.
+        assert_eq!(problems("implicit-gemm/scalar/st", "refused"), Some(0));
+        assert_eq!(problems("direct/scalar/st", "refused"), Some(1));
+        for row in &rows {
+            assert_eq!(row["failures"], serde_json::json!([]), "{row}");
         }
     }
 }

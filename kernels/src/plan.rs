@@ -183,6 +183,20 @@ impl Target<'_> {
         Ok(self)
     }
 
+    /// Checks that the instruction set is its own base ([`Isa::base`]): one that extends another adds nothing to a layer
+    /// whose elements it has no dot products of.
+    ///
+    /// # Errors
+    /// When the instruction set extends another, with its name.
+    pub fn without_extension(&self, src: DType) -> Result<(), Unsupported> {
+        let isa = self.isa.isa();
+        if isa.base() != isa {
+            let reason = format!("no dot products of {src} in {isa}: choose {}", isa.base());
+            return Err(Unsupported::new(reason));
+        }
+        Ok(())
+    }
+
     /// Checks that a plan may keep tables of `bytes`, and returns `bytes` for [`PlanSpec::table_bytes`]. Call it last,
     /// after all other reasons for a refusal, and before the tables are allocated.
     ///

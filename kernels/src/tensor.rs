@@ -21,6 +21,11 @@ impl CacheLine {
     /// f32 elements in a line.
     pub const F32S: usize = 16;
 
+    /// A line of equal bytes.
+    pub const fn filled(byte: u8) -> Self {
+        CacheLine([byte; Self::BYTES])
+    }
+
     /// Lines that hold `elements` f32s.
     pub const fn for_f32s(elements: usize) -> usize {
         elements.div_ceil(Self::F32S)

@@ -46,14 +46,14 @@ fn conforms(variant: Variant) -> Result<(), Failed> {
             continue;
         };
         let edges = &plan.spec().granularity;
-        let mut cases = cases::for_op(&problem.op, edges, count);
+        let mut cases = cases::like(&problem, edges, count);
         let computed = |case: &&cases::Case| {
             let plan = variant.algorithm.plan(&case.0, &PlanCx::new(isa, &caches));
             plan.is_ok()
         };
         // More cases for a kernel that refuses most shapes.
         if cases.iter().filter(computed).count() < count / 4 {
-            cases = cases::for_op(&problem.op, edges, 4 * count);
+            cases = cases::like(&problem, edges, 4 * count);
         }
         for (problem, tuning) in cases {
             match check(variant.algorithm, isa, &problem, tuning, &pools)? {

@@ -112,7 +112,7 @@ const ALGORITHMS: [&str; 14] = [
 
 #[test]
 fn every_algorithm_computes_random_convolutions() {
-    let isas: Vec<IsaToken> = Isa::ALL.into_iter().filter_map(Isa::detect).collect();
+    let isas: Vec<IsaToken> = Isa::F32.into_iter().filter_map(Isa::detect).collect();
     let cases = (convolution(), tuning(), 0..isas.len());
     let computed = RefCell::new(BTreeMap::new());
     let config = Config {

@@ -47,7 +47,7 @@ fn random_plans_are_refused_or_run() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().expect("a pool")
     });
-    let isas: Vec<_> = Isa::ALL.into_iter().filter_map(Isa::detect).collect();
+    let isas: Vec<_> = Isa::F32.into_iter().filter_map(Isa::detect).collect();
     let (mut ran, mut refused) = (0, 0);
     while Instant::now() < end || ran == 0 {
         let mut rng = Rng::new(seed);

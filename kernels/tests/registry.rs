@@ -2,7 +2,7 @@
 //! all kernels, and one such program is enough.
 
 use convroof_kernels::blocking::{Caches, Tuning};
-use convroof_kernels::conformance::cases::{PROBES, for_op};
+use convroof_kernels::conformance::cases::{PROBES, like};
 use convroof_kernels::conformance::{Data, Outcome, check};
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Fill;
@@ -46,7 +46,7 @@ fn bounds_are_at_most_a_hundred_times_the_largest_error() {
         for text in PROBES {
             let problem: Problem = text.parse().expect("a problem");
             if let Ok(plan) = algorithm.plan(&problem, &PlanCx::new(isa, &caches)) {
-                cases.extend(for_op(&problem.op, &plan.spec().granularity, 24));
+                cases.extend(like(&problem, &plan.spec().granularity, 24));
                 rounds |= !matches!(problem.op, Op::Identity(_));
             }
         }

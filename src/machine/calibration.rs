@@ -32,7 +32,7 @@ pub fn calibrate(
     pools: &[&Workers],
     mut progress: impl FnMut(&str),
 ) -> anyhow::Result<Calibration> {
-    let tokens: Vec<IsaToken> = Isa::REAL.iter().filter_map(|i| i.detect()).collect();
+    let tokens: Vec<IsaToken> = Isa::REAL_F32.iter().filter_map(|i| i.detect()).collect();
     let mut calibration = Calibration::default();
     let mut scattered = Vec::new();
     for workers in pools {

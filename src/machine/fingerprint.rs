@@ -65,8 +65,10 @@ fn id(f: &Fingerprint) -> String {
         .filter(|w| !["", "r", "tm", "cpu", "core", "processor", "with"].contains(w))
         .take(4)
         .collect();
-    // Hash the texts, so that ids stay the same when the types change.
-    let isas: Vec<&str> = f.isas.iter().map(IsaName::as_str).collect();
+    // Hash the texts, so that ids stay the same when the types change. Sets that extend another one came later than ids.
+    let extends = |isa: &IsaName| matches!(isa, IsaName::Isa(isa) if isa.base() != *isa);
+    let isas = f.isas.iter().filter(|isa| !extends(isa));
+    let isas: Vec<&str> = isas.map(IsaName::as_str).collect();
     let mut hasher = DefaultHasher::new();
     (
         &f.arch,
@@ -230,6 +232,11 @@ mod tests {
             ..machine.clone()
         };
         assert_eq!(id(&busy), first);
+        let extended = Fingerprint {
+            isas: [&machine.isas[..], &[IsaName::Isa(Isa::AvxVnni)]].concat(),
+            ..machine.clone()
+        };
+        assert_eq!(id(&extended), first);
         assert_ne!(
             id(&Fingerprint {
                 physical_cores: 4,

@@ -1,7 +1,7 @@
 //! A benchmark run: all candidates on all layers. The record is saved after each problem.
 
 use super::candidate::{Candidate, kernels};
-use super::limits::refuse_huge;
+use super::limits::{refuse_huge, refuse_narrow};
 use super::session::{self, Session, Settings};
 use crate::interrupt::{self, Stopped};
 use crate::machine::calibration::calibrate;
@@ -97,6 +97,7 @@ pub fn bench(
     let topology = job.topology;
     let problems = problems(&job.layers);
     problems.iter().try_for_each(refuse_huge)?;
+    problems.iter().try_for_each(refuse_narrow)?;
     let kernels = kernels(&job.variants, &job.threads).into_iter();
     let mut candidates: Vec<Rc<dyn Candidate>> = kernels.map(|k| Rc::new(k) as _).collect();
     if candidates.is_empty() {

@@ -39,6 +39,6 @@ pub mod turns;
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub(crate) use expected::Expected;
 pub use expected::Wrong;
-pub use limits::{plan, refuse_huge};
+pub use limits::{plan, refuse_huge, refuse_narrow};
 pub use session::{ProblemOutcome, Progress, Session, Settings};
 pub(crate) use together::together;

@@ -31,7 +31,7 @@ pub struct Attention;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "attention-pool",
     summary: "attention pooling on NCHW16c: softmax over positions of w^T tanh(V h), and the sum that it weighs",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Mean,
 };
 

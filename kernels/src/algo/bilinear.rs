@@ -14,7 +14,7 @@ use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::bilinear::{PackPanel, SignedRoots, SumOfSquares};
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::micro::transpose::{StridedRows, Transpose};
@@ -37,7 +37,7 @@ pub static SUMS: Bilinear = Bilinear {
     meta: &AlgorithmMeta {
         id: "bilinear-pool",
         summary: "bilinear pooling on NCHW16c, all pairs of channels or the symmetric half",
-        isas: &Isa::ALL,
+        isas: &Isa::F32,
         accuracy: Accuracy::Sum,
     },
     normalised: false,
@@ -48,7 +48,7 @@ pub static NORMALISED: Bilinear = Bilinear {
     meta: &AlgorithmMeta {
         id: "bilinear-pool-normalised",
         summary: "bilinear pooling on NCHW16c with signed square roots, the L2 norm, or both",
-        isas: &Isa::ALL,
+        isas: &Isa::F32,
         accuracy: Accuracy::Scaled,
     },
     normalised: true,
@@ -316,6 +316,7 @@ impl BilinearPlan {
                     epilogue: TileEpilogue::default(),
                     prefetch: Prefetch::Nothing,
                     out: Outputs::matrix(out.part(0..channels, lanes)),
+                    dot: F32,
                 });
             }
         });

@@ -22,7 +22,7 @@ pub struct Concat;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "concat",
     summary: "concatenation along the channels on NCHW16c, as a copy",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Exact,
 };
 

@@ -23,7 +23,7 @@ pub struct Direct;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "direct",
     summary: "direct convolution on NCHW16c (images of up to 4 channels from NCHW), any kernel, stride, padding, dilation and groups",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 

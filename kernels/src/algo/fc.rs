@@ -10,7 +10,7 @@ use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
@@ -29,7 +29,7 @@ pub struct Fc;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "fc",
     summary: "fully connected layer on NCHW16c: matrix times vector, or times several, with packed weights",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 
@@ -262,6 +262,7 @@ impl FcPlan {
                 },
                 prefetch: self.prefetch,
                 out: Outputs::matrix(out),
+                dot: F32,
             });
         });
     }

@@ -9,6 +9,7 @@
 
 use super::blocked::{BlockTask, BlockedConv};
 use super::indirect::IndirectPlan;
+use super::narrow::NarrowPlan;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
@@ -21,7 +22,7 @@ use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
     f32_conv,
 };
-use crate::problem::{ConvShape, Pad, Problem};
+use crate::problem::{ConvShape, DType, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
 
@@ -36,13 +37,13 @@ pub struct Gemm1x1Nhwc;
 static BLOCKED: AlgorithmMeta = AlgorithmMeta {
     id: "gemm-1x1",
     summary: "1x1 convolution on NCHW16c as a matrix product with packed weights, any stride",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 
 static NHWC: AlgorithmMeta = AlgorithmMeta {
     id: "gemm-1x1-nhwc",
-    summary: "1x1 convolution on NHWC as a matrix product with packed weights, any stride",
+    summary: "1x1 convolution on NHWC as a matrix product with packed weights, any stride; also bf16, u8, s8",
     isas: &Isa::ALL,
     accuracy: Accuracy::Sum,
 };
@@ -65,6 +66,13 @@ impl Algorithm for Gemm1x1Nhwc {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
+        if problem.dtypes.src != DType::F32 {
+            if let Some(conv) = problem.op.shape() {
+                is_1x1(conv)?;
+            }
+            return Ok(Box::new(NarrowPlan::new(problem, cx)?));
+        }
+        cx.without_extension(DType::F32)?;
         plan(problem, Layout::Nhwc, cx)
     }
 }
@@ -72,6 +80,12 @@ impl Algorithm for Gemm1x1Nhwc {
 /// Convolution of the problem, if it is 1x1 without padding: a matrix product.
 pub(super) fn conv_1x1(problem: &Problem) -> Result<&ConvShape, Unsupported> {
     let conv = f32_conv(problem)?;
+    is_1x1(conv)?;
+    Ok(conv)
+}
+
+/// Checks that a convolution is a matrix product.
+fn is_1x1(conv: &ConvShape) -> Result<(), Unsupported> {
     if conv.kernel != [1, 1] {
         return Err(Unsupported::new("the kernel is not 1x1"));
     }
@@ -80,7 +94,7 @@ pub(super) fn conv_1x1(problem: &Problem) -> Result<&ConvShape, Unsupported> {
             "a 1x1 convolution with padding is not a matrix product",
         ));
     }
-    Ok(conv)
+    Ok(())
 }
 
 fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {

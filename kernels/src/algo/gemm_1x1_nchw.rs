@@ -18,7 +18,7 @@ use crate::cost::Accuracy;
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
 use crate::plan::{
@@ -35,7 +35,7 @@ pub struct Gemm1x1Nchw;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "gemm-1x1-nchw",
     summary: "1x1 convolution on plain NCHW as a matrix product, pixels as the vector dimension, any stride",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 
@@ -238,6 +238,7 @@ impl Plan for Gemm1x1NchwPlan {
                             },
                             prefetch: Prefetch::Nothing,
                             out: Outputs::matrix(out.part(rows.clone(), cols)),
+                            dot: F32,
                         });
                     }
                 }

@@ -32,7 +32,7 @@ pub struct Im2col;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "im2col",
     summary: "explicit im2col on NCHW16c and a matrix product, any kernel, stride, padding, dilation and groups",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 

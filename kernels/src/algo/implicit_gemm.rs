@@ -3,15 +3,18 @@
 //!
 //! out[n, y, x, k] = sum over r, s, c of in[n, y sh + r dh - top, x sw + s dw - left, c] * w[k, c, r, s]
 //!
+//! Convolutions of bf16, u8 and s8 are in `narrow.rs`.
+//!
 //! Its difference to `im2col` is the cost of the matrix. Its difference to `direct`, the same loop on NCHW16c, is the
 //! gain of blocked channels.
 
 use super::indirect::IndirectPlan;
+use super::narrow::NarrowPlan;
 use crate::cost::{Accuracy, Efficiency};
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
 use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_conv};
-use crate::problem::{ConvShape, Problem};
+use crate::problem::{ConvShape, DType, Problem};
 use crate::tensor::Layout;
 
 /// Indirect convolution on contiguous channels.
@@ -20,7 +23,7 @@ pub struct ImplicitGemm;
 
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "implicit-gemm",
-    summary: "indirect convolution on NHWC, nothing materialised, any kernel, stride, padding, dilation and groups",
+    summary: "indirect convolution on NHWC, nothing materialised, any kernel, stride, padding, dilation and groups; also bf16, u8, s8",
     isas: &Isa::ALL,
     accuracy: Accuracy::Sum,
 };
@@ -32,6 +35,10 @@ impl Algorithm for ImplicitGemm {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
+        if problem.dtypes.src != DType::F32 {
+            return Ok(Box::new(NarrowPlan::new(problem, cx)?));
+        }
+        cx.without_extension(DType::F32)?;
         let conv = f32_conv(problem)?;
         let plan = IndirectPlan::new(problem, conv, Layout::Nhwc, cx)?;
         Ok(Box::new(plan.with_efficiency(efficiency(conv))))

@@ -21,7 +21,7 @@ pub struct Lrn;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "lrn",
     summary: "local response normalisation across channels on NCHW16c, beta a multiple of 1/4 up to 4",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Mean,
 };
 

@@ -7,6 +7,7 @@
 //!   block with its panels of weights;
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
+//! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile;
 //! * [`winograd`] and [`strassen`]: fewer multiplications;
 //! * `grouped.rs`: groups of up to 8 channels;
 //! * [`direct_nchw`]: the scalar loops of the definition;
@@ -29,6 +30,7 @@ pub mod image;
 pub mod implicit_gemm;
 mod indirect;
 pub mod lrn;
+mod narrow;
 pub mod pair;
 mod panels;
 pub mod pointwise;

@@ -40,7 +40,7 @@ pub struct Gemm1x1Direct;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "gemm-1x1-direct",
     summary: "1x1 convolution and the direct convolution behind it in strips of rows, on NCHW16c",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 

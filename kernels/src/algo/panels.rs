@@ -4,7 +4,7 @@ use crate::blocking::{Blocking, MemoryLevel, RegisterTile};
 use crate::exec::RowsMut;
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Place;
 use crate::micro::pack::Panel;
 use crate::micro::pixels::Pixels;
@@ -39,6 +39,7 @@ impl PanelLoop<'_> {
                 epilogue: self.epilogue.from(before),
                 prefetch: self.prefetch.of_panel(index, &src),
                 out,
+                dot: F32,
             });
         }
     }

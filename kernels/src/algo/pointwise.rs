@@ -41,7 +41,7 @@ macro_rules! pointwise {
             meta: &AlgorithmMeta {
                 id: $id,
                 summary: concat!($what, ", on NCHW16c"),
-                isas: &Isa::ALL,
+                isas: &Isa::F32,
                 accuracy: Accuracy::$accuracy,
             },
             kind: Kind::$kind,
@@ -52,7 +52,7 @@ macro_rules! pointwise {
             meta: &AlgorithmMeta {
                 id: concat!($id, "-stream"),
                 summary: concat!($what, ", on NCHW16c, with streaming stores"),
-                isas: &Isa::ALL,
+                isas: &Isa::F32,
                 accuracy: Accuracy::$accuracy,
             },
             kind: Kind::$kind,

@@ -21,7 +21,7 @@ pub struct Softmax;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "softmax",
     summary: "softmax over the channels on NCHW16c",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Mean,
 };
 

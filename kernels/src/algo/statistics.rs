@@ -26,14 +26,14 @@ pub struct Welford;
 static TWO_PASS: AlgorithmMeta = AlgorithmMeta {
     id: "statistics",
     summary: "mean and variance of each channel on NCHW16c, in two passes",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Moments,
 };
 
 static WELFORD: AlgorithmMeta = AlgorithmMeta {
     id: "statistics-welford",
     summary: "mean and variance of each channel on NCHW16c, in one pass",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Moments,
 };
 

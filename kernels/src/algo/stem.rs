@@ -42,7 +42,7 @@ pub struct DirectMaxPool;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "direct-maxpool",
     summary: "direct convolution of an image with up to 4 channels, max pooled in strips of rows, into NCHW16c",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Sum,
 };
 

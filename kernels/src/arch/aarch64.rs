@@ -26,6 +26,41 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn dot_s16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vmlal_s16, vmovn_s32, vshrn_n_s32};
+        let (x, w) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            // Weights are divided into their halves once for all pixels.
+            let sums = vmlal_s16(pulp::cast(sums), vmovn_s32(x), vmovn_s32(w));
+            vmlal_s16(sums, vshrn_n_s32::<16>(x), vshrn_n_s32::<16>(w))
+        })
+    }
+
+    #[inline(always)]
+    fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vdupq_n_u8, veorq_u8};
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { veorq_u8(pulp::cast(a), vdupq_n_u8(0x80)) })
+    }
+
+    #[inline(always)]
+    fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vcvtq_f32_s32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn s32s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vcvtnq_s32_f32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
     fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]

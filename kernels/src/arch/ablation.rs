@@ -7,7 +7,8 @@
 //! Both twins are compiled from the kernel's own source, for another [`KernelSimd`]. Their results are worthless, but
 //! their control flow is that of the kernel.
 
-use super::{KernelSimd, SimdTask, Twin, array};
+use super::extension::delegated;
+use super::{KernelSimd, SimdTask, Twin, Words, array};
 
 /// Part of a kernel that an ablation removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,16 +60,6 @@ impl Twin for WithArithOnly {
     }
 }
 
-/// Delegates operations to the instruction set.
-macro_rules! as_before {
-    ($simd:tt: $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        $(#[inline(always)]
-        fn $name(self, $($arg: $type),*) -> $out {
-            self.$simd.$name($($arg),*)
-        })*
-    };
-}
-
 /// Defines operations that only return one of their operands.
 macro_rules! nothing_but {
     ($($name:ident($($arg:ident),*) = $kept:ident;)*) => {
@@ -91,20 +82,30 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
     const TWIN: bool = true;
+    const SIGNED_SOURCES: bool = S::SIGNED_SOURCES;
+    const DOTS_BY_LANE: bool = S::DOTS_BY_LANE;
 
     #[inline(always)]
     fn call<K: SimdTask>(self, task: K) -> K::Output {
         self.0.enter::<K, WithLoadsOnly>(task)
     }
 
-    as_before! { 0:
-        splat_f32s(x: f32) -> Self::f32s;
-        equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        less_than_or_equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
-        first_lanes(lanes: usize) -> Self::m32s;
-        opaque(x: Self::f32s) -> Self::f32s;
+    delegated! { 0:
+        fn splat_f32s(x: f32) -> Self::f32s;
+        fn equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn less_than_or_equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
+        fn first_lanes(lanes: usize) -> Self::m32s;
+        fn opaque(x: Self::f32s) -> Self::f32s;
+        fn prefetch(at: *const f32);
+        fn prefetch_l2(at: *const f32);
+        fn store_part_f32s(to: &mut [f32], y: Self::f32s);
+        unsafe fn store_f32s(to: *mut f32, y: Self::f32s);
+        unsafe fn stream_f32s(to: *mut f32, value: Self::f32s);
+        unsafe fn store_masked_f32s(mask: Self::m32s, to: *mut f32, y: Self::f32s);
+        unsafe fn store_low_bytes(to: *mut u8, y: Self::f32s);
+        unsafe fn store_low_halves(to: *mut u16, y: Self::f32s);
     }
 
     // A sum keeps its old value.
@@ -114,6 +115,14 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         mul_f32s(a, b) = a;
         div_f32s(a, b) = a;
         mul_add_e_f32s(a, b, c) = c;
+        dot_bf16s(sums, x, w) = sums;
+        dot_s16s(sums, x, w) = sums;
+        dot_u8s8(sums, x, w) = sums;
+        dot_s8s8(sums, x, w) = sums;
+        flip_bytes(a) = a;
+        floats_of_s32s(a) = a;
+        s32s_of_floats(a) = a;
+        bf16s_of_floats(a) = a;
         max_f32s(a, b) = a;
         abs_f32s(a) = a;
         neg_f32s(a) = a;
@@ -125,6 +134,17 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         odds_f32s(a, b) = b;
     }
 
+    #[inline(always)]
+    fn dot_by_lane(
+        self,
+        _: Words,
+        sums: Self::f32s,
+        _: Self::f32s,
+        _: usize,
+        _: Self::f32s,
+    ) -> Self::f32s {
+        sums
+    }
     #[inline(always)]
     fn select_f32s(self, _: Self::m32s, yes: Self::f32s, _: Self::f32s) -> Self::f32s {
         yes
@@ -148,27 +168,9 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         self.0.opaque(unsafe { self.0.load_f32s(at) })
     }
     #[inline(always)]
-    unsafe fn store_f32s(self, to: *mut f32, y: Self::f32s) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.store_f32s(to, y) }
-    }
-    #[inline(always)]
     unsafe fn broadcast<const N: usize>(self, from: *const f32, index: usize) -> Self::f32s {
         // SAFETY: the caller's promise.
         self.0.opaque(unsafe { self.0.broadcast::<N>(from, index) })
-    }
-    #[inline(always)]
-    fn prefetch(self, at: *const f32) {
-        self.0.prefetch(at);
-    }
-    #[inline(always)]
-    fn prefetch_l2(self, at: *const f32) {
-        self.0.prefetch_l2(at);
-    }
-    #[inline(always)]
-    unsafe fn stream_f32s(self, to: *mut f32, value: Self::f32s) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.stream_f32s(to, value) }
     }
     #[inline(always)]
     unsafe fn load_fours(self, at: &[*const f32]) -> Self::f32s {
@@ -181,17 +183,23 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         self.0.opaque(unsafe { self.0.load_masked_f32s(mask, at) })
     }
     #[inline(always)]
-    unsafe fn store_masked_f32s(self, mask: Self::m32s, to: *mut f32, y: Self::f32s) {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.store_masked_f32s(mask, to, y) }
-    }
-    #[inline(always)]
     fn load_part_f32s(self, from: &[f32]) -> Self::f32s {
         self.0.opaque(self.0.load_part_f32s(from))
     }
     #[inline(always)]
-    fn store_part_f32s(self, to: &mut [f32], y: Self::f32s) {
-        self.0.store_part_f32s(to, y);
+    unsafe fn load_u8s(self, at: *const u8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.0.opaque(unsafe { self.0.load_u8s(at) })
+    }
+    #[inline(always)]
+    unsafe fn load_s8s(self, at: *const i8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.0.opaque(unsafe { self.0.load_s8s(at) })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16s(self, at: *const u16) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.0.opaque(unsafe { self.0.load_bf16s(at) })
     }
 }
 
@@ -220,21 +228,23 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     const REGISTER_COUNT: usize = S::REGISTER_COUNT;
     const NATIVE: bool = S::NATIVE;
     const TWIN: bool = true;
+    const SIGNED_SOURCES: bool = S::SIGNED_SOURCES;
+    const DOTS_BY_LANE: bool = S::DOTS_BY_LANE;
 
     #[inline(always)]
     fn call<K: SimdTask>(self, task: K) -> K::Output {
         self.simd.enter::<K, WithArithOnly>(task)
     }
 
-    as_before! { simd:
-        splat_f32s(x: f32) -> Self::f32s;
-        equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        less_than_or_equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
-        and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
-        reduce_sum_f32s(a: Self::f32s) -> f32;
-        first_lanes(lanes: usize) -> Self::m32s;
-        opaque(x: Self::f32s) -> Self::f32s;
+    delegated! { simd:
+        fn splat_f32s(x: f32) -> Self::f32s;
+        fn equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn less_than_or_equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
+        fn and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
+        fn reduce_sum_f32s(a: Self::f32s) -> f32;
+        fn first_lanes(lanes: usize) -> Self::m32s;
+        fn opaque(x: Self::f32s) -> Self::f32s;
     }
 
     opaquely! {
@@ -243,6 +253,15 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         mul_f32s(a: Self::f32s, b: Self::f32s);
         div_f32s(a: Self::f32s, b: Self::f32s);
         mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s);
+        dot_bf16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_s16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_u8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_by_lane(words: Words, sums: Self::f32s, x: Self::f32s, lane: usize, w: Self::f32s);
+        flip_bytes(a: Self::f32s);
+        floats_of_s32s(a: Self::f32s);
+        s32s_of_floats(a: Self::f32s);
+        bf16s_of_floats(a: Self::f32s);
         max_f32s(a: Self::f32s, b: Self::f32s);
         abs_f32s(a: Self::f32s);
         neg_f32s(a: Self::f32s);
@@ -303,6 +322,26 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     }
     #[inline(always)]
     fn store_part_f32s(self, _: &mut [f32], y: Self::f32s) {
+        self.simd.opaque(y);
+    }
+    #[inline(always)]
+    unsafe fn load_u8s(self, _: *const u8) -> Self::f32s {
+        self.x
+    }
+    #[inline(always)]
+    unsafe fn load_s8s(self, _: *const i8) -> Self::f32s {
+        self.x
+    }
+    #[inline(always)]
+    unsafe fn load_bf16s(self, _: *const u16) -> Self::f32s {
+        self.x
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, _: *mut u8, y: Self::f32s) {
+        self.simd.opaque(y);
+    }
+    #[inline(always)]
+    unsafe fn store_low_halves(self, _: *mut u16, y: Self::f32s) {
         self.simd.opaque(y);
     }
 }

@@ -4,8 +4,9 @@
 //! [`KernelSimd`] replaces pulp's `Simd`, so that a kernel can also be compiled without its arithmetic or without its
 //! memory traffic ([`ablation`]). All arithmetic and all memory traffic of a kernel pass through this trait.
 //!
-//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, [`ablation`], `emulated.rs` (vectors for
-//! tests), `baseline.rs` (vectors that every CPU of a target has).
+//! In reading order: this file (the operations), `x86_64.rs`, `aarch64.rs`, `extension.rs` (instruction sets that add dot
+//! products to another one), `x86_dots.rs`, `neon_dots.rs`, [`ablation`], `emulated.rs` (vectors for tests), `baseline.rs`
+//! (vectors that every CPU of a target has).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -16,10 +17,19 @@ pub mod ablation;
 mod baseline;
 #[cfg(all(emulated, any(not(test), miri)))]
 pub mod emulated;
+mod extension;
+#[cfg(target_arch = "aarch64")]
+mod neon_dots;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+#[cfg(target_arch = "x86_64")]
+mod x86_dots;
 
 pub(crate) use baseline::Baseline;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon_dots::{NeonBf16, NeonDot, NeonI8mm};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_dots::{Avx512Bf16, Avx512Vnni, AvxVnni};
 
 use bytemuck::Pod;
 use std::fmt::Debug;
@@ -34,8 +44,47 @@ pub trait SimdTask {
     /// Each twin is as much code as the task. Tasks of rare layers have none, and their algorithms refuse plans for
     /// twins (`plan::Target::without_twins`).
     const TWINS: bool = true;
+    /// Instruction sets that the task is compiled for.
+    const SETS: Sets = Sets::Bases;
     /// Does the work for one instruction set.
     fn run<S: KernelSimd>(self, simd: S) -> Self::Output;
+}
+
+/// Words of 32 bits that kernels multiply: elements of neighbouring channels, of the source and of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Words {
+    /// An f32.
+    F32,
+    /// Two bf16.
+    Bf16,
+    /// Two signed 16-bit integers.
+    S16,
+    /// Four unsigned bytes of the source, and four signed ones of the weights.
+    U8S8,
+    /// Four signed bytes.
+    S8S8,
+}
+
+impl Words {
+    /// All words.
+    pub const ALL: [Words; 5] = [
+        Words::F32,
+        Words::Bf16,
+        Words::S16,
+        Words::U8S8,
+        Words::S8S8,
+    ];
+}
+
+/// Instruction sets that a task is compiled for. A set may extend another one, its base, by dot products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sets {
+    /// Those that extend no other. On their extensions, their code is run.
+    Bases,
+    /// Also those with dot products of these words.
+    With(Words),
+    /// Only those with dot products of these words, real or emulated. Algorithms plan the task for no other set.
+    Only(Words),
 }
 
 /// Form in which a task is compiled: the task itself, or one of its twins. It is a type, so that each form has its own
@@ -96,6 +145,13 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
 
     /// Tells if arithmetic or memory traffic is left out ([`ablation`]).
     const TWIN: bool = false;
+
+    /// Tells if dot products of bytes have signed sources ([`KernelSimd::dot_s8s8`]). Otherwise they have unsigned ones
+    /// ([`KernelSimd::dot_u8s8`]). The other product takes more instructions.
+    const SIGNED_SOURCES: bool = false;
+    /// Tells if dot products take a word from a lane of a vector ([`KernelSimd::dot_by_lane`]). Otherwise a broadcast is
+    /// cheaper.
+    const DOTS_BY_LANE: bool = false;
 
     /// Runs a task or one of its twins in a separate function that is compiled for this instruction set.
     #[inline(always)]
@@ -166,6 +222,153 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn select_f32s(self, mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
     /// Sum of all lanes.
     fn reduce_sum_f32s(self, a: Self::f32s) -> f32;
+
+    /// Adds the products of two pairs of bf16 to the f32 of each lane. The order of the sum depends on the CPU.
+    #[inline(always)]
+    fn dot_bf16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        by_lanes(sums, x, w, |sum, x, w| {
+            let product = |half: u32| {
+                let wide = |word: u32| f32::from_bits(word >> half << 16);
+                wide(x) * wide(w)
+            };
+            (f32::from_bits(sum) + product(0) + product(16)).to_bits()
+        })
+    }
+
+    /// Adds the products of two pairs of signed 16-bit integers to the 32-bit integer of each lane, which wraps around.
+    #[inline(always)]
+    fn dot_s16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        by_lanes(sums, x, w, |sum, x, w| {
+            let (x, w): ([i16; 2], [i16; 2]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
+            let product = |i: usize| i32::from(x[i]).wrapping_mul(i32::from(w[i])) as u32;
+            sum.wrapping_add(product(0)).wrapping_add(product(1))
+        })
+    }
+
+    /// Adds the products of four unsigned bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which
+    /// wraps around.
+    #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        by_lanes(sums, x, w, |sum, x, w| {
+            let (x, w): ([u8; 4], [i8; 4]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
+            let product = |i: usize| (i32::from(x[i]) * i32::from(w[i])) as u32;
+            let [a, b, c, d] = [product(0), product(1), product(2), product(3)];
+            sum.wrapping_add(a.wrapping_add(b))
+                .wrapping_add(c.wrapping_add(d))
+        })
+    }
+
+    /// Adds the products of four signed bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which wraps
+    /// around.
+    #[inline(always)]
+    fn dot_s8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        by_lanes(sums, x, w, |sum, x, w| {
+            let (x, w): ([i8; 4], [i8; 4]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
+            let product = |i: usize| i32::from(x[i]) * i32::from(w[i]);
+            sum.wrapping_add_signed(product(0) + product(1) + product(2) + product(3))
+        })
+    }
+
+    /// Adds the products of the word in one lane of `x` with the words `w` to each lane.
+    #[inline(always)]
+    fn dot_by_lane(
+        self,
+        words: Words,
+        sums: Self::f32s,
+        x: Self::f32s,
+        lane: usize,
+        w: Self::f32s,
+    ) -> Self::f32s {
+        dot(self, words, sums, broadcast_lane(self, x, lane), w)
+    }
+
+    /// Flips the highest bit of each byte, which adds 128 to a signed one and makes it unsigned.
+    #[inline(always)]
+    fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| a ^ 0x8080_8080)
+    }
+
+    /// The 32-bit integers of the lanes as floats, rounded to nearest even.
+    #[inline(always)]
+    fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| (a.cast_signed() as f32).to_bits())
+    }
+
+    /// Floats as 32-bit integers, rounded to nearest even. They are between -2^31 and 2^31 - 128.
+    #[inline(always)]
+    fn s32s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| {
+            (f32::from_bits(a).round_ties_even() as i32).cast_unsigned()
+        })
+    }
+
+    /// Floats as bf16 in the low half of each lane, rounded to nearest even. A NaN stays one.
+    #[inline(always)]
+    fn bf16s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |bits, _, _| match f32::from_bits(bits).is_nan() {
+            true => bits >> 16 | 0x40,
+            false => (bits + 0x7fff + (bits >> 16 & 1)) >> 16,
+        })
+    }
+
+    /// Loads a byte for each lane, as an integer.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of as many bytes as lanes.
+    #[inline(always)]
+    unsafe fn load_u8s(self, at: *const u8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        each_lane(self, |i| u32::from(unsafe { *at.add(i) }))
+    }
+
+    /// Loads a signed byte for each lane, as an integer.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of as many bytes as lanes.
+    #[inline(always)]
+    unsafe fn load_s8s(self, at: *const i8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        each_lane(self, |i| i32::from(unsafe { *at.add(i) }).cast_unsigned())
+    }
+
+    /// Loads a bf16 for each lane, as a float. They may be unaligned.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of as many bf16 as lanes.
+    #[inline(always)]
+    unsafe fn load_bf16s(self, at: *const u16) -> Self::f32s {
+        each_lane(self, |i| {
+            // SAFETY: the caller's promise.
+            let half = unsafe { at.add(i).read_unaligned() };
+            u32::from(half) << 16
+        })
+    }
+
+    /// Stores the lowest byte of each lane.
+    ///
+    /// # Safety
+    /// `to` is valid for a write of as many bytes as lanes.
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, y: Self::f32s) {
+        let lanes: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&y));
+        for (i, lane) in lanes.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { to.add(i).write(*lane as u8) };
+        }
+    }
+
+    /// Stores the low half of each lane. They may be unaligned.
+    ///
+    /// # Safety
+    /// `to` is valid for a write of as many 16-bit elements as lanes.
+    #[inline(always)]
+    unsafe fn store_low_halves(self, to: *mut u16, y: Self::f32s) {
+        let lanes: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&y));
+        for (i, lane) in lanes.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { to.add(i).write_unaligned(*lane as u16) };
+        }
+    }
 
     /// Returns x, and hides its value from the compiler. So neither its computation nor its uses are optimised away.
     #[inline(always)]
@@ -314,6 +517,48 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         }
         columns
     }
+}
+
+/// Adds the products of words `x` and `w` to each lane.
+#[inline(always)]
+fn dot<S: KernelSimd>(simd: S, words: Words, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+    match words {
+        Words::F32 => simd.mul_add_e_f32s(x, w, sums),
+        Words::Bf16 => simd.dot_bf16s(sums, x, w),
+        Words::S16 => simd.dot_s16s(sums, x, w),
+        Words::U8S8 => simd.dot_u8s8(sums, x, w),
+        Words::S8S8 => simd.dot_s8s8(sums, x, w),
+    }
+}
+
+/// One lane of `x` in every lane.
+#[inline(always)]
+fn broadcast_lane<S: KernelSimd>(simd: S, x: S::f32s, lane: usize) -> S::f32s {
+    simd.splat_f32s(bytemuck::cast_slice(std::slice::from_ref(&x))[lane])
+}
+
+/// A vector with the lanes `f(0)`, `f(1)` and so on, as bits.
+#[inline(always)]
+fn each_lane<S: KernelSimd>(simd: S, f: impl Fn(usize) -> u32) -> S::f32s {
+    let mut y = simd.splat_f32s(0.0);
+    let lanes = bytemuck::cast_slice_mut::<_, u32>(std::slice::from_mut(&mut y));
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = f(i);
+    }
+    y
+}
+
+/// The lanes `f(a, b, c)`, as bits.
+#[inline(always)]
+fn by_lanes<V: Pod>(a: V, b: V, c: V, f: impl Fn(u32, u32, u32) -> u32) -> V {
+    let mut y = a;
+    let lanes = bytemuck::cast_slice_mut::<_, u32>(std::slice::from_mut(&mut y));
+    let b: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&b));
+    let c: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&c));
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = f(*lane, b[i], c[i]);
+    }
+    y
 }
 
 #[inline(always)]

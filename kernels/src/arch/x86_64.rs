@@ -55,6 +55,150 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn dot_bf16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m256i, _mm256_and_si256, _mm256_fmadd_ps, _mm256_set1_epi32, _mm256_slli_epi32,
+        };
+        let (x, w): (__m256i, __m256i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX2 and FMA.
+        pulp::cast(unsafe {
+            // A bf16 is the upper half of an f32.
+            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            let high = [_mm256_and_si256(x, upper), _mm256_and_si256(w, upper)];
+            let low = [_mm256_slli_epi32::<16>(x), _mm256_slli_epi32::<16>(w)];
+            let sums = _mm256_fmadd_ps(pulp::cast(low[0]), pulp::cast(low[1]), pulp::cast(sums));
+            _mm256_fmadd_ps(pulp::cast(high[0]), pulp::cast(high[1]), sums)
+        })
+    }
+
+    #[inline(always)]
+    fn dot_s16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_add_epi32, _mm256_madd_epi16};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let products = _mm256_madd_epi16(pulp::cast(x), pulp::cast(w));
+            _mm256_add_epi32(pulp::cast(sums), products)
+        })
+    }
+
+    #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_madd_epi16, _mm256_set1_epi16,
+            _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+        };
+        let (x, w): (__m256i, __m256i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            // As 16-bit integers: the product of bytes by `vpmaddubsw` would saturate.
+            let even = _mm256_madd_epi16(
+                _mm256_and_si256(x, _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)),
+            );
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), _mm256_srai_epi16::<8>(w));
+            _mm256_add_epi32(pulp::cast(sums), _mm256_add_epi32(even, odd))
+        })
+    }
+
+    #[inline(always)]
+    fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_set1_epi8, _mm256_xor_si256};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { _mm256_xor_si256(pulp::cast(a), _mm256_set1_epi8(-128)) })
+    }
+
+    #[inline(always)]
+    fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_cvtepi32_ps(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn s32s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_cvtps_epi32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn bf16s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _CMP_UNORD_Q, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8,
+            _mm256_castps_si256, _mm256_cmp_ps, _mm256_or_si256, _mm256_set1_epi32,
+            _mm256_srli_epi32,
+        };
+        let a = pulp::cast(a);
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let bits = _mm256_castps_si256(a);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let rounded = _mm256_add_epi32(bits, half);
+            let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+            let nan = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, nan, is_nan))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8s(self, at: *const u8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadl_epi64, _mm256_cvtepu8_epi32};
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        pulp::cast(unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_s8s(self, at: *const i8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadl_epi64, _mm256_cvtepi8_epi32};
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        pulp::cast(unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16s(self, at: *const u16) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtepu16_epi32, _mm256_slli_epi32};
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        pulp::cast(unsafe {
+            _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast())))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, y: Self::f32s) {
+        use core::arch::x86_64::{
+            _mm_storel_epi64, _mm_unpacklo_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
+            _mm256_setr_epi8, _mm256_shuffle_epi8,
+        };
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        unsafe {
+            // The lowest bytes of each half are gathered in its first lane.
+            let first = _mm256_setr_epi8(
+                0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, //
+                0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+            );
+            let halves = _mm256_shuffle_epi8(pulp::cast(y), first);
+            let (low, high) = (
+                _mm256_castsi256_si128(halves),
+                _mm256_extracti128_si256::<1>(halves),
+            );
+            _mm_storel_epi64(to.cast(), _mm_unpacklo_epi32(low, high));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_low_halves(self, to: *mut u16, y: Self::f32s) {
+        use core::arch::x86_64::{
+            _mm_storeu_si128, _mm256_and_si256, _mm256_castsi256_si128, _mm256_packus_epi32,
+            _mm256_permute4x64_epi64, _mm256_set1_epi32,
+        };
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        unsafe {
+            let y = _mm256_and_si256(pulp::cast(y), _mm256_set1_epi32(0xffff));
+            let pairs = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(y, y));
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(pairs));
+        }
+    }
+
+    #[inline(always)]
     fn neg_f32s(self, a: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{_mm256_set1_ps, _mm256_xor_ps};
         // SAFETY: the token proves AVX.
@@ -172,6 +316,132 @@ impl KernelSimd for pulp::x86::V4 {
         use core::arch::x86_64::{_mm512_andnot_ps, _mm512_set1_ps};
         // SAFETY: the token proves AVX-512DQ.
         pulp::cast(unsafe { _mm512_andnot_ps(_mm512_set1_ps(-0.0), pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn dot_bf16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m512i, _mm512_and_si512, _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_slli_epi32,
+        };
+        let (x, w): (__m512i, __m512i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            // A bf16 is the upper half of an f32.
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let high = [_mm512_and_si512(x, upper), _mm512_and_si512(w, upper)];
+            let low = [_mm512_slli_epi32::<16>(x), _mm512_slli_epi32::<16>(w)];
+            let sums = _mm512_fmadd_ps(pulp::cast(low[0]), pulp::cast(low[1]), pulp::cast(sums));
+            _mm512_fmadd_ps(pulp::cast(high[0]), pulp::cast(high[1]), sums)
+        })
+    }
+
+    #[inline(always)]
+    fn dot_s16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_add_epi32, _mm512_madd_epi16};
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe {
+            let products = _mm512_madd_epi16(pulp::cast(x), pulp::cast(w));
+            _mm512_add_epi32(pulp::cast(sums), products)
+        })
+    }
+
+    #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_madd_epi16, _mm512_set1_epi16,
+            _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16,
+        };
+        let (x, w): (__m512i, __m512i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe {
+            // As 16-bit integers: the product of bytes by `vpmaddubsw` would saturate.
+            let even = _mm512_madd_epi16(
+                _mm512_and_si512(x, _mm512_set1_epi16(0xff)),
+                _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w)),
+            );
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(x), _mm512_srai_epi16::<8>(w));
+            _mm512_add_epi32(pulp::cast(sums), _mm512_add_epi32(even, odd))
+        })
+    }
+
+    #[inline(always)]
+    fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_set1_epi8, _mm512_xor_si512};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { _mm512_xor_si512(pulp::cast(a), _mm512_set1_epi8(-128)) })
+    }
+
+    #[inline(always)]
+    fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_cvtepi32_ps(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn s32s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_cvtps_epi32(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn bf16s_of_floats(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _CMP_UNORD_Q, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
+            _mm512_cmp_ps_mask, _mm512_mask_mov_epi32, _mm512_or_si512, _mm512_set1_epi32,
+            _mm512_srli_epi32,
+        };
+        let a = pulp::cast(a);
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            let bits = _mm512_castps_si512(a);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_add_epi32(bits, half);
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, is_nan, nan))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8s(self, at: *const u8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm512_cvtepu8_epi32};
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        pulp::cast(unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_s8s(self, at: *const i8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm512_cvtepi8_epi32};
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        pulp::cast(unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16s(self, at: *const u16) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtepu16_epi32, _mm512_slli_epi32};
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        pulp::cast(unsafe {
+            _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast())))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, y: Self::f32s) {
+        use core::arch::x86_64::{_mm_storeu_si128, _mm512_cvtepi32_epi8};
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        unsafe {
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(pulp::cast(y)));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_low_halves(self, to: *mut u16, y: Self::f32s) {
+        use core::arch::x86_64::{_mm256_storeu_si256, _mm512_cvtepi32_epi16};
+        // SAFETY: the token proves AVX-512F; the address is as the caller promises.
+        unsafe {
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(pulp::cast(y)));
+        }
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@ use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
     AttentionShape, BatchNormShape, BilinearKind, BilinearShape, ConcatShape, ConvPairShape,
-    ConvPoolShape, ConvShape, ConvSpec, Epilogue, IdentityShape, LrnShape, LrnSpec, Maps, Op, Pad,
-    PoolKind, PoolShape, PoolSpec, Problem, SoftmaxShape, StatisticsShape,
+    ConvPoolShape, ConvShape, ConvSpec, DTypes, Epilogue, IdentityShape, LrnShape, LrnSpec, Maps,
+    Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, SoftmaxShape, StatisticsShape,
 };
 
 /// A problem, and block sizes that reach code paths which its size alone would not.
@@ -446,8 +446,9 @@ fn tuning(rng: &mut Rng) -> Tuning {
 /// Kernel sizes for algorithms that support any.
 pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3], [2, 2], [4, 1]];
 
-/// One problem per kind of kernel. A plan for it states its edges, from which [`for_op`] makes cases.
-pub const PROBES: [&str; 28] = [
+/// One problem per kind of kernel, and some of other types than f32. A plan for it states its edges, around which
+/// [`like`] makes cases.
+pub const PROBES: [&str; 35] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic32ih14oc64oh14kh1ph0",
@@ -476,10 +477,29 @@ pub const PROBES: [&str; 28] = [
     "--pool --alg=lp2 mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=stochastic mb1ic16ih14oh7kh3sh2ph1",
     "--pool --alg=draw1 mb1ic16ih14oh7kh3sh2ph1",
+    "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.1+wei:per_oc+dst:common:0.3 --attr-zero-points=src:common:3+dst:common:128 --attr-post-ops=sum:0.25:8:u8+relu mb1ic16ih14oc32oh14kh3ph1",
+    "--dt=s8:s8:s8 --attr-scales=src:common:0.02+wei:per_oc --attr-zero-points=src:common:-7+dst:common:-20 mb1ic32ih14oc64oh14kh1ph0",
+    "--dt=u8:s8:s32 mb1ic16ih14oc32oh7kh3sh2ph1",
+    "--dt=s8:s8:f32 --dir=FWD_B --attr-scales=wei:common:0.01 --attr-post-ops=add:f32:per_tensor mb1ic16ih14oc32oh14kh3ph1",
+    "--dt=u8:s8:s8 --attr-scales=wei:per_oc+dst:common:3 --attr-post-ops=relu mb1ic32ih14oc64oh14kh1ph0",
+    "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=add:bf16:per_tensor+relu mb1ic16ih14oc32oh14kh3ph1",
+    "--dt=bf16:bf16:f32 mb1ic32ih14oc64oh14kh1ph0",
 ];
 
-/// Cases for an operation and edges. A variant's conformance test loops over them.
-pub fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
+/// Cases with the operation of `probe` around some edges. If it isn't of f32, they also have its types, quantisation and
+/// epilogue.
+pub fn like(probe: &Problem, g: &Granularity, count: usize) -> Vec<Case> {
+    let mut cases = for_op(&probe.op, g, count);
+    if probe.dtypes != DTypes::default() {
+        for (problem, _) in &mut cases {
+            *problem = Problem::new(problem.op, probe.attributes());
+        }
+    }
+    cases
+}
+
+/// Cases for an operation and edges.
+fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
     match op {
         Op::Conv(conv) if conv.kernel == [conv.h, conv.w] => fully_connected(g, count, 4),
         Op::Conv(conv) => {

@@ -102,7 +102,7 @@ mod tests {
 
     /// Applies the function to 16 floats, on every instruction set of this machine.
     fn each(function: Function, x: [f32; 16], check: impl Fn(Isa, [f32; 16])) {
-        for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
+        for token in Isa::F32.into_iter().filter_map(Isa::detect) {
             let mut y = x;
             token.dispatch(All(function, &mut y));
             check(token.isa(), y);

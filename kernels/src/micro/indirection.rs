@@ -16,6 +16,7 @@ use super::tiling::{Seen, Tiling};
 use crate::arch::array;
 use crate::plan::Unsupported;
 use crate::problem::ConvShape;
+use crate::tensor::{CacheLine, as_f32s};
 use std::ops::Range;
 
 /// The offset of a tap that falls into padding.
@@ -50,6 +51,26 @@ struct BlockAt {
     padded: bool,
 }
 
+/// Most consecutive channels of a tap that are read from one set of pointers.
+pub const ZERO_RUN: usize = 64;
+
+/// Inputs of taps that fall into padding: as many as are read from one pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct PaddingLine([CacheLine; ZERO_RUN / CacheLine::F32S]);
+
+impl PaddingLine {
+    /// Zeros.
+    const ZEROS: PaddingLine = PaddingLine([CacheLine::ZERO; _]);
+
+    /// Equal bytes.
+    pub fn of_bytes(byte: u8) -> Self {
+        PaddingLine([CacheLine::filled(byte); _])
+    }
+}
+
+/// The padding of most layers.
+static ZEROS: PaddingLine = PaddingLine::ZEROS;
+
 /// One block's part of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Indirection<'a> {
@@ -60,6 +81,9 @@ pub struct Indirection<'a> {
     tiles: &'a [Tiles],
     largest: Option<u32>,
     padded: bool,
+    padding: &'a PaddingLine,
+    /// Taps that fall into padding for a whole tile are skipped.
+    skips: bool,
 }
 
 impl IndirectionBuffer {
@@ -239,6 +263,8 @@ impl IndirectionBuffer {
             tiles: &self.tiles[tiles.clone()],
             largest: *largest,
             padded: *padded,
+            padding: &ZEROS,
+            skips: true,
         }
     }
 
@@ -293,6 +319,24 @@ pub fn conv_offset(
 }
 
 impl<'a> Indirection<'a> {
+    /// The block with other inputs than zeros in the padding. No tap is skipped then.
+    pub fn with_padding(self, padding: Option<&'a PaddingLine>) -> Self {
+        match padding {
+            None => self,
+            Some(padding) => Indirection {
+                padding,
+                skips: false,
+                ..self
+            },
+        }
+    }
+
+    /// Inputs of taps that fall into padding.
+    #[inline(always)]
+    pub fn padding(&self) -> &'a [f32] {
+        as_f32s(&self.padding.0)
+    }
+
     /// Pixels of the block.
     #[inline(always)]
     pub fn pixels(&self) -> usize {
@@ -356,7 +400,8 @@ impl<'a> Indirection<'a> {
     pub fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {
         match self.steps[tap * self.pixels() + first] {
             UNEVEN => Spacing::Uneven,
-            NO_OFFSETS => Spacing::Padding,
+            NO_OFFSETS if self.skips => Spacing::Padding,
+            NO_OFFSETS => Spacing::Uneven,
             step => {
                 let offsets = self.offsets::<P>(tap, first);
                 Spacing::Even {

@@ -6,12 +6,12 @@
 //! without padding.
 #![allow(unsafe_code)]
 
+pub use super::indirection::ZERO_RUN;
 use super::indirection::{Indirection, PADDING};
 use super::tiles::{Spacing, Tiles, even_tiles};
 use crate::arch::{array, hidden};
 use crate::bounds::product;
 use crate::layout::CHANNEL_BLOCK;
-use crate::tensor::CacheLine;
 
 /// Positions of the inputs of a run of output pixels, and the register tiles that take them.
 ///
@@ -122,13 +122,7 @@ unsafe impl Pixels for MatrixRows {
     }
 }
 
-/// The most consecutive channels of a tap that are read from one set of pointers.
-pub const ZERO_RUN: usize = 64;
-
-/// Input of taps that fall into padding.
-static ZEROS: [CacheLine; ZERO_RUN / CacheLine::F32S] = [CacheLine::ZERO; _];
-
-// SAFETY: offsets are at most `largest`, and `ZEROS` has `ZERO_RUN` elements. A buffer's tiles are inside its block,
+// SAFETY: offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block,
 // and its positions are a permutation of the block's pixels.
 unsafe impl Pixels for Indirection<'_> {
     #[inline(always)]
@@ -164,7 +158,7 @@ unsafe impl Pixels for Indirection<'_> {
         if !self.padded() {
             return array(|p| base.wrapping_add(offsets[p] as usize));
         }
-        let mut at = [ZEROS.as_ptr().cast(); P];
+        let mut at = [self.padding().as_ptr(); P];
         for p in 0..P {
             if offsets[p] != PADDING {
                 at[p] = base.wrapping_add(offsets[p] as usize);

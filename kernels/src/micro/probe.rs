@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn streams_do_what_they_say() {
-        for (isa, parts) in Isa::ALL
+        for (isa, parts) in Isa::F32
             .into_iter()
             .flat_map(|isa| Parts::ALL.map(|p| (isa, p)))
         {
@@ -324,7 +324,7 @@ mod tests {
         // Integers, so that their sum is exact in any order.
         let numbers: Vec<f32> = (0..512).map(|i| (i % 97) as f32).collect();
         let wanted: f32 = numbers.iter().sum();
-        for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
+        for token in Isa::F32.into_iter().filter_map(Isa::detect) {
             assert_eq!(token.dispatch(Sum::<1>(&numbers)), wanted);
             assert_eq!(token.dispatch(Sum::<2>(&numbers)), wanted);
             assert_eq!(token.dispatch(Sum::<4>(&numbers)), wanted);

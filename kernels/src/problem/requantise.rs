@@ -57,6 +57,36 @@ impl Requantisation {
         }
     }
 
+    /// Type of the outputs.
+    pub fn dst(&self) -> DType {
+        self.dst
+    }
+
+    /// True if an output is the sum itself, or 0 in place of a negative one after a ReLU.
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// True if negative outputs become 0.
+    pub fn relu(&self) -> bool {
+        self.relu
+    }
+
+    /// Scale and zero point of the residual.
+    pub fn residual(&self) -> Affine {
+        self.residual
+    }
+
+    /// The last factor: 1 / scale of the destination.
+    pub fn inverse(&self) -> f32 {
+        self.inverse
+    }
+
+    /// Zero point of the destination.
+    pub fn zero(&self) -> f32 {
+        self.zero
+    }
+
     /// Factors of the sums, one for each of `channels` output channels. `scales` are the weights' scales if each channel
     /// has its own.
     ///

@@ -4,11 +4,12 @@ use super::copied::{right, table};
 use crate::measure::support::{Refusals, Support};
 use comfy_table::Cell;
 use convroof_kernels::{Isa, Variant};
+use std::iter::zip;
 
 /// Classes of refusals: the word in the table, and parts of reasons. The first class with a part of the reason is the
 /// reason's.
 const CLASSES: [(&str, &[&str]); 10] = [
-    ("type", &["f32"]),
+    ("type", &["f32", "dot products"]),
     ("operation", &[" only"]),
     (
         "memory",
@@ -44,7 +45,7 @@ struct Line<'a> {
 
 /// The table of variants and their support.
 pub(super) fn text(variants: &[Variant], all: &[Support]) -> String {
-    let isas = columns(variants);
+    let isas = columns(variants, all);
     let lines = lines(variants, all, &isas);
     let cell = |support: &Option<&Support>| match support {
         Some(support) if support.available => support.supported.to_string(),
@@ -78,15 +79,27 @@ pub(super) fn text(variants: &[Variant], all: &[Support]) -> String {
     format!("{out}\n{}", legend(variants, all))
 }
 
-/// The instruction sets of some variants, in order.
-fn columns(variants: &[Variant]) -> Vec<Isa> {
-    let has = |isa: &Isa| variants.iter().any(|v| v.isa == *isa);
-    Isa::ALL.into_iter().filter(has).collect()
+/// The instruction sets of some variants, in order: those that extend no other, and those that add kernels for a layer here.
+/// In that case those that this CPU lacks are left out, since there is no room for all.
+fn columns(variants: &[Variant], all: &[Support]) -> Vec<Isa> {
+    let has = |isa: Isa| variants.iter().any(|v| v.isa == isa);
+    let own = |isa: Isa| zip(variants, all).filter(move |(v, _)| v.isa == isa);
+    let adds =
+        |isa: Isa| isa.base() != isa && own(isa).any(|(_, s)| s.available && s.supported > 0);
+    let extended = Isa::ALL.into_iter().any(adds);
+    let shown = |isa: &Isa| match isa.base() == *isa {
+        true => has(*isa) && (!extended || isa.detect().is_some()),
+        false => adds(*isa),
+    };
+    Isa::ALL.into_iter().filter(shown).collect()
 }
 
 fn lines<'a>(variants: &[Variant], all: &'a [Support], isas: &[Isa]) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
-    for (variant, support) in variants.iter().zip(all) {
+    for (variant, support) in zip(variants, all) {
+        let Some(column) = isas.iter().position(|&isa| isa == variant.isa) else {
+            continue;
+        };
         let (algorithm, threading) = (variant.algorithm.meta().id, variant.threading.name());
         let own = |line: &Line<'_>| line.algorithm == algorithm && line.threading == threading;
         let at = lines.iter().position(own).unwrap_or_else(|| {
@@ -97,8 +110,7 @@ fn lines<'a>(variants: &[Variant], all: &'a [Support], isas: &[Isa]) -> Vec<Line
             });
             lines.len() - 1
         });
-        let column = isas.iter().position(|&isa| isa == variant.isa);
-        lines[at].supports[column.expect("a column for each")] = Some(support);
+        lines[at].supports[column] = Some(support);
     }
     lines
 }
@@ -136,7 +148,7 @@ fn legend(variants: &[Variant], all: &[Support]) -> String {
          refuses: the other layers, by the class of the reason; --all has the reasons.\n",
         all.first().map_or(0, |support| support.problems)
     );
-    for isa in columns(variants) {
+    for isa in columns(variants, all) {
         if isa.detect().is_none() {
             out += &format!("-: {}.\n", isa.missing_reason());
         }

@@ -74,7 +74,7 @@ macro_rules! poolings {
             meta: &AlgorithmMeta {
                 id: concat!($id, layout!(suffix $layout)),
                 summary: concat!($what, layout!(words $layout), $more),
-                isas: &Isa::ALL,
+                isas: &Isa::F32,
                 accuracy: Accuracy::$accuracy,
             },
         };

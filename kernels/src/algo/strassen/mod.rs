@@ -67,7 +67,7 @@ pub struct Strassen1x1;
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "strassen-1x1",
     summary: "1x1 convolution on NCHW16c by Strassen's product in Winograd's form, any stride",
-    isas: &Isa::ALL,
+    isas: &Isa::F32,
     accuracy: Accuracy::Transformed {
         // Root of the variance of C12, C21 or C22 relative to a plain sum, for inputs and weights of variance 1. |S|^2
         // |T|^2 of its four products is 1 + 9 + 4 + 4, each with half of the terms. Half of the terms round half as

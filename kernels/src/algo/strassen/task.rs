@@ -5,7 +5,7 @@ use super::weights::{PairWeights, Product};
 use crate::exec::RowsMut;
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::{Blocked, Outputs, Sums};
 use crate::micro::pack::Panel;
 use crate::micro::pixels::BlockedPixels;
@@ -182,6 +182,7 @@ impl Task<'_> {
             epilogue: operands.epilogue,
             prefetch: self.prefetch,
             out: Outputs::summed(operands.out, operands.sums),
+            dot: F32,
         });
     }
 

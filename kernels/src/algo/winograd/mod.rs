@@ -116,7 +116,7 @@ macro_rules! algorithms {
                 static META: AlgorithmMeta = AlgorithmMeta {
                     id: $id,
                     summary: concat!("Winograd ", $summary, ", any padding"),
-                    isas: &Isa::ALL,
+                    isas: &Isa::F32,
                     accuracy: accuracy(TRANSFORMS.matrices()),
                 };
                 Winograd::$of(&META, TRANSFORMS)

@@ -7,7 +7,7 @@ use crate::blocking::{RegisterTile, WinogradBlocking, WinogradShape, part, prepa
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles, share};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::BlockedPixels;
 use crate::micro::winograd::{InputTransform, OutputTransform, Transformed, Transforms};
@@ -250,6 +250,7 @@ impl WinogradPlan {
                 epilogue: TileEpilogue::default(),
                 prefetch: Prefetch::of_weights(self.blocking.weights, v.tiles(), self.tile.pixels),
                 out: Outputs::blocked(RowsMut::new(product, block)),
+                dot: F32,
             });
         }
     }

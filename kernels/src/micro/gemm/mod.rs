@@ -22,7 +22,7 @@
 //!
 //! [`Pixels`] locates the inputs. So one kernel serves direct convolution, 1x1, im2col and the products of Winograd.
 //!
-//! In reading order: `operands.rs` (operands and their checks), this file (the loop over tiles), `tile.rs` (one tile),
+//! In reading order: `operands.rs` (operands and their checks), `dot.rs` (types and their products), this file (the loop over tiles), `tile.rs` (one tile),
 //! `addressing.rs` (its inputs), `prefetch.rs` (its prefetches), `epilogue.rs` (its outputs).
 
 /// Unrolls a body over a tile's pixels, a pixel's vectors, or a step's channels. LLVM leaves some loops over a constant
@@ -53,11 +53,13 @@ macro_rules! each {
 }
 
 mod addressing;
+mod dot;
 mod epilogue;
 mod operands;
 mod prefetch;
 mod tile;
 
+pub use dot::{Bf16s, Dot, F32, S8S8s, S16s, U8S8s};
 pub use epilogue::TileEpilogue;
 pub use operands::{PanelTimesPixels, Source};
 pub use prefetch::Prefetch;
@@ -67,12 +69,13 @@ use super::outputs::Place;
 use super::pixels::Pixels;
 use super::tiles::{FEW_PIXELS, Tiles};
 use crate::arch::KernelSimd;
-use crate::isa::SimdTask;
+use crate::isa::{Sets, SimdTask};
 use operands::ChannelAt;
 use prefetch::Lines;
 
-impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
+impl<I: Pixels, L: Place, D: Dot> SimdTask for PanelTimesPixels<'_, '_, I, L, D> {
     type Output = ();
+    const SETS: Sets = D::SETS;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
@@ -92,7 +95,7 @@ impl<I: Pixels, L: Place> SimdTask for PanelTimesPixels<'_, '_, I, L> {
     }
 }
 
-impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
+impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
     /// Runs the register tiles one after the other, with at most `P` pixels each. If there are many sizes, each has a
     /// function.
     #[inline(always)]
@@ -105,7 +108,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                 ($($n:literal)*) => {
                     match size {
                         $($n => if const { $n <= P } {
-                            let tiles = EqualTiles::<_, _, $n, V, K> {
+                            let tiles = EqualTiles::<_, _, _, $n, V, K> {
                                 kernel: &mut self,
                                 first,
                                 count,
@@ -130,8 +133,8 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
 }
 
 /// Consecutive tiles of `P` pixels by `V` vectors. If pixels are not evenly spaced, steps have `K` channels.
-struct EqualTiles<'k, 'a, 'o, I, L, const P: usize, const V: usize, const K: usize> {
-    kernel: &'k mut PanelTimesPixels<'a, 'o, I, L>,
+struct EqualTiles<'k, 'a, 'o, I, L, D, const P: usize, const V: usize, const K: usize> {
+    kernel: &'k mut PanelTimesPixels<'a, 'o, I, L, D>,
     /// The first pixel of the first tile.
     first: usize,
     count: usize,
@@ -141,10 +144,11 @@ struct EqualTiles<'k, 'a, 'o, I, L, const P: usize, const V: usize, const K: usi
     lines: &'k mut Lines,
 }
 
-impl<I: Pixels, L: Place, const P: usize, const V: usize, const K: usize> SimdTask
-    for EqualTiles<'_, '_, '_, I, L, P, V, K>
+impl<I: Pixels, L: Place, D: Dot, const P: usize, const V: usize, const K: usize> SimdTask
+    for EqualTiles<'_, '_, '_, I, L, D, P, V, K>
 {
     type Output = ();
+    const SETS: Sets = D::SETS;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {

@@ -1,5 +1,6 @@
 //! Operands of a product of one panel with a run of pixels, and the checks that its pointers rely on.
 
+use super::dot::{Dot, F32};
 use super::epilogue::TileEpilogue;
 use super::prefetch::Prefetch;
 use crate::bounds::{product, sum};
@@ -8,7 +9,8 @@ use crate::micro::outputs::{Outputs, Place};
 use crate::micro::pixels::Pixels;
 use std::ops::Range;
 
-/// Input of a tile. Channel `c` of the pixel at offset `o` is `data[o + c / block * block_stride + c % block]`.
+/// Input of a tile. Channel `c` of the pixel at offset `o` is `data[o + c / block * block_stride + c % block]`. Elements are
+/// words ([`Dot`]), so a channel is a group of channels if a word holds several.
 ///
 /// With blocked channels, `block` is 16. If a pixel's channels are contiguous (NHWC, an im2col matrix), one block has
 /// all channels.
@@ -45,8 +47,8 @@ impl Source<'_> {
 /// Product of one panel of weights with a run of pixels.
 ///
 /// It computes `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])` for the output channels of `out`, at most a
-/// panel's.
-pub struct PanelTimesPixels<'a, 'o, I, L> {
+/// panel's. Integer sums have no epilogue.
+pub struct PanelTimesPixels<'a, 'o, I, L, D = F32> {
     /// The input.
     pub src: Source<'a>,
     /// Positions of the pixels' taps.
@@ -61,9 +63,11 @@ pub struct PanelTimesPixels<'a, 'o, I, L> {
     pub prefetch: Prefetch,
     /// Place for the results.
     pub out: Outputs<'o, L>,
+    /// The types of the operands, and their product.
+    pub dot: D,
 }
 
-impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
+impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
     /// Checks the conditions for the tile's pointers, once per panel.
     #[inline(always)]
     pub(super) fn check(&self) {
@@ -91,8 +95,12 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
         let TileEpilogue {
             pixel_bias,
             residual,
-            relu: _,
+            relu,
         } = self.epilogue;
+        assert!(
+            const { D::FLOATS } || pixel_bias.is_none() && residual.is_none() && !relu,
+            "an epilogue of integers"
+        );
         assert!(pixel_bias.is_none_or(|b| b.len() >= self.out.pixels()));
         assert!(residual.is_none_or(|r| r.len() >= self.out.extent()));
     }

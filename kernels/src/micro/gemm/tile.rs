@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::addressing::Multiples;
+use super::dot::Dot;
 use super::epilogue::Destination;
 use super::operands::{ChannelAt, PanelTimesPixels, Source};
 use super::prefetch::{
@@ -34,7 +35,7 @@ struct UnevenInputs {
     base: *const f32,
 }
 
-impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
+impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
     /// Cache lines of the panel that follows this one, for tiles of at most `P` pixels. A row has `row` weights.
     ///
     /// For each channel, each tile prefetches its share of a row. If taps in the padding may be skipped, the share is a
@@ -221,7 +222,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                     // `data`: the offset is at most `largest`, and `check` tested the furthest channel for that offset.
                     // `run` exceeds neither the channels nor their block.
                     unsafe {
-                        *acc = multiply::<S, P, V, $k>(simd, at, progress.weights, *acc);
+                        *acc = multiply::<S, D, P, V, $k>(simd, self.dot, at, progress.weights, *acc);
                         progress.weights = progress.weights.add($k * row);
                     }
                     x = array(|half| hidden(x[half].wrapping_add($k)));
@@ -284,7 +285,7 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
                             prefetch_weights(simd, weights.wrapping_add(PREFETCH_DISTANCE), $k * row);
                         }
                         let at = |p: usize| x[p].add($first);
-                        *acc = multiply::<S, P, V, $k>(simd, at, weights, *acc);
+                        *acc = multiply::<S, D, P, V, $k>(simd, self.dot, at, weights, *acc);
                     }
                 };
             }
@@ -359,8 +360,9 @@ impl<I: Pixels, L: Place> PanelTimesPixels<'_, '_, I, L> {
 /// # Safety
 /// `weights` is valid for a read of `K` rows. Each address from `x` is valid for a read of `K` floats.
 #[inline(always)]
-unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize>(
+unsafe fn multiply<S: KernelSimd, D: Dot, const P: usize, const V: usize, const K: usize>(
     simd: S,
+    dot: D,
     x: impl Fn(usize) -> *const f32,
     weights: *const f32,
     mut acc: [[S::f32s; V]; P],
@@ -371,8 +373,7 @@ unsafe fn multiply<S: KernelSimd, const P: usize, const V: usize, const K: usize
         let w: [S::f32s; V] = unsafe { load::<S, V>(simd, weights.add(c * V * S::F32_LANES)) };
         each!(pixel P, |p| {
             // SAFETY: the caller's promise.
-            let x = unsafe { simd.broadcast::<K>(x(p), c) };
-            multiply_pixel(simd, &mut acc[p], x, &w);
+            unsafe { dot.multiply::<S, V, K>(simd, &mut acc[p], x(p), c, &w) };
         });
     });
     acc
@@ -393,17 +394,4 @@ pub unsafe fn load<S: KernelSimd, const V: usize>(simd: S, at: *const f32) -> [S
         }
     });
     vectors
-}
-
-/// Adds an input times a row of weights to a pixel's sums.
-#[inline(always)]
-fn multiply_pixel<S: KernelSimd, const V: usize>(
-    simd: S,
-    sums: &mut [S::f32s; V],
-    x: S::f32s,
-    weights: &[S::f32s; V],
-) {
-    each!(vector V, |v| {
-        sums[v] = simd.mul_add_e_f32s(x, weights[v], sums[v]);
-    });
 }

@@ -4,7 +4,7 @@ use super::{Fenced, Width, around, assert_exact};
 use crate::blocking::RegisterTile;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::gemm::{PanelTimesPixels, Prefetch, Source, TileEpilogue};
+use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, MatrixRows};
@@ -112,6 +112,7 @@ fn blocked(width: Width, pixels: usize, channels: &Range<usize>, blocks: usize, 
         epilogue: product.epilogue(residual.as_ref()),
         prefetch: Prefetch::Nothing,
         out: Outputs::blocked(RowsMut::new(&mut out, out_stride).part(0..blocks, 0..row)),
+        dot: F32,
     });
     let case = (width, pixels, channels, blocks, parts);
     for block in 0..blocks {
@@ -166,6 +167,7 @@ fn matrix(width: Width, pixels: usize, channels: &Range<usize>, outputs: usize, 
         epilogue: product.epilogue(residual.as_ref()),
         prefetch: Prefetch::Nothing,
         out: Outputs::matrix(RowsMut::new(&mut out, stride).part(0..pixels, 0..outputs)),
+        dot: F32,
     });
     let case = (width, pixels, channels, outputs, parts);
     for pixel in 0..pixels {

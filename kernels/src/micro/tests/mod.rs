@@ -4,6 +4,7 @@
 //!
 //! In reading order: this file (widths, operands, comparison), then a file for each group of kernels.
 
+mod dot;
 mod gemm;
 mod grouped;
 mod matrices;
@@ -14,7 +15,7 @@ mod winograd;
 
 use crate::arch::KernelSimd;
 use crate::data::{Fill, Rng};
-use crate::isa::{Isa, IsaToken, SimdTask};
+use crate::isa::{Isa, IsaToken, Sets, SimdTask};
 use crate::tensor::{CacheLine, as_f32s, as_f32s_mut};
 use std::ops::{Deref, DerefMut};
 
@@ -30,12 +31,22 @@ enum Width {
 impl Width {
     /// All widths of this CPU. Miri, which is slow, takes one.
     fn all() -> Vec<Self> {
+        Width::of(Sets::Bases)
+    }
+
+    /// Widths that a task is compiled for.
+    fn of(sets: Sets) -> Vec<Self> {
         if cfg!(miri) {
             return vec![Width::Emu256];
         }
-        let cpu = Isa::REAL.into_iter().filter_map(Isa::detect);
+        let cpu = Isa::REAL.into_iter().filter(|&isa| match sets {
+            Sets::Bases => isa == isa.base(),
+            Sets::With(words) => isa == isa.base() || isa.has_dots(words),
+            Sets::Only(words) => isa.has_dots(words),
+        });
         let emulated = [Width::Emu128, Width::Emu256, Width::Emu512];
-        cpu.map(Width::Cpu).chain(emulated).collect()
+        let cpu = cpu.filter_map(Isa::detect).map(Width::Cpu);
+        cpu.chain(emulated).collect()
     }
 
     fn isa(self) -> Isa {

@@ -1,0 +1,188 @@
+//! Arithmetic of a register tile: what its 32-bit lanes hold, and how they are multiplied.
+//!
+//! A lane of the operands is a *word*: one f32, two bf16, two 16-bit integers or four bytes, of neighbouring channels. A lane
+//! of the sums is an f32 or a 32-bit integer. So tiles, blocks, offsets and prefetches are those of f32 for every type, and
+//! count words.
+#![allow(unsafe_code)]
+
+use crate::arch::KernelSimd;
+use crate::isa::{Sets, Words};
+use std::fmt::Debug;
+
+/// Arithmetic on the words of a tile.
+pub trait Dot: Copy + Debug + Send + Sync + 'static {
+    /// The words.
+    const WORDS: Words;
+    /// Instruction sets that tiles are compiled for.
+    const SETS: Sets;
+    /// Channels in a word.
+    const GROUP: usize;
+    /// Tells if sums are floats. Else they are 32-bit integers, which wrap around.
+    const FLOATS: bool;
+
+    /// The sums plus the products of the channels of each word. Words and integers are the bits of the lanes.
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s;
+
+    /// [`Dot::dot`] with the word in one lane of `x`.
+    #[inline(always)]
+    fn by_lane<S: KernelSimd>(
+        self,
+        simd: S,
+        sums: S::f32s,
+        x: S::f32s,
+        lane: usize,
+        w: S::f32s,
+    ) -> S::f32s {
+        simd.dot_by_lane(Self::WORDS, sums, x, lane, w)
+    }
+
+    /// Adds one of `N` words, times each vector of a row of weights, to a pixel's sums.
+    ///
+    /// # Safety
+    /// `from` is valid for a read of `N` words, and `index` below `N`.
+    #[inline(always)]
+    unsafe fn multiply<S: KernelSimd, const V: usize, const N: usize>(
+        self,
+        simd: S,
+        sums: &mut [S::f32s; V],
+        from: *const f32,
+        index: usize,
+        weights: &[S::f32s; V],
+    ) {
+        if const { S::DOTS_BY_LANE && N.is_multiple_of(S::F32_LANES) } {
+            let lane = index % S::F32_LANES;
+            // SAFETY: the `N` words are whole vectors, of which this is one.
+            let x = unsafe { simd.load_f32s(from.add(index - lane)) };
+            each!(vector V, |v| {
+                sums[v] = self.by_lane(simd, sums[v], x, lane, weights[v]);
+            });
+        } else {
+            // SAFETY: the caller's promise.
+            let x = unsafe { simd.broadcast::<N>(from, index) };
+            each!(vector V, |v| {
+                sums[v] = self.dot(simd, sums[v], x, weights[v]);
+            });
+        }
+    }
+}
+
+/// f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct F32;
+
+impl Dot for F32 {
+    const WORDS: Words = Words::F32;
+    const SETS: Sets = Sets::Bases;
+    const GROUP: usize = 1;
+    const FLOATS: bool = true;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(x, w, sums)
+    }
+}
+
+/// Pairs of bf16, summed in f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bf16s;
+
+impl Dot for Bf16s {
+    const WORDS: Words = Words::Bf16;
+    const SETS: Sets = Sets::Only(Words::Bf16);
+    const GROUP: usize = 2;
+    const FLOATS: bool = true;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        simd.dot_bf16s(sums, x, w)
+    }
+}
+
+/// Pairs of signed 16-bit integers: bytes that were widened, for CPUs that can't multiply bytes exactly.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct S16s;
+
+impl Dot for S16s {
+    const WORDS: Words = Words::S16;
+    const SETS: Sets = Sets::Bases;
+    const GROUP: usize = 2;
+    const FLOATS: bool = false;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        simd.dot_s16s(sums, x, w)
+    }
+}
+
+/// Four signed bytes of the source, times four signed bytes of the weights.
+///
+/// Sums are of (x + shift) w. The shift depends on the instruction set ([`Isa::source_shift`](crate::Isa::source_shift)): 128
+/// if dot products have an unsigned source, 0 otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct S8S8s;
+
+impl Dot for S8S8s {
+    const WORDS: Words = Words::S8S8;
+    const SETS: Sets = Sets::Only(Words::S8S8);
+    const GROUP: usize = 4;
+    const FLOATS: bool = false;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        match const { S::SIGNED_SOURCES } {
+            true => simd.dot_s8s8(sums, x, w),
+            false => simd.dot_u8s8(sums, simd.flip_bytes(x), w),
+        }
+    }
+
+    #[inline(always)]
+    fn by_lane<S: KernelSimd>(
+        self,
+        simd: S,
+        sums: S::f32s,
+        x: S::f32s,
+        lane: usize,
+        w: S::f32s,
+    ) -> S::f32s {
+        match const { S::SIGNED_SOURCES } {
+            true => simd.dot_by_lane(Words::S8S8, sums, x, lane, w),
+            false => simd.dot_by_lane(Words::U8S8, sums, simd.flip_bytes(x), lane, w),
+        }
+    }
+}
+
+/// Four unsigned bytes of the source, times four signed bytes of the weights.
+///
+/// Sums are of (x + shift) w. The shift is -128 if dot products have a signed source, and 0 otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct U8S8s;
+
+impl Dot for U8S8s {
+    const WORDS: Words = Words::U8S8;
+    const SETS: Sets = Sets::Only(Words::U8S8);
+    const GROUP: usize = 4;
+    const FLOATS: bool = false;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        match const { S::SIGNED_SOURCES } {
+            true => simd.dot_s8s8(sums, simd.flip_bytes(x), w),
+            false => simd.dot_u8s8(sums, x, w),
+        }
+    }
+
+    #[inline(always)]
+    fn by_lane<S: KernelSimd>(
+        self,
+        simd: S,
+        sums: S::f32s,
+        x: S::f32s,
+        lane: usize,
+        w: S::f32s,
+    ) -> S::f32s {
+        match const { S::SIGNED_SOURCES } {
+            true => simd.dot_by_lane(Words::S8S8, sums, simd.flip_bytes(x), lane, w),
+            false => simd.dot_by_lane(Words::U8S8, sums, x, lane, w),
+        }
+    }
+}

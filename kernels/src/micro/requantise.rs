@@ -1,0 +1,194 @@
+//! Sums of narrow layers as elements of the destination: a block of pixels, in vectors.
+//!
+//! The arithmetic is that of [`Requantisation`], step by step, so integer outputs equal the definition to the last bit. bf16
+//! layers have floats for sums, and skip the steps that they have no operand for.
+#![allow(unsafe_code)]
+
+use crate::arch::KernelSimd;
+use crate::dtype::DType;
+use crate::exec::RowsMut;
+use crate::isa::SimdTask;
+use crate::problem::Requantisation;
+
+/// Sums of a block of pixels, and what is done with them.
+///
+/// `sums`, `factors` and `bias` have whole vectors of any instruction set, of at most 16 lanes: a row is a multiple of 16
+/// channels. Channels beyond those of `out` are ignored.
+pub struct Requantise<'a, 'o> {
+    /// Sums: a row of 32-bit lanes for each pixel. Lanes are integers, or floats of a bf16 layer.
+    pub sums: &'a [f32],
+    /// Lanes of a row.
+    pub row: usize,
+    /// Tells if sums are integers.
+    pub integers: bool,
+    /// Factors of integer sums, one for each channel.
+    pub factors: &'a [f32],
+    /// Bias, one for each channel; empty without one.
+    pub bias: &'a [f32],
+    /// Residual.
+    pub residual: Option<ResidualRows<'a>>,
+    /// The steps.
+    pub steps: &'a Requantisation,
+    /// The outputs: a row of bytes for each pixel.
+    pub out: RowsMut<'o, u8>,
+}
+
+/// Rows of a residual: elements of type `dtype`, one for each output of a block.
+#[derive(Clone, Copy)]
+pub struct ResidualRows<'a> {
+    /// Bytes from the first element on.
+    pub bytes: &'a [u8],
+    /// Element type.
+    pub dtype: DType,
+    /// Bytes from a pixel to the next.
+    pub stride: usize,
+}
+
+/// Most lanes of a vector.
+const LANES: usize = 16;
+
+/// Most bytes of a vector's elements.
+const BYTES: usize = 4 * LANES;
+
+impl SimdTask for Requantise<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(mut self, simd: S) {
+        let size = self.steps.dst().size();
+        assert!(self.out.len().is_multiple_of(size), "whole elements");
+        let channels = self.out.len() / size;
+        for pixel in 0..self.out.rows() {
+            for first in (0..channels).step_by(S::F32_LANES) {
+                let lanes = S::F32_LANES.min(channels - first);
+                let y = self.finished(simd, pixel, first, lanes);
+                let to = &mut self.out.row(pixel)[first * size..(first + lanes) * size];
+                store(simd, self.steps.dst(), to, y);
+            }
+        }
+    }
+}
+
+impl Requantise<'_, '_> {
+    /// Outputs of some lanes of a pixel, as integers or floats of 32 bits.
+    #[inline(always)]
+    fn finished<S: KernelSimd>(
+        &self,
+        simd: S,
+        pixel: usize,
+        first: usize,
+        lanes: usize,
+    ) -> S::f32s {
+        let steps = self.steps;
+        let zero = simd.splat_f32s(0.0);
+        let mut y = vector(simd, self.sums, pixel * self.row + first);
+        if self.integers {
+            let number = simd.floats_of_s32s(y);
+            if steps.is_exact() {
+                let negative = simd.less_than_f32s(number, zero);
+                // A zero has the same bits as an integer.
+                return match steps.relu() {
+                    true => simd.select_f32s(negative, zero, y),
+                    false => y,
+                };
+            }
+            y = simd.mul_f32s(number, vector(simd, self.factors, first));
+        }
+        if !self.bias.is_empty() {
+            y = simd.add_f32s(y, vector(simd, self.bias, first));
+        }
+        if let Some(residual) = &self.residual {
+            let affine = steps.residual();
+            let r = residual.load(simd, pixel, first, lanes);
+            let r = simd.sub_f32s(r, simd.splat_f32s(affine.zero as f32));
+            y = simd.add_f32s(y, simd.mul_f32s(simd.splat_f32s(affine.scale.get()), r));
+        }
+        if steps.relu() {
+            y = simd.at_least(zero, y);
+        }
+        if self.integers {
+            y = simd.mul_f32s(y, simd.splat_f32s(steps.inverse()));
+        }
+        match (steps.dst(), steps.dst().limits()) {
+            (_, Some(limits)) => integers(simd, y, steps.zero(), limits),
+            (DType::Bf16, _) => simd.bf16s_of_floats(y),
+            _ => y,
+        }
+    }
+}
+
+/// Floats plus a zero point as integers, rounded to nearest even and saturated. A NaN becomes 0.
+#[inline(always)]
+fn integers<S: KernelSimd>(simd: S, y: S::f32s, zero: f32, limits: [f32; 2]) -> S::f32s {
+    let [least, most] = [simd.splat_f32s(limits[0]), simd.splat_f32s(limits[1])];
+    let y = simd.add_f32s(y, simd.splat_f32s(zero));
+    let y = simd.select_f32s(simd.equal_f32s(y, y), y, simd.splat_f32s(0.0));
+    // The limits are integers, so saturation may come before the rounding.
+    let y = simd.at_least(least, y);
+    let y = simd.select_f32s(simd.less_than_f32s(y, most), y, most);
+    simd.s32s_of_floats(y)
+}
+
+/// Vector at an index of `from`.
+#[inline(always)]
+fn vector<S: KernelSimd>(simd: S, from: &[f32], at: usize) -> S::f32s {
+    let from = &from[at..at + S::F32_LANES];
+    // SAFETY: the slice has a vector.
+    unsafe { simd.load_f32s(from.as_ptr()) }
+}
+
+impl ResidualRows<'_> {
+    /// The first `lanes` of a vector as floats. Others are zeros.
+    #[inline(always)]
+    fn load<S: KernelSimd>(&self, simd: S, pixel: usize, first: usize, lanes: usize) -> S::f32s {
+        let size = self.dtype.size();
+        let at = pixel * self.stride + first * size;
+        let own = &self.bytes[at..at + lanes * size];
+        if lanes == S::F32_LANES {
+            return load(simd, self.dtype, own);
+        }
+        let mut whole = [0; BYTES];
+        whole[..own.len()].copy_from_slice(own);
+        load(simd, self.dtype, &whole[..S::F32_LANES * size])
+    }
+}
+
+/// A vector of elements as floats.
+#[inline(always)]
+fn load<S: KernelSimd>(simd: S, dtype: DType, from: &[u8]) -> S::f32s {
+    assert_eq!(from.len(), S::F32_LANES * dtype.size(), "a vector");
+    let at = from.as_ptr();
+    // SAFETY: the slice has an element for each lane. No load needs alignment.
+    unsafe {
+        match dtype {
+            DType::U8 => simd.floats_of_s32s(simd.load_u8s(at)),
+            DType::S8 => simd.floats_of_s32s(simd.load_s8s(at.cast())),
+            DType::Bf16 => simd.load_bf16s(at.cast()),
+            DType::S32 => simd.floats_of_s32s(simd.load_f32s(at.cast())),
+            DType::F32 => simd.load_f32s(at.cast()),
+        }
+    }
+}
+
+/// Stores the first lanes of a vector as elements, as many as `to` has bytes for.
+#[inline(always)]
+fn store<S: KernelSimd>(simd: S, dtype: DType, to: &mut [u8], y: S::f32s) {
+    let vector = S::F32_LANES * dtype.size();
+    let mut whole = [0; BYTES];
+    let target = match to.len() == vector {
+        true => to.as_mut_ptr(),
+        false => whole.as_mut_ptr(),
+    };
+    // SAFETY: both targets have an element for each lane. No store needs alignment.
+    unsafe {
+        match dtype {
+            DType::U8 | DType::S8 => simd.store_low_bytes(target, y),
+            DType::Bf16 => simd.store_low_halves(target.cast(), y),
+            DType::S32 | DType::F32 => simd.store_f32s(target.cast(), y),
+        }
+    }
+    if to.len() != vector {
+        let len = to.len();
+        to.copy_from_slice(&whole[..len]);
+    }
+}

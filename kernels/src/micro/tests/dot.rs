@@ -1,0 +1,386 @@
+//! The register tile on words of several channels: bytes, 16-bit integers and bf16. Their loads, stores and conversions.
+#![allow(unsafe_code)]
+
+use super::{Fenced, Width, around};
+use crate::arch::KernelSimd;
+use crate::blocking::RegisterTile;
+use crate::data::Rng;
+use crate::exec::RowsMut;
+use crate::isa::{Sets, SimdTask, Words};
+use crate::layout::CHANNEL_BLOCK;
+use crate::micro::gemm::{
+    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16s, Source, TileEpilogue, U8S8s,
+};
+use crate::micro::outputs::Outputs;
+use crate::micro::pixels::MatrixRows;
+use crate::micro::widen::{Copied, CopyPixels};
+
+/// Words of a pixel: less than a step of four words, and more.
+const WORDS: [usize; 5] = [1, 3, 4, 7, 17];
+
+/// Tiles of rows of a matrix, for each width and size.
+fn tiles<D: Dot>(dot_of: D) {
+    for width in Width::of(D::SETS) {
+        let tile = RegisterTile::of(width.isa());
+        for pixels in around(tile.pixels) {
+            for words in WORDS {
+                for outputs in around(CHANNEL_BLOCK) {
+                    if outputs <= tile.blocks * CHANNEL_BLOCK {
+                        product(width, dot_of, [pixels, words, outputs]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]) {
+    let mut rng = Rng::new(1);
+    let mut fenced = |len: usize| {
+        let word = |_| f32::from_bits(operand(D::WORDS, &mut rng));
+        Fenced::of(&(0..len).map(word).collect::<Vec<f32>>())
+    };
+    let lanes = outputs.div_ceil(CHANNEL_BLOCK) * CHANNEL_BLOCK;
+    let (src, mut panel) = (fenced(pixels * words), fenced((words + 1) * lanes));
+    // The sums begin with integers or floats, which the first row holds.
+    panel[..lanes].fill(f32::from_bits(if D::FLOATS { 3f32.to_bits() } else { 77 }));
+    let mut out = Fenced::poisoned(pixels * outputs);
+    width.run(PanelTimesPixels {
+        src: Source {
+            data: &src,
+            block: words,
+            block_stride: words,
+        },
+        pixels: MatrixRows {
+            pixels,
+            step: words,
+        },
+        channels: 0..words,
+        panel: &panel,
+        epilogue: TileEpilogue::default(),
+        prefetch: Prefetch::Nothing,
+        out: Outputs::matrix(RowsMut::new(&mut out, outputs)),
+        dot: dot_of,
+    });
+    let shift = width.isa().source_shift(D::WORDS);
+    for (i, y) in out.iter().enumerate() {
+        let (pixel, output) = (i / outputs, i % outputs);
+        let wanted = (0..words).fold(panel[output].to_bits(), |sum, k| {
+            let (x, w) = (src[pixel * words + k], panel[(k + 1) * lanes + output]);
+            dot(D::WORDS, shift, sum, x.to_bits(), w.to_bits())
+        });
+        let case = (width, dot_of, pixels, words, outputs);
+        assert_eq!(y.to_bits(), wanted, "{case:?}: output {i}");
+    }
+}
+
+/// A word: bytes, often extreme ones, or small integers as floats. These are exact, and so are sums of their products.
+fn operand(words: Words, rng: &mut Rng) -> u32 {
+    let byte = |rng: &mut Rng| match rng.below(4) {
+        0 => rng.pick(&[0, 1, 127, 128, 255]),
+        _ => rng.below(256) as u8,
+    };
+    let float = |rng: &mut Rng| (rng.below(33) as f32 - 16.0).to_bits();
+    match words {
+        Words::F32 => float(rng),
+        Words::Bf16 => float(rng) >> 16 | float(rng),
+        Words::S16 | Words::U8S8 | Words::S8S8 => u32::from_le_bytes([(); 4].map(|()| byte(rng))),
+    }
+}
+
+/// The sum plus the products of two words, by their definition. Bytes of `x` are first shifted.
+fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
+    let floats = |a: f32| (f32::from_bits(sum) + a).to_bits();
+    let integers = |products: i64| (i64::from(sum) + products) as u32;
+    let halves = |word: u32| [word as i16, (word >> 16) as i16].map(i64::from);
+    let bf16s = |word: u32| [word << 16, word & 0xffff_0000].map(f32::from_bits);
+    let bytes = |value: fn(u8) -> i64| {
+        let pairs = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
+        let product = |(x, w)| (value(x) + i64::from(shift)) * i64::from(w as i8);
+        integers(pairs.map(product).sum())
+    };
+    match words {
+        Words::F32 => floats(f32::from_bits(x) * f32::from_bits(w)),
+        Words::Bf16 => {
+            let ([a, b], [c, d]) = (bf16s(x), bf16s(w));
+            floats(a * c + b * d)
+        }
+        Words::S16 => {
+            let ([a, b], [c, d]) = (halves(x), halves(w));
+            integers(a * c + b * d)
+        }
+        Words::U8S8 => bytes(i64::from),
+        Words::S8S8 => bytes(|x| i64::from(x as i8)),
+    }
+}
+
+#[test]
+fn tiles_of_bytes() {
+    tiles(U8S8s);
+    tiles(S8S8s);
+}
+
+#[test]
+fn tiles_of_16_bit_integers() {
+    tiles(S16s);
+}
+
+#[test]
+fn tiles_of_bf16() {
+    tiles(Bf16s);
+}
+
+/// Dot products of vectors of words, and of one lane after the other with all words.
+struct Products<'a, const WORDS: usize>([&'a [u32]; 3]);
+
+impl<const WORDS: usize> SimdTask for Products<'_, WORDS> {
+    type Output = Vec<Vec<u32>>;
+    const SETS: Sets = Sets::With(Words::ALL[WORDS]);
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output {
+        let [sums, x, w] = self
+            .0
+            .map(|bits| simd.load_part_f32s(bytemuck::cast_slice(bits)));
+        let all = match Words::ALL[WORDS] {
+            Words::F32 => simd.mul_add_e_f32s(x, w, sums),
+            Words::Bf16 => simd.dot_bf16s(sums, x, w),
+            Words::S16 => simd.dot_s16s(sums, x, w),
+            Words::U8S8 => simd.dot_u8s8(sums, x, w),
+            Words::S8S8 => simd.dot_s8s8(sums, x, w),
+        };
+        let by_lane = |lane| simd.dot_by_lane(Words::ALL[WORDS], sums, x, lane, w);
+        let vectors = std::iter::once(all).chain((0..S::F32_LANES).map(by_lane));
+        vectors
+            .map(|v| bytemuck::cast_slice(&[v]).to_vec())
+            .collect()
+    }
+}
+
+fn products<const WORDS: usize>() {
+    let (words, mut rng) = (Words::ALL[WORDS], Rng::new(4));
+    for width in Width::of(Sets::With(words)) {
+        for _ in 0..100 {
+            let mut vector = || -> Vec<u32> {
+                let lanes = 0..width.lanes();
+                lanes.map(|_| operand(words, &mut rng)).collect()
+            };
+            let [sums, x, w] = [vector(), vector(), vector()];
+            let sums = match words {
+                Words::F32 | Words::Bf16 => sums.iter().map(|_| 3f32.to_bits()).collect(),
+                _ => sums,
+            };
+            let found = width.run(Products::<WORDS>([&sums, &x, &w]));
+            let wanted = |lane: Option<usize>| -> Vec<u32> {
+                let x = |i| x[lane.unwrap_or(i)];
+                let lanes = 0..width.lanes();
+                lanes.map(|i| dot(words, 0, sums[i], x(i), w[i])).collect()
+            };
+            let lanes = (0..width.lanes()).map(Some);
+            let wanted: Vec<_> = std::iter::once(None).chain(lanes).map(wanted).collect();
+            assert_eq!(found, wanted, "{width:?}: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn dot_products_of_vectors_and_lanes() {
+    products::<0>();
+    products::<1>();
+    products::<2>();
+    products::<3>();
+    products::<4>();
+}
+
+/// Loads and stores of narrow elements between guards, and conversions. Results are the bits of a vector's lanes.
+struct Conversions<'a> {
+    words: &'a [u32],
+    bytes: &'a mut [u8],
+    halves: &'a mut [u16],
+}
+
+impl SimdTask for Conversions<'_> {
+    type Output = [Vec<u32>; 6];
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output {
+        let lanes = S::F32_LANES;
+        assert!(
+            self.words.len() == lanes && self.bytes.len() == lanes && self.halves.len() == lanes
+        );
+        let bits = |v: S::f32s| bytemuck::cast_slice(&[v]).to_vec();
+        // SAFETY: each slice has as many elements as a vector has lanes.
+        unsafe {
+            let x = simd.load_f32s(self.words.as_ptr().cast());
+            let bytes = [
+                bits(simd.load_u8s(self.bytes.as_ptr())),
+                bits(simd.load_s8s(self.bytes.as_ptr().cast())),
+            ];
+            let bf16s = bits(simd.load_bf16s(self.halves.as_ptr()));
+            simd.store_low_bytes(self.bytes.as_mut_ptr(), x);
+            simd.store_low_halves(self.halves.as_mut_ptr(), x);
+            let [u8s, s8s] = bytes;
+            let floats = bits(simd.floats_of_s32s(x));
+            // The upper bits of a 24-bit integer and a half: ties are to even.
+            let ties = simd.mul_f32s(simd.floats_of_s32s(x), simd.splat_f32s(0.5f32.powi(8)));
+            let rounded = bits(simd.s32s_of_floats(ties));
+            [
+                u8s,
+                s8s,
+                bf16s,
+                floats,
+                rounded,
+                bits(simd.bf16s_of_floats(x)),
+            ]
+        }
+    }
+}
+
+#[test]
+fn narrow_elements_are_loaded_stored_and_rounded() {
+    let mut rng = Rng::new(2);
+    let special = [0, 1, 127, 128, 255, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]
+        .into_iter()
+        // NaN, infinity, ties of bf16, a denormal.
+        .chain([
+            0x7fc0_0001,
+            0x7f80_0001,
+            0x7f80_0000,
+            0x3f80_8000,
+            0x3f81_8000,
+            0x0000_8001,
+        ]);
+    let special: Vec<u32> = special.collect();
+    for width in Width::all() {
+        let lanes = width.lanes();
+        for _ in 0..200 {
+            let words: Vec<u32> = (0..lanes)
+                .map(|_| match rng.below(3) {
+                    0 => rng.pick(&special),
+                    // Half-way between integers after the division by 256, or nearly.
+                    1 => (rng.below(1 << 16) as u32) << 7,
+                    _ => rng.bits() as u32,
+                })
+                .collect();
+            let old: Vec<u8> = (0..lanes).map(|_| rng.bits() as u8).collect();
+            let wide: Vec<u16> = (0..lanes).map(|_| rng.bits() as u16).collect();
+            let (mut bytes, mut halves) = ([0xaa; 48], [0xaaaa; 48]);
+            bytes[16..][..lanes].copy_from_slice(&old);
+            halves[16..][..lanes].copy_from_slice(&wide);
+            let found = width.run(Conversions {
+                words: &words,
+                bytes: &mut bytes[16..][..lanes],
+                halves: &mut halves[16..][..lanes],
+            });
+            let signed = |word: &u32| word.cast_signed();
+            let rounded = |word: &u32| (signed(word) as f32 / 256.0).round_ties_even() as i32;
+            let wanted = [
+                old.iter().map(|&x| u32::from(x)).collect(),
+                old.iter()
+                    .map(|&x| i32::from(x as i8).cast_unsigned())
+                    .collect(),
+                wide.iter().map(|&x| u32::from(x) << 16).collect(),
+                words.iter().map(|x| (signed(x) as f32).to_bits()).collect(),
+                words.iter().map(|x| rounded(x).cast_unsigned()).collect(),
+                words.iter().map(|&x| nearest_bf16(x)).collect::<Vec<u32>>(),
+            ];
+            assert_eq!(found, wanted, "{width:?}: {words:x?}");
+            let stored = |i: usize| (bytes[16 + i], halves[16 + i]);
+            for (i, &word) in words.iter().enumerate() {
+                assert_eq!(stored(i), (word as u8, word as u16), "{width:?}");
+            }
+            let outside = |i: &usize| !(16..16 + lanes).contains(i);
+            for i in (0..48).filter(outside) {
+                assert_eq!(
+                    (bytes[i], halves[i]),
+                    (0xaa, 0xaaaa),
+                    "{width:?}: element {i}"
+                );
+            }
+        }
+    }
+}
+
+/// The bf16 that is nearest to a float, by comparison with its neighbours in f64. The one with an even last bit of two.
+fn nearest_bf16(bits: u32) -> u32 {
+    let x = f32::from_bits(bits);
+    if x.is_nan() {
+        return bits >> 16 | 0x40;
+    }
+    let value = |half: u32| match half & 0x7fff {
+        // The next value after the largest, were it no infinity.
+        0x7f80 => {
+            f64::from(f32::from_bits(half << 16 & 0x8000_0000 | 0x3f80_0000)) * 2f64.powi(128)
+        }
+        _ => f64::from(f32::from_bits(half << 16)),
+    };
+    if x.is_infinite() {
+        return bits >> 16;
+    }
+    let (near, far) = (bits >> 16, (bits >> 16) + 1);
+    let [near_by, far_by] = [near, far].map(|half| (value(half) - f64::from(x)).abs());
+    if near_by < far_by || near_by == far_by && near.is_multiple_of(2) {
+        near
+    } else {
+        far
+    }
+}
+
+#[test]
+fn pixels_are_widened_and_padded() {
+    let mut rng = Rng::new(3);
+    for width in Width::all() {
+        for (pixels, channels) in [(1, 1), (3, 5), (2, 8), (7, 3), (5, 32), (4, 33)] {
+            let bytes: Vec<u8> = (0..2 * pixels * channels)
+                .map(|_| rng.bits() as u8)
+                .collect();
+            let ints = &bytes[..pixels * channels];
+            let zero = rng.below(256) as i16 - 128;
+            let copy = |how, from: &[u8], group: usize| {
+                let mut to = Fenced::poisoned(pixels * channels.div_ceil(group));
+                width.run(CopyPixels {
+                    how,
+                    from,
+                    pixel: from.len() / pixels,
+                    to: &mut to,
+                });
+                to.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+            };
+            // Each element is shifted to its place in a word.
+            let words = |group: usize, element: &dyn Fn(usize) -> u32| {
+                let word = |pixel: usize, word: usize| {
+                    let channels = (word * group..(word + 1) * group).filter(|c| *c < channels);
+                    let place = |c: usize| {
+                        element(pixel * (bytes.len() / 2 / pixels) + c)
+                            << (c % group * (32 / group))
+                    };
+                    channels.map(place).fold(0, |all, bits| all | bits)
+                };
+                let all =
+                    (0..pixels).flat_map(|p| (0..channels.div_ceil(group)).map(move |w| (p, w)));
+                all.map(|(p, w)| word(p, w)).collect::<Vec<u32>>()
+            };
+            let half = |x: i16| u32::from(x as u16);
+            let case = (width, pixels, channels);
+            assert_eq!(
+                copy(Copied::Bytes, ints, 4),
+                words(4, &|i| ints[i].into()),
+                "{case:?}"
+            );
+            let u8s = |i: usize| half(i16::from(ints[i]) - zero);
+            assert_eq!(
+                copy(Copied::U8 { zero }, ints, 2),
+                words(2, &u8s),
+                "{case:?}"
+            );
+            let s8s = |i: usize| half(i16::from(ints[i] as i8) - zero);
+            assert_eq!(
+                copy(Copied::S8 { zero }, ints, 2),
+                words(2, &s8s),
+                "{case:?}"
+            );
+            let bf16s = |i: usize| u32::from_le_bytes([0, 0, bytes[2 * i], bytes[2 * i + 1]]);
+            assert_eq!(copy(Copied::F32, &bytes, 1), words(1, &bf16s), "{case:?}");
+        }
+    }
+}

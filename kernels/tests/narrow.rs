@@ -1,0 +1,109 @@
+//! Convolutions of bf16, u8 and s8 against their definitions: every type, every part of the epilogue, on shapes that
+//! straddle the edges of words, panels and tiles, on every instruction set and several numbers of threads.
+
+use convroof_kernels::blocking::Tuning;
+use convroof_kernels::conformance::{Outcome, check};
+use convroof_kernels::{Isa, Problem, Registry};
+
+/// Algorithms that compute them.
+const ALGORITHMS: [&str; 2] = ["implicit-gemm", "gemm-1x1-nhwc"];
+
+/// Types and attributes of integer layers.
+const INTEGERS: [&str; 9] = [
+    "--dt=u8:s8:s32",
+    "--dt=s8:s8:s32 --attr-post-ops=relu",
+    "--dt=u8:s8:s32 --attr-zero-points=src:common:255",
+    "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.1+wei:per_oc+dst:common:0.3 --attr-zero-points=src:common:3+dst:common:128 --attr-post-ops=sum:0.25:8:u8+relu",
+    "--dt=s8:s8:s8 --attr-scales=src:common:0.02+wei:per_oc --attr-zero-points=src:common:-7+dst:common:-20 --attr-post-ops=sum:0.3:-4:s8",
+    "--dt=s8:s8:u8 --dir=FWD_B --attr-scales=wei:common:0.01+dst:common:3 --attr-post-ops=add:s32:per_tensor+relu",
+    "--dt=u8:s8:s8 --attr-scales=wei:per_oc --attr-post-ops=add:f32:per_tensor",
+    "--dt=u8:s8:f32 --dir=FWD_B --attr-scales=wei:common:0.01 --attr-zero-points=src:common:128",
+    "--dt=s8:s8:s32 --dir=FWD_B --attr-scales=src:common:0.5 --attr-zero-points=src:common:-128",
+];
+
+/// Types and attributes of bf16 layers.
+const BF16: [&str; 4] = [
+    "--dt=bf16:bf16:f32",
+    "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=relu",
+    "--dt=bf16:bf16:bf16 --attr-post-ops=add:bf16:per_tensor+relu",
+    "--dt=bf16:bf16:f32 --dir=FWD_B --attr-post-ops=add:f32:per_tensor",
+];
+
+/// Shapes: whole and broken words, panels and tiles; taps in the padding, strides, dilation, true convolution.
+const SHAPES: [&str; 14] = [
+    "mb1ic4ih5oc16kh1",
+    "mb2ic8ih7oc33kh1",
+    "mb1ic64ih4oc15kh1",
+    "mb1ic3ih5oc17kh1",
+    "mb1ic6ih9oc31kh1sh2",
+    "mb2ic4ih6oc16kh3ph1",
+    "mb1ic16ih7oc40kh3ph1",
+    "mb1ic68ih5iw9oc18kh3kw3ph1pw1",
+    "mb1ic5ih8oc16kh3ph1sh2",
+    "mb1ic3ih19oc20kh7ph3sh2",
+    "mb1ic1ih6iw6oc1kh2kw3ph0pw2",
+    "mb1ic8ih9oc48kh3ph2dh1",
+    "mb1ic2ih3oc5kh5ph4",
+    "--flip mb1ic7ih6oc9kh3ph1",
+];
+
+/// Blocks: derived, and small ones, so that there are several.
+const TUNINGS: [Tuning; 2] = [
+    Tuning { mc: None, nc: None },
+    Tuning {
+        mc: Some(7),
+        nc: Some(16),
+    },
+];
+
+#[test]
+fn integer_convolutions_equal_their_definition() {
+    INTEGERS.iter().for_each(|types| conform(types));
+}
+
+#[test]
+fn bf16_convolutions_are_within_their_bounds() {
+    BF16.iter().for_each(|types| conform(types));
+}
+
+/// Checks all shapes with some types.
+fn conform(types: &str) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+    let pool = pool.expect("a pool");
+    for shape in SHAPES {
+        let (flip, shape) = match shape.strip_prefix("--flip ") {
+            Some(shape) => ("--flip ", shape),
+            None => ("", shape),
+        };
+        let text = format!("{flip}{types} {shape}");
+        let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        let mut passed = 0;
+        for isa in Isa::ALL.into_iter().filter_map(Isa::detect) {
+            for (id, tuning) in ALGORITHMS.iter().flat_map(|id| TUNINGS.map(|t| (id, t))) {
+                let algorithm = Registry::builtin().algorithm(id).expect(id);
+                match check(algorithm, isa, &problem, tuning, &[&pool]) {
+                    Ok(Outcome::Passed { .. }) => passed += 1,
+                    Ok(Outcome::Refused(why)) => assert!(why.contains("1x1"), "{id}: {why}"),
+                    Err(wrong) => panic!("{id}: {wrong}"),
+                }
+            }
+        }
+        assert!(passed > 0, "{text}: nothing computes it");
+    }
+}
+
+#[test]
+fn what_no_kernel_computes_is_refused_with_a_reason() {
+    let isa = Isa::best();
+    let caches = Default::default();
+    let cx = convroof_kernels::PlanCx::new(isa, &caches);
+    for (text, reason) in [
+        ("--dt=u8:s8:s32 g2mb1ic8ih4oc8kh3ph1", "groups"),
+        ("--dt=u8:s8:s32 mb1ic100000ih1oc1kh1", "more than 32 bits"),
+    ] {
+        let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        let algorithm = Registry::builtin().algorithm("implicit-gemm").expect("it");
+        let refused = algorithm.plan(&problem, &cx).err().expect(text).to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
