@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
+use std::str::FromStr;
 
 /// Element types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -102,6 +103,17 @@ impl DType {
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = DType::ALL.into_iter().find(|t| t.name() == name);
+        found.ok_or_else(|| {
+            format!("unknown element type '{name}': expected f32, bf16, s8, u8 or s32")
+        })
     }
 }
 
@@ -339,7 +351,9 @@ mod tests {
 
     #[test]
     fn types_as_data_and_as_rust_types_agree() {
+        assert!("f16".parse::<DType>().unwrap_err().contains("bf16"));
         for dtype in DType::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
             let (found, size) = with_element!(dtype, T => (T::DTYPE, size_of::<T>()));
             assert_eq!((found, size), (dtype, dtype.size()));
             assert_eq!(

@@ -1,10 +1,65 @@
 //! Loops that measure the machine's ceilings for the roofline: arithmetic on registers, and bytes from memory.
 #![allow(unsafe_code)]
 
-use super::gemm::load;
+use super::gemm::{Bf16s, Dot, F32, U8S8s, load};
 use crate::arch::{Baseline, KernelSimd, stream_fence};
+use crate::dtype::DType;
 use crate::isa::{IsaToken, SimdTask};
 use std::hint::black_box;
+use std::marker::PhantomData;
+
+/// Arithmetic of multiply-adds, by the types of the factors. Each has its own peak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arithmetic {
+    /// f32.
+    #[default]
+    F32,
+    /// bf16, summed in f32.
+    Bf16,
+    /// u8 or s8 times s8, summed in 32-bit integers.
+    Int8,
+}
+
+impl Arithmetic {
+    /// All of them.
+    pub const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int8];
+
+    /// Arithmetic of layers whose source has this type.
+    pub const fn of(src: DType) -> Self {
+        match src {
+            DType::F32 => Arithmetic::F32,
+            DType::Bf16 => Arithmetic::Bf16,
+            DType::S8 | DType::U8 | DType::S32 => Arithmetic::Int8,
+        }
+    }
+
+    /// Type of the source in its loop ([`multiply_adds`]).
+    pub const fn src(self) -> DType {
+        match self {
+            Arithmetic::F32 => DType::F32,
+            Arithmetic::Bf16 => DType::Bf16,
+            Arithmetic::Int8 => DType::U8,
+        }
+    }
+
+    /// Name in texts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::Bf16 => "bf16",
+            Arithmetic::Int8 => "int8",
+        }
+    }
+
+    /// Products that are summed in a lane of 32 bits at once.
+    pub const fn group(self) -> usize {
+        match self {
+            Arithmetic::F32 => F32::GROUP,
+            Arithmetic::Bf16 => Bf16s::GROUP,
+            Arithmetic::Int8 => U8S8s::GROUP,
+        }
+    }
+}
 
 /// Multiply-adds on registers only.
 struct Fma {
@@ -58,6 +113,53 @@ pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
     let lanes = isa.isa().lanes();
     let lanes = if lanes == 1 { Baseline::LANES } else { lanes };
     2 * (rounds * CHAINS * lanes) as u64
+}
+
+/// Dot products on registers only.
+struct Dots<D> {
+    rounds: usize,
+    dot: PhantomData<D>,
+}
+
+impl<D: Dot> SimdTask for Dots<D> {
+    type Output = f32;
+    const TWINS: bool = false;
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> f32 {
+        // As bf16 the products of a lane cancel, so that sums stay normal numbers.
+        let (x, w) = (f32::from_bits(0x3f80_3f80), f32::from_bits(0xbf80_3f80));
+        let mut weights = [simd.splat_f32s(0.0); CHAINS];
+        for weight in &mut weights {
+            *weight = simd.opaque(simd.splat_f32s(w));
+        }
+        let x = simd.splat_f32s(x);
+        let mut sums = [simd.opaque(simd.splat_f32s(0.5)); CHAINS];
+        for _ in 0..self.rounds {
+            // A hidden factor in each round, and another one for each sum: no product is computed before the loop, or once
+            // for several sums. Only conversions of factors are, as in a register tile.
+            let x = simd.opaque(x);
+            for (sum, &weight) in sums.iter_mut().zip(&weights) {
+                *sum = D::dot(simd, *sum, x, weight);
+            }
+        }
+        sums.iter().map(|&sum| simd.reduce_sum_f32s(sum)).sum()
+    }
+}
+
+/// Runs `rounds` rounds of independent multiply-adds, and returns their operations: two per multiply-add.
+pub fn multiply_adds(isa: IsaToken, arithmetic: Arithmetic, rounds: usize) -> u64 {
+    match arithmetic {
+        Arithmetic::F32 => fma(isa, rounds),
+        Arithmetic::Bf16 => dots::<Bf16s>(isa, rounds),
+        Arithmetic::Int8 => dots::<U8S8s>(isa, rounds),
+    }
+}
+
+fn dots<D: Dot>(isa: IsaToken, rounds: usize) -> u64 {
+    let dot = PhantomData::<D>;
+    black_box(isa.dispatch(Dots { rounds, dot }));
+    2 * (rounds * CHAINS * isa.isa().lanes() * D::GROUP) as u64
 }
 
 /// A loop over memory.
@@ -335,5 +437,42 @@ mod tests {
     fn flops_are_counted() {
         let token = Isa::Scalar.detect().expect("scalar");
         assert_eq!(fma(token, 10), 2 * 10 * (CHAINS * Baseline::LANES) as u64);
+    }
+
+    #[test]
+    fn dot_products_count_each_multiply_add() {
+        for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
+            let of = |arithmetic| multiply_adds(token, arithmetic, 10);
+            let lanes = (2 * 10 * CHAINS * token.isa().lanes()) as u64;
+            assert_eq!(of(Arithmetic::F32), fma(token, 10));
+            assert_eq!(
+                [of(Arithmetic::Bf16), of(Arithmetic::Int8)],
+                [2 * lanes, 4 * lanes]
+            );
+        }
+    }
+
+    #[test]
+    fn dot_products_are_added_in_each_round() {
+        let token = Isa::Scalar.detect().expect("scalar");
+        // Four bytes of the factors: 0x80 0x3f 0x80 0x3f, and as signed ones -128 63 -128 -65.
+        let product = -128 * 128 + 63 * 63 - 128 * 128 - 63 * 65;
+        for rounds in [0, 1, 7] {
+            let dot = PhantomData::<U8S8s>;
+            let sum = 0.5f32.to_bits().wrapping_add_signed(product * rounds);
+            let sum = f32::from_bits(sum);
+            let expected: f32 = (0..CHAINS).map(|_| sum).sum();
+            let rounds = rounds as usize;
+            assert_eq!(token.dispatch(Dots { rounds, dot }), expected);
+        }
+    }
+
+    #[test]
+    fn a_type_has_the_arithmetic_that_is_measured_with_it() {
+        for arithmetic in Arithmetic::ALL {
+            assert_eq!(Arithmetic::of(arithmetic.src()), arithmetic);
+            assert_eq!(4, arithmetic.group() * arithmetic.src().size());
+        }
+        assert_eq!(Arithmetic::of(DType::S8), Arithmetic::Int8);
     }
 }

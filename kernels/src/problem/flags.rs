@@ -241,7 +241,7 @@ impl Types {
 
 /// Parses a type.
 fn read_type(name: &str) -> Option<DType> {
-    DType::ALL.into_iter().find(|t| t.name() == name)
+    name.parse().ok()
 }
 
 /// Parses up to `most` types.
