@@ -13,6 +13,8 @@ use convroof::machine::{Topology, fingerprint, pool::Workers};
 use convroof::measure::solo::Solo;
 use convroof::record::{self, Conditions, LayerRef, Run, Text};
 use convroof::{measure, networks};
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Registry};
 use criterion::measurement::Measurement as Quantity;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -142,7 +144,8 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 }
                 measured = true;
                 let isa = kernel.variant.isa.detect().expect("filtered above");
-                let peak = peak_probe(workers, isa, Duration::from_millis(1));
+                let arithmetic = Arithmetic::of(layer.problem.dtypes.src);
+                let peak = peak_probe(workers, isa, arithmetic, Duration::from_millis(1));
                 let measurement = solo.measurement(samples, peak, workers);
                 run.measurements
                     .push(measurement.unwrap_or_else(|e| panic!("{e:#}")));
@@ -151,6 +154,7 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
             if measured {
                 run.layers.push(LayerRef {
                     network: network.name.clone(),
+                    dt: Text::of(DType::F32),
                     layer: layer.name.clone(),
                     kind: layer.kind.name().into(),
                     count: layer.count,
@@ -161,7 +165,8 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     }
     criterion.final_summary();
     if !testing && !listing && !run.measurements.is_empty() {
-        run.calibration = calibrate(&topology, &pools.iter().collect::<Vec<_>>(), |_| ())
+        let pools: Vec<_> = pools.iter().collect();
+        run.calibration = calibrate(&topology, &pools, &[Arithmetic::F32], |_| ())
             .expect("memory to calibrate with");
         // Layers with the same problem were measured separately. The record has each problem and variant once.
         let mut seen = std::collections::HashSet::new();

@@ -6,6 +6,7 @@
 use crate::record::{Calibration, IsaName, NoisePeriod, Run, Throttling};
 use crate::stats::{FEW, SCATTERED, Summary};
 use crate::units::threads;
+use convroof_kernels::probe::Arithmetic;
 use std::collections::BTreeMap;
 
 /// Level of the disturbances of a run.
@@ -26,7 +27,7 @@ struct Limits {
     noisy: f64,
 }
 
-/// FMA peaks of the rounds on as many threads: distance from the ninth decile down to the first, relative to the ninth.
+/// Peaks of the rounds on as many threads: distance from the ninth decile down to the first, relative to the ninth.
 const PEAKS: Limits = Limits {
     busy: 0.05,
     noisy: 0.40,
@@ -111,7 +112,7 @@ impl Noise {
         }
     }
 
-    /// Adds the FMA peaks of the rounds, of each instruction set and number of threads. Only the widest spread counts.
+    /// Adds the peaks of the rounds, of each instruction set, arithmetic and number of threads. Only the widest spread counts.
     pub fn peaks(mut self, groups: impl IntoIterator<Item = (usize, Vec<f64>)>) -> Noise {
         let spreads = groups
             .into_iter()
@@ -221,17 +222,18 @@ impl Noise {
     }
 }
 
-/// The peaks of a record's rounds, by instruction set and number of threads.
+/// The peaks of a record's rounds, by instruction set, arithmetic and number of threads.
 fn peaks_of(run: &Run) -> Vec<(usize, Vec<f64>)> {
     // Candidates of one round share its peak.
-    let mut groups: BTreeMap<(&IsaName, usize), BTreeMap<_, f64>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&IsaName, Arithmetic, usize), BTreeMap<_, f64>> = BTreeMap::new();
     for m in &run.measurements {
-        let group = groups.entry((m.variant.isa(), m.threads)).or_default();
+        let key = (m.variant.isa(), m.arithmetic(), m.threads);
+        let group = groups.entry(key).or_default();
         let peaks = m.rounds.iter().zip(&m.peak_gflops);
         group.extend(peaks.map(|(round, peak)| ((&m.problem, &m.cache, round), *peak)));
     }
     let groups = groups.into_iter();
-    let all = groups.map(|((_, threads), peaks)| (threads, peaks.into_values().collect()));
+    let all = groups.map(|((_, _, threads), peaks)| (threads, peaks.into_values().collect()));
     all.collect()
 }
 
@@ -382,5 +384,17 @@ mod tests {
         let other = m.clone();
         run.measurements.push(other);
         assert_eq!(peaks_of(&run), [(1, vec![100.0; 4])]);
+    }
+
+    #[test]
+    fn peaks_of_two_types_are_no_disturbance() {
+        let mut run = sample();
+        let m = &mut run.measurements[0];
+        (m.rounds, m.peak_gflops) = ((0..5).collect(), vec![100.0; 5]);
+        let mut int8 = m.clone();
+        int8.problem = "--dt=u8:s8:u8 mb1ic64ih56oc64oh56kh3ph1".into();
+        int8.peak_gflops = vec![400.0; 5];
+        run.measurements.push(int8);
+        assert_eq!(peaks_of(&run), [(1, vec![100.0; 5]), (1, vec![400.0; 5])]);
     }
 }

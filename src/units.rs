@@ -1,5 +1,7 @@
 //! Quantities as text with readable units.
 
+use convroof_kernels::probe::Arithmetic;
+
 /// A time with a readable unit.
 pub fn time(ns: f64) -> String {
     match ns {
@@ -33,6 +35,23 @@ pub fn count(n: f64) -> String {
         n if n < 1e6 => format!("{:.0} thousand", n / 1e3),
         n if n < 1e9 => format!("{:.0} million", n / 1e6),
         n => format!("{:.2} billion", n / 1e9),
+    }
+}
+
+/// Name of a peak in texts.
+pub fn peak(arithmetic: Arithmetic) -> &'static str {
+    match arithmetic {
+        Arithmetic::F32 => "FMA peak",
+        Arithmetic::Bf16 => "bf16 peak",
+        Arithmetic::Int8 => "int8 peak",
+    }
+}
+
+/// Unit of a rate of operations: 10^9 per second. Operations on integers are not floating-point ones.
+pub fn rate(arithmetic: Arithmetic) -> &'static str {
+    match arithmetic {
+        Arithmetic::F32 | Arithmetic::Bf16 => "GFLOP/s",
+        Arithmetic::Int8 => "GOP/s",
     }
 }
 

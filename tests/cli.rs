@@ -48,16 +48,39 @@ fn bad_input_is_one_line_and_exit_code_2() {
         ),
         (&["bench", "--problem", "mb1ic64"], "ih is missing"),
         (
+            &["bench", "nin", "--dt", "f32,int8"],
+            "expected f32, bf16 or u8, several with commas",
+        ),
+        (
+            &[
+                "bench",
+                "--dt",
+                "u8",
+                "--problem",
+                "--dt=bf16 mb1ic16ih8oc16oh8kh3ph1",
+            ],
+            "states its own types: leave them out, or omit --dt",
+        ),
+        (
+            &[
+                "bench",
+                "mb1ic16ih8oc16oh8kh3ph1",
+                "--dt",
+                "u8",
+                "--variant",
+                "direct/scalar/st",
+                "--threads",
+                "1",
+            ],
+            "there is nothing to measure: direct/scalar/st refuses --dt=u8:s8:u8 ",
+        ),
+        (
             &["bench", "--problem", "mb1ic64ih2oc64kh5"],
             "kernel spans 5",
         ),
         (
             &["bench", "--problem", "mb64ic512ih512oc512kh1"],
             "the limit is 16 GiB",
-        ),
-        (
-            &["bench", "--problem", "--dt=u8:s8:u8 mb1ic4ih5oc16kh1"],
-            "can't be measured, since the peak of u8 arithmetic isn't",
         ),
         (
             &["bench", "--problem", "--dt=u8:u8:u8 mb1ic4ih5oc16kh1"],
@@ -441,6 +464,70 @@ fn check_passes_on_small_shapes() {
             predicate::str::is_match(r"\n(\d+) of \d+ variants right, by \d+ outputs\n$")
                 .expect("a pattern"),
         );
+}
+
+#[test]
+fn layers_are_listed_in_each_type() {
+    let list = ["list", "nin", "--layers", "--dt", "f32,bf16,u8", "--json"];
+    let out = convroof().args(list).assert().success();
+    let out = out.stderr(predicate::str::contains("nin/prob stays f32: "));
+    let rows = json_lines(&out.get_output().stdout);
+    let of = |dt: &str| {
+        let own = rows
+            .iter()
+            .filter(|row| row.get("dt").map_or("f32", |t| t.as_str().expect("text")) == dt);
+        own.map(|row| row["problem"].as_str().expect("text"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows.len(), 3 * of("f32").len());
+    let stated = |dt: &str, flag: &str| of(dt).iter().filter(|p| p.contains(flag)).count();
+    let typed = of("f32").len() - 1;
+    assert_eq!(
+        [
+            stated("f32", "--dt="),
+            stated("bf16", "--dt=bf16"),
+            stated("u8", "--dt=u8")
+        ],
+        [0, typed, typed]
+    );
+}
+
+#[test]
+fn layers_that_no_variant_computes_in_a_type_are_no_error() {
+    let dir = folder();
+    let record = dir.path().join("record.json");
+    let mut bench = convroof();
+    bench.args([
+        "bench",
+        "mb1ic16ih8oc16oh8kh3ph1",
+        "--dt",
+        "f32,u8",
+        "--threads",
+        "1",
+    ]);
+    bench.args(["--variant", "direct/scalar/st", "--budget", "0.2", "--out"]);
+    bench
+        .arg(&record)
+        .assert()
+        .success()
+        .stderr(predicate::str::contains(
+            "1 of 2 layers were not measured, since every chosen variant refuses them",
+        ));
+    let mut report = convroof();
+    let out = report.arg("report").arg(&record).assert().success();
+    let text = String::from_utf8_lossy(&out.get_output().stdout).replace("\n  ", " ");
+    for part in [
+        "no layer was measured both in f32 and in u8.",
+        "Measured peaks on 1 thread: int8 ",
+        "what changes with the type",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = std::fs::read_to_string(&record).expect("a record");
+    let run: Value = serde_json::from_str(&text).expect("JSON");
+    let peaks = run["calibration"]["peaks"].as_array().expect("peaks");
+    assert!(peaks.iter().any(|p| p["dt"] == "u8") && !peaks.iter().any(|p| p["dt"] == "bf16"));
+    assert_eq!(run["refusals"].as_array().expect("refusals").len(), 1);
 }
 
 #[test]

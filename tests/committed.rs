@@ -141,15 +141,7 @@ fn threads_vote_inside_their_band() {
         };
         let (one, more) = (find(true), find(false));
         let [kernel, peak] = speed_ups(one, more).expect("common rounds");
-        let ceilings = |m: &Measurement| {
-            Ceilings::of(
-                &run.calibration,
-                &run.fingerprint,
-                m.variant.isa(),
-                m.threads,
-            )
-            .expect("calibrated")
-        };
+        let ceilings = |m: &Measurement| Ceilings::of_measurement(run, m).expect("calibrated");
         let (few, many) = (ceilings(one), ceilings(more));
         let bandwidths = Level::ALL
             .into_iter()

@@ -71,6 +71,10 @@ fn rows(args: &[&str]) -> Vec<Value> {
 fn lists_and_checks() {
     fit("list", &rows(&["list", "nin"]));
     fit("layers", &rows(&["list", "nin", "--layers"]));
+    fit(
+        "layers",
+        &rows(&["list", "nin", "--layers", "--dt", "bf16,u8"]),
+    );
     let check = ["check", "--small"].into_iter().chain(VARIANT);
     fit("check", &rows(&check.collect::<Vec<_>>()));
     fit("counts", &rows(&["counts", "--problem", PROBLEM]));
@@ -120,7 +124,13 @@ fn runs() {
 
 #[test]
 fn calibrations() {
-    fit("calibrate", &rows(&["calibrate", "--threads", "1"]));
+    let all = rows(&["calibrate", "--threads", "1"]);
+    fit("calibrate", &all);
+    let types: Vec<_> = all.iter().filter_map(|row| row.get("dt")).collect();
+    assert!(
+        types.contains(&&"bf16".into()) && types.contains(&&"u8".into()),
+        "{types:?}"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use convroof::roofline::{Ceilings, Verdict, place};
 use convroof::verdict::{self, Case, Finding};
 use convroof_kernels::arch::KernelSimd;
 use convroof_kernels::isa::Ablation;
-use convroof_kernels::probe::{self, Parts, Stream};
+use convroof_kernels::probe::{self, Arithmetic, Parts, Stream};
 use convroof_kernels::tensor::{AlignedBuf, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken, SimdTask};
 use std::hint::black_box;
@@ -20,6 +20,9 @@ const ROUNDS: usize = 7;
 
 /// Least time of a sample.
 const SAMPLE: Duration = Duration::from_micros(500);
+
+/// Duration of a measurement of the peak.
+const PEAK: Duration = Duration::from_micros(300);
 
 /// The widest vector instruction set of this CPU. Without one, there is nothing to test: scalar code has no twins.
 fn vectors() -> Option<IsaToken> {
@@ -75,10 +78,12 @@ impl Bench {
     fn new(isa: IsaToken) -> Bench {
         let topology = Topology::detect();
         let workers = Workers::new(&topology, 1).expect("a worker");
-        let calibration = calibrate(&topology, &[&workers], |_| ()).expect("calibrated");
+        let calibration = calibrate(&topology, &[&workers], &[Arithmetic::F32], |_| ());
+        let calibration = calibration.expect("calibrated");
         let machine = fingerprint(&topology);
-        let ceilings =
-            Ceilings::of(&calibration, &machine, &isa.isa().into(), 1).expect("calibrated");
+        let name = isa.isa().into();
+        let ceilings = Ceilings::of(&calibration, &machine, &name, Arithmetic::F32, 1);
+        let ceilings = ceilings.expect("calibrated");
         let sets = calibration.bandwidths.iter().map(|b| b.working_set_bytes);
         let most = sets.max().expect("bandwidths");
         Bench {
@@ -103,7 +108,7 @@ impl Bench {
         let mut peaks = Vec::new();
         let mut times = AblationTimes::default();
         for _ in 0..ROUNDS {
-            peaks.push(peak_probe(workers, isa, Duration::from_micros(300)));
+            peaks.push(peak_probe(workers, isa, Arithmetic::F32, PEAK));
             workers.install(|_| {
                 let mut sample = |ablation: Option<Ablation>| {
                     let token = ablation.map_or(Some(isa), |a| isa.without(a));

@@ -16,6 +16,7 @@ use crate::stats::{Estimate, FEW};
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::exec::Serial;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, Variant, instance};
@@ -199,7 +200,7 @@ impl<'a> Lab<'a> {
             machine,
             ..
         } = self.setting;
-        let ceilings = Ceilings::of(calibration, machine, &best.into(), 1);
+        let ceilings = Ceilings::of(calibration, machine, &best.into(), Arithmetic::F32, 1);
         let mut timed: Vec<Timed> = self.known[&problem]
             .measurements
             .iter()

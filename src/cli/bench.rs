@@ -6,6 +6,7 @@ use super::peers::{Libraries, PeerArgs};
 use super::progress::Bar;
 use super::rows::Format;
 use super::select::{self, Cpus, Layers, Variants, Words, seconds, threads};
+use super::types::Types;
 use crate::interrupt;
 use crate::measure;
 use crate::measure::bench::{self, Job, To};
@@ -23,6 +24,8 @@ pub(super) struct Args {
     words: Words,
     #[command(flatten)]
     layers: Layers,
+    #[command(flatten)]
+    types: Types,
     #[command(flatten)]
     variants: Variants,
     /// Numbers of threads [default: 1 and all physical cores]
@@ -44,7 +47,7 @@ pub(super) struct Args {
     out: Option<PathBuf>,
     /// Continue an interrupted record, with its layers and conditions
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "words", "network", "layer", "problem", "batch", "threads", "cpus", "cache", "results", "out",
+        "words", "network", "layer", "problem", "batch", "dt", "threads", "cpus", "cache", "results", "out",
     ])]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -59,7 +62,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         Some(path) => resume(registry, args, path, stop)?,
         None => {
             let topology = args.cpus.topology()?;
-            let layers = args.layers.with(&args.words)?.choose("nin,resnet50")?;
+            let layers = args
+                .types
+                .of(args.layers.with(&args.words)?.choose("nin,resnet50")?)?;
             let variants = args.variants.here(registry)?;
             let libraries = args.peers.libraries()?;
             let job = Job {

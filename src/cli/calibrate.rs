@@ -6,18 +6,25 @@ use super::output::print;
 use super::progress::Bar;
 use super::rows::Format;
 use super::select::{self, Cpus};
+use super::types::dtype;
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
 use crate::record::Calibration;
 use crate::report::page::Page;
 use crate::report::table::{Cell, Column, Table};
 use crate::units::{bytes, plural};
 use anyhow::Result;
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
+use std::collections::BTreeSet;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Numbers of threads [default: 1 and all physical cores]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
+    /// Element types of the peaks, separated by commas: f32, bf16, u8
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = dtype, default_value = "f32,bf16,u8")]
+    dt: Vec<DType>,
     #[command(flatten)]
     cpus: Cpus,
     #[command(flatten)]
@@ -29,7 +36,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let threads = select::threads(&args.threads, &topology)?;
     let most = threads.iter().copied().max().unwrap_or(1);
     let mut disturbances = Disturbances::begin(&topology, most, None);
-    let (_, calibration) = pools(&topology, &threads)?;
+    let arithmetics: BTreeSet<Arithmetic> = args.dt.iter().map(|&dt| Arithmetic::of(dt)).collect();
+    let arithmetics: Vec<Arithmetic> = arithmetics.into_iter().collect();
+    let pools = workers(&topology, &threads)?;
+    let calibration = measure(&topology, &pools.iter().collect::<Vec<_>>(), &arithmetics)?;
     let facts = disturbances.facts("calibration", &calibration);
     let noise = line_above(&facts, args.format.is_data());
     if let Some(mut rows) = args.format.rows() {
@@ -47,18 +57,30 @@ pub(super) fn run(args: &Args) -> Result<()> {
     print(&(head + &show(&calibration, &page)))
 }
 
-/// A pool for each number of threads, and the ceilings on them.
+/// A pool for each number of threads, and the ceilings on them for layers of f32.
 pub(super) fn pools(topology: &Topology, threads: &[usize]) -> Result<(Vec<Workers>, Calibration)> {
-    let pools = threads.iter().map(|&n| Workers::new(topology, n));
-    let pools = pools.collect::<Result<Vec<_>>>()?;
-    let calibration = measure(topology, &pools.iter().collect::<Vec<_>>())?;
+    let pools = workers(topology, threads)?;
+    let calibration = measure(
+        topology,
+        &pools.iter().collect::<Vec<_>>(),
+        &[Arithmetic::F32],
+    )?;
     Ok((pools, calibration))
 }
 
+/// A pool for each number of threads.
+fn workers(topology: &Topology, threads: &[usize]) -> Result<Vec<Workers>> {
+    threads.iter().map(|&n| Workers::new(topology, n)).collect()
+}
+
 /// Measures the ceilings with a progress bar.
-pub(super) fn measure(topology: &Topology, pools: &[&Workers]) -> Result<Calibration> {
+pub(super) fn measure(
+    topology: &Topology,
+    pools: &[&Workers],
+    arithmetics: &[Arithmetic],
+) -> Result<Calibration> {
     let bar = Bar::new(0, "calibrate");
-    let result = calibration::calibrate(topology, pools, |what| bar.say(what));
+    let result = calibration::calibrate(topology, pools, arithmetics, |what| bar.say(what));
     bar.finish();
     result
 }
@@ -68,13 +90,18 @@ fn show(calibration: &Calibration, page: &Page) -> String {
     let spread = || Column::number("spread", "(best - median) / best of the samples");
     let mut peaks = Table::new([
         Column::text("isa", "instruction set"),
+        Column::text("type", "element type of the factors; u8: u8 times s8"),
         Column::number("threads", "number of threads"),
-        Column::number("GFLOP/s", "FMA peak of all threads"),
+        Column::number(
+            "GFLOP/s",
+            "peak of multiply-adds on all threads, 10^9 operations per second",
+        ),
         spread(),
     ]);
     for p in &calibration.peaks {
         peaks.row([
             Cell::new(&p.isa),
+            Cell::new(&p.dt),
             Cell::new(p.threads),
             Cell::new(format!("{:.1}", p.gflops)),
             Cell::new(format!("{:.1} %", 100.0 * p.spread)),

@@ -6,6 +6,7 @@ use super::output::print;
 use super::progress::Bar;
 use super::rows::Format;
 use super::select::{self, Cpus, Layers, Variants, Words};
+use super::types::Types;
 use crate::check::{self, Tally};
 use crate::machine::{Topology, pool::Workers};
 use crate::measure::bench::problems;
@@ -27,6 +28,8 @@ pub(super) struct Args {
     #[command(flatten)]
     layers: Layers,
     #[command(flatten)]
+    types: Types,
+    #[command(flatten)]
     variants: Variants,
     /// Threads of multi-threaded variants [default: all physical cores]
     #[arg(long, value_name = "N")]
@@ -34,7 +37,7 @@ pub(super) struct Args {
     #[command(flatten)]
     cpus: Cpus,
     /// Check only small shapes around each kernel's block sizes, no layers
-    #[arg(long, conflicts_with_all = ["words", "network", "layer", "problem", "batch"])]
+    #[arg(long, conflicts_with_all = ["words", "network", "layer", "problem", "batch", "dt"])]
     small: bool,
     #[command(flatten)]
     format: Format,
@@ -59,7 +62,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let problems = if args.small {
         Vec::new()
     } else {
-        problems(&args.layers.with(&args.words)?.choose("*")?)
+        let layers = args.layers.with(&args.words)?.choose("*")?;
+        problems(&args.types.of(layers)?)
     };
     problems.iter().try_for_each(refuse_huge)?;
     let format = args.format.rows();

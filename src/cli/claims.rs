@@ -11,6 +11,7 @@ use crate::claims::{Answer, CLAIMS, Figure, Setting};
 use crate::machine::{fingerprint, pool::Workers};
 use crate::{files, interrupt};
 use anyhow::{Result, bail};
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Registry};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +58,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     // Checked before the measurements, which take minutes.
     files::check(&path)?;
     let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
-    let calibration = calibrate::measure(&topology, &[&Workers::new(&topology, 1)?])?;
+    let calibration = calibrate::measure(
+        &topology,
+        &[&Workers::new(&topology, 1)?],
+        &[Arithmetic::F32],
+    )?;
     let setting = Setting {
         topology: &topology,
         machine: &machine,

@@ -6,6 +6,7 @@ mod summary;
 use super::output::print;
 use super::rows::Format;
 use super::select::{Layers, Variants, Words};
+use super::types::Types;
 use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::support::{Refusals, Support};
@@ -14,6 +15,7 @@ use crate::units::plural;
 use anyhow::Result;
 use comfy_table::Cell;
 use convroof_kernels::Registry;
+use convroof_kernels::dtype::DType;
 use copied::{right, table};
 
 #[derive(clap::Args)]
@@ -22,6 +24,8 @@ pub(super) struct Args {
     words: Words,
     #[command(flatten)]
     layers: Layers,
+    #[command(flatten)]
+    types: Types,
     #[command(flatten)]
     variants: Variants,
     /// List each variant with the reasons for its refusals, instead of a line for each algorithm
@@ -35,7 +39,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let layers = args.layers.with(&args.words)?.choose("*")?;
+    let layers = args.types.of(args.layers.with(&args.words)?.choose("*")?)?;
     if args.list_layers {
         return match args.format.rows() {
             Some(rows) => rows.print(&layers),
@@ -56,15 +60,21 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
 }
 
 fn layers_text(layers: &[LayerRef]) -> String {
-    let mut out = table(&["network", "layer", "x", "kind", "problem"]);
+    let typed = layers.iter().any(|l| !l.dt.is(&DType::F32));
+    let mut out = match typed {
+        true => table(&["network", "type", "layer", "x", "kind", "problem"]),
+        false => table(&["network", "layer", "x", "kind", "problem"]),
+    };
     for l in layers {
-        out.add_row(vec![
-            Cell::new(&l.network),
+        let mut row = vec![Cell::new(&l.network)];
+        row.extend(typed.then(|| Cell::new(&l.dt)));
+        row.extend([
             Cell::new(&l.layer),
             right(l.count.to_string()),
             Cell::new(&l.kind),
             Cell::new(&l.problem),
         ]);
+        out.add_row(row);
     }
     format!("{out}\n")
 }

@@ -19,6 +19,7 @@ use crate::report::table::{Cell, Column, Table};
 use crate::units::time;
 use crate::{interrupt, npy};
 use anyhow::{Result, bail};
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Problem, Registry};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,7 +71,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let machine = fingerprint::fingerprint(&topology);
     let workers = Workers::new(&topology, 1)?;
     let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
-    let calibration = calibrate::measure(&topology, &[&workers])?;
+    let calibration = calibrate::measure(&topology, &[&workers], &[Arithmetic::F32])?;
     let variants = registry.variants(&Isa::REAL);
     let setting = Setting {
         topology: &topology,

@@ -3,9 +3,9 @@
 //! A subcommand turns its arguments into the conditions of a session of the library, runs it, and prints the result.
 //!
 //! In reading order: this file, which calls the subcommands. Shared parts: `usage.rs` and `similar.rs` (wrong
-//! arguments), `select.rs` (layers, variants, threads), `one.rs` (one variant on one problem), `peers.rs`, `console.rs`
-//! (options of all subcommands), `layout.rs` (width of the terminal), `output.rs`, `rows.rs` (JSON and CSV),
-//! `progress.rs`, `noise.rs`, `failed.rs`. Then the subcommands, `run.rs` first.
+//! arguments), `select.rs` (layers, variants, threads), `types.rs` (element types), `one.rs` (one variant on one problem),
+//! `peers.rs`, `console.rs` (options of all subcommands), `layout.rs` (width of the terminal), `output.rs`, `rows.rs` (JSON
+//! and CSV), `progress.rs`, `noise.rs`, `failed.rs`. Then the subcommands, `run.rs` first.
 
 mod ab;
 mod asm;
@@ -37,6 +37,7 @@ mod select;
 mod similar;
 mod track;
 mod tune;
+mod types;
 mod usage;
 mod watch;
 mod worker;

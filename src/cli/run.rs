@@ -7,6 +7,7 @@ use super::peers::PeerArgs;
 use super::report::{page, show};
 use super::rows::Format;
 use super::select::{Cpus, Layers, Variants, Words, check_threads, seconds, states, threads};
+use super::types::Types;
 use crate::machine::pool::Workers;
 use crate::measure::bench::{Job, To};
 use crate::report::{noise_line, rows};
@@ -36,6 +37,8 @@ impl Args {
 pub(super) struct Options {
     #[command(flatten)]
     layers: Layers,
+    #[command(flatten)]
+    types: Types,
     #[command(flatten)]
     variants: Variants,
     /// Numbers of threads [default: 1 and all physical cores]
@@ -92,7 +95,9 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     } = args;
     let stop = interrupt::watch();
     let topology = args.cpus.topology()?;
-    let layers = args.layers.with(words)?.choose("nin,resnet50")?;
+    let layers = args
+        .types
+        .of(args.layers.with(words)?.choose("nin,resnet50")?)?;
     let variants = args.variants.here(registry)?;
     let libraries = args.peers.libraries()?;
     let job = Job {

@@ -9,6 +9,7 @@ use crate::networks::{self, Graph, Network};
 use crate::patterns::{self, Pattern, Patterns};
 use crate::record::{CacheStates, LayerRef, Text};
 use anyhow::{Context, Result, anyhow, bail};
+use convroof_kernels::dtype::DType;
 use convroof_kernels::problem::Op;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Problem, Registry, Variant, VariantId};
@@ -157,6 +158,7 @@ impl Layers {
                 .with_context(|| format!("batch {batch}"))?;
             layers.extend(network.layers.into_iter().map(|l| LayerRef {
                 network: name.clone(),
+                dt: Text::of(DType::F32),
                 layer: l.name,
                 kind: l.kind.name().into(),
                 count: l.count,
@@ -194,6 +196,7 @@ fn custom(problem: Problem) -> LayerRef {
     };
     LayerRef {
         network: "custom".into(),
+        dt: Text::of(problem.dtypes.src),
         layer: problem.to_string(),
         kind: kind.into(),
         count: 1,

@@ -8,8 +8,8 @@ use super::rows;
 use super::select::seconds;
 use crate::escape;
 use crate::interrupt::{self, Stopped};
+use crate::measure::Candidate;
 use crate::measure::steady::{Pace, Steady};
-use crate::measure::{Candidate, refuse_narrow};
 use crate::profile::{HotFunction, Profile};
 use crate::record::{CacheState, Calibration, CandidateId, Text};
 use crate::report::terminal::percent;
@@ -109,7 +109,6 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let state = args.cache.parse::<CacheState>();
     let state = state.map_err(|why| anyhow!("--cache {why}"))?;
     let chosen = args.one.choose(registry)?;
-    refuse_narrow(&chosen.problem)?;
     let start = Start::new(&chosen, state)?;
     let mut steady = Steady::new(chosen.kernel, &chosen.problem, &chosen.topology, state)?;
     if !show(args.json, &Row::Start(Box::new(start)))? {

@@ -1,13 +1,13 @@
-//! Measured ceilings of the machine: arithmetic for each instruction set and bandwidth for each memory level, by number
-//! of threads.
+//! Measured ceilings of the machine: arithmetic for each instruction set and element type, and bandwidth for each memory
+//! level, by number of threads.
 
 use super::Topology;
 use super::pool::Workers;
 use crate::interrupt;
-use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start};
+use crate::record::{Bandwidth, Calibration, Capacity, Level, Peak, Start, Text};
 use crate::units;
 use convroof_kernels::exec::on_each_worker;
-use convroof_kernels::probe::{self, Parts, Stream};
+use convroof_kernels::probe::{self, Arithmetic, Parts, Stream};
 use convroof_kernels::tensor::{AlignedBuf, CacheLine, as_f32s_mut};
 use convroof_kernels::{Isa, IsaToken};
 use std::sync::Barrier;
@@ -22,38 +22,41 @@ const PATIENCE: usize = 3;
 /// Number of best samples that must agree, and the relative difference up to which they do.
 const AGREE: (usize, f64) = (3, 0.05);
 
-/// Measures every ceiling for the instruction sets of this CPU on these pools. `progress` receives the name of each
-/// measurement.
+/// Measures every ceiling for the instruction sets of this CPU on these pools: peaks of the given kinds of arithmetic, and
+/// bandwidths. `progress` receives the name of each measurement.
 ///
 /// # Errors
 /// When there is too little memory for the working sets; [`interrupt::Stopped`].
 pub fn calibrate(
     topology: &Topology,
     pools: &[&Workers],
+    arithmetics: &[Arithmetic],
     mut progress: impl FnMut(&str),
 ) -> anyhow::Result<Calibration> {
-    let tokens: Vec<IsaToken> = Isa::REAL_F32.iter().filter_map(|i| i.detect()).collect();
+    let tokens: Vec<IsaToken> = Isa::REAL.iter().filter_map(|i| i.detect()).collect();
+    let bases = tokens
+        .iter()
+        .filter(|token| token.isa().base() == token.isa());
+    let bases: Vec<IsaToken> = bases.copied().collect();
     let mut calibration = Calibration::default();
     let mut scattered = Vec::new();
     for workers in pools {
         let threads = workers.threads();
-        for &token in &tokens {
+        let mine = |a: Arithmetic| tokens.iter().filter(move |t| a.has_kernels_for(t.isa()));
+        for (arithmetic, &token) in arithmetics
+            .iter()
+            .flat_map(|&a| mine(a).map(move |t| (a, t)))
+        {
             interrupt::check()?;
-            progress(&format!(
-                "{} peak, {}",
-                token.isa(),
-                units::threads(threads)
-            ));
-            let best = best(SAMPLES, || peak_probe(workers, token, SAMPLE));
+            let what = format!("{} {}", token.isa(), units::peak(arithmetic));
+            progress(&format!("{what}, {}", units::threads(threads)));
+            let best = best(SAMPLES, || peak_probe(workers, token, arithmetic, SAMPLE));
             if !best.agreed {
-                scattered.push(format!(
-                    "{} peak on {}",
-                    token.isa(),
-                    units::threads(threads)
-                ));
+                scattered.push(format!("{what} on {}", units::threads(threads)));
             }
             calibration.peaks.push(Peak {
                 isa: token.isa().into(),
+                dt: Text::of(arithmetic.src()),
                 threads,
                 gflops: best.rate,
                 spread: best.spread,
@@ -68,7 +71,7 @@ pub fn calibrate(
         let buffers = workers.broadcast(|_| AlignedBuf::zeroed(most / CacheLine::BYTES));
         let mut buffers: Vec<AlignedBuf> = buffers.into_iter().collect::<Result<_, _>>()?;
         for (level, bytes) in sets {
-            for (stream, token) in loops(level, &tokens) {
+            for (stream, token) in loops(level, &bases) {
                 let isa = token.isa();
                 interrupt::check()?;
                 progress(&format!(
@@ -185,18 +188,23 @@ fn best(samples: usize, mut sample: impl FnMut() -> f64) -> Best {
     }
 }
 
-/// The current peak: all workers at once for about `time`. Their sum in GFLOP/s.
-pub fn peak_probe(workers: &Workers, token: IsaToken, time: Duration) -> f64 {
+/// The current peak: all workers at once for about `time`. Their sum in 10^9 operations per second.
+pub fn peak_probe(
+    workers: &Workers,
+    token: IsaToken,
+    arithmetic: Arithmetic,
+    time: Duration,
+) -> f64 {
     let barrier = Barrier::new(workers.threads());
     let rates = workers.broadcast(|_| {
         // A short run calibrates the number of rounds, and lets the clock frequency rise.
         let start = Instant::now();
-        probe::fma(token, 2_000);
+        probe::multiply_adds(token, arithmetic, 2_000);
         let rounds = rounds_for(2_000, start.elapsed(), time);
         barrier.wait();
         let start = Instant::now();
-        let flops = probe::fma(token, rounds);
-        flops as f64 / start.elapsed().as_nanos().max(1) as f64
+        let operations = probe::multiply_adds(token, arithmetic, rounds);
+        operations as f64 / start.elapsed().as_nanos().max(1) as f64
     });
     rates.iter().sum()
 }
@@ -317,7 +325,8 @@ fn effective_l3(
     })
 }
 
-/// Notes on implausible results: an outer level faster than an inner one, or wide vectors slower than narrow ones.
+/// Notes on implausible results: an outer level faster than an inner one, wide vectors slower than narrow ones, or threads
+/// that hardly add to a peak.
 fn doubts(calibration: &Calibration) -> Vec<String> {
     let mut notes = Vec::new();
     let mut numbers: Vec<usize> = calibration.peaks.iter().map(|p| p.threads).collect();
@@ -350,20 +359,24 @@ fn doubts(calibration: &Calibration) -> Vec<String> {
             let one = calibration
                 .peaks
                 .iter()
-                .find(|p| p.threads == 1 && p.isa == all.isa);
+                .find(|p| p.threads == 1 && p.isa == all.isa && p.dt == all.dt);
             if let Some(one) = one.filter(|one| all.gflops < 0.7 * threads as f64 * one.gflops) {
+                let arithmetic = all.arithmetic().unwrap_or_default();
                 notes.push(format!(
-                    "{threads} threads have an {} peak of {:.0} GFLOP/s, one has {:.0}: something else was running",
-                    all.isa, all.gflops, one.gflops
+                    "{threads} threads have an {} {} of {:.0} {}, one has {:.0}: something else was running",
+                    all.isa,
+                    units::peak(arithmetic),
+                    all.gflops,
+                    units::rate(arithmetic),
+                    one.gflops
                 ));
             }
         }
         let peak = |isa: Isa| {
-            calibration
-                .peaks
-                .iter()
-                .find(|p| p.isa == isa.into() && p.threads == threads)
-                .map(|p| p.gflops)
+            let is_f32 = |p: &&Peak| p.arithmetic() == Some(Arithmetic::F32);
+            let mut f32s = calibration.peaks.iter().filter(is_f32);
+            let found = f32s.find(|p| p.isa == isa.into() && p.threads == threads);
+            found.map(|p| p.gflops)
         };
         if let (Some(avx2), Some(avx512)) = (peak(Isa::Avx2), peak(Isa::Avx512))
             && avx512 < 0.9 * avx2
@@ -426,6 +439,37 @@ mod tests {
     #[test]
     fn a_peak_is_measured() {
         let workers = Workers::new(&Topology::detect(), 1).expect("a worker");
-        assert!(peak_probe(&workers, Isa::best(), Duration::from_millis(1)) > 0.1);
+        for arithmetic in Arithmetic::ALL {
+            let time = Duration::from_millis(1);
+            assert!(peak_probe(&workers, Isa::best(), arithmetic, time) > 0.01);
+        }
+    }
+
+    #[test]
+    fn peaks_are_compared_with_those_of_their_type() {
+        let mut calibration = sample().calibration;
+        let f32_peak = calibration.peaks[0].clone();
+        let int8 = Peak {
+            dt: "u8".into(),
+            gflops: 4.0 * f32_peak.gflops,
+            ..f32_peak.clone()
+        };
+        let all_cores = |peak: &Peak, speed_up: f64| Peak {
+            threads: 2,
+            gflops: speed_up * peak.gflops,
+            ..peak.clone()
+        };
+        calibration.peaks.extend([
+            int8.clone(),
+            all_cores(&f32_peak, 1.9),
+            all_cores(&int8, 1.0),
+        ]);
+        let notes = doubts(&calibration);
+        assert_eq!(
+            notes,
+            [
+                "2 threads have an avx2 int8 peak of 472 GOP/s, one has 472: something else was running"
+            ]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A benchmark run: all candidates on all layers. The record is saved after each problem.
 
 use super::candidate::{Candidate, kernels};
-use super::limits::{refuse_huge, refuse_narrow};
+use super::limits::refuse_huge;
 use super::session::{self, Session, Settings};
 use crate::interrupt::{self, Stopped};
 use crate::machine::calibration::calibrate;
@@ -13,8 +13,9 @@ use crate::record::{
 };
 use crate::stats::FEW;
 use anyhow::{Result, bail};
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Problem, Variant};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -81,6 +82,13 @@ pub fn problems(layers: &[LayerRef]) -> Vec<Problem> {
     all.filter(|p| seen.insert(*p)).collect()
 }
 
+/// Arithmetic of some problems. Their peaks are measured.
+fn arithmetics(problems: &[Problem]) -> Vec<Arithmetic> {
+    let all = problems.iter().map(|p| Arithmetic::of(p.dtypes.src));
+    let distinct: BTreeSet<Arithmetic> = all.collect();
+    distinct.into_iter().collect()
+}
+
 /// Calibrates and measures, or continues an older record. The record is saved after each problem, so that an
 /// interruption loses at most one problem. `guests` makes candidates of other libraries. Returns the record and its
 /// file.
@@ -97,7 +105,6 @@ pub fn bench(
     let topology = job.topology;
     let problems = problems(&job.layers);
     problems.iter().try_for_each(refuse_huge)?;
-    problems.iter().try_for_each(refuse_narrow)?;
     let kernels = kernels(&job.variants, &job.threads).into_iter();
     let mut candidates: Vec<Rc<dyn Candidate>> = kernels.map(|k| Rc::new(k) as _).collect();
     if candidates.is_empty() {
@@ -153,9 +160,14 @@ pub fn bench(
             progress.calibrating(noise::WAITING);
         });
         run.noise.push(before);
-        let calibration = calibrate(topology, &session.pools(), |what| {
-            progress.calibrating(what);
-        });
+        let calibration = calibrate(
+            topology,
+            &session.pools(),
+            &arithmetics(&problems),
+            |what| {
+                progress.calibrating(what);
+            },
+        );
         progress.calibrated();
         match calibration {
             // The record lists what was to be measured: a later run can continue it.

@@ -11,6 +11,7 @@ use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::phase::PhaseClock;
 use convroof_kernels::plan::PlanSpec;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, IsaToken, Plan, Problem, Unsupported, Variant};
@@ -24,8 +25,8 @@ pub trait Candidate {
     fn id(&self) -> CandidateId;
     /// Threads that it runs on.
     fn threads(&self) -> usize;
-    /// The instruction set whose FMA peak is its ceiling.
-    fn isa(&self) -> Isa;
+    /// The instruction set whose peak in an arithmetic is its ceiling.
+    fn isa(&self, arithmetic: Arithmetic) -> Isa;
     /// Growth of its rounding errors.
     fn accuracy(&self) -> Accuracy;
     /// True for another library's candidate: its errors end its own measurement, not the run.
@@ -187,7 +188,7 @@ impl Candidate for Kernel {
         self.threads
     }
 
-    fn isa(&self) -> Isa {
+    fn isa(&self, _: Arithmetic) -> Isa {
         self.variant.isa
     }
 

@@ -17,6 +17,7 @@ use convroof_kernels::data::Rng;
 use convroof_kernels::instance::{Cold, Instance};
 use convroof_kernels::isa::Ablation;
 use convroof_kernels::probe;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::tensor::{CacheLine, as_f32s};
 use convroof_kernels::{IsaToken, Problem};
@@ -28,7 +29,7 @@ use std::time::Instant;
 pub(super) struct Examined {
     /// The kernel and its twins.
     pub(super) times: AblationTimes,
-    /// The FMA peak of each round.
+    /// The peak of each round, in the problem's arithmetic.
     pub(super) peaks: Vec<f64>,
     /// A plain read of the cold operands.
     pub(super) cold_read: Option<ColdRead>,
@@ -58,7 +59,8 @@ impl<'a> Exam<'a> {
         runs: usize,
         (topology, workers): (&Topology, &'a Workers),
     ) -> Result<Option<Self>> {
-        let (Some(isa), Some(instance)) = (candidate.isa().detect(), full.instance()) else {
+        let isa = candidate.isa(Arithmetic::of(problem.dtypes.src)).detect();
+        let (Some(isa), Some(instance)) = (isa, full.instance()) else {
             return Ok(None);
         };
         let weights = instance.spec().packed_lines > 0;

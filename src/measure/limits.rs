@@ -1,12 +1,11 @@
 //! Refusals before any work: problems whose operands or plans don't fit into memory, and problems whose reference
-//! would take hours, or whose peak is unknown.
+//! would take hours.
 
 use crate::machine::memory;
 use crate::units;
 use anyhow::{Result, bail};
 use convroof_kernels::blocking::Caches;
 use convroof_kernels::cost::Cost;
-use convroof_kernels::problem::DTypes;
 use convroof_kernels::{IsaToken, Plan, PlanCx, Problem, Unsupported, Variant};
 
 /// Upper limit of a problem's bytes, however large the memory.
@@ -15,21 +14,6 @@ const LARGEST_BYTES: u128 = 16 << 30;
 /// Upper limit of a problem's operations. The reference computes by definition in f64: this many take a core about an
 /// hour.
 const MOST_FLOPS: u64 = 4_000_000_000_000;
-
-/// Refuses layers of other types than f32: the peak of their arithmetic isn't measured, so a verdict on them would be wrong.
-///
-/// # Errors
-/// When an operand isn't f32.
-pub fn refuse_narrow(problem: &Problem) -> Result<()> {
-    if problem.dtypes != DTypes::default() {
-        bail!(
-            "'{problem}' can't be measured, since the peak of {} arithmetic isn't: choose f32 layers; convroof check \
-             compares kernels of all types with their definition",
-            problem.dtypes.src
-        );
-    }
-    Ok(())
-}
 
 /// Refuses problems that don't fit into memory, and problems whose reference would take hours.
 ///

@@ -2,8 +2,8 @@
 //!
 //! For each problem, every candidate (a variant with a number of threads) gets its own memory and packed weights.
 //! Then the session runs rounds. In each round, candidates run once each in shuffled order. Each round also measures
-//! the machine's FMA peak, for each instruction set and number of threads. So every time can be divided by the peak
-//! of its own round, which cancels changes of the clock and of the load by neighbours.
+//! the machine's peak in the problem's arithmetic, for each instruction set and number of threads. So every time can be
+//! divided by the peak of its own round, which cancels changes of the clock and of the load by neighbours.
 //!
 //! A sample begins with one untimed run, so that the caches hold the candidate's data. Then the output is filled with
 //! NaN, and the timed runs follow. Before the first round the inputs are replaced. After the last round the output is
@@ -39,6 +39,6 @@ pub mod turns;
 pub use candidate::{Candidate, Contestant, Facts, Kernel, kernels};
 pub(crate) use expected::Expected;
 pub use expected::Wrong;
-pub use limits::{plan, refuse_huge, refuse_narrow};
+pub use limits::{plan, refuse_huge};
 pub use session::{ProblemOutcome, Progress, Session, Settings};
 pub(crate) use together::together;

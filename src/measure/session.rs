@@ -16,6 +16,7 @@ use crate::stats::{Summary, shorten};
 use anyhow::Result;
 use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Rng;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -71,6 +72,9 @@ pub struct Session<'a> {
     cold_sets: Option<ColdSets>,
     stop: &'a AtomicBool,
 }
+
+/// Duration of a measurement of a peak.
+const PEAK: Duration = Duration::from_micros(500);
 
 /// Memory limit, in bytes, for the candidates of one problem. Beyond it they are measured in groups, each with its
 /// sampled rounds.
@@ -214,6 +218,7 @@ impl<'a> Session<'a> {
             }
         }
 
+        let arithmetic = Arithmetic::of(problem.dtypes.src);
         let mut rng = Rng::new(self.settings.seed);
         let mut order: Vec<usize> = (0..all.len()).collect();
         for round in 0..self
@@ -233,7 +238,7 @@ impl<'a> Session<'a> {
                 order = leaders(&all, self.settings.best_few);
             }
             rng.shuffle(&mut order);
-            self.round(round as u32, &mut all, &order);
+            self.round(round as u32, arithmetic, &mut all, &order);
         }
 
         let stopped = self.stopped();
@@ -258,19 +263,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// One sample of each candidate, and one of each peak.
-    fn round(&self, round: u32, all: &mut [Sampled], order: &[usize]) {
+    /// One sample of each candidate, and one of each peak of the arithmetic.
+    fn round(&self, round: u32, arithmetic: Arithmetic, all: &mut [Sampled], order: &[usize]) {
         let mut peaks: BTreeMap<(Isa, usize), f64> = BTreeMap::new();
         for &index in order {
             let sampled = &mut all[index];
             if sampled.trouble.is_some() {
                 continue;
             }
-            let (isa, threads) = (sampled.candidate.isa(), sampled.candidate.threads());
+            let candidate = &sampled.candidate;
+            let (isa, threads) = (candidate.isa(arithmetic), candidate.threads());
             let (workers, _) = &self.pools[&threads];
             let peak = *peaks.entry((isa, threads)).or_insert_with(|| {
                 let token = isa.detect().expect("planned for this CPU");
-                peak_probe(workers, token, Duration::from_micros(500))
+                peak_probe(workers, token, arithmetic, PEAK)
             });
             match sampled.contestant.sample(sampled.runs, workers) {
                 Ok(ns) => {
@@ -374,8 +380,10 @@ impl<'a> Session<'a> {
         } = sampled;
         let rounds = self.settings.rounds_for_twins;
         let (workers, _) = &self.pools[&candidate.threads()];
-        let token = candidate.isa().detect().expect("planned for this CPU");
-        let peak = || peak_probe(workers, token, Duration::from_micros(500));
+        let arithmetic = Arithmetic::of(problem.dtypes.src);
+        let token = candidate.isa(arithmetic).detect();
+        let token = token.expect("planned for this CPU");
+        let peak = || peak_probe(workers, token, arithmetic, PEAK);
         // `errors_by_input` left other inputs behind.
         contestant.load(expected.operands(), true, workers)?;
         let exam = Exam::new(

@@ -60,7 +60,8 @@ impl Solo {
             .context("no kernel of this process")
     }
 
-    /// The record of some samples (nanoseconds of a run), with the FMA peak (GFLOP/s) that was measured beside them.
+    /// The record of some samples (nanoseconds of a run), with the peak (10^9 operations per second) that was measured
+    /// beside them.
     /// The output of the last run is compared with the reference.
     ///
     /// # Errors

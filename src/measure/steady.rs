@@ -11,6 +11,7 @@ use crate::record::CacheState;
 use anyhow::{Result, bail};
 use convroof_kernels::conformance::Comparison;
 use convroof_kernels::instance::Cold;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{IsaToken, Problem};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,8 @@ pub struct Pace {
     pub runs: usize,
     /// Mean time of a run, ns.
     pub ns: f64,
-    /// FMA peak at the start of the period, GFLOP/s, on the kernel's instruction set and threads.
+    /// Peak at the start of the period, 10^9 operations per second, in the problem's arithmetic on the kernel's
+    /// instruction set and threads.
     pub peak_gflops: f64,
 }
 
@@ -63,8 +65,9 @@ impl Steady {
             Ok(contestant) => contestant,
             Err(reason) => bail!("{} can't do '{problem}': {reason}", kernel.id()),
         };
-        let Some(isa) = kernel.isa().detect() else {
-            bail!("{}: {}", kernel.id(), kernel.isa().missing_reason());
+        let isa = kernel.isa(Arithmetic::of(problem.dtypes.src));
+        let Some(isa) = isa.detect() else {
+            bail!("{}: {}", kernel.id(), isa.missing_reason());
         };
         let workers = Workers::new(topology, kernel.threads)?;
         let expected = Expected::new(problem, 1);
@@ -118,7 +121,8 @@ impl Steady {
     /// # Errors
     /// Never for a kernel of this process.
     pub fn run_for(&mut self, time: Duration) -> Result<Pace> {
-        let peak_gflops = peak_probe(&self.workers, self.isa, PEAK);
+        let arithmetic = Arithmetic::of(self.expected.problem().dtypes.src);
+        let peak_gflops = peak_probe(&self.workers, self.isa, arithmetic, PEAK);
         let (start, mut samples, mut sum) = (Instant::now(), 0, 0.0);
         while samples == 0 || start.elapsed() < time && !interrupt::requested() {
             sum += self.sample()?;

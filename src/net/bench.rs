@@ -13,6 +13,7 @@ use crate::roofline::{Ceilings, Evidence, Verdict, judge};
 use crate::stats::{Summary, median};
 use anyhow::Result;
 use convroof_kernels::data::Rng;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Problem, VariantId};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -39,6 +40,9 @@ pub trait Rival {
 
 /// A sample takes at least this long.
 const SAMPLE: Duration = Duration::from_millis(40);
+
+/// Duration of a measurement of the peak.
+const PEAK: Duration = Duration::from_micros(500);
 
 /// Number of runs in which steps are timed one by one.
 const PROFILES: usize = 9;
@@ -90,7 +94,7 @@ pub fn rounds(
         rng.shuffle(&mut order);
         rounds
             .peaks
-            .push(peak_probe(workers, Isa::best(), Duration::from_micros(500)));
+            .push(peak_probe(workers, Isa::best(), Arithmetic::F32, PEAK));
         for &i in &order {
             if i == rivals.len() {
                 rounds.ours.push(sample(runner, workers, ours_runs));

@@ -10,6 +10,7 @@ use crate::record::{Calibration, Fingerprint, Level};
 use crate::roofline::Ceilings;
 use convroof_kernels::Isa;
 use convroof_kernels::plan::{Phase, PhaseCost, Plan};
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::tensor::{Layout, TensorDesc};
 use std::collections::BTreeMap;
 
@@ -26,7 +27,10 @@ pub struct Model {
 impl Model {
     /// A model from the ceilings that were calibrated for `threads` threads.
     pub fn new(calibration: &Calibration, machine: &Fingerprint, threads: usize) -> Self {
-        let ceilings = |isa: &Isa| Ceilings::of(calibration, machine, &(*isa).into(), threads);
+        let ceilings = |isa: &Isa| {
+            let (isa, arithmetic) = ((*isa).into(), Arithmetic::F32);
+            Ceilings::of(calibration, machine, &isa, arithmetic, threads)
+        };
         let by_isa = Isa::REAL
             .iter()
             .filter_map(|isa| Some((*isa, ceilings(isa)?)));

@@ -29,11 +29,13 @@
 //! records that it was there, since published parameter counts include its scale and shift. ReLU and residual
 //! addition are in the epilogue. A fully connected layer is a convolution whose kernel covers its whole input map.
 //!
-//! In reading order: this file (tables), `graph.rs`.
+//! In reading order: this file (tables), `graph.rs`, `types.rs` (layers in other element types).
 
 mod graph;
+mod types;
 
 pub use graph::{Graph, Node, NodeOp, Source};
+pub use types::in_type;
 
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{BATCH_NORM_EPSILON, Op, ShapeError};

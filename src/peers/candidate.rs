@@ -9,6 +9,8 @@ use crate::measure::{Candidate, Contestant, Facts};
 use crate::record::CandidateId;
 use anyhow::Result;
 use convroof_kernels::cost::{Accuracy, Cost};
+use convroof_kernels::plan::f32_only;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Problem};
@@ -78,8 +80,8 @@ impl Candidate for PeerCandidate {
         self.threads
     }
 
-    fn isa(&self) -> Isa {
-        Isa::best().isa()
+    fn isa(&self, arithmetic: Arithmetic) -> Isa {
+        arithmetic.best().isa()
     }
 
     fn accuracy(&self) -> Accuracy {
@@ -97,6 +99,7 @@ impl Candidate for PeerCandidate {
     }
 
     fn plan(&self, problem: &Problem, _: &Topology) -> Result<Box<dyn Contestant>, String> {
+        f32_only(problem).map_err(|refused| refused.to_string())?;
         let mut host = self.host.borrow_mut();
         if let Some(reason) = &host.lost {
             return Err(reason.clone());

@@ -1,6 +1,9 @@
 //! The machine of a run, and its measured ceilings.
 
 use super::names::IsaName;
+use super::text::Text;
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
 use serde::{Deserialize, Serialize};
 
 /// The machine.
@@ -126,18 +129,38 @@ pub struct Start {
     pub ns: f64,
 }
 
-/// Peak rate of fused multiply-adds on registers.
+/// Peak rate of multiply-adds on registers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peak {
     /// Instruction set.
     pub isa: IsaName,
+    /// Element type of the factors; absent for f32. `u8` is the peak of u8 times s8, which layers of s8 have, too.
+    #[serde(default = "f32_type", skip_serializing_if = "is_f32")]
+    pub dt: Text<DType>,
     /// Threads.
     pub threads: usize,
-    /// f32 GFLOP/s of all threads, the best of several samples.
+    /// 10^9 operations per second of all threads, two per multiply-add, the best of several samples.
     pub gflops: f64,
     /// (best - median) / best of the samples.
     pub spread: f64,
+}
+
+impl Peak {
+    /// Arithmetic of the multiply-adds; none for a type that this program doesn't know.
+    pub fn arithmetic(&self) -> Option<Arithmetic> {
+        self.dt.value().map(|&dtype| Arithmetic::of(dtype))
+    }
+}
+
+/// Element type of a part of a record that states none.
+pub(super) fn f32_type() -> Text<DType> {
+    Text::of(DType::F32)
+}
+
+/// True for the element type that records don't state.
+pub(super) fn is_f32(dt: &Text<DType>) -> bool {
+    dt.is(&DType::F32)
 }
 
 /// Bandwidth of one level of the memory.

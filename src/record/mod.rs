@@ -22,7 +22,10 @@ pub use noise::NoisePeriod;
 pub use text::Text;
 
 use convroof_kernels::Problem;
+use convroof_kernels::dtype::DType;
 use convroof_kernels::phase::Phase;
+use convroof_kernels::probe::Arithmetic;
+use machine::{f32_type, is_f32};
 use serde::{Deserialize, Serialize};
 
 /// The version of the schema that this program writes, and the newest that it reads.
@@ -128,6 +131,10 @@ pub struct Conditions {
 pub struct LayerRef {
     /// The network; `custom` for problems given on the command line.
     pub network: String,
+    /// Element type in which the network was requested; absent for f32. Operations that have no such form, such as a
+    /// softmax, stay f32.
+    #[serde(default = "f32_type", skip_serializing_if = "is_f32")]
+    pub dt: Text<DType>,
     /// The layer.
     pub layer: String,
     /// `conv`, `pool` or `fc`.
@@ -159,7 +166,8 @@ pub struct Measurement {
     pub samples_ns: Vec<f64>,
     /// The round of each sample.
     pub rounds: Vec<u32>,
-    /// The peak of the same instruction set and threads, measured in the same rounds, GFLOP/s.
+    /// The peak of the same instruction set, arithmetic and threads, measured in the same rounds, 10^9 operations per
+    /// second.
     pub peak_gflops: Vec<f64>,
     /// Operations of the definition.
     pub flops_nominal: u64,
@@ -197,6 +205,19 @@ pub struct Measurement {
     pub cold_read: Option<ColdRead>,
     /// Hardware counters, per run.
     pub counters: Vec<CounterValue>,
+}
+
+impl Measurement {
+    /// Arithmetic of the layer. One that this program can't parse counts as f32.
+    pub fn arithmetic(&self) -> Arithmetic {
+        arithmetic(&self.problem)
+    }
+}
+
+/// Arithmetic of a layer. One that this program can't parse counts as f32.
+pub(crate) fn arithmetic(problem: &Text<Problem>) -> Arithmetic {
+    let problem = problem.value();
+    problem.map_or(Arithmetic::F32, |p| Arithmetic::of(p.dtypes.src))
 }
 
 /// Times of a kernel and of its twins in nanoseconds, one sample per round. They have their own rounds, after the

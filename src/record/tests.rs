@@ -93,6 +93,7 @@ pub(crate) fn sample() -> Run {
         calibration: Calibration {
             peaks: vec![Peak {
                 isa: "avx2".into(),
+                dt: "f32".into(),
                 threads: 1,
                 gflops: 118.0,
                 spread: 0.01,
@@ -130,6 +131,7 @@ pub(crate) fn sample() -> Run {
         },
         layers: vec![LayerRef {
             network: "resnet50".into(),
+            dt: "f32".into(),
             layer: "conv2_x.3x3".into(),
             kind: "conv".into(),
             count: 3,
@@ -160,6 +162,51 @@ pub(crate) fn sample() -> Run {
         complete: true,
         notes: vec![],
     }
+}
+
+/// The small record with its layer in u8, too: twice as fast, under twice the peak.
+pub(crate) fn in_two_types() -> Run {
+    let mut run = sample();
+    let int8 = Peak {
+        dt: "u8".into(),
+        gflops: 236.0,
+        ..run.calibration.peaks[0].clone()
+    };
+    run.calibration.peaks.push(int8);
+    let problem: Text<Problem> = "--dt=u8:s8:u8 mb1ic64ih56oc64oh56kh3ph1".into();
+    run.layers.push(LayerRef {
+        dt: "u8".into(),
+        problem: problem.clone(),
+        ..run.layers[0].clone()
+    });
+    let mut m = run.measurements[0].clone();
+    m.problem = problem;
+    m.samples_ns.iter_mut().for_each(|ns| *ns /= 2.0);
+    m.peak_gflops = vec![236.0; m.samples_ns.len()];
+    for ns in m.phases.iter_mut().map(|p| &mut p.ns) {
+        *ns /= 2.0;
+    }
+    m.ablation = None;
+    run.measurements.push(m);
+    run
+}
+
+#[test]
+fn types_are_absent_for_f32_and_read_back() {
+    let run = in_two_types();
+    let json = serde_json::to_value(&run).expect("JSON");
+    let dt = |path: &str| json.pointer(path).cloned();
+    assert_eq!(dt("/calibration/peaks/0/dt"), None);
+    assert_eq!(dt("/layers/0/dt"), None);
+    assert_eq!(dt("/calibration/peaks/1/dt"), Some("u8".into()));
+    assert_eq!(dt("/layers/1/dt"), Some("u8".into()));
+    assert_eq!(serde_json::from_value::<Run>(json).expect("a record"), run);
+    assert_eq!(run.measurements[1].arithmetic(), Arithmetic::Int8);
+    let newer = Peak {
+        dt: "s4".into(),
+        ..run.calibration.peaks[0].clone()
+    };
+    assert_eq!(newer.arithmetic(), None);
 }
 
 fn error(text: &str) -> String {
@@ -271,7 +318,7 @@ fn records_fit_the_committed_schema() {
     let schema = include_str!("../../results/schema/run-v1.json");
     let schema: serde_json::Value = serde_json::from_str(schema).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
-    let good = serde_json::to_value(sample()).expect("JSON");
+    let good = serde_json::to_value(in_two_types()).expect("JSON");
     let errors: Vec<String> = validator
         .iter_errors(&good)
         .map(|e| e.to_string())
@@ -279,6 +326,8 @@ fn records_fit_the_committed_schema() {
     assert_eq!(errors, Vec::<String>::new());
     for (path, value) in [
         ("/schema", serde_json::json!(2)),
+        ("/calibration/peaks/1/dt", serde_json::json!("s4")),
+        ("/layers/1/dt", serde_json::json!("s32")),
         ("/calibration/bandwidths/0/level", serde_json::json!("l9")),
         ("/measurements/0/samples_ns/0", serde_json::json!("fast")),
         ("/measurements/0/threads", serde_json::json!(0)),

@@ -224,6 +224,7 @@ impl<'a> Pair<'a> {
             b,
             costs: Costs {
                 isa: a.variant.isa(),
+                arithmetic: a.arithmetic(),
                 threads: a.threads,
                 a: costs(a, !normalised),
                 b: costs(b, !normalised),

@@ -6,8 +6,8 @@
 //! * *within* the records: of the medians, by the median absolute deviation of the samples. Five samples may agree by
 //!   chance, so a deviation counts as at least the record's typical one.
 //! * *between* the records: the largest of three estimates. The first is the scatter of the shifts of all rows with as
-//!   many threads, which assumes that most rows have not changed. The second is the scatter of the FMA peaks from layer
-//!   to layer. Half of it counts, which assumes that normalisation removes the other half. The third is a constant for
+//!   many threads, which assumes that most rows have not changed. The second is the scatter of the peaks of each type from
+//!   layer to layer. Half of it counts, which assumes that normalisation removes the other half. The third is a constant for
 //!   two runs of one binary.
 //!
 //! With fewer than five rows the first estimate is missing. Then all of the second counts, and the constant is larger. Quantiles are those of Student's distribution, by Bonferroni over all rows: all intervals together contain
@@ -15,6 +15,7 @@
 
 use crate::record::{IsaName, Run};
 use crate::stats::{FEW, deviation, median};
+use convroof_kernels::probe::Arithmetic;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,6 +31,7 @@ const BETWEEN_FEW: f64 = 0.025;
 /// Logarithms of the costs of one row in both records, one a sample.
 pub(super) struct Costs<'a> {
     pub(super) isa: &'a IsaName,
+    pub(super) arithmetic: Arithmetic,
     pub(super) threads: usize,
     pub(super) a: Vec<f64>,
     pub(super) b: Vec<f64>,
@@ -58,7 +60,7 @@ pub(super) fn shifts(rows: &[&Costs<'_>], drifts: [&Drift<'_>; 2]) -> Vec<Option
     let mut quantiles = HashMap::new();
     let shift = |(row, sides): (&&Costs<'_>, &Option<(Side, Side)>)| {
         let (a, b) = sides.as_ref()?;
-        let drift = drifts.map(|d| d.of(row.isa, row.threads));
+        let drift = drifts.map(|d| d.of(row));
         let between = between(scatter[&row.threads], drift);
         let variance = a.variance(least[0]) + b.variance(least[1]) + between;
         let freedom = a.samples + b.samples - 2;
@@ -137,8 +139,8 @@ fn quantile(freedom: usize, rows: usize) -> f64 {
     student.inverse_cdf(1.0 - MISS / 2.0 / rows as f64)
 }
 
-/// Scatter of a record's FMA peaks from layer to layer, for each instruction set and number of threads.
-pub(super) struct Drift<'a>(HashMap<(&'a IsaName, usize), f64>);
+/// Scatter of a record's peaks from layer to layer, for each instruction set, arithmetic and number of threads.
+pub(super) struct Drift<'a>(HashMap<(&'a IsaName, Arithmetic, usize), f64>);
 
 impl<'a> Drift<'a> {
     /// Drift of a record. Where it has fewer than five measurements, the scatter from round to round counts.
@@ -150,7 +152,8 @@ impl<'a> Drift<'a> {
                 .iter()
                 .map(|p| p.ln())
                 .filter(|p| p.is_finite());
-            let group = groups.entry((m.variant.isa(), m.threads)).or_default();
+            let key = (m.variant.isa(), m.arithmetic(), m.threads);
+            let group = groups.entry(key).or_default();
             group.push(peaks.collect());
         }
         let drift = |groups: Vec<Vec<f64>>| {
@@ -170,9 +173,10 @@ impl<'a> Drift<'a> {
         )
     }
 
-    /// 0 for a record without peaks.
-    fn of(&self, isa: &IsaName, threads: usize) -> f64 {
-        self.0.get(&(isa, threads)).copied().unwrap_or(0.0)
+    /// Drift of a row's peaks; 0 for a record without peaks.
+    fn of(&self, row: &Costs<'_>) -> f64 {
+        let key = (row.isa, row.arithmetic, row.threads);
+        self.0.get(&key).copied().unwrap_or(0.0)
     }
 }
 
@@ -204,6 +208,7 @@ mod tests {
         let wide = vec![0.0, 0.1, -0.1, 0.2, -0.2];
         let row = |a: &[f64]| Costs {
             isa: &isa,
+            arithmetic: Arithmetic::F32,
             threads: 1,
             a: a.to_vec(),
             b: wide.clone(),
@@ -213,5 +218,22 @@ mod tests {
         let found = shifts(&rows.each_ref(), [&drift, &drift]);
         assert_eq!(found[2], found[0]);
         assert_eq!(found[3], None, "four samples");
+    }
+
+    #[test]
+    fn peaks_of_two_types_are_no_drift() {
+        let mut run = crate::record::tests::sample();
+        run.measurements[0].peak_gflops = vec![100.0; 5];
+        for i in 0..9 {
+            let mut m = run.measurements[0].clone();
+            if i % 2 == 0 {
+                m.problem = "--dt=u8:s8:u8 mb1ic64ih56oc64oh56kh3ph1".into();
+                m.peak_gflops = vec![400.0; 5];
+            }
+            run.measurements.push(m);
+        }
+        let drift = Drift::of_run(&run);
+        assert_eq!(drift.0.len(), 2);
+        assert!(drift.0.values().all(|&d| d == 0.0), "{:?}", drift.0);
     }
 }

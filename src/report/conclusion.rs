@@ -1,9 +1,10 @@
 //! The conclusion of a report: a sentence for each network and number of threads.
 
-use super::rows::{NetworkTotal, Row, best_rows, totals};
+use super::rows::{NetworkTotal, Row, Series, best_rows, totals};
+use super::types::{Change, Comparison, comparisons};
 use crate::record::Run;
 use crate::roofline::Verdict;
-use crate::units::{threads, time};
+use crate::units::{plural, threads, time};
 
 /// A layer or step in a conclusion.
 #[derive(Clone, Copy, Debug)]
@@ -23,21 +24,74 @@ const NAMED: usize = 5;
 const LARGE: f64 = 0.1;
 
 /// The conclusions of a run, like "resnet50, 2 threads: 88 % of the time compute bound; L3 bound: conv1, pool1, fc.".
-/// `name` escapes the name of a network, a layer or a variant.
+/// Those of a network in several types are followed by what changes from f32 to the others. `name` escapes the name of a
+/// network, a layer or a variant.
 pub fn conclusions(run: &Run, rows: &[Row], name: impl Fn(&str) -> String) -> Vec<String> {
     let totals = totals(run, rows);
     let sentences = totals.iter().map(|total| conclusion(total, rows, &name));
-    sentences.collect()
+    let comparisons = comparisons(run, rows);
+    let changes = comparisons.iter().flat_map(|c| changes(c, &name));
+    sentences.chain(changes).collect()
+}
+
+/// Sentences about the changes from f32 to each other type.
+fn changes(comparison: &Comparison<'_>, name: &impl Fn(&str) -> String) -> Vec<String> {
+    let subject = format!(
+        "{}, {}",
+        name(comparison.network),
+        threads(comparison.threads)
+    );
+    let types = comparison.types.iter();
+    types
+        .map(|&dtype| {
+            let Change {
+                layers,
+                speed_up,
+                to_bandwidth,
+            } = comparison.change(dtype);
+            let Some(speed_up) = speed_up else {
+                return format!("{subject}: no layer was measured both in f32 and in {dtype}.");
+            };
+            let changed = match to_bandwidth.len() {
+                0 => format!("none of {} changes", plural(layers, "layer")),
+                1 => format!("1 of {} changes", plural(layers, "layer")),
+                n => format!("{n} of {layers} layers change"),
+            };
+            let list = if to_bandwidth.is_empty() { "" } else { ": " };
+            let missing = match comparison.layers.len() - layers {
+                0 => String::new(),
+                n => format!("; {} not measured in both", plural(n, "layer")),
+            };
+            format!(
+                "{subject}: in {dtype} {speed_up:.2} times as fast as in f32; {changed} from compute bound to bandwidth bound{list}{}{missing}.",
+                listed(&to_bandwidth, name)
+            )
+        })
+        .collect()
+}
+
+/// The first few names, and the number of the others.
+fn listed(names: &[&str], name: impl Fn(&str) -> String) -> String {
+    let first = names.iter().take(NAMED).map(|n| name(n));
+    let first = first.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 fn conclusion(total: &NetworkTotal, rows: &[Row], name: &impl Fn(&str) -> String) -> String {
-    let best = best_rows(rows, &total.network, total.threads);
+    let best = best_rows(rows, total.series());
     let on = threads(total.threads);
     let (measured, all) = total.layers;
     if let ([row], 1) = (&best[..], all) {
+        let layer = Series {
+            network: &row.layer,
+            ..row.series()
+        };
         return format!(
             "{}, {on}: {}, {} by {}.",
-            name(&row.layer),
+            name(&layer.subject()),
             row.verdict,
             time(row.median_ns),
             name(&row.variant)
@@ -53,7 +107,7 @@ fn conclusion(total: &NetworkTotal, rows: &[Row], name: &impl Fn(&str) -> String
         true => String::new(),
         false => format!(", {measured} of {all} layers"),
     };
-    format!("{}, {on}{of}: {shares}.", name(&total.network))
+    format!("{}, {on}{of}: {shares}.", name(&total.series().subject()))
 }
 
 /// The verdict of most of the time with its share, then the layers under each other verdict, those with the largest
@@ -73,13 +127,8 @@ pub fn shares(parts: &[Part<'_>], name: impl Fn(&str) -> String) -> String {
             true => format!(" {}", percent(group.share)),
             false => String::new(),
         };
-        let named = group.parts.iter().take(NAMED).map(|p| name(p.name));
-        let named = named.collect::<Vec<_>>().join(", ");
-        let more = match group.parts.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        text += &format!("; {}{share}: {named}{more}", group.verdict);
+        let parts: Vec<&str> = group.parts.iter().map(|p| p.name).collect();
+        text += &format!("; {}{share}: {}", group.verdict, listed(&parts, &name));
     }
     text
 }
@@ -122,8 +171,9 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::sample;
+    use crate::record::tests::{in_two_types, sample};
     use crate::report::rows;
+    use crate::report::types::tests::changing;
 
     fn part(name: &str, verdict: Verdict, ns: f64) -> Part<'_> {
         Part { name, verdict, ns }
@@ -179,6 +229,32 @@ mod tests {
         assert_eq!(
             found,
             ["conv2_x.3x3, 1 thread: compute bound, 2.05 ms by direct/avx2/st."]
+        );
+    }
+
+    #[test]
+    fn types_are_told_with_what_they_change() {
+        let told = |run: &Run| conclusions(run, &rows(run), str::to_string);
+        assert_eq!(
+            told(&changing())[1..],
+            [
+                "resnet50 in u8, 1 thread, 1 of 2 layers: all of the time L3 bound.",
+                "resnet50, 1 thread: in u8 2.00 times as fast as in f32; 1 of 1 layer changes from compute bound to bandwidth bound: conv2_x.3x3; 1 layer not measured in both."
+            ]
+        );
+        let same = told(&in_two_types());
+        assert_eq!(
+            same[1..],
+            [
+                "conv2_x.3x3 in u8, 1 thread: compute bound, 1.02 ms by direct/avx2/st.",
+                "resnet50, 1 thread: in u8 2.00 times as fast as in f32; none of 1 layer changes from compute bound to bandwidth bound."
+            ]
+        );
+        let mut refused = in_two_types();
+        refused.measurements.pop();
+        assert_eq!(
+            told(&refused)[1..],
+            ["resnet50, 1 thread: no layer was measured both in f32 and in u8."]
         );
     }
 }

@@ -5,9 +5,9 @@
 //! characters. The test compares the numbers of quotation marks, angle brackets, bars, lines and so on.
 
 use super::page::Page;
-use super::{best_rows, html, markdown, picture, rows, terminal, versus};
+use super::{Series, best_rows, html, markdown, picture, rows, terminal, versus};
 use crate::claims::{Answer, Figure, Holds};
-use crate::record::tests::sample;
+use crate::record::tests::{in_two_types, sample};
 use crate::record::{CounterSource, CounterStatus, Run};
 use crate::regress::history::{Doubt, Entry, page, series};
 use serde::Serialize;
@@ -23,9 +23,9 @@ fn harmless() -> String {
     "h".repeat(ATTACK.chars().count())
 }
 
-/// A record with something in every field that reports show: a peer, cold caches, notes, missing counters.
+/// A record with something in every field that reports show: two types, a peer, cold caches, notes, missing counters.
 fn full() -> Run {
-    let mut run = sample();
+    let mut run = in_two_types();
     let warm = run.measurements[0].clone();
     let mut other = warm.clone();
     other.cache = "weights-cold".into();
@@ -136,8 +136,13 @@ fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
         let all = rows(run);
         let threads = run.conditions.threads[0];
         let network = run.layers[0].network.clone();
-        let best = best_rows(&all, &network, threads);
-        let duels = versus::duels(run, &all, &network, threads);
+        let series = Series {
+            network: &network,
+            dt: &run.layers[0].dt,
+            threads,
+        };
+        let best = best_rows(&all, series);
+        let duels = versus::duels(run, &all, series);
         let shown = picture::with_peers(&all, &best, &duels);
         let title = run.fingerprint.cpu_model.as_deref();
         let picture = picture::picture(run, &shown, threads, title).unwrap_or_default();

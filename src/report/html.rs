@@ -1,20 +1,25 @@
 //! One HTML file without external resources.
 //!
-//! In reading order: this file (the page), `section.rs` (a network on one number of threads).
+//! In reading order: this file (the page), `section.rs` (a network in one type on one number of threads), `types.rs` (a
+//! network in several types).
 
 mod section;
+mod types;
 
 use super::conclusion::conclusions;
 use super::svg::style;
-use super::{head, missing_counters, notes, rows, totals};
+use super::types::comparisons;
+use super::{Head, head, missing_counters, notes, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
 use crate::record::{Level, Run};
 use crate::roofline::Verdict;
-use crate::units::bytes;
+use crate::units::{bytes, peak, rate};
+use convroof_kernels::probe::Arithmetic;
 use minijinja::Value;
 use section::{NetworkSection, section};
 use serde::Serialize;
+use types::TypesSection;
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -25,9 +30,10 @@ struct ReportPage<'a> {
     /// Each answer with the label of its verdict.
     claims: Vec<(&'a Answer, &'static str)>,
     sections: Vec<NetworkSection>,
+    /// Networks in several types.
+    types: Vec<TypesSection>,
     verdicts: Vec<Meaning>,
-    /// The machine, its noise, then warnings.
-    head: Vec<String>,
+    head: Head,
     /// A sentence for each network and number of threads.
     conclusions: Vec<String>,
     missing: Option<String>,
@@ -84,6 +90,10 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
         run,
         claims: claims.iter().map(|a| (a, a.holds.label())).collect(),
         sections,
+        types: comparisons(run, &all)
+            .iter()
+            .map(|comparison| TypesSection::new(run, &all, comparison))
+            .collect(),
         verdicts,
         head: head(run),
         conclusions: conclusions(run, &all, str::to_string),
@@ -111,19 +121,18 @@ struct CeilingLine {
 fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
     let mut lines = Vec::new();
     for &threads in &run.conditions.threads {
-        let peaks = run
-            .calibration
-            .peaks
-            .iter()
-            .filter(|p| p.threads == threads);
-        let peaks: Vec<String> = peaks
-            .map(|p| format!("{} {:.0}", p.isa, p.gflops))
-            .collect();
-        lines.push(CeilingLine {
-            threads,
-            what: "FMA peak, GFLOP/s".into(),
-            values: vec![peaks.join(", ")],
-        });
+        for arithmetic in Arithmetic::ALL {
+            let peaks = run.calibration.peaks.iter();
+            let own = peaks.filter(|p| p.threads == threads && p.arithmetic() == Some(arithmetic));
+            let values: Vec<String> = own.map(|p| format!("{} {:.0}", p.isa, p.gflops)).collect();
+            if arithmetic == Arithmetic::F32 || !values.is_empty() {
+                lines.push(CeilingLine {
+                    threads,
+                    what: format!("{}, {}", peak(arithmetic), rate(arithmetic)),
+                    values: vec![values.join(", ")],
+                });
+            }
+        }
         for level in Level::ALL {
             let own: Vec<_> = run
                 .calibration
@@ -160,7 +169,7 @@ fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
 mod tests {
     use super::*;
     use crate::claims::{Figure, Holds};
-    use crate::record::tests::sample;
+    use crate::record::tests::{in_two_types, sample};
 
     #[test]
     fn claims_are_a_chapter() {
@@ -208,6 +217,24 @@ mod tests {
         for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
             assert!(!html.contains(outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn types_have_sections_of_their_own_and_one_together() {
+        let html = html(&in_two_types());
+        for text in [
+            "<section id=\"resnet50-1\">",
+            "<section id=\"resnet50-u8-1\">",
+            "<section id=\"types-resnet50-1\">",
+            "<h2>resnet50 in u8, 1 thread</h2>",
+            "int8 peak, GOP/s",
+            "solid outline: int8",
+            "<th class=\"n\">u8</th>",
+        ] {
+            assert!(html.contains(text), "{text}");
+        }
+        let one = super::html(&sample());
+        assert!(!one.contains("id=\"types-") && !one.contains("int8 peak"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Report as Markdown, for the summary of a CI job.
 
 use super::conclusion::{conclusions, percent};
+use super::types::{Comparison, comparisons};
 use super::versus::{Duel, duels, means};
 use super::why::{cold_rows, predictions};
 use super::{NetworkTotal, Row, best_rows, head, legend, missing_counters, notes, totals};
 use crate::escape::{markdown as text, markdown_code as code};
 use crate::record::{CacheState, Run};
 use crate::units::{threads, time};
+use convroof_kernels::dtype::DType;
 use convroof_kernels::instance::Cold;
 use std::fmt::Write;
 
@@ -15,10 +17,12 @@ const WEIGHTS_COLD: CacheState = CacheState::Cold(Cold::Weights);
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
     let mut out = String::from("# What bounds each layer\n");
-    for (i, line) in head(run).iter().enumerate() {
-        // Below the machine and its noise, lines are warnings.
-        let strong = if i < 2 { "" } else { "**" };
-        let _ = write!(out, "\n{strong}{}{strong}\n", text(line));
+    let head = head(run);
+    for line in &head.facts {
+        let _ = write!(out, "\n{}\n", text(line));
+    }
+    for line in &head.warnings {
+        let _ = write!(out, "\n**{}**\n", text(line));
     }
     out.push('\n');
     for line in conclusions(run, rows, |name| text(name).into()) {
@@ -27,8 +31,11 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
     for total in totals(run, rows) {
         out += &network(&total, run, rows);
     }
+    for comparison in comparisons(run, rows) {
+        out += &types(&comparison);
+    }
     for total in totals(run, rows) {
-        out += &versus(&total, &duels(run, rows, &total.network, total.threads));
+        out += &versus(&total, &duels(run, rows, total.series()));
     }
     if let Some(line) = missing_counters(run) {
         let _ = write!(out, "\n{}.\n", text(&line));
@@ -43,7 +50,8 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
 fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
     let (sum, of) = if total.whole() {
         let (time, rate) = (time(total.time_ns), total.gflops_nominal);
-        (format!("All layers: {time}, {rate:.0} GFLOP/s"), "the time")
+        let unit = total.rate_unit();
+        (format!("All layers: {time}, {rate:.0} {unit}"), "the time")
     } else {
         (total.no_sum(), "their time")
     };
@@ -54,15 +62,19 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
         .collect();
     let mut out = format!(
         "\n## {}, {}, batch {}\n\n{sum}. Of {of}: {}.\n\n",
-        text(&total.network),
+        text(&total.series().subject()),
         threads(total.threads),
         run.conditions.batch,
         shares.join(", ")
     );
-    out += "| layer | x | best variant | time | GFLOP/s | of peak (nominal) | flop/byte | bound by | sure | weights cold |\n";
+    let _ = writeln!(
+        out,
+        "| layer | x | best variant | time | {} | of peak (nominal) | flop/byte | bound by | sure | weights cold |",
+        total.rate_unit()
+    );
     out += "|---|--:|---|--:|--:|--:|--:|---|--:|---|\n";
-    let cold = cold_rows(rows, &total.network, total.threads);
-    let best = best_rows(rows, &total.network, total.threads);
+    let cold = cold_rows(rows, total.series());
+    let best = best_rows(rows, total.series());
     for row in &best {
         let found = cold
             .iter()
@@ -99,6 +111,47 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
     out
 }
 
+/// A network's layers in several types; a verdict that isn't that in f32 is strong.
+fn types(comparison: &Comparison<'_>) -> String {
+    let mut out = format!(
+        "\n## {}, {}: what changes with the type\n\nThe ratio is the time in f32 over the time in the type. Verdicts that differ from f32 are bold.\n\n",
+        text(comparison.network),
+        threads(comparison.threads)
+    );
+    let types = &comparison.types;
+    let each =
+        |cells: &dyn Fn(DType) -> String| types.iter().map(|&t| cells(t)).collect::<String>();
+    let heads = each(&|dtype| format!(" {dtype} | f32 / {dtype} | bound by |"));
+    let rules = each(&|_| "--:|--:|---|".into());
+    let _ = writeln!(
+        out,
+        "| layer | f32 | bound by |{heads}\n|---|--:|---|{rules}"
+    );
+    for layer in &comparison.layers {
+        let cells = |dtype| {
+            let Some(row) = layer.row(dtype) else {
+                return " - |".repeat(if dtype == DType::F32 { 2 } else { 3 });
+            };
+            let ratio = layer.speed_up(dtype);
+            let ratio = ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+            let strong = if layer.changes(dtype) { "**" } else { "" };
+            let (time, verdict) = (time(row.median_ns), row.verdict);
+            match dtype {
+                DType::F32 => format!(" {time} | {verdict} |"),
+                _ => format!(" {time} | {ratio} | {strong}{verdict}{strong} |"),
+            }
+        };
+        let _ = writeln!(
+            out,
+            "| {} |{}{}",
+            text(layer.name),
+            cells(DType::F32),
+            each(&cells)
+        );
+    }
+    out
+}
+
 /// Marks behind a row's time, as code: a bare `*` or `~` would be markup.
 fn marks(row: &Row) -> String {
     match row.marks() {
@@ -114,7 +167,7 @@ fn versus(total: &NetworkTotal, duels: &[Duel]) -> String {
     }
     let mut out = format!(
         "\n## {}, {}: other libraries\n\nThe ratio is the peer's time over ours, in the same rounds. Above 1 ours is faster.\n\n",
-        text(&total.network),
+        text(&total.series().subject()),
         threads(total.threads)
     );
     out += "| layer | best of ours | time | best peer | time | peer / ours | 95 % |\n";

@@ -3,14 +3,16 @@
 use crate::counters;
 use crate::measure::fastest::{Fastest, Timed, fastest};
 use crate::record::{
-    CacheState, CandidateId, InputError, IsaName, LayerRef, Measurement, Run, Text,
+    CacheState, CandidateId, InputError, IsaName, LayerRef, Measurement, Run, Text, arithmetic,
 };
 use crate::roofline::phases::{PlacedPhase, place_phases};
 use crate::roofline::{BEYOND, Ceilings, Placed, Verdict, place};
 use crate::stats::{FEW, Summary};
-use crate::units::plural;
+use crate::units::{peak, plural, rate};
 use crate::verdict::{self, Case, Finding, Witness};
 use convroof_kernels::Problem;
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ use std::collections::BTreeMap;
 pub struct Row {
     /// The network, or `custom`.
     pub network: String,
+    /// Element type in which the network was requested.
+    pub dt: Text<DType>,
     /// The layer.
     pub layer: String,
     /// `conv`, `pool` or `fc`.
@@ -51,7 +55,7 @@ pub struct Row {
     pub gflops_nominal: f64,
     /// Rate of executed operations.
     pub gflops_executed: f64,
-    /// FMA peak of the same rounds.
+    /// Peak of the same rounds in the layer's arithmetic.
     pub peak_gflops: f64,
     /// `gflops_nominal / peak_gflops`: above 1 where an algorithm needs fewer operations.
     pub fraction_of_peak: f64,
@@ -132,9 +136,13 @@ impl Row {
         if !known || !self.beyond {
             None
         } else if self.gflops_executed > BEYOND * self.peak_gflops {
+            let arithmetic = self.arithmetic();
             Some(format!(
-                "{what} executes {:.0} GFLOP/s, more than the FMA peak of {:.0} measured beside it",
-                self.gflops_executed, self.peak_gflops
+                "{what} executes {:.0} {}, more than the {} of {:.0} measured beside it",
+                self.gflops_executed,
+                rate(arithmetic),
+                peak(arithmetic),
+                self.peak_gflops
             ))
         } else {
             Some(format!(
@@ -142,6 +150,25 @@ impl Row {
                 self.bandwidth_gbps
             ))
         }
+    }
+
+    /// The network, type and threads that it belongs to.
+    pub fn series(&self) -> Series<'_> {
+        Series {
+            network: &self.network,
+            dt: &self.dt,
+            threads: self.threads,
+        }
+    }
+
+    /// True for a row of the same layer in the same series.
+    pub fn is_beside(&self, other: &Row) -> bool {
+        self.series() == other.series() && self.layer == other.layer
+    }
+
+    /// Arithmetic of the layer.
+    pub fn arithmetic(&self) -> Arithmetic {
+        arithmetic(&self.problem)
     }
 
     /// True if it was measured with warm caches.
@@ -183,6 +210,7 @@ impl Row {
         } = found;
         Row {
             network: layer.network.clone(),
+            dt: layer.dt.clone(),
             layer: layer.layer.clone(),
             kind: layer.kind.clone(),
             count: layer.count,
@@ -235,10 +263,7 @@ struct Found<'a> {
 
 /// All rows in the order of the layers. Rows of one layer are sorted by threads, then by time.
 pub fn rows(run: &Run) -> Vec<Row> {
-    let ceilings_of = |m: &Measurement| {
-        let isa = m.variant.isa();
-        Ceilings::of(&run.calibration, &run.fingerprint, isa, m.threads)
-    };
+    let ceilings_of = |m: &Measurement| Ceilings::of_measurement(run, m);
     let find = |m| {
         let ceilings = ceilings_of(m);
         let placed = place(m, ceilings.as_ref())?;
@@ -272,14 +297,15 @@ pub fn rows(run: &Run) -> Vec<Row> {
 
 /// Marks the best variant of each layer and number of threads, and all that can't be told from the fastest.
 fn mark_best(rows: &mut [Row]) {
-    let mut groups: BTreeMap<(String, String, usize), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Series<'_>, &str), Vec<usize>> = BTreeMap::new();
     for (i, row) in rows.iter().enumerate() {
         if row.is_warm() && !row.is_peer() {
-            let key = (row.network.clone(), row.layer.clone(), row.threads);
+            let key = (row.series(), row.layer.as_str());
             groups.entry(key).or_default().push(i);
         }
     }
-    for group in groups.into_values() {
+    let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    for group in groups {
         let timed: Vec<Timed> = group.iter().map(|&i| rows[i].timed()).collect();
         let Some(Fastest { chosen, tied }) = fastest(&timed) else {
             continue;
@@ -289,19 +315,37 @@ fn mark_best(rows: &mut [Row]) {
     }
 }
 
-/// Our best row of each layer for a number of threads, in the order of the layers.
-pub fn best_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<&'a Row> {
-    let wanted = |r: &&Row| r.best && r.network == network && r.threads == threads;
+/// A network in one element type on one number of threads: the subject of a table, a picture and a conclusion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series<'a> {
+    /// The network.
+    pub network: &'a str,
+    /// Element type in which it was requested.
+    pub dt: &'a Text<DType>,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Series<'_> {
+    /// Network and type in a text: `resnet50`, `resnet50 in u8`.
+    pub fn subject(&self) -> String {
+        let Series { network, dt, .. } = self;
+        match dt.is(&DType::F32) {
+            true => network.to_string(),
+            false => format!("{network} in {dt}"),
+        }
+    }
+}
+
+/// Our best row of each layer of a series, in the order of the layers.
+pub fn best_rows<'a>(rows: &'a [Row], series: Series<'_>) -> Vec<&'a Row> {
+    let wanted = |r: &&Row| r.best && r.series() == series;
     rows.iter().filter(wanted).collect()
 }
 
 /// The rows that can't be told from the best one of their layer.
 pub fn ties<'a>(rows: &'a [Row], best: &Row) -> Vec<&'a Row> {
-    let wanted = |r: &&Row| {
-        r.tied
-            && !r.best
-            && (&r.network, &r.layer, r.threads) == (&best.network, &best.layer, best.threads)
-    };
+    let wanted = |r: &&Row| r.tied && !r.best && r.is_beside(best);
     rows.iter().filter(wanted).collect()
 }
 
@@ -310,6 +354,8 @@ pub fn ties<'a>(rows: &'a [Row], best: &Row) -> Vec<&'a Row> {
 pub struct NetworkTotal {
     /// The network.
     pub network: String,
+    /// Element type in which it was requested.
+    pub dt: Text<DType>,
     /// Threads.
     pub threads: usize,
     /// Number of measured layers, and of all layers.
@@ -323,6 +369,24 @@ pub struct NetworkTotal {
 }
 
 impl NetworkTotal {
+    /// The network with its type and threads.
+    pub fn series(&self) -> Series<'_> {
+        Series {
+            network: &self.network,
+            dt: &self.dt,
+            threads: self.threads,
+        }
+    }
+
+    /// Unit of its rate.
+    pub fn rate_unit(&self) -> &'static str {
+        rate(
+            self.dt
+                .value()
+                .map_or(Arithmetic::F32, |&dt| Arithmetic::of(dt)),
+        )
+    }
+
     /// True if every layer was measured. Otherwise the sum is not the network's time.
     pub fn whole(&self) -> bool {
         self.layers.0 == self.layers.1
@@ -338,18 +402,24 @@ impl NetworkTotal {
     }
 }
 
-/// The totals of every network and number of threads.
+/// The totals of every network, in each of its types on each number of threads.
 pub fn totals(run: &Run, rows: &[Row]) -> Vec<NetworkTotal> {
-    let mut networks: Vec<&str> = Vec::new();
+    let mut networks: Vec<(&str, &Text<DType>)> = Vec::new();
     for layer in &run.layers {
-        if !networks.contains(&layer.network.as_str()) {
-            networks.push(&layer.network);
+        let network = (layer.network.as_str(), &layer.dt);
+        if !networks.contains(&network) {
+            networks.push(network);
         }
     }
     let mut totals = Vec::new();
-    for network in networks {
+    for (network, dt) in networks {
         for &threads in &run.conditions.threads {
-            let best = best_rows(rows, network, threads);
+            let series = Series {
+                network,
+                dt,
+                threads,
+            };
+            let best = best_rows(rows, series);
             if best.is_empty() {
                 continue;
             }
@@ -370,9 +440,11 @@ pub fn totals(run: &Run, rows: &[Row]) -> Vec<NetworkTotal> {
                 .filter(|(_, s)| *s > 0.0)
                 .collect();
             shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-            let all = run.layers.iter().filter(|l| l.network == network).count();
+            let own = |l: &&LayerRef| (l.network.as_str(), &l.dt) == (network, dt);
+            let all = run.layers.iter().filter(own).count();
             totals.push(NetworkTotal {
                 network: network.into(),
+                dt: dt.clone(),
                 threads,
                 layers: (best.len(), all),
                 time_ns,
@@ -387,7 +459,7 @@ pub fn totals(run: &Run, rows: &[Row]) -> Vec<NetworkTotal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::sample;
+    use crate::record::tests::{in_two_types, sample};
 
     #[test]
     fn a_row_has_the_promised_keys() {
@@ -437,6 +509,40 @@ mod tests {
         lucky.samples_ns = vec![1e6];
         run.measurements.push(lucky);
         let rows = rows(&run);
-        assert_eq!(best_rows(&rows, "resnet50", 1)[0].variant, "direct/avx2/st");
+        let best = best_rows(&rows, rows[0].series());
+        assert_eq!(best[0].variant, "direct/avx2/st");
+    }
+
+    #[test]
+    fn a_layer_has_a_best_row_in_each_type() {
+        let run = in_two_types();
+        let rows = rows(&run);
+        assert_eq!(rows.len(), 2);
+        let [f32s, int8] = [0, 1].map(|i| &rows[i]);
+        assert!(f32s.best && int8.best && !f32s.is_beside(int8));
+        assert_eq!(
+            [f32s, int8].map(|r| r.series().subject()),
+            ["resnet50", "resnet50 in u8"]
+        );
+        // As much of its own peak, which is twice that of f32.
+        assert!((int8.peak_gflops - 236.0).abs() < 1e-9);
+        let [of_f32, of_int8] = [f32s, int8].map(|r| r.roof_fraction.expect("a roof"));
+        assert!((of_f32 - of_int8).abs() < 0.01, "{of_f32} {of_int8}");
+        assert!(int8.witnesses[0].says.contains("(236 GOP/s)"), "{int8:?}");
+        let totals = totals(&run, &rows);
+        let layers: Vec<_> = totals.iter().map(|t| (t.layers, t.rate_unit())).collect();
+        assert_eq!(layers, [((1, 1), "GFLOP/s"), ((1, 1), "GOP/s")]);
+    }
+
+    #[test]
+    fn a_kernel_beyond_its_peak_is_told_with_its_unit() {
+        let mut run = in_two_types();
+        let m = &mut run.measurements[1];
+        m.samples_ns = vec![1e5; 9];
+        let why = rows(&run)[1].impossible().expect("too fast");
+        assert!(
+            why.contains(" GOP/s, more than the int8 peak of 236 measured beside it"),
+            "{why}"
+        );
     }
 }

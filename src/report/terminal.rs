@@ -1,10 +1,12 @@
 //! Reports for the terminal, laid out on a [`Page`].
 //!
-//! In reading order: this file (a whole report), `network.rs` (the layers of a network), `versus.rs` (comparison with
-//! peers), `variants.rs` (all variants, for `bench`), `columns.rs` (columns of several tables).
+//! In reading order: this file (a whole report), `network.rs` (the layers of a network), `types.rs` (layers in several
+//! element types), `versus.rs` (comparison with peers), `variants.rs` (all variants, for `bench`), `columns.rs` (columns of
+//! several tables).
 
 mod columns;
 mod network;
+mod types;
 mod variants;
 mod versus;
 
@@ -13,10 +15,12 @@ pub use variants::variants;
 
 use super::conclusion::conclusions;
 use super::page::Page;
+use super::types::comparisons;
 use super::versus::duels;
 use super::{Row, head, missing_counters, notes, totals};
 use crate::record::Run;
 use network::network;
+use types::types;
 use versus::versus;
 
 /// The verdicts of a run: the conclusions, then for each network and number of threads a table with each layer's best
@@ -27,8 +31,11 @@ pub fn verdicts(run: &Run, rows: &[Row], page: &Page) -> String {
     for total in totals(run, rows) {
         out += &network(&total, run, rows, page);
     }
+    for comparison in comparisons(run, rows) {
+        out += &types(&comparison, page);
+    }
     for total in totals(run, rows) {
-        let duels = duels(run, rows, &total.network, total.threads);
+        let duels = duels(run, rows, total.series());
         out += &versus(&total, &duels, page);
     }
     out += &format!("\n{}{conclusions}", end(run, rows, page));
@@ -37,7 +44,7 @@ pub fn verdicts(run: &Run, rows: &[Row], page: &Page) -> String {
 
 /// The lines at the top of a report.
 fn top(run: &Run, page: &Page) -> String {
-    head(run).iter().map(|line| page.item(line)).collect()
+    head(run).lines().map(|line| page.item(line)).collect()
 }
 
 /// The conclusions, one paragraph each.

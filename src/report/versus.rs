@@ -1,10 +1,11 @@
 //! Comparison with peers: on each layer our best variant against the best peer. The ratio of their times comes from
 //! the rounds that both took part in, so that disturbances of the machine affect both. Above 1 ours is faster.
 
-use super::rows::{Row, best_rows};
-use crate::record::{CandidateId, Measurement, Run};
+use super::rows::{Row, Series, best_rows};
+use crate::record::{CandidateId, Measurement, Run, Text};
 use crate::stats::{Summary, geometric_mean};
 use convroof_kernels::Problem;
+use convroof_kernels::dtype::DType;
 use convroof_kernels::problem::Op;
 use serde::Serialize;
 
@@ -13,6 +14,8 @@ use serde::Serialize;
 pub struct Duel {
     /// The network.
     pub network: String,
+    /// Element type in which it was requested.
+    pub dt: Text<DType>,
     /// The layer.
     pub layer: String,
     /// Number of occurrences in the network.
@@ -41,6 +44,16 @@ pub struct Duel {
 }
 
 impl Duel {
+    /// True for the peer's row.
+    pub fn is_of(&self, row: &Row) -> bool {
+        let own = Series {
+            network: &self.network,
+            dt: &self.dt,
+            threads: self.threads,
+        };
+        row.series() == own && (&row.layer, &row.variant) == (&self.layer, &self.peer)
+    }
+
     /// Nanoseconds that the network would gain with the peer's kernel; negative where ours is faster.
     pub fn lost_ns(&self) -> f64 {
         self.count as f64 * (self.ours_ns - self.peer_ns)
@@ -99,21 +112,18 @@ fn class(problem: Option<&Problem>) -> &'static str {
 
 /// The fastest peer on a layer among those that are as exact as ours. Those with enough samples come before the others.
 fn fastest_peer<'a>(rows: &'a [Row], own: &Row) -> Option<&'a Row> {
-    let peers = rows.iter().filter(|r| {
-        r.is_peer()
-            && r.is_warm()
-            && r.error_max <= EQUAL
-            && (&r.network, &r.layer, r.threads) == (&own.network, &own.layer, own.threads)
-    });
+    let peers = rows
+        .iter()
+        .filter(|r| r.is_peer() && r.is_warm() && r.error_max <= EQUAL && r.is_beside(own));
     peers.min_by(|a, b| {
         let few = || a.few_samples().cmp(&b.few_samples());
         few().then_with(|| a.median_ns.total_cmp(&b.median_ns))
     })
 }
 
-/// The duels of a network on a number of threads, in the order of its layers.
-pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel> {
-    let ours = best_rows(rows, network, threads);
+/// The duels of a series, in the order of its layers.
+pub fn duels(run: &Run, rows: &[Row], series: Series<'_>) -> Vec<Duel> {
+    let ours = best_rows(rows, series);
     let measurement = |row: &Row| {
         run.measurements.iter().find(|m| {
             m.problem == row.problem && m.variant == row.variant && m.threads == row.threads
@@ -132,11 +142,12 @@ pub fn duels(run: &Run, rows: &[Row], network: &str, threads: usize) -> Vec<Duel
             continue;
         };
         duels.push(Duel {
-            network: network.into(),
+            network: own.network.clone(),
+            dt: own.dt.clone(),
             layer: own.layer.clone(),
             count: own.count,
             class: class(own.problem.value()),
-            threads,
+            threads: own.threads,
             ours: own.variant.clone(),
             ours_ns: own.median_ns,
             peer: peer.variant.clone(),
@@ -189,7 +200,6 @@ pub fn lost(duels: &[Duel]) -> Vec<&Duel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Text;
     use crate::record::tests::sample;
     use crate::report::rows;
 
@@ -209,7 +219,7 @@ mod tests {
 
     fn duel(run: &Run) -> Duel {
         let rows = rows(run);
-        duels(run, &rows, &run.layers[0].network, 1).remove(0)
+        duels(run, &rows, rows[0].series()).remove(0)
     }
 
     #[test]
@@ -225,9 +235,9 @@ mod tests {
     fn peers_are_nobodys_best_variant() {
         let run = with_peer(&[1.0; 5], &[0, 1, 2, 3, 4]);
         let rows = rows(&run);
-        let best = crate::report::best_rows(&rows, &run.layers[0].network, 1);
+        let best = best_rows(&rows, rows[0].series());
         assert!(!best[0].is_peer());
-        let duels = duels(&run, &rows, &run.layers[0].network, 1);
+        let duels = duels(&run, &rows, rows[0].series());
         assert_eq!(lost(&duels).len(), 1);
         assert_eq!(means(&duels).last().expect("all layers").lost, 1);
     }
@@ -236,7 +246,8 @@ mod tests {
     fn inexact_peers_are_not_compared() {
         let mut run = with_peer(&[1.0; 5], &[0, 1, 2, 3, 4]);
         run.measurements.last_mut().expect("the peer").error_max = 3e-4;
-        assert!(duels(&run, &rows(&run), &run.layers[0].network, 1).is_empty());
+        let rows = rows(&run);
+        assert!(duels(&run, &rows, rows[0].series()).is_empty());
     }
 
     #[test]

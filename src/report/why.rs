@@ -1,7 +1,7 @@
 //! Evidence beside the verdicts: cold caches, and predictions of the model.
 
 use super::Row;
-use super::rows::best_rows;
+use super::rows::{Series, best_rows};
 use crate::stats::geometric_mean;
 use crate::units::plural;
 use serde::Serialize;
@@ -17,14 +17,11 @@ pub struct ColdRow<'a> {
     pub ratio: f64,
 }
 
-/// The fastest kernel of each layer in other states of the caches.
-pub fn cold_rows<'a>(rows: &'a [Row], network: &str, threads: usize) -> Vec<ColdRow<'a>> {
+/// The fastest kernel of each layer of a series in other states of the caches.
+pub fn cold_rows<'a>(rows: &'a [Row], series: Series<'_>) -> Vec<ColdRow<'a>> {
     let mut all = Vec::new();
-    for warm in best_rows(rows, network, threads) {
-        let same = |r: &&Row| {
-            (&r.network, &r.layer, r.threads) == (&warm.network, &warm.layer, warm.threads)
-                && !r.is_warm()
-        };
+    for warm in best_rows(rows, series) {
+        let same = |r: &&Row| r.is_beside(warm) && !r.is_warm();
         all.extend(rows.iter().filter(same).map(|cold| ColdRow {
             warm,
             cold,
@@ -104,10 +101,10 @@ mod tests {
         cold.samples_ns = vec![4.1e6; 3];
         run.measurements.push(cold);
         let rows = rows(&run);
-        let found = cold_rows(&rows, "resnet50", 1);
+        let found = cold_rows(&rows, rows[0].series());
         assert_eq!(found.len(), 1);
         assert!((found[0].ratio - 2.0).abs() < 1e-9);
-        assert_eq!(best_rows(&rows, "resnet50", 1)[0].cache, "warm");
+        assert_eq!(best_rows(&rows, rows[0].series())[0].cache, "warm");
     }
 
     #[test]

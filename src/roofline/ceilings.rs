@@ -1,10 +1,10 @@
-//! The ceilings of a machine for an instruction set and a number of threads.
+//! The ceilings of a machine for an instruction set, an arithmetic and a number of threads.
 
-use crate::record::{Bandwidth, Calibration, Fingerprint, IsaName, Level};
-use serde::Serialize;
+use crate::record::{Bandwidth, Calibration, Fingerprint, IsaName, Level, Measurement, Run};
+use convroof_kernels::probe::Arithmetic;
 
 /// Bandwidth of one memory level, by the mix of reads and writes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Roof {
     /// The level.
     pub level: Level,
@@ -48,14 +48,16 @@ impl Roof {
     }
 }
 
-/// The ceilings for an instruction set and a number of threads.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The ceilings for an instruction set, an arithmetic and a number of threads.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ceilings {
     /// Instruction set.
     pub isa: IsaName,
+    /// Arithmetic of the peak.
+    pub arithmetic: Arithmetic,
     /// Threads.
     pub threads: usize,
-    /// FMA peak, GFLOP/s, as calibrated.
+    /// Peak, 10^9 operations per second, as calibrated.
     pub peak: f64,
     /// Roofs by level, nearest first.
     pub roofs: Vec<Roof>,
@@ -64,19 +66,33 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Selects ceilings from a calibration; none if it lacks this instruction set or number of threads. A level's
-    /// bandwidth is the best that a loop with these or narrower vectors reached.
+    /// The ceilings of a measurement in its run: those of its instruction set, its layer's arithmetic and its threads.
+    pub fn of_measurement(run: &Run, m: &Measurement) -> Option<Self> {
+        let (isa, arithmetic) = (m.variant.isa(), m.arithmetic());
+        Ceilings::of(
+            &run.calibration,
+            &run.fingerprint,
+            isa,
+            arithmetic,
+            m.threads,
+        )
+    }
+
+    /// Selects ceilings from a calibration; none if it lacks this instruction set, arithmetic or number of threads. A
+    /// level's bandwidth is the best that a loop with these or narrower vectors reached.
     pub fn of(
         calibration: &Calibration,
         machine: &Fingerprint,
         isa: &IsaName,
+        arithmetic: Arithmetic,
         threads: usize,
     ) -> Option<Self> {
         // A peer chooses its instruction set itself, so the best peak counts.
         let peak = calibration
             .peaks
             .iter()
-            .filter(|p| (p.isa == *isa || *isa == IsaName::Auto) && p.threads == threads)
+            .filter(|p| p.arithmetic() == Some(arithmetic) && p.threads == threads)
+            .filter(|p| p.isa == *isa || *isa == IsaName::Auto)
             .map(|p| p.gflops)
             .max_by(f64::total_cmp)?;
         let best = |level: Level, op: &str| {
@@ -115,6 +131,7 @@ impl Ceilings {
         });
         Some(Ceilings {
             isa: isa.clone(),
+            arithmetic,
             threads,
             peak,
             roofs: roofs.collect(),
@@ -177,6 +194,7 @@ pub fn nearest(ceilings: &Ceilings, gbps: f64) -> Option<Level> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Peak;
     use crate::record::tests::sample;
     use convroof_kernels::Isa;
 
@@ -219,7 +237,9 @@ mod tests {
             b.gbps *= 2.0;
         }
         let of = |run: &crate::record::Run, isa: &str| {
-            Ceilings::of(&run.calibration, &run.fingerprint, &isa.into(), 1).expect("calibrated")
+            let (isa, arithmetic) = (isa.into(), Arithmetic::F32);
+            Ceilings::of(&run.calibration, &run.fingerprint, &isa, arithmetic, 1)
+                .expect("calibrated")
         };
         let before = of(&run, "avx2");
         run.calibration.bandwidths.extend(narrow);
@@ -227,5 +247,49 @@ mod tests {
         for (a, b) in before.roofs.iter().zip(&after.roofs) {
             assert_eq!(b.read, 2.0 * a.read);
         }
+    }
+
+    #[test]
+    fn each_arithmetic_has_its_peak_under_the_same_bandwidths() {
+        let mut run = sample();
+        let f32_peak = run.calibration.peaks[0].clone();
+        let peak = |isa: &str, dt: &str, gflops| Peak {
+            isa: isa.into(),
+            dt: dt.into(),
+            gflops,
+            ..f32_peak.clone()
+        };
+        run.calibration.peaks.extend([
+            peak("avx2", "u8", 230.0),
+            peak("avx2", "bf16", 60.0),
+            peak("scalar", "u8", 20.0),
+            peak("avx2", "s4", 900.0),
+        ]);
+        let of = |isa: &str, arithmetic| {
+            Ceilings::of(
+                &run.calibration,
+                &run.fingerprint,
+                &isa.into(),
+                arithmetic,
+                1,
+            )
+        };
+        let [f32s, bf16, int8] = Arithmetic::ALL.map(|a| of("avx2", a).expect("calibrated"));
+        assert_eq!([f32s.peak, bf16.peak, int8.peak], [118.0, 60.0, 230.0]);
+        assert!(f32s.roofs == bf16.roofs && f32s.roofs == int8.roofs);
+        assert_eq!(
+            of("scalar", Arithmetic::Int8).expect("calibrated").peak,
+            20.0
+        );
+        assert_eq!(
+            of("auto", Arithmetic::Int8).expect("calibrated").peak,
+            230.0
+        );
+        assert_eq!(of("scalar", Arithmetic::Bf16), None);
+        // A layer of s8 has the peak of u8.
+        let mut m = run.measurements[0].clone();
+        m.problem = "--dt=s8:s8:s8 mb1ic64ih56oc64oh56kh3ph1".into();
+        let own = Ceilings::of_measurement(&run, &m).expect("calibrated");
+        assert_eq!((own.peak, own.arithmetic), (230.0, Arithmetic::Int8));
     }
 }

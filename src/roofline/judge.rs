@@ -3,7 +3,7 @@
 use super::ceilings::{Ceilings, Roof};
 use super::verdict::{EXPLAINS, OVERHEAD_NS, Verdict};
 use crate::record::Level;
-use crate::units::{bytes, count, time};
+use crate::units::{bytes, count, rate, time};
 use serde::Serialize;
 
 /// Fraction of the time above which a bound contradicts its ceiling: by more than noise.
@@ -24,7 +24,7 @@ const CLEAR: f64 = 0.85;
 pub struct Evidence {
     /// Time of a run, ns.
     pub time_ns: f64,
-    /// FMA peak of the same rounds, GFLOP/s.
+    /// Peak of the same rounds in the layer's arithmetic, 10^9 operations per second.
     pub peak_gflops: f64,
     /// Executed operations.
     pub flops: f64,
@@ -160,8 +160,9 @@ pub fn judge(evidence: &Evidence, ceilings: &Ceilings) -> Judgement {
     let (compute_share, data_share) = (compute_ns / time_ns, data_ns / time_ns);
     let (larger, smaller) = (compute_share.max(data_share), compute_share.min(data_share));
     let arithmetic = format!(
-        "at the measured peak ({:.0} GFLOP/s) its {} operations would take {}: {:.0} % of the measured {}",
+        "at the measured peak ({:.0} {}) its {} operations would take {}: {:.0} % of the measured {}",
         evidence.peak_gflops,
+        rate(ceilings.arithmetic),
         count(evidence.flops),
         time(compute_ns),
         100.0 * compute_share,
@@ -216,7 +217,7 @@ mod tests {
 
     fn ceilings() -> Ceilings {
         let run = sample();
-        Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1).expect("calibrated")
+        Ceilings::of_measurement(&run, &run.measurements[0]).expect("calibrated")
     }
 
     fn evidence(time_ns: f64, flops: f64, bytes: f64, working_set: u64) -> Evidence {

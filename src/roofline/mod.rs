@@ -5,7 +5,7 @@
 //!
 //! Two lower bounds of the time are compared with the measured time:
 //!
-//! * *arithmetic*: executed operations / FMA peak of the same rounds;
+//! * *arithmetic*: executed operations / peak of the same rounds in the layer's arithmetic (f32, bf16 or int8);
 //! * *data*: streamed bytes / measured bandwidth of the nearest memory level that holds them all, for their mix of reads
 //!   and writes. Streamed are the compulsory bytes, and the bytes that packing adds to the weights. A Winograd filter,
 //!   for example, is larger than its original. If the kernel is faster than the level permits, part of the data come

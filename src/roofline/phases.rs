@@ -24,7 +24,7 @@ pub struct PlacedPhase {
     pub bytes: u64,
     /// Executed operations per time, GFLOP/s.
     pub gflops: f64,
-    /// `gflops` as a fraction of the FMA peak.
+    /// `gflops` as a fraction of the peak in the layer's arithmetic.
     pub fraction_of_peak: f64,
     /// Streamed bytes per time, GB/s.
     pub gbps: f64,
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn each_phase_has_its_own_verdict() {
         let run = sample();
-        let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1);
+        let ceilings = Ceilings::of_measurement(&run, &run.measurements[0]);
         let mut m = run.measurements[0].clone();
         (m.workspace_bytes, m.working_set_bytes) = (900 << 10, 8 << 20);
         let phase = |name: &str, ns, flops, bytes_read, scratch_written| PhaseTime {

@@ -12,7 +12,7 @@ use convroof_kernels::instance::Cold;
 pub struct Placed {
     /// Times of a run, ns.
     pub time: Summary,
-    /// FMA peak of the same rounds, GFLOP/s.
+    /// Peak of the same rounds in the layer's arithmetic, 10^9 operations per second.
     pub peak: f64,
     /// Nominal GFLOP/s.
     pub gflops_nominal: f64,
@@ -28,7 +28,7 @@ pub struct Placed {
     pub intensity_nominal: f64,
     /// Attained fraction of the lower of two roofs: the peak, and the bandwidth of the level that holds the data.
     pub roof_fraction: f64,
-    /// The verdict; none without ceilings for this instruction set and number of threads.
+    /// The verdict; none without ceilings for this instruction set, arithmetic and number of threads.
     pub judgement: Option<Judgement>,
     /// Time that the model predicts, ns; none for a peer library.
     pub predicted_ns: Option<f64>,
@@ -104,7 +104,7 @@ mod tests {
 
     fn ceilings() -> Ceilings {
         let run = sample();
-        Ceilings::of(&run.calibration, &run.fingerprint, &"avx2".into(), 1).expect("calibrated")
+        Ceilings::of_measurement(&run, &run.measurements[0]).expect("calibrated")
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! - *start*: time of an empty run, in which tasks are handed to threads.
-//! - *T_arithmetic*: executed operations at the FMA peak.
-//! - *T_loads*: loads of the register tiles from L1 at its measured read bandwidth. For the FMAs of one step, a tile
-//!   loads a vector of each panel and a broadcast of each pixel.
+//! - *T_arithmetic*: executed operations at the peak of the layer's arithmetic.
+//! - *T_loads*: loads of the register tiles from L1 at its measured read bandwidth. For the multiply-adds of one step, a
+//!   tile loads a vector of each panel and a broadcast of each pixel.
 //! - *T_transfer*: data from more distant levels, at the bandwidth of their level. Scratch between phases is
 //!   transferred from the level that holds it.
 //!
@@ -21,6 +21,7 @@ use crate::record::{IsaName, Level, Measurement, Text};
 use convroof_kernels::blocking::RegisterTile;
 use convroof_kernels::layout::CHANNEL_BLOCK;
 use convroof_kernels::phase::Phase;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::problem::Op;
 use convroof_kernels::{Isa, Registry};
 
@@ -34,7 +35,7 @@ pub fn predict(m: &Measurement, evidence: &Evidence, ceilings: &Ceilings) -> Opt
     let phase_ns = |evidence: &Evidence, tiled: bool| {
         let arithmetic = evidence.flops / evidence.peak_gflops;
         let loaded = if tiled {
-            tile_bytes(isa, evidence)
+            tile_bytes(isa, ceilings.arithmetic, evidence)
         } else {
             // Loops over memory load each streamed byte once.
             evidence.bytes_read
@@ -67,12 +68,72 @@ fn has_register_tile(m: &Measurement) -> bool {
 }
 
 /// Bytes that register tiles load for some operations.
-fn tile_bytes(isa: Isa, evidence: &Evidence) -> f64 {
-    let vector = (isa.lanes() * size_of::<f32>()) as f64;
-    // An FMA is two operations per lane. One step of a tile of P pixels and V vectors has P V FMAs.
-    let fmas = evidence.flops / (2.0 * isa.lanes() as f64);
+fn tile_bytes(isa: Isa, arithmetic: Arithmetic, evidence: &Evidence) -> f64 {
+    // A lane has 32 bits: an f32, two bf16 or 16-bit integers, or four bytes.
+    let vector = (isa.lanes() * size_of::<u32>()) as f64;
+    // An instruction multiplies and adds the elements of each lane, two operations for each. One step of a tile of P
+    // pixels and V vectors has P V of them.
+    let products = (isa.lanes() * arithmetic.group(isa)) as f64;
+    let fmas = evidence.flops / (2.0 * products);
     let tile = RegisterTile::of(isa);
     let vectors = tile.blocks * CHANNEL_BLOCK / isa.lanes();
     let (p, v) = (tile.pixels as f64, vectors as f64);
     fmas * (p + v) / (p * v) * vector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+    use crate::roofline::place;
+
+    #[test]
+    fn tiles_load_as_many_bytes_for_each_word() {
+        let m = &sample().measurements[0];
+        let evidence = Evidence {
+            time_ns: 1.0,
+            peak_gflops: 1.0,
+            flops: m.flops_executed as f64,
+            bytes_read: 0.0,
+            bytes_written: 0.0,
+            working_set: 0,
+            far: None,
+        };
+        let bytes = |isa, arithmetic| tile_bytes(isa, arithmetic, &evidence);
+        // AVX2 widens bf16 to f32, and bytes to 16 bits.
+        let f32s = bytes(Isa::Avx2, Arithmetic::F32);
+        assert_eq!(bytes(Isa::Avx2, Arithmetic::Bf16), f32s);
+        assert_eq!(2.0 * bytes(Isa::Avx2, Arithmetic::Int8), f32s);
+        assert_eq!(4.0 * bytes(Isa::AvxVnni, Arithmetic::Int8), f32s);
+        let wide = bytes(Isa::Avx512, Arithmetic::F32);
+        assert_eq!(2.0 * bytes(Isa::Avx512Bf16, Arithmetic::Bf16), wide);
+    }
+
+    #[test]
+    fn a_layer_of_bytes_is_predicted_by_its_own_peak() {
+        let mut run = sample();
+        let int8 = crate::record::Peak {
+            dt: "u8".into(),
+            gflops: 472.0,
+            ..run.calibration.peaks[0].clone()
+        };
+        run.calibration.peaks.push(int8);
+        let ns = |run: &crate::record::Run| {
+            let m = &run.measurements[0];
+            let ceilings = Ceilings::of_measurement(run, m);
+            let placed = place(m, ceilings.as_ref()).expect("samples");
+            placed.predicted_ns.expect("predicted")
+        };
+        let f32_ns = ns(&run);
+        let m = &mut run.measurements[0];
+        m.problem = "--dt=u8:s8:u8 mb1ic64ih56oc64oh56kh3ph1".into();
+        m.peak_gflops.iter_mut().for_each(|p| *p *= 4.0);
+        (m.bytes_read, m.bytes_written) = (m.bytes_read / 4, m.bytes_written / 4);
+        for phase in &mut m.phases {
+            phase.bytes_read /= 4;
+            phase.bytes_written /= 4;
+        }
+        let ratio = f32_ns / ns(&run);
+        assert!((3.9..4.1).contains(&ratio), "{ratio}");
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::fmt;
 
 /// Least fraction of a kernel's time that a bound must explain to be the verdict. A kernel is compute bound only if its
-/// operations, at the measured FMA peak, would take this fraction of its time or more.
+/// operations, at the measured peak of its element type, would take this fraction of its time or more.
 pub const EXPLAINS: f64 = 0.5;
 
 /// Time in ns below which a kernel that reaches no roof is overhead bound.
@@ -16,7 +16,7 @@ pub const OVERHEAD_NS: f64 = 5_000.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Arithmetic, near the FMA peak.
+    /// Arithmetic, near the peak of the layer's element type.
     Compute,
     /// Loads and stores, or the bandwidth of the first level.
     L1,
@@ -75,11 +75,19 @@ impl Verdict {
         }
     }
 
+    /// True if moving data bounds the layer, from a cache or from memory.
+    pub fn is_bandwidth(self) -> bool {
+        matches!(
+            self,
+            Verdict::L1 | Verdict::L2 | Verdict::L3 | Verdict::Dram
+        )
+    }
+
     /// Meaning of the verdict, in a clause.
     pub fn meaning(self) -> &'static str {
         match self {
             Verdict::Compute => {
-                "arithmetic takes most of the time: at the measured FMA peak the operations would take at least half of it"
+                "arithmetic takes most of the time: at the measured peak of its type the operations would take at least half of it"
             }
             Verdict::L1 => {
                 "loads and stores take most of the time, and their data are in L1 or come from farther levels much faster"

@@ -43,7 +43,7 @@ pub struct Case<'a> {
     pub ceilings: Option<&'a Ceilings>,
     /// All measurements of the run.
     pub others: &'a [Measurement],
-    /// Ceilings for the instruction set and number of threads of any measurement.
+    /// Ceilings for the instruction set, arithmetic and number of threads of any measurement.
     pub ceilings_of: &'a dyn Fn(&Measurement) -> Option<Ceilings>,
 }
 
@@ -317,14 +317,7 @@ mod tests {
     }
 
     fn votes(run: &Run) -> Vec<(&'static str, Option<Verdict>)> {
-        let ceilings_of = |m: &Measurement| {
-            Ceilings::of(
-                &run.calibration,
-                &run.fingerprint,
-                m.variant.isa(),
-                m.threads,
-            )
-        };
+        let ceilings_of = |m: &Measurement| Ceilings::of_measurement(run, m);
         let m = &run.measurements[0];
         let ceilings = ceilings_of(m);
         let found = collect(Case {

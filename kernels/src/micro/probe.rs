@@ -1,12 +1,11 @@
 //! Loops that measure the machine's ceilings for the roofline: arithmetic on registers, and bytes from memory.
 #![allow(unsafe_code)]
 
-use super::gemm::{Bf16s, Dot, F32, U8S8s, load};
+use super::gemm::{Bf16s, Dot, S16s, U8S8s, load};
 use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::dtype::DType;
-use crate::isa::{IsaToken, SimdTask};
+use crate::isa::{Isa, IsaToken, Sets, SimdTask, Words};
 use std::hint::black_box;
-use std::marker::PhantomData;
 
 /// Arithmetic of multiply-adds, by the types of the factors. Each has its own peak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,13 +50,39 @@ impl Arithmetic {
         }
     }
 
-    /// Products that are summed in a lane of 32 bits at once.
-    pub const fn group(self) -> usize {
+    /// Words that kernels multiply, if an instruction set has dot products of them.
+    const fn words(self) -> Words {
         match self {
-            Arithmetic::F32 => F32::GROUP,
-            Arithmetic::Bf16 => Bf16s::GROUP,
-            Arithmetic::Int8 => U8S8s::GROUP,
+            Arithmetic::F32 => Words::F32,
+            Arithmetic::Bf16 => Bf16s::WORDS,
+            Arithmetic::Int8 => U8S8s::WORDS,
         }
+    }
+
+    /// True if kernels for an instruction set do this arithmetic: by dot products of it, or as a set that extends no other
+    /// by wider elements.
+    pub fn has_kernels_for(self, isa: Isa) -> bool {
+        isa == isa.base() || isa.has_dots(self.words())
+    }
+
+    /// Products that kernels for an instruction set add in a lane of 32 bits at once.
+    pub fn group(self, isa: Isa) -> usize {
+        match (self, isa.has_dots(self.words())) {
+            (Arithmetic::F32, _) | (Arithmetic::Bf16, false) => 1,
+            (Arithmetic::Bf16, true) => Bf16s::GROUP,
+            (Arithmetic::Int8, false) => S16s::GROUP,
+            (Arithmetic::Int8, true) => U8S8s::GROUP,
+        }
+    }
+
+    /// The fastest instruction set of this CPU for this arithmetic: the widest, with dot products if there are any.
+    pub fn best(self) -> IsaToken {
+        let rank = |token: &IsaToken| (token.isa().lanes(), token.isa().has_dots(self.words()));
+        let here = Isa::REAL
+            .into_iter()
+            .filter(|&isa| self.has_kernels_for(isa));
+        let best = here.filter_map(Isa::detect).max_by_key(rank);
+        best.expect("scalar code runs everywhere")
     }
 }
 
@@ -118,12 +143,13 @@ pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
 /// Dot products on registers only.
 struct Dots<D> {
     rounds: usize,
-    dot: PhantomData<D>,
+    dot: D,
 }
 
 impl<D: Dot> SimdTask for Dots<D> {
     type Output = f32;
     const TWINS: bool = false;
+    const SETS: Sets = D::SETS;
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
@@ -139,25 +165,34 @@ impl<D: Dot> SimdTask for Dots<D> {
             // A hidden factor in each round, and another one for each sum: no product is computed before the loop, or once
             // for several sums. Only conversions of factors are, as in a register tile.
             let x = simd.opaque(x);
-            for (sum, &weight) in sums.iter_mut().zip(&weights) {
-                *sum = D::dot(simd, *sum, x, weight);
+            for i in 0..CHAINS {
+                sums[i] = self.dot.dot(simd, sums[i], x, weights[i]);
             }
         }
-        sums.iter().map(|&sum| simd.reduce_sum_f32s(sum)).sum()
+        let mut total = 0.0;
+        for sum in sums {
+            total += simd.reduce_sum_f32s(sum);
+        }
+        total
     }
 }
 
 /// Runs `rounds` rounds of independent multiply-adds, and returns their operations: two per multiply-add.
+///
+/// They are in the form of the kernels. Without dot products an instruction set multiplies bf16 as f32, and bytes as 16-bit
+/// integers.
 pub fn multiply_adds(isa: IsaToken, arithmetic: Arithmetic, rounds: usize) -> u64 {
+    let dots = isa.isa().has_dots(arithmetic.words());
     match arithmetic {
         Arithmetic::F32 => fma(isa, rounds),
-        Arithmetic::Bf16 => dots::<Bf16s>(isa, rounds),
-        Arithmetic::Int8 => dots::<U8S8s>(isa, rounds),
+        Arithmetic::Bf16 if !dots => fma(isa, rounds),
+        Arithmetic::Bf16 => count(isa, Bf16s, rounds),
+        Arithmetic::Int8 if !dots => count(isa, S16s, rounds),
+        Arithmetic::Int8 => count(isa, U8S8s, rounds),
     }
 }
 
-fn dots<D: Dot>(isa: IsaToken, rounds: usize) -> u64 {
-    let dot = PhantomData::<D>;
+fn count<D: Dot>(isa: IsaToken, dot: D, rounds: usize) -> u64 {
     black_box(isa.dispatch(Dots { rounds, dot }));
     2 * (rounds * CHAINS * isa.isa().lanes() * D::GROUP) as u64
 }
@@ -443,35 +478,49 @@ mod tests {
     fn dot_products_count_each_multiply_add() {
         for token in Isa::ALL.into_iter().filter_map(Isa::detect) {
             let of = |arithmetic| multiply_adds(token, arithmetic, 10);
-            let lanes = (2 * 10 * CHAINS * token.isa().lanes()) as u64;
-            assert_eq!(of(Arithmetic::F32), fma(token, 10));
-            assert_eq!(
-                [of(Arithmetic::Bf16), of(Arithmetic::Int8)],
-                [2 * lanes, 4 * lanes]
-            );
+            let isa = token.isa();
+            let lanes = (2 * 10 * CHAINS * isa.lanes()) as u64;
+            let f32s = fma(token, 10);
+            assert_eq!(of(Arithmetic::F32), f32s);
+            let [_, bf16s, bytes] = Arithmetic::ALL.map(|a| a.group(isa) as u64);
+            let wanted = if bf16s == 1 { f32s } else { bf16s * lanes };
+            assert_eq!(of(Arithmetic::Bf16), wanted, "{isa}");
+            assert_eq!(of(Arithmetic::Int8), bytes * lanes, "{isa}");
         }
     }
 
     #[test]
     fn dot_products_are_added_in_each_round() {
         let token = Isa::Scalar.detect().expect("scalar");
-        // Four bytes of the factors: 0x80 0x3f 0x80 0x3f, and as signed ones -128 63 -128 -65.
-        let product = -128 * 128 + 63 * 63 - 128 * 128 - 63 * 65;
+        // Halves of the factors: 0x3f80 twice, and 0x3f80 and -0x4080.
+        let product = 0x3f80 * 0x3f80 - 0x3f80 * 0x4080;
         for rounds in [0, 1, 7] {
-            let dot = PhantomData::<U8S8s>;
             let sum = 0.5f32.to_bits().wrapping_add_signed(product * rounds);
             let sum = f32::from_bits(sum);
             let expected: f32 = (0..CHAINS).map(|_| sum).sum();
-            let rounds = rounds as usize;
+            let (rounds, dot) = (rounds as usize, S16s);
             assert_eq!(token.dispatch(Dots { rounds, dot }), expected);
         }
+    }
+
+    #[test]
+    fn the_best_set_has_kernels_of_the_arithmetic() {
+        for arithmetic in Arithmetic::ALL {
+            let best = arithmetic.best().isa();
+            assert!(arithmetic.has_kernels_for(best));
+            assert_eq!(best.lanes(), Isa::best().isa().lanes());
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.base() != *isa) {
+                let own = isa.has_dots(arithmetic.words());
+                assert_eq!(arithmetic.has_kernels_for(isa), own, "{isa}");
+            }
+        }
+        assert_eq!(Arithmetic::F32.best().isa(), Isa::best().isa());
     }
 
     #[test]
     fn a_type_has_the_arithmetic_that_is_measured_with_it() {
         for arithmetic in Arithmetic::ALL {
             assert_eq!(Arithmetic::of(arithmetic.src()), arithmetic);
-            assert_eq!(4, arithmetic.group() * arithmetic.src().size());
         }
         assert_eq!(Arithmetic::of(DType::S8), Arithmetic::Int8);
     }

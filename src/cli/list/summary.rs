@@ -8,8 +8,9 @@ use std::iter::zip;
 
 /// Classes of refusals: the word in the table, and parts of reasons. The first class with a part of the reason is the
 /// reason's.
-const CLASSES: [(&str, &[&str]); 10] = [
-    ("type", &["f32", "dot products"]),
+const CLASSES: [(&str, &[&str]); 11] = [
+    ("type", &["f32", "bf16", "u8", "dot products"]),
+    ("sum", &["32 bits"]),
     ("operation", &[" only"]),
     (
         "memory",

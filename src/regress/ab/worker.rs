@@ -6,6 +6,7 @@ use crate::machine::calibration::peak_probe;
 use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Contestant, Expected, Kernel, Wrong, refuse_huge};
 use anyhow::{Context, Result, anyhow};
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::registry::{Threading, VariantId};
 use convroof_kernels::{Isa, Problem, Registry};
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ struct Worker<'a> {
 
 struct Ready {
     kernel: Kernel,
+    /// Arithmetic of its problem.
+    arithmetic: Arithmetic,
     contestant: Box<dyn Contestant>,
     /// Runs of about a millisecond. Entering the pool takes longer than a run of a small layer.
     runs: usize,
@@ -87,7 +90,7 @@ impl Worker<'_> {
                 let isa = ready.kernel.variant.isa;
                 let token = isa.detect().ok_or_else(|| anyhow!(isa.missing_reason()))?;
                 Ok(Reply::Peak {
-                    gflops: peak_probe(workers, token, PEAK),
+                    gflops: peak_probe(workers, token, ready.arithmetic, PEAK),
                 })
             }
             Request::Output { plan } => {
@@ -151,6 +154,7 @@ impl Worker<'_> {
         let bytes = contestant.facts().memory_bytes() as u64;
         self.plans.push(Ready {
             kernel,
+            arithmetic: Arithmetic::of(problem.dtypes.src),
             contestant,
             runs: (1e6 / ns.max(100.0)).max(1.0) as usize,
         });

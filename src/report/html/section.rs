@@ -1,4 +1,4 @@
-//! A network on one number of threads: its picture, its layers, and its comparison with peers.
+//! A network in one element type on one number of threads: its picture, its layers, and its comparison with peers.
 
 use crate::record::{CacheState, CandidateId, Run, Text};
 use crate::report::picture::{picture, with_peers};
@@ -9,16 +9,20 @@ use crate::report::{NetworkTotal, Row, best_rows, legend as legend_of_marks};
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
 use crate::units::{bytes, time};
+use convroof_kernels::dtype::DType;
 use serde::Serialize;
 
-/// One network on one number of threads.
+/// One network in one element type on one number of threads.
 #[derive(Serialize)]
 pub(super) struct NetworkSection {
     id: String,
+    /// The network and its type.
     network: String,
     threads: usize,
     time: String,
     gflops: String,
+    /// Unit of rates.
+    unit: &'static str,
     layers: (usize, usize),
     shares: Vec<Share>,
     svg: String,
@@ -103,10 +107,11 @@ struct Other {
 
 /// The section of a network; none if the run has no ceilings for it.
 pub(super) fn section(run: &Run, all: &[Row], total: NetworkTotal) -> Option<NetworkSection> {
-    let best = best_rows(all, &total.network, total.threads);
-    let duels = duels(run, all, &total.network, total.threads);
+    let series = total.series();
+    let best = best_rows(all, series);
+    let duels = duels(run, all, series);
     let svg = picture(run, &with_peers(all, &best, &duels), total.threads, None)?;
-    let cold = cold_rows(all, &total.network, total.threads);
+    let cold = cold_rows(all, series);
     let times = best.iter().map(|r| r.count as f64 * r.median_ns);
     let slowest_ns = times.fold(0.0, f64::max);
     let rows: Vec<ShownRow> = best
@@ -119,18 +124,22 @@ pub(super) fn section(run: &Run, all: &[Row], total: NetworkTotal) -> Option<Net
         percent: 100.0 * s,
         layers: rows.iter().filter(|r| r.row.verdict == *v).count(),
     };
-    let own = |r: &&Row| r.network == total.network && r.threads == total.threads && r.is_warm();
+    let own = |r: &&Row| r.series() == series && r.is_warm();
     let marks = legend_of_marks(all.iter().filter(own));
     let predicted = predictions(best.iter().copied()).map(|p| p.sentence(str::to_string));
     Some(NetworkSection {
         predicted,
         phased: rows.iter().any(|r| !r.phases.is_empty()),
-        id: format!("{}-{}", total.network, total.threads),
+        id: match total.dt.is(&DType::F32) {
+            true => format!("{}-{}", total.network, total.threads),
+            false => format!("{}-{}-{}", total.network, total.dt, total.threads),
+        },
+        unit: total.rate_unit(),
+        network: series.subject(),
         time: time(total.time_ns),
         gflops: format!("{:.0}", total.gflops_nominal),
         layers: total.layers,
         shares: total.shares.iter().map(share).collect(),
-        network: total.network,
         threads: total.threads,
         svg,
         families: legend(&rows, !duels.is_empty()),
@@ -152,9 +161,7 @@ fn shown(
 ) -> ShownRow {
     let total_ns = row.count as f64 * row.median_ns;
     let share = 100.0 * total_ns / network_ns;
-    let same = |r: &&Row| {
-        (&r.network, &r.layer, r.threads) == (&row.network, &row.layer, row.threads) && r.is_warm()
-    };
+    let same = |r: &&Row| r.is_beside(row) && r.is_warm();
     let variants: Vec<&Row> = all.iter().filter(same).collect();
     let longest_ns = variants.iter().map(|r| r.median_ns).fold(0.0, f64::max);
     let cold = cold.iter().filter(|c| c.cold.layer == row.layer);

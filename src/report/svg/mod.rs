@@ -1,4 +1,4 @@
-//! The roofline as a picture: log-log axes, all measured ceilings, a point for each layer.
+//! The roofline as a picture: log-log axes, all measured ceilings, a point for each layer in each type.
 //!
 //! Colours are CSS classes. The HTML report styles them for light and dark. A standalone picture includes the same
 //! styles.
@@ -18,22 +18,29 @@ use crate::escape::markup;
 use crate::record::IsaName;
 use crate::roofline::phases::PlacedPhase;
 use crate::roofline::{Ceilings, Roof};
+use crate::units::{peak, rate};
+use convroof_kernels::probe::Arithmetic;
 use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
 use std::fmt::Write;
 
 /// Height of the title and the legend above a standalone picture.
 const HEAD: f64 = 64.0;
 
-/// The picture of `rows`, one per layer, under `ceilings`. `others` are the peaks of narrower instruction sets, drawn
-/// dashed. With a title it is a standalone picture, with its own styles and legend.
+/// The picture of `rows`, one per layer and type, under the ceilings of each arithmetic, the highest peak first. `others`
+/// are the peaks of narrower instruction sets, drawn dashed. With a title it is a standalone picture, with its own styles
+/// and legend.
+///
+/// # Panics
+/// If there are no ceilings.
 pub fn roofline(
     rows: &[&Row],
-    ceilings: &Ceilings,
+    ceilings: &[Ceilings],
     others: &[(&IsaName, f64)],
     title: Option<&str>,
 ) -> String {
     let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
     let (x, y) = frame(&points, ceilings);
+    let types: Vec<Arithmetic> = ceilings.iter().map(|c| c.arithmetic).collect();
     let head = if title.is_some() { HEAD } else { 0.0 };
     let mut svg = format!(
         "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
@@ -42,9 +49,9 @@ pub fn roofline(
     );
     if let Some(title) = title {
         svg += &style::standalone();
-        header(&mut svg, title, &points);
+        header(&mut svg, title, &points, &types);
     }
-    axes(&mut svg, &x, &y);
+    axes(&mut svg, &x, &y, &types);
     let mut taken = Taken::default();
     let points = points::placed(&x, &y, &points, &mut taken);
     roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
@@ -54,7 +61,8 @@ pub fn roofline(
 }
 
 /// The axes: all points, their phases and all ridge points are inside.
-fn frame(points: &[&Row], ceilings: &Ceilings) -> (Axis, Axis) {
+fn frame(points: &[&Row], ceilings: &[Ceilings]) -> (Axis, Axis) {
+    let (highest, lowest) = (&ceilings[0], &ceilings[ceilings.len() - 1]);
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
     };
@@ -62,10 +70,11 @@ fn frame(points: &[&Row], ceilings: &Ceilings) -> (Axis, Axis) {
         let phases = points.iter().flat_map(|r| &r.phases);
         phases.filter(|p| p.drawn()).map(f).fold(start, pick)
     };
-    let corner = |roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
+    let corner =
+        |ceilings: &Ceilings, roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
     let (first, last) = (
-        corner(ceilings.roofs.first()),
-        corner(ceilings.roofs.last()),
+        corner(lowest, lowest.roofs.first()),
+        corner(highest, highest.roofs.last()),
     );
     let x = Axis {
         lo: of_phases(
@@ -84,10 +93,10 @@ fn frame(points: &[&Row], ceilings: &Ceilings) -> (Axis, Axis) {
     let y = Axis {
         lo: of_phases(
             &|p| p.gflops,
-            fold(&|r| r.gflops_executed, ceilings.peak / 4.0, f64::min),
+            fold(&|r| r.gflops_executed, lowest.peak / 4.0, f64::min),
             f64::min,
         ) / 2.0,
-        hi: fold(&|r| r.gflops_nominal, ceilings.peak, f64::max) * 1.5,
+        hi: fold(&|r| r.gflops_nominal, highest.peak, f64::max) * 1.5,
         from: HEIGHT - BOTTOM,
         to: TOP,
     };
@@ -95,7 +104,7 @@ fn frame(points: &[&Row], ceilings: &Ceilings) -> (Axis, Axis) {
 }
 
 /// Background, title and legend.
-fn header(svg: &mut String, title: &str, points: &[&Row]) {
+fn header(svg: &mut String, title: &str, points: &[&Row], types: &[Arithmetic]) {
     let _ = write!(
         svg,
         "<rect class=\"paper\" y=\"{}\" width=\"{WIDTH}\" height=\"{}\" rx=\"10\"/><text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text>",
@@ -133,9 +142,23 @@ fn header(svg: &mut String, title: &str, points: &[&Row]) {
         "ghost",
         "by the definition's operations; filled: executed",
     );
+    if let Some(outlines) = outlines(types) {
+        entry(svg, other, "dot", &outlines);
+    }
 }
 
-fn axes(svg: &mut String, x: &Axis, y: &Axis) {
+/// Legend of the outlines that distinguish types; none if all points have one type.
+pub(crate) fn outlines(types: &[Arithmetic]) -> Option<String> {
+    let style = |arithmetic: &Arithmetic| match arithmetic {
+        Arithmetic::F32 => None,
+        Arithmetic::Bf16 => Some("dashed outline: bf16"),
+        Arithmetic::Int8 => Some("solid outline: int8"),
+    };
+    let styles: Vec<&str> = types.iter().filter_map(style).collect();
+    (types.len() > 1).then(|| styles.join("; "))
+}
+
+fn axes(svg: &mut String, x: &Axis, y: &Axis, types: &[Arithmetic]) {
     for (value, labelled) in x.ticks() {
         let at = x.at(value);
         let _ = write!(
@@ -167,16 +190,23 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis) {
             );
         }
     }
+    let mut units: Vec<&str> = types.iter().map(|&t| rate(t)).collect();
+    units.dedup();
+    let units = units.join(", ");
+    let operations = match types.contains(&Arithmetic::Int8) {
+        true => "operations",
+        false => "flops",
+    };
     let _ = write!(
         svg,
-        "<text class=\"axis\" x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">arithmetic intensity: flops for each compulsory byte</text>",
+        "<text class=\"axis\" x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">arithmetic intensity: {operations} for each compulsory byte</text>",
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 12.0
     );
     let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
     let _ = write!(
         svg,
-        "<text class=\"axis\" x=\"16\" y=\"{middle:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {middle:.0})\">GFLOP/s</text>"
+        "<text class=\"axis\" x=\"16\" y=\"{middle:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {middle:.0})\">{units}</text>"
     );
 }
 
@@ -184,28 +214,16 @@ fn roofs(
     svg: &mut String,
     x: &Axis,
     y: &Axis,
-    ceilings: &Ceilings,
+    ceilings: &[Ceilings],
     others: &[(&IsaName, f64)],
     taken: &mut Taken,
 ) {
     let right = WIDTH - RIGHT;
-    let peak = y.at(ceilings.peak);
-    let nearest = ceilings
-        .roofs
-        .first()
-        .map_or(x.lo, |r| (ceilings.peak / r.read).max(x.lo));
-    let _ = write!(
-        svg,
-        "<path class=\"roof\" d=\"M{:.1} {peak:.1}H{right}\"/>",
-        x.at(nearest)
-    );
-    let text = format!("{} FMA peak {:.0} GFLOP/s", ceilings.isa, ceilings.peak);
-    // The label starts at the left: layers are near the right end.
-    let left = x.at(nearest) + 6.0;
-    peak_label(svg, &text, (left, peak), 16.0, taken);
+    ceilings.iter().for_each(|c| peak_line(svg, x, y, c, taken));
+    let highest = &ceilings[0];
     for (isa, gflops) in others
         .iter()
-        .filter(|(_, g)| *g > y.lo && *g < 0.9 * ceilings.peak)
+        .filter(|(_, g)| *g > y.lo && *g < 0.9 * highest.peak)
     {
         let at = y.at(*gflops);
         let _ = write!(
@@ -215,9 +233,33 @@ fn roofs(
         let text = format!("{isa} peak {gflops:.0}");
         peak_label(svg, &text, (right - label_width(&text), at), -16.0, taken);
     }
-    for roof in &ceilings.roofs {
-        bandwidth(svg, x, y, ceilings, roof, taken);
+    for roof in &highest.roofs {
+        bandwidth(svg, x, y, highest, roof, taken);
     }
+}
+
+/// The line of an arithmetic's peak, from the line of the nearest level, with its label.
+fn peak_line(svg: &mut String, x: &Axis, y: &Axis, ceilings: &Ceilings, taken: &mut Taken) {
+    let at = y.at(ceilings.peak);
+    let nearest = ceilings
+        .roofs
+        .first()
+        .map_or(x.lo, |r| (ceilings.peak / r.read).max(x.lo));
+    let _ = write!(
+        svg,
+        "<path class=\"roof\" d=\"M{:.1} {at:.1}H{}\"/>",
+        x.at(nearest),
+        WIDTH - RIGHT
+    );
+    let text = format!(
+        "{} {} {:.0} {}",
+        ceilings.isa,
+        peak(ceilings.arithmetic),
+        ceilings.peak,
+        rate(ceilings.arithmetic)
+    );
+    // The label starts at the left: layers are near the right end.
+    peak_label(svg, &text, (x.at(nearest) + 6.0, at), 16.0, taken);
 }
 
 /// The line of a level's bandwidth, with its label.
@@ -305,11 +347,10 @@ mod tests {
     fn a_picture_has_every_roof_and_point() {
         let run = sample();
         let rows = rows(&run);
-        let ceilings = Ceilings::of(&run.calibration, &run.fingerprint, &Isa::Avx2.into(), 1)
-            .expect("calibrated");
+        let ceilings = Ceilings::of_measurement(&run, &run.measurements[0]).expect("calibrated");
         let svg = roofline(
             &rows.iter().collect::<Vec<_>>(),
-            &ceilings,
+            &[ceilings],
             &[(&Isa::Scalar.into(), 30.0)],
             Some("resnet50, 1 thread"),
         );

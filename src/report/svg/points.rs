@@ -4,10 +4,12 @@
 use super::family::Family;
 use super::layout::{Axis, Taken};
 use crate::escape::markup;
-use crate::report::Row;
+use crate::report::{Row, Series};
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
-use crate::units::{plural, time};
+use crate::units::{peak, plural, rate, time};
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
 use std::fmt::Write;
 
 /// Largest number of names in the picture, so that they don't hide each other.
@@ -26,18 +28,38 @@ fn details(row: &Row, share: f64) -> String {
         )
     };
     format!(
-        "{}\n{}\n{}{few}\n{:.0} GFLOP/s nominal, {:.0} executed\n{:.0} % of the FMA peak, {:.1} flop/byte, {:.0} GB/s\n{:.1} % of the network's time\n{}",
-        markup(&row.layer),
+        "{}\n{}\n{}{few}\n{:.0} {} nominal, {:.0} executed\n{:.0} % of the {}, {:.1} flop/byte, {:.0} GB/s\n{:.1} % of the network's time\n{}",
+        markup(&subject(row)),
         markup(&row.variant),
         time(row.median_ns),
         row.gflops_nominal,
+        rate(row.arithmetic()),
         row.gflops_executed,
         100.0 * row.fraction_of_peak,
+        peak(row.arithmetic()),
         row.intensity,
         row.bandwidth_gbps,
         100.0 * share,
         row.verdict.label()
     )
+}
+
+/// A row's layer, with its type if that isn't f32.
+fn subject(row: &Row) -> String {
+    let layer = Series {
+        network: &row.layer,
+        ..row.series()
+    };
+    layer.subject()
+}
+
+/// CSS class of a row's arithmetic, with a space before it; empty for f32.
+fn type_class(row: &Row) -> &'static str {
+    match row.arithmetic() {
+        Arithmetic::F32 => "",
+        Arithmetic::Bf16 => " bf16",
+        Arithmetic::Int8 => " int8",
+    }
 }
 
 /// A point with its position.
@@ -72,10 +94,14 @@ pub(super) fn placed<'a>(
     taken: &mut Taken,
 ) -> Vec<Point<'a>> {
     let weight = |r: &Row| r.count as f64 * r.median_ns;
-    let ours = rows.iter().filter(|r| !r.is_peer());
-    let total: f64 = ours.map(|r| weight(r)).sum();
+    let total = |row: &Row| -> f64 {
+        let ours = rows
+            .iter()
+            .filter(|r| !r.is_peer() && r.series() == row.series());
+        ours.map(|r| weight(r)).sum()
+    };
     let place = |row: &Row| {
-        let share = weight(row) / total;
+        let share = weight(row) / total(row);
         (share, x.at(row.intensity), y.at(row.gflops_executed))
     };
     let mut points: Vec<Point<'_>> = rows
@@ -144,13 +170,15 @@ fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
 
 fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
     format!(
-        "{}: {}\n{}, {:.0} % of the layer\n{:.0} GFLOP/s executed, {:.0} % of the FMA peak\n{:.1} flop/byte, {:.0} GB/s, scratch included\n{}",
-        markup(&row.layer),
+        "{}: {}\n{}, {:.0} % of the layer\n{:.0} {} executed, {:.0} % of the {}\n{:.1} flop/byte, {:.0} GB/s, scratch included\n{}",
+        markup(&subject(row)),
         markup(&phase.phase.replace('_', " ")),
         time(phase.ns),
         100.0 * phase.share,
         phase.gflops,
+        rate(row.arithmetic()),
         100.0 * phase.fraction_of_peak,
+        peak(row.arithmetic()),
         phase.intensity,
         phase.gbps,
         phase.verdict.label()
@@ -161,8 +189,9 @@ fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
     let family = Family::of(&p.row.variant);
     let _ = write!(
         svg,
-        "<g class=\"point {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
+        "<g class=\"point {}{}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
         family.class,
+        type_class(p.row),
         markup(&p.row.layer),
         details(p.row, p.share)
     );
@@ -187,6 +216,10 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
     // A layer without a name has the text of its problem instead.
     let layer = p.row.layer.as_str();
     let text = layer.strip_prefix("--pool --alg=").unwrap_or(layer);
+    let text = match p.row.dt.is(&DType::F32) {
+        true => text.to_string(),
+        false => format!("{text} {}", p.row.dt),
+    };
     let width = 6.9 * text.chars().count() as f64 + 4.0;
     let near = p.radius + 5.0;
     let right = (near, 4.0);
@@ -220,7 +253,7 @@ fn name(svg: &mut String, p: &Point<'_>, taken: &mut Taken) -> bool {
             svg,
             "<text class=\"label\" x=\"{:.1}\" y=\"{ly:.1}\">{}</text>",
             lx + 2.0,
-            markup(text)
+            markup(&text)
         );
         return true;
     }

@@ -21,7 +21,7 @@ pub(crate) const PICTURE: &str = ".paper{fill:var(--paper)}.grid{stroke:var(--gr
 .tick,.axis,.roof-label,.label{fill:var(--soft);font-size:12.5px}.label{fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}.axis{font-size:13.5px}.title{fill:var(--ink);font-size:17px;font-weight:600}\
 .roof{stroke:var(--ink);fill:none;stroke-width:1.6}.roof.minor{stroke:var(--soft);stroke-dasharray:4 4;stroke-width:1}\
 .direct{--c:var(--direct)}.im2col{--c:var(--im2col)}.gemm{--c:var(--gemm)}.winograd{--c:var(--winograd)}.pool{--c:var(--pool)}.other{--c:var(--other)}.peer{--c:var(--peer)}\
-.dot{fill:var(--c);fill-opacity:.78;stroke:var(--paper);stroke-width:1.2}.ghost{fill:var(--paper);stroke:var(--c);stroke-width:1.7}.link{stroke:var(--c);stroke-opacity:.5}.phase .link{stroke-opacity:.18}.phase:hover .link,.phase:focus .link{stroke-opacity:.9}.lead{stroke:var(--soft);stroke-width:.8;fill:none}";
+.dot{fill:var(--c);fill-opacity:.78;stroke:var(--paper);stroke-width:1.2}.bf16 .dot,.int8 .dot{stroke:var(--ink)}.bf16 .dot{stroke-dasharray:3 2}.ghost{fill:var(--paper);stroke:var(--c);stroke-width:1.7}.link{stroke:var(--c);stroke-opacity:.5}.phase .link{stroke-opacity:.18}.phase:hover .link,.phase:focus .link{stroke-opacity:.9}.lead{stroke:var(--soft);stroke-width:.8;fill:none}";
 
 /// The style of a standalone picture.
 pub(super) fn standalone() -> String {

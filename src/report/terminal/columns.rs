@@ -39,16 +39,16 @@ pub(super) fn variant_column(meaning: &'static str) -> Column {
     Column::text("variant", meaning).least(24)
 }
 
-/// Column of nominal rates.
-pub(super) fn rate_column() -> Column {
-    Column::number("GFLOP/s", "nominal operations, those of the definition")
+/// Column of nominal rates in a unit.
+pub(super) fn rate_column(unit: &'static str) -> Column {
+    Column::number(unit, "nominal operations, those of the definition")
 }
 
 /// Column of nominal rates as fractions of the peak.
 pub(super) fn peak_column() -> Column {
     Column::number(
         "of peak",
-        "nominal GFLOP/s / FMA peak, which Winograd and Strassen may exceed",
+        "nominal rate / peak of the layer's type, which Winograd and Strassen may exceed",
     )
 }
 

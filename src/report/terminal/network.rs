@@ -17,22 +17,22 @@ const DISPUTES: usize = 5;
 
 /// A network's layers, their sum, the accuracy of the model, disputed verdicts, and the layers with cold caches.
 pub(super) fn network(total: &NetworkTotal, run: &Run, rows: &[Row], page: &Page) -> String {
-    let best = best_rows(rows, &total.network, total.threads);
+    let best = best_rows(rows, total.series());
     let title = format!(
         "{}, {}, batch {}: the best variant of each layer",
-        total.network,
+        total.series().subject(),
         threads(total.threads),
         run.conditions.batch
     );
     let mut out = format!("\n{}", page.prose(&title));
-    out += &layers(&best, rows).show(page);
+    out += &layers(&best, rows, total.rate_unit()).show(page);
     out += &page.prose(&sum(total));
     out += &predicted(&best, page);
     out += &disputes(&best, page);
-    out + &cold(&cold_rows(rows, &total.network, total.threads), page)
+    out + &cold(&cold_rows(rows, total.series()), page)
 }
 
-fn layers(best: &[&Row], rows: &[Row]) -> Table<13> {
+fn layers(best: &[&Row], rows: &[Row], unit: &'static str) -> Table<13> {
     let mut table = Table::new([
         layer_column(),
         verdict_column(),
@@ -40,7 +40,7 @@ fn layers(best: &[&Row], rows: &[Row]) -> Table<13> {
         time_column("median of a run"),
         roof_column(),
         variant_column("the best"),
-        rate_column(),
+        rate_column(unit),
         peak_column(),
         Column::number("model", "predicted / measured time"),
         Column::number("x", "occurrences in the network"),
@@ -78,9 +78,10 @@ fn sum(total: &NetworkTotal) -> String {
     let shares = shares.join(", ");
     match total.whole() {
         true => format!(
-            "All layers: {}, {:.0} GFLOP/s; of the time {shares}.",
+            "All layers: {}, {:.0} {}; of the time {shares}.",
             time(total.time_ns),
-            total.gflops_nominal
+            total.gflops_nominal,
+            total.rate_unit()
         ),
         false => format!("{}; of their time {shares}.", total.no_sum()),
     }

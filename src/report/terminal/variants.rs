@@ -5,11 +5,13 @@ use super::columns::{
     variant_column, verdict, verdict_column,
 };
 use super::network::network;
+use super::types::types;
 use crate::record::{InputError, Run};
 use crate::report::conclusion::conclusions;
 use crate::report::page::Page;
 use crate::report::table::{Cell, Column, Table};
-use crate::report::{Row, best_rows, head, ties, totals};
+use crate::report::types::comparisons;
+use crate::report::{Row, Series, best_rows, head, ties, totals};
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
 use crate::units::{threads, time};
@@ -23,9 +25,9 @@ const NAMED: usize = 3;
 /// The fastest variant of each layer with its verdict, then all variants, then their phases and errors.
 pub fn variants(run: &Run, rows: &[Row], page: &Page) -> String {
     let item = |line: &String| page.item(line);
-    let mut out: String = head(run).iter().map(item).collect();
+    let mut out: String = head(run).lines().map(item).collect();
     for total in totals(run, rows) {
-        let best = best_rows(rows, &total.network, total.threads);
+        let best = best_rows(rows, total.series());
         if best.len() > PARAGRAPHS {
             out += &network(&total, run, rows, page);
             continue;
@@ -46,6 +48,9 @@ pub fn variants(run: &Run, rows: &[Row], page: &Page) -> String {
     if !errors.is_empty() {
         let title = "Errors against f64, for each kind of input, relative to the reference";
         out += &format!("\n{}{}", page.prose(title), errors.show(page));
+    }
+    for comparison in comparisons(run, rows) {
+        out += &types(&comparison, page);
     }
     let conclusions = conclusions(run, rows, str::to_string);
     let conclusions: String = conclusions.iter().map(item).collect();
@@ -69,7 +74,7 @@ fn answer(row: &Row, rows: &[Row]) -> String {
         row.verdict,
         row.reason
     );
-    let others = rows.iter().filter(|r| is_same_layer(r, row));
+    let others = rows.iter().filter(|r| r.is_beside(row));
     let others = others.filter(|r| r.is_warm() && !r.best && !r.tied);
     let next = others.min_by(|a, b| {
         let few = a.few_samples().cmp(&b.few_samples());
@@ -97,17 +102,17 @@ fn tied(row: &Row, rows: &[Row]) -> String {
     }
 }
 
-/// A row's layer and number of threads.
+/// A row's layer, its type and number of threads.
 fn title(row: &Row) -> String {
-    let network = match row.network.as_str() {
-        "custom" => String::new(),
-        network => format!(" of {network}"),
+    let subject = match row.network.as_str() {
+        "custom" => Series {
+            network: &row.layer,
+            ..row.series()
+        }
+        .subject(),
+        _ => format!("{} of {}", row.layer, row.series().subject()),
     };
-    format!("{}{network}, {}", row.layer, threads(row.threads))
-}
-
-fn is_same_layer(a: &Row, b: &Row) -> bool {
-    (&a.network, &a.layer, a.threads) == (&b.network, &b.layer, b.threads)
+    format!("{subject}, {}", threads(row.threads))
 }
 
 /// Adds lines for the rows of each layer to a table, below the layer's name if there are several layers.
@@ -116,7 +121,7 @@ fn by_layer<const N: usize>(
     table: &mut Table<N>,
     lines: impl Fn(&[Row]) -> Vec<[Cell; N]>,
 ) {
-    let layers: Vec<&[Row]> = rows.chunk_by(is_same_layer).collect();
+    let layers: Vec<&[Row]> = rows.chunk_by(Row::is_beside).collect();
     for own in &layers {
         let lines = lines(own);
         if layers.len() > 1 && !lines.is_empty() {
@@ -141,13 +146,13 @@ fn times(rows: &[Row]) -> Table<11> {
         sure_column(),
         roof_column(),
         Column::text("cache", "what is not in the caches"),
-        rate_column(),
+        rate_column("GFLOP/s"),
         peak_column(),
         Column::number("error", "max |error| / max |reference|"),
         Column::number("samples", "number of samples"),
     ]);
     by_layer(rows, &mut table, |own| {
-        let best = best_rows(own, &own[0].network, own[0].threads);
+        let best = best_rows(own, own[0].series());
         let ratio = |row: &Row| Some(format!("{:.2}", row.median_ns / best.first()?.median_ns));
         let line = |row: &Row| {
             [
@@ -177,7 +182,7 @@ fn phases(rows: &[Row]) -> Table<9> {
         Column::number("time", "of one run"),
         Column::number("share", "of the time of all phases"),
         Column::text("bound by", "the larger of the phase's two lower bounds"),
-        Column::number("of peak", "executed operations / FMA peak"),
+        Column::number("of peak", "executed operations / peak of the layer's type"),
         Column::number("flop/byte", "executed operations / streamed bytes"),
         Column::number("GB/s", "streamed bytes"),
         Column::text("cache", "what is not in the caches"),
@@ -209,7 +214,7 @@ fn errors(rows: &[Row]) -> Table<6> {
         Column::text("inputs", "distribution of the inputs"),
         Column::number("max error", "maximum norm"),
         Column::number("L2 error", "L2 norm"),
-        Column::number("of peak", "nominal GFLOP/s / FMA peak"),
+        Column::number("of peak", "nominal rate / peak of the layer's type"),
         Column::text("cache", "what is not in the caches"),
     ]);
     let lines = |row: &Row| {

@@ -14,7 +14,7 @@ pub(super) fn versus(total: &NetworkTotal, duels: &[Duel], page: &Page) -> Strin
     }
     let title = format!(
         "{}, {}: other libraries",
-        total.network,
+        total.series().subject(),
         threads(total.threads)
     );
     let mut out = format!("\n{}", page.prose(&title));
