@@ -124,13 +124,14 @@ fn main() {
         ("load:close", "ended early"),
         ("load:deaf", "said nothing for "),
         ("clear:hang", "said nothing for "),
-        ("output:longer", "an output of 1025 floats, expected 1024"),
-        ("output:shorter", "an output of 1023 floats, expected 1024"),
+        ("output:longer", "an output of 1025 numbers, expected 1024"),
+        ("output:shorter", "an output of 1023 numbers, expected 1024"),
         ("output:negative", "says something that is no answer"),
-        ("output:most", "an output of 18446744073709551615 floats"),
+        ("output:most", "an output of 18446744073709551615 numbers"),
         ("output:cut", "says something that is no answer"),
+        ("output:type", "says something that is no answer"),
         ("output:hang", "said nothing for "),
-        ("plan:output", "an output of 1024 floats, expected 0"),
+        ("plan:output", "an output of 1024 numbers, expected 0"),
     ] {
         add(
             format!("host_{}", fault.replace(':', "_")),

@@ -5,67 +5,86 @@
 mod command;
 
 use command::convroof;
-use convroof::peers::protocol::{LayerShape, REPLY, Reply, Request, floats, receive, send};
-use convroof_kernels::conformance::Data;
-use convroof_kernels::conformance::Deviation;
+use convroof::peers::protocol::{LayerShape, REPLY, Reply, Request, outputs, receive, send};
+use convroof_kernels::conformance::{Comparison, Data, compare};
+use convroof_kernels::cost::Accuracy;
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
 use convroof_kernels::{Isa, Problem, reference};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Command;
 
-/// Sends requests to a host. Returns its replies, and the floats of an output.
-fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, Vec<f32>) {
+/// Messages to a host.
+fn input(requests: &[(Request, Vec<&[f32]>)]) -> Vec<u8> {
     let mut input = Vec::new();
     for (request, with) in requests {
-        send(&mut input, request, with).expect("a vector takes everything");
+        let with: Vec<&[u8]> = with.iter().map(|part| bytemuck::cast_slice(part)).collect();
+        send(&mut input, request, &with).expect("a vector takes everything");
     }
-    let output = convroof()
-        .arg("peer-host")
-        .args(library)
-        .write_stdin(input)
-        .assert()
-        .success()
-        .get_output()
-        .stdout
-        .clone();
-    let mut from = output.as_slice();
+    input
+}
+
+/// Replies of a host, and the numbers of an output.
+fn replies(mut from: &[u8]) -> (Vec<Reply>, Vec<f64>) {
     let (mut replies, mut result) = (Vec::new(), Vec::new());
     while let Some(reply) = receive::<Reply>(&mut from, REPLY).expect("replies") {
-        if let Reply::Output { len } = reply {
-            result = floats(&mut from, len).expect("an output");
+        if let Reply::Output { len, numbers } = reply {
+            result = outputs(&mut from, len, numbers).expect("an output");
         }
         replies.push(reply);
     }
     (replies, result)
 }
 
-/// Plans, loads, times and reads a problem. Returns the replies and the error of the output.
-fn compute(library: &[&str], form: &str, problem: &Problem) -> (Vec<Reply>, f64) {
-    let data = Data::new(problem, Fill::Uniform, 3);
-    let x = data.operands();
-    let plan = Request::Plan {
+/// Sends requests to a host. Returns its replies, and the numbers of an output.
+fn talk(library: &[&str], requests: &[(Request, Vec<&[f32]>)]) -> (Vec<Reply>, Vec<f64>) {
+    let output = convroof()
+        .arg("peer-host")
+        .args(library)
+        .write_stdin(input(requests))
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    replies(&output)
+}
+
+fn plan(problem: &Problem, form: &str) -> Request {
+    Request::Plan {
         problem: problem.to_string(),
         layer: LayerShape::of(problem).expect("a layer"),
         form: form.into(),
-    };
+    }
+}
+
+/// Plans, loads, times and reads a problem. Returns the replies and the comparison of the output with the reference.
+fn compute(library: &[&str], form: &str, problem: &Problem) -> (Vec<Reply>, Comparison) {
+    let data = Data::new(problem, Fill::Uniform, 3).with_small_weights();
+    let x = data.operands();
     let load = Request::Load {
         plan: 0,
         src: x.src.len(),
         weights: x.weights.len(),
         bias: x.bias.len(),
         residual: x.residual.len(),
+        scales: x.scales.len(),
     };
+    let operands = vec![x.src, x.weights, x.bias, x.residual, x.scales];
     let requests = [
-        (plan, vec![]),
-        (load, vec![x.src, x.weights, x.bias, x.residual]),
+        (plan(problem, form), vec![]),
+        (load, operands),
         (Request::Time { plan: 0, runs: 2 }, vec![]),
         (Request::Output { plan: 0 }, vec![]),
     ];
     let (replies, output) = talk(library, &requests);
     let expected = reference::compute(problem, x, &Serial);
-    let error = Deviation::between(&output, &expected).max;
-    (replies, error)
+    let accuracy = Accuracy::Sum;
+    let magnitude = Fill::Uniform.magnitude();
+    let compared = compare(accuracy, problem, magnitude, &output, &expected);
+    (replies, compared)
 }
 
 const CONVOLUTIONS: [&str; 5] = [
@@ -81,7 +100,8 @@ fn products_from_crates_compute_convolutions() {
     for library in ["gemm", "matrixmultiply", "rten"] {
         for text in CONVOLUTIONS {
             let problem = text.parse().expect("a problem");
-            let (replies, error) = compute(&[library], "nchw", &problem);
+            let (replies, compared) = compute(&[library], "nchw", &problem);
+            let error = compared.deviation.max;
             assert!(error < 1e-5, "{library} {text}: {error}");
             assert!(matches!(&replies[3], Reply::Took { ns } if *ns > 0.0));
         }
@@ -93,15 +113,66 @@ fn a_host_refuses_what_it_cannot() {
     let problem: Problem = "--pool --alg=max mb1ic2ih4oh2kh2sh2"
         .parse()
         .expect("a problem");
-    let layer = LayerShape::of(&problem).expect("a layer");
-    let (problem, form) = (problem.to_string(), "nchw".to_string());
-    let plan = Request::Plan {
-        problem,
-        layer,
-        form,
-    };
-    let (replies, _) = talk(&["gemm"], &[(plan, vec![])]);
+    let (replies, _) = talk(&["gemm"], &[(plan(&problem, "nchw"), vec![])]);
     assert!(matches!(&replies[1], Reply::Refused { reason } if reason.contains("convolutions")));
+}
+
+/// Layers of other types than f32, with an f32 layer last.
+fn narrow_and_wide() -> [(Request, Vec<&'static [f32]>); 3] {
+    [
+        "--dt=u8:s8:u8 mb1ic4ih4oc8kh1",
+        "--dt=bf16:bf16:f32 mb1ic4ih4oc8kh1",
+        "mb1ic4ih4oc8kh1",
+    ]
+    .map(|text| (plan(&text.parse().expect("a problem"), "nchw"), vec![]))
+}
+
+fn assert_narrow_is_refused(library: &str, replies: &[Reply]) {
+    let [Reply::Hello { .. }, narrow @ .., Reply::Planned { .. }] = replies else {
+        panic!("{library}: {replies:?}");
+    };
+    assert_eq!(narrow.len(), 2, "{library}: {replies:?}");
+    for reply in narrow {
+        let Reply::Refused { reason } = reply else {
+            panic!("{library}: {reply:?}");
+        };
+        assert_eq!(reason, "measured in f32 only", "{library}");
+    }
+}
+
+#[test]
+fn libraries_of_f32_refuse_other_types() {
+    for library in ["gemm", "matrixmultiply", "rten"] {
+        let (replies, _) = talk(&[library], &narrow_and_wide());
+        assert_narrow_is_refused(library, &replies);
+    }
+}
+
+/// The host in Python, with empty modules in place of the libraries: a plan calls none of them.
+#[test]
+#[cfg(unix)]
+fn libraries_behind_python_refuse_other_types() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let modules = tempfile::tempdir().expect("a folder");
+    let module = |name: &str| {
+        let path = modules.path().join(name).with_extension("py");
+        std::fs::write(path, "__version__ = '1'\n").expect("written");
+    };
+    for library in ["onnxruntime", "openvino", "ncnn"] {
+        ["numpy", library].into_iter().for_each(module);
+        let mut host = Command::new("python3");
+        host.args(["-c", include_str!("../src/peers/host.py"), library, "1"]);
+        host.env("PYTHONPATH", modules.path());
+        let output = assert_cmd::Command::from_std(host)
+            .write_stdin(input(&narrow_and_wide()))
+            .assert()
+            .success();
+        let (replies, _) = replies(&output.get_output().stdout);
+        assert_narrow_is_refused(library, &replies);
+    }
 }
 
 #[test]
@@ -198,7 +269,8 @@ fn onednn_computes_the_same() {
                 continue;
             }
             let problem = text.parse().expect("a problem");
-            let (replies, error) = compute(&["onednn", "--path", path], form, &problem);
+            let (replies, compared) = compute(&["onednn", "--path", path], form, &problem);
+            let error = compared.deviation.max;
             // For some shapes oneDNN has only its reference implementation, which isn't a fair peer.
             if form == "nchw16c" && matches!(replies[1], Reply::Refused { .. }) {
                 assert!(matches!(replies[2], Reply::Failed { .. }), "{replies:?}");
@@ -209,6 +281,72 @@ fn onednn_computes_the_same() {
         }
     }
     assert!(refused || blocked >= 4, "{blocked} in blocks");
+}
+
+/// Layers of bytes: each pair of types, each part of the epilogue, groups, fully connected layers and poolings.
+const BYTES: [&str; 18] = [
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc mb2ic16ih9oc24oh9kh3ph1",
+    "--dt=u8:s8:s8 --attr-scales=src:common:0.3+wei:per_oc+dst:common:0.7 mb1ic20ih9oc33oh5kh3sh2ph1",
+    "--dt=u8:s8:s32 mb1ic64ih7oc32oh7kh3ph1",
+    "--dt=u8:s8:f32 --dir=FWD_B --attr-scales=src:common:0.03+wei:common:0.7 mb1ic16ih7oc32kh1ph0",
+    "--dt=s8:s8:s8 --dir=FWD_B --attr-scales=wei:per_oc --attr-post-ops=relu mb1ic32ih9oc48oh9kh3ph1",
+    "--dt=s8:s8:u8 --attr-scales=wei:per_oc --attr-zero-points=dst:common:100 mb1ic16ih9oc16kh1ph0",
+    "--dt=s8:s8:s32 mb1ic64ih7oc32oh7kh3ph1",
+    "--dt=s8:s8:f32 --dir=FWD_B --attr-post-ops=relu mb1ic3ih17oc20oh9kh5sh2ph2",
+    "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.05+wei:per_oc+dst:common:0.1 --attr-zero-points=src:common:7+dst:common:128 --attr-post-ops=relu mb1ic16ih9oc24oh9kh3ph1",
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc --attr-post-ops=sum:0.5:3:u8+relu mb1ic16ih9oc24kh1ph0",
+    "--dt=u8:s8:s8 --attr-scales=wei:per_oc --attr-post-ops=sum:0.25:0:u8 mb1ic16ih9oc24oh9kh3ph1",
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc --attr-post-ops=add:u8:per_tensor+relu mb1ic16ih9oc24kh1ph0",
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc --attr-post-ops=add:f32:per_tensor mb1ic16ih9oc24oh9kh3ph1",
+    "--dt=u8:s8:u8 --attr-scales=wei:per_oc g32mb1ic32ih9oc32oh9kh3ph1",
+    "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=wei:per_oc mb1ic200ih1oc30oh1kh1ph0",
+    "--pool --alg=max --dt=u8 mb1ic17ih12oh6kh3sh2ph1",
+    "--pool --alg=max --dt=s8 mb1ic17ih12oh6kh3sh2ph1",
+    "--pool --alg=avg_np --dt=u8 mb1ic17ih7oh1kh7",
+];
+
+/// The definition of integer layers is to the last bit, and oneDNN keeps it.
+#[test]
+fn onednn_computes_the_same_bytes() {
+    let Some(folder) = installed() else {
+        eprintln!("skipped: scripts/peers was not run");
+        return;
+    };
+    let path = folder.join("venv/lib/libdnnl.so.3");
+    let path = path.to_str().expect("a name");
+    for text in BYTES {
+        for form in ["any", "nhwc"] {
+            let problem = text.parse().expect("a problem");
+            let (replies, compared) = compute(&["onednn", "--path", path], form, &problem);
+            assert_eq!(compared.deviation.max, 0.0, "{form} {text}: {replies:?}");
+        }
+    }
+}
+
+/// oneDNN computes bf16 with AVX-512 alone, in emulation where the CPU has no instructions for it.
+#[test]
+fn onednn_computes_bf16_within_its_rounding() {
+    let Some(folder) = installed() else {
+        eprintln!("skipped: scripts/peers was not run");
+        return;
+    };
+    let path = folder.join("venv/lib/libdnnl.so.3");
+    let path = path.to_str().expect("a name");
+    for text in [
+        "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=relu mb1ic32ih9oc48oh9kh3ph1",
+        "--dt=bf16:bf16:f32 mb1ic64ih9oc32kh1ph0",
+        "--dt=bf16:bf16:bf16 --attr-post-ops=add:bf16:per_tensor mb1ic32ih9oc32kh1ph0",
+        "--pool --alg=max --dt=bf16 mb1ic32ih12oh6kh3sh2ph1",
+    ] {
+        let problem = text.parse().expect("a problem");
+        let (replies, compared) = compute(&["onednn", "--path", path], "any", &problem);
+        match &replies[1] {
+            Reply::Refused { reason } if Isa::Avx512.detect().is_none() => {
+                assert!(reason.contains("no implementation"), "{text}: {reason}");
+            }
+            _ => assert!(compared.passes(), "{text}: {compared:?} {replies:?}"),
+        }
+    }
 }
 
 #[test]

@@ -38,8 +38,8 @@ pub struct Instance<B = AlignedBuf> {
     poison: u8,
 }
 
-/// Bytes of poison. As floating-point numbers, elements of 0xff are NaN.
-const POISON: [u8; 2] = [0xff, 0x5a];
+/// Bytes of poison, for outputs of integers in turn. As floating-point numbers, elements of the first byte are NaN.
+pub const POISON: [u8; 2] = [0xff, 0x5a];
 
 impl Instance {
     /// Allocates zeroed memory for `plan`. Fill it with [`Instance::load`].

@@ -5,7 +5,7 @@ use crate::machine::Topology;
 use crate::machine::pool::Workers;
 use crate::record::{CacheState, CandidateId, Measurement, PhaseTime, Text};
 use anyhow::Result;
-use convroof_kernels::conformance::Comparison;
+use convroof_kernels::conformance::{self, Comparison};
 use convroof_kernels::cost::{Accuracy, Cost};
 use convroof_kernels::instance::Instance;
 use convroof_kernels::isa::Ablation;
@@ -29,6 +29,10 @@ pub trait Candidate {
     fn isa(&self, arithmetic: Arithmetic) -> Isa;
     /// Growth of its rounding errors.
     fn accuracy(&self) -> Accuracy;
+    /// Largest allowed max |error| / max |ref| on data up to `magnitude`. `largest` is max |ref|.
+    fn tolerance(&self, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
+        conformance::tolerance(self.accuracy(), problem, magnitude, largest)
+    }
     /// True for another library's candidate: its errors end its own measurement, not the run.
     fn foreign(&self) -> bool {
         false
@@ -72,11 +76,11 @@ pub trait Contestant {
         let _ = (runs, workers);
         Vec::new()
     }
-    /// The output in plain NCHW.
+    /// The output in plain NCHW, exactly.
     ///
     /// # Errors
     /// When there is no memory, or a peer process has ended.
-    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>>;
+    fn output(&mut self, workers: &Workers) -> Result<Vec<f64>>;
     /// Plan and memory of a loaded contestant of this process.
     fn instance(&mut self) -> Option<&mut Instance> {
         None
@@ -313,9 +317,9 @@ impl Contestant for KernelOn {
         timed.collect()
     }
 
-    fn output(&mut self, workers: &Workers) -> Result<Vec<f32>> {
+    fn output(&mut self, workers: &Workers) -> Result<Vec<f64>> {
         let instance = self.loaded();
-        Ok(workers.install(|exec| instance.output_nchw(exec))?)
+        Ok(workers.install(|exec| instance.exact_output_nchw(exec))?)
     }
 
     fn instance(&mut self) -> Option<&mut Instance> {

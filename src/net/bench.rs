@@ -31,11 +31,11 @@ pub trait Rival {
     /// # Errors
     /// When its process has ended.
     fn sample(&mut self, runs: usize) -> Result<f64>;
-    /// The output, in plain NCHW.
+    /// The output, in plain NCHW, exactly.
     ///
     /// # Errors
     /// When its process has ended.
-    fn output(&mut self) -> Result<Vec<f32>>;
+    fn output(&mut self) -> Result<Vec<f64>>;
 }
 
 /// A sample takes at least this long.

@@ -314,7 +314,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Compares an output with the network in f64; none if that was not computed.
-    fn compare(&self, output: &[f32]) -> Option<Comparison> {
+    fn compare<T: Copy + Into<f64>>(&self, output: &[T]) -> Option<Comparison> {
         Some(Comparison {
             deviation: Deviation::between(output, self.expected?),
             tolerance: self.tolerance,

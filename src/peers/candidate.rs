@@ -8,9 +8,10 @@ use crate::machine::pool::Workers;
 use crate::measure::{Candidate, Contestant, Facts};
 use crate::record::CandidateId;
 use anyhow::Result;
+use convroof_kernels::conformance;
 use convroof_kernels::cost::{Accuracy, Cost};
-use convroof_kernels::plan::f32_only;
 use convroof_kernels::probe::Arithmetic;
+use convroof_kernels::problem::{DType, Scale};
 use convroof_kernels::reference::Operands;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{Isa, Problem};
@@ -94,12 +95,16 @@ impl Candidate for PeerCandidate {
         }
     }
 
+    fn tolerance(&self, problem: &Problem, magnitude: f64, largest: f64) -> f64 {
+        let allowed = conformance::tolerance(self.accuracy(), problem, magnitude, largest);
+        allowed + freedom(problem, largest)
+    }
+
     fn foreign(&self) -> bool {
         true
     }
 
     fn plan(&self, problem: &Problem, _: &Topology) -> Result<Box<dyn Contestant>, String> {
-        f32_only(problem).map_err(|refused| refused.to_string())?;
         let mut host = self.host.borrow_mut();
         if let Some(reason) = &host.lost {
             return Err(reason.clone());
@@ -112,6 +117,29 @@ impl Candidate for PeerCandidate {
             plan,
         }))
     }
+}
+
+/// Allowed error of an integer layer where oneDNN promises fewer bits than the definition has, relative to `largest`, which
+/// is max |ref|.
+///
+/// * It converts sums to f32, also those that the definition stores as they are. Integers up to 2^24 keep their value.
+/// * It doesn't round the product of a residual and its scale before the addition. So an output of f32 may differ in its last
+///   bits, and an integer by one.
+fn freedom(problem: &Problem, largest: f64) -> f64 {
+    let (dst, residual) = (problem.dtypes.dst, problem.quantisation.residual);
+    if !problem.dtypes.are_integers() || largest == 0.0 {
+        return 0.0;
+    }
+    let epsilon = f64::from(f32::EPSILON);
+    let mut allowed = 0.0;
+    if dst == DType::S32 && largest > f64::from(1 << 24) {
+        allowed += epsilon / 2.0;
+    }
+    if residual.scale != Scale::ONE {
+        let unit = f64::from(u8::from(dst.is_integer()));
+        allowed += 4.0 * epsilon + unit / largest;
+    }
+    allowed
 }
 
 impl Host {
@@ -180,8 +208,38 @@ impl Contestant for InHost {
         false
     }
 
-    fn output(&mut self, _: &Workers) -> Result<Vec<f32>> {
+    fn output(&mut self, _: &Workers) -> Result<Vec<f64>> {
         let mut host = self.host.borrow_mut();
         host.on(&self.problem, |c| c.output(&self.plan))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_sums_and_scaled_residuals_have_a_tolerance() {
+        let of = |flags: &str, largest: f64| {
+            let text = format!("{flags} mb1ic16ih9oc24kh1");
+            freedom(&text.trim().parse().expect("a problem"), largest)
+        };
+        for exact in [
+            "",
+            "--attr-post-ops=add:f32:per_tensor",
+            "--dt=u8:s8:u8 --attr-scales=wei:per_oc",
+            "--dt=u8:s8:u8 --attr-post-ops=add:u8:per_tensor",
+            "--dt=u8:s8:u8 --attr-post-ops=sum:1:3:u8",
+            "--dt=u8:s8:s32",
+        ] {
+            assert_eq!(of(exact, 100.0), 0.0, "{exact}");
+        }
+        let bytes = of("--dt=u8:s8:u8 --attr-post-ops=sum:0.3:3:u8", 100.0);
+        assert!((0.01..0.0101).contains(&bytes), "{bytes}");
+        let floats = of("--dt=u8:s8:f32 --attr-post-ops=sum:0.3:0:f32", 100.0);
+        assert!((1e-7..1e-6).contains(&floats), "{floats}");
+        // 2^25 + 3 lies between 2^25 and 2^25 + 4.
+        let sums = of("--dt=u8:s8:s32", 33_554_435.0) * 33_554_435.0;
+        assert!((1.0..2.5).contains(&sums), "{sums}");
     }
 }

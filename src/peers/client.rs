@@ -1,6 +1,6 @@
 //! Our end of the pipe to one library.
 
-use super::protocol::{LayerShape, NetworkNode, REPLY, Reply, Request, floats, receive};
+use super::protocol::{LayerShape, NetworkNode, REPLY, Reply, Request, outputs, receive};
 use super::{Peer, ProcessKind, find, python};
 use crate::machine::Topology;
 use crate::process::{Helper, patience, shortened};
@@ -24,8 +24,8 @@ const MEMORY: u64 = 1 << 46;
 
 /// A process with one library on some threads.
 pub struct HostClient {
-    host: Helper<(Reply, Vec<f32>)>,
-    /// Floats of the requested output; 0 if none was requested.
+    host: Helper<(Reply, Vec<f64>)>,
+    /// Numbers of the requested output; 0 if none was requested.
     expected: Arc<AtomicUsize>,
     /// The library's name and version.
     pub library: String,
@@ -44,7 +44,7 @@ pub struct HostPlan {
     pub packed_bytes: u64,
     /// Bytes of scratch.
     pub workspace_bytes: u64,
-    /// Floats of its output.
+    /// Numbers of its output.
     outputs: usize,
     /// Operations plus bytes of a run, for the time limit.
     work: f64,
@@ -204,10 +204,9 @@ impl HostClient {
     /// # Errors
     /// When the host fails.
     pub fn load(&mut self, plan: &HostPlan, x: Operands<'_>, inputs_only: bool) -> Result<()> {
-        let (weights, bias) = if inputs_only {
-            (&[][..], &[][..])
-        } else {
-            (x.weights, x.bias)
+        let [weights, bias, scales] = match inputs_only {
+            true => [&[][..]; 3],
+            false => [x.weights, x.bias, x.scales],
         };
         let request = Request::Load {
             plan: plan.index,
@@ -215,9 +214,10 @@ impl HostClient {
             weights: weights.len(),
             bias: bias.len(),
             residual: x.residual.len(),
+            scales: scales.len(),
         };
         // Loading may take long: libraries compile and tune their kernels then.
-        let floats = [x.src, weights, bias, x.residual];
+        let floats = [x.src, weights, bias, x.residual, scales];
         match self.ask(&request, &floats, plan.work)?.0 {
             Reply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
@@ -247,18 +247,18 @@ impl HostClient {
         }
     }
 
-    /// The output of the last run, in plain NCHW.
+    /// The output of the last run, in plain NCHW, exactly.
     ///
     /// # Errors
     /// When the host fails.
-    pub fn output(&mut self, plan: &HostPlan) -> Result<Vec<f32>> {
+    pub fn output(&mut self, plan: &HostPlan) -> Result<Vec<f64>> {
         self.expected.store(plan.outputs, Ordering::SeqCst);
         let request = Request::Output { plan: plan.index };
         let bytes = plan.outputs * size_of::<f32>();
         let answer = self.ask(&request, &[], bytes as f64);
         self.expected.store(0, Ordering::SeqCst);
         match answer? {
-            (Reply::Output { .. }, floats) => Ok(floats),
+            (Reply::Output { .. }, output) => Ok(output),
             (other, _) => Err(self.unexpected(&other)),
         }
     }
@@ -281,7 +281,7 @@ impl HostClient {
     }
 
     /// One request: resumes the host, waits for its reply, and stops it again.
-    fn ask(&mut self, request: &Request, with: &[&[f32]], work: f64) -> Result<(Reply, Vec<f32>)> {
+    fn ask(&mut self, request: &Request, with: &[&[f32]], work: f64) -> Result<(Reply, Vec<f64>)> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         let floats = with.iter().map(|part| bytemuck::cast_slice(part).to_vec());
@@ -304,23 +304,23 @@ impl HostClient {
     }
 }
 
-/// A reply, with its floats if an output of that size was requested.
+/// A reply, with its numbers if an output of that size was requested.
 fn answer(
     from: &mut BufReader<ChildStdout>,
     expected: &AtomicUsize,
-) -> std::io::Result<Option<(Reply, Vec<f32>)>> {
+) -> std::io::Result<Option<(Reply, Vec<f64>)>> {
     let Some(reply) = receive::<Reply>(from, REPLY)? else {
         return Ok(None);
     };
-    let Reply::Output { len } = reply else {
+    let Reply::Output { len, numbers } = reply else {
         return Ok(Some((reply, Vec::new())));
     };
     let asked = expected.swap(0, Ordering::SeqCst);
     if len != asked {
-        let what = format!("an output of {len} floats, expected {asked}");
+        let what = format!("an output of {len} numbers, expected {asked}");
         return Err(Error::new(ErrorKind::InvalidData, what));
     }
-    Ok(Some((reply, floats(from, len)?)))
+    Ok(Some((reply, outputs(from, len, numbers)?)))
 }
 
 /// Nominal operations plus compulsory bytes of a run.

@@ -381,6 +381,10 @@ def answer(library, plans, request):
     do = request["do"]
     if do in ("plan", "network"):
         layer = request["layer"] | {k: request[k] for k in request if k == "nodes"}
+        shapes = [layer] + [node["layer"] for node in layer.get("nodes", []) if node["layer"]]
+        # Only layers of other types have the field.
+        if any(shape.get("dt") for shape in shapes):
+            raise Refused("measured in f32 only")
         if layer["op"] in ("network", "lrn", "softmax") and not isinstance(library, (OnnxRuntime, OpenVino)):
             raise Refused("convolutions and poolings only")
         plan = library.plan(layer, request.get("form"))

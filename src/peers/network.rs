@@ -91,7 +91,7 @@ impl Rival for NetworkRival {
         self.client.time(&self.plan, runs)
     }
 
-    fn output(&mut self) -> Result<Vec<f32>> {
+    fn output(&mut self) -> Result<Vec<f64>> {
         self.client.output(&self.plan)
     }
 }

@@ -1,12 +1,16 @@
-//! Messages between suite and host: a line of JSON, then the floats that it announces, little endian. The host sends
+//! Messages between suite and host: a line of JSON, then the numbers that it announces, little endian. The host sends
 //! [`Reply::Hello`] first. Then each request has one reply.
+//!
+//! Operands are f32s, whatever the types of the layer. The host converts them to the nearest elements. Outputs are exact:
+//! an f32 holds every element but those of s32, which are sent as integers.
 //!
 //! The suite checks every reply. Lines have a limit, an output has exactly the requested size, and times are positive
 //! and not longer than the suite waited.
 
 use crate::process::line;
+use bytemuck::Pod;
 use convroof_kernels::Problem;
-use convroof_kernels::problem::{Op, Pad, PoolKind};
+use convroof_kernels::problem::{DTypes, Op, Pad, PoolKind};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 
@@ -38,7 +42,7 @@ pub enum Request {
         nodes: Vec<NetworkNode>,
     },
     /// Loads operands in plain NCHW and OIHW, in the order of these fields. Operands that don't exist are empty.
-    /// Weights and bias are also empty when only the inputs change.
+    /// Weights, bias and scales are also empty when only the inputs change.
     Load {
         /// Index of the plan.
         plan: usize,
@@ -50,6 +54,9 @@ pub enum Request {
         bias: usize,
         /// Elements.
         residual: usize,
+        /// Scales of the weights, one for each output channel, where they are data.
+        #[serde(default, skip_serializing_if = "is_default")]
+        scales: usize,
     },
     /// Runs once untimed, poisons the output, then runs `runs` times. The reply is `Took`.
     Time {
@@ -106,11 +113,29 @@ pub enum Reply {
         /// Nanoseconds of all runs together.
         ns: f64,
     },
-    /// Floats of an output follow.
+    /// Numbers of an output follow.
     Output {
-        /// Number of floats.
+        /// How many.
         len: usize,
+        /// Their type.
+        #[serde(default, skip_serializing_if = "is_default")]
+        numbers: NumberType,
     },
+}
+
+/// Type of an output's numbers. Each has 4 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberType {
+    /// For elements of f32, bf16, s8 and u8.
+    #[default]
+    F32,
+    /// For elements of s32.
+    S32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A problem in fields, whose names are those of the messages.
@@ -153,6 +178,9 @@ pub struct LayerShape {
     /// Size, alpha (over the size), beta and k of a local response normalisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lrn: Option<(usize, f32, f32, f32)>,
+    /// Element types of source, weights and destination, joined by colons; none for a layer of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dt: Option<String>,
 }
 
 /// A node of a network. Tensors are numbered: 0 is the input, n + 1 the output of node n.
@@ -192,10 +220,11 @@ impl LayerShape {
             relu: false,
             residual: false,
             lrn: None,
+            dt: None,
         }
     }
 
-    /// Floats of its output.
+    /// Elements of its output.
     pub fn outputs(&self) -> usize {
         self.n * self.c_out * self.h_out * self.w_out
     }
@@ -227,8 +256,13 @@ impl LayerShape {
             }
             _ => return None,
         };
+        let types = problem.dtypes;
+        let DTypes {
+            src, weights, dst, ..
+        } = types;
         Some(LayerShape {
             lrn,
+            dt: (types != DTypes::default()).then(|| format!("{src}:{weights}:{dst}")),
             op: op.into(),
             n,
             c_in,
@@ -250,15 +284,15 @@ impl LayerShape {
     }
 }
 
-/// Sends a message and the floats that go with it.
+/// Sends a message and the bytes of the numbers that go with it.
 ///
 /// # Errors
 /// When the pipe is broken.
-pub fn send(to: &mut impl Write, message: &impl Serialize, floats: &[&[f32]]) -> io::Result<()> {
+pub fn send(to: &mut impl Write, message: &impl Serialize, numbers: &[&[u8]]) -> io::Result<()> {
     serde_json::to_writer(&mut *to, message)?;
     to.write_all(b"\n")?;
-    for part in floats {
-        to.write_all(bytemuck::cast_slice(part))?;
+    for part in numbers {
+        to.write_all(part)?;
     }
     to.flush()
 }
@@ -282,15 +316,106 @@ pub fn receive<T: for<'de> Deserialize<'de>>(
 /// # Errors
 /// When the stream ends before.
 pub fn floats(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f32>> {
-    // The buffer grows with the bytes that arrive, not with the announced length.
-    let mut floats = Vec::new();
-    while floats.len() < len {
-        let start = floats.len();
-        floats.resize(len.min(start + PART), 0.0f32);
-        from.read_exact(bytemuck::cast_slice_mut(&mut floats[start..]))?;
-    }
-    Ok(floats)
+    read(from, len)
 }
 
-/// Floats per read.
+/// The numbers that follow [`Reply::Output`], exactly.
+///
+/// # Errors
+/// When the stream ends before.
+pub fn outputs(from: &mut impl BufRead, len: usize, numbers: NumberType) -> io::Result<Vec<f64>> {
+    match numbers {
+        NumberType::F32 => exact::<f32>(from, len),
+        NumberType::S32 => exact::<i32>(from, len),
+    }
+}
+
+fn exact<T: Pod + Into<f64>>(from: &mut impl BufRead, len: usize) -> io::Result<Vec<f64>> {
+    Ok(read::<T>(from, len)?.into_iter().map(T::into).collect())
+}
+
+fn read<T: Pod>(from: &mut impl BufRead, len: usize) -> io::Result<Vec<T>> {
+    // The buffer grows with the bytes that arrive, not with the announced length.
+    let mut numbers = Vec::new();
+    while numbers.len() < len {
+        let start = numbers.len();
+        numbers.resize(len.min(start + PART), T::zeroed());
+        from.read_exact(bytemuck::cast_slice_mut(&mut numbers[start..]))?;
+    }
+    Ok(numbers)
+}
+
+/// Numbers per read.
 const PART: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOAD: &str = r#"{"do":"load","plan":3,"src":4,"weights":2,"bias":0,"residual":1}"#;
+
+    fn loads(scales: usize) -> Request {
+        Request::Load {
+            plan: 3,
+            src: 4,
+            weights: 2,
+            bias: 0,
+            residual: 1,
+            scales,
+        }
+    }
+
+    #[test]
+    fn a_layer_of_f32_has_the_messages_that_it_always_had() {
+        assert_eq!(serde_json::to_string(&loads(0)).expect("JSON"), LOAD);
+        let Ok(Request::Load { scales, .. }) = serde_json::from_str(LOAD) else {
+            panic!("{LOAD} is a request");
+        };
+        assert_eq!(scales, 0);
+        let output = r#"{"is":"output","len":7}"#;
+        let Ok(Reply::Output { len, numbers }) = serde_json::from_str(output) else {
+            panic!("{output} is a reply");
+        };
+        assert_eq!((len, numbers), (7, NumberType::F32));
+        let reply = Reply::Output { len, numbers };
+        assert_eq!(serde_json::to_string(&reply).expect("JSON"), output);
+        let layer = LayerShape::of(&"mb1ic3ih5oc4kh1".parse().expect("a problem"));
+        let layer = serde_json::to_string(&layer.expect("a layer")).expect("JSON");
+        assert!(!layer.contains("dt"), "{layer}");
+    }
+
+    #[test]
+    fn scales_and_types_travel() {
+        let mut pipe = Vec::new();
+        let scales: [f32; 2] = [0.25, 3.0];
+        send(&mut pipe, &loads(2), &[bytemuck::cast_slice(&scales)]).expect("sent");
+        let mut from = pipe.as_slice();
+        let Ok(Some(Request::Load { scales: 2, .. })) = receive(&mut from, REQUEST) else {
+            panic!("a request with two scales");
+        };
+        assert_eq!(floats(&mut from, 2).expect("scales"), scales);
+        assert!(from.is_empty());
+        let problem = "--dt=u8:s8:s32 mb1ic3ih5oc4kh1".parse().expect("a problem");
+        let layer = LayerShape::of(&problem).expect("a layer");
+        assert_eq!(layer.dt.as_deref(), Some("u8:s8:s32"));
+    }
+
+    /// An f32 would round the first two.
+    #[test]
+    fn integers_arrive_exactly() {
+        let sent = [i32::MAX, (1 << 24) + 1, -7, i32::MIN];
+        let reply = Reply::Output {
+            len: sent.len(),
+            numbers: NumberType::S32,
+        };
+        let mut pipe = Vec::new();
+        send(&mut pipe, &reply, &[bytemuck::cast_slice(&sent)]).expect("sent");
+        let mut from = pipe.as_slice();
+        let Ok(Some(Reply::Output { len, numbers })) = receive(&mut from, REPLY) else {
+            panic!("a reply");
+        };
+        let arrived = outputs(&mut from, len, numbers).expect("numbers");
+        assert_eq!(arrived, sent.map(f64::from));
+        assert!(outputs(&mut from, 1, numbers).is_err(), "the stream ended");
+    }
+}

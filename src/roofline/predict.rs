@@ -113,6 +113,7 @@ mod tests {
     fn a_layer_of_bytes_is_predicted_by_its_own_peak() {
         let mut run = sample();
         let int8 = crate::record::Peak {
+            isa: Isa::AvxVnni.into(),
             dt: "u8".into(),
             gflops: 472.0,
             ..run.calibration.peaks[0].clone()
@@ -126,6 +127,7 @@ mod tests {
         };
         let f32_ns = ns(&run);
         let m = &mut run.measurements[0];
+        m.variant = "direct/avxvnni/st".into();
         m.problem = "--dt=u8:s8:u8 mb1ic64ih56oc64oh56kh3ph1".into();
         m.peak_gflops.iter_mut().for_each(|p| *p *= 4.0);
         (m.bytes_read, m.bytes_written) = (m.bytes_read / 4, m.bytes_written / 4);

@@ -108,6 +108,7 @@ impl Fake<'_> {
             "longer" => write(b"{\"is\":\"output\",\"len\":1025}\n"),
             "shorter" => write(b"{\"is\":\"output\",\"len\":1023}\n"),
             "negative" => write(b"{\"is\":\"output\",\"len\":-1}\n"),
+            "type" => write(b"{\"is\":\"output\",\"len\":1024,\"numbers\":\"f64\"}\n"),
             "most" => write(b"{\"is\":\"output\",\"len\":18446744073709551615}\n"),
             "cut" => {
                 write(b"{\"is\":\"output\",\"len\":1024}\n");

@@ -96,6 +96,19 @@ impl Data {
         }
     }
 
+    /// Copy whose weights are even and from -64 to 62, if the layer is of integers. Then the sum of two products fits into
+    /// 16 bits, also if a source of s8 is shifted into u8, and weights can be halved without an error. Libraries that add two
+    /// products in 16 bits are exact on such weights only.
+    pub fn with_small_weights(mut self) -> Self {
+        let [(src, _), _] = self.inputs;
+        if src.is_integer() {
+            for w in &mut self.weights {
+                *w = 2.0 * (*w / 4.0).floor();
+            }
+        }
+        self
+    }
+
     /// Operands for the reference.
     pub fn operands(&self) -> Operands<'_> {
         Operands {
@@ -210,6 +223,21 @@ mod tests {
                 .zip(f32s.src.iter().chain(&f32s.weights))
                 .all(|(a, b)| (a - b).abs() < 0.01)
         );
+    }
+
+    #[test]
+    fn products_with_small_weights_fit_into_pairs_of_16_bits() {
+        let data = |text: &str| data(text, Fill::Uniform);
+        let small = data(LAYER).with_small_weights();
+        let limits = small.weights.iter().fold([0.0f32; 2], |[low, high], &w| {
+            assert_eq!(w % 2.0, 0.0);
+            [low.min(w), high.max(w)]
+        });
+        assert_eq!(limits, [-64.0, 62.0]);
+        assert!(limits.iter().all(|w| 2.0 * 255.0 * w.abs() <= 32768.0));
+        assert_eq!(small.src, data(LAYER).src);
+        let f32s = "mb1ic16ih16oc24kh3";
+        assert_eq!(data(f32s).with_small_weights().weights, data(f32s).weights);
     }
 
     #[test]

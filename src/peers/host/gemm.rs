@@ -5,11 +5,11 @@
 //! convolution with stride 1 the matrix is the input itself. Otherwise it is materialised in each run, and its time
 //! counts. rten supports packed weights and a virtual im2col matrix. It gets both, as in its own convolution.
 
-use super::library::{Library, Prepared, Refused};
+use super::library::{F32_ONLY, Library, Output, Prepared, Refused};
 use anyhow::{Result, bail};
 use convroof_kernels::Problem;
 use convroof_kernels::plan::f32_conv;
-use convroof_kernels::problem::ConvShape;
+use convroof_kernels::problem::{ConvShape, DTypes};
 use convroof_kernels::reference::Operands;
 use rten_gemm::{
     ColOffsets, GemmExecutor, GemmInputA, GemmInputB, Im2Col, PackedAMatrix, RowOffsets,
@@ -51,6 +51,9 @@ impl Library for Gemm {
     }
 
     fn plan(&mut self, problem: &Problem, form: &str) -> Result<Box<dyn Prepared>> {
+        if problem.dtypes != DTypes::default() {
+            bail!(Refused(F32_ONLY.into()));
+        }
         let conv = *f32_conv(problem).map_err(|e| Refused(e.to_string()))?;
         if form != "nchw" {
             bail!(Refused(format!("no form '{form}'")));
@@ -164,8 +167,8 @@ impl Prepared for PreparedGemm {
         self.out.fill(f32::NAN);
     }
 
-    fn output(&mut self) -> Result<Vec<f32>> {
-        Ok(self.out.clone())
+    fn output(&mut self) -> Result<Output> {
+        Ok(Output::F32(self.out.clone()))
     }
 }
 

@@ -10,7 +10,7 @@ mod onednn;
 use super::protocol::{REQUEST, Reply, Request, floats, receive, send};
 use anyhow::{Result, bail};
 use convroof_kernels::reference::Operands;
-use library::{Library, Prepared, Refused};
+use library::{Library, Output, Prepared, Refused};
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::time::Instant;
@@ -69,7 +69,7 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
 
     let mut plans: Vec<Box<dyn Prepared>> = Vec::new();
     while let Some(request) = receive::<Request>(&mut from, REQUEST)? {
-        let mut output = Vec::new();
+        let mut output = None;
         let reply = answer(
             request,
             library.as_mut(),
@@ -84,7 +84,8 @@ fn answer_all(library: &str, path: Option<&Path>, threads: usize) -> Result<()> 
                 None => Reply::Failed { reason },
             }
         });
-        send(&mut to, &reply, &[&output])?;
+        let numbers = output.as_ref().map_or(&[][..], Output::bytes);
+        send(&mut to, &reply, &[numbers])?;
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ fn answer(
     library: &mut dyn Library,
     plans: &mut Vec<Box<dyn Prepared>>,
     from: &mut BufReader<std::io::Stdin>,
-    output: &mut Vec<f32>,
+    output: &mut Option<Output>,
 ) -> Result<Reply> {
     Ok(match request {
         Request::Plan { problem, form, .. } => {
@@ -123,17 +124,19 @@ fn answer(
             weights,
             bias,
             residual,
+            scales,
         } => {
             let src = floats(from, src)?;
             let weights = floats(from, weights)?;
             let bias = floats(from, bias)?;
             let residual = floats(from, residual)?;
+            let scales = floats(from, scales)?;
             planned(plans, plan)?.load(Operands {
                 src: &src,
                 weights: &weights,
                 bias: &bias,
                 residual: &residual,
-                ..Operands::default()
+                scales: &scales,
             })?;
             Reply::Done
         }
@@ -148,10 +151,7 @@ fn answer(
             let ns = start.elapsed().as_nanos() as f64;
             Reply::Took { ns }
         }
-        Request::Output { plan } => {
-            *output = planned(plans, plan)?.output()?;
-            Reply::Output { len: output.len() }
-        }
+        Request::Output { plan } => output.insert(planned(plans, plan)?.output()?).reply(),
         Request::Clear => {
             plans.clear();
             Reply::Done

@@ -166,10 +166,18 @@ impl Worker<'_> {
     }
 }
 
-/// Hash of the bits. NaNs left from poisoning change it.
-fn hash(output: &[f32]) -> String {
+/// Hash of the bits. NaNs left from poisoning change it. Numbers that an f32 holds are hashed as f32s, as builds do that
+/// know no others.
+fn hash(output: &[f64]) -> String {
     let mut hasher = DefaultHasher::new();
-    output.iter().for_each(|x| hasher.write_u32(x.to_bits()));
+    for &x in output {
+        let short = x as f32;
+        if f64::from(short) == x || x.is_nan() {
+            hasher.write_u32(short.to_bits());
+        } else {
+            hasher.write_u64(x.to_bits());
+        }
+    }
     format!("{:016x}", hasher.finish())
 }
 

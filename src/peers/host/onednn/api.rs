@@ -2,7 +2,11 @@
 //! that [`Api::load`] accepts.
 #![allow(unsafe_code)]
 
+use super::super::library::Refused;
 use anyhow::{Context, Result, bail};
+use bytemuck::Pod;
+use convroof_kernels::dtype::{DType, Element};
+use convroof_kernels::problem::Affine;
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::Path;
@@ -17,22 +21,13 @@ type CDims = [i64; 12];
 const TESTED: (c_int, c_int) = (3, 2);
 
 const CPU: c_int = 1;
-const F32: c_int = 3;
 const FORWARD_INFERENCE: c_int = 96;
 const CONVOLUTION_DIRECT: c_int = 1;
 const ELTWISE_RELU: c_int = 0x20;
 const BINARY_ADD: c_int = 0x1fff0;
 const STREAM_DEFAULT: c_uint = 1;
 const QUERY_IMPL_INFO: c_int = 8;
-const QUERY_SRC: c_int = 129;
-const QUERY_WEIGHTS: c_int = 131;
-const QUERY_DST: c_int = 133;
-const ARG_SRC: c_int = 1;
-const ARG_DST: c_int = 17;
-const ARG_WEIGHTS: c_int = 33;
-const ARG_BIAS: c_int = 41;
-/// `DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1`.
-const ARG_POST_OP_0: c_int = 32768 | 2;
+const QUERY_EXEC_ARG: c_int = 255;
 
 /// Algorithms of poolings.
 pub(super) const POOLING_MAX: c_int = 0x1ff;
@@ -53,6 +48,41 @@ impl Tag {
     pub(super) const NHWC: Tag = Tag(22);
     pub(super) const NCHW16C: Tag = Tag(78);
     pub(super) const NCHW8C: Tag = Tag(102);
+}
+
+/// Argument of a primitive: `DNNL_ARG_...`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arg(c_int);
+
+impl Arg {
+    pub(super) const SRC: Arg = Arg(1);
+    pub(super) const DST: Arg = Arg(17);
+    pub(super) const WEIGHTS: Arg = Arg(33);
+    pub(super) const BIAS: Arg = Arg(41);
+    /// Tensor that the first post-op adds: `DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1`.
+    pub(super) const ADDED: Arg = Arg(32768 | 2);
+
+    /// Scales of this argument: `DNNL_ARG_ATTR_SCALES | arg`.
+    pub(super) const fn scales(self) -> Arg {
+        Arg(4096 | self.0)
+    }
+
+    /// Zero point of this argument: `DNNL_ARG_ATTR_ZERO_POINTS | arg`.
+    pub(super) const fn zero_point(self) -> Arg {
+        Arg(8192 | self.0)
+    }
+}
+
+/// `dnnl_data_type_t` of an element type.
+fn data_type(dtype: DType) -> Result<c_int> {
+    match dtype {
+        DType::Bf16 => Ok(2),
+        DType::F32 => Ok(3),
+        DType::S32 => Ok(4),
+        DType::S8 => Ok(5),
+        DType::U8 => Ok(6),
+        other => bail!(Refused(format!("not measured in {other}"))),
+    }
 }
 
 #[repr(C)]
@@ -114,10 +144,13 @@ functions! {
     primitive_desc_destroy: fn(Handle) -> Status;
     primitive_attr_create: fn(*mut Handle) -> Status;
     primitive_attr_set_post_ops: fn(Handle, Handle) -> Status;
+    primitive_attr_set_scales_mask: fn(Handle, c_int, c_int) -> Status;
+    primitive_attr_set_zero_points_mask: fn(Handle, c_int, c_int) -> Status;
     primitive_attr_destroy: fn(Handle) -> Status;
     post_ops_create: fn(*mut Handle) -> Status;
     post_ops_append_eltwise: fn(Handle, c_int, f32, f32) -> Status;
     post_ops_append_binary: fn(Handle, c_int, Handle) -> Status;
+    post_ops_append_sum: fn(Handle, f32, i32, c_int) -> Status;
     post_ops_destroy: fn(Handle) -> Status;
     reorder_primitive_desc_create: fn(*mut Handle, Handle, Handle, Handle, Handle, Handle) -> Status;
     convolution_forward_primitive_desc_create: fn(*mut Handle, Handle, c_int, c_int, Handle, Handle,
@@ -132,9 +165,7 @@ functions! {
 fn check(status: Status, what: &str) -> Result<()> {
     match status {
         0 => Ok(()),
-        3 => bail!(super::Refused(format!(
-            "oneDNN has no implementation ({what})"
-        ))),
+        3 => bail!(Refused(format!("oneDNN has no implementation ({what})"))),
         _ => bail!("oneDNN: {what} failed with status {status}"),
     }
 }
@@ -145,6 +176,31 @@ fn dims(of: &[usize]) -> CDims {
         *to = from as i64;
     }
     dims
+}
+
+/// A handle that is destroyed with this value.
+struct Owned {
+    handle: Handle,
+    destroy: unsafe extern "C" fn(Handle) -> Status,
+}
+
+impl Owned {
+    fn new(
+        create: unsafe extern "C" fn(*mut Handle) -> Status,
+        destroy: unsafe extern "C" fn(Handle) -> Status,
+    ) -> Result<Owned> {
+        let mut handle = null_mut();
+        // SAFETY: the out pointer is valid.
+        check(unsafe { create(&mut handle) }, "attributes")?;
+        Ok(Owned { handle, destroy })
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: made here, destroyed once.
+        unsafe { (self.destroy)(self.handle) };
+    }
 }
 
 /// The library, an engine and a stream. It is never unloaded.
@@ -165,6 +221,8 @@ pub(super) struct Desc {
 pub(super) struct Memory {
     api: Api,
     handle: Handle,
+    /// Null if there are no bytes.
+    data: *mut c_void,
     bytes: usize,
 }
 
@@ -187,13 +245,22 @@ pub(super) struct Window {
     pub(super) after: [usize; 2],
 }
 
-/// Memory that a primitive reads and writes.
-pub(super) struct Io<'a> {
-    pub(super) src: &'a Memory,
-    pub(super) weights: Option<&'a Memory>,
-    pub(super) bias: Option<&'a Memory>,
-    pub(super) residual: Option<&'a Memory>,
-    pub(super) dst: &'a Memory,
+/// Arithmetic between a convolution's sums and its outputs.
+pub(super) struct Attributes<'a> {
+    /// Arguments with scales. The bits of the mask are the dims along which scales differ: 0 is one scale for all.
+    pub(super) scales: Vec<(Arg, c_int)>,
+    /// Arguments with a zero point.
+    pub(super) zero_points: Vec<Arg>,
+    pub(super) residual: Option<Residual<'a>>,
+    pub(super) relu: bool,
+}
+
+/// Tensor that is added to a convolution's outputs.
+pub(super) enum Residual<'a> {
+    /// The argument [`Arg::ADDED`], with this descriptor.
+    Argument(&'a Desc),
+    /// The former content of the destination, as elements of this type.
+    Destination(Affine, DType),
 }
 
 impl Api {
@@ -236,16 +303,16 @@ impl Api {
         Ok((Api { f, engine, stream }, text, threads))
     }
 
-    /// A descriptor of an f32 tensor.
-    pub(super) fn desc(self, of: &[usize], tag: Tag) -> Result<Desc> {
-        let mut handle = null_mut();
+    /// A descriptor of a tensor.
+    pub(super) fn desc(self, of: &[usize], dtype: DType, tag: Tag) -> Result<Desc> {
+        let (dtype, mut handle) = (data_type(dtype)?, null_mut());
         // SAFETY: 12 dimensions are readable, of which the library reads `of.len()`.
         let status = unsafe {
             (self.f.memory_desc_create_with_tag)(
                 &mut handle,
                 of.len() as c_int,
                 dims(of).as_ptr(),
-                F32,
+                dtype,
                 tag.0,
             )
         };
@@ -253,23 +320,35 @@ impl Api {
         Ok(Desc { api: self, handle })
     }
 
-    /// Memory for a descriptor.
+    /// Memory for a descriptor, filled with zeros.
     pub(super) fn memory(self, desc: &Desc) -> Result<Memory> {
-        let mut handle = null_mut();
-        // SAFETY: the descriptor is alive; -1 asks the library to allocate.
-        let bytes = unsafe {
-            let allocate = usize::MAX as *mut c_void;
-            check(
-                (self.f.memory_create)(&mut handle, desc.handle, self.engine, allocate),
-                "memory",
-            )?;
-            (self.f.memory_desc_get_size)(desc.handle)
-        };
-        Ok(Memory {
+        let mut memory = Memory {
             api: self,
-            handle,
-            bytes,
-        })
+            handle: null_mut(),
+            bytes: 0,
+            data: null_mut(),
+        };
+        // SAFETY: the descriptor is alive, -1 asks the library to allocate, and it allocates the size of the descriptor.
+        unsafe {
+            let allocate = usize::MAX as *mut c_void;
+            let create = self.f.memory_create;
+            let status = create(&mut memory.handle, desc.handle, self.engine, allocate);
+            check(status, "memory")?;
+            let status = (self.f.memory_get_data_handle)(memory.handle, &mut memory.data);
+            check(status, "address of memory")?;
+            if !memory.data.is_null() {
+                memory.bytes = (self.f.memory_desc_get_size)(desc.handle);
+                memory.data.write_bytes(0, memory.bytes);
+            }
+        }
+        Ok(memory)
+    }
+
+    /// Memory with one dimension that holds these values, for scales and zero points.
+    pub(super) fn values<T: Element>(self, values: &[T]) -> Result<Memory> {
+        let mut memory = self.memory(&self.desc(&[values.len()], T::DTYPE, Tag::A)?)?;
+        memory.elements().copy_from_slice(values);
+        Ok(memory)
     }
 
     /// Copies a tensor from one layout to another.
@@ -292,29 +371,46 @@ impl Api {
         };
         check(status, "reorder")?;
         let reorder = self.primitive(desc)?;
-        reorder.execute(&[(ARG_SRC, from), (ARG_DST, to)])
+        reorder.run(&[(Arg::SRC, from), (Arg::DST, to)])
     }
 
-    /// Attributes with the post-operations of a primitive, the binary addition first.
-    fn attributes(self, residual: Option<&Desc>, relu: bool) -> Result<Handle> {
-        let (mut ops, mut attr) = (null_mut(), null_mut());
-        // SAFETY: handles are made here and used while alive; the attributes copy the post-ops.
+    /// Attributes. Post-ops are the addition of the residual, then the ReLU.
+    fn attributes(self, of: &Attributes<'_>) -> Result<Owned> {
+        let ops = Owned::new(self.f.post_ops_create, self.f.post_ops_destroy)?;
+        let attr = Owned::new(self.f.primitive_attr_create, self.f.primitive_attr_destroy)?;
+        // SAFETY: both handles are alive, and so is the descriptor. The attributes copy the post-ops, which copy it.
         unsafe {
-            check((self.f.post_ops_create)(&mut ops), "post-ops")?;
-            if let Some(desc) = residual {
-                let status = (self.f.post_ops_append_binary)(ops, BINARY_ADD, desc.handle);
-                check(status, "binary post-op")?;
+            match &of.residual {
+                Some(Residual::Argument(desc)) => {
+                    let append = self.f.post_ops_append_binary;
+                    check(
+                        append(ops.handle, BINARY_ADD, desc.handle),
+                        "binary post-op",
+                    )?;
+                }
+                Some(Residual::Destination(Affine { scale, zero }, dtype)) => {
+                    let (append, dtype) = (self.f.post_ops_append_sum, data_type(*dtype)?);
+                    check(append(ops.handle, scale.get(), *zero, dtype), "sum post-op")?;
+                }
+                None => {}
             }
-            if relu {
-                let status = (self.f.post_ops_append_eltwise)(ops, ELTWISE_RELU, 0.0, 0.0);
-                check(status, "eltwise post-op")?;
+            if of.relu {
+                let append = self.f.post_ops_append_eltwise;
+                check(
+                    append(ops.handle, ELTWISE_RELU, 0.0, 0.0),
+                    "eltwise post-op",
+                )?;
             }
-            check((self.f.primitive_attr_create)(&mut attr), "attributes")?;
-            check(
-                (self.f.primitive_attr_set_post_ops)(attr, ops),
-                "attributes",
-            )?;
-            (self.f.post_ops_destroy)(ops);
+            let set = self.f.primitive_attr_set_post_ops;
+            check(set(attr.handle, ops.handle), "attributes")?;
+            for &(arg, mask) in &of.scales {
+                let set = self.f.primitive_attr_set_scales_mask;
+                check(set(attr.handle, arg.0, mask), "scales")?;
+            }
+            for arg in &of.zero_points {
+                let set = self.f.primitive_attr_set_zero_points_mask;
+                check(set(attr.handle, arg.0, 0), "zero point")?;
+            }
         }
         Ok(attr)
     }
@@ -325,15 +421,14 @@ impl Api {
         [src, weights, dst]: [&Desc; 3],
         bias: Option<&Desc>,
         window: Option<&Window>,
-        residual: Option<&Desc>,
-        relu: bool,
+        attributes: &Attributes<'_>,
     ) -> Result<Primitive> {
-        let attr = self.attributes(residual, relu)?;
+        let attr = self.attributes(attributes)?;
         let bias = bias.map_or(null_mut(), |d| d.handle);
         let mut desc = null_mut();
         // SAFETY: all handles are alive, and the arrays have 12 elements.
         let status = unsafe {
-            let status = match window {
+            match window {
                 Some(w) => (self.f.convolution_forward_primitive_desc_create)(
                     &mut desc,
                     self.engine,
@@ -347,7 +442,7 @@ impl Api {
                     dims(&w.dilation.map(|d| d - 1)).as_ptr(),
                     dims(&w.before).as_ptr(),
                     dims(&w.after).as_ptr(),
-                    attr,
+                    attr.handle,
                 ),
                 None => (self.f.inner_product_forward_primitive_desc_create)(
                     &mut desc,
@@ -357,11 +452,9 @@ impl Api {
                     weights.handle,
                     bias,
                     dst.handle,
-                    attr,
+                    attr.handle,
                 ),
-            };
-            (self.f.primitive_attr_destroy)(attr);
-            status
+            }
         };
         check(status, "convolution")?;
         self.primitive(desc)
@@ -425,11 +518,12 @@ impl Primitive {
         }
     }
 
-    fn query(&self, what: c_int) -> Result<Desc> {
+    /// The descriptor of an argument, with the layout that the library chose.
+    pub(super) fn argument(&self, arg: Arg) -> Result<Desc> {
         let mut handle = null_mut();
         // SAFETY: the query lends a descriptor, which is cloned.
         let status = unsafe {
-            let lent = (self.api.f.primitive_desc_query_md)(self.desc, what, 0);
+            let lent = (self.api.f.primitive_desc_query_md)(self.desc, QUERY_EXEC_ARG, arg.0);
             (self.api.f.memory_desc_clone)(&mut handle, lent)
         };
         check(status, "descriptor of an argument")?;
@@ -439,35 +533,12 @@ impl Primitive {
         })
     }
 
-    /// The layout of the source.
-    pub(super) fn src(&self) -> Result<Desc> {
-        self.query(QUERY_SRC)
-    }
-
-    /// The layout of the weights.
-    pub(super) fn weights(&self) -> Result<Desc> {
-        self.query(QUERY_WEIGHTS)
-    }
-
-    /// The layout of the destination.
-    pub(super) fn dst(&self) -> Result<Desc> {
-        self.query(QUERY_DST)
-    }
-
     /// Runs the primitive once.
-    pub(super) fn run(&self, io: &Io<'_>) -> Result<()> {
-        let mut args = vec![(ARG_SRC, io.src), (ARG_DST, io.dst)];
-        args.extend(io.weights.map(|m| (ARG_WEIGHTS, m)));
-        args.extend(io.bias.map(|m| (ARG_BIAS, m)));
-        args.extend(io.residual.map(|m| (ARG_POST_OP_0, m)));
-        self.execute(&args)
-    }
-
-    fn execute(&self, args: &[(c_int, &Memory)]) -> Result<()> {
+    pub(super) fn run(&self, args: &[(Arg, &Memory)]) -> Result<()> {
         let args: Vec<ExecArg> = args
             .iter()
             .map(|&(arg, memory)| ExecArg {
-                arg,
+                arg: arg.0,
                 memory: memory.handle,
             })
             .collect();
@@ -492,18 +563,15 @@ impl Memory {
         self.bytes
     }
 
-    /// The elements. Mutable, because the library's primitives write through the handle.
-    pub(super) fn floats(&mut self) -> &mut [f32] {
-        let mut data = null_mut();
-        // SAFETY: the library allocated `bytes` bytes, aligned to more than a float's size, and
-        // computes only inside `execute`, which waits.
-        unsafe {
-            let status = (self.api.f.memory_get_data_handle)(self.handle, &mut data);
-            if status != 0 || data.is_null() {
-                return &mut [];
-            }
-            std::slice::from_raw_parts_mut(data.cast(), self.bytes / size_of::<f32>())
+    /// The elements, of a type of at most 4 bytes. Mutable, because the library's primitives write through the handle.
+    pub(super) fn elements<T: Pod>(&mut self) -> &mut [T] {
+        const { assert!(size_of::<T>() > 0 && align_of::<T>() <= 4) };
+        if self.bytes == 0 {
+            return &mut [];
         }
+        // SAFETY: the library allocated these bytes, aligned to more than 4, and computes only inside `run`, which waits.
+        // They were filled with zeros, and any bits are elements of a plain type.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.bytes / size_of::<T>()) }
     }
 }
 
@@ -516,7 +584,7 @@ impl Drop for Desc {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: made here, destroyed once.
+        // SAFETY: made here, destroyed once; null where creation failed, which the library ignores.
         unsafe { (self.api.f.memory_destroy)(self.handle) };
     }
 }

@@ -1,16 +1,21 @@
-//! oneDNN: forward inference in f32 with fused bias, residual and ReLU. Weights are in the layout that the primitive
-//! asks for. Activations are in the layout of the form: `any` (the library's choice), `nchw16c` or `nhwc`.
+//! oneDNN: forward inference in f32, bf16, u8 and s8 with fused bias, residual and ReLU. Integers have scales and zero
+//! points. Weights are in the layout that the primitive asks for. Activations are in the layout of the form: `any` (the
+//! library's choice), `nchw16c` or `nhwc`.
 //!
-//! In reading order: this file, `api.rs` (the C functions).
+//! In reading order: this file (plans), `convolution.rs` (sizes, scales and zero points), `prepared.rs` (memory), `api.rs`
+//! (the C functions).
 
 mod api;
+mod convolution;
+mod prepared;
 
 use super::library::{Library, Prepared, Refused};
 use anyhow::Result;
-use api::{Api, Desc, Io, Memory, Primitive, Tag, Window};
-use convroof_kernels::problem::{ConvShape, DType, Op, PoolKind, PoolShape};
-use convroof_kernels::reference::Operands;
+use api::{Api, Arg, Primitive, Tag, Window};
+use convolution::{Quantised, Sizes, attributes, sums};
+use convroof_kernels::problem::{ConvShape, DType, DTypes, Op, PoolKind, PoolShape};
 use convroof_kernels::{Isa, Problem};
+use prepared::{Operand, PreparedOneDnn};
 use std::path::Path;
 
 struct OneDnn {
@@ -36,9 +41,6 @@ impl Library for OneDnn {
 
     fn plan(&mut self, problem: &Problem, form: &str) -> Result<Box<dyn Prepared>> {
         let refuse = |why: &str| anyhow::Error::from(Refused(why.into()));
-        if problem.dtypes.src != DType::F32 {
-            return Err(refuse("measured in f32 only"));
-        }
         let tag = match form {
             "any" => Tag::ANY,
             "nchw16c" => Tag::NCHW16C,
@@ -52,10 +54,18 @@ impl Library for OneDnn {
         }?;
         // oneDNN's blocks are as wide as the CPU's vectors. Other blocks use its reference implementation, whose
         // speed is meaningless.
-        if tag == Tag::NCHW16C && prepared.implementation().starts_with("ref") {
-            return Err(refuse(
-                "on this CPU only its reference implementation takes NCHW16c",
-            ));
+        let narrow = problem.dtypes != DTypes::default();
+        if prepared.implementation().starts_with("ref") {
+            if tag == Tag::NCHW16C {
+                return Err(refuse(
+                    "on this CPU only its reference implementation takes NCHW16c",
+                ));
+            }
+            if narrow {
+                return Err(refuse(
+                    "on this CPU only its reference implementation has these types",
+                ));
+            }
         }
         Ok(prepared)
     }
@@ -76,96 +86,74 @@ impl OneDnn {
         conv: &ConvShape,
         tag: Tag,
     ) -> Result<Box<dyn Prepared>> {
-        let api = self.api;
-        let [k, c, kh, kw] = problem.weights_dims().unwrap_or_default();
-        let plain_weights = if conv.groups == 1 {
-            api.desc(&[k, c, kh, kw], Tag::NCHW)?
-        } else {
-            api.desc(&[conv.groups, k / conv.groups, c, kh, kw], Tag::GOIHW)?
+        let (api, types, has) = (self.api, problem.dtypes, problem.epilogue);
+        let given = Quantised::of(problem);
+        let sizes = Sizes::of(problem, conv, tag, &given);
+        let primitive = self.primitive(problem, conv, &sizes, &given)?;
+        let operand = |arg: Arg, dtype: DType, dims: &[usize], plain: Tag| {
+            Operand::new(api, primitive.argument(arg)?, dtype, (dims, plain))
         };
-        let any_weights = if conv.groups == 1 {
-            api.desc(&[k, c, kh, kw], Tag::ANY)?
-        } else {
-            api.desc(&[conv.groups, k / conv.groups, c, kh, kw], Tag::ANY)?
-        };
-        // oneDNN's blocked pipelines begin with plain NCHW: the first layer reads the image as it is.
-        let src_tag = if tag == Tag::NCHW16C && conv.c_in <= 4 {
-            Tag::NCHW
-        } else {
-            tag
-        };
-        let src = api.desc(&problem.src_dims(), src_tag)?;
-        let bias = match problem.epilogue.bias {
-            true => Some(api.desc(&[k], Tag::A)?),
+        let like_dst = |arg, dtype| operand(arg, dtype, &sizes.dst, sizes.plain_dst);
+        let weights = operand(
+            Arg::WEIGHTS,
+            types.weights,
+            &sizes.weights,
+            sizes.plain_weights,
+        )?;
+        let bias = match has.bias {
+            true => Some(operand(Arg::BIAS, DType::F32, &[conv.c_out], Tag::A)?),
             false => None,
         };
-        // A filter that covers the whole map is a fully connected layer, for which oneDNN has its own primitive.
-        let [n, _, h_out, w_out] = problem.dst_dims();
-        let whole = [kh, kw] == [conv.h, conv.w] && [h_out, w_out] == [1, 1];
-        let inner_product = whole && conv.groups == 1 && conv.pad == Default::default();
-        let window = Window {
-            kernel: conv.kernel,
-            stride: conv.stride,
-            dilation: conv.dilation,
-            before: [conv.pad.top, conv.pad.left],
-            after: [conv.pad.bottom, conv.pad.right],
+        let sums = sums(problem);
+        let residual = match has.residual {
+            false => None,
+            // In the destination's place, so in its layout. Its elements have the same size.
+            true if sums => Some(like_dst(Arg::DST, types.dst)?.holding(types.residual)),
+            true => Some(like_dst(Arg::ADDED, types.residual)?),
         };
-        let (window, dst, plain_dst) = if inner_product {
-            let tag = if tag == Tag::ANY { Tag::ANY } else { Tag::AB };
-            (None, api.desc(&[n, k], tag)?, api.desc(&[n, k], Tag::AB)?)
-        } else {
-            let dims = problem.dst_dims();
-            (
-                Some(&window),
-                api.desc(&dims, tag)?,
-                api.desc(&dims, Tag::NCHW)?,
-            )
-        };
-        let make = |dst: &Desc, residual: Option<&Desc>| {
-            let descs = [&src, &any_weights, dst];
-            api.convolution(
-                descs,
-                bias.as_ref(),
-                window,
-                residual,
-                problem.epilogue.relu,
-            )
-        };
-        let mut primitive = make(&dst, None)?;
-        if problem.epilogue.residual {
-            // The residual has the destination's layout, which is known only after the first plan.
-            let dst = primitive.dst()?;
-            primitive = make(&dst, Some(&dst))?;
-        }
-        let weights = Operand::new(api, primitive.weights()?, plain_weights)?;
-        let bias = match problem.epilogue.bias {
-            true => Some(Operand::new(
-                api,
-                api.desc(&[k], Tag::A)?,
-                api.desc(&[k], Tag::A)?,
-            )?),
+        let scales = match given.per_channel {
+            true => Some(api.values(&vec![1.0f32; conv.c_out])?),
             false => None,
         };
-        let residual = match problem.epilogue.residual {
-            true => Some(Operand::new(
-                api,
-                primitive.dst()?,
-                api.desc(&problem.dst_dims(), Tag::NCHW)?,
-            )?),
-            false => None,
-        };
+        let src = operand(Arg::SRC, types.src, &problem.src_dims(), Tag::NCHW)?;
+        let dst = like_dst(Arg::DST, types.dst)?;
         Ok(Box::new(PreparedOneDnn {
-            src: Operand::new(
-                api,
-                primitive.src()?,
-                api.desc(&problem.src_dims(), Tag::NCHW)?,
-            )?,
             weights: Some(weights),
             bias,
             residual,
-            dst: Operand::new(api, primitive.dst()?, plain_dst)?,
-            primitive,
+            sums,
+            scales,
+            constants: given.constants(api)?,
+            ..PreparedOneDnn::new(primitive, src, dst)
         }))
+    }
+
+    fn primitive(
+        &self,
+        problem: &Problem,
+        conv: &ConvShape,
+        sizes: &Sizes,
+        given: &Quantised,
+    ) -> Result<Primitive> {
+        let (api, types, has) = (self.api, problem.dtypes, problem.epilogue);
+        let added = match has.residual && !sums(problem) {
+            true => Some(api.desc(&sizes.dst, types.residual, sizes.dst_tag)?),
+            false => None,
+        };
+        let bias = match has.bias {
+            true => Some(api.desc(&[conv.c_out], DType::F32, Tag::A)?),
+            false => None,
+        };
+        api.convolution(
+            [
+                &api.desc(&problem.src_dims(), types.src, sizes.src_tag)?,
+                &api.desc(&sizes.weights, types.weights, Tag::ANY)?,
+                &api.desc(&sizes.dst, types.dst, sizes.dst_tag)?,
+            ],
+            bias.as_ref(),
+            sizes.window.as_ref(),
+            &attributes(problem, conv.groups, given, added.as_ref()),
+        )
     }
 
     fn pooling(&self, problem: &Problem, pool: &PoolShape, tag: Tag) -> Result<Box<dyn Prepared>> {
@@ -176,9 +164,13 @@ impl OneDnn {
             PoolKind::AvgExcludePad => api::POOLING_AVG_EXCLUDE,
             _ => return Err(Refused("no such pooling".into()).into()),
         };
-        // With `any`, a pooling reads the layout that a convolution writes: on x86, oneDNN's choice is the blocked
-        // one.
-        let tag = if tag == Tag::ANY { blocked() } else { tag };
+        // With `any`, a pooling reads the layout that a convolution writes. On x86 that is the blocked one for
+        // floating-point numbers, and NHWC for integers.
+        let tag = match tag {
+            Tag::ANY if problem.dtypes.are_integers() => Tag::NHWC,
+            Tag::ANY => blocked(),
+            tag => tag,
+        };
         let [_, _, h_out, w_out] = problem.dst_dims();
         // Ceil mode is expressed as padding at the end.
         let after = |axis: usize, out: usize, size: usize, before: usize| {
@@ -195,105 +187,20 @@ impl OneDnn {
                 after(1, w_out, pool.w, pool.pad.left),
             ],
         };
-        let src = api.desc(&problem.src_dims(), tag)?;
-        let dst = api.desc(&problem.dst_dims(), tag)?;
-        let primitive = api.pooling(algorithm, [&src, &dst], &window)?;
-        let plain = |dims: [usize; 4]| api.desc(&dims, Tag::NCHW);
-        Ok(Box::new(PreparedOneDnn {
-            src: Operand::new(api, src, plain(problem.src_dims())?)?,
-            weights: None,
-            bias: None,
-            residual: None,
-            dst: Operand::new(api, dst, plain(problem.dst_dims())?)?,
-            primitive,
-        }))
-    }
-}
-
-/// Memory in the layout of a primitive, and the plain layout it is filled from.
-struct Operand {
-    api: Api,
-    desc: Desc,
-    memory: Memory,
-    plain: Desc,
-}
-
-impl Operand {
-    fn new(api: Api, desc: Desc, plain: Desc) -> Result<Self> {
-        let memory = api.memory(&desc)?;
-        Ok(Operand {
-            api,
-            desc,
-            memory,
-            plain,
-        })
-    }
-
-    fn fill(&mut self, from: &[f32]) -> Result<()> {
-        let mut plain = self.api.memory(&self.plain)?;
-        plain.floats().copy_from_slice(from);
-        self.api
-            .reorder((&plain, &self.plain), (&self.memory, &self.desc))
-    }
-
-    fn read(&self) -> Result<Vec<f32>> {
-        let mut plain = self.api.memory(&self.plain)?;
-        self.api
-            .reorder((&self.memory, &self.desc), (&plain, &self.plain))?;
-        Ok(plain.floats().to_vec())
-    }
-}
-
-struct PreparedOneDnn {
-    primitive: Primitive,
-    src: Operand,
-    weights: Option<Operand>,
-    bias: Option<Operand>,
-    residual: Option<Operand>,
-    dst: Operand,
-}
-
-impl Prepared for PreparedOneDnn {
-    fn implementation(&self) -> String {
-        self.primitive.implementation()
-    }
-
-    fn memory(&self) -> (u64, u64) {
-        (
-            self.weights.as_ref().map_or(0, |w| w.memory.bytes()) as u64,
-            0,
-        )
-    }
-
-    fn load(&mut self, x: Operands<'_>) -> Result<()> {
-        self.src.fill(x.src)?;
-        let fill = |to: &mut Option<Operand>, from: &[f32]| match to {
-            Some(to) if !from.is_empty() => to.fill(from),
-            _ => Ok(()),
+        let DTypes { src, dst, .. } = problem.dtypes;
+        let primitive = api.pooling(
+            algorithm,
+            [
+                &api.desc(&problem.src_dims(), src, tag)?,
+                &api.desc(&problem.dst_dims(), dst, tag)?,
+            ],
+            &window,
+        )?;
+        let operand = |arg, dtype, dims: &[usize]| {
+            Operand::new(api, primitive.argument(arg)?, dtype, (dims, Tag::NCHW))
         };
-        fill(&mut self.weights, x.weights)?;
-        fill(&mut self.bias, x.bias)?;
-        fill(&mut self.residual, x.residual)
-    }
-
-    fn run(&mut self) -> Result<()> {
-        fn memory(operand: &Option<Operand>) -> Option<&Memory> {
-            operand.as_ref().map(|o| &o.memory)
-        }
-        self.primitive.run(&Io {
-            src: &self.src.memory,
-            weights: memory(&self.weights),
-            bias: memory(&self.bias),
-            residual: memory(&self.residual),
-            dst: &self.dst.memory,
-        })
-    }
-
-    fn poison(&mut self) {
-        self.dst.memory.floats().fill(f32::NAN);
-    }
-
-    fn output(&mut self) -> Result<Vec<f32>> {
-        self.dst.read()
+        let src = operand(Arg::SRC, src, &problem.src_dims())?;
+        let dst = operand(Arg::DST, dst, &problem.dst_dims())?;
+        Ok(Box::new(PreparedOneDnn::new(primitive, src, dst)))
     }
 }
