@@ -4,15 +4,18 @@
 //! `--save-baseline` and `--baseline` work. Without a filter a small selection runs: six layers of NiN and ResNet-50
 //! on this CPU's widest instruction set. A filter reaches every layer and variant. Throughput is in nominal flops.
 //!
+//! `CONVROOF_DT=f32,bf16,u8` requests the layers in these element types. Names in other types than f32 are
+//! `<network>/<layer>/<type>/<variant>`.
+//!
 //! The bench also writes our record (`results/runs/criterion.json`), marked as not interleaved. `convroof report
 //! results/runs/criterion.json` shows it. With `CONVROOF_MEASURE=cycles` or `instructions`, criterion counts those
 //! instead of time, if the CPU has a PMU.
 
 use convroof::machine::calibration::{calibrate, peak_probe};
 use convroof::machine::{Topology, fingerprint, pool::Workers};
-use convroof::measure::solo::Solo;
+use convroof::measure::{self, solo::Solo};
+use convroof::networks::{self, Layer, Network};
 use convroof::record::{self, Conditions, LayerRef, Run, Text};
-use convroof::{measure, networks};
 use convroof_kernels::dtype::DType;
 use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Registry};
@@ -35,14 +38,33 @@ const SELECTION: [(&str, &str); 6] = [
 
 fn main() {
     // Cargo runs benches in the package's folder, so the record's relative path is the same as on the command line.
-    match quantity::wanted() {
-        Ok(None) => benches(quick(Criterion::default())),
-        Ok(Some(quantity)) => benches(quick(Criterion::default().with_measurement(quantity))),
+    let wanted = types().and_then(|types| Ok((types, quantity::wanted()?)));
+    match wanted {
+        Ok((types, None)) => benches(quick(Criterion::default()), &types),
+        Ok((types, Some(quantity))) => {
+            let criterion = Criterion::default().with_measurement(quantity);
+            benches(quick(criterion), &types);
+        }
         Err(why) => {
             eprintln!("convroof: {why}");
             std::process::exit(2);
         }
     }
+}
+
+/// The element types that `CONVROOF_DT` requests.
+fn types() -> Result<Vec<DType>, String> {
+    let names = std::env::var("CONVROOF_DT").unwrap_or_default();
+    let names = if names.is_empty() { "f32" } else { &names };
+    let mut types = Vec::new();
+    for name in names.split(',') {
+        let dtype = networks::requested_type(name);
+        let dtype = dtype.map_err(|why| format!("CONVROOF_DT={names}: {why}"))?;
+        if !types.contains(&dtype) {
+            types.push(dtype);
+        }
+    }
+    Ok(types)
 }
 
 /// Shorter times than criterion's defaults of eight seconds per benchmark: kernels repeat well enough.
@@ -87,7 +109,7 @@ fn filter_given() -> bool {
     false
 }
 
-fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
+fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>, types: &[DType]) {
     let testing = std::env::args().any(|a| a == "--test");
     let listing = std::env::args().any(|a| a == "--list");
     let everything = filter_given();
@@ -100,10 +122,8 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
         .collect();
     let threads: Vec<usize> = pools.iter().map(Workers::threads).collect();
 
-    let here = Isa::best().isa();
-    let isas: &[Isa] = if everything { &Isa::REAL } else { &[here] };
     let variants: Vec<_> = Registry::builtin()
-        .variants(isas)
+        .variants(&Isa::REAL)
         .into_iter()
         .filter(|v| v.isa.detect().is_some())
         .collect();
@@ -114,16 +134,21 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
         ..fingerprint::begun(&topology, conditions(&threads))
     };
 
-    for network in networks::all() {
-        for layer in &network.layers {
-            let selected = SELECTION.contains(&(network.name.as_str(), layer.name.as_str()));
-            if !everything && !selected {
+    for (network, layer) in layers(everything) {
+        for &dtype in types {
+            // An operation without a form in this type is left out.
+            let Ok(problem) = networks::in_type(&layer.problem, dtype) else {
                 continue;
-            }
-            let mut group = criterion.benchmark_group(format!("{}/{}", network.name, layer.name));
+            };
+            let arithmetic = Arithmetic::of(problem.dtypes.src);
+            let best = arithmetic.best().isa();
+            let mut group = criterion.benchmark_group(group_name(&network, &layer.name, dtype));
             let mut measured = false;
             for &kernel in &kernels {
-                let Some(mut solo) = Solo::new(kernel, &layer.problem, &topology) else {
+                if !everything && kernel.variant.isa != best {
+                    continue;
+                }
+                let Some(mut solo) = Solo::new(kernel, &problem, &topology) else {
                     continue;
                 };
                 let workers = &pools[usize::from(kernel.threads != 1)];
@@ -144,7 +169,6 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
                 }
                 measured = true;
                 let isa = kernel.variant.isa.detect().expect("filtered above");
-                let arithmetic = Arithmetic::of(layer.problem.dtypes.src);
                 let peak = peak_probe(workers, isa, arithmetic, Duration::from_millis(1));
                 let measurement = solo.measurement(samples, peak, workers);
                 run.measurements
@@ -153,12 +177,12 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
             group.finish();
             if measured {
                 run.layers.push(LayerRef {
-                    network: network.name.clone(),
-                    dt: Text::of(DType::F32),
+                    network: network.clone(),
+                    dt: Text::of(dtype),
                     layer: layer.name.clone(),
                     kind: layer.kind.name().into(),
                     count: layer.count,
-                    problem: Text::of(layer.problem),
+                    problem: Text::of(problem),
                 });
             }
         }
@@ -166,8 +190,9 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
     criterion.final_summary();
     if !testing && !listing && !run.measurements.is_empty() {
         let pools: Vec<_> = pools.iter().collect();
-        run.calibration = calibrate(&topology, &pools, &[Arithmetic::F32], |_| ())
-            .expect("memory to calibrate with");
+        let arithmetics: Vec<_> = types.iter().map(|&dtype| Arithmetic::of(dtype)).collect();
+        run.calibration =
+            calibrate(&topology, &pools, &arithmetics, |_| ()).expect("memory to calibrate with");
         // Layers with the same problem were measured separately. The record has each problem and variant once.
         let mut seen = std::collections::HashSet::new();
         run.measurements
@@ -180,6 +205,28 @@ fn benches<M: quantity::FromDuration + 'static>(mut criterion: Criterion<M>) {
             ),
             Err(error) => eprintln!("convroof: {error}"),
         }
+    }
+}
+
+/// All layers with their networks, or the selection.
+fn layers(everything: bool) -> Vec<(String, Layer)> {
+    let mut layers = Vec::new();
+    for Network {
+        name, layers: own, ..
+    } in networks::all()
+    {
+        layers.extend(own.into_iter().map(|layer| (name.clone(), layer)));
+    }
+    let selected = |network: &str, layer: &str| SELECTION.contains(&(network, layer));
+    layers.retain(|(network, layer)| everything || selected(network, &layer.name));
+    layers
+}
+
+/// Name of the group of a layer's benchmarks in an element type.
+fn group_name(network: &str, layer: &str, dtype: DType) -> String {
+    match dtype {
+        DType::F32 => format!("{network}/{layer}"),
+        other => format!("{network}/{layer}/{other}"),
     }
 }
 

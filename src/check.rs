@@ -7,7 +7,7 @@ use anyhow::Result;
 use convroof_kernels::conformance::{self, Data, cases};
 use convroof_kernels::data::Fill;
 use convroof_kernels::exec::Serial;
-use convroof_kernels::instance::compute;
+use convroof_kernels::instance::Instance;
 use convroof_kernels::registry::Threading;
 use convroof_kernels::{PlanCx, Problem, Variant, reference};
 use serde::Serialize;
@@ -120,9 +120,12 @@ fn layer(
         tally.refused += 1;
         return Ok(());
     };
+    let mut instance = Instance::new(plan)?;
     let output = workers.install(|exec| {
         let exec = if threads == 1 { &Serial } else { exec };
-        compute(plan, data.operands(), exec)
+        instance.load(data.operands(), exec);
+        instance.run(exec);
+        instance.exact_output_nchw(exec)
     })?;
     let (accuracy, magnitude) = (variant.algorithm.meta().accuracy, Fill::Uniform.magnitude());
     let compared = conformance::compare(accuracy, problem, magnitude, &output, expected);

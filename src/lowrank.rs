@@ -13,7 +13,7 @@ pub mod session;
 
 use anyhow::{Result, anyhow, bail};
 use convroof_kernels::Problem;
-use convroof_kernels::problem::{ConvShape, ConvSpec, Epilogue, Op, Pad};
+use convroof_kernels::problem::{ConvShape, ConvSpec, DTypes, Epilogue, Op, Pad};
 use nalgebra::{DMatrix, SymmetricEigen};
 
 /// Steps after which the iteration for eigenvalues gives up. It needs about two for each eigenvalue.
@@ -73,9 +73,10 @@ impl Factors {
     /// # Errors
     /// When the problem is no convolution, has groups, or the weights are not finite.
     pub fn new(problem: &Problem, weights: &[f32], form: Form) -> Result<Factors> {
+        let is_f32 = problem.dtypes == DTypes::default();
         let conv = match &problem.op {
-            Op::Conv(conv) if conv.groups == 1 && !conv.flip => *conv,
-            _ => bail!("can't factorise '{problem}': expected a convolution without groups"),
+            Op::Conv(conv) if conv.groups == 1 && !conv.flip && is_f32 => *conv,
+            _ => bail!("can't factorise '{problem}': expected a convolution of f32 without groups"),
         };
         if weights.iter().any(|w| !w.is_finite()) {
             bail!("weights must be finite numbers");

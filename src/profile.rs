@@ -75,9 +75,9 @@ pub struct HotLoop {
     /// Counts of its instructions.
     #[serde(flatten)]
     pub counts: Counts,
-    /// FMAs over all instructions.
+    /// FMAs and dot products over all instructions.
     pub fmas_per_instruction: f64,
-    /// FMAs over loads; none without loads.
+    /// FMAs and dot products over loads; none without loads.
     pub fmas_per_load: Option<f64>,
     /// Its instructions.
     pub code: Vec<HotInstruction>,

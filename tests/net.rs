@@ -192,6 +192,43 @@ fn claims_about_times_have_intervals() {
 }
 
 #[test]
+fn the_claim_about_int8_has_peaks_and_layers_of_each_type() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = convroof(dir.path())
+        .args(["claims", "15", "--budget", "0.1", "--json"])
+        .assert()
+        .success();
+    let lines = json_lines(&out.get_output().stdout);
+    let evidence = lines[0]["evidence"].as_array().expect("figures");
+    let figures = |part: &str, unit: &str| {
+        let named = |f: &&Value| f["what"].as_str().is_some_and(|what| what.contains(part));
+        let own = evidence.iter().filter(named).filter(|f| f["unit"] == unit);
+        own.map(|f| number(&f["value"])).collect::<Vec<f64>>()
+    };
+    for (part, unit, count) in [
+        ("peak of int8 over", "times", 1),
+        ("peak of bf16 over", "times", 1),
+        (" in f32, ", "us", 6),
+        (" in bf16, ", "us", 6),
+        (" in u8, ", "us", 6),
+        ("of its type's peak", "%", 18),
+        (": time in f32 over u8", "times", 6),
+    ] {
+        let values = figures(part, unit);
+        assert_eq!(values.len(), count, "{part}: {evidence:?}");
+        assert!(
+            values.iter().all(|&value| value > 0.0),
+            "{part}: {values:?}"
+        );
+    }
+    let answer = lines[0]["answer"].as_str().expect("text");
+    assert!(
+        answer.contains(" of 6 layers are compute bound in f32"),
+        "{answer}"
+    );
+}
+
+#[test]
 fn a_budget_gives_rounds() {
     let dir = tempfile::tempdir().expect("a folder");
     let rounds = |budget: &str| {
@@ -266,8 +303,8 @@ fn bad_input_is_one_line_and_exit_code_2() {
             &["tune", "--network", "lenet5", "--plans", "w.npy/x"],
             "w.npy",
         ),
-        (&["claims", "15"], "they are 1 to 14"),
-        (&["claims", "0"], "they are 1 to 14"),
+        (&["claims", "16"], "they are 1 to 15"),
+        (&["claims", "0"], "they are 1 to 15"),
         (
             &["lowrank", "--problem", "--pool --alg=max mb1ic8ih8kh2"],
             "no convolution",
@@ -275,6 +312,14 @@ fn bad_input_is_one_line_and_exit_code_2() {
         (
             &["lowrank", "--problem", "g2mb1ic8ih8oc8kh3ph1"],
             "without groups",
+        ),
+        (
+            &[
+                "lowrank",
+                "--problem",
+                "--dt=bf16:bf16:bf16 mb1ic8ih8oc8kh3ph1",
+            ],
+            "a convolution of f32",
         ),
         (
             &["lowrank", "--problem", "mb1ic8ih8oc8kh3ph1", "--ranks", "9"],

@@ -5,6 +5,7 @@ mod command;
 use command::{bench, convroof, folder, json_lines, walk};
 use predicates::prelude::*;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 #[test]
 fn bench_report_and_compare_go_together() {
@@ -147,6 +148,36 @@ fn a_comparison_says_what_only_one_record_has() {
         "{lines:?}"
     );
     assert!(lines.iter().any(|l| l["ratio"].is_number()));
+}
+
+/// Bytes follow the types. Layers of other types are counted unless others are chosen.
+#[test]
+fn counts_of_layers_in_other_types() {
+    let counts = |more: &[&str]| {
+        let mut command = convroof();
+        command.args(["counts", "--variant", "implicit-gemm/scalar/st", "--json"]);
+        let out = command.args(more).assert().success();
+        json_lines(&out.get_output().stdout)
+    };
+    let [row] = &counts(&["--problem", "--dt=u8:s8:u8 mb1ic16ih8oc16oh8kh3ph1"])[..] else {
+        panic!("one row")
+    };
+    assert_eq!(row["dt"], "u8");
+    assert_eq!(row["flops_nominal"], 2 * 16 * 16 * 9 * 64);
+    assert_eq!(row["bytes_read"], 16 * 64 + 16 * 16 * 9);
+    assert_eq!(row["bytes_written"], 16 * 64);
+    let types = |rows: &[Value]| -> Vec<String> {
+        let types = rows
+            .iter()
+            .map(|row| row["dt"].as_str().expect("a type").into());
+        let distinct: BTreeSet<String> = types.collect();
+        distinct.into_iter().collect()
+    };
+    assert_eq!(types(&counts(&[])), ["bf16", "f32", "s8", "u8"]);
+    let nin = ["--network", "nin", "--layer", "cccp*"];
+    assert_eq!(types(&counts(&nin)), ["f32"]);
+    let typed = [&nin[..], &["--dt", "bf16,u8"]].concat();
+    assert_eq!(types(&counts(&typed)), ["bf16", "u8"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 
 const PROBLEM: &str = "mb1ic16ih8oc16oh8kh3ph1";
+const BYTES: &str = "--dt=u8:s8:u8 mb1ic16ih8oc16oh8kh3ph1";
 const VARIANT: [&str; 2] = ["--variant", "direct/scalar/*"];
 
 /// The schema of a subcommand's rows, without keys beyond those that it names: a new key belongs into it.
@@ -77,7 +78,13 @@ fn lists_and_checks() {
     );
     let check = ["check", "--small"].into_iter().chain(VARIANT);
     fit("check", &rows(&check.collect::<Vec<_>>()));
-    fit("counts", &rows(&["counts", "--problem", PROBLEM]));
+    let counts = rows(&["counts", "--problem", PROBLEM, "--problem", BYTES]);
+    fit("counts", &counts);
+    assert!(
+        ["f32", "u8"]
+            .iter()
+            .all(|dt| counts.iter().any(|row| row["dt"] == *dt))
+    );
 }
 
 #[test]
@@ -101,6 +108,7 @@ fn records() {
     let b = b.to_str().expect("UTF-8");
     let compared = rows(&["compare", name, b, "--threshold", "900", "--allow-missing"]);
     fit("compare", &compared);
+    assert_eq!(compared[0]["dt"], "f32");
     for key in ["ratio", "only_in", "interrupted"] {
         assert!(compared.iter().any(|row| row.get(key).is_some()), "{key}");
     }
@@ -169,12 +177,20 @@ fn claims_and_ranks() {
 #[cfg(target_os = "linux")]
 #[test]
 fn one_variant_watched() {
-    let one = ["direct/scalar/st", PROBLEM];
-    fit("asm", &rows(&["asm", one[0], one[1]]));
-    let mut watch = convroof();
-    watch.args(["watch", one[0], one[1], "--seconds", "1", "--json"]);
-    let out = watch.assert().success();
-    fit("watch", &json_lines(&out.get_output().stdout));
+    for (variant, problem, dt) in [
+        ("direct/scalar/st", PROBLEM, "f32"),
+        ("implicit-gemm/scalar/st", BYTES, "u8"),
+    ] {
+        let asm = rows(&["asm", variant, problem]);
+        fit("asm", &asm);
+        assert_eq!(asm[0]["dt"], dt);
+        let mut watch = convroof();
+        watch.args(["watch", variant, problem, "--seconds", "1", "--json"]);
+        let out = watch.assert().success();
+        let watched = json_lines(&out.get_output().stdout);
+        fit("watch", &watched);
+        assert_eq!(watched[0]["dt"], dt);
+    }
 }
 
 /// The program against itself, which may raise a false alarm: its rows count here, not its exit code.
@@ -183,9 +199,16 @@ fn comparisons_of_builds() {
     let program = assert_cmd::cargo::cargo_bin!("convroof");
     let mut command = convroof();
     command.arg("ab").args([program, program]);
-    command.args(["--problem", PROBLEM, "--variant", "direct/scalar/st"]);
+    command.args(["--problem", PROBLEM, "--dt", "f32,u8"]);
+    command.args(["--variant", "direct/scalar/st,implicit-gemm/scalar/st"]);
     let output = command.args(["--budget", "5", "--json"]).output();
     let mut rows = json_lines(&output.expect("run").stdout);
+    let of_bytes = |row: &&Value| {
+        row["problem"]
+            .as_str()
+            .is_some_and(|p| p.starts_with("--dt=u8"))
+    };
+    assert_eq!(rows.iter().filter(of_bytes).count(), 1, "{rows:?}");
     // A pair that doesn't fit into the budget.
     rows.push(serde_json::json!({
         "problem": "mb1ic16ih8oc16kh3ph1",

@@ -10,6 +10,8 @@ use serde_json::Value;
 const CONV: &str = "mb1ic64ih14oc64oh14kh3ph1";
 const POOL: &str = "--pool --alg=max mb1ic64ih28oh14kh2sh2";
 const FC: &str = "--ip mb1ic1024oc256";
+const BYTES: &str = "--dt=u8:s8:u8 --attr-scales=wei:per_oc mb1ic64ih14oc64oh14kh3ph1";
+const BF16: &str = "--dt=bf16:bf16:bf16 mb1ic64ih14oc64oh14kh3ph1";
 
 /// True if the hot loops of AVX2 kernels can be shown here. Otherwise it says why the caller skips its test.
 fn shows_avx2() -> bool {
@@ -102,6 +104,33 @@ fn a_fully_connected_layer_loads_each_weight() {
     assert!(count(hot, "loads") >= count(hot, "fmas"), "{hot}");
 }
 
+/// The tiles of all instruction sets for bytes and bf16 that this CPU has.
+#[test]
+fn dot_products_are_counted() {
+    if !shows_avx2() {
+        return;
+    }
+    for (isa, problem, instruction) in [
+        (Isa::Avx2, BYTES, "vpmaddwd"),
+        (Isa::AvxVnni, BYTES, "vpdpbusd"),
+        (Isa::Avx512Vnni, BYTES, "vpdpbusd"),
+        (Isa::Avx512Bf16, BF16, "vdpbf16ps"),
+    ] {
+        if isa.detect().is_none() {
+            eprintln!("skipped: {}", isa.missing_reason());
+            continue;
+        }
+        let row = asm(&format!("implicit-gemm/{isa}/st"), problem);
+        let hot = hot_loop(&row);
+        let code = hot["code"].as_array().expect("instructions");
+        let own = |i: &&Value| i["text"].as_str().is_some_and(|t| t.contains(instruction));
+        let products = code.iter().filter(own).count() as u64;
+        assert!(products >= 4, "{hot}");
+        assert!(count(hot, "fmas") >= products, "{hot}");
+        assert_ne!(row["dt"], "f32");
+    }
+}
+
 #[test]
 fn all_threads_are_sampled() {
     if !shows_avx2() {
@@ -188,6 +217,26 @@ fn watch_prints_what_a_profiler_needs() {
         predicate::str::contains("To attach a profiler")
             .and(predicate::str::contains("GFLOP/s"))
             .and(predicate::str::contains("The output is right")),
+    );
+}
+
+/// Operations on bytes are no floating-point ones, and their results are exact.
+#[test]
+fn a_watched_kernel_of_bytes_is_exact() {
+    let mut command = convroof();
+    command.args([
+        "watch",
+        "implicit-gemm/scalar/st",
+        BYTES,
+        "--seconds",
+        "0.2",
+    ]);
+    command.assert().success().stdout(
+        predicate::str::contains("   GOP/s ")
+            .and(predicate::str::contains("GFLOP/s").not())
+            .and(predicate::str::contains(
+                "The output is right: to the last bit.",
+            )),
     );
 }
 

@@ -1,9 +1,12 @@
 //! Convolutions of bf16, u8 and s8 against their definitions: every type, every part of the epilogue, on shapes that
 //! straddle the edges of words, panels and tiles, on every instruction set and several numbers of threads.
 
-use convroof_kernels::blocking::Tuning;
-use convroof_kernels::conformance::{Outcome, check};
-use convroof_kernels::{Isa, Problem, Registry};
+use convroof_kernels::blocking::{Caches, Tuning};
+use convroof_kernels::conformance::{Data, Outcome, check};
+use convroof_kernels::data::Fill;
+use convroof_kernels::exec::Serial;
+use convroof_kernels::instance::Instance;
+use convroof_kernels::{Isa, PlanCx, Problem, Registry, reference};
 
 /// Algorithms that compute them.
 const ALGORITHMS: [&str; 2] = ["implicit-gemm", "gemm-1x1-nhwc"];
@@ -64,6 +67,34 @@ fn integer_convolutions_equal_their_definition() {
 #[test]
 fn bf16_convolutions_are_within_their_bounds() {
     BF16.iter().for_each(|types| conform(types));
+}
+
+/// Weights of 7 bits, whose products some CPUs multiply in another form.
+#[test]
+fn integer_convolutions_with_small_weights_equal_their_definition() {
+    for types in INTEGERS {
+        for shape in SHAPES.iter().filter(|shape| !shape.starts_with("--flip")) {
+            let text = format!("{types} {shape}");
+            let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+            let data = Data::new(&problem, Fill::Uniform, 5).with_small_weights();
+            let expected = reference::compute(&problem, data.operands(), &Serial);
+            for isa in Isa::ALL.into_iter().filter_map(Isa::detect) {
+                let (algorithm, caches) = (
+                    Registry::builtin().algorithm(ALGORITHMS[0]),
+                    Caches::default(),
+                );
+                let plan = algorithm
+                    .expect("it")
+                    .plan(&problem, &PlanCx::new(isa, &caches));
+                let plan = plan.unwrap_or_else(|e| panic!("{text}: {e}"));
+                let mut instance = Instance::new(plan).expect("memory");
+                instance.load(data.operands(), &Serial);
+                instance.run(&Serial);
+                let output = instance.exact_output_nchw(&Serial).expect("memory");
+                assert!(output == expected, "{text} on {}", isa.isa());
+            }
+        }
+    }
 }
 
 /// Checks all shapes with some types.

@@ -81,6 +81,7 @@ pub struct Lab<'a> {
     setting: Setting<'a>,
     session: Session<'a>,
     workers: Workers,
+    /// Variants for networks, which are f32.
     variants: Vec<Variant>,
     candidates: Vec<(Kernel, Rc<dyn Candidate>)>,
     for_layers: Share,
@@ -142,15 +143,18 @@ impl Progress for Silent {
 }
 
 impl<'a> Lab<'a> {
-    /// Creates a lab of the single-threaded variants of the widest instruction set. A third of the budget is for the
-    /// choice of kernels, the rest for comparisons.
+    /// Creates a lab of the single-threaded variants of the best instruction set for each arithmetic. A third of the budget
+    /// is for the choice of kernels, the rest for comparisons.
     ///
     /// # Errors
     /// When the system refuses a thread.
     pub fn new(setting: Setting<'a>, work: Work) -> Result<Lab<'a>> {
-        let best = Isa::best().isa();
-        let single = |v: &&Variant| v.threading == Threading::St && v.isa == best;
-        let variants: Vec<Variant> = setting.variants.iter().filter(single).copied().collect();
+        let single = |isas: &[Isa]| -> Vec<Variant> {
+            let all = setting.variants.iter().copied();
+            all.filter(|v| v.threading == Threading::St && isas.contains(&v.isa))
+                .collect()
+        };
+        let best = Arithmetic::ALL.map(|arithmetic| arithmetic.best().isa());
         let settings = Settings {
             sample: SAMPLE,
             rounds_for_all: 3,
@@ -161,7 +165,7 @@ impl<'a> Lab<'a> {
             states: vec![CacheState::Warm],
             seed: SEED,
         };
-        let candidates = kernels(&variants, &[1])
+        let candidates = kernels(&single(&best), &[1])
             .into_iter()
             .map(|kernel| (kernel, Rc::new(kernel) as Rc<dyn Candidate>));
         let bandwidths = setting.calibration.bandwidths.iter();
@@ -172,7 +176,7 @@ impl<'a> Lab<'a> {
             session: Session::new(setting.topology, &[1], settings, setting.stop)?,
             workers: Workers::new(setting.topology, 1)?,
             candidates: candidates.collect(),
-            variants,
+            variants: single(&[Isa::best().isa()]),
             for_layers: Share {
                 left: third,
                 parts: work.layers,
@@ -187,6 +191,23 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// The calibrated peak of an arithmetic, 10^9 operations per second; NaN if it wasn't calibrated.
+    pub fn peak(&self, arithmetic: Arithmetic) -> f64 {
+        let ceilings = self.ceilings(arithmetic);
+        ceilings.map_or(f64::NAN, |ceilings| ceilings.peak)
+    }
+
+    /// Ceilings of the best instruction set for an arithmetic.
+    fn ceilings(&self, arithmetic: Arithmetic) -> Option<Ceilings> {
+        let Setting {
+            calibration,
+            machine,
+            ..
+        } = self.setting;
+        let best = arithmetic.best().isa().into();
+        Ceilings::of(calibration, machine, &best, arithmetic, 1)
+    }
+
     /// Measures every kernel on a layer, verified and interleaved. Returns the fastest first.
     ///
     /// # Errors
@@ -194,13 +215,8 @@ impl<'a> Lab<'a> {
     pub fn all(&mut self, problem: &str) -> Result<Vec<Timed>> {
         let problem: Problem = problem.parse()?;
         self.measure(&problem)?;
-        let best = Isa::best().isa();
-        let Setting {
-            calibration,
-            machine,
-            ..
-        } = self.setting;
-        let ceilings = Ceilings::of(calibration, machine, &best.into(), Arithmetic::F32, 1);
+        let arithmetic = Arithmetic::of(problem.dtypes.src);
+        let ceilings = self.ceilings(arithmetic);
         let mut timed: Vec<Timed> = self.known[&problem]
             .measurements
             .iter()
@@ -222,6 +238,7 @@ impl<'a> Lab<'a> {
             .collect();
         timed.sort_by(|a, b| a.ns.total_cmp(&b.ns));
         if timed.is_empty() {
+            let best = arithmetic.best().isa();
             bail!("no kernel of {best} can compute {problem}");
         }
         Ok(timed)
@@ -232,7 +249,11 @@ impl<'a> Lab<'a> {
         if self.known.contains_key(problem) {
             return Ok(());
         }
-        let candidates: Vec<_> = self.candidates.iter().map(|(_, c)| c.clone()).collect();
+        let best = Arithmetic::of(problem.dtypes.src).best().isa();
+        let own = |(kernel, candidate): &(Kernel, Rc<dyn Candidate>)| {
+            (kernel.variant.isa == best).then(|| candidate.clone())
+        };
+        let candidates: Vec<_> = self.candidates.iter().filter_map(own).collect();
         let started = Instant::now();
         let deadline = started + self.for_layers.next();
         let outcome = self

@@ -7,7 +7,7 @@
 //!
 //! In reading order: `answer.rs`, this file (the claims), `counted.rs` (claims answered from tables), `lab.rs`
 //! (measurements for the others), `layers.rs` (claims about layers), `numeric.rs` (claims about what is computed),
-//! [`session`] (some claims on this machine).
+//! `types.rs` (a claim about element types), [`session`] (some claims on this machine).
 
 mod answer;
 mod counted;
@@ -15,6 +15,7 @@ mod lab;
 mod layers;
 mod numeric;
 pub mod session;
+mod types;
 
 pub use answer::{Answer, Figure, Holds};
 pub use lab::{Lab, Setting, Timed, Work, compute};
@@ -30,7 +31,7 @@ pub struct Claim {
 }
 
 /// All claims.
-pub const CLAIMS: [Claim; 14] = [
+pub const CLAIMS: [Claim; 15] = [
     Claim {
         text: "In NiN, memory goes to activations, not to parameters.",
         answer: counted::memory_of_nin,
@@ -86,6 +87,10 @@ pub const CLAIMS: [Claim; 14] = [
     Claim {
         text: "Dropout before batch normalisation upsets its statistics; behind it, less.",
         answer: numeric::dropout,
+    },
+    Claim {
+        text: "In int8 the arithmetic roof is several times as high, so layers that are compute bound in f32 become bandwidth bound.",
+        answer: types::int8_and_bandwidth,
     },
 ];
 

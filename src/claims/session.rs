@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Layers and comparisons of all claims together.
 const WORK: Work = Work {
-    layers: 45,
-    comparisons: 11,
+    layers: 63,
+    comparisons: 17,
 };
 
 /// Answers the claims with these numbers, from 1, each in a step. After a signal it returns the answers so far.

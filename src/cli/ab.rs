@@ -6,8 +6,9 @@ use super::failed::{Failed, none_gone};
 use super::layout::page;
 use super::output::{note, print};
 use super::progress::Bar;
-use super::rows::Format;
+use super::rows::{Format, Typed};
 use super::select::{self, Cpus, Layers, seconds};
+use super::types::Types;
 use crate::machine::Topology;
 use crate::measure::bench::problems;
 use crate::measure::refuse_huge;
@@ -20,8 +21,10 @@ use crate::regress::ab::wanted::Wanted;
 use crate::regress::ab::{Pair, Progress};
 use crate::{files, interrupt};
 use anyhow::{Context, Result};
-use convroof_kernels::Isa;
+use convroof_kernels::probe::Arithmetic;
+use convroof_kernels::{Isa, Problem};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,8 +67,10 @@ pub(super) struct Args {
 pub(super) struct What {
     #[command(flatten)]
     layers: Layers,
+    #[command(flatten)]
+    types: Types,
     /// Variants: globs over <algorithm>/<isa>/<st|mt>, separated by commas [default: all of this CPU's widest
-    /// instruction set]
+    /// instruction set, with dot products for layers of bf16, u8 and s8]
     #[arg(long, value_name = "GLOBS")]
     variant: Option<Patterns>,
     /// Numbers of threads
@@ -113,13 +118,18 @@ pub(super) fn run(args: &Args) -> Result<()> {
         budget: args.budget,
     };
     if let Some(mut rows) = args.format.rows() {
-        rows.add(&judged)?;
+        rows.add(&Typed::all(&judged, |row| {
+            row.pair.problem.value().copied()
+        }))?;
         let left_out = session.left_out().map_or(&[][..], |out| &out.pairs);
         let left_out = left_out.iter().map(|pair| NotMeasured {
             pair,
             outcome: "not-measured",
         });
-        rows.print(&left_out.collect::<Vec<_>>())?;
+        let left_out: Vec<NotMeasured<'_>> = left_out.collect();
+        rows.print(&Typed::all(&left_out, |row| {
+            row.pair.problem.value().copied()
+        }))?;
     } else if args.markdown {
         print(&result.markdown())?;
     } else {
@@ -254,11 +264,11 @@ impl What {
 
     /// The requested layers, variants and threads.
     pub(super) fn wanted(&self, topology: &Topology) -> Result<Wanted> {
-        let problems = problems(&self.layers.choose(NETWORKS)?);
+        let problems = problems(&self.types.of(self.layers.choose(NETWORKS)?)?);
         problems.iter().try_for_each(refuse_huge)?;
         let variants = match &self.variant {
             Some(patterns) => patterns.clone(),
-            None => format!("*/{}/*", Isa::best().isa()).parse()?,
+            None => widest(&problems).parse()?,
         };
         Ok(Wanted {
             problems,
@@ -266,6 +276,14 @@ impl What {
             threads: select::threads(&self.threads, topology)?,
         })
     }
+}
+
+/// Globs of the variants for this CPU's widest instruction sets with the arithmetic of some problems.
+fn widest(problems: &[Problem]) -> String {
+    let all = problems.iter().map(|p| Arithmetic::of(p.dtypes.src));
+    let distinct: BTreeSet<Isa> = all.map(|arithmetic| arithmetic.best().isa()).collect();
+    let globs: Vec<String> = distinct.iter().map(|isa| format!("*/{isa}/*")).collect();
+    globs.join(",")
 }
 
 /// Fails, with exit code 1, if a pair is slower or gone.
@@ -340,6 +358,23 @@ mod tests {
             .expect_err("gone")
             .to_string();
         assert!(text.contains("and 495 more") && text.len() < 1000, "{text}");
+    }
+
+    #[test]
+    fn the_widest_instruction_sets_have_the_arithmetic_of_the_layers() {
+        let problems = |types: &[&str]| -> Vec<Problem> {
+            let text = |dt: &&str| format!("--dt={dt} mb1ic16ih8oc16oh8kh3ph1");
+            let parsed = types.iter().map(|dt| text(dt).parse().expect("a problem"));
+            parsed.collect()
+        };
+        let f32s = format!("*/{}/*", Isa::best().isa());
+        assert_eq!(widest(&problems(&["f32", "f32"])), f32s);
+        let int8 = Arithmetic::Int8.best().isa();
+        assert_eq!(widest(&problems(&["s8"])), format!("*/{int8}/*"));
+        let both = widest(&problems(&["s8", "f32", "u8:s8:u8"]));
+        assert!(both.split(',').any(|glob| glob == f32s), "{both}");
+        let isas = if int8 == Isa::best().isa() { 1 } else { 2 };
+        assert_eq!(both.split(',').count(), isas, "{both}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::record::{CandidateId, Text};
 use crate::report::terminal::percent;
 use crate::units::threads;
 use anyhow::Result;
+use convroof_kernels::dtype::DType;
 use convroof_kernels::{Problem, Registry};
 use serde::Serialize;
 use std::fmt::Write;
@@ -37,6 +38,8 @@ const LEAST_SHARE: f64 = 0.01;
 struct Row {
     variant: CandidateId,
     problem: Text<Problem>,
+    /// Type of the problem's source.
+    dt: Text<DType>,
     threads: usize,
     /// Always true, since a wrong output is an error.
     verified: bool,
@@ -63,6 +66,7 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let row = Row {
         variant: kernel.id(),
         problem: Text::of(problem),
+        dt: Text::of(problem.dtypes.src),
         threads: kernel.threads,
         verified: true,
         samples: profile.samples(),
@@ -103,7 +107,7 @@ impl Row {
             ),
         };
         let hot_loop = match &self.hot_loop {
-            Some(hot) => loop_table(hot),
+            Some(hot) => loop_table(hot, self.dt.is(&DType::F32)),
             None => format!(
                 "convroof disassembles only x86-64. This command shows the code of the hottest function:\n  {}\n",
                 self.objdump
@@ -139,7 +143,7 @@ pub(super) fn function_table(hot: &[HotFunction]) -> String {
 }
 
 /// The loop with the share of each instruction, and its counts.
-fn loop_table(hot: &HotLoop) -> String {
+fn loop_table(hot: &HotLoop, is_f32: bool) -> String {
     let (share, name) = (percent(hot.share), &hot.function);
     let mut text = match hot.is_loop {
         true => format!("The hottest loop of {name} has {share} of the samples:\n"),
@@ -152,18 +156,28 @@ fn loop_table(hot: &HotLoop) -> String {
         };
         let _ = writeln!(text, "{share:>7}  {:>#10x}  {}", i.address, i.text);
     }
-    text + &counts(hot)
+    text + &counts(hot, is_f32)
 }
 
-/// Counts of a loop's instructions.
-fn counts(hot: &HotLoop) -> String {
+/// Counts of a loop's instructions. Only code for f32 has no dot products.
+fn counts(hot: &HotLoop, is_f32: bool) -> String {
     let c = &hot.counts;
+    let [products, others] = match is_f32 {
+        true => [
+            "FMAs",
+            "other floating-point arithmetic in vector registers",
+        ],
+        false => [
+            "FMAs and dot products",
+            "other arithmetic in vector registers: floating-point, and sums of 32-bit integers",
+        ],
+    };
     let per_load = hot.fmas_per_load.map(|n| format!(", {n:.2} a load"));
     let per_load = per_load.unwrap_or_default();
     format!(
         "\n{} instructions, {} bytes\n\
-         {:>6}  FMAs: {:.2} an instruction{per_load}\n\
-         {:>6}  other floating-point arithmetic in vector registers\n\
+         {:>6}  {}: {:.2} an instruction{per_load}\n\
+         {:>6}  {}\n\
          {:>6}  loads, operands in memory included\n\
          {:>6}  stores\n\
          {:>6}  loads and stores on the stack (spills)\n\
@@ -173,8 +187,10 @@ fn counts(hot: &HotLoop) -> String {
         c.instructions,
         c.bytes,
         c.fmas,
+        products,
         hot.fmas_per_instruction,
         c.other_arithmetic,
+        others,
         c.loads,
         c.stores,
         c.spills,

@@ -6,8 +6,8 @@ use super::output::print;
 use super::progress::Bar;
 use super::rows::Format;
 use super::select::{self, Cpus};
-use super::types::dtype;
 use crate::machine::{Topology, calibration, fingerprint, pool::Workers};
+use crate::networks::requested_type;
 use crate::record::Calibration;
 use crate::report::page::Page;
 use crate::report::table::{Cell, Column, Table};
@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     threads: Vec<usize>,
     /// Element types of the peaks, separated by commas: f32, bf16, u8
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = dtype, default_value = "f32,bf16,u8")]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = requested_type, default_value = "f32,bf16,u8")]
     dt: Vec<DType>,
     #[command(flatten)]
     cpus: Cpus,

@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(value_name = "NUMBER")]
     numbers: Vec<usize>,
     /// Seconds of all rounds, shared by the claims; each comparison has five rounds at least
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 80.0, value_parser = seconds)]
     budget: f64,
     #[command(flatten)]
     cpus: Cpus,
@@ -58,11 +58,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     // Checked before the measurements, which take minutes.
     files::check(&path)?;
     let mut disturbances = Disturbances::begin(&topology, 1, Some(args.budget));
-    let calibration = calibrate::measure(
-        &topology,
-        &[&Workers::new(&topology, 1)?],
-        &[Arithmetic::F32],
-    )?;
+    let calibration =
+        calibrate::measure(&topology, &[&Workers::new(&topology, 1)?], &Arithmetic::ALL)?;
     let setting = Setting {
         topology: &topology,
         machine: &machine,

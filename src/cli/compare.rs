@@ -3,7 +3,7 @@
 use super::failed::{Failed, none_gone};
 use super::layout::page;
 use super::output::print;
-use super::rows::{Format, Rows};
+use super::rows::{Format, Rows, Typed};
 use crate::record::{self, Run};
 use crate::regress::{CantTell, Comparisons, compare};
 use crate::report::page::Page;
@@ -93,7 +93,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
 
 /// Prints a row per ratio, per measurement of only one record, and per interrupted record.
 fn print_lines(mut rows: Rows, result: &Comparisons, interrupted: &[(&str, String)]) -> Result<()> {
-    rows.add(&result.rows)?;
+    rows.add(&Typed::all(&result.rows, |row| {
+        row.problem.value().copied()
+    }))?;
     let sides = [("A", &result.only_a), ("B", &result.only_b)].into_iter();
     let only = sides.flat_map(|(side, list)| {
         list.iter().map(move |what| Only {

@@ -2,13 +2,15 @@
 
 use super::failed::Failed;
 use super::output::{note, print};
-use super::rows::Format;
+use super::rows::{Format, Typed};
 use super::select::{Layers, Variants};
+use super::types::Types;
 use crate::files;
 use crate::measure::bench::problems;
 use crate::patterns::Patterns;
 use crate::record::{CandidateId, Text};
 use crate::regress::counts::baselines::{CountKind, Counts, count};
+use crate::regress::counts::model::narrow;
 use crate::regress::counts::table::Table;
 use crate::units::plural;
 use anyhow::{Result, bail};
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     #[command(flatten)]
     layers: Layers,
+    #[command(flatten)]
+    types: Types,
     #[command(flatten)]
     variants: Variants,
     /// Count also instructions and cache accesses under valgrind, for a fixed set of small kernels (scalar and AVX2)
@@ -55,7 +59,7 @@ pub(super) struct Args {
 const BASELINES: &str = "results/baselines";
 
 pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
-    let problems = problems(&args.layers.choose("nin,resnet50")?);
+    let problems = args.problems()?;
     let variants = args.variants.choose(registry)?;
     // With a baseline, variants that this machine lacks are listed as not compared.
     if args.check.is_none() {
@@ -76,7 +80,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     }
     if let Some(mut printer) = args.format.rows() {
         for counts in &counts {
-            printer.add(&rows(&counts.table))?;
+            let rows = rows(&counts.table);
+            printer.add(&Typed::all(&rows, |row| row.problem.value().copied()))?;
         }
         return printer.end();
     }
@@ -89,6 +94,18 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl Args {
+    /// The chosen problems. Without a choice these are NiN and ResNet-50 in f32, and some layers of other types.
+    fn problems(&self) -> Result<Vec<Problem>> {
+        let layers = self.types.of(self.layers.choose("nin,resnet50")?)?;
+        let mut problems = problems(&layers);
+        if !self.layers.are_chosen() && !self.types.are_chosen() {
+            problems.extend(narrow()?);
+        }
+        Ok(problems)
+    }
 }
 
 /// Counts of a kernel on a layer.

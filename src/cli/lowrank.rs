@@ -19,6 +19,7 @@ use crate::report::table::{Cell, Column, Table};
 use crate::units::time;
 use crate::{interrupt, npy};
 use anyhow::{Result, bail};
+use convroof_kernels::dtype::DType;
 use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Isa, Problem, Registry};
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
         if args.weights.is_some() {
             let dims = problem.weights_dims();
             let path = args.weights.as_deref();
-            layer.weights = npy::read("--weights", path, dims.as_ref().map(|d| &d[..]))?;
+            let dims = dims.as_ref().map(|d| &d[..]);
+            layer.weights = npy::read("--weights", path, dims, DType::F32)?;
         }
         layers.push(Decomposed::new(layer, &args.ranks)?);
     }

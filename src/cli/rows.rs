@@ -2,7 +2,10 @@
 
 use super::output::write;
 use crate::escape;
+use crate::record::Text;
 use anyhow::Result;
+use convroof_kernels::Problem;
+use convroof_kernels::dtype::DType;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -63,6 +66,27 @@ impl Rows {
             Some(rows) => write(&table(&rows)?),
             None => Ok(()),
         }
+    }
+}
+
+/// A row about a problem, with the element type of its source.
+#[derive(Serialize)]
+pub(super) struct Typed<'a, T> {
+    #[serde(flatten)]
+    row: &'a T,
+    /// None if this program can't read the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dt: Option<Text<DType>>,
+}
+
+impl<'a, T> Typed<'a, T> {
+    /// Adds the type to each row, whose problem `problem` returns.
+    pub(super) fn all(rows: &'a [T], problem: impl Fn(&T) -> Option<Problem>) -> Vec<Self> {
+        let typed = rows.iter().map(|row| Typed {
+            row,
+            dt: problem(row).map(|problem| Text::of(problem.dtypes.src)),
+        });
+        typed.collect()
     }
 }
 
@@ -134,6 +158,29 @@ fn cell(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_have_the_type_of_their_problem() {
+        #[derive(Serialize)]
+        struct Row {
+            problem: &'static str,
+        }
+        let rows = [
+            "--dt=u8:s8:f32 mb1ic4ih5oc16kh1",
+            "mb1ic4ih5oc16kh1",
+            "of a newer program",
+        ];
+        let rows = rows.map(|problem| Row { problem });
+        let typed = Typed::all(&rows, |row| row.problem.parse().ok());
+        let lines = typed.iter().map(|row| line(row).expect("JSON"));
+        assert_eq!(
+            lines.collect::<String>(),
+            r#"{"problem":"--dt=u8:s8:f32 mb1ic4ih5oc16kh1","dt":"u8"}
+{"problem":"mb1ic4ih5oc16kh1","dt":"f32"}
+{"problem":"of a newer program"}
+"#
+        );
+    }
 
     #[test]
     fn csv_has_the_keys_of_json_in_their_order() {

@@ -121,6 +121,12 @@ impl Layers {
         Ok(layers)
     }
 
+    /// True if an option chooses layers, or their number of images.
+    pub(super) fn are_chosen(&self) -> bool {
+        let named = self.network.is_some() || !self.problem.is_empty();
+        named || self.layer.is_some() || self.batch.is_some()
+    }
+
     /// The chosen layers. `default` are the networks if no network and no problem is named.
     pub(super) fn choose(&self, default: &str) -> Result<Vec<LayerRef>> {
         let networks = match &self.network {

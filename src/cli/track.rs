@@ -2,7 +2,7 @@
 
 use super::layout;
 use super::output::{note, print};
-use super::rows::Format;
+use super::rows::{Format, Typed};
 use crate::record;
 use crate::regress::history::page::step as step_text;
 use crate::regress::history::session::{Tracked, track};
@@ -68,7 +68,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
         ));
     }
     match args.format.rows() {
-        Some(rows) => rows.print(&tracked.series),
+        Some(rows) => rows.print(&Typed::all(&tracked.series, |series| {
+            series.key.problem.parse().ok()
+        })),
         None => print(&text(&tracked, &layout::page())),
     }
 }

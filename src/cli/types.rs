@@ -1,7 +1,7 @@
 //! Selection of element types.
 
 use super::output::note;
-use crate::networks::in_type;
+use crate::networks::{in_type, requested_type};
 use crate::record::{LayerRef, Text};
 use crate::units::plural;
 use anyhow::{Result, bail};
@@ -12,19 +12,16 @@ use convroof_kernels::dtype::DType;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Types {
     /// Element types of the layers, separated by commas: f32, bf16, u8 (with weights of s8) [default: f32]
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = dtype)]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = requested_type)]
     dt: Vec<DType>,
 }
 
-/// Parses a type in which networks can be requested.
-pub(super) fn dtype(name: &str) -> Result<DType, String> {
-    match name.trim().parse() {
-        Ok(dtype @ (DType::F32 | DType::Bf16 | DType::U8)) => Ok(dtype),
-        _ => Err("expected f32, bf16 or u8, several with commas".into()),
-    }
-}
-
 impl Types {
+    /// True if the option is given.
+    pub(super) fn are_chosen(&self) -> bool {
+        !self.dt.is_empty()
+    }
+
     /// Each layer in each of the types. All forms of a layer follow each other, so that they are measured close together.
     /// Operations that have no form in a type stay f32, and a note says so.
     ///
@@ -166,6 +163,5 @@ mod tests {
         )];
         let error = types(&[DType::F32]).of(own).expect_err("two types");
         assert!(error.to_string().contains("omit --dt"), "{error}");
-        assert!(dtype("int8").is_err() && dtype("s32").is_err() && dtype("u8").is_ok());
     }
 }

@@ -14,9 +14,11 @@ use crate::profile::{HotFunction, Profile};
 use crate::record::{CacheState, Calibration, CandidateId, Text};
 use crate::report::terminal::percent;
 use crate::stats::median;
-use crate::units::{threads, time};
+use crate::units::{rate, threads, time};
 use anyhow::{Result, anyhow};
 use convroof_kernels::conformance::Comparison;
+use convroof_kernels::dtype::DType;
+use convroof_kernels::probe::Arithmetic;
 use convroof_kernels::{Problem, Registry};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -61,6 +63,8 @@ enum Row {
 struct Start {
     variant: CandidateId,
     problem: Text<Problem>,
+    /// Type of the problem's source.
+    dt: Text<DType>,
     threads: usize,
     cache: Text<CacheState>,
     pid: u32,
@@ -171,6 +175,7 @@ impl Start {
         Ok(Start {
             variant: kernel.id(),
             problem: Text::of(*problem),
+            dt: Text::of(problem.dtypes.src),
             threads: kernel.threads,
             cache: Text::of(state),
             pid,
@@ -186,18 +191,29 @@ impl Start {
             None => asm::function_table(&self.functions),
         };
         format!(
-            "{} on {}, {}, {}: pid {}\n\n{functions}\nTo attach a profiler for {ATTACHED} s:\n  {}\n\n{HEADINGS}\n",
+            "{} on {}, {}, {}: pid {}\n\n{functions}\nTo attach a profiler for {ATTACHED} s:\n  {}\n\n{}\n",
             self.variant,
             self.problem,
             threads(self.threads),
             self.cache,
             self.pid,
             self.attach.join("\n  "),
+            headings(
+                self.dt
+                    .value()
+                    .map_or(Arithmetic::F32, |&dt| Arithmetic::of(dt))
+            ),
         )
     }
 }
 
-const HEADINGS: &str = "   time       run   GFLOP/s      GB/s  of peak";
+/// Headings of the lines of periods.
+fn headings(arithmetic: Arithmetic) -> String {
+    format!(
+        "   time       run  {:>8}      GB/s  of peak",
+        rate(arithmetic)
+    )
+}
 
 impl Period {
     fn new(since: Duration, pace: Pace, steady: &Steady) -> Period {
@@ -244,17 +260,21 @@ impl End {
     }
 
     fn text(&self) -> String {
+        let right = match self.tolerance {
+            0.0 => "to the last bit".to_string(),
+            tolerance => format!(
+                "its largest error is {:.1e} of the largest output, {tolerance:.1e} is allowed",
+                self.error_max
+            ),
+        };
         format!(
-            "{} timed runs in {:.1} s: {} each ({} to {} in a second), {} of the peak.\nThe output is right: its \
-             largest error is {:.1e} of the largest output, {:.1e} is allowed.\n",
+            "{} timed runs in {:.1} s: {} each ({} to {} in a second), {} of the peak.\nThe output is right: {right}.\n",
             self.runs,
             self.seconds,
             time(self.median_ns),
             time(self.min_ns),
             time(self.max_ns),
             percent(self.fraction_of_peak),
-            self.error_max,
-            self.tolerance,
         )
     }
 }

@@ -23,9 +23,9 @@ pub struct Instruction {
 /// Effects of an instruction that [`Counts`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Does {
-    /// A fused multiplication and addition.
+    /// A fused multiplication and addition, or a dot product of neighbouring elements.
     pub fma: bool,
-    /// Other floating-point arithmetic in vector registers.
+    /// Other floating-point arithmetic in vector registers, or a sum of 32-bit integers in them.
     pub arithmetic: bool,
     /// Reads memory.
     pub load: bool,
@@ -47,9 +47,9 @@ pub struct Counts {
     pub instructions: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// Fused multiplications and additions.
+    /// Fused multiplications and additions, and dot products of neighbouring elements of bf16 or integers.
     pub fmas: usize,
-    /// Other floating-point arithmetic in vector registers.
+    /// Other floating-point arithmetic in vector registers, and sums of 32-bit integers in them.
     pub other_arithmetic: usize,
     /// Reads of memory. An FMA with an operand in memory is one, too.
     pub loads: usize,

@@ -6,6 +6,10 @@ use iced_x86::{
     NasmFormatter, OpAccess, OpKind, Register,
 };
 
+/// Beginnings of the names of dot products, without `v`: sums of products of neighbouring elements of bf16 or integers.
+/// All but the last also add to a third operand.
+const DOTS: [&str; 4] = ["dpbf16", "pdpb", "pdpw", "pmaddwd"];
+
 /// Names of floating-point arithmetic in vector registers, without `v` and without the type of the elements.
 const ARITHMETIC: [&str; 15] = [
     "add", "sub", "mul", "div", "max", "min", "sqrt", "rcp", "rsqrt", "round", "rndscale", "cmp",
@@ -79,9 +83,12 @@ fn does(i: &iced_x86::Instruction, framed: bool, factory: &mut InstructionInfoFa
     let name = name.strip_prefix('v').unwrap_or(&name);
     let of_floats = ["ps", "ss", "pd", "sd"].iter().any(|t| name.ends_with(t));
     let one_of = |names: &[&str]| vector && of_floats && names.iter().any(|n| name.starts_with(n));
+    let dot = vector && DOTS.iter().any(|n| name.starts_with(n));
+    // A dot product that adds to no third operand is followed by this sum.
+    let sum_of_dots = vector && name == "paddd";
     Does {
-        fma: one_of(&["fmadd", "fmsub", "fnmadd", "fnmsub"]),
-        arithmetic: one_of(&ARITHMETIC),
+        fma: dot || one_of(&["fmadd", "fmsub", "fnmadd", "fnmsub"]),
+        arithmetic: !dot && (sum_of_dots || one_of(&ARITHMETIC)),
         load: matches!(
             access,
             OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite
@@ -165,10 +172,29 @@ mod tests {
     }
 
     #[test]
-    fn integers_and_moves_are_no_arithmetic() {
-        // vpaddd ymm0,ymm0,ymm1; vmovss xmm0,[rax]; add rax,8; vbroadcastss ymm0,[rax]; cmpsd (of strings)
+    fn dot_products_count_as_fmas() {
+        // vpdpbusd zmm0,zmm1,[rdi]; {vex} vpdpbusd ymm0,ymm1,ymm2; {vex} vpdpwssd ymm0,ymm1,ymm2;
+        // vdpbf16ps zmm0,zmm1,zmm2; vpmaddwd ymm0,ymm1,ymm2; vpaddd ymm0,ymm0,ymm1
         let code = [
-            &[0xc5, 0xfd, 0xfe, 0xc1][..],
+            &[0x62, 0xf2, 0x75, 0x48, 0x50, 0x07][..],
+            &[0xc4, 0xe2, 0x75, 0x50, 0xc2],
+            &[0xc4, 0xe2, 0x75, 0x52, 0xc2],
+            &[0x62, 0xf2, 0x76, 0x48, 0x52, 0xc2],
+            &[0xc5, 0xf5, 0xf5, 0xc2],
+            &[0xc5, 0xfd, 0xfe, 0xc1],
+        ];
+        let code = disassemble(&code.concat(), 0);
+        let counts = Counts::of(&code);
+        assert_eq!((counts.instructions, counts.fmas), (6, 5), "{code:#?}");
+        assert_eq!((counts.other_arithmetic, counts.loads), (1, 1), "{code:#?}");
+        assert!(code[0].text.starts_with("vpdpbusd zmm0,zmm1,"), "{code:#?}");
+    }
+
+    #[test]
+    fn other_integers_and_moves_are_no_arithmetic() {
+        // vpaddq ymm0,ymm0,ymm1; vmovss xmm0,[rax]; add rax,8; vbroadcastss ymm0,[rax]; cmpsd (of strings)
+        let code = [
+            &[0xc5, 0xfd, 0xd4, 0xc1][..],
             &[0xc5, 0xfa, 0x10, 0x00],
             &[0x48, 0x83, 0xc0, 0x08],
             &[0xc4, 0xe2, 0x7d, 0x18, 0x00],

@@ -36,18 +36,18 @@ impl Once {
         Ok(Once { plan, workers })
     }
 
-    /// Runs on operands in plain NCHW and OIHW. Returns the output in plain NCHW, and the time of the run.
+    /// Runs on operands in plain NCHW and OIHW. Returns the exact output in plain NCHW, and the time of the run.
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn run(self, operands: Operands<'_>) -> Result<(Vec<f32>, Duration)> {
+    pub fn run(self, operands: Operands<'_>) -> Result<(Vec<f64>, Duration)> {
         let mut instance = Instance::new(self.plan)?;
         let (output, took) = self.workers.install(|exec| {
             instance.load(operands, exec);
             let start = Instant::now();
             instance.run(exec);
             let took = start.elapsed();
-            (instance.output_nchw(exec), took)
+            (instance.exact_output_nchw(exec), took)
         });
         Ok((output?, took))
     }

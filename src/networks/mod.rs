@@ -35,7 +35,7 @@ mod graph;
 mod types;
 
 pub use graph::{Graph, Node, NodeOp, Source};
-pub use types::in_type;
+pub use types::{in_type, requested_type};
 
 use convroof_kernels::Problem;
 use convroof_kernels::problem::{BATCH_NORM_EPSILON, Op, ShapeError};

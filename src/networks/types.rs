@@ -11,6 +11,17 @@ const SCALES: [f32; 3] = [0.02, 0.05, 0.03];
 /// Zero point of u8 values of both signs.
 const MIDDLE: i32 = 128;
 
+/// Parses a type in which networks can be requested.
+///
+/// # Errors
+/// When there is no such type.
+pub fn requested_type(name: &str) -> Result<DType, String> {
+    match name.trim().parse() {
+        Ok(dtype @ (DType::F32 | DType::Bf16 | DType::U8)) => Ok(dtype),
+        _ => Err("expected f32, bf16 or u8, several with commas".into()),
+    }
+}
+
 /// A layer of f32 in another type.
 ///
 /// - In bf16 all tensors are bf16, and the bias is f32.
@@ -118,6 +129,16 @@ mod tests {
             let parsed: Problem = expected.parse().expect("a problem");
             assert_eq!(found.parse::<Problem>(), Ok(parsed), "{found}");
         }
+    }
+
+    #[test]
+    fn networks_have_three_types() {
+        assert_eq!(requested_type(" bf16"), Ok(DType::Bf16));
+        assert!(
+            ["int8", "s8", "s32", ""]
+                .iter()
+                .all(|name| requested_type(name).is_err())
+        );
     }
 
     #[test]

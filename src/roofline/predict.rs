@@ -100,11 +100,13 @@ mod tests {
             far: None,
         };
         let bytes = |isa, arithmetic| tile_bytes(isa, arithmetic, &evidence);
-        // AVX2 widens bf16 to f32, and bytes to 16 bits.
+        // AVX2 widens bf16 to f32, and NEON bytes to 16 bits.
         let f32s = bytes(Isa::Avx2, Arithmetic::F32);
         assert_eq!(bytes(Isa::Avx2, Arithmetic::Bf16), f32s);
-        assert_eq!(2.0 * bytes(Isa::Avx2, Arithmetic::Int8), f32s);
+        assert_eq!(4.0 * bytes(Isa::Avx2, Arithmetic::Int8), f32s);
         assert_eq!(4.0 * bytes(Isa::AvxVnni, Arithmetic::Int8), f32s);
+        let short = bytes(Isa::Neon, Arithmetic::F32);
+        assert_eq!(2.0 * bytes(Isa::Neon, Arithmetic::Int8), short);
         let wide = bytes(Isa::Avx512, Arithmetic::F32);
         assert_eq!(2.0 * bytes(Isa::Avx512Bf16, Arithmetic::Bf16), wide);
     }

@@ -17,7 +17,7 @@ const OUTSIDE: f64 = 0.1;
 /// Resource that a kernel scales like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Like {
-    /// The FMA peak.
+    /// The peak of the layer's arithmetic.
     Arithmetic,
     /// The bandwidth of its data's level.
     Data,
@@ -28,7 +28,7 @@ pub(super) enum Like {
 pub(super) struct Scaling {
     /// Of the kernel.
     pub(super) kernel: Summary,
-    /// Of the FMA peak.
+    /// Of the peak of the layer's arithmetic.
     peak: Summary,
 }
 

@@ -9,7 +9,7 @@
 
 use super::blocked::{BlockTask, BlockedConv};
 use super::indirect::IndirectPlan;
-use super::narrow::NarrowPlan;
+use super::narrow;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
@@ -70,7 +70,7 @@ impl Algorithm for Gemm1x1Nhwc {
             if let Some(conv) = problem.op.shape() {
                 is_1x1(conv)?;
             }
-            return Ok(Box::new(NarrowPlan::new(problem, cx)?));
+            return narrow::plan(problem, cx);
         }
         cx.without_extension(DType::F32)?;
         plan(problem, Layout::Nhwc, cx)

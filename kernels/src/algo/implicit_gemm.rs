@@ -9,7 +9,7 @@
 //! gain of blocked channels.
 
 use super::indirect::IndirectPlan;
-use super::narrow::NarrowPlan;
+use super::narrow;
 use crate::cost::{Accuracy, Efficiency};
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
@@ -36,7 +36,7 @@ impl Algorithm for ImplicitGemm {
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
         if problem.dtypes.src != DType::F32 {
-            return Ok(Box::new(NarrowPlan::new(problem, cx)?));
+            return narrow::plan(problem, cx);
         }
         cx.without_extension(DType::F32)?;
         let conv = f32_conv(problem)?;

@@ -4,7 +4,8 @@
 //! A *word* of 32 bits holds neighbouring channels ([`Dot`]). So the convolution is one of 32-bit elements with fewer channels:
 //! panels, indirection and blocks are those of f32. On CPUs with dot products, a word is two bf16 or four bytes. Other CPUs
 //! multiply f32 and pairs of 16-bit integers ([`Form`]): there a task first copies the pixels that it reads, and widens them.
-//! A task also copies if the channels of a pixel aren't whole words.
+//! A task also copies if the channels of a pixel aren't whole words. AVX2 and AVX-512 multiply bytes of small weights, too
+//! ([`PlanByWeights`]).
 //!
 //! The tile computes 32-bit sums of a block of pixels and a panel. They stay in the worker's scratch, in L1 or L2, until
 //! [`Requantise`] makes outputs of them. (In the tile itself, each of its many sizes would have a copy of that code.)
@@ -20,7 +21,7 @@ use crate::exec::{Block, Executor, Grid, RowsMut, Sharing, par_rows_sharing};
 use crate::isa::{Isa, IsaToken, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
-    Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S8S8s, S16s, TileEpilogue, U8S8s,
+    Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S8S8s, S16s, TileEpilogue, U8S7s, U8S8s,
 };
 use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
 use crate::micro::outputs::Outputs;
@@ -48,6 +49,8 @@ enum Form {
     S8,
     /// Pairs of bytes, widened to 16 bits.
     S16,
+    /// Groups of four unsigned bytes, with weights that allow it ([`U8S7s::allows`]).
+    U8S7,
 }
 
 impl Form {
@@ -73,7 +76,7 @@ impl Form {
         Ok((widened, conv))
     }
 
-    /// What a word holds.
+    /// Elements in a word.
     const fn words(self) -> Words {
         match self {
             Form::Bf16 => Bf16s::WORDS,
@@ -81,6 +84,7 @@ impl Form {
             Form::U8 => U8S8s::WORDS,
             Form::S8 => S8S8s::WORDS,
             Form::S16 => S16s::WORDS,
+            Form::U8S7 => U8S7s::WORDS,
         }
     }
 
@@ -92,13 +96,14 @@ impl Form {
             Form::U8 => U8S8s::GROUP,
             Form::S8 => S8S8s::GROUP,
             Form::S16 => S16s::GROUP,
+            Form::U8S7 => U8S7s::GROUP,
         }
     }
 
     /// Conversion of the source, which a task copies; none if the tile reads it as it is.
     fn copied(self, src: DType, zero: i32) -> Option<Copied> {
         match self {
-            Form::Bf16 | Form::U8 | Form::S8 => None,
+            Form::Bf16 | Form::U8 | Form::S8 | Form::U8S7 => None,
             Form::F32 => Some(Copied::F32),
             Form::S16 if src == DType::U8 => Some(Copied::U8 { zero: zero as i16 }),
             Form::S16 => Some(Copied::S8 { zero: zero as i16 }),
@@ -109,13 +114,13 @@ impl Form {
     const fn zero(self, zero: i32, isa: Isa) -> i32 {
         match self {
             Form::Bf16 | Form::F32 | Form::S16 => 0,
-            Form::U8 | Form::S8 => zero + isa.source_shift(self.words()),
+            Form::U8 | Form::S8 | Form::U8S7 => zero + isa.source_shift(self.words()),
         }
     }
 
     /// True if a tap in the padding adds to the sums: if the source has a zero point, or is shifted, as zeros would be, too.
     const fn pads(self, zero: i32, isa: Isa) -> bool {
-        let bytes = matches!(self, Form::U8 | Form::S8);
+        let bytes = matches!(self, Form::U8 | Form::S8 | Form::U8S7);
         bytes && (zero != 0 || isa.source_shift(self.words()) != 0)
     }
 
@@ -124,14 +129,26 @@ impl Form {
         match self {
             Form::Bf16 => weights.elements::<Bf16>()[at].to_bits().into(),
             Form::F32 => weights.elements::<Bf16>()[at].to_f32().to_bits(),
-            Form::U8 | Form::S8 => (weights.elements::<i8>()[at] as u8).into(),
+            Form::U8 | Form::S8 | Form::U8S7 => (weights.elements::<i8>()[at] as u8).into(),
             Form::S16 => (i16::from(weights.elements::<i8>()[at]) as u16).into(),
         }
     }
 }
 
-/// Plan of a narrow convolution on NHWC.
-pub(super) struct NarrowPlan {
+/// Plans a narrow convolution on NHWC, without groups.
+pub(super) fn plan(problem: &Problem, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+    let (form, conv) = Form::of(problem, cx)?;
+    let plan = NarrowPlan::new(problem, (form, conv), cx)?;
+    if form != Form::S16 || problem.dtypes.src != DType::U8 || !cx.isa.isa().has_dots(U8S7s::WORDS)
+    {
+        return Ok(Box::new(plan));
+    }
+    let bytes = NarrowPlan::new(problem, (Form::U8S7, conv), cx)?;
+    Ok(Box::new(PlanByWeights::new(plan, bytes)))
+}
+
+/// Plan of a narrow convolution on NHWC, in one form.
+struct NarrowPlan {
     spec: PlanSpec,
     isa: IsaToken,
     form: Form,
@@ -157,9 +174,12 @@ struct Copies {
 }
 
 impl NarrowPlan {
-    /// Plan of a convolution without groups.
-    pub(super) fn new(problem: &Problem, cx: &Target<'_>) -> Result<Self, Unsupported> {
-        let (form, conv) = Form::of(problem, cx)?;
+    /// Plan of a convolution without groups, in some form.
+    fn new(
+        problem: &Problem,
+        (form, conv): (Form, &ConvShape),
+        cx: &Target<'_>,
+    ) -> Result<Self, Unsupported> {
         if conv.groups > 1 {
             return Err(Unsupported::new("groups of bf16, u8 or s8"));
         }
@@ -441,8 +461,83 @@ impl Plan for NarrowPlan {
             Form::U8 => self.run_as(args, U8S8s),
             Form::S8 => self.run_as(args, S8S8s),
             Form::S16 => self.run_as(args, S16s),
+            Form::U8S7 => self.run_as(args, U8S7s),
         }
     }
+}
+
+/// Plan for u8 sources on CPUs whose products of bytes saturate at 16 bits. `prepare` looks at the weights: if no two products
+/// can reach that limit, bytes are multiplied as they are, and otherwise as 16-bit integers.
+struct PlanByWeights {
+    spec: PlanSpec,
+    wide: NarrowPlan,
+    bytes: NarrowPlan,
+}
+
+impl PlanByWeights {
+    fn new(wide: NarrowPlan, bytes: NarrowPlan) -> Self {
+        let (of_wide, of_bytes) = (&wide.spec, &bytes.spec);
+        let spec = PlanSpec {
+            // One more holds the choice.
+            packed_lines: of_wide.packed_lines.max(of_bytes.packed_lines) + 1,
+            workspace_lines_per_worker: of_wide
+                .workspace_lines_per_worker
+                .max(of_bytes.workspace_lines_per_worker),
+            table_bytes: of_wide.table_bytes + of_bytes.table_bytes,
+            ..of_bytes.clone()
+        };
+        PlanByWeights { spec, wide, bytes }
+    }
+
+    /// Float of the packed weights that isn't 0 if bytes are multiplied.
+    fn choice(&self) -> usize {
+        (self.spec.packed_lines - 1) * CacheLine::F32S
+    }
+
+    /// The plan that `prepare` chose.
+    fn chosen(&self, packed: &[CacheLine]) -> &NarrowPlan {
+        match as_f32s(packed)[self.choice()] != 0.0 {
+            true => &self.bytes,
+            false => &self.wide,
+        }
+    }
+}
+
+impl Plan for PlanByWeights {
+    fn spec(&self) -> &PlanSpec {
+        &self.spec
+    }
+
+    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor) {
+        let weights = params.weights.expect("a convolution has weights");
+        let bytes = allow_products_of_bytes(weights.elements(), &self.bytes.conv);
+        as_f32s_mut(packed)[self.choice()] = f32::from(u8::from(bytes));
+        self.chosen(packed).prepare(params, packed, exec);
+    }
+
+    fn prepare_factors(&self, factors: &[f32], packed: &mut [CacheLine]) {
+        self.chosen(packed).prepare_factors(factors, packed);
+    }
+
+    fn run(&self, args: RunArgs<'_>) {
+        self.chosen(args.packed).run(args);
+    }
+}
+
+/// True if each word of the weights, in OIHW, allows products of bytes ([`U8S7s::allows`]).
+fn allow_products_of_bytes(weights: &[i8], conv: &ConvShape) -> bool {
+    let taps = conv.kernel[0] * conv.kernel[1];
+    let words = conv.c_in.div_ceil(U8S7s::GROUP);
+    let at = |out: usize, channel: usize, tap: usize| match channel < conv.c_in {
+        true => weights[(out * conv.c_in + channel) * taps + tap],
+        false => 0,
+    };
+    (0..conv.c_out).all(|out| {
+        (0..words * taps).all(|i| {
+            let (first, tap) = (i / taps * U8S7s::GROUP, i % taps);
+            U8S7s::allows([0, 1, 2, 3].map(|c| at(out, first + c, tap)))
+        })
+    })
 }
 
 /// The convolution with words for channels.
@@ -490,4 +585,31 @@ fn pixels_read(conv: &ConvShape, pixels: Range<usize>) -> Range<usize> {
         row(last * conv.stride[0] + reach),
     );
     start * conv.w..end.max(start) * conv.w
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_bytes_need_small_weights_in_each_pair_of_channels() {
+        let problem: Problem = "mb1ic6ih5oc2oh3kh3ph0".parse().expect("a problem");
+        let conv = problem.op.shape().expect("a convolution");
+        let with = |changed: &[(usize, i8)]| {
+            let mut weights = vec![64; 2 * 6 * 9];
+            for &(channel, weight) in changed {
+                // The last tap of the last output channel.
+                weights[(6 + channel) * 9 + 8] = weight;
+            }
+            allow_products_of_bytes(&weights, conv)
+        };
+        assert!(with(&[]));
+        for channel in 0..6 {
+            assert!(!with(&[(channel, 65)]), "channel {channel}");
+        }
+        // Neighbours of two pairs.
+        assert!(with(&[(0, 1), (1, 127), (2, 127), (3, 1)]));
+        assert!(with(&[(4, -128)]));
+        assert!(!with(&[(4, -128), (5, -1)]));
+    }
 }

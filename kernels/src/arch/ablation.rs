@@ -118,6 +118,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         dot_bf16s(sums, x, w) = sums;
         dot_s16s(sums, x, w) = sums;
         dot_u8s8(sums, x, w) = sums;
+        dot_u8s7(sums, x, w) = sums;
         dot_s8s8(sums, x, w) = sums;
         flip_bytes(a) = a;
         floats_of_s32s(a) = a;
@@ -256,6 +257,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         dot_bf16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_s16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_u8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_u8s7(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_by_lane(words: Words, sums: Self::f32s, x: Self::f32s, lane: usize, w: Self::f32s);
         flip_bytes(a: Self::f32s);

@@ -63,16 +63,20 @@ pub enum Words {
     U8S8,
     /// Four signed bytes.
     S8S8,
+    /// Those of [`Words::U8S8`] whose first two products add up to at most 16 bits for any source, and whose last two do,
+    /// too. Weights of 7 bits are such.
+    U8S7,
 }
 
 impl Words {
     /// All words.
-    pub const ALL: [Words; 5] = [
+    pub const ALL: [Words; 6] = [
         Words::F32,
         Words::Bf16,
         Words::S16,
         Words::U8S8,
         Words::S8S8,
+        Words::U8S7,
     ];
 }
 
@@ -83,7 +87,7 @@ pub enum Sets {
     Bases,
     /// Also those with dot products of these words.
     With(Words),
-    /// Only those with dot products of these words, real or emulated. Algorithms plan the task for no other set.
+    /// Only those with dot products of these words. Algorithms plan the task for no other set.
     Only(Words),
 }
 
@@ -256,6 +260,13 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
             sum.wrapping_add(a.wrapping_add(b))
                 .wrapping_add(c.wrapping_add(d))
         })
+    }
+
+    /// [`KernelSimd::dot_u8s8`] for bytes `w` with which the sums of the first two products and of the last two fit into 16
+    /// bits ([`Words::U8S7`]). With others the result may be wrong.
+    #[inline(always)]
+    fn dot_u8s7(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        self.dot_u8s8(sums, x, w)
     }
 
     /// Adds the products of four signed bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which wraps
@@ -527,6 +538,7 @@ fn dot<S: KernelSimd>(simd: S, words: Words, sums: S::f32s, x: S::f32s, w: S::f3
         Words::Bf16 => simd.dot_bf16s(sums, x, w),
         Words::S16 => simd.dot_s16s(sums, x, w),
         Words::U8S8 => simd.dot_u8s8(sums, x, w),
+        Words::U8S7 => simd.dot_u8s7(sums, x, w),
         Words::S8S8 => simd.dot_s8s8(sums, x, w),
     }
 }

@@ -1,7 +1,7 @@
 //! Loops that measure the machine's ceilings for the roofline: arithmetic on registers, and bytes from memory.
 #![allow(unsafe_code)]
 
-use super::gemm::{Bf16s, Dot, S16s, U8S8s, load};
+use super::gemm::{Bf16s, Dot, S16s, U8S7s, U8S8s, load};
 use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::dtype::DType;
 use crate::isa::{Isa, IsaToken, Sets, SimdTask, Words};
@@ -50,34 +50,36 @@ impl Arithmetic {
         }
     }
 
-    /// Words that kernels multiply, if an instruction set has dot products of them.
-    const fn words(self) -> Words {
+    /// Words that the fastest kernels for an instruction set multiply. Without dot products it widens bf16 to f32, and bytes to
+    /// 16-bit integers.
+    const fn words(self, isa: Isa) -> Words {
         match self {
-            Arithmetic::F32 => Words::F32,
-            Arithmetic::Bf16 => Bf16s::WORDS,
-            Arithmetic::Int8 => U8S8s::WORDS,
+            Arithmetic::Bf16 if isa.has_dots(Words::Bf16) => Words::Bf16,
+            Arithmetic::F32 | Arithmetic::Bf16 => Words::F32,
+            Arithmetic::Int8 if isa.has_dots(Words::U8S8) => Words::U8S8,
+            Arithmetic::Int8 if isa.has_dots(Words::U8S7) => Words::U8S7,
+            Arithmetic::Int8 => Words::S16,
         }
     }
 
-    /// True if kernels for an instruction set do this arithmetic: by dot products of it, or as a set that extends no other
-    /// by wider elements.
+    /// True if kernels for an instruction set do this arithmetic. One that extends another must have dot products for it.
     pub fn has_kernels_for(self, isa: Isa) -> bool {
-        isa == isa.base() || isa.has_dots(self.words())
+        isa == isa.base() || isa.has_dots(self.words(isa))
     }
 
     /// Products that kernels for an instruction set add in a lane of 32 bits at once.
-    pub fn group(self, isa: Isa) -> usize {
-        match (self, isa.has_dots(self.words())) {
-            (Arithmetic::F32, _) | (Arithmetic::Bf16, false) => 1,
-            (Arithmetic::Bf16, true) => Bf16s::GROUP,
-            (Arithmetic::Int8, false) => S16s::GROUP,
-            (Arithmetic::Int8, true) => U8S8s::GROUP,
+    pub const fn group(self, isa: Isa) -> usize {
+        match self.words(isa) {
+            Words::F32 => 1,
+            Words::Bf16 => Bf16s::GROUP,
+            Words::S16 => S16s::GROUP,
+            Words::U8S8 | Words::S8S8 | Words::U8S7 => U8S8s::GROUP,
         }
     }
 
     /// The fastest instruction set of this CPU for this arithmetic: the widest, with dot products if there are any.
     pub fn best(self) -> IsaToken {
-        let rank = |token: &IsaToken| (token.isa().lanes(), token.isa().has_dots(self.words()));
+        let rank = |token: &IsaToken| (token.isa().lanes(), self.group(token.isa()));
         let here = Isa::REAL
             .into_iter()
             .filter(|&isa| self.has_kernels_for(isa));
@@ -140,7 +142,7 @@ pub fn fma(isa: IsaToken, rounds: usize) -> u64 {
     2 * (rounds * CHAINS * lanes) as u64
 }
 
-/// Dot products on registers only.
+/// Dot products as in a register tile without its loads: each of some inputs times each of two vectors of weights.
 struct Dots<D> {
     rounds: usize,
     dot: D,
@@ -153,20 +155,20 @@ impl<D: Dot> SimdTask for Dots<D> {
 
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) -> f32 {
-        // As bf16 the products of a lane cancel, so that sums stay normal numbers.
+        // As bf16 the products of a lane cancel, so that sums stay normal numbers. As bytes they fit into 16 bits.
         let (x, w) = (f32::from_bits(0x3f80_3f80), f32::from_bits(0xbf80_3f80));
-        let mut weights = [simd.splat_f32s(0.0); CHAINS];
-        for weight in &mut weights {
-            *weight = simd.opaque(simd.splat_f32s(w));
-        }
         let x = simd.splat_f32s(x);
+        let weights = [
+            simd.opaque(simd.splat_f32s(w)),
+            simd.opaque(simd.splat_f32s(w)),
+        ];
         let mut sums = [simd.opaque(simd.splat_f32s(0.5)); CHAINS];
         for _ in 0..self.rounds {
-            // A hidden factor in each round, and another one for each sum: no product is computed before the loop, or once
-            // for several sums. Only conversions of factors are, as in a register tile.
-            let x = simd.opaque(x);
-            for i in 0..CHAINS {
-                sums[i] = self.dot.dot(simd, sums[i], x, weights[i]);
+            for i in 0..CHAINS / 2 {
+                // Hidden, so that no product is computed before the loop.
+                let x = simd.opaque(x);
+                sums[2 * i] = self.dot.dot(simd, sums[2 * i], x, weights[0]);
+                sums[2 * i + 1] = self.dot.dot(simd, sums[2 * i + 1], x, weights[1]);
             }
         }
         let mut total = 0.0;
@@ -177,18 +179,15 @@ impl<D: Dot> SimdTask for Dots<D> {
     }
 }
 
-/// Runs `rounds` rounds of independent multiply-adds, and returns their operations: two per multiply-add.
-///
-/// They are in the form of the kernels. Without dot products an instruction set multiplies bf16 as f32, and bytes as 16-bit
-/// integers.
+/// Runs `rounds` rounds of independent multiply-adds, and returns their operations: two per multiply-add. They are in the form
+/// of the fastest kernels.
 pub fn multiply_adds(isa: IsaToken, arithmetic: Arithmetic, rounds: usize) -> u64 {
-    let dots = isa.isa().has_dots(arithmetic.words());
-    match arithmetic {
-        Arithmetic::F32 => fma(isa, rounds),
-        Arithmetic::Bf16 if !dots => fma(isa, rounds),
-        Arithmetic::Bf16 => count(isa, Bf16s, rounds),
-        Arithmetic::Int8 if !dots => count(isa, S16s, rounds),
-        Arithmetic::Int8 => count(isa, U8S8s, rounds),
+    match arithmetic.words(isa.isa()) {
+        Words::F32 => fma(isa, rounds),
+        Words::Bf16 => count(isa, Bf16s, rounds),
+        Words::S16 => count(isa, S16s, rounds),
+        Words::U8S8 | Words::S8S8 => count(isa, U8S8s, rounds),
+        Words::U8S7 => count(isa, U8S7s, rounds),
     }
 }
 
@@ -482,7 +481,8 @@ mod tests {
             let lanes = (2 * 10 * CHAINS * isa.lanes()) as u64;
             let f32s = fma(token, 10);
             assert_eq!(of(Arithmetic::F32), f32s);
-            let [_, bf16s, bytes] = Arithmetic::ALL.map(|a| a.group(isa) as u64);
+            let [one, bf16s, bytes] = Arithmetic::ALL.map(|a| a.group(isa) as u64);
+            assert_eq!(one, 1);
             let wanted = if bf16s == 1 { f32s } else { bf16s * lanes };
             assert_eq!(of(Arithmetic::Bf16), wanted, "{isa}");
             assert_eq!(of(Arithmetic::Int8), bytes * lanes, "{isa}");
@@ -510,7 +510,11 @@ mod tests {
             assert!(arithmetic.has_kernels_for(best));
             assert_eq!(best.lanes(), Isa::best().isa().lanes());
             for isa in Isa::ALL.into_iter().filter(|isa| isa.base() != *isa) {
-                let own = isa.has_dots(arithmetic.words());
+                let own = match arithmetic {
+                    Arithmetic::F32 => false,
+                    Arithmetic::Bf16 => isa.has_dots(Words::Bf16),
+                    Arithmetic::Int8 => isa.has_dots(Words::U8S8),
+                };
                 assert_eq!(arithmetic.has_kernels_for(isa), own, "{isa}");
             }
         }

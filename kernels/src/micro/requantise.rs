@@ -54,25 +54,35 @@ impl SimdTask for Requantise<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: KernelSimd>(mut self, simd: S) {
+    fn run<S: KernelSimd>(self, simd: S) {
         let size = self.steps.dst().size();
         assert!(self.out.len().is_multiple_of(size), "whole elements");
-        let channels = self.out.len() / size;
-        for pixel in 0..self.out.rows() {
-            for first in (0..channels).step_by(S::F32_LANES) {
-                let lanes = S::F32_LANES.min(channels - first);
-                let y = self.finished(simd, pixel, first, lanes);
-                let to = &mut self.out.row(pixel)[first * size..(first + lanes) * size];
-                store(simd, self.steps.dst(), to, y);
-            }
+        match size {
+            1 => self.elements::<S, 1>(simd),
+            2 => self.elements::<S, 2>(simd),
+            _ => self.elements::<S, 4>(simd),
         }
     }
 }
 
 impl Requantise<'_, '_> {
+    /// Outputs with elements of `SIZE` bytes.
+    #[inline(always)]
+    fn elements<S: KernelSimd, const SIZE: usize>(mut self, simd: S) {
+        let channels = self.out.len() / SIZE;
+        for first in (0..channels).step_by(S::F32_LANES) {
+            let lanes = S::F32_LANES.min(channels - first);
+            for pixel in 0..self.out.rows() {
+                let y = self.finished::<S, SIZE>(simd, pixel, first, lanes);
+                let to = &mut self.out.row(pixel)[first * SIZE..(first + lanes) * SIZE];
+                store::<S, SIZE>(simd, to, y);
+            }
+        }
+    }
+
     /// Outputs of some lanes of a pixel, as integers or floats of 32 bits.
     #[inline(always)]
-    fn finished<S: KernelSimd>(
+    fn finished<S: KernelSimd, const SIZE: usize>(
         &self,
         simd: S,
         pixel: usize,
@@ -84,7 +94,7 @@ impl Requantise<'_, '_> {
         let mut y = vector(simd, self.sums, pixel * self.row + first);
         if self.integers {
             let number = simd.floats_of_s32s(y);
-            if steps.is_exact() {
+            if SIZE == 4 && steps.is_exact() {
                 let negative = simd.less_than_f32s(number, zero);
                 // A zero has the same bits as an integer.
                 return match steps.relu() {
@@ -109,10 +119,10 @@ impl Requantise<'_, '_> {
         if self.integers {
             y = simd.mul_f32s(y, simd.splat_f32s(steps.inverse()));
         }
-        match (steps.dst(), steps.dst().limits()) {
+        match (SIZE, steps.dst().limits()) {
+            (2, _) => simd.bf16s_of_floats(y),
             (_, Some(limits)) => integers(simd, y, steps.zero(), limits),
-            (DType::Bf16, _) => simd.bf16s_of_floats(y),
-            _ => y,
+            (_, None) => y,
         }
     }
 }
@@ -170,25 +180,33 @@ fn load<S: KernelSimd>(simd: S, dtype: DType, from: &[u8]) -> S::f32s {
     }
 }
 
-/// Stores the first lanes of a vector as elements, as many as `to` has bytes for.
+/// Stores the first lanes of a vector as elements of `SIZE` bytes, as many as `to` has room for.
 #[inline(always)]
-fn store<S: KernelSimd>(simd: S, dtype: DType, to: &mut [u8], y: S::f32s) {
-    let vector = S::F32_LANES * dtype.size();
-    let mut whole = [0; BYTES];
-    let target = match to.len() == vector {
-        true => to.as_mut_ptr(),
-        false => whole.as_mut_ptr(),
-    };
-    // SAFETY: both targets have an element for each lane. No store needs alignment.
-    unsafe {
-        match dtype {
-            DType::U8 | DType::S8 => simd.store_low_bytes(target, y),
-            DType::Bf16 => simd.store_low_halves(target.cast(), y),
-            DType::S32 | DType::F32 => simd.store_f32s(target.cast(), y),
-        }
+fn store<S: KernelSimd, const SIZE: usize>(simd: S, to: &mut [u8], y: S::f32s) {
+    if to.len() == S::F32_LANES * SIZE {
+        // SAFETY: the slice has an element for each lane.
+        unsafe { store_all::<S, SIZE>(simd, to.as_mut_ptr(), y) };
+        return;
     }
-    if to.len() != vector {
-        let len = to.len();
-        to.copy_from_slice(&whole[..len]);
+    let mut whole = [0; BYTES];
+    // SAFETY: the array has an element for each lane of any vector.
+    unsafe { store_all::<S, SIZE>(simd, whole.as_mut_ptr(), y) };
+    let len = to.len();
+    to.copy_from_slice(&whole[..len]);
+}
+
+/// Stores the low `SIZE` bytes of each lane. They may be unaligned.
+///
+/// # Safety
+/// `to` is valid for a write of as many elements as lanes.
+#[inline(always)]
+unsafe fn store_all<S: KernelSimd, const SIZE: usize>(simd: S, to: *mut u8, y: S::f32s) {
+    // SAFETY: the caller's promise. No store needs alignment.
+    unsafe {
+        match SIZE {
+            1 => simd.store_low_bytes(to, y),
+            2 => simd.store_low_halves(to.cast(), y),
+            _ => simd.store_f32s(to.cast(), y),
+        }
     }
 }

@@ -165,7 +165,7 @@ impl WorkerClient {
         }
     }
 
-    /// The FMA peak of a plan's instruction set and threads, GFLOP/s.
+    /// The peak of a plan's arithmetic on its instruction set and threads, 10^9 operations per second.
     ///
     /// # Errors
     /// When the worker fails.

@@ -140,6 +140,7 @@ fn middle(units: &[i32], first: usize) -> Option<f64> {
 pub struct Block {
     /// Rounds of each pair, in the order of the pairs.
     pub pairs: Vec<PairRounds>,
-    /// FMA peak of each round, GFLOP/s, on the instruction set and threads of the first pair.
+    /// Peak of each round in the arithmetic of the first pair, on its instruction set and threads, 10^9 operations per
+    /// second.
     pub peaks: Vec<f64>,
 }

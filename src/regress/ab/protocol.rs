@@ -37,7 +37,7 @@ pub enum Request {
         /// Delay in ns to add to each run, which an audit injects.
         delay_ns: f64,
     },
-    /// Measures the present FMA peak on a plan's instruction set and threads: `Peak`.
+    /// Measures the present peak of a plan's arithmetic on its instruction set and threads: `Peak`.
     Peak {
         /// Number of the plan.
         plan: usize,
@@ -93,9 +93,9 @@ pub enum Reply {
         /// Mean of all runs, ns.
         ns: f64,
     },
-    /// The FMA peak.
+    /// The peak.
     Peak {
-        /// GFLOP/s.
+        /// 10^9 operations per second.
         gflops: f64,
     },
     /// Hash of the output.

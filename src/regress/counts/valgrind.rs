@@ -19,13 +19,16 @@ use std::path::Path;
 use std::process::Command;
 
 /// Small layers of each kind, with tails. Simulation is far slower than a run.
-const PROBLEMS: [&str; 6] = [
+const PROBLEMS: [&str; 9] = [
     "mb1ic32ih14oc32oh14kh3ph1",
     "mb1ic3ih32oc32oh16kh3sh2ph1",
     "mb1ic64ih14oc64oh14kh1",
     "mb1ic32ih14oc32oh14kh5ph2",
     "mb1ic128ih1oc100oh1kh1",
     "--pool --alg=max mb1ic32ih15oh7kh3sh2",
+    "--dt=u8:s8:u8 --attr-scales=src:common:0.02+wei:per_oc+dst:common:0.05 mb1ic32ih14oc32oh14kh3ph1",
+    "--dt=s8:s8:s8 --attr-scales=wei:per_oc mb1ic30ih14oc64oh14kh1",
+    "--dt=bf16:bf16:bf16 mb1ic32ih14oc32oh14kh3ph1",
 ];
 
 /// Kernels to count, in order: single-threaded ones that support the problems.
@@ -157,6 +160,7 @@ fn totals(text: &str) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use convroof_kernels::dtype::DType;
 
     #[test]
     fn kernels_of_each_kind_are_counted() {
@@ -174,6 +178,10 @@ mod tests {
                 kernels.iter().any(|(v, _)| id(v) == algorithm),
                 "{algorithm}"
             );
+        }
+        for dtype in [DType::U8, DType::S8, DType::Bf16] {
+            let own = kernels.iter().filter(|(_, p)| p.dtypes.src == dtype);
+            assert!(own.count() >= 2, "{dtype}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! History of runs over time.
 //!
-//! Each run adds a line to the history of its machine, with a cost for each layer and variant. The cost is time x FMA
-//! peak of the same rounds, so the clock of the day cancels. Two kinds of change are detected:
+//! Each run adds a line to the history of its machine, with a cost for each layer and variant. The cost is time x peak
+//! of the layer's type in the same rounds, so the clock of the day cancels. Two kinds of change are detected:
 //!
 //! * *steps*: change points by E-divisive with a permutation test ([`crate::stats::steps`]);
 //! * *creep*: the newest runs against two baselines. The first runs are a fixed baseline, which reveals a slow decay.
@@ -15,8 +15,10 @@ pub mod session;
 
 pub use file::{Doubt, History, HistoryError, add, read};
 
-use crate::record::{LayerRef, Run};
+use crate::record::{LayerRef, Run, Text};
 use crate::stats::{median, steps::steps};
+use convroof_kernels::Problem;
+use convroof_kernels::dtype::DType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -116,10 +118,7 @@ impl Entry {
                     variant: m.variant.to_string(),
                     cache: m.cache.to_string(),
                 },
-                layer: layer.map_or(m.problem.to_string(), |l| match l.network.as_str() {
-                    "custom" => l.layer.clone(),
-                    network => format!("{network}/{}", l.layer),
-                }),
+                layer: layer.map_or(m.problem.to_string(), |l| title(l, &m.problem)),
                 median_ns,
                 cost: cost.round(),
             });
@@ -135,6 +134,20 @@ impl Entry {
             interrupted: !run.complete,
             points,
         }
+    }
+}
+
+/// Name of a layer in a history, with the element type of its problem if that isn't f32.
+fn title(layer: &LayerRef, problem: &Text<Problem>) -> String {
+    let LayerRef {
+        network,
+        layer: name,
+        ..
+    } = layer;
+    match problem.value().map(|p| p.dtypes.src) {
+        _ if network == "custom" => name.clone(),
+        None | Some(DType::F32) => format!("{network}/{name}"),
+        Some(dtype) => format!("{network}/{name} in {dtype}"),
     }
 }
 
@@ -248,7 +261,7 @@ pub fn series(entries: &[Entry]) -> Vec<Series> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::record::tests::sample;
+    use crate::record::tests::{in_two_types, sample};
     use convroof_kernels::data::Rng;
 
     /// Runs whose cost is scaled by `of(run)` and scatters by 1 %.
@@ -277,6 +290,17 @@ pub(crate) mod tests {
         // The rolling baseline has followed the change, the fixed one hasn't.
         assert!(series.fixed > Some(1.04) && series.rolling < Some(1.02));
         assert!(series.slower());
+    }
+
+    #[test]
+    fn each_type_of_a_layer_has_a_series_with_its_name() {
+        let entry = Entry::of(&in_two_types());
+        let layers: Vec<&str> = entry.points.iter().map(|p| p.layer.as_str()).collect();
+        let f32s = "resnet50/conv2_x.3x3";
+        assert_eq!(layers, [f32s, &format!("{f32s} in u8")]);
+        assert_ne!(entry.points[0].key, entry.points[1].key);
+        // Half of the time at twice the peak.
+        assert_eq!(entry.points[0].cost, entry.points[1].cost);
     }
 
     #[test]

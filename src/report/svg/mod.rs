@@ -21,10 +21,14 @@ use crate::roofline::{Ceilings, Roof};
 use crate::units::{peak, rate};
 use convroof_kernels::probe::Arithmetic;
 use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Height of the title and the legend above a standalone picture.
 const HEAD: f64 = 64.0;
+
+/// Height of the legend's second line, which explains the types.
+const SECOND_LINE: f64 = 20.0;
 
 /// The picture of `rows`, one per layer and type, under the ceilings of each arithmetic, the highest peak first. `others`
 /// are the peaks of narrower instruction sets, drawn dashed. With a title it is a standalone picture, with its own styles
@@ -41,7 +45,11 @@ pub fn roofline(
     let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
     let (x, y) = frame(&points, ceilings);
     let types: Vec<Arithmetic> = ceilings.iter().map(|c| c.arithmetic).collect();
-    let head = if title.is_some() { HEAD } else { 0.0 };
+    let head = match (title, outlines(&types)) {
+        (None, _) => 0.0,
+        (Some(_), None) => HEAD,
+        (Some(_), Some(_)) => HEAD + SECOND_LINE,
+    };
     let mut svg = format!(
         "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
         -head,
@@ -49,7 +57,7 @@ pub fn roofline(
     );
     if let Some(title) = title {
         svg += &style::standalone();
-        header(&mut svg, title, &points, &types);
+        header(&mut svg, head, title, &points, &types);
     }
     axes(&mut svg, &x, &y, &types);
     let mut taken = Taken::default();
@@ -103,47 +111,56 @@ fn frame(points: &[&Row], ceilings: &[Ceilings]) -> (Axis, Axis) {
     (x, y)
 }
 
-/// Background, title and legend.
-fn header(svg: &mut String, title: &str, points: &[&Row], types: &[Arithmetic]) {
+/// Background, title and legend, in a space of height `head` above the picture.
+fn header(svg: &mut String, head: f64, title: &str, points: &[&Row], types: &[Arithmetic]) {
     let _ = write!(
         svg,
         "<rect class=\"paper\" y=\"{}\" width=\"{WIDTH}\" height=\"{}\" rx=\"10\"/><text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text>",
-        -HEAD,
-        HEIGHT + HEAD,
-        30.0 - HEAD,
+        -head,
+        HEIGHT + head,
+        30.0 - head,
         markup(title)
     );
-    let y = 56.0 - HEAD;
-    let mut x = LEFT + 6.0;
-    let mut entry = |svg: &mut String, family: &Family, class: &str, text: &str| {
-        let _ = write!(
-            svg,
-            "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{}</text></g>",
-            family.class,
-            family.mark(class, x, y - 4.0, 5.5),
-            x + 11.0,
-            y,
-            markup(text)
-        );
-        x += 34.0 + 8.2 * text.chars().count() as f64;
-    };
+    let (left, line) = (LEFT + 6.0, 56.0 - head);
+    let entry =
+        |svg: &mut String, at: &mut (f64, f64), family: &Family, class: &str, text: &str| {
+            let (x, y) = *at;
+            let _ = write!(
+                svg,
+                "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{}</text></g>",
+                family.class,
+                family.mark(class, x, y - 4.0, 5.5),
+                x + 11.0,
+                y,
+                markup(text)
+            );
+            at.0 += 34.0 + 8.2 * text.chars().count() as f64;
+        };
+    let mut at = (left, line);
     for family in &FAMILIES {
         if points
             .iter()
             .any(|r| Family::of(&r.variant).class == family.class)
         {
-            entry(svg, family, "dot", family.name);
+            entry(svg, &mut at, family, "dot", family.name);
         }
     }
     let other = &FAMILIES[FAMILIES.len() - 1];
     entry(
         svg,
+        &mut at,
         other,
         "ghost",
         "by the definition's operations; filled: executed",
     );
     if let Some(outlines) = outlines(types) {
-        entry(svg, other, "dot", &outlines);
+        entry(
+            svg,
+            &mut (left, line + SECOND_LINE),
+            other,
+            "dot",
+            &outlines,
+        );
     }
 }
 
@@ -190,9 +207,8 @@ fn axes(svg: &mut String, x: &Axis, y: &Axis, types: &[Arithmetic]) {
             );
         }
     }
-    let mut units: Vec<&str> = types.iter().map(|&t| rate(t)).collect();
-    units.dedup();
-    let units = units.join(", ");
+    let units: BTreeSet<&str> = types.iter().map(|&t| rate(t)).collect();
+    let units = units.into_iter().collect::<Vec<_>>().join(", ");
     let operations = match types.contains(&Arithmetic::Int8) {
         true => "operations",
         false => "flops",
@@ -339,7 +355,7 @@ fn peak_label(svg: &mut String, text: &str, at: (f64, f64), step: f64, taken: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::sample;
+    use crate::record::tests::{in_two_types, sample};
     use crate::report::rows;
     use convroof_kernels::Isa;
 
@@ -365,5 +381,51 @@ mod tests {
             assert!(svg.contains(text), "{text}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+
+    #[test]
+    fn the_legend_of_types_has_a_line_of_its_own() {
+        let run = in_two_types();
+        let rows = rows(&run);
+        let of =
+            |i: usize| Ceilings::of_measurement(&run, &run.measurements[i]).expect("calibrated");
+        let mut slow_int8 = of(1);
+        slow_int8.peak = 0.9 * of(0).peak;
+        let bf16 = Ceilings {
+            arithmetic: Arithmetic::Bf16,
+            peak: 0.8 * of(0).peak,
+            ..of(0)
+        };
+        let draw = |ceilings: &[Ceilings]| {
+            roofline(&rows.iter().collect::<Vec<_>>(), ceilings, &[], Some("x"))
+        };
+        let one = draw(&[of(0)]);
+        assert!(
+            one.contains("viewBox=\"0 -64 960 644\"") && !one.contains("outline:"),
+            "{one}"
+        );
+        let both = draw(&[of(1), of(0)]);
+        assert!(both.contains("viewBox=\"0 -84 960 664\""), "{both}");
+        let legend = "<text class=\"tick\" x=\"81\" y=\"-8\">solid outline: int8</text>";
+        assert!(both.contains(legend), "{both}");
+        // Each unit stands once, whatever the order of the peaks.
+        let three = draw(&[of(0), slow_int8, bf16]);
+        assert!(three.contains(">GFLOP/s, GOP/s</text>"), "{three}");
+    }
+
+    #[test]
+    fn rows_without_arithmetic_leave_an_empty_picture() {
+        let run = sample();
+        let mut row = rows(&run).remove(0);
+        row.intensity = 0.0;
+        let ceilings = Ceilings::of_measurement(&run, &run.measurements[0]).expect("calibrated");
+        for rows in [&[&row][..], &[]] {
+            let svg = roofline(rows, std::slice::from_ref(&ceilings), &[], Some("x"));
+            assert!(svg.contains("avx2 FMA peak 118"), "{svg}");
+            assert!(
+                !svg.contains("NaN") && !svg.contains("inf") && !svg.contains("class=\"point"),
+                "{svg}"
+            );
+        }
     }
 }

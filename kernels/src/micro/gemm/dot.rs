@@ -186,3 +186,35 @@ impl Dot for U8S8s {
         }
     }
 }
+
+/// Four unsigned bytes of the source, times four signed bytes of the weights with which two products add up to at most 16
+/// bits ([`Words::U8S7`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct U8S7s;
+
+impl U8S7s {
+    /// True if a word of weights allows this product: 255 times the first two weights, or only the positive or the negative
+    /// one of them, fits into 16 bits, and so do the last two.
+    pub const fn allows(weights: [i8; 4]) -> bool {
+        const fn pair(a: i8, b: i8) -> bool {
+            let (a, b) = (a as i32, b as i32);
+            let most = 255 * ((if a > 0 { a } else { 0 }) + (if b > 0 { b } else { 0 }));
+            let least = 255 * ((if a < 0 { a } else { 0 }) + (if b < 0 { b } else { 0 }));
+            most <= i16::MAX as i32 && least >= i16::MIN as i32
+        }
+        let [a, b, c, d] = weights;
+        pair(a, b) && pair(c, d)
+    }
+}
+
+impl Dot for U8S7s {
+    const WORDS: Words = Words::U8S7;
+    const SETS: Sets = Sets::Only(Words::U8S7);
+    const GROUP: usize = 4;
+    const FLOATS: bool = false;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        simd.dot_u8s7(sums, x, w)
+    }
+}

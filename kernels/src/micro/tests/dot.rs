@@ -9,7 +9,7 @@ use crate::exec::RowsMut;
 use crate::isa::{Sets, SimdTask, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
-    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16s, Source, TileEpilogue, U8S8s,
+    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16s, Source, TileEpilogue, U8S7s, U8S8s,
 };
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
@@ -36,12 +36,13 @@ fn tiles<D: Dot>(dot_of: D) {
 
 fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]) {
     let mut rng = Rng::new(1);
-    let mut fenced = |len: usize| {
+    let mut fenced = |len: usize, operand: fn(Words, &mut Rng) -> u32| {
         let word = |_| f32::from_bits(operand(D::WORDS, &mut rng));
         Fenced::of(&(0..len).map(word).collect::<Vec<f32>>())
     };
     let lanes = outputs.div_ceil(CHANNEL_BLOCK) * CHANNEL_BLOCK;
-    let (src, mut panel) = (fenced(pixels * words), fenced((words + 1) * lanes));
+    let src = fenced(pixels * words, source);
+    let mut panel = fenced((words + 1) * lanes, weight);
     // The sums begin with integers or floats, which the first row holds.
     panel[..lanes].fill(f32::from_bits(if D::FLOATS { 3f32.to_bits() } else { 77 }));
     let mut out = Fenced::poisoned(pixels * outputs);
@@ -74,8 +75,31 @@ fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]
     }
 }
 
-/// A word: bytes, often extreme ones, or small integers as floats. These are exact, and so are sums of their products.
-fn operand(words: Words, rng: &mut Rng) -> u32 {
+/// A word of weights: one like those of the source, or bytes whose products with any source just fit into 16 bits.
+fn weight(words: Words, rng: &mut Rng) -> u32 {
+    if words != Words::U8S7 {
+        return source(words, rng);
+    }
+    let most = [
+        [127, 1],
+        [1, 127],
+        [64, 64],
+        [-64, -64],
+        [-128, 0],
+        [127, -128],
+    ];
+    let mut pair = || match rng.below(2) {
+        0 => rng.pick(&most),
+        _ => [(); 2].map(|()| rng.below(128) as i8 - 64),
+    };
+    let ([a, b], [c, d]) = (pair(), pair());
+    assert!(U8S7s::allows([a, b, c, d]));
+    u32::from_le_bytes([a, b, c, d].map(i8::cast_unsigned))
+}
+
+/// A word of the source: bytes, often extreme ones, or small integers as floats. These are exact, and so are sums of their
+/// products.
+fn source(words: Words, rng: &mut Rng) -> u32 {
     let byte = |rng: &mut Rng| match rng.below(4) {
         0 => rng.pick(&[0, 1, 127, 128, 255]),
         _ => rng.below(256) as u8,
@@ -84,7 +108,9 @@ fn operand(words: Words, rng: &mut Rng) -> u32 {
     match words {
         Words::F32 => float(rng),
         Words::Bf16 => float(rng) >> 16 | float(rng),
-        Words::S16 | Words::U8S8 | Words::S8S8 => u32::from_le_bytes([(); 4].map(|()| byte(rng))),
+        Words::S16 | Words::U8S8 | Words::S8S8 | Words::U8S7 => {
+            u32::from_le_bytes([(); 4].map(|()| byte(rng)))
+        }
     }
 }
 
@@ -109,7 +135,7 @@ fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
             let ([a, b], [c, d]) = (halves(x), halves(w));
             integers(a * c + b * d)
         }
-        Words::U8S8 => bytes(i64::from),
+        Words::U8S8 | Words::U8S7 => bytes(i64::from),
         Words::S8S8 => bytes(|x| i64::from(x as i8)),
     }
 }
@@ -118,6 +144,23 @@ fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
 fn tiles_of_bytes() {
     tiles(U8S8s);
     tiles(S8S8s);
+    tiles(U8S7s);
+}
+
+#[test]
+fn weights_whose_products_may_exceed_16_bits_are_told() {
+    for (word, allowed) in [
+        ([127, 1, 0, 0], true),
+        ([127, 2, 0, 0], false),
+        ([0, 0, 2, 127], false),
+        // Of different words for `vpmaddubsw`.
+        ([0, 127, 127, 0], true),
+        ([-128, 127, -128, 127], true),
+        ([-128, -1, 0, 0], false),
+        ([-64, -64, 64, 64], true),
+    ] {
+        assert_eq!(U8S7s::allows(word), allowed, "{word:?}");
+    }
 }
 
 #[test]
@@ -147,6 +190,7 @@ impl<const WORDS: usize> SimdTask for Products<'_, WORDS> {
             Words::Bf16 => simd.dot_bf16s(sums, x, w),
             Words::S16 => simd.dot_s16s(sums, x, w),
             Words::U8S8 => simd.dot_u8s8(sums, x, w),
+            Words::U8S7 => simd.dot_u8s7(sums, x, w),
             Words::S8S8 => simd.dot_s8s8(sums, x, w),
         };
         let by_lane = |lane| simd.dot_by_lane(Words::ALL[WORDS], sums, x, lane, w);
@@ -161,11 +205,11 @@ fn products<const WORDS: usize>() {
     let (words, mut rng) = (Words::ALL[WORDS], Rng::new(4));
     for width in Width::of(Sets::With(words)) {
         for _ in 0..100 {
-            let mut vector = || -> Vec<u32> {
+            let mut vector = |operand: fn(Words, &mut Rng) -> u32| -> Vec<u32> {
                 let lanes = 0..width.lanes();
                 lanes.map(|_| operand(words, &mut rng)).collect()
             };
-            let [sums, x, w] = [vector(), vector(), vector()];
+            let [sums, x, w] = [vector(source), vector(source), vector(weight)];
             let sums = match words {
                 Words::F32 | Words::Bf16 => sums.iter().map(|_| 3f32.to_bits()).collect(),
                 _ => sums,
@@ -190,6 +234,7 @@ fn dot_products_of_vectors_and_lanes() {
     products::<2>();
     products::<3>();
     products::<4>();
+    products::<5>();
 }
 
 /// Loads and stores of narrow elements between guards, and conversions. Results are the bits of a vector's lanes.
