@@ -9,6 +9,7 @@ use crate::cost::{Cost, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
+use crate::micro::gemm::F32;
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{ConvShape, Problem};
@@ -150,6 +151,7 @@ impl Plan for GroupedPlan {
                     out: out.row(0),
                     residual: io.residual.map(|r| &r[at.row * grid.cols + at.col..]),
                     relu: self.spec.problem.epilogue.relu,
+                    dot: F32,
                 });
             },
         );

@@ -3,13 +3,14 @@
 //!
 //! out[n, y, x, k] = sum over r, s, c of in[n, y sh + r dh - top, x sw + s dw - left, c] * w[k, c, r, s]
 //!
-//! Convolutions of bf16, u8 and s8 are in `narrow.rs`.
+//! Convolutions of bf16, u8 and s8 are in `narrow.rs`, and those with small groups in `narrow_grouped.rs`.
 //!
 //! Its difference to `im2col` is the cost of the matrix. Its difference to `direct`, the same loop on NCHW16c, is the
 //! gain of blocked channels.
 
 use super::indirect::IndirectPlan;
 use super::narrow;
+use super::narrow_grouped::NarrowGroupedPlan;
 use crate::cost::{Accuracy, Efficiency};
 use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
@@ -36,6 +37,9 @@ impl Algorithm for ImplicitGemm {
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
         if problem.dtypes.src != DType::F32 {
+            if let Some(plan) = NarrowGroupedPlan::new(problem, cx) {
+                return Ok(Box::new(plan));
+            }
             return narrow::plan(problem, cx);
         }
         cx.without_extension(DType::F32)?;

@@ -7,9 +7,9 @@
 //!   block with its panels of weights;
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
-//! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile;
+//! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile. `per_channel.rs` packs their bias and factors;
 //! * [`winograd`] and [`strassen`]: fewer multiplications;
-//! * `grouped.rs`: groups of up to 8 channels;
+//! * `grouped.rs`: groups of up to 8 channels, and `narrow_grouped.rs`: those of bf16 and of bytes;
 //! * [`direct_nchw`]: the scalar loops of the definition;
 //! * [`pooling`], [`attention`], [`bilinear`];
 //! * [`pointwise`], [`statistics`], [`softmax`], [`lrn`] and [`concat`](mod@concat): layers between convolutions;
@@ -31,8 +31,10 @@ pub mod implicit_gemm;
 mod indirect;
 pub mod lrn;
 mod narrow;
+mod narrow_grouped;
 pub mod pair;
 mod panels;
+mod per_channel;
 pub mod pointwise;
 pub mod pooling;
 mod rows;

@@ -7,6 +7,9 @@
 //! A task also copies if the channels of a pixel aren't whole words. AVX2 and AVX-512 multiply bytes of small weights, too
 //! ([`PlanByWeights`]).
 //!
+//! A panel sums over the channels of all groups of its outputs, as in f32. Where a word has channels of several groups, these
+//! count as one group, with weights of zero between them. Groups of few channels have another plan (`narrow_grouped.rs`).
+//!
 //! The tile computes 32-bit sums of a block of pixels and a panel. They stay in the worker's scratch, in L1 or L2, until
 //! [`Requantise`] makes outputs of them. (In the tile itself, each of its many sizes would have a copy of that code.)
 //!
@@ -15,6 +18,7 @@
 //! so it is multiplied, too. Some instruction sets shift the source by 128 ([`Isa::source_shift`]).
 
 use super::blocked::BlockedConv;
+use super::per_channel::PerChannel;
 use crate::cost::Cost;
 use crate::dtype::{Bf16, DType};
 use crate::exec::{Block, Executor, Grid, RowsMut, Sharing, par_rows_sharing};
@@ -27,7 +31,7 @@ use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panel;
 use crate::micro::pixels::{MatrixRows, Pixels};
-use crate::micro::requantise::{Requantise, ResidualRows};
+use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::widen::{Copied, CopyPixels};
 use crate::plan::{
     Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported, bf16_conv, int8_conv,
@@ -135,7 +139,7 @@ impl Form {
     }
 }
 
-/// Plans a narrow convolution on NHWC, without groups.
+/// Plans a narrow convolution on NHWC.
 pub(super) fn plan(problem: &Problem, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
     let (form, conv) = Form::of(problem, cx)?;
     let plan = NarrowPlan::new(problem, (form, conv), cx)?;
@@ -163,6 +167,7 @@ struct NarrowPlan {
     copy: Option<Copies>,
     /// Cache lines of sums, before the copied pixels in a worker's scratch.
     sum_lines: usize,
+    per_channel: PerChannel,
     steps: Requantisation,
 }
 
@@ -174,16 +179,13 @@ struct Copies {
 }
 
 impl NarrowPlan {
-    /// Plan of a convolution without groups, in some form.
+    /// Plan of a convolution, in some form.
     fn new(
         problem: &Problem,
         (form, conv): (Form, &ConvShape),
         cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
-        if conv.groups > 1 {
-            return Err(Unsupported::new("groups of bf16, u8 or s8"));
-        }
-        let of_words = in_words(conv, form.group());
+        let of_words = in_words(conv, form.group())?;
         let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
         let bytes_per_pixel = of_words.c_in * step(0) * step(1) * size_of::<f32>();
         let mut words = BlockedConv::new(problem, &of_words, Layout::Nhwc, bytes_per_pixel, cx)?;
@@ -210,8 +212,9 @@ impl NarrowPlan {
             _ => words.pixels() * conv.kernel[0] * conv.kernel[1],
         };
         let mut spec = words.spec(computed, sum_lines + CacheLine::for_f32s(copied));
-        // The bias and the factors of integer sums follow the panels.
-        spec.packed_lines += 2 * conv.c_out.div_ceil(CHANNEL_BLOCK);
+        let biased = problem.epilogue.bias;
+        let per_channel = PerChannel::behind(spec.packed_lines, conv.c_out, biased);
+        spec.packed_lines = per_channel.lines();
         spec.cost = Cost::new(problem, form.group() as u64 * spec.cost.flops_executed);
         spec.granularity = Granularity {
             c_in: form.group(),
@@ -227,24 +230,16 @@ impl NarrowPlan {
             padding: padding.then(|| PaddingLine::of_bytes(zero as u8)),
             copy,
             sum_lines,
+            per_channel,
             steps: Requantisation::new(&problem.attributes()),
         })
-    }
-
-    /// Places of bias and factors in the packed floats.
-    fn channel_rows(&self) -> [Range<usize>; 2] {
-        let first = self.words.panels.lines() * CacheLine::F32S;
-        let channels = self.conv.c_out.next_multiple_of(CHANNEL_BLOCK);
-        [
-            first..first + channels,
-            first + channels..first + 2 * channels,
-        ]
     }
 
     /// Packs the weights of a panel.
     fn pack(&self, panel: &Panel, rows: &mut [f32], weights: TensorRef<'_>) {
         let (lanes, group) = (panel.blocks * CHANNEL_BLOCK, self.form.group());
         let taps = self.conv.kernel[0] * self.conv.kernel[1];
+        let (per_in, per_out) = (self.conv.c_in_per_group(), self.conv.c_out_per_group());
         let zero = self.spec.problem.quantisation.src.zero;
         let zero = self.form.zero(zero, self.isa.isa());
         let (head, rows) = rows.split_at_mut(lanes);
@@ -253,11 +248,12 @@ impl NarrowPlan {
         let first = panel.block * CHANNEL_BLOCK;
         for (lane, out) in (first..(first + lanes).min(self.conv.c_out)).enumerate() {
             let mut sum = 0i32;
-            for (channel, tap) in (0..self.conv.c_in).flat_map(|c| (0..taps).map(move |t| (c, t))) {
+            // Channels of the panel before those of the output's group.
+            let skip = out / per_out * per_in - panel.channels.start * group;
+            for (c, tap) in (0..per_in).flat_map(|c| (0..taps).map(move |t| (c, t))) {
                 let own = if self.conv.flip { taps - 1 - tap } else { tap };
-                let bits = self
-                    .form
-                    .weight(weights, (out * self.conv.c_in + channel) * taps + own);
+                let bits = self.form.weight(weights, (out * per_in + c) * taps + own);
+                let channel = skip + c;
                 let row = tap * panel.channels.len() + channel / group;
                 let word = &mut rows[row * lanes + lane];
                 let place = channel % group * (32 / group);
@@ -383,7 +379,6 @@ impl<D: Dot> NarrowTask<'_, D> {
         let size = plan.spec.problem.dtypes.dst.size();
         let (first, channels) = (self.at.col / size, out.len() / size);
         let blocks = first / CHANNEL_BLOCK..(first + channels).div_ceil(CHANNEL_BLOCK);
-        let [bias, factors] = plan.channel_rows().map(|rows| &self.packed[rows]);
         for panel in plan.words.panels.of_blocks(blocks) {
             let row = panel.blocks * CHANNEL_BLOCK;
             let own = panel.block * CHANNEL_BLOCK..panel.block * CHANNEL_BLOCK + row;
@@ -398,6 +393,7 @@ impl<D: Dot> NarrowTask<'_, D> {
                 out: Outputs::matrix(RowsMut::new(sums, row)),
                 dot: self.dot,
             });
+            let [bias, factors] = plan.per_channel.of(self.packed, own.clone());
             let end = own.end.min(plan.conv.c_out);
             let (rows, cols) = (
                 0..out.rows(),
@@ -406,28 +402,16 @@ impl<D: Dot> NarrowTask<'_, D> {
             plan.isa.dispatch(Requantise {
                 sums,
                 row,
-                integers: !D::FLOATS,
-                factors: &factors[own.clone()],
-                bias: match plan.spec.problem.epilogue.bias {
-                    true => &bias[own.clone()],
-                    false => &[],
-                },
-                residual: self.residual_rows(own.start),
+                lane: if D::FLOATS { Sum::Float } else { Sum::Integer },
+                factors,
+                bias,
+                residual: self
+                    .residual
+                    .map(|residual| ResidualRows::of(residual, self.at.row, own.start)),
                 steps: &plan.steps,
                 out: out.part(rows, cols),
             });
         }
-    }
-
-    /// The residual from the task's first pixel and some output channel on.
-    fn residual_rows(&self, channel: usize) -> Option<ResidualRows<'_>> {
-        let (residual, channels) = (self.residual.as_ref()?, self.plan.conv.c_out);
-        let dtype = residual.desc().dtype();
-        Some(ResidualRows {
-            bytes: &residual.bytes()[(self.at.row * channels + channel) * dtype.size()..],
-            dtype,
-            stride: channels * dtype.size(),
-        })
     }
 }
 
@@ -439,19 +423,15 @@ impl Plan for NarrowPlan {
     fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], _: &dyn Executor) {
         let weights = params.weights.expect("a convolution has weights");
         let packed = &mut as_f32s_mut(packed)[..self.spec.packed_lines * CacheLine::F32S];
-        let [bias, factors] = self.channel_rows();
-        packed[bias.start..factors.end].fill(0.0);
-        if let Some(from) = params.bias {
-            packed[bias][..self.conv.c_out].copy_from_slice(from.f32s());
-        }
+        self.per_channel.prepare(params.bias, packed);
         for panel in self.words.panels.all() {
             self.pack(panel, &mut packed[panel.floats.clone()], weights);
         }
     }
 
     fn prepare_factors(&self, factors: &[f32], packed: &mut [CacheLine]) {
-        let [_, rows] = self.channel_rows();
-        as_f32s_mut(packed)[rows][..self.conv.c_out].copy_from_slice(factors);
+        self.per_channel
+            .prepare_factors(factors, as_f32s_mut(packed));
     }
 
     fn run(&self, args: RunArgs<'_>) {
@@ -527,9 +507,10 @@ impl Plan for PlanByWeights {
 /// True if each word of the weights, in OIHW, allows products of bytes ([`U8S7s::allows`]).
 fn allow_products_of_bytes(weights: &[i8], conv: &ConvShape) -> bool {
     let taps = conv.kernel[0] * conv.kernel[1];
-    let words = conv.c_in.div_ceil(U8S7s::GROUP);
-    let at = |out: usize, channel: usize, tap: usize| match channel < conv.c_in {
-        true => weights[(out * conv.c_in + channel) * taps + tap],
+    let channels = conv.c_in_per_group();
+    let words = channels.div_ceil(U8S7s::GROUP);
+    let at = |out: usize, channel: usize, tap: usize| match channel < channels {
+        true => weights[(out * channels + channel) * taps + tap],
         false => 0,
     };
     (0..conv.c_out).all(|out| {
@@ -540,13 +521,22 @@ fn allow_products_of_bytes(weights: &[i8], conv: &ConvShape) -> bool {
     })
 }
 
-/// The convolution with words for channels.
-fn in_words(conv: &ConvShape, group: usize) -> ConvShape {
+/// The convolution with words for channels. Neighbouring groups are joined until their channels are whole words. If they
+/// never are, all groups are joined.
+fn in_words(conv: &ConvShape, group: usize) -> Result<ConvShape, Unsupported> {
+    let per = conv.c_in_per_group();
+    let whole = [1, 2, 4]
+        .into_iter()
+        .find(|n| (n * per).is_multiple_of(group));
+    let joined = whole
+        .filter(|&n| conv.groups.is_multiple_of(n))
+        .unwrap_or(conv.groups);
     let words = ConvShape::try_from(ConvSpec {
         c_in: conv.c_in.div_ceil(group),
+        groups: conv.groups / joined,
         ..*conv.spec()
     });
-    words.expect("no more channels than a valid convolution")
+    words.map_err(|e| Unsupported::new(format!("{joined} groups in one panel: {e}")))
 }
 
 /// True if output pixels read the input pixels in order, each by one tap.
@@ -591,17 +581,21 @@ fn pixels_read(conv: &ConvShape, pixels: Range<usize>) -> Range<usize> {
 mod tests {
     use super::*;
 
+    fn conv(text: &str) -> ConvShape {
+        let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        *problem.op.shape().expect("a convolution")
+    }
+
     #[test]
     fn products_of_bytes_need_small_weights_in_each_pair_of_channels() {
-        let problem: Problem = "mb1ic6ih5oc2oh3kh3ph0".parse().expect("a problem");
-        let conv = problem.op.shape().expect("a convolution");
+        let conv = conv("mb1ic6ih5oc2oh3kh3ph0");
         let with = |changed: &[(usize, i8)]| {
             let mut weights = vec![64; 2 * 6 * 9];
             for &(channel, weight) in changed {
                 // The last tap of the last output channel.
                 weights[(6 + channel) * 9 + 8] = weight;
             }
-            allow_products_of_bytes(&weights, conv)
+            allow_products_of_bytes(&weights, &conv)
         };
         assert!(with(&[]));
         for channel in 0..6 {
@@ -611,5 +605,27 @@ mod tests {
         assert!(with(&[(0, 1), (1, 127), (2, 127), (3, 1)]));
         assert!(with(&[(4, -128)]));
         assert!(!with(&[(4, -128), (5, -1)]));
+    }
+
+    #[test]
+    fn groups_are_joined_to_whole_words() {
+        for (text, group, c_in, groups) in [
+            ("mb1ic5ih3oc7kh1", 4, 2, 1),
+            ("g2mb1ic64ih3oc6kh1", 4, 16, 2),
+            ("g4mb1ic12ih3oc8kh1", 4, 3, 1),
+            ("g6mb1ic12ih3oc6kh1", 4, 3, 3),
+            ("g6mb1ic12ih3oc6kh1", 2, 6, 6),
+            ("g3mb1ic15ih3oc6kh1", 4, 4, 1),
+            ("g3mb1ic15ih3oc6kh1", 1, 15, 3),
+        ] {
+            let words = in_words(&conv(text), group).expect("words");
+            assert_eq!((words.c_in, words.groups), (c_in, groups), "{text}");
+        }
+        let many = conv("g1048577mb1024ic1048577ih1oc1048577kh1");
+        let refused = in_words(&many, 4).expect_err("too many").to_string();
+        assert!(
+            refused.starts_with("1048577 groups in one panel: "),
+            "{refused}"
+        );
     }
 }

@@ -47,6 +47,22 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn push_bytes(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vshlq_n_u32, vsriq_n_u32};
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { vsriq_n_u32::<8>(vshlq_n_u32::<24>(pulp::cast(x)), pulp::cast(words)) })
+    }
+
+    #[inline(always)]
+    fn push_halves(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::vsriq_n_u32;
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { vsriq_n_u32::<16>(pulp::cast(x), pulp::cast(words)) })
+    }
+
+    #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]

@@ -121,6 +121,8 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         dot_u8s7(sums, x, w) = sums;
         dot_s8s8(sums, x, w) = sums;
         flip_bytes(a) = a;
+        push_bytes(words, x) = words;
+        push_halves(words, x) = words;
         floats_of_s32s(a) = a;
         s32s_of_floats(a) = a;
         bf16s_of_floats(a) = a;
@@ -261,6 +263,8 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_by_lane(words: Words, sums: Self::f32s, x: Self::f32s, lane: usize, w: Self::f32s);
         flip_bytes(a: Self::f32s);
+        push_bytes(words: Self::f32s, x: Self::f32s);
+        push_halves(words: Self::f32s, x: Self::f32s);
         floats_of_s32s(a: Self::f32s);
         s32s_of_floats(a: Self::f32s);
         bf16s_of_floats(a: Self::f32s);

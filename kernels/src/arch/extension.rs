@@ -91,6 +91,8 @@ macro_rules! extension {
                 fn select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
                 fn reduce_sum_f32s(a: Self::f32s) -> f32;
                 fn flip_bytes(a: Self::f32s) -> Self::f32s;
+                fn push_bytes(words: Self::f32s, x: Self::f32s) -> Self::f32s;
+                fn push_halves(words: Self::f32s, x: Self::f32s) -> Self::f32s;
                 fn floats_of_s32s(a: Self::f32s) -> Self::f32s;
                 fn s32s_of_floats(a: Self::f32s) -> Self::f32s;
                 fn bf16s_of_floats(a: Self::f32s) -> Self::f32s;

@@ -299,6 +299,19 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         by_lanes(a, a, a, |a, _, _| a ^ 0x8080_8080)
     }
 
+    /// Shifts the lowest byte of each lane of `x` into the top of the words. Their lowest byte is lost.
+    #[inline(always)]
+    fn push_bytes(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        by_lanes(words, x, x, |word, x, _| word >> 8 | x << 24)
+    }
+
+    /// Shifts the upper half of each lane of `x` into the top of the words. Their lower half is lost. The lower halves of `x`
+    /// are 0, as those of floats that were bf16.
+    #[inline(always)]
+    fn push_halves(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        by_lanes(words, x, x, |word, x, _| word >> 16 | x)
+    }
+
     /// The 32-bit integers of the lanes as floats, rounded to nearest even.
     #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {

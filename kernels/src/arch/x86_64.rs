@@ -104,6 +104,26 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn push_bytes(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_or_si256, _mm256_slli_epi32, _mm256_srli_epi32};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let rest = _mm256_srli_epi32::<8>(pulp::cast(words));
+            _mm256_or_si256(rest, _mm256_slli_epi32::<24>(pulp::cast(x)))
+        })
+    }
+
+    #[inline(always)]
+    fn push_halves(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_or_si256, _mm256_srli_epi32};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let rest = _mm256_srli_epi32::<16>(pulp::cast(words));
+            _mm256_or_si256(rest, pulp::cast(x))
+        })
+    }
+
+    #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves AVX2.
         pulp::cast(unsafe { core::arch::x86_64::_mm256_cvtepi32_ps(pulp::cast(a)) })
@@ -361,6 +381,26 @@ impl KernelSimd for pulp::x86::V4 {
         use core::arch::x86_64::{_mm512_set1_epi8, _mm512_xor_si512};
         // SAFETY: the token proves AVX-512F.
         pulp::cast(unsafe { _mm512_xor_si512(pulp::cast(a), _mm512_set1_epi8(-128)) })
+    }
+
+    #[inline(always)]
+    fn push_bytes(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_or_si512, _mm512_slli_epi32, _mm512_srli_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            let rest = _mm512_srli_epi32::<8>(pulp::cast(words));
+            _mm512_or_si512(rest, _mm512_slli_epi32::<24>(pulp::cast(x)))
+        })
+    }
+
+    #[inline(always)]
+    fn push_halves(self, words: Self::f32s, x: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_or_si512, _mm512_srli_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe {
+            let rest = _mm512_srli_epi32::<16>(pulp::cast(words));
+            _mm512_or_si512(rest, pulp::cast(x))
+        })
     }
 
     #[inline(always)]

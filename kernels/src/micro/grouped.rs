@@ -16,16 +16,19 @@
 //! Inputs are never shuffled: on a CPU with one unit for shuffles and FMAs, as many shuffles as FMAs would halve the
 //! speed. If a group is wider than a vector, a pass broadcasts its channel instead ([`channels`]).
 //!
+//! A lane of the inputs is a word ([`Dot`]): an f32, or the elements of two or four neighbouring columns, whose taps count as
+//! one. `columns.rs` makes them of narrow elements.
+//!
 //! A tile is up to [`TILE_PIXELS`] pixels of one row by one vector of channels. With strides of 1 and 2, three
 //! neighbouring taps share their inputs, and each input is loaded once. Rows and taps in the padding are skipped, not
 //! multiplied. Filter rows are skipped for the whole tile. Taps are skipped by a test of each input that may lie in the
 //! padding ([`Padding`]).
 #![allow(unsafe_code)]
 
-use super::gemm::load;
+use super::gemm::{Dot, load};
 use crate::arch::KernelSimd;
 use crate::bounds::{product, sum};
-use crate::isa::SimdTask;
+use crate::isa::{Sets, SimdTask};
 use crate::layout::CHANNEL_BLOCK;
 use crate::window::Window;
 use std::ops::Range;
@@ -74,16 +77,18 @@ const fn tile_pixels<S: KernelSimd>() -> usize {
 }
 
 /// Some rows of one block of 16 output channels.
-pub struct GroupedRows<'a> {
-    /// The block's input map.
+///
+/// Words of several columns have their padding in the map. Residual and ReLU are for floats only.
+pub struct GroupedRows<'a, D> {
+    /// The block's input map: 16 words for each pixel.
     pub map: &'a [f32],
     /// Filter, stride, dilation and padding, down.
     pub vertical: Window,
-    /// Filter, stride, dilation and padding, across.
+    /// Filter, stride, dilation and padding, across, in words.
     pub horizontal: Window,
     /// Channels in a group: 1, 2, 4 or 8.
     pub per_group: usize,
-    /// The bias, then the weights of each pass and tap, in rows of 16 floats ([`channels`]).
+    /// The bias, then the weights of each pass and tap, in rows of 16 words ([`channels`]).
     pub packed: &'a [f32],
     /// The first output row.
     pub first: usize,
@@ -93,10 +98,13 @@ pub struct GroupedRows<'a> {
     pub residual: Option<&'a [f32]>,
     /// Clamp below at zero.
     pub relu: bool,
+    /// Arithmetic on the words of the lanes.
+    pub dot: D,
 }
 
-impl SimdTask for GroupedRows<'_> {
+impl<D: Dot> SimdTask for GroupedRows<'_, D> {
     type Output = ();
+    const SETS: Sets = D::SETS;
 
     /// Checks the conditions for the tiles' pointers once per task, and runs the tiles.
     #[inline(always)]
@@ -112,16 +120,21 @@ impl SimdTask for GroupedRows<'_> {
         let weights = product([down.kernel, across.kernel, per, CHANNEL_BLOCK]);
         assert!(self.packed.len() >= sum([weights, CHANNEL_BLOCK]));
         assert!(self.residual.is_none_or(|r| r.len() >= self.out.len()));
+        assert!(D::FLOATS || self.residual.is_none() && !self.relu);
+        assert!(D::GROUP == 1 || across.whole() == (0..across.out));
 
         if const { S::F32_LANES < 8 } && S::F32_LANES < per {
             return self.tiles::<S, 0, true>(simd, rows);
         }
-        let slides = across.kernel >= SLIDING && across.dilation == 1;
-        match across.stride {
-            1 if slides => self.tiles::<S, 1, false>(simd, rows),
-            2 if slides => self.tiles::<S, 2, false>(simd, rows),
-            _ => self.tiles::<S, 0, false>(simd, rows),
+        // A word of several columns already shares its elements.
+        if const { D::GROUP == 1 } && across.kernel >= SLIDING && across.dilation == 1 {
+            match across.stride {
+                1 => return self.tiles::<S, 1, false>(simd, rows),
+                2 => return self.tiles::<S, 2, false>(simd, rows),
+                _ => {}
+            }
         }
+        self.tiles::<S, 0, false>(simd, rows);
     }
 }
 
@@ -145,17 +158,19 @@ const ANYWHERE: u8 = Padding::Anywhere as u8;
 ///
 /// Each size has a function, because compile time grows with the square of a function's size. The function itself
 /// chooses the code of a tile by its padding. Otherwise a row would take three calls.
-struct EqualTiles<'k, 'a, const P: usize, const SLIDE: usize, const BROADCAST: bool> {
-    kernel: &'k mut GroupedRows<'a>,
+struct EqualTiles<'k, 'a, D, const P: usize, const SLIDE: usize, const BROADCAST: bool> {
+    kernel: &'k mut GroupedRows<'a, D>,
     row: usize,
     /// The first pixel of the first tile, and the first pixel after the last tile.
     columns: Range<usize>,
 }
 
-impl<const P: usize, const SLIDE: usize, const BROADCAST: bool> SimdTask
-    for EqualTiles<'_, '_, P, SLIDE, BROADCAST>
+impl<D: Dot, const P: usize, const SLIDE: usize, const BROADCAST: bool> SimdTask
+    for EqualTiles<'_, '_, D, P, SLIDE, BROADCAST>
 {
     type Output = ();
+    const SETS: Sets = D::SETS;
+
     #[inline(always)]
     fn run<S: KernelSimd>(self, simd: S) {
         let EqualTiles {
@@ -164,6 +179,10 @@ impl<const P: usize, const SLIDE: usize, const BROADCAST: bool> SimdTask
             columns,
         } = self;
         for x in columns.step_by(P) {
+            if const { D::GROUP > 1 } {
+                kernel.tile::<S, P, SLIDE, NOWHERE, BROADCAST>(simd, row, x);
+                continue;
+            }
             match kernel.padding::<P, SLIDE>(x) {
                 Padding::Nowhere => kernel.tile::<S, P, SLIDE, NOWHERE, BROADCAST>(simd, row, x),
                 Padding::AtTheEnds => {
@@ -175,7 +194,7 @@ impl<const P: usize, const SLIDE: usize, const BROADCAST: bool> SimdTask
     }
 }
 
-impl GroupedRows<'_> {
+impl<D: Dot> GroupedRows<'_, D> {
     /// Computes the tiles of `rows` rows, row by row.
     #[inline(always)]
     fn tiles<S: KernelSimd, const SLIDE: usize, const BROADCAST: bool>(
@@ -199,7 +218,7 @@ impl GroupedRows<'_> {
                         match pixels {
                             $($n => if const { $n <= tile_pixels::<S>() } {
                                 let kernel = &mut *self;
-                                simd.call(EqualTiles::<$n, SLIDE, BROADCAST> { kernel, row, columns });
+                                simd.call(EqualTiles::<_, $n, SLIDE, BROADCAST> { kernel, row, columns });
                             },)*
                             _ => unreachable!("a tile has at most {most} pixels"),
                         }
@@ -249,11 +268,14 @@ impl GroupedRows<'_> {
         let filter_rows = down.inside(y);
         let at = (i * across.out + x) * CHANNEL_BLOCK;
         let step = across.stride * CHANNEL_BLOCK;
-        each!(pixels P, |p| {
-            simd.prefetch(self.out.as_ptr().wrapping_add(at + p * CHANNEL_BLOCK));
-        });
-        if per > 1 {
-            self.prefetch_inputs::<S, P>(simd, y, x);
+        // Words of several columns, and sums of them, are in L1 already.
+        if const { D::GROUP == 1 } {
+            each!(pixels P, |p| {
+                simd.prefetch(self.out.as_ptr().wrapping_add(at + p * CHANNEL_BLOCK));
+            });
+            if per > 1 {
+                self.prefetch_inputs::<S, P>(simd, y, x);
+            }
         }
         for lane in (0..CHANNEL_BLOCK).step_by(S::F32_LANES) {
             // SAFETY: the first row of `packed` (`run`).
@@ -283,10 +305,11 @@ impl GroupedRows<'_> {
                     } else {
                         0
                     };
-                    // SAFETY: `packed` has a row of 16 floats for each pass and tap (`run`). An input is read at a row
+                    // SAFETY: `packed` has a row of 16 words for each pass and tap (`run`). An input is read at a row
                     // of the map (`Window::inside`). Its column is tested if it may be in the padding, which
-                    // `padding` found out. `SLIDE` is the stride or 0. It is not 0 only with a dilation of 1 (`run`), so that
-                    // inputs are those of the taps. Lanes of a vector and channels of a group are among a pixel's 16.
+                    // `padding` found out. Words of several columns have no padding (`run`). `SLIDE` is the stride or
+                    // 0. It is not 0 only with a dilation of 1 (`run`), so that inputs are those of the taps. Lanes of
+                    // a vector and channels of a group are among a pixel's 16.
                     unsafe {
                         for three in 0..together {
                             let s = three * SLIDING;
@@ -308,7 +331,7 @@ impl GroupedRows<'_> {
                                         // The pixel whose tap `t` reads this input.
                                         let p = i.wrapping_sub(t) / SLIDE.max(1);
                                         if p < P && p * SLIDE + t == i {
-                                            acc[p] = simd.mul_add_e_f32s(x, w[t], acc[p]);
+                                            acc[p] = self.dot.dot(simd, acc[p], x, w[t]);
                                         }
                                     });
                                 }
@@ -326,7 +349,7 @@ impl GroupedRows<'_> {
                                     || column.wrapping_add(p * across.stride) < across.size
                                 {
                                     let x = input_at::<S, BROADCAST>(simd, input.wrapping_add(p * step));
-                                    acc[p] = simd.mul_add_e_f32s(x, w, acc[p]);
+                                    acc[p] = self.dot.dot(simd, acc[p], x, w);
                                 }
                             });
                         }
@@ -376,7 +399,10 @@ impl GroupedRows<'_> {
         }
         let least = simd.splat_f32s(if self.relu { 0.0 } else { f32::NEG_INFINITY });
         each!(pixels P, |p| {
-            let y = simd.at_least(least, acc[p]);
+            let y = match const { D::FLOATS } {
+                true => simd.at_least(least, acc[p]),
+                false => acc[p],
+            };
             // SAFETY: a vector of a pixel's 16 channels, in a row of the outputs (`run`).
             unsafe { simd.store_f32s(self.out.as_mut_ptr().add(at + p * CHANNEL_BLOCK), y) };
         });

@@ -2,7 +2,7 @@
 //!
 //! * [`gemm`]: the register tile of every GEMM-shaped convolution;
 //! * [`tiles`]: division of a run of pixels into register tiles;
-//! * [`grouped`]: groups of up to 8 channels;
+//! * [`grouped`]: groups of up to 8 channels, and [`columns`]: copies of narrow elements for them;
 //! * [`pixels`]: positions of a tile's inputs;
 //! * [`indirection`]: positions of each output pixel's taps in the input, in the tiles that `tiling.rs` chooses;
 //! * [`outputs`]: positions of a tile's outputs, in any layout;
@@ -43,6 +43,7 @@ macro_rules! in_blocks {
 pub mod attention;
 pub mod bilinear;
 mod channels;
+pub mod columns;
 pub mod concat;
 pub mod cook_toom;
 pub mod draw;

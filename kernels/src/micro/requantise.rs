@@ -9,18 +9,30 @@ use crate::dtype::DType;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
 use crate::problem::Requantisation;
+use crate::tensor::TensorRef;
+
+/// Type of a sum in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// A 32-bit integer.
+    Integer,
+    /// An integer of at most 2^24 as a float, which is exact.
+    WholeFloat,
+    /// A float of a bf16 layer.
+    Float,
+}
 
 /// Sums of a block of pixels, and what is done with them.
 ///
 /// `sums`, `factors` and `bias` have whole vectors of any instruction set, of at most 16 lanes: a row is a multiple of 16
 /// channels. Channels beyond those of `out` are ignored.
 pub struct Requantise<'a, 'o> {
-    /// Sums: a row of 32-bit lanes for each pixel. Lanes are integers, or floats of a bf16 layer.
+    /// Sums: a row of 32-bit lanes for each pixel.
     pub sums: &'a [f32],
     /// Lanes of a row.
     pub row: usize,
-    /// Tells if sums are integers.
-    pub integers: bool,
+    /// Type of a sum.
+    pub lane: Sum,
     /// Factors of integer sums, one for each channel.
     pub factors: &'a [f32],
     /// Bias, one for each channel; empty without one.
@@ -47,6 +59,10 @@ pub struct ResidualRows<'a> {
 /// Most lanes of a vector.
 const LANES: usize = 16;
 
+/// Pixels for which the factors and the bias of a vector of channels are loaded once. Their outputs stay in L1 until all
+/// channels are stored.
+const PIXELS: usize = 16;
+
 /// Most bytes of a vector's elements.
 const BYTES: usize = 4 * LANES;
 
@@ -69,15 +85,33 @@ impl Requantise<'_, '_> {
     /// Outputs with elements of `SIZE` bytes.
     #[inline(always)]
     fn elements<S: KernelSimd, const SIZE: usize>(mut self, simd: S) {
-        let channels = self.out.len() / SIZE;
-        for first in (0..channels).step_by(S::F32_LANES) {
-            let lanes = S::F32_LANES.min(channels - first);
-            for pixel in 0..self.out.rows() {
-                let y = self.finished::<S, SIZE>(simd, pixel, first, lanes);
-                let to = &mut self.out.row(pixel)[first * SIZE..(first + lanes) * SIZE];
-                store::<S, SIZE>(simd, to, y);
+        let (pixels, channels) = (self.out.rows(), self.out.len() / SIZE);
+        for start in (0..pixels).step_by(PIXELS) {
+            for first in (0..channels).step_by(S::F32_LANES) {
+                let lanes = S::F32_LANES.min(channels - first);
+                let [factors, bias] = self.parameters(simd, first);
+                for pixel in start..(start + PIXELS).min(pixels) {
+                    let y = self.finished::<S, SIZE>(simd, pixel, [first, lanes], factors, bias);
+                    let to = &mut self.out.row(pixel)[first * SIZE..(first + lanes) * SIZE];
+                    store::<S, SIZE>(simd, to, y);
+                }
             }
         }
+    }
+
+    /// Factors and bias of a vector of channels; zeros if the layer has none.
+    #[inline(always)]
+    fn parameters<S: KernelSimd>(&self, simd: S, first: usize) -> [S::f32s; 2] {
+        let nothing = simd.splat_f32s(0.0);
+        let factors = match self.lane {
+            Sum::Float => nothing,
+            _ => vector(simd, self.factors, first),
+        };
+        let bias = match self.bias.is_empty() {
+            true => nothing,
+            false => vector(simd, self.bias, first),
+        };
+        [factors, bias]
     }
 
     /// Outputs of some lanes of a pixel, as integers or floats of 32 bits.
@@ -86,26 +120,35 @@ impl Requantise<'_, '_> {
         &self,
         simd: S,
         pixel: usize,
-        first: usize,
-        lanes: usize,
+        [first, lanes]: [usize; 2],
+        factors: S::f32s,
+        bias: S::f32s,
     ) -> S::f32s {
         let steps = self.steps;
         let zero = simd.splat_f32s(0.0);
         let mut y = vector(simd, self.sums, pixel * self.row + first);
-        if self.integers {
-            let number = simd.floats_of_s32s(y);
+        let integers = self.lane != Sum::Float;
+        if integers {
+            let number = match self.lane {
+                Sum::Integer => simd.floats_of_s32s(y),
+                _ => y,
+            };
             if SIZE == 4 && steps.is_exact() {
                 let negative = simd.less_than_f32s(number, zero);
+                let y = match self.lane {
+                    Sum::Integer => y,
+                    _ => simd.s32s_of_floats(y),
+                };
                 // A zero has the same bits as an integer.
                 return match steps.relu() {
                     true => simd.select_f32s(negative, zero, y),
                     false => y,
                 };
             }
-            y = simd.mul_f32s(number, vector(simd, self.factors, first));
+            y = simd.mul_f32s(number, factors);
         }
         if !self.bias.is_empty() {
-            y = simd.add_f32s(y, vector(simd, self.bias, first));
+            y = simd.add_f32s(y, bias);
         }
         if let Some(residual) = &self.residual {
             let affine = steps.residual();
@@ -116,12 +159,12 @@ impl Requantise<'_, '_> {
         if steps.relu() {
             y = simd.at_least(zero, y);
         }
-        if self.integers {
+        if integers {
             y = simd.mul_f32s(y, simd.splat_f32s(steps.inverse()));
         }
         match (SIZE, steps.dst().limits()) {
             (2, _) => simd.bf16s_of_floats(y),
-            (_, Some(limits)) => integers(simd, y, steps.zero(), limits),
+            (_, Some(limits)) => rounded(simd, y, steps.zero(), limits),
             (_, None) => y,
         }
     }
@@ -129,7 +172,7 @@ impl Requantise<'_, '_> {
 
 /// Floats plus a zero point as integers, rounded to nearest even and saturated. A NaN becomes 0.
 #[inline(always)]
-fn integers<S: KernelSimd>(simd: S, y: S::f32s, zero: f32, limits: [f32; 2]) -> S::f32s {
+fn rounded<S: KernelSimd>(simd: S, y: S::f32s, zero: f32, limits: [f32; 2]) -> S::f32s {
     let [least, most] = [simd.splat_f32s(limits[0]), simd.splat_f32s(limits[1])];
     let y = simd.add_f32s(y, simd.splat_f32s(zero));
     let y = simd.select_f32s(simd.equal_f32s(y, y), y, simd.splat_f32s(0.0));
@@ -145,6 +188,18 @@ fn vector<S: KernelSimd>(simd: S, from: &[f32], at: usize) -> S::f32s {
     let from = &from[at..at + S::F32_LANES];
     // SAFETY: the slice has a vector.
     unsafe { simd.load_f32s(from.as_ptr()) }
+}
+
+impl<'a> ResidualRows<'a> {
+    /// Rows of a residual on NHWC, from a pixel of all images and a channel on.
+    pub fn of(residual: TensorRef<'a>, pixel: usize, channel: usize) -> Self {
+        let (dtype, [_, channels, ..]) = (residual.desc().dtype(), residual.desc().dims());
+        ResidualRows {
+            bytes: &residual.bytes()[(pixel * channels + channel) * dtype.size()..],
+            dtype,
+            stride: channels * dtype.size(),
+        }
+    }
 }
 
 impl ResidualRows<'_> {

@@ -99,7 +99,7 @@ fn weight(words: Words, rng: &mut Rng) -> u32 {
 
 /// A word of the source: bytes, often extreme ones, or small integers as floats. These are exact, and so are sums of their
 /// products.
-fn source(words: Words, rng: &mut Rng) -> u32 {
+pub(super) fn source(words: Words, rng: &mut Rng) -> u32 {
     let byte = |rng: &mut Rng| match rng.below(4) {
         0 => rng.pick(&[0, 1, 127, 128, 255]),
         _ => rng.below(256) as u8,
@@ -115,7 +115,7 @@ fn source(words: Words, rng: &mut Rng) -> u32 {
 }
 
 /// The sum plus the products of two words, by their definition. Bytes of `x` are first shifted.
-fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
+pub(super) fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
     let floats = |a: f32| (f32::from_bits(sum) + a).to_bits();
     let integers = |products: i64| (i64::from(sum) + products) as u32;
     let halves = |word: u32| [word as i16, (word >> 16) as i16].map(i64::from);
