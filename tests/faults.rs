@@ -62,6 +62,11 @@ fn main() {
     // Most tests wait, so more of them can run than there are cores.
     arguments.test_threads.get_or_insert(6);
     let mut trials = Vec::new();
+    // The longest tests come first, so that none of them is the last to run.
+    #[cfg(target_os = "linux")]
+    kills::add(&mut trials);
+    #[cfg(unix)]
+    signals::add(&mut trials);
     let mut add = |name: String, test: fn(&str, &str), fault: String, part: &'static str| {
         trials.push(Trial::test(name, move || {
             test(&fault, part);
@@ -140,10 +145,6 @@ fn main() {
             part,
         );
     }
-    #[cfg(unix)]
-    signals::add(&mut trials);
-    #[cfg(target_os = "linux")]
-    kills::add(&mut trials);
     libtest_mimic::run(&arguments, trials).exit();
 }
 

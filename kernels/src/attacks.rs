@@ -1,6 +1,6 @@
 //! Code that must not compile in another crate, because it would reach undefined behaviour without `unsafe`. Each
 //! example is compiled as a crate of its own, and must fail with the error of its fence. Attacks that compile, and
-//! panic with a message when they run, are in `tests/attacks.rs`.
+//! panic with a message when they run, are in `tests/all/attacks.rs`.
 //!
 //! Loops over memory that rely on their callers (`micro`) are private, such as Winograd's input transform:
 //!

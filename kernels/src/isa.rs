@@ -288,27 +288,28 @@ enum Token {
 
 /// Emulated vectors, for debug builds only (`build.rs`).
 ///
-/// They are a large part of the code, because each operation is unrolled over lanes. The crate's own unit tests compile
-/// every kernel a second time. So these tests leave emulated vectors out, except under Miri.
+/// The crate's own unit tests compile every kernel a second time. So these tests leave emulated vectors out, except under
+/// Miri.
 #[cfg(all(emulated, any(not(test), miri)))]
 mod emulated {
     use super::{Isa, SimdTask};
     use crate::arch::KernelSimd;
-    use crate::arch::emulated::Emulated256;
+    use crate::arch::emulated::Emulation;
+    use pulp::{Scalar128b, Scalar256b, Scalar512b};
 
     #[derive(Clone, Copy, Debug)]
     pub(super) enum Emulated {
-        Emu128(pulp::Scalar128b),
-        Emu256(Emulated256),
-        Emu512(pulp::Scalar512b),
+        Emu128(Emulation<Scalar128b>),
+        Emu256(Emulation<Scalar256b>),
+        Emu512(Emulation<Scalar512b>),
     }
 
     impl Emulated {
         pub(super) fn detect(isa: Isa) -> Option<Self> {
             match isa {
-                Isa::Emu128 => Some(Emulated::Emu128(pulp::Scalar128b)),
-                Isa::Emu256 => Some(Emulated::Emu256(Emulated256)),
-                Isa::Emu512 => Some(Emulated::Emu512(pulp::Scalar512b)),
+                Isa::Emu128 => Some(Emulated::Emu128(Emulation(Scalar128b))),
+                Isa::Emu256 => Some(Emulated::Emu256(Emulation(Scalar256b))),
+                Isa::Emu512 => Some(Emulated::Emu512(Emulation(Scalar512b))),
                 _ => None,
             }
         }
@@ -518,8 +519,10 @@ mod tests {
         };
         #[inline(always)]
         fn run<S: KernelSimd>(self, _: S) -> Self::Output {
+            // Without the path, also of the vectors inside of an emulation.
             let name = std::any::type_name::<S>().rsplit("::").next();
-            ([S::F32_LANES, S::REGISTER_COUNT], name.expect("a name"))
+            let name = name.expect("a name").trim_end_matches('>');
+            ([S::F32_LANES, S::REGISTER_COUNT], name)
         }
     }
 
@@ -537,7 +540,7 @@ mod tests {
             Isa::NeonI8mm => "NeonI8mm",
             Isa::NeonBf16 => "NeonBf16",
             Isa::Emu128 => "Scalar128b",
-            Isa::Emu256 => "Emulated256",
+            Isa::Emu256 => "Scalar256b",
             Isa::Emu512 => "Scalar512b",
         }
     }

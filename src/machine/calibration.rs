@@ -13,8 +13,8 @@ use convroof_kernels::{Isa, IsaToken};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// Duration of one sample of a ceiling.
-const SAMPLE: Duration = Duration::from_millis(8);
+/// Duration of one sample of a ceiling. A debug build is for tests, so its samples are short.
+const SAMPLE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 2 } else { 8 });
 /// Fewest samples of each ceiling. The best counts, since disturbances only slow a machine down.
 const SAMPLES: usize = 7;
 /// Most samples of each ceiling, relative to the fewest. More are taken while the best ones differ.

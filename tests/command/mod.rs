@@ -4,6 +4,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 pub(crate) fn convroof() -> Command {
@@ -37,6 +38,18 @@ pub(crate) fn bench(record: &Path) -> Command {
         .args(["--variant", "direct/*,winograd-f2x3/*", "--out"])
         .arg(record);
     command
+}
+
+/// Writes the record of a [`bench`] to `path`. All tests of a program that only need a record share one measurement.
+pub(crate) fn measured(path: &Path) {
+    static RECORD: OnceLock<String> = OnceLock::new();
+    let record = RECORD.get_or_init(|| {
+        let dir = folder();
+        let path = dir.path().join("record.json");
+        bench(&path).assert().success();
+        std::fs::read_to_string(path).expect("read")
+    });
+    std::fs::write(path, record).expect("written");
 }
 
 /// All files below a folder.

@@ -4,8 +4,8 @@
 //! most tasks left. So a slow or interrupted core delays a run little, and no worker waits for one that has not yet
 //! noticed the run.
 //!
-//! `tests/stealing.rs` compiles this file with the atomics of a model checker, and tries each order of their operations
-//! that Rust's memory model allows. No ordering here can be weaker: with a weaker one, a model fails.
+//! `tests/all/stealing.rs` compiles this file with the atomics of a model checker, and tries each order of their
+//! operations that Rust's memory model allows. No ordering here can be weaker: with a weaker one, a model fails.
 
 use super::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, spin_until};
 use super::{Turn, share};

@@ -1,4 +1,4 @@
-//! Atomics of a team, and its way to wait. `tests/stealing.rs` replaces them by those of a model checker.
+//! Atomics of a team, and its way to wait. `tests/all/stealing.rs` replaces them by those of a model checker.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 

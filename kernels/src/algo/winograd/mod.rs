@@ -40,8 +40,8 @@
 //! less.
 //!
 //! A NaN or an infinity in the input reaches only outputs of the tiles that read it. That is up to four tiles, or nine
-//! for F(2,5) and F(3,5), whose tiles overlap more. An infinity becomes a NaN there, as inf - inf. `tests/winograd.rs`
-//! measures both effects.
+//! for F(2,5) and F(3,5), whose tiles overlap more. An infinity becomes a NaN there, as inf - inf.
+//! `tests/all/winograd.rs` measures both effects.
 
 //!
 //! In reading order: this file (the algorithms), `plan.rs` (the plan of all of them), `weights.rs` (packed weights),

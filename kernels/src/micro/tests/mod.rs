@@ -14,6 +14,7 @@ mod sums;
 mod winograd;
 
 use crate::arch::KernelSimd;
+use crate::arch::emulated::Emulation;
 use crate::data::{Fill, Rng};
 use crate::isa::{Isa, IsaToken, Sets, SimdTask};
 use crate::tensor::{CacheLine, as_f32s, as_f32s_mut};
@@ -65,9 +66,9 @@ impl Width {
     fn run<K: SimdTask>(self, task: K) -> K::Output {
         match self {
             Width::Cpu(token) => token.dispatch(task),
-            Width::Emu128 => pulp::Scalar128b.call(task),
-            Width::Emu256 => pulp::Scalar256b.call(task),
-            Width::Emu512 => pulp::Scalar512b.call(task),
+            Width::Emu128 => Emulation(pulp::Scalar128b).call(task),
+            Width::Emu256 => Emulation(pulp::Scalar256b).call(task),
+            Width::Emu512 => Emulation(pulp::Scalar512b).call(task),
         }
     }
 }

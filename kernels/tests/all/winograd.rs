@@ -1,14 +1,12 @@
 //! Winograd's algorithms: the reach of a NaN, and errors for values of different magnitudes.
 
-mod fast;
-
+use crate::fast::{self, run};
 use convroof_kernels::blocking::{Caches, Tuning};
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::problem::{ConvShape, Op};
 use convroof_kernels::reference::Operands;
 use convroof_kernels::{Algorithm, Isa, PlanCx, Problem, Registry};
-use fast::run;
 
 /// Algorithms, each with the outputs of a tile along an axis and with a problem.
 fn algorithms() -> impl Iterator<Item = (&'static dyn Algorithm, usize, Problem)> {

@@ -1,41 +1,53 @@
 //! Tests of the records in `results/`: what reports say of them follows from their own figures.
 
+use crate::command::walk;
 use convroof::record::{self, Level, Measurement, Run};
 use convroof::report::{Row, rows};
 use convroof::roofline::{Ceilings, Verdict};
 use convroof::stats::median;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// All committed records: JSON files with this kind. (Other files there are histories of gates and plans.)
-fn records() -> Vec<(PathBuf, Run)> {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    let machines = std::fs::read_dir(results).expect("listed");
-    let folders = machines.map(|m| m.expect("an entry").path());
-    let files = folders.filter(|f| f.is_dir()).flat_map(|folder| {
-        let files = std::fs::read_dir(folder).expect("listed");
-        files.map(|file| file.expect("an entry").path())
-    });
-    let json = files.filter(|file| file.extension().is_some_and(|e| e == "json"));
-    let is_record = |file: &PathBuf| {
-        let text = std::fs::read_to_string(file).expect("read");
-        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        value["kind"] == record::KIND
+/// A record in `results/`.
+pub(crate) struct Committed {
+    pub(crate) path: PathBuf,
+    pub(crate) run: Run,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// All committed records. Their rows take seconds, so they are made once, on all cores.
+pub(crate) fn committed() -> &'static [Committed] {
+    static RECORDS: OnceLock<Vec<Committed>> = OnceLock::new();
+    let read = |path: PathBuf| {
+        let run = record::load(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let rows = rows(&run);
+        Committed { path, run, rows }
     };
-    let found: Vec<(PathBuf, Run)> = json
-        .filter(is_record)
-        .map(|file| {
-            let run = record::load(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            (file, run)
-        })
-        .collect();
-    assert!(found.len() >= 10, "{} records", found.len());
-    found
+    let records = RECORDS.get_or_init(|| files().into_par_iter().map(read).collect());
+    assert!(records.len() > 10, "{} records", records.len());
+    records
+}
+
+/// The files of committed records: those with the kind of a record. The others are gates, plans, histories and schemas.
+fn files() -> Vec<PathBuf> {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let mut files = walk(&results);
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    // Records of runs on this machine are not committed.
+    files.retain(|path| !path.starts_with(results.join("runs")));
+    files.retain(|path| {
+        let text = std::fs::read_to_string(path).expect("read");
+        let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        file["kind"] == record::KIND
+    });
+    files
 }
 
 /// Calls `f` with each row of each record.
 fn each_row(mut f: impl FnMut(&str, &Run, &Row)) {
-    for (path, run) in records() {
-        for row in rows(&run) {
+    for Committed { path, run, rows } in committed() {
+        for row in rows {
             let name = format!(
                 "{}: {} {} on {} threads, {}",
                 path.display(),
@@ -44,7 +56,7 @@ fn each_row(mut f: impl FnMut(&str, &Run, &Row)) {
                 row.threads,
                 row.cache
             );
-            f(&name, &run, &row);
+            f(&name, run, row);
         }
     }
 }

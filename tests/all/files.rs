@@ -1,8 +1,6 @@
 //! Tests of output destinations and inputs of the program: devices, pipes, ids, arguments, concurrent processes.
 
-mod command;
-
-use command::{bench, convroof, folder, walk};
+use crate::command::{bench, convroof, folder, json_lines, walk};
 use predicates::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -13,7 +11,7 @@ fn record_of(path: &Path) -> Value {
 
 /// Writes a record of another machine, and returns it.
 fn recorded(path: &Path) -> Value {
-    let run = include_str!("../results/intel-xeon-2c-32b433/direct-fc.json");
+    let run = include_str!("../../results/intel-xeon-2c-32b433/direct-fc.json");
     std::fs::write(path, run).expect("written");
     serde_json::from_str(run).expect("JSON")
 }
@@ -322,7 +320,7 @@ fn runs_tracked_at_once_are_each_there_once() {
         .into_iter()
         .find(|f| f.extension().is_some_and(|e| e == "jsonl"))
         .expect("a history");
-    let lines = command::json_lines(&std::fs::read(file).expect("read"));
+    let lines = json_lines(&std::fs::read(file).expect("read"));
     let mut medians: Vec<f64> = lines
         .iter()
         .map(|l| l["points"][0]["median_ns"].as_f64().expect("a time"))

@@ -1,30 +1,13 @@
 //! Tests of the layout of text: lines that fit in the terminal, headings that are explained, answers that come first.
 
-mod command;
-
-use command::{bench, convroof, folder, walk};
+use crate::command::{bench, convroof, folder, measured};
+use crate::committed::{Committed, committed};
 use console::measure_text_width;
-use convroof::record::{self, Run};
+use convroof::record::Run;
 use convroof::report::page::Page;
-use convroof::report::{Row, rows, terminal};
+use convroof::report::{Row, terminal};
 use predicates::prelude::*;
-use std::path::{Path, PathBuf};
-
-/// The records in `results/`.
-fn records() -> Vec<PathBuf> {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-    let is_record = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        path.extension().is_some_and(|e| e == "json") && text.contains("\"convroof-run\"")
-    };
-    let mut records = walk(&results);
-    // Not the records of runs on this machine, and not the schema.
-    records.retain(|path| {
-        !path.starts_with(results.join("runs")) && !path.starts_with(results.join("schema"))
-    });
-    records.retain(is_record);
-    records
-}
+use std::path::Path;
 
 type Report = fn(&Run, &[Row], &Page) -> String;
 
@@ -80,16 +63,12 @@ fn explains(text: &str, what: &str) -> usize {
 
 #[test]
 fn every_line_of_every_report_fits() {
-    let records = records();
-    assert!(records.len() > 10, "{records:?}");
     let reports: [Report; 2] = [terminal::verdicts, terminal::variants];
-    for path in records {
-        let run = record::load(&path).expect("a record");
-        let rows = rows(&run);
+    for Committed { path, run, rows } in committed() {
         for show in reports {
             for width in [40, 80, 100, 132, 200] {
                 let what = format!("{} at {width}", path.display());
-                let text = show(&run, &rows, &Page::plain(width));
+                let text = show(run, rows, &Page::plain(width));
                 fits(&text, width, &what);
                 assert!(explains(&text, &what) > 0, "{what} has no table");
             }
@@ -97,7 +76,7 @@ fn every_line_of_every_report_fits() {
                 wide: true,
                 ..Page::plain(80)
             };
-            let text = show(&run, &rows, &wide);
+            let text = show(run, rows, &wide);
             explains(&text, "wide");
             assert!(
                 !text.contains('…') && !text.contains("--wide"),
@@ -164,7 +143,7 @@ fn bench_answers_first() {
 fn other_commands_fit_in_80_columns_too() {
     let dir = folder();
     let record = dir.path().join("a.json");
-    bench(&record).assert().success();
+    measured(&record);
     let record = record.to_str().expect("UTF-8");
     for args in [
         &["compare", record, record][..],
@@ -187,7 +166,7 @@ fn other_commands_fit_in_80_columns_too() {
 fn an_interrupted_record_says_so_in_every_report() {
     let dir = folder();
     let record = dir.path().join("a.json");
-    bench(&record).assert().success();
+    measured(&record);
     let text = std::fs::read_to_string(&record).expect("read");
     let text = text.replace("\"complete\": true", "\"complete\": false");
     std::fs::write(

@@ -1,8 +1,6 @@
 //! Tests of untrusted input: invalid input gives one line of bounded length and exit code 2.
 
-mod command;
-
-use command::{convroof, folder, json_lines};
+use crate::command::{convroof, folder, json_lines};
 use std::path::Path;
 
 /// The program's message about invalid arguments.

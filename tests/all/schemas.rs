@@ -1,8 +1,6 @@
 //! Tests of rows as data: those of each subcommand fit its schema in `results/schema/rows`, and CSV has the same keys.
 
-mod command;
-
-use command::{bench, convroof, folder, json_lines};
+use crate::command::{bench, convroof, folder, json_lines};
 use serde_json::Value;
 use std::path::Path;
 

@@ -1,14 +1,12 @@
 //! Strassen's algorithm: the reach of non-finite values, and the growth of errors.
 
-mod fast;
-
+use crate::fast::{self, run};
 use convroof_kernels::Problem;
 use convroof_kernels::algo::strassen::Strassen1x1;
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::Data;
 use convroof_kernels::data::Fill;
 use convroof_kernels::reference::Operands;
-use fast::run;
 
 const PROBLEMS: [&str; 3] = [
     "mb1ic64ih8oc128oh8kh1",

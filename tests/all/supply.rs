@@ -1,8 +1,6 @@
 //! Checks dependencies, workflows and packages of this project against the committed rules, without a network.
 
-mod command;
-
-use command::folder;
+use crate::command::folder;
 use serde_json::Value;
 use spdx::{Expression, ParseMode};
 use std::collections::{BTreeMap, BTreeSet};

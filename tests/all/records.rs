@@ -1,8 +1,6 @@
 //! Tests of records: reports, comparisons, counts and histories.
 
-mod command;
-
-use command::{bench, convroof, folder, json_lines, walk};
+use crate::command::{bench, convroof, folder, json_lines, measured, walk};
 use predicates::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -20,11 +18,10 @@ fn bench_report_and_compare_go_together() {
         assert!(row["median_ns"].as_f64().expect("a time") > 0.0);
         assert!(row["gflops_nominal"].as_f64().expect("a rate") > 0.0);
     }
-    bench(&b).assert().success();
 
     // The output of a bench matches the committed schema.
     let schema: Value =
-        serde_json::from_str(include_str!("../results/schema/run-v1.json")).expect("JSON");
+        serde_json::from_str(include_str!("../../results/schema/run-v1.json")).expect("JSON");
     let record: Value =
         serde_json::from_str(&std::fs::read_to_string(&a).expect("read")).expect("JSON");
     let errors: Vec<String> = jsonschema::validator_for(&schema)
@@ -126,7 +123,7 @@ fn bench_report_and_compare_go_together() {
 fn a_comparison_says_what_only_one_record_has() {
     let dir = folder();
     let (a, b) = (dir.path().join("a.json"), dir.path().join("b.json"));
-    bench(&a).assert().success();
+    measured(&a);
     let text = std::fs::read_to_string(&a).expect("read");
     std::fs::write(&b, text.replace("winograd-f2x3/", "winograd-f4x3/")).expect("written");
     let compared = convroof()
@@ -240,7 +237,7 @@ fn counts_are_compared_exactly() {
 fn runs_are_tracked_and_damage_is_kept() {
     let dir = folder();
     let (record, history) = (dir.path().join("a.json"), dir.path().join("history"));
-    bench(&record).assert().success();
+    measured(&record);
     let text = std::fs::read_to_string(&record).expect("read");
     let mut run: Value = serde_json::from_str(&text).expect("JSON");
     let track = || {

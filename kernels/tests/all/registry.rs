@@ -33,7 +33,7 @@ fn wrong_names_say_what_is_right() {
     assert!(find("direct-nchw/avx2/st").contains("it has scalar"));
 }
 
-/// Errors come close to their bounds. (`tests/vector_faults.rs` shows that a lost term and results in bf16 exceed them.)
+/// Errors come close to their bounds. (`vector_faults.rs` shows that a lost term and results in bf16 exceed them.)
 /// A single addition of these data is exact, so layers that are only an epilogue have no errors.
 #[test]
 fn bounds_are_at_most_a_hundred_times_the_largest_error() {

@@ -3,13 +3,11 @@
 #![cfg(emulated)]
 #![allow(unsafe_code)]
 
-mod problems;
-
+use crate::problems::PROBLEMS;
 use convroof_kernels::arch::emulated::{Fault, Lanes, with_fault};
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Algorithm, Isa, Problem, Registry};
-use problems::PROBLEMS;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

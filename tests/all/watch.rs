@@ -1,8 +1,6 @@
 //! Tests of `convroof asm` and `convroof watch`: hot loops of kernels whose machine code is known, and steady loops.
 
-mod command;
-
-use command::{convroof, json_lines};
+use crate::command::{convroof, json_lines};
 use convroof_kernels::Isa;
 use predicates::prelude::*;
 use serde_json::Value;

@@ -3,13 +3,13 @@
 //! which report an access that no ordering separates from a write.
 #![allow(unsafe_code)]
 
+use checked::Workers;
 use convroof_kernels::exec::{Turn, share};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use stealing::Workers;
 use sync::{AtomicUsize, Ordering, spin_until};
 
 /// Loom's counterparts of `src/exec/sync.rs`.
@@ -24,8 +24,8 @@ mod sync {
     }
 }
 
-#[path = "../src/exec/stealing.rs"]
-mod stealing;
+#[path = "../../src/exec/stealing.rs"]
+mod checked;
 
 /// Runs a model in all orders with at most this number of switches from a thread that doesn't wait. In each order, a load
 /// may return each value that the memory model allows.

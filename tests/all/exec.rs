@@ -1,9 +1,7 @@
 //! Tests of `convroof exec` with array files.
 
-mod command;
-
+use crate::command::{convroof, folder};
 use assert_cmd::Command;
-use command::{convroof, folder};
 use predicates::prelude::*;
 use std::path::PathBuf;
 use tempfile::TempDir;

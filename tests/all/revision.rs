@@ -1,8 +1,6 @@
 //! Tests of the build script: the revision that it records, and the files that trigger it again.
 
-mod command;
-
-use command::folder;
+use crate::command::folder;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,9 +1,7 @@
 //! Tests of whole networks on the command line.
 
-mod command;
-
+use crate::command::{self, json_lines};
 use assert_cmd::Command;
-use command::json_lines;
 use predicates::prelude::*;
 use serde_json::Value;
 use std::path::Path;
@@ -96,6 +94,8 @@ fn tunings_are_repeated_and_summarised() {
     let tune = |more: &[&str]| {
         let mut command = convroof(dir.path());
         command.args(["tune", "--network", "lenet5", "--threads", "1"]);
+        // Few variants, since their times are no part of this test.
+        command.args(["--variant", "*/scalar/*"]);
         let out = command.args(more).assert().success();
         out.get_output().stdout.clone()
     };
@@ -247,7 +247,7 @@ fn a_budget_gives_rounds() {
         number(&lines[0]["rounds"])
     };
     assert_eq!(rounds("0.001"), 5.0);
-    assert!(rounds("4") > 5.0);
+    assert!(rounds("1") > 5.0);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn low_ranks_lose_what_winograd_does_not() {
             "--ranks",
             "4,16",
         ])
-        .args(["--budget", "2", "--json"])
+        .args(["--budget", "0.1", "--json"])
         .assert()
         .success();
     let lines = json_lines(&out.get_output().stdout);

@@ -3,12 +3,10 @@
 //! of `conformance.rs`. Debug builds alone have the emulated widths.
 #![cfg(emulated)]
 
-mod problems;
-
+use crate::problems::PROBLEMS;
 use convroof_kernels::blocking::Tuning;
 use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Isa, Problem, Registry};
-use problems::PROBLEMS;
 use std::collections::BTreeSet;
 
 #[test]

@@ -1,8 +1,6 @@
 //! Tests of the command line as a whole program.
 
-mod command;
-
-use command::{bench, convroof, folder, json_lines, walk};
+use crate::command::{bench, convroof, folder, json_lines, walk};
 use convroof::roofline::Verdict;
 use convroof_kernels::Isa;
 use predicates::prelude::*;
