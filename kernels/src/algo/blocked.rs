@@ -26,6 +26,19 @@ pub(super) fn offsets_fit(conv: &ConvShape) -> Result<(), Unsupported> {
     Ok(())
 }
 
+/// Minimum output channels for a copy of pixels on NHWC that map to one set of L1.
+const COPIED_ROWS_FOR: usize = 128;
+
+/// Bytes between lines that map to the same set of L1: 32 KB in 8 ways, 48 KB in 12, 64 KB in 16.
+const L1_WAY: usize = 4096;
+const L1_WAYS: usize = 8;
+
+/// Tells if a 1x1 convolution on NHWC gains by a copy of its pixels. They are `apart` bytes apart, and the copies one more
+/// line, so that they don't map to one set of L1.
+pub(super) fn copies_rows(apart: usize, pixels: usize, outputs: usize) -> bool {
+    apart.is_multiple_of(L1_WAY) && pixels > L1_WAYS && outputs >= COPIED_ROWS_FOR
+}
+
 /// Convolution whose output has the layout of its input, cut into blocks. A plan may convert its input first.
 pub(super) struct BlockedConv {
     pub(super) conv: ConvShape,

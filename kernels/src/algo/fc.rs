@@ -1,10 +1,12 @@
-//! Fully connected layer: a convolution whose kernel is its whole input map, on NCHW16c.
+//! Fully connected layer: a convolution whose kernel is its whole input map. f32 is on NCHW16c. Layers of bf16, u8 and s8 are
+//! on NHWC, in `narrow.rs`.
 //!
 //! An image is then a vector in memory order, and the packed weights have that order, too. One image uses each weight
 //! once. That is a product of matrix and vector, as fast as weights are read. Several images are the pixels of a 1x1
 //! convolution, computed by the register tile. For it their vectors are interleaved first, 16 inputs of each. Otherwise
 //! rows a power of two apart would map to few sets of L1.
 
+use super::narrow;
 use crate::blocking::RegisterTile;
 use crate::cost::{Accuracy, Efficiency};
 use crate::exec::{Executor, Grid, par_rows};
@@ -19,7 +21,7 @@ use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
 };
-use crate::problem::{ConvShape, ConvSpec, Pad, Problem};
+use crate::problem::{ConvShape, ConvSpec, DType, Pad, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s, as_f32s_mut};
 
 /// A fully connected layer.
@@ -28,8 +30,8 @@ pub struct Fc;
 
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "fc",
-    summary: "fully connected layer on NCHW16c: matrix times vector, or times several, with packed weights",
-    isas: &Isa::F32,
+    summary: "fully connected layer on NCHW16c: matrix times vector, or times several, with packed weights; also bf16, u8, s8 on NHWC",
+    isas: &Isa::ALL,
     accuracy: Accuracy::Sum,
 };
 
@@ -45,13 +47,15 @@ impl Algorithm for Fc {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
-        let conv = *f32_conv(problem)?;
-        let whole = conv.kernel == [conv.h, conv.w] && conv.pad == Pad::default();
-        if !whole || conv.groups != 1 {
-            return Err(Unsupported::new(
-                "not a fully connected layer: the kernel is not the whole input map, of all channels",
-            ));
+        if problem.dtypes.src != DType::F32 {
+            if let Some(conv) = problem.op.shape() {
+                is_fully_connected(conv)?;
+            }
+            return narrow::fully_connected(problem, cx);
         }
+        cx.without_extension(DType::F32)?;
+        let conv = *f32_conv(problem)?;
+        is_fully_connected(&conv)?;
         let inputs = conv.c_in.next_multiple_of(CHANNEL_BLOCK) * conv.h * conv.w;
         // The layer as a 1x1 convolution, which determines the panels.
         let flat = ConvSpec {
@@ -112,6 +116,17 @@ impl Algorithm for Fc {
             isa: cx.isa,
         }))
     }
+}
+
+/// Checks that each output reads the whole image.
+fn is_fully_connected(conv: &ConvShape) -> Result<(), Unsupported> {
+    let whole = conv.kernel == [conv.h, conv.w] && conv.pad == Pad::default();
+    if !whole || conv.groups != 1 {
+        return Err(Unsupported::new(
+            "not a fully connected layer: the kernel is not the whole input map, of all channels",
+        ));
+    }
+    Ok(())
 }
 
 struct FcPlan {
@@ -191,11 +206,8 @@ impl FcPlan {
     /// Panels of some outputs, and the distance from one to the next in floats.
     fn panels<'a>(&self, packed: &'a [f32], first: usize, outputs: usize) -> (&'a [f32], usize) {
         let blocks = first / CHANNEL_BLOCK..(first + outputs) / CHANNEL_BLOCK;
-        let panels = self.panels.of_blocks(blocks);
-        let floats = |i: usize| self.isa.panel(&panels[i].floats);
-        let (first, last) = (floats(0), floats(panels.len() - 1));
-        let step = floats(1.min(panels.len() - 1)).start - first.start;
-        (&packed[first.start..first.end.max(last.end)], step)
+        let (floats, step) = self.panels.span(self.isa, blocks);
+        (&packed[floats], step)
     }
 
     fn vector(&self, mut io: CheckedArgs<'_>) {
@@ -214,6 +226,7 @@ impl FcPlan {
                 residual: residual.map(|r| &r[at.col..at.col + outputs]),
                 relu,
                 out: out.row(0),
+                dot: F32,
             });
         });
     }

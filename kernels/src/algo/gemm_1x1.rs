@@ -7,7 +7,7 @@
 //! KB apart map to one set of L1. A set has fewer ways than a tile has pixels, so they are copied too, with any stride.
 //! (Measured: docs/measurements.md, 'copies of strided inputs'.) Plain NCHW has another loop: [`super::gemm_1x1_nchw`].
 
-use super::blocked::{BlockTask, BlockedConv};
+use super::blocked::{BlockTask, BlockedConv, copies_rows};
 use super::indirect::IndirectPlan;
 use super::narrow;
 use crate::cost::Accuracy;
@@ -104,8 +104,7 @@ fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Pl
     let copies = match layout {
         Layout::Nhwc => {
             let apart = conv.stride[1] * conv.c_in * size_of::<f32>();
-            let share_a_set = apart.is_multiple_of(L1_WAY) && conv.h_out() * conv.w_out() > L1_WAYS;
-            share_a_set && outputs >= COPIED_ROWS_FOR
+            copies_rows(apart, conv.h_out() * conv.w_out(), outputs)
         }
         _ => strided && outputs >= COPIED_FOR,
     };
@@ -128,13 +127,6 @@ fn plan(problem: &Problem, layout: Layout, cx: &Target<'_>) -> Result<Box<dyn Pl
 
 /// Minimum output channels for a copy of a strided input on NCHW16c.
 const COPIED_FOR: usize = 512;
-
-/// Minimum output channels for a copy of pixels on NHWC that map to one set of L1.
-const COPIED_ROWS_FOR: usize = 128;
-
-/// Bytes between lines that map to the same set of L1: 32 KB in 8 ways, 48 KB in 12, 64 KB in 16.
-const L1_WAY: usize = 4096;
-const L1_WAYS: usize = 8;
 
 /// Elements between neighbouring copied pixels on NHWC. One extra line separates them: at a power of two, all would map
 /// to the same cache set.

@@ -9,8 +9,11 @@
 //! The matrix is built for one block of pixels at a time, so that it is still in L2 when it is read. Channels are not
 //! padded to 16. So 3 input channels waste nothing, which is the strength of im2col. Its cost elsewhere is the copy, kh
 //! kw times the input.
+//!
+//! Layers of bf16, u8 and s8 are on NHWC, in `narrow.rs`.
 
 use super::blocked::BlockedConv;
+use super::narrow;
 use crate::cost::Accuracy;
 use crate::exec::Executor;
 use crate::isa::Isa;
@@ -22,7 +25,7 @@ use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
 };
-use crate::problem::Problem;
+use crate::problem::{DType, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
 /// Explicit im2col and a matrix product.
@@ -31,8 +34,8 @@ pub struct Im2col;
 
 static META: AlgorithmMeta = AlgorithmMeta {
     id: "im2col",
-    summary: "explicit im2col on NCHW16c and a matrix product, any kernel, stride, padding, dilation and groups",
-    isas: &Isa::F32,
+    summary: "explicit im2col on NCHW16c and a matrix product, any kernel, stride, padding, dilation and groups; also bf16, u8, s8 on NHWC",
+    isas: &Isa::ALL,
     accuracy: Accuracy::Sum,
 };
 
@@ -56,6 +59,10 @@ impl Algorithm for Im2col {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
+        if problem.dtypes.src != DType::F32 {
+            return narrow::im2col(problem, cx);
+        }
+        cx.without_extension(DType::F32)?;
         let conv = f32_conv(problem)?;
         let taps = conv.kernel[0] * conv.kernel[1];
         let row = (taps * conv.c_in).next_multiple_of(CacheLine::F32S) + CacheLine::F32S;

@@ -3,7 +3,8 @@
 //!
 //! out[n, y, x, k] = sum over r, s, c of in[n, y sh + r dh - top, x sw + s dw - left, c] * w[k, c, r, s]
 //!
-//! Convolutions of bf16, u8 and s8 are in `narrow.rs`, and those with small groups in `narrow_grouped.rs`.
+//! Convolutions of bf16, u8 and s8 are in `narrow.rs`, and those with small groups in `narrow_grouped.rs`. Images of few
+//! channels are copied there, with the taps of a filter row beside each other.
 //!
 //! Its difference to `im2col` is the cost of the matrix. Its difference to `direct`, the same loop on NCHW16c, is the
 //! gain of blocked channels.

@@ -7,7 +7,9 @@
 //!   block with its panels of weights;
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
-//! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile. `per_channel.rs` packs their bias and factors;
+//! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile; `joined.rs`: their taps; `by_weights.rs`: a choice of
+//!   two forms. `per_channel.rs` packs their
+//!   bias and factors;
 //! * [`winograd`] and [`strassen`]: fewer multiplications;
 //! * `grouped.rs`: groups of up to 8 channels, and `narrow_grouped.rs`: those of bf16 and of bytes;
 //! * [`direct_nchw`]: the scalar loops of the definition;
@@ -18,6 +20,7 @@
 pub mod attention;
 pub mod bilinear;
 mod blocked;
+mod by_weights;
 pub mod concat;
 pub mod direct;
 pub mod direct_nchw;
@@ -29,6 +32,7 @@ pub mod im2col;
 pub mod image;
 pub mod implicit_gemm;
 mod indirect;
+mod joined;
 pub mod lrn;
 mod narrow;
 mod narrow_grouped;

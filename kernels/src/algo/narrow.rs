@@ -1,14 +1,17 @@
-//! Convolutions of narrow elements on NHWC: bf16, and u8 or s8 sources with s8 weights. `implicit-gemm` and `gemm-1x1-nhwc`
-//! use this plan.
+//! Convolutions of narrow elements on NHWC: bf16, and u8 or s8 sources with s8 weights. `implicit-gemm`, `gemm-1x1-nhwc`,
+//! `im2col` and `fc` use this plan.
 //!
 //! A *word* of 32 bits holds neighbouring channels ([`Dot`]). So the convolution is one of 32-bit elements with fewer channels:
 //! panels, indirection and blocks are those of f32. On CPUs with dot products, a word is two bf16 or four bytes. Other CPUs
 //! multiply f32 and pairs of 16-bit integers ([`Form`]): there a task first copies the pixels that it reads, and widens them.
-//! A task also copies if the channels of a pixel aren't whole words. AVX2 and AVX-512 multiply bytes of small weights, too
-//! ([`PlanByWeights`]).
+//! A task also copies if the channels of a pixel aren't whole words. Then the taps of a filter row are joined to one, if that
+//! leaves fewer words ([`JoinedTaps`]). AVX2 and AVX-512 multiply bytes of small weights, too ([`PlanByWeights`]).
 //!
 //! A panel sums over the channels of all groups of its outputs, as in f32. Where a word has channels of several groups, these
 //! count as one group, with weights of zero between them. Groups of few channels have another plan (`narrow_grouped.rs`).
+//!
+//! A fully connected layer is a 1x1 convolution whose pixels are its images. One image reads each weight once
+//! ([`PanelsTimesVector`]), so its weights are packed as they are: a byte stays one byte on every instruction set.
 //!
 //! The tile computes 32-bit sums of a block of pixels and a panel. They stay in the worker's scratch, in L1 or L2, until
 //! [`Requantise`] makes outputs of them. (In the tile itself, each of its many sizes would have a copy of that code.)
@@ -17,22 +20,26 @@
 //! of the weights, with which a panel's first row begins. Then a tap in the padding counts like one that holds the zero point,
 //! so it is multiplied, too. Some instruction sets shift the source by 128 ([`Isa::source_shift`]).
 
-use super::blocked::BlockedConv;
+use super::blocked::{BlockedConv, copies_rows};
+use super::by_weights::PlanByWeights;
+use super::joined::JoinedTaps;
 use super::per_channel::PerChannel;
+use crate::blocking::Tuning;
 use crate::cost::Cost;
-use crate::dtype::{Bf16, DType};
+use crate::dtype::{Bf16, DType, Element};
 use crate::exec::{Block, Executor, Grid, RowsMut, Sharing, par_rows_sharing};
-use crate::isa::{Isa, IsaToken, Words};
+use crate::isa::{Isa, IsaToken, Sets, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
     Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S8S8s, S16s, TileEpilogue, U8S7s, U8S8s,
 };
 use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
+use crate::micro::matvec::{PARTS, PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panel;
 use crate::micro::pixels::{MatrixRows, Pixels};
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
-use crate::micro::widen::{Copied, CopyPixels};
+use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::plan::{
     Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported, bf16_conv, int8_conv,
 };
@@ -58,11 +65,15 @@ enum Form {
 }
 
 impl Form {
-    /// Form for a source type, and the convolution of the problem.
+    /// Forms for a source type, and the convolution of the problem. The first form is that of the tile. The second is that of
+    /// the elements themselves, which any instruction set multiplies.
     ///
     /// # Errors
     /// No convolution of narrow elements, or an instruction set that extends another by nothing for this layer.
-    fn of<'p>(problem: &'p Problem, cx: &Target<'_>) -> Result<(Form, &'p ConvShape), Unsupported> {
+    fn of<'p>(
+        problem: &'p Problem,
+        cx: &Target<'_>,
+    ) -> Result<([Form; 2], &'p ConvShape), Unsupported> {
         let (src, weights) = (problem.dtypes.src, problem.dtypes.weights);
         let (native, widened, conv) = match (src, weights) {
             (DType::Bf16, DType::Bf16) => (Form::Bf16, Form::F32, bf16_conv(problem)?),
@@ -74,13 +85,13 @@ impl Form {
             }
         };
         if cx.isa.isa().has_dots(native.words()) {
-            return Ok((native, conv));
+            return Ok(([native; 2], conv));
         }
         cx.without_extension(src)?;
-        Ok((widened, conv))
+        Ok(([widened, native], conv))
     }
 
-    /// Elements in a word.
+    /// Contents of a word.
     const fn words(self) -> Words {
         match self {
             Form::Bf16 => Bf16s::WORDS,
@@ -127,38 +138,102 @@ impl Form {
         let bytes = matches!(self, Form::U8 | Form::S8 | Form::U8S7);
         bytes && (zero != 0 || isa.source_shift(self.words()) != 0)
     }
-
-    /// Bits of a weight in its part of a word.
-    fn weight(self, weights: TensorRef<'_>, at: usize) -> u32 {
-        match self {
-            Form::Bf16 => weights.elements::<Bf16>()[at].to_bits().into(),
-            Form::F32 => weights.elements::<Bf16>()[at].to_f32().to_bits(),
-            Form::U8 | Form::S8 | Form::U8S7 => (weights.elements::<i8>()[at] as u8).into(),
-            Form::S16 => (i16::from(weights.elements::<i8>()[at]) as u16).into(),
-        }
-    }
 }
 
 /// Plans a narrow convolution on NHWC.
 pub(super) fn plan(problem: &Problem, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
-    let (form, conv) = Form::of(problem, cx)?;
-    let plan = NarrowPlan::new(problem, (form, conv), cx)?;
-    if form != Form::S16 || problem.dtypes.src != DType::U8 || !cx.isa.isa().has_dots(U8S7s::WORDS)
-    {
+    tiled(problem, cx, |form, filters| {
+        match joins_rows(filters, form.group()) {
+            true => JoinedTaps::rows(filters),
+            false => Ok(JoinedTaps::none(filters)),
+        }
+    })
+}
+
+/// Plans a narrow convolution on NHWC without groups, by explicit im2col.
+pub(super) fn im2col(problem: &Problem, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
+    tiled(problem, cx, |_, filters| match filters.groups {
+        1 => JoinedTaps::all(filters),
+        _ => Err(Unsupported::new("groups of bf16, u8 or s8")),
+    })
+}
+
+/// Plans a narrow convolution on NHWC without groups whose kernel is its whole input map.
+pub(super) fn fully_connected(
+    problem: &Problem,
+    cx: &Target<'_>,
+) -> Result<Box<dyn Plan>, Unsupported> {
+    let ([_, form], filters) = Form::of(problem, cx)?;
+    let images = filters.n;
+    if images == 1 {
+        let product = Product {
+            form,
+            filters,
+            joined: JoinedTaps::fully_connected(filters)?,
+            is_vector: true,
+        };
+        let mut plan = NarrowPlan::of(problem, product, cx)?;
+        // Weights are read in several streams, which reach memory's full bandwidth.
+        plan.spec.efficiency.of_dram = 1.0;
         return Ok(Box::new(plan));
     }
-    let bytes = NarrowPlan::new(problem, (Form::U8S7, conv), cx)?;
-    Ok(Box::new(PlanByWeights::new(plan, bytes)))
+    // Images in one block read each weight once. That pays if they are smaller than the weights.
+    let whole = (images <= filters.c_out).then_some(images);
+    let tuning = Tuning {
+        mc: cx.tuning.mc.or(whole),
+        ..cx.tuning
+    };
+    tiled(problem, &Target { tuning, ..*cx }, |_, filters| {
+        JoinedTaps::fully_connected(filters)
+    })
+}
+
+/// Plans a convolution by register tiles, with taps that `join` joins.
+fn tiled(
+    problem: &Problem,
+    cx: &Target<'_>,
+    join: impl Fn(Form, &ConvShape) -> Result<JoinedTaps, Unsupported>,
+) -> Result<Box<dyn Plan>, Unsupported> {
+    let ([form, _], filters) = Form::of(problem, cx)?;
+    let plan = |form: Form| {
+        let product = Product {
+            form,
+            filters,
+            joined: join(form, filters)?,
+            is_vector: false,
+        };
+        let mut plan = NarrowPlan::of(problem, product, cx)?;
+        if filters.kernel == [filters.h, filters.w] {
+            let (blocking, pixels) = (&plan.words.blocking, plan.words.tile.pixels);
+            plan.prefetch = Prefetch::of_weights(blocking.weights, blocking.mc, pixels);
+        }
+        Ok(plan)
+    };
+    let bytes = form == Form::S16 && problem.dtypes.src == DType::U8;
+    if bytes && cx.isa.isa().has_dots(U8S7s::WORDS) {
+        let plans = PlanByWeights::new(plan(form)?, plan(Form::U8S7)?);
+        return Ok(Box::new(plans));
+    }
+    Ok(Box::new(plan(form)?))
 }
 
 /// Plan of a narrow convolution on NHWC, in one form.
-struct NarrowPlan {
+pub(super) struct NarrowPlan {
     spec: PlanSpec,
     isa: IsaToken,
     form: Form,
-    conv: ConvShape,
-    /// The convolution with words for channels.
+    /// The convolution of the problem.
+    filters: ConvShape,
+    /// The convolution that is computed: with joined taps.
+    joined: JoinedTaps,
+    /// That convolution with words for channels.
     words: BlockedConv,
+    /// Words from a pixel to the next. Pixels that are read in order may be one line further apart.
+    step: usize,
+    /// One pixel is multiplied with several panels at once.
+    is_vector: bool,
+    /// Software-prefetch policy of the tiles.
+    prefetch: Prefetch,
     /// Positions of taps; none if each pixel is read by one tap, in order.
     taps: Option<IndirectionBuffer>,
     /// Words that padding taps read; none if they are skipped.
@@ -178,39 +253,107 @@ struct Copies {
     pixels: Vec<Range<usize>>,
 }
 
-impl NarrowPlan {
-    /// Plan of a convolution, in some form.
+impl Copies {
+    /// Copy for the blocks of a convolution. Its list of pixels is one of the plan's tables.
     fn new(
-        problem: &Problem,
-        (form, conv): (Form, &ConvShape),
+        how: Copied,
+        conv: &ConvShape,
+        words: &mut BlockedConv,
         cx: &Target<'_>,
     ) -> Result<Self, Unsupported> {
-        let of_words = in_words(conv, form.group())?;
-        let step = |axis: usize| conv.stride[axis].min(conv.kernel[axis]);
-        let bytes_per_pixel = of_words.c_in * step(0) * step(1) * size_of::<f32>();
-        let mut words = BlockedConv::new(problem, &of_words, Layout::Nhwc, bytes_per_pixel, cx)?;
-        let zero = problem.quantisation.src.zero;
-        let whole = conv.c_in.is_multiple_of(form.group());
-        let how = form.copied(problem.dtypes.src, zero);
-        let copy = how.or((!whole).then_some(Copied::Bytes)).map(|how| Copies {
+        let blocks = words.pixels().div_ceil(words.blocking.mc);
+        words.add_tables(blocks * size_of::<Range<usize>>(), cx)?;
+        let pixels = words.pixel_blocks().map(|block| pixels_read(conv, block));
+        Ok(Copies {
             how,
-            pixels: words
-                .pixel_blocks()
-                .map(|block| pixels_read(conv, block))
-                .collect(),
+            pixels: pixels.collect(),
+        })
+    }
+
+    /// Most pixels of a copy.
+    fn most(&self) -> usize {
+        self.pixels.iter().map(Range::len).max().unwrap_or(0)
+    }
+}
+
+/// The product that a plan computes.
+struct Product<'p> {
+    form: Form,
+    /// The convolution of the problem.
+    filters: &'p ConvShape,
+    joined: JoinedTaps,
+    /// One pixel is multiplied with several panels at once.
+    is_vector: bool,
+}
+
+impl Product<'_> {
+    /// The convolution with joined taps, with words for channels.
+    fn in_words(&self) -> Result<ConvShape, Unsupported> {
+        let conv = &self.joined.conv;
+        let words = conv.c_in.div_ceil(self.form.group());
+        let joined = joined_groups(conv, self.form.group());
+        let words = ConvShape::try_from(ConvSpec {
+            c_in: match self.is_vector {
+                true => words.next_multiple_of(PARTS),
+                false => words,
+            },
+            groups: conv.groups / joined,
+            ..*conv.spec()
         });
+        words.map_err(|e| Unsupported::new(format!("{joined} groups in one panel: {e}")))
+    }
+
+    /// Its panels and blocks.
+    fn blocked(
+        &self,
+        problem: &Problem,
+        of_words: &ConvShape,
+        cx: &Target<'_>,
+    ) -> Result<BlockedConv, Unsupported> {
+        let step = |axis: usize| of_words.stride[axis].min(of_words.kernel[axis]);
+        let bytes_per_pixel = of_words.c_in * step(0) * step(1) * size_of::<f32>();
+        let mut words = BlockedConv::new(problem, of_words, Layout::Nhwc, bytes_per_pixel, cx)?;
+        if self.is_vector {
+            words.blocking.out_blocks = SIDE_BY_SIDE * words.tile.blocks;
+        }
+        Ok(words)
+    }
+}
+
+impl NarrowPlan {
+    fn of(problem: &Problem, product: Product<'_>, cx: &Target<'_>) -> Result<Self, Unsupported> {
+        let of_words = product.in_words()?;
+        let mut words = product.blocked(problem, &of_words, cx)?;
+        let Product {
+            form,
+            filters,
+            joined,
+            is_vector,
+        } = product;
+        let (conv, zero) = (&joined.conv, problem.quantisation.src.zero);
+        let sum_lines = match is_vector {
+            true => words.blocking.out_blocks,
+            false => words.blocking.mc * words.tile.blocks,
+        };
+        let apart = of_words.c_in * size_of::<f32>();
+        let spread = is_in_order(conv) && copies_rows(apart, words.pixels(), conv.c_out);
+        let step = of_words.c_in + if spread { CacheLine::F32S } else { 0 };
+        let whole = conv.c_in == of_words.c_in * form.group();
+        let copies = joined.gathered.is_some() || !whole || spread;
+        let how = form.copied(problem.dtypes.src, zero);
+        let how = how.or(copies.then_some(Copied::Bytes));
+        let copy = how.map(|how| Copies::new(how, conv, &mut words, cx));
+        let copy = copy.transpose()?;
         let taps = match is_in_order(conv) {
             true => None,
             false => Some(positions(&mut words, &of_words, copy.as_ref(), cx)?),
         };
-        let copied = copy.iter().flat_map(|copy| &copy.pixels).map(Range::len);
-        let copied = copied.max().unwrap_or(0) * of_words.c_in;
-        let sum_lines = words.blocking.mc * words.tile.blocks;
         let padding = form.pads(zero, cx.isa.isa());
         let computed = match &taps {
             Some(taps) if !padding => taps.computed(),
             _ => words.pixels() * conv.kernel[0] * conv.kernel[1],
         };
+        let copied = copy.as_ref().map_or(0, |copy| copy.most() * step);
         let mut spec = words.spec(computed, sum_lines + CacheLine::for_f32s(copied));
         let biased = problem.epilogue.bias;
         let per_channel = PerChannel::behind(spec.packed_lines, conv.c_out, biased);
@@ -224,8 +367,12 @@ impl NarrowPlan {
             spec,
             isa: cx.isa,
             form,
-            conv: *conv,
+            filters: *filters,
+            joined,
             words,
+            step,
+            is_vector,
+            prefetch: Prefetch::Nothing,
             taps,
             padding: padding.then(|| PaddingLine::of_bytes(zero as u8)),
             copy,
@@ -235,30 +382,67 @@ impl NarrowPlan {
         })
     }
 
+    /// True if the packed weights allow products of bytes in the form [`Form::U8S7`].
+    pub(super) fn allows_bytes(&self, packed: &[CacheLine]) -> bool {
+        let packed = as_f32s(packed);
+        let bytes = |word: &f32| word.to_bits().to_le_bytes().map(u8::cast_signed);
+        self.words.panels.all().iter().all(|panel| {
+            let rows = &packed[panel.floats.clone()][panel.blocks * CHANNEL_BLOCK..];
+            rows.iter().all(|word| U8S7s::allows(bytes(word)))
+        })
+    }
+
     /// Packs the weights of a panel.
     fn pack(&self, panel: &Panel, rows: &mut [f32], weights: TensorRef<'_>) {
-        let (lanes, group) = (panel.blocks * CHANNEL_BLOCK, self.form.group());
-        let taps = self.conv.kernel[0] * self.conv.kernel[1];
-        let (per_in, per_out) = (self.conv.c_in_per_group(), self.conv.c_out_per_group());
+        match self.form {
+            Form::Bf16 => self.pack_words::<Bf16>(panel, rows, weights, |w| w.to_bits().into()),
+            Form::F32 => self.pack_words::<Bf16>(panel, rows, weights, |w| w.to_f32().to_bits()),
+            Form::U8 | Form::S8 | Form::U8S7 => {
+                self.pack_words::<i8>(panel, rows, weights, |w| w.cast_unsigned().into());
+            }
+            Form::S16 => self.pack_words::<i8>(panel, rows, weights, |w| {
+                i16::from(w).cast_unsigned().into()
+            }),
+        }
+    }
+
+    /// Packs the weights of a panel. `bits` are those of a weight in its part of a word.
+    fn pack_words<T: Element>(
+        &self,
+        panel: &Panel,
+        rows: &mut [f32],
+        weights: TensorRef<'_>,
+        bits: impl Fn(T) -> u32,
+    ) {
+        let (conv, weights) = (&self.filters, weights.elements::<T>());
+        let (taps, lanes) = (
+            conv.kernel[0] * conv.kernel[1],
+            panel.blocks * CHANNEL_BLOCK,
+        );
+        // Groups are powers of two. A division for each weight would take most of the time.
+        let group = self.form.group().ilog2();
         let zero = self.spec.problem.quantisation.src.zero;
         let zero = self.form.zero(zero, self.isa.isa());
         let (head, rows) = rows.split_at_mut(lanes);
         rows.fill(0.0);
         head.fill(0.0);
         let first = panel.block * CHANNEL_BLOCK;
-        for (lane, out) in (first..(first + lanes).min(self.conv.c_out)).enumerate() {
-            let mut sum = 0i32;
+        let (per_in, per_out) = (conv.c_in_per_group(), conv.c_out_per_group());
+        for (lane, out) in (first..(first + lanes).min(conv.c_out)).enumerate() {
+            let filter = &weights[out * per_in * taps..][..per_in * taps];
             // Channels of the panel before those of the output's group.
-            let skip = out / per_out * per_in - panel.channels.start * group;
-            for (c, tap) in (0..per_in).flat_map(|c| (0..taps).map(move |t| (c, t))) {
-                let own = if self.conv.flip { taps - 1 - tap } else { tap };
-                let bits = self.form.weight(weights, (out * per_in + c) * taps + own);
-                let channel = skip + c;
-                let row = tap * panel.channels.len() + channel / group;
-                let word = &mut rows[row * lanes + lane];
-                let place = channel % group * (32 / group);
-                *word = f32::from_bits(word.to_bits() | bits << place);
-                sum = sum.wrapping_add(i32::from(bits as i8));
+            let skip = out / per_out * per_in - (panel.channels.start << group);
+            let mut sum = 0i32;
+            for tap in 0..taps {
+                let own = if conv.flip { taps - 1 - tap } else { tap };
+                let first = skip + self.joined.position(tap, panel.channels.len() << group);
+                for channel in 0..per_in {
+                    let (at, bits) = (first + channel, bits(filter[channel * taps + own]));
+                    let word = &mut rows[(at >> group) * lanes + lane];
+                    let place = (at & ((1 << group) - 1)) * (32 >> group);
+                    *word = f32::from_bits(word.to_bits() | bits << place);
+                    sum = sum.wrapping_add(i32::from(bits as i8));
+                }
             }
             if zero != 0 {
                 let before = sum.wrapping_mul(zero).wrapping_neg();
@@ -269,7 +453,7 @@ impl NarrowPlan {
 
     fn run_as<D: Dot>(&self, args: RunArgs<'_>, dot: D) {
         args.assert_fit(&self.spec);
-        let (conv, pixels) = (&self.conv, self.words.pixels());
+        let (conv, pixels) = (&self.joined.conv, self.words.pixels());
         let size = self.spec.problem.dtypes.dst.size();
         let out_blocks = conv.c_out.div_ceil(CHANNEL_BLOCK);
         let block_channels = self.words.blocking.out_blocks.min(out_blocks) * CHANNEL_BLOCK;
@@ -338,8 +522,11 @@ impl<D: Dot> NarrowTask<'_, D> {
             None => bytemuck::cast_slice(image),
         };
         match &plan.taps {
+            None if const { multiplies_vectors::<D>() } && plan.is_vector => {
+                self.multiply_vector(words, sums, out);
+            }
             None => {
-                let (pixels, step) = (out.rows(), plan.words.pixel_stride());
+                let (pixels, step) = (out.rows(), plan.step);
                 let first = match plan.copy {
                     Some(_) => 0,
                     None => self.index * plan.words.blocking.mc,
@@ -357,14 +544,27 @@ impl<D: Dot> NarrowTask<'_, D> {
     /// Copies the pixels that the task reads.
     fn copy(&self, copies: &Copies, image: &[u8], to: &mut [f32]) {
         let plan = self.plan;
-        let pixels = &copies.pixels[self.index];
-        let pixel = plan.conv.c_in * plan.spec.problem.dtypes.src.size();
-        plan.isa.dispatch(CopyPixels {
-            how: copies.how,
-            from: &image[pixels.start * pixel..pixels.end * pixel],
-            pixel,
-            to: &mut to[..pixels.len() * plan.words.pixel_stride()],
-        });
+        let problem = &plan.spec.problem;
+        let (how, pixels) = (copies.how, copies.pixels[self.index].clone());
+        let pixel = plan.joined.source().c_in * problem.dtypes.src.size();
+        let to = &mut to[..pixels.len() * plan.step];
+        match &plan.joined.gathered {
+            None => plan.isa.dispatch(CopyPixels {
+                how,
+                from: &image[pixels.start * pixel..pixels.end * pixel],
+                pixel,
+                to,
+            }),
+            Some(conv) => plan.isa.dispatch(CopyTaps {
+                how,
+                image,
+                pixel,
+                conv,
+                pixels,
+                padding: problem.quantisation.src.zero as u8,
+                to,
+            }),
+        }
     }
 
     /// Multiplies the pixels with every panel of the task, and stores its outputs.
@@ -376,12 +576,8 @@ impl<D: Dot> NarrowTask<'_, D> {
         mut out: RowsMut<'_, u8>,
     ) {
         let plan = self.plan;
-        let size = plan.spec.problem.dtypes.dst.size();
-        let (first, channels) = (self.at.col / size, out.len() / size);
-        let blocks = first / CHANNEL_BLOCK..(first + channels).div_ceil(CHANNEL_BLOCK);
-        for panel in plan.words.panels.of_blocks(blocks) {
+        for panel in plan.words.panels.of_blocks(self.blocks(&out)) {
             let row = panel.blocks * CHANNEL_BLOCK;
-            let own = panel.block * CHANNEL_BLOCK..panel.block * CHANNEL_BLOCK + row;
             let sums = &mut sums[..out.rows() * row];
             plan.isa.dispatch(PanelTimesPixels {
                 src: plan.words.source(words),
@@ -389,29 +585,60 @@ impl<D: Dot> NarrowTask<'_, D> {
                 channels: panel.channels.clone(),
                 panel: &self.packed[plan.isa.panel(&panel.floats)],
                 epilogue: TileEpilogue::default(),
-                prefetch: Prefetch::Nothing,
+                prefetch: plan.prefetch,
                 out: Outputs::matrix(RowsMut::new(sums, row)),
                 dot: self.dot,
             });
-            let [bias, factors] = plan.per_channel.of(self.packed, own.clone());
-            let end = own.end.min(plan.conv.c_out);
-            let (rows, cols) = (
-                0..out.rows(),
-                (own.start - first) * size..(end - first) * size,
-            );
-            plan.isa.dispatch(Requantise {
-                sums,
-                row,
-                lane: if D::FLOATS { Sum::Float } else { Sum::Integer },
-                factors,
-                bias,
-                residual: self
-                    .residual
-                    .map(|residual| ResidualRows::of(residual, self.at.row, own.start)),
-                steps: &plan.steps,
-                out: out.part(rows, cols),
-            });
+            self.store(panel.block..panel.block + panel.blocks, sums, &mut out);
         }
+    }
+
+    /// Multiplies the only pixel with all panels of the task, side by side, and stores its outputs.
+    fn multiply_vector(&self, words: &[f32], sums: &mut [f32], mut out: RowsMut<'_, u8>) {
+        let plan = self.plan;
+        let blocks = self.blocks(&out);
+        let sums = &mut sums[..blocks.len() * CHANNEL_BLOCK];
+        let (panels, step) = plan.words.panels.span(plan.isa, blocks.clone());
+        plan.isa.dispatch(PanelsTimesVector {
+            x: &words[..plan.step],
+            panels: &self.packed[panels],
+            step,
+            blocks: plan.words.tile.blocks,
+            residual: None,
+            relu: false,
+            out: sums,
+            dot: self.dot,
+        });
+        self.store(blocks, sums, &mut out);
+    }
+
+    /// Blocks of output channels of the task's outputs.
+    fn blocks(&self, out: &RowsMut<'_, u8>) -> Range<usize> {
+        let size = self.plan.spec.problem.dtypes.dst.size();
+        let (first, channels) = (self.at.col / size, out.len() / size);
+        first / CHANNEL_BLOCK..(first + channels).div_ceil(CHANNEL_BLOCK)
+    }
+
+    /// Stores the outputs of some blocks of channels. `sums` has a row of their sums for each pixel.
+    fn store(&self, blocks: Range<usize>, sums: &[f32], out: &mut RowsMut<'_, u8>) {
+        let plan = self.plan;
+        let size = plan.spec.problem.dtypes.dst.size();
+        let own = blocks.start * CHANNEL_BLOCK..blocks.end * CHANNEL_BLOCK;
+        let [bias, factors] = plan.per_channel.of(self.packed, own.clone());
+        let end = own.end.min(plan.filters.c_out);
+        let cols = own.start * size - self.at.col..end * size - self.at.col;
+        plan.isa.dispatch(Requantise {
+            sums,
+            row: own.len(),
+            lane: if D::FLOATS { Sum::Float } else { Sum::Integer },
+            factors,
+            bias,
+            residual: self
+                .residual
+                .map(|residual| ResidualRows::of(residual, self.at.row, own.start)),
+            steps: &plan.steps,
+            out: out.part(0..out.rows(), cols),
+        });
     }
 }
 
@@ -446,97 +673,25 @@ impl Plan for NarrowPlan {
     }
 }
 
-/// Plan for u8 sources on CPUs whose products of bytes saturate at 16 bits. `prepare` looks at the weights: if no two products
-/// can reach that limit, bytes are multiplied as they are, and otherwise as 16-bit integers.
-struct PlanByWeights {
-    spec: PlanSpec,
-    wide: NarrowPlan,
-    bytes: NarrowPlan,
+/// Tells if tiles are compiled for vectors, too: for elements as they are. Widened ones would be more bytes.
+const fn multiplies_vectors<D: Dot>() -> bool {
+    matches!(D::SETS, Sets::Only(_)) && !matches!(D::WORDS, Words::U8S7)
 }
 
-impl PlanByWeights {
-    fn new(wide: NarrowPlan, bytes: NarrowPlan) -> Self {
-        let (of_wide, of_bytes) = (&wide.spec, &bytes.spec);
-        let spec = PlanSpec {
-            // One more holds the choice.
-            packed_lines: of_wide.packed_lines.max(of_bytes.packed_lines) + 1,
-            workspace_lines_per_worker: of_wide
-                .workspace_lines_per_worker
-                .max(of_bytes.workspace_lines_per_worker),
-            table_bytes: of_wide.table_bytes + of_bytes.table_bytes,
-            ..of_bytes.clone()
-        };
-        PlanByWeights { spec, wide, bytes }
-    }
-
-    /// Float of the packed weights that isn't 0 if bytes are multiplied.
-    fn choice(&self) -> usize {
-        (self.spec.packed_lines - 1) * CacheLine::F32S
-    }
-
-    /// The plan that `prepare` chose.
-    fn chosen(&self, packed: &[CacheLine]) -> &NarrowPlan {
-        match as_f32s(packed)[self.choice()] != 0.0 {
-            true => &self.bytes,
-            false => &self.wide,
-        }
-    }
+/// Neighbouring groups that are joined, so that their channels are whole words of `group` elements. If they never are, all
+/// groups are joined.
+fn joined_groups(conv: &ConvShape, group: usize) -> usize {
+    let whole = |n: &usize| (n * conv.c_in_per_group()).is_multiple_of(group);
+    let joined = [1, 2, 4].into_iter().find(whole);
+    let joined = joined.filter(|&n| conv.groups.is_multiple_of(n));
+    joined.unwrap_or(conv.groups)
 }
 
-impl Plan for PlanByWeights {
-    fn spec(&self) -> &PlanSpec {
-        &self.spec
-    }
-
-    fn prepare(&self, params: Params<'_>, packed: &mut [CacheLine], exec: &dyn Executor) {
-        let weights = params.weights.expect("a convolution has weights");
-        let bytes = allow_products_of_bytes(weights.elements(), &self.bytes.conv);
-        as_f32s_mut(packed)[self.choice()] = f32::from(u8::from(bytes));
-        self.chosen(packed).prepare(params, packed, exec);
-    }
-
-    fn prepare_factors(&self, factors: &[f32], packed: &mut [CacheLine]) {
-        self.chosen(packed).prepare_factors(factors, packed);
-    }
-
-    fn run(&self, args: RunArgs<'_>) {
-        self.chosen(args.packed).run(args);
-    }
-}
-
-/// True if each word of the weights, in OIHW, allows products of bytes ([`U8S7s::allows`]).
-fn allow_products_of_bytes(weights: &[i8], conv: &ConvShape) -> bool {
-    let taps = conv.kernel[0] * conv.kernel[1];
-    let channels = conv.c_in_per_group();
-    let words = channels.div_ceil(U8S7s::GROUP);
-    let at = |out: usize, channel: usize, tap: usize| match channel < channels {
-        true => weights[(out * channels + channel) * taps + tap],
-        false => 0,
-    };
-    (0..conv.c_out).all(|out| {
-        (0..words * taps).all(|i| {
-            let (first, tap) = (i / taps * U8S7s::GROUP, i % taps);
-            U8S7s::allows([0, 1, 2, 3].map(|c| at(out, first + c, tap)))
-        })
-    })
-}
-
-/// The convolution with words for channels. Neighbouring groups are joined until their channels are whole words. If they
-/// never are, all groups are joined.
-fn in_words(conv: &ConvShape, group: usize) -> Result<ConvShape, Unsupported> {
-    let per = conv.c_in_per_group();
-    let whole = [1, 2, 4]
-        .into_iter()
-        .find(|n| (n * per).is_multiple_of(group));
-    let joined = whole
-        .filter(|&n| conv.groups.is_multiple_of(n))
-        .unwrap_or(conv.groups);
-    let words = ConvShape::try_from(ConvSpec {
-        c_in: conv.c_in.div_ceil(group),
-        groups: conv.groups / joined,
-        ..*conv.spec()
-    });
-    words.map_err(|e| Unsupported::new(format!("{joined} groups in one panel: {e}")))
+/// Tells if joined taps of a filter row are at least a tenth fewer words of `group` elements.
+fn joins_rows(conv: &ConvShape, group: usize) -> bool {
+    let (taps, channels) = (conv.kernel[1], conv.c_in);
+    conv.groups == 1
+        && 10 * (taps * channels).div_ceil(group) <= 9 * taps * channels.div_ceil(group)
 }
 
 /// True if output pixels read the input pixels in order, each by one tap.
@@ -581,51 +736,20 @@ fn pixels_read(conv: &ConvShape, pixels: Range<usize>) -> Range<usize> {
 mod tests {
     use super::*;
 
-    fn conv(text: &str) -> ConvShape {
-        let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
-        *problem.op.shape().expect("a convolution")
-    }
-
-    #[test]
-    fn products_of_bytes_need_small_weights_in_each_pair_of_channels() {
-        let conv = conv("mb1ic6ih5oc2oh3kh3ph0");
-        let with = |changed: &[(usize, i8)]| {
-            let mut weights = vec![64; 2 * 6 * 9];
-            for &(channel, weight) in changed {
-                // The last tap of the last output channel.
-                weights[(6 + channel) * 9 + 8] = weight;
-            }
-            allow_products_of_bytes(&weights, &conv)
-        };
-        assert!(with(&[]));
-        for channel in 0..6 {
-            assert!(!with(&[(channel, 65)]), "channel {channel}");
-        }
-        // Neighbours of two pairs.
-        assert!(with(&[(0, 1), (1, 127), (2, 127), (3, 1)]));
-        assert!(with(&[(4, -128)]));
-        assert!(!with(&[(4, -128), (5, -1)]));
-    }
-
     #[test]
     fn groups_are_joined_to_whole_words() {
-        for (text, group, c_in, groups) in [
-            ("mb1ic5ih3oc7kh1", 4, 2, 1),
-            ("g2mb1ic64ih3oc6kh1", 4, 16, 2),
-            ("g4mb1ic12ih3oc8kh1", 4, 3, 1),
-            ("g6mb1ic12ih3oc6kh1", 4, 3, 3),
-            ("g6mb1ic12ih3oc6kh1", 2, 6, 6),
-            ("g3mb1ic15ih3oc6kh1", 4, 4, 1),
-            ("g3mb1ic15ih3oc6kh1", 1, 15, 3),
+        for (text, group, joined) in [
+            ("mb1ic5ih3oc7kh1", 4, 1),
+            ("g2mb1ic64ih3oc6kh1", 4, 1),
+            ("g4mb1ic12ih3oc8kh1", 4, 4),
+            ("g6mb1ic12ih3oc6kh1", 4, 2),
+            ("g6mb1ic12ih3oc6kh1", 2, 1),
+            ("g3mb1ic15ih3oc6kh1", 4, 3),
+            ("g3mb1ic15ih3oc6kh1", 1, 1),
         ] {
-            let words = in_words(&conv(text), group).expect("words");
-            assert_eq!((words.c_in, words.groups), (c_in, groups), "{text}");
+            let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+            let conv = problem.op.shape().expect("a convolution");
+            assert_eq!(joined_groups(conv, group), joined, "{text}");
         }
-        let many = conv("g1048577mb1024ic1048577ih1oc1048577kh1");
-        let refused = in_words(&many, 4).expect_err("too many").to_string();
-        assert!(
-            refused.starts_with("1048577 groups in one panel: "),
-            "{refused}"
-        );
     }
 }

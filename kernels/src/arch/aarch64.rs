@@ -39,6 +39,53 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn dot_bf16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{uint32x4_t, vandq_u32, vdupq_n_u32, vfmaq_f32, vshlq_n_u32};
+        let (x, w): (uint32x4_t, uint32x4_t) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            // A bf16 is the upper half of an f32.
+            let upper = vdupq_n_u32(0xffff_0000);
+            let high = [vandq_u32(x, upper), vandq_u32(w, upper)];
+            let low = [vshlq_n_u32::<16>(x), vshlq_n_u32::<16>(w)];
+            let sums = vfmaq_f32(pulp::cast(sums), pulp::cast(low[0]), pulp::cast(low[1]));
+            vfmaq_f32(sums, pulp::cast(high[0]), pulp::cast(high[1]))
+        })
+    }
+
+    #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{
+            int16x8_t, vaddq_s32, vget_low_s8, vget_low_u8, vmovl_high_s8, vmovl_high_u8, vmovl_s8,
+            vmovl_u8, vmulq_s16, vpaddlq_s16, vpaddq_s32,
+        };
+        let (x, w) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            // Products of bytes of both signs fit into 16 bits.
+            let [low, high]: [int16x8_t; 2] = [
+                vmulq_s16(
+                    pulp::cast(vmovl_u8(vget_low_u8(x))),
+                    vmovl_s8(vget_low_s8(w)),
+                ),
+                vmulq_s16(pulp::cast(vmovl_high_u8(x)), vmovl_high_s8(w)),
+            ];
+            let fours = vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
+            vaddq_s32(pulp::cast(sums), fours)
+        })
+    }
+
+    #[inline(always)]
+    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        let (a, b) = (pulp::cast(a), pulp::cast(b));
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vaddq_s32(a, b) })
+    }
+
+    #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
         use core::arch::aarch64::{vdupq_n_u8, veorq_u8};
         // SAFETY: the token proves NEON.

@@ -120,6 +120,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         dot_u8s8(sums, x, w) = sums;
         dot_u8s7(sums, x, w) = sums;
         dot_s8s8(sums, x, w) = sums;
+        add_s32s(a, b) = a;
         flip_bytes(a) = a;
         push_bytes(words, x) = words;
         push_halves(words, x) = words;
@@ -262,6 +263,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         dot_u8s7(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_by_lane(words: Words, sums: Self::f32s, x: Self::f32s, lane: usize, w: Self::f32s);
+        add_s32s(a: Self::f32s, b: Self::f32s);
         flip_bytes(a: Self::f32s);
         push_bytes(words: Self::f32s, x: Self::f32s);
         push_halves(words: Self::f32s, x: Self::f32s);

@@ -90,6 +90,7 @@ macro_rules! extension {
                 fn and_m32s(a: Self::m32s, b: Self::m32s) -> Self::m32s;
                 fn select_f32s(mask: Self::m32s, yes: Self::f32s, no: Self::f32s) -> Self::f32s;
                 fn reduce_sum_f32s(a: Self::f32s) -> f32;
+                fn add_s32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
                 fn flip_bytes(a: Self::f32s) -> Self::f32s;
                 fn push_bytes(words: Self::f32s, x: Self::f32s) -> Self::f32s;
                 fn push_halves(words: Self::f32s, x: Self::f32s) -> Self::f32s;

@@ -293,6 +293,12 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         dot(self, words, sums, broadcast_lane(self, x, lane), w)
     }
 
+    /// a + b of 32-bit integers, which wrap around.
+    #[inline(always)]
+    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| a.wrapping_add(b))
+    }
+
     /// Flips the highest bit of each byte, which adds 128 to a signed one and makes it unsigned.
     #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {

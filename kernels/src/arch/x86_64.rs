@@ -82,6 +82,25 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_madd_epi16, _mm256_set1_epi16,
+            _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+        };
+        let (x, w): (__m256i, __m256i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            // As 16-bit integers: the product of bytes by `vpmaddubsw` would saturate.
+            let even = _mm256_madd_epi16(
+                _mm256_and_si256(x, _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)),
+            );
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(x), _mm256_srai_epi16::<8>(w));
+            _mm256_add_epi32(pulp::cast(sums), _mm256_add_epi32(even, odd))
+        })
+    }
+
+    #[inline(always)]
     fn dot_u8s7(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{
             __m256i, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16,
@@ -94,6 +113,13 @@ impl KernelSimd for pulp::x86::V3 {
             let products = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
             _mm256_add_epi32(pulp::cast(sums), products)
         })
+    }
+
+    #[inline(always)]
+    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        let (a, b) = (pulp::cast(a), pulp::cast(b));
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_add_epi32(a, b) })
     }
 
     #[inline(always)]
@@ -362,6 +388,25 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
+    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_madd_epi16, _mm512_set1_epi16,
+            _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16,
+        };
+        let (x, w): (__m512i, __m512i) = (pulp::cast(x), pulp::cast(w));
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe {
+            // As 16-bit integers: the product of bytes by `vpmaddubsw` would saturate.
+            let even = _mm512_madd_epi16(
+                _mm512_and_si512(x, _mm512_set1_epi16(0xff)),
+                _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(w)),
+            );
+            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(x), _mm512_srai_epi16::<8>(w));
+            _mm512_add_epi32(pulp::cast(sums), _mm512_add_epi32(even, odd))
+        })
+    }
+
+    #[inline(always)]
     fn dot_u8s7(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{
             __m512i, _mm512_add_epi32, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_set1_epi16,
@@ -374,6 +419,13 @@ impl KernelSimd for pulp::x86::V4 {
             let products = _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
             _mm512_add_epi32(pulp::cast(sums), products)
         })
+    }
+
+    #[inline(always)]
+    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        let (a, b) = (pulp::cast(a), pulp::cast(b));
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_add_epi32(a, b) })
     }
 
     #[inline(always)]

@@ -5,17 +5,21 @@
 //! and prefetchers than one, since a hardware prefetcher stops at each page. The streams are four panels, which share
 //! the loaded inputs. The last panels are two panels with two parts of the inputs, or one panel with four parts.
 //! Software prefetches gain nothing on top. (Measured: docs/measurements.md, 'streams of weights'.)
+//!
+//! Elements are words ([`Dot`]). Without dot products, a CPU widens narrow weights in its registers, after they were loaded.
+//! So memory holds one byte for each weight of a byte, and two for a bf16, on every instruction set.
 #![allow(unsafe_code)]
 
-use super::gemm::load;
+use super::gemm::{Dot, F32, load};
 use crate::arch::{KernelSimd, array};
 use crate::bounds::extent;
-use crate::isa::SimdTask;
+use crate::isa::{Sets, SimdTask};
 use crate::layout::CHANNEL_BLOCK;
 
-/// Computes `out = relu(bias + residual + sum of x[k] * w[k])` for the outputs of some panels.
-pub struct PanelsTimesVector<'a, 'o> {
-    /// Inputs, a multiple of 4.
+/// Computes `out = relu(bias + residual + sum of x[k] * w[k])` for the outputs of some panels. Integer sums have neither
+/// residual nor ReLU.
+pub struct PanelsTimesVector<'a, 'o, D = F32> {
+    /// Inputs: words, a multiple of [`PARTS`].
     pub x: &'a [f32],
     /// Panels, one after another: bias, then a row of weights per input ([`super::pack`]).
     pub panels: &'a [f32],
@@ -29,16 +33,26 @@ pub struct PanelsTimesVector<'a, 'o> {
     pub relu: bool,
     /// Outputs, a multiple of 16.
     pub out: &'o mut [f32],
+    /// The types of the operands, and their product.
+    pub dot: D,
 }
 
 /// Panels that are computed at a time, if there are so many.
 pub const SIDE_BY_SIDE: usize = 4;
 
-impl SimdTask for PanelsTimesVector<'_, '_> {
+/// Most parts of the inputs that are summed at a time.
+pub const PARTS: usize = 4;
+
+impl<D: Dot> SimdTask for PanelsTimesVector<'_, '_, D> {
     type Output = ();
+    const SETS: Sets = Sets::With(D::WORDS);
 
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {
+        assert!(
+            const { D::FLOATS } || self.residual.is_none() && !self.relu,
+            "an epilogue of integers"
+        );
         while !self.out.is_empty() {
             let width = (self.blocks * CHANNEL_BLOCK).min(self.out.len());
             // Vectors of a panel's outputs, panels, and parts of the inputs.
@@ -49,7 +63,7 @@ impl SimdTask for PanelsTimesVector<'_, '_> {
                     } else if self.out.len() >= 2 * width {
                         self.panels::<S, $vectors, 2, 2>(simd);
                     } else {
-                        self.panels::<S, $vectors, 1, 4>(simd);
+                        self.panels::<S, $vectors, 1, PARTS>(simd);
                     }
                 };
             }
@@ -65,12 +79,12 @@ impl SimdTask for PanelsTimesVector<'_, '_> {
     }
 }
 
-impl PanelsTimesVector<'_, '_> {
+impl<D: Dot> PanelsTimesVector<'_, '_, D> {
     /// Computes the first `N` panels and removes them from the task. There are `N` x `K` sums for each of a panel's `V`
     /// vectors.
     #[inline(always)]
     fn panels<S: KernelSimd, const V: usize, const N: usize, const K: usize>(&mut self, simd: S) {
-        let (x, panels, step, relu) = (self.x, self.panels, self.step, self.relu);
+        let (x, panels, step, dot) = (self.x, self.panels, self.step, self.dot);
         let row = V * S::F32_LANES;
         let part = x.len() / K;
         assert!(panels.len() >= extent(N, step, extent(x.len() + 1, row, row)));
@@ -95,16 +109,16 @@ impl PanelsTimesVector<'_, '_> {
                     // SAFETY: an input's row in one of N panels.
                     let w = unsafe { load::<S, V>(simd, weights.add(n * step + input * row)) };
                     let old = sums[k];
-                    sums[k] = array(|v| simd.mul_add_e_f32s(x, w[v], old[v]));
+                    sums[k] = array(|v| dot.dot(simd, old[v], x, w[v]));
                 }
             }
         }
-        let floor = simd.splat_f32s(if relu { 0.0 } else { f32::NEG_INFINITY });
+        let floor = simd.splat_f32s(if self.relu { 0.0 } else { f32::NEG_INFINITY });
         for (n, sums) in sums.iter().enumerate() {
             for v in 0..V {
                 let mut y = sums[0][v];
                 for sum in &sums[1..] {
-                    y = simd.add_f32s(y, sum[v]);
+                    y = dot.add(simd, y, sum[v]);
                 }
                 let at = n * row + v * S::F32_LANES;
                 if let Some(residual) = residual {
@@ -112,8 +126,11 @@ impl PanelsTimesVector<'_, '_> {
                     let [r] = unsafe { load::<S, 1>(simd, residual.as_ptr().add(at)) };
                     y = simd.add_f32s(y, r);
                 }
+                if const { D::FLOATS } {
+                    y = simd.at_least(floor, y);
+                }
                 // SAFETY: V vectors of outputs of N panels.
-                unsafe { simd.store_f32s(out.as_mut_ptr().add(at), simd.at_least(floor, y)) };
+                unsafe { simd.store_f32s(out.as_mut_ptr().add(at), y) };
             }
         }
     }

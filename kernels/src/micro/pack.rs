@@ -9,6 +9,7 @@
 //! less than panels of two ([`Panels::tile`]).
 
 use crate::blocking::RegisterTile;
+use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
 use crate::plan::Params;
 use crate::problem::ConvShape;
@@ -122,6 +123,16 @@ impl Panels {
     #[inline]
     pub fn of_blocks(&self, blocks: Range<usize>) -> &[Panel] {
         &self.panels[blocks.start / self.tile_blocks..blocks.end.div_ceil(self.tile_blocks)]
+    }
+
+    /// Range of floats of the panels of [`Panels::of_blocks`], and the distance from one to the next. For a twin that reads
+    /// one panel only, it is that panel.
+    pub fn span(&self, isa: IsaToken, blocks: Range<usize>) -> (Range<usize>, usize) {
+        let panels = self.of_blocks(blocks);
+        let floats = |i: usize| isa.panel(&panels[i].floats);
+        let (first, last) = (floats(0), floats(panels.len() - 1));
+        let step = floats(1.min(panels.len() - 1)).start - first.start;
+        (first.start..first.end.max(last.end), step)
     }
 
     /// All panels.

@@ -9,7 +9,7 @@ use convroof_kernels::instance::Instance;
 use convroof_kernels::{Isa, PlanCx, Problem, Registry, reference};
 
 /// Algorithms that compute them.
-const ALGORITHMS: [&str; 2] = ["implicit-gemm", "gemm-1x1-nhwc"];
+const ALGORITHMS: [&str; 4] = ["implicit-gemm", "gemm-1x1-nhwc", "im2col", "fc"];
 
 /// Types and attributes of integer layers.
 const INTEGERS: [&str; 9] = [
@@ -32,10 +32,10 @@ const BF16: [&str; 4] = [
     "--dt=bf16:bf16:f32 --dir=FWD_B --attr-post-ops=add:f32:per_tensor",
 ];
 
-/// Shapes: whole and broken words, panels and tiles; taps in the padding, strides, dilation, true convolution. Groups of 1, 2,
-/// 4 and 8 channels, with whole and broken blocks; of 8 channels and so many taps that f32 can't hold the sums of integers; of
-/// other numbers, in whole words and in broken ones.
-const SHAPES: [&str; 28] = [
+/// Shapes: whole and broken words, panels and tiles; taps in the padding, strides, dilation, true convolution; joined taps of
+/// filter rows; fully connected layers. Groups of 1, 2, 4 and 8 channels, with whole and broken blocks; of 8 channels and so
+/// many taps that f32 can't hold the sums of integers; of other numbers, in whole words and in broken ones.
+const SHAPES: [&str; 36] = [
     "mb1ic4ih5oc16kh1",
     "mb2ic8ih7oc33kh1",
     "mb1ic64ih4oc15kh1",
@@ -64,6 +64,14 @@ const SHAPES: [&str; 28] = [
     "g2mb1ic64ih5oc40kh1",
     "g6mb2ic12ih5oc18kh1",
     "--flip g2mb1ic72ih4oc36kh3ph1",
+    "--flip mb1ic3ih8oc9kh5ph2",
+    "mb2ic1ih13iw9oc17kh5kw5ph2pw2sh2sw2",
+    "mb1ic3ih14oc18kh5ph4dh1",
+    "mb1ic16ih2oc65kh2",
+    "mb1ic21ih1oc300kh1",
+    "--flip mb1ic5ih3oc20kh3",
+    "mb3ic7ih3iw2oc130kh3kw2",
+    "mb16ic3ih1oc1kh1",
 ];
 
 /// Blocks: derived, and small ones, so that there are several.
@@ -77,12 +85,12 @@ const TUNINGS: [Tuning; 2] = [
 
 #[test]
 fn integer_convolutions_equal_their_definition() {
-    INTEGERS.iter().for_each(|types| conform(types));
+    INTEGERS.iter().for_each(|types| conform(types, &SHAPES));
 }
 
 #[test]
 fn bf16_convolutions_are_within_their_bounds() {
-    BF16.iter().for_each(|types| conform(types));
+    BF16.iter().for_each(|types| conform(types, &SHAPES));
 }
 
 /// Weights of 7 bits, whose products some CPUs multiply in another form.
@@ -113,11 +121,18 @@ fn integer_convolutions_with_small_weights_equal_their_definition() {
     }
 }
 
-/// Checks all shapes with some types.
-fn conform(types: &str) {
+/// Rows of 4 KiB are copied one line further apart.
+#[test]
+fn rows_that_share_a_set_of_l1_are_copied() {
+    conform(INTEGERS[3], &["mb9ic4096ih1oc128kh1"]);
+    conform(BF16[1], &["mb9ic2048ih1oc128kh1"]);
+}
+
+/// Checks some shapes with some types.
+fn conform(types: &str, shapes: &[&str]) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
     let pool = pool.expect("a pool");
-    for shape in SHAPES {
+    for &shape in shapes {
         let (flip, shape) = match shape.strip_prefix("--flip ") {
             Some(shape) => ("--flip ", shape),
             None => ("", shape),
@@ -131,9 +146,8 @@ fn conform(types: &str) {
                 match check(algorithm, isa, &problem, tuning, &[&pool]) {
                     Ok(Outcome::Passed { .. }) => passed += 1,
                     Ok(Outcome::Refused(why)) => {
-                        let expected = ["1x1", "no dot products"];
-                        let known = expected.iter().any(|part| why.contains(part));
-                        assert!(known, "{id}: {why}");
+                        let reasons = ["1x1", "fully connected", "no dot products"];
+                        assert!(reasons.iter().any(|r| why.contains(r)), "{id}: {why}");
                     }
                     Err(wrong) => panic!("{id}: {wrong}"),
                 }

@@ -23,6 +23,15 @@ pub trait Dot: Copy + Debug + Send + Sync + 'static {
     /// The sums plus the products of the channels of each word. Words and integers are the bits of the lanes.
     fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s;
 
+    /// The sum of two sums.
+    #[inline(always)]
+    fn add<S: KernelSimd>(self, simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        match const { Self::FLOATS } {
+            true => simd.add_f32s(a, b),
+            false => simd.add_s32s(a, b),
+        }
+    }
+
     /// [`Dot::dot`] with the word in one lane of `x`.
     #[inline(always)]
     fn by_lane<S: KernelSimd>(

@@ -11,9 +11,12 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
     Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16s, Source, TileEpilogue, U8S7s, U8S8s,
 };
+use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pixels::MatrixRows;
-use crate::micro::widen::{Copied, CopyPixels};
+use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
+use crate::problem::{ConvShape, Problem};
+use std::ops::Range;
 
 /// Words of a pixel: less than a step of four words, and more.
 const WORDS: [usize; 5] = [1, 3, 4, 7, 17];
@@ -171,6 +174,73 @@ fn tiles_of_16_bit_integers() {
 #[test]
 fn tiles_of_bf16() {
     tiles(Bf16s);
+}
+
+/// Panels times one vector, on each instruction set with or without dot products of the words.
+fn vectors<D: Dot>(dot_of: D) {
+    for width in Width::of(Sets::With(D::WORDS)) {
+        for blocks in 1..RegisterTile::of(width.isa()).blocks + 1 {
+            for out_blocks in around(SIDE_BY_SIDE * blocks) {
+                for words in [4, 20] {
+                    vector(width, dot_of, blocks, out_blocks, words);
+                }
+            }
+        }
+    }
+}
+
+fn vector<D: Dot>(width: Width, dot_of: D, blocks: usize, out_blocks: usize, words: usize) {
+    let mut rng = Rng::new(5);
+    let mut fenced = |len: usize| {
+        let word = |_| f32::from_bits(source(D::WORDS, &mut rng));
+        Fenced::of(&(0..len).map(word).collect::<Vec<f32>>())
+    };
+    let (panel, outputs) = (blocks * CHANNEL_BLOCK, out_blocks * CHANNEL_BLOCK);
+    let (x, mut panels) = (fenced(words), fenced((words + 1) * outputs));
+    // Panel, first output and width of the panel of an output. The last panel may be narrower.
+    let place = |output: usize| {
+        let first = output / panel * panel;
+        (
+            first * (words + 1),
+            output - first,
+            panel.min(outputs - first),
+        )
+    };
+    // The sums begin with integers or floats, which the first row holds.
+    for output in 0..outputs {
+        let (at, lane, _) = place(output);
+        let first = if D::FLOATS { 3f32.to_bits() } else { 77 };
+        panels[at + lane] = f32::from_bits(first);
+    }
+    let mut out = Fenced::poisoned(outputs);
+    width.run(PanelsTimesVector {
+        x: &x,
+        panels: &panels,
+        step: (words + 1) * panel,
+        blocks,
+        residual: None,
+        relu: false,
+        out: &mut out,
+        dot: dot_of,
+    });
+    let shift = width.isa().source_shift(D::WORDS);
+    for (output, y) in out.iter().enumerate() {
+        let (at, lane, row) = place(output);
+        let weights = &panels[at + lane..];
+        let wanted = (0..words).fold(weights[0].to_bits(), |sum, k| {
+            let (x, w) = (x[k].to_bits(), weights[(k + 1) * row].to_bits());
+            dot(D::WORDS, shift, sum, x, w)
+        });
+        let case = (width, dot_of, blocks, out_blocks, words);
+        assert_eq!(y.to_bits(), wanted, "{case:?}: output {output}");
+    }
+}
+
+#[test]
+fn narrow_panels_times_a_vector() {
+    vectors(U8S8s);
+    vectors(S8S8s);
+    vectors(Bf16s);
 }
 
 /// Dot products of vectors of words, and of one lane after the other with all words.
@@ -426,6 +496,107 @@ fn pixels_are_widened_and_padded() {
             );
             let bf16s = |i: usize| u32::from_le_bytes([0, 0, bytes[2 * i], bytes[2 * i + 1]]);
             assert_eq!(copy(Copied::F32, &bytes, 1), words(1, &bf16s), "{case:?}");
+        }
+    }
+}
+
+/// Bytes of an element in a form.
+fn in_form(how: Copied, element: &[u8]) -> Vec<u8> {
+    match how {
+        Copied::Bytes => element.to_vec(),
+        Copied::F32 => [&[0, 0], element].concat(),
+        Copied::U8 { zero } => (i16::from(element[0]) - zero).to_le_bytes().into(),
+        Copied::S8 { zero } => (i16::from(element[0] as i8) - zero).to_le_bytes().into(),
+    }
+}
+
+/// Byte of taps in the padding.
+const PADDING: u8 = 0x4d;
+
+/// Row of an im2col matrix by its definition, with zeros after its last element. Elements have `size` bytes.
+fn row_of_taps(how: Copied, conv: &ConvShape, image: &[u8], size: usize, pixel: usize) -> Vec<u8> {
+    let [y, x] = [pixel / conv.w_out(), pixel % conv.w_out()];
+    let mut row = Vec::new();
+    for tap in 0..conv.kernel[0] * conv.kernel[1] {
+        let at = |out: usize, tap: usize, axis: usize, pad: usize, end: usize| {
+            let at = out * conv.stride[axis] + tap * conv.dilation[axis];
+            at.checked_sub(pad).filter(|at| *at < end)
+        };
+        let input = [
+            at(y, tap / conv.kernel[1], 0, conv.pad.top, conv.h),
+            at(x, tap % conv.kernel[1], 1, conv.pad.left, conv.w),
+        ];
+        for channel in 0..conv.c_in {
+            row.extend(match input {
+                [Some(y), Some(x)] => {
+                    let first = ((y * conv.w + x) * conv.c_in + channel) * size;
+                    in_form(how, &image[first..first + size])
+                }
+                _ if how == Copied::Bytes => vec![PADDING; size],
+                _ => vec![0; in_form(how, &[0, 0][..size]).len()],
+            });
+        }
+    }
+    row.resize(row.len().next_multiple_of(4), 0);
+    row
+}
+
+/// Gathers some output pixels' inputs. Rows are `extra` words longer than their inputs.
+fn gather(
+    how: Copied,
+    conv: &ConvShape,
+    [size, extra]: [usize; 2],
+    pixels: Range<usize>,
+    image: &[u8],
+) {
+    let rows = pixels.clone();
+    let rows = rows.map(|pixel| row_of_taps(how, conv, image, size, pixel));
+    let rows: Vec<Vec<u8>> = rows.collect();
+    let row = rows[0].len() / 4 + extra;
+    for width in Width::all() {
+        let mut to = Fenced::poisoned(rows.len() * row);
+        width.run(CopyTaps {
+            how,
+            image,
+            pixel: conv.c_in * size,
+            conv,
+            pixels: pixels.clone(),
+            padding: PADDING,
+            to: &mut to,
+        });
+        for (found, wanted) in to.chunks_exact(row).zip(&rows) {
+            let found = &bytemuck::cast_slice::<_, u8>(found)[..wanted.len()];
+            assert_eq!(found, wanted, "{width:?} {how:?} {conv:?} {pixels:?}");
+        }
+    }
+}
+
+#[test]
+fn taps_are_gathered_padded_and_widened() {
+    let mut rng = Rng::new(6);
+    let forms = [
+        (Copied::Bytes, 1),
+        (Copied::Bytes, 2),
+        (Copied::F32, 2),
+        (Copied::U8 { zero: 3 }, 1),
+        (Copied::S8 { zero: -7 }, 1),
+    ];
+    for text in [
+        "mb1ic3ih9iw8oc1kh1kw7ph0pw3sh1sw2",
+        "mb1ic5ih7iw4oc1kh3kw3ph1pw1",
+        "mb1ic33ih4iw5oc1kh2kw3ph1pw1dh1dw1",
+        "mb1ic1ih3iw2oc1kh5kw5ph4pw4",
+        "mb1ic16ih6iw3oc1kh1kw1",
+    ] {
+        let problem: Problem = text.parse().expect(text);
+        let conv: &ConvShape = problem.op.shape().expect("a convolution");
+        let all = conv.h_out() * conv.w_out();
+        for (how, size) in forms {
+            let image = (0..conv.h * conv.w * conv.c_in * size).map(|_| rng.bits() as u8);
+            let image: Vec<u8> = image.collect();
+            for (pixels, extra) in [(0..all, 0), (1..all, 16), (all / 2..all / 2 + 1, 0)] {
+                gather(how, conv, [size, extra], pixels, &image);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Fenced, Width, around, assert_exact};
 use crate::blocking::RegisterTile;
 use crate::layout::CHANNEL_BLOCK;
+use crate::micro::gemm::F32;
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::strassen::{InputSums, Quarters, SUMS};
 
@@ -35,6 +36,7 @@ fn matvec(width: Width, blocks: usize, out_blocks: usize, inputs: usize, add: bo
         residual: residual.as_deref(),
         relu,
         out: &mut out,
+        dot: F32,
     });
     let panel = blocks * CHANNEL_BLOCK;
     let expected: Vec<f32> = (0..outputs)
