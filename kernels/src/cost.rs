@@ -143,4 +143,23 @@ impl Accuracy {
             }
         }
     }
+
+    /// Largest allowed error that is added if factors are rounded to bf16 after a transform: 0 without a transform.
+    ///
+    /// It is `2 * 2^-8 (sqrt c + 1) amplification channel_terms max_x max_w` for c channels. A rounding's relative error is at
+    /// most 2^-8, and has a standard deviation of 0.4 times that. Errors are independent, so they grow as the root of c. For
+    /// uniform data, the bound is ten standard deviations with many channels, and twenty with one.
+    pub fn rounded_factors(self, terms: usize, max_x: f64, max_w: f64) -> f64 {
+        let Accuracy::Transformed {
+            amplification,
+            channel_terms,
+        } = self
+        else {
+            return 0.0;
+        };
+        let per_channel = channel_terms as f64;
+        let channels = terms as f64 / per_channel;
+        let growth = (channels.sqrt() + 1.0) * amplification * per_channel;
+        2.0 * DType::Bf16.rounding(1.0) * growth * max_x * max_w
+    }
 }

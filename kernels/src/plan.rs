@@ -6,6 +6,7 @@
 
 use crate::blocking::{Caches, Tuning};
 use crate::cost::{Accuracy, Cost, Efficiency};
+use crate::dtype::{Element, with_element};
 use crate::exec::Executor;
 use crate::isa::{Isa, IsaToken};
 pub use crate::phase::{Phase, PhaseClock, PhaseCost};
@@ -14,6 +15,7 @@ use crate::problem::{
 };
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorMut, TensorRef, as_f32s};
 use std::borrow::Cow;
+use std::fmt;
 
 /// Properties of an algorithm that don't depend on the problem.
 #[derive(Debug)]
@@ -184,14 +186,17 @@ impl Target<'_> {
     }
 
     /// Checks that the instruction set is its own base ([`Isa::base`]): one that extends another adds nothing to a layer
-    /// whose elements it has no dot products of.
+    /// that multiplies `elements` which it has no dot products of.
     ///
     /// # Errors
     /// When the instruction set extends another, with its name.
-    pub fn without_extension(&self, src: DType) -> Result<(), Unsupported> {
+    pub fn without_extension(&self, elements: impl fmt::Display) -> Result<(), Unsupported> {
         let isa = self.isa.isa();
         if isa.base() != isa {
-            let reason = format!("no dot products of {src} in {isa}: choose {}", isa.base());
+            let reason = format!(
+                "no dot products of {elements} in {isa}: choose {}",
+                isa.base()
+            );
             return Err(Unsupported::new(reason));
         }
         Ok(())
@@ -459,20 +464,27 @@ pub struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// Filters of a convolution for cross-correlation. Filters of a true convolution are reversed here, and nowhere
-    /// else.
+    /// Filters of a convolution for cross-correlation, as f32s. Filters of a true convolution are reversed here, and
+    /// nowhere else.
     ///
     /// # Panics
     /// If there are no weights.
     pub fn filters(&self, conv: &ConvShape) -> Cow<'a, [f32]> {
-        let weights = self.weights.expect("a convolution has weights").f32s();
-        if !conv.flip {
-            return weights.into();
+        let weights = self.weights.expect("a convolution has weights");
+        let mut filters: Cow<'a, [f32]> = match weights.desc().dtype() {
+            DType::F32 => weights.f32s().into(),
+            dtype => with_element!(dtype, T => {
+                let elements = weights.elements::<T>().iter();
+                elements.map(|w| w.to_f64() as f32).collect::<Vec<f32>>()
+            })
+            .into(),
+        };
+        if conv.flip {
+            let taps = conv.kernel[0] * conv.kernel[1];
+            let flipped = filters.to_mut().chunks_exact_mut(taps);
+            flipped.for_each(<[f32]>::reverse);
         }
-        let mut flipped = weights.to_vec();
-        let filters = flipped.chunks_exact_mut(conv.kernel[0] * conv.kernel[1]);
-        filters.for_each(<[f32]>::reverse);
-        flipped.into()
+        filters
     }
 
     /// Parameters of each of two convolutions.

@@ -110,6 +110,48 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vsubq_s32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vaddq_s16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vsubq_s16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { core::arch::aarch64::vshrq_n_s32::<2>(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8_pairs(self, at: *const u8) -> Self::f32s {
+        use core::arch::aarch64::{vld1_u8, vmovl_u8};
+        // SAFETY: the token proves NEON; the address is as the caller promises.
+        pulp::cast(unsafe { vmovl_u8(vld1_u8(at)) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, at: *const i8) -> Self::f32s {
+        use core::arch::aarch64::{vld1_s8, vmovl_s8};
+        // SAFETY: the token proves NEON; the address is as the caller promises.
+        pulp::cast(unsafe { vmovl_s8(vld1_s8(at)) })
+    }
+
+    #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]

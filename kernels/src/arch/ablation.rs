@@ -124,6 +124,10 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         flip_bytes(a) = a;
         push_bytes(words, x) = words;
         push_halves(words, x) = words;
+        sub_s32s(a, b) = a;
+        quarters_of_s32s(a) = a;
+        add_s16s(a, b) = a;
+        sub_s16s(a, b) = a;
         floats_of_s32s(a) = a;
         s32s_of_floats(a) = a;
         bf16s_of_floats(a) = a;
@@ -201,6 +205,16 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         self.0.opaque(unsafe { self.0.load_s8s(at) })
     }
     #[inline(always)]
+    unsafe fn load_u8_pairs(self, at: *const u8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.0.opaque(unsafe { self.0.load_u8_pairs(at) })
+    }
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, at: *const i8) -> Self::f32s {
+        // SAFETY: the caller's promise.
+        self.0.opaque(unsafe { self.0.load_s8_pairs(at) })
+    }
+    #[inline(always)]
     unsafe fn load_bf16s(self, at: *const u16) -> Self::f32s {
         // SAFETY: the caller's promise.
         self.0.opaque(unsafe { self.0.load_bf16s(at) })
@@ -267,6 +281,10 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         flip_bytes(a: Self::f32s);
         push_bytes(words: Self::f32s, x: Self::f32s);
         push_halves(words: Self::f32s, x: Self::f32s);
+        sub_s32s(a: Self::f32s, b: Self::f32s);
+        quarters_of_s32s(a: Self::f32s);
+        add_s16s(a: Self::f32s, b: Self::f32s);
+        sub_s16s(a: Self::f32s, b: Self::f32s);
         floats_of_s32s(a: Self::f32s);
         s32s_of_floats(a: Self::f32s);
         bf16s_of_floats(a: Self::f32s);
@@ -338,6 +356,14 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
     }
     #[inline(always)]
     unsafe fn load_s8s(self, _: *const i8) -> Self::f32s {
+        self.x
+    }
+    #[inline(always)]
+    unsafe fn load_u8_pairs(self, _: *const u8) -> Self::f32s {
+        self.x
+    }
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, _: *const i8) -> Self::f32s {
         self.x
     }
     #[inline(always)]

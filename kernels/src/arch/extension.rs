@@ -94,11 +94,17 @@ macro_rules! extension {
                 fn flip_bytes(a: Self::f32s) -> Self::f32s;
                 fn push_bytes(words: Self::f32s, x: Self::f32s) -> Self::f32s;
                 fn push_halves(words: Self::f32s, x: Self::f32s) -> Self::f32s;
+                fn sub_s32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn quarters_of_s32s(a: Self::f32s) -> Self::f32s;
+                fn add_s16s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn sub_s16s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
                 fn floats_of_s32s(a: Self::f32s) -> Self::f32s;
                 fn s32s_of_floats(a: Self::f32s) -> Self::f32s;
                 fn bf16s_of_floats(a: Self::f32s) -> Self::f32s;
                 unsafe fn load_u8s(at: *const u8) -> Self::f32s;
                 unsafe fn load_s8s(at: *const i8) -> Self::f32s;
+                unsafe fn load_u8_pairs(at: *const u8) -> Self::f32s;
+                unsafe fn load_s8_pairs(at: *const i8) -> Self::f32s;
                 unsafe fn load_bf16s(at: *const u16) -> Self::f32s;
                 unsafe fn store_low_bytes(to: *mut u8, y: Self::f32s);
                 unsafe fn store_low_halves(to: *mut u16, y: Self::f32s);

@@ -318,6 +318,30 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         by_lanes(words, x, x, |word, x, _| word >> 16 | x)
     }
 
+    /// a - b in 32-bit integers, which wrap around.
+    #[inline(always)]
+    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| a.wrapping_sub(b))
+    }
+
+    /// The 32-bit integers of the lanes, divided by 4 and rounded down.
+    #[inline(always)]
+    fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| (a.cast_signed() >> 2).cast_unsigned())
+    }
+
+    /// a + b in pairs of 16-bit integers, which wrap around.
+    #[inline(always)]
+    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| by_halves(a, b, u16::wrapping_add))
+    }
+
+    /// a - b in pairs of 16-bit integers, which wrap around.
+    #[inline(always)]
+    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| by_halves(a, b, u16::wrapping_sub))
+    }
+
     /// The 32-bit integers of the lanes as floats, rounded to nearest even.
     #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
@@ -359,6 +383,32 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     unsafe fn load_s8s(self, at: *const i8) -> Self::f32s {
         // SAFETY: the caller's promise.
         each_lane(self, |i| i32::from(unsafe { *at.add(i) }).cast_unsigned())
+    }
+
+    /// Loads two bytes for each lane, as 16-bit integers.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of twice as many bytes as lanes.
+    #[inline(always)]
+    unsafe fn load_u8_pairs(self, at: *const u8) -> Self::f32s {
+        each_lane(self, |i| {
+            // SAFETY: the caller's promise.
+            let [a, b] = unsafe { [*at.add(2 * i), *at.add(2 * i + 1)] };
+            bytemuck::must_cast([u16::from(a), u16::from(b)])
+        })
+    }
+
+    /// Loads two signed bytes for each lane, as 16-bit integers.
+    ///
+    /// # Safety
+    /// `at` is valid for a read of twice as many bytes as lanes.
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, at: *const i8) -> Self::f32s {
+        each_lane(self, |i| {
+            // SAFETY: the caller's promise.
+            let [a, b] = unsafe { [*at.add(2 * i), *at.add(2 * i + 1)] };
+            bytemuck::must_cast([i16::from(a), i16::from(b)])
+        })
     }
 
     /// Loads a bf16 for each lane, as a float. They may be unaligned.
@@ -590,6 +640,13 @@ fn by_lanes<V: Pod>(a: V, b: V, c: V, f: impl Fn(u32, u32, u32) -> u32) -> V {
         *lane = f(*lane, b[i], c[i]);
     }
     y
+}
+
+/// Both halves of a word, as 16-bit integers.
+#[inline(always)]
+fn by_halves(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
+    let ([a, c], [b, d]): ([u16; 2], [u16; 2]) = (bytemuck::must_cast(a), bytemuck::must_cast(b));
+    bytemuck::must_cast([f(a, b), f(c, d)])
 }
 
 #[inline(always)]

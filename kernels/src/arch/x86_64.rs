@@ -150,6 +150,30 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_sub_epi32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_srai_epi32::<2>(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_add_epi16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { core::arch::x86_64::_mm256_sub_epi16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves AVX2.
         pulp::cast(unsafe { core::arch::x86_64::_mm256_cvtepi32_ps(pulp::cast(a)) })
@@ -193,6 +217,20 @@ impl KernelSimd for pulp::x86::V3 {
         use core::arch::x86_64::{_mm_loadl_epi64, _mm256_cvtepi8_epi32};
         // SAFETY: the token proves AVX2; the address is as the caller promises.
         pulp::cast(unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8_pairs(self, at: *const u8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtepu8_epi16};
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        pulp::cast(unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, at: *const i8) -> Self::f32s {
+        use core::arch::x86_64::{_mm_loadu_si128, _mm256_cvtepi8_epi16};
+        // SAFETY: the token proves AVX2; the address is as the caller promises.
+        pulp::cast(unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast())) })
     }
 
     #[inline(always)]
@@ -456,6 +494,30 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
+    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_sub_epi32(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_srai_epi32::<2>(pulp::cast(a)) })
+    }
+
+    #[inline(always)]
+    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_add_epi16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
+    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe { core::arch::x86_64::_mm512_sub_epi16(pulp::cast(a), pulp::cast(b)) })
+    }
+
+    #[inline(always)]
     fn floats_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves AVX-512F.
         pulp::cast(unsafe { core::arch::x86_64::_mm512_cvtepi32_ps(pulp::cast(a)) })
@@ -499,6 +561,20 @@ impl KernelSimd for pulp::x86::V4 {
         use core::arch::x86_64::{_mm_loadu_si128, _mm512_cvtepi8_epi32};
         // SAFETY: the token proves AVX-512F; the address is as the caller promises.
         pulp::cast(unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8_pairs(self, at: *const u8) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtepu8_epi16};
+        // SAFETY: the token proves AVX-512BW; the address is as the caller promises.
+        pulp::cast(unsafe { _mm512_cvtepu8_epi16(_mm256_loadu_si256(at.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_s8_pairs(self, at: *const i8) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtepi8_epi16};
+        // SAFETY: the token proves AVX-512BW; the address is as the caller promises.
+        pulp::cast(unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(at.cast())) })
     }
 
     #[inline(always)]

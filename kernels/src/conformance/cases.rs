@@ -448,7 +448,7 @@ pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3],
 
 /// One problem per kind of kernel, and some of other types than f32. A plan for it states its edges, around which
 /// [`like`] makes cases.
-pub const PROBES: [&str; 41] = [
+pub const PROBES: [&str; 42] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic32ih14oc64oh14kh1ph0",
@@ -490,6 +490,7 @@ pub const PROBES: [&str; 41] = [
     "--dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.1+wei:per_oc+dst:common:0.3 --attr-zero-points=src:common:3+dst:common:128 --attr-post-ops=sum:0.25:8:u8+relu --ip mb1ic16ih2oc32",
     "--dt=s8:s8:s32 --ip mb1ic16ih2oc32",
     "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=relu --ip mb1ic16ih2oc32",
+    "--dt=s8:s8:s32 --attr-zero-points=src:common:-128 mb1ic16ih14oc32oh14kh3ph1",
 ];
 
 /// Cases with the operation of `probe` around some edges. If it isn't of f32, they also have its types, quantisation and

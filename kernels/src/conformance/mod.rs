@@ -58,9 +58,10 @@ pub struct Failure(pub String);
 ///
 /// Outputs of integers have no error: [`Requantisation`](crate::problem::Requantisation) defines each bit.
 ///
-/// Products of bf16 are exact in f32, so sums of them have the error e of sums in f32. A bf16 output is rounded once more.
-/// The sum is at most |y| + e for an exact y, so this adds half of the distance between bf16s there. CPUs may take denormals
-/// for zeros, so the least normal number is allowed on top.
+/// Products of bf16 are exact in f32, so sums of them have the error e of sums in f32. Transformed factors may be rounded to
+/// bf16 again, which adds to e ([`Accuracy::rounded_factors`]). A bf16 output is rounded once more. The sum is at most |y| + e
+/// for an exact y, so this adds half of the distance between bf16s there. CPUs may take denormals for zeros, so the least
+/// normal number is allowed on top.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     effect: Effect,
@@ -79,9 +80,10 @@ impl Bound {
         } = problem.op.rounding(magnitude, largest);
         let epilogue = usize::from(problem.epilogue.bias) + usize::from(problem.epilogue.residual);
         let arithmetic = accuracy.tolerance(terms + epilogue, max_x, max_w);
+        let factors = accuracy.rounded_factors(terms, max_x, max_w);
         let error = match problem.dtypes.src {
             DType::F32 => arithmetic,
-            DType::Bf16 => arithmetic + f64::from(f32::MIN_POSITIVE),
+            DType::Bf16 => arithmetic + factors + f64::from(f32::MIN_POSITIVE),
             _ => 0.0,
         };
         Bound {

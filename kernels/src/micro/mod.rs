@@ -8,7 +8,7 @@
 //! * [`outputs`]: positions of a tile's outputs, in any layout;
 //! * [`pack`]: weights in the order that the tile reads them;
 //! * [`cook_toom`]: Winograd's transforms, generated from their points, which are [`surd`]s;
-//! * [`winograd`]: the loops that apply these transforms to tiles;
+//! * [`winograd`]: the loops that apply these transforms to tiles; [`winograd_nhwc`] for narrow elements;
 //! * [`strassen`]: sums of inputs for Strassen's products;
 //! * [`matvec`]: panels of weights times one vector;
 //! * [`pointwise`]: scale and shift per channel, and the sum with a second tensor;
@@ -75,3 +75,4 @@ pub mod transpose;
 pub mod widen;
 pub mod windows;
 pub mod winograd;
+pub mod winograd_nhwc;

@@ -9,6 +9,13 @@ use convroof_kernels::conformance::{Outcome, check};
 use convroof_kernels::{Isa, Problem, Registry};
 use std::collections::BTreeSet;
 
+/// Problems of narrow elements, with whole and broken vectors of channels.
+const NARROW: [&str; 3] = [
+    "--dt=u8:s8:s8 --dir=FWD_B --attr-scales=wei:per_oc --attr-zero-points=src:common:3 --attr-post-ops=relu mb1ic5ih3iw2oc17oh3ow2kh3kw3ph1pw1",
+    "--dt=s8:s8:s32 --attr-zero-points=src:common:-4 mb1ic32ih3oc4oh3kh3ph1",
+    "--dt=bf16:bf16:bf16 --attr-post-ops=add:bf16:per_tensor mb1ic17ih3iw2oc5oh3ow2kh3kw3ph1pw1",
+];
+
 #[test]
 fn every_algorithm_on_small_shapes_and_emulated_widths() {
     let registry = Registry::builtin();
@@ -18,7 +25,7 @@ fn every_algorithm_on_small_shapes_and_emulated_widths() {
         let id = algorithm.meta().id;
         for isa in [Isa::Scalar, Isa::Emu128, Isa::Emu256, Isa::Emu512] {
             let token = isa.detect().expect("runs anywhere");
-            for text in PROBLEMS {
+            for text in PROBLEMS.iter().chain(&NARROW) {
                 let problem: Problem = text.parse().expect("a problem");
                 let tuning = Tuning {
                     mc: Some(5),

@@ -40,24 +40,32 @@
 //! less.
 //!
 //! A NaN or an infinity in the input reaches only outputs of the tiles that read it. That is up to four tiles, or nine
-//! for F(2,5) and F(3,5), whose tiles overlap more. An infinity becomes a NaN there, as inf - inf.
-//! `tests/all/winograd.rs` measures both effects.
-
+//! for F(2,5) and F(3,5), whose tiles overlap more. An infinity becomes a NaN there, as inf - inf. `tests/all/winograd.rs`
+//! measures both effects.
 //!
-//! In reading order: this file (the algorithms), `plan.rs` (the plan of all of them), `weights.rs` (packed weights),
-//! `space_to_depth.rs` (phases of an image). Only the transforms are compiled for each scheme ([`Transforms`]).
+//! **Narrow elements** are read and written on NHWC (`nhwc.rs`). F(2,3) of u8 and s8 is exact: transformed samples and
+//! weights are 16-bit integers. So it needs 4 / 9 of the products of direct convolution, but products of 16 bits in place of
+//! bytes. F(2,3) and F(4,3) of bf16 are transformed in f32. Where the CPU has dot products of bf16, the transformed values
+//! are rounded to bf16, which costs accuracy ([`Accuracy::rounded_factors`](crate::cost::Accuracy::rounded_factors)).
+//!
+//! In reading order: this file (the algorithms), `plan.rs` (the plan of all of them in f32), `nhwc.rs` (that of narrow
+//! elements), `weights.rs` (packed weights), `space_to_depth.rs` (phases of an image). Only the transforms are compiled for
+//! each scheme ([`Transforms`], [`NhwcTransforms`]).
 
+mod nhwc;
 mod plan;
 mod space_to_depth;
 mod weights;
 
 pub use crate::micro::winograd::Transforms;
+pub use crate::micro::winograd_nhwc::NhwcTransforms;
 
 use crate::cost::Accuracy;
 use crate::isa::Isa;
 use crate::micro::cook_toom::{self, Matrices};
-use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_conv};
-use crate::problem::Problem;
+use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Target, Unsupported, f32_conv};
+use crate::problem::{ConvShape, DType, Problem};
+use nhwc::{NhwcPlan, Products};
 use plan::WinogradPlan;
 use space_to_depth::SpaceToDepth;
 
@@ -67,6 +75,8 @@ pub struct Winograd {
     meta: &'static AlgorithmMeta,
     transforms: Transforms,
     input: Input,
+    /// Transforms of narrow elements; none if only f32s are computed.
+    nhwc: Option<NhwcTransforms>,
 }
 
 /// Input of a convolution.
@@ -85,6 +95,7 @@ impl Winograd {
             meta,
             transforms,
             input: Input::Maps,
+            nhwc: None,
         }
     }
 
@@ -94,7 +105,66 @@ impl Winograd {
             meta,
             transforms,
             input: Input::Image,
+            nhwc: None,
         }
+    }
+
+    /// Adds convolution of narrow elements on NHWC. `nhwc` are the transforms of the same scheme.
+    ///
+    /// # Panics
+    /// If tiles of `nhwc` have another size.
+    pub const fn with_nhwc(self, nhwc: NhwcTransforms) -> Self {
+        let (own, others) = (self.transforms.matrices(), nhwc.matrices());
+        assert!(own.outputs == others.outputs && own.taps == others.taps);
+        Winograd {
+            nhwc: Some(nhwc),
+            ..self
+        }
+    }
+
+    /// Checks that the scheme computes a convolution, that of an image's phases if `of_phases`.
+    fn check(&self, conv: &ConvShape, of_phases: bool) -> Result<(), Unsupported> {
+        let matrices = self.transforms.matrices();
+        let (taps, stride) = (matrices.taps, matrices.stride);
+        let refuse = |reason: String| Err(Unsupported::new(reason));
+        if conv.kernel != [taps, taps] {
+            return refuse(match of_phases {
+                false => format!("the kernel is not {taps}x{taps}"),
+                true => format!("the kernel is not {taps} steps high and wide"),
+            });
+        }
+        if conv.stride != [stride; 2] {
+            return refuse(format!("the stride is not {stride}"));
+        }
+        if conv.dilation != [1, 1] {
+            return refuse("the filter is dilated".into());
+        }
+        if conv.groups != 1 {
+            return refuse("the channels are grouped".into());
+        }
+        Ok(())
+    }
+
+    /// Plan of a convolution of narrow elements.
+    fn plan_nhwc(
+        &self,
+        problem: &Problem,
+        nhwc: NhwcTransforms,
+        cx: &Target<'_>,
+    ) -> Result<NhwcPlan, Unsupported> {
+        let (products, conv) = Products::of(problem, cx)?;
+        self.check(conv, false)?;
+        if products.are_integers() && !self.transforms.matrices().is_exact() {
+            return Err(Unsupported::new("its transforms of integers round"));
+        }
+        NhwcPlan::new(
+            problem,
+            conv,
+            products,
+            self.transforms,
+            nhwc,
+            &cx.without_twins()?,
+        )
     }
 }
 
@@ -106,9 +176,38 @@ const fn accuracy(matrices: &Matrices) -> Accuracy {
     }
 }
 
-/// Defines an algorithm for each row: its name, its scheme, its input, its id and its description.
+/// Instruction sets of f32 and bf16.
+const BF16: [Isa; 9] = [
+    Isa::Scalar,
+    Isa::Avx2,
+    Isa::Avx512,
+    Isa::Avx512Bf16,
+    Isa::Neon,
+    Isa::NeonBf16,
+    Isa::Emu128,
+    Isa::Emu256,
+    Isa::Emu512,
+];
+
+/// Instruction sets of f32, bf16 and products of 16-bit integers.
+const BF16_AND_S16: [Isa; 11] = [
+    Isa::Scalar,
+    Isa::Avx2,
+    Isa::AvxVnni,
+    Isa::Avx512,
+    Isa::Avx512Vnni,
+    Isa::Avx512Bf16,
+    Isa::Neon,
+    Isa::NeonBf16,
+    Isa::Emu128,
+    Isa::Emu256,
+    Isa::Emu512,
+];
+
+/// Defines an algorithm for each row: its name, its scheme, its input, its id and its description. `with_nhwc` adds narrow
+/// elements, on some instruction sets.
 macro_rules! algorithms {
-    ($($name:ident = $scheme:ident $of:ident, $id:literal, $summary:literal;)*) => {
+    ($($name:ident = $scheme:ident $of:ident $($with_nhwc:ident on $isas:ident)?, $id:literal, $summary:literal;)*) => {
         $(
             #[doc = concat!("Winograd ", $summary, ".")]
             pub static $name: Winograd = {
@@ -116,18 +215,23 @@ macro_rules! algorithms {
                 static META: AlgorithmMeta = AlgorithmMeta {
                     id: $id,
                     summary: concat!("Winograd ", $summary, ", any padding"),
-                    isas: &Isa::F32,
+                    isas: algorithms!(@isas $($isas)?),
                     accuracy: accuracy(TRANSFORMS.matrices()),
                 };
                 Winograd::$of(&META, TRANSFORMS)
+                    $(.$with_nhwc(NhwcTransforms::of::<cook_toom::$scheme, _, _>()))?
             };
         )*
     };
+    (@isas) => { &Isa::F32 };
+    (@isas $isas:ident) => { &$isas };
 }
 
 algorithms! {
-    F2X3 = F2x3 of_maps, "winograd-f2x3", "F(2x2,3x3) on NCHW16c";
-    F4X3 = F4x3 of_maps, "winograd-f4x3", "F(4x4,3x3), points 0, +-1/sqrt2, +-sqrt2, on NCHW16c";
+    F2X3 = F2x3 of_maps with_nhwc on BF16_AND_S16, "winograd-f2x3",
+        "F(2x2,3x3) on NCHW16c, on NHWC also of u8, s8 (exact) and bf16";
+    F4X3 = F4x3 of_maps with_nhwc on BF16, "winograd-f4x3",
+        "F(4x4,3x3), points 0, +-1/sqrt2, +-sqrt2, on NCHW16c, on NHWC also of bf16";
     F4X3_STD = F4x3Std of_maps, "winograd-f4x3-std", "F(4x4,3x3), points 0, +-1, +-2, on NCHW16c";
     F6X3 = F6x3 of_maps, "winograd-f6x3", "F(6x6,3x3) on NCHW16c";
     F2X5 = F2x5 of_maps, "winograd-f2x5", "F(2x2,5x5) on NCHW16c";
@@ -146,20 +250,37 @@ impl Algorithm for Winograd {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
+        if let Some(nhwc) = self.nhwc
+            && problem.dtypes.src != DType::F32
+        {
+            return Ok(Box::new(self.plan_nhwc(problem, nhwc, cx)?));
+        }
         let conv = f32_conv(problem)?;
-        let taps = self.transforms.matrices().taps;
+        cx.without_extension(DType::F32)?;
         let image = match self.input {
             Input::Maps => None,
             Input::Image => Some(SpaceToDepth::of(conv)?),
         };
         let conv = image.map_or(*conv, |image| image.conv());
-        if conv.kernel != [taps, taps] {
-            return Err(Unsupported::new(match image {
-                None => format!("the kernel is not {taps}x{taps}"),
-                Some(_) => format!("the kernel is not {taps} steps high and wide"),
-            }));
-        }
-        let plan = WinogradPlan::new(problem, conv, image, self.transforms, cx)?;
+        self.check(&conv, image.is_some())?;
+        let plan = WinogradPlan::new(problem, conv, image, self.transforms, cx);
         Ok(Box::new(plan))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Words;
+
+    /// A set that extends another one is listed only if it adds products. So no variant refuses every problem.
+    #[test]
+    fn instruction_sets_are_bases_and_those_that_add_products() {
+        let with = |words: &[Words]| -> Vec<Isa> {
+            let own = |isa: &Isa| *isa == isa.base() || words.iter().any(|w| isa.has_dots(*w));
+            Isa::ALL.into_iter().filter(own).collect()
+        };
+        assert_eq!(BF16.to_vec(), with(&[Words::Bf16]));
+        assert_eq!(BF16_AND_S16.to_vec(), with(&[Words::Bf16, Words::S16]));
     }
 }

@@ -1,7 +1,7 @@
 //! Plan of a Winograd convolution, for any scheme.
 
 use super::space_to_depth::SpaceToDepth;
-use super::weights::Weights;
+use super::weights::{Form, Weights};
 use crate::algo::image::MOST_CHANNELS;
 use crate::blocking::{RegisterTile, WinogradBlocking, WinogradShape, part, preparations};
 use crate::exec::{Executor, RowsMut, TileGrid, TilesMut, par_tiles, share};
@@ -12,7 +12,7 @@ use crate::micro::outputs::Outputs;
 use crate::micro::pixels::BlockedPixels;
 use crate::micro::winograd::{InputTransform, OutputTransform, Transformed, Transforms};
 use crate::phase::{Laps, Phase, PhaseClock, PhaseCost};
-use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
+use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 use std::ops::Range;
@@ -32,25 +32,15 @@ pub(super) struct WinogradPlan {
 }
 
 impl WinogradPlan {
-    /// Plan for a convolution of maps, or of the phases of an image.
+    /// Plan for a convolution of maps, or of the phases of an image. The scheme computes it.
     pub(super) fn new(
         problem: &Problem,
         conv: ConvShape,
         image: Option<SpaceToDepth>,
         transforms: Transforms,
         cx: &Target<'_>,
-    ) -> Result<Self, Unsupported> {
+    ) -> Self {
         let (matrices, slots) = (transforms.matrices(), transforms.slots());
-        let refuse = |reason: String| Err(Unsupported::new(reason));
-        if conv.stride != [matrices.stride; 2] {
-            return refuse(format!("the stride is not {}", matrices.stride));
-        }
-        if conv.dilation != [1, 1] {
-            return refuse("the filter is dilated".into());
-        }
-        if conv.groups != 1 {
-            return refuse("the channels are grouped".into());
-        }
         let tile = RegisterTile::of(cx.isa.isa());
         let m = matrices.outputs;
         let [rows, cols] = [conv.h_out().div_ceil(m), conv.w_out().div_ceil(m)];
@@ -79,7 +69,7 @@ impl WinogradPlan {
                 },
                 ..PlanSpec::new(problem, Layout::NCHW16C, cx, 0)
             },
-            weights: Weights::new(&conv, last_row, slots, blocking, tile.blocks),
+            weights: Weights::new(&conv, last_row, Form::F32, slots, blocking, tile.blocks),
             conv,
             image,
             transforms,
@@ -96,7 +86,7 @@ impl WinogradPlan {
         plan.spec.workspace_lines_per_worker = CacheLine::for_f32s(transformed + products + strip);
         plan.spec.packed_lines = CacheLine::for_f32s(plan.weights.len());
         plan.spec.cost.flops_executed = plan.phases().iter().map(|phase| phase.flops).sum();
-        Ok(plan)
+        plan
     }
 
     fn in_blocks(&self) -> usize {

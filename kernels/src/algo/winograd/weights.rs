@@ -1,20 +1,59 @@
 //! Packed weights of a Winograd convolution: U = G g G', in the order in which they are read.
 
 use crate::blocking::WinogradBlocking;
+use crate::dtype::Bf16;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::cook_toom::{MOST_PRODUCTS, Matrices};
+use crate::micro::gemm::{Bf16s, Dot, F32, S16s};
 use crate::micro::winograd::{FilterTransform, Slots};
 use crate::problem::ConvShape;
 use std::ops::Range;
+
+/// Form of transformed weights in the words of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// f32s.
+    F32,
+    /// Pairs of bf16.
+    Bf16,
+    /// Pairs of 16-bit integers, four times the weights: (2 G) g (2 G)'.
+    FourfoldS16,
+}
+
+impl Form {
+    /// Channels in a word.
+    pub(super) const fn group(self) -> usize {
+        match self {
+            Form::F32 => F32::GROUP,
+            Form::Bf16 => Bf16s::GROUP,
+            Form::FourfoldS16 => S16s::GROUP,
+        }
+    }
+
+    /// Words of some channels.
+    pub(super) const fn words(self, channels: usize) -> usize {
+        channels.div_ceil(self.group())
+    }
+
+    /// Bits of a weight in its part of a word.
+    fn bits(self, weight: f32) -> u32 {
+        match self {
+            Form::F32 => weight.to_bits(),
+            Form::Bf16 => Bf16::from_f32(weight).to_bits().into(),
+            Form::FourfoldS16 => ((4.0 * weight) as i16 as u16).into(),
+        }
+    }
+}
 
 /// Layout of the packed weights: all biases, then run by run, point by point, panel by panel.
 ///
 /// Ranges of runs and panels are blocks of 16 output channels.
 pub(super) struct Weights {
+    form: Form,
     slots: Slots,
     points: Vec<Point>,
     blocking: WinogradBlocking,
-    /// Blocks of 16 input channels.
+    /// Blocks of 16 words of input channels.
     in_blocks: usize,
     /// Blocks of 16 output channels.
     out_blocks: usize,
@@ -26,7 +65,7 @@ pub(super) struct Weights {
 struct Point {
     /// Rows of packed weights of earlier points.
     before: usize,
-    /// Terms of the sum: all channels of each product, without the padded channels of the last product.
+    /// Terms of the sum, in words: all channels of each product, without the padded ones of the last product.
     terms: usize,
 }
 
@@ -36,10 +75,12 @@ impl Weights {
     pub(super) fn new(
         conv: &ConvShape,
         last_row: usize,
+        form: Form,
         slots: Slots,
         blocking: WinogradBlocking,
         panel_blocks: usize,
     ) -> Self {
+        let in_blocks = form.words(conv.c_in).div_ceil(CHANNEL_BLOCK);
         let mut before = 0;
         let point = |p| {
             let channels = if slots.is_last_row(p) {
@@ -47,32 +88,33 @@ impl Weights {
             } else {
                 conv.c_in
             };
-            let terms = (slots.at(p) - 1) * conv.c_in.next_multiple_of(CHANNEL_BLOCK) + channels;
+            let terms = (slots.at(p) - 1) * in_blocks * CHANNEL_BLOCK + form.words(channels);
             let point = Point { before, terms };
             before += 1 + terms;
             point
         };
         Weights {
+            form,
             points: (0..slots.points()).map(point).collect(),
             slots,
             blocking,
-            in_blocks: conv.c_in.div_ceil(CHANNEL_BLOCK),
+            in_blocks,
             out_blocks: conv.c_out.div_ceil(CHANNEL_BLOCK),
             panel_blocks,
         }
     }
 
-    /// Terms of the sum at a point.
+    /// Terms of the sum at a point, in words.
     pub(super) fn terms(&self, point: usize) -> usize {
         self.points[point].terms
     }
 
-    /// Terms of the sums at all points.
+    /// Terms of the sums at all points, in words.
     pub(super) fn all_terms(&self) -> usize {
         self.points.iter().map(|p| p.terms).sum()
     }
 
-    /// Floats of all packed weights.
+    /// Words of all packed weights, and their biases.
     pub(super) fn len(&self) -> usize {
         self.out_blocks * CHANNEL_BLOCK * (1 + self.rows())
     }
@@ -148,16 +190,17 @@ impl Weights {
         weights: &[[f32; MOST_PRODUCTS]; MOST_PRODUCTS],
         packed: &mut [f32],
     ) {
-        let width = panel.len() * CHANNEL_BLOCK;
+        let (width, group) = (panel.len() * CHANNEL_BLOCK, self.form.group());
+        let place = channel % group * (u32::BITS as usize / group);
         let along = self.slots.along_an_axis();
         for (i, row) in weights.iter().take(along).enumerate() {
             for (j, &weight) in row.iter().take(along).enumerate() {
                 let (point, which) = self.slots.of(i, j);
-                let row = 1 + which * self.in_blocks * CHANNEL_BLOCK + channel;
+                let row = 1 + which * self.in_blocks * CHANNEL_BLOCK + channel / group;
                 // If a point lacks a channel, all weights of the channel are zeros there.
                 let of_point = &mut packed[self.at(run, panel, point)];
                 if let Some(to) = of_point.get_mut(row * width + lane) {
-                    *to = weight;
+                    *to = f32::from_bits(to.to_bits() | self.form.bits(weight) << place);
                 }
             }
         }

@@ -158,6 +158,32 @@ impl Matrices {
         m
     }
 
+    /// True if B' and A' have only 0 and +-1, and G also +-1/2. Then transforms of integers are sums and differences. With the
+    /// filters (2 G) g (2 G)', which are integers, outputs are four times those of a direct convolution, exactly.
+    pub const fn is_exact(&self) -> bool {
+        let (mut j, mut exact) = (0, true);
+        while j < self.products {
+            let mut i = 0;
+            while i < self.products {
+                exact &= is_sign(self.b[j][i].to_f64());
+                i += 1;
+            }
+            let mut i = 0;
+            while i < self.outputs {
+                exact &= is_sign(self.a[i][j].to_f64());
+                i += 1;
+            }
+            let mut i = 0;
+            while i < self.taps {
+                let g = self.g[j][i].to_f64();
+                exact &= is_sign(g) || is_sign(2.0 * g);
+                i += 1;
+            }
+            j += 1;
+        }
+        exact
+    }
+
     /// Amplification of the rounding errors of a direct sum, in two dimensions.
     ///
     /// For independent inputs and weights of unit variance, product j has the variance |B_j|^2 |G_j|^2 per channel, and
@@ -203,6 +229,10 @@ impl Matrices {
         }
         sum / (self.taps * self.taps) as f64
     }
+}
+
+const fn is_sign(x: f64) -> bool {
+    x == 0.0 || x == 1.0 || x == -1.0
 }
 
 const fn norm2(row: &[Surd]) -> f64 {

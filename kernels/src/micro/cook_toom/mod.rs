@@ -263,6 +263,27 @@ mod tests {
         assert_eq!(F2x3::operations(), [4, 4]);
     }
 
+    /// Only F(2, 3) transforms integers without a multiplication, and its filters fit into 16 bits: four times a sum of nine
+    /// products with at most 1 each.
+    #[test]
+    fn integers_are_transformed_exactly_by_f2x3() {
+        assert!(F2x3::MATRICES.is_exact());
+        let others = [
+            F4x3::MATRICES,
+            F4x3Std::MATRICES,
+            F6x3::MATRICES,
+            F4x4::MATRICES,
+            F2x5::MATRICES,
+            F4x3S2::MATRICES,
+        ];
+        assert!(others.iter().all(|m| !m.is_exact()));
+        let sum = |row: &[Surd]| row.iter().map(|x| x.to_f64().abs()).sum::<f64>();
+        let most = |rows: &mut dyn Iterator<Item = f64>| rows.fold(0.0, f64::max);
+        let Matrices { b, g, .. } = F2x3::MATRICES;
+        assert_eq!(most(&mut b.iter().map(|row| sum(row))), 2.0);
+        assert_eq!(most(&mut g.iter().map(|row| 2.0 * sum(row))), 3.0);
+    }
+
     /// Amplifications that [`Accuracy`](crate::cost::Accuracy) bounds errors by: they grow with the tile, and good
     /// points reduce them.
     #[test]

@@ -15,6 +15,8 @@ pub trait Dot: Copy + Debug + Send + Sync + 'static {
     const WORDS: Words;
     /// Instruction sets that tiles are compiled for.
     const SETS: Sets;
+    /// Tells if tiles have twins ([`SimdTask::TWINS`](crate::isa::SimdTask::TWINS)).
+    const TWINS: bool = true;
     /// Channels in a word.
     const GROUP: usize;
     /// Tells if sums are floats. Else they are 32-bit integers, which wrap around.
@@ -120,6 +122,23 @@ impl Dot for S16s {
     #[inline(always)]
     fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
         simd.dot_s16s(sums, x, w)
+    }
+}
+
+/// [`S16s`] on CPUs with dot products of 16-bit integers. Bytes are faster there, so only transformed bytes are multiplied so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct S16Dots;
+
+impl Dot for S16Dots {
+    const WORDS: Words = S16s::WORDS;
+    const SETS: Sets = Sets::Only(S16s::WORDS);
+    const TWINS: bool = false;
+    const GROUP: usize = S16s::GROUP;
+    const FLOATS: bool = S16s::FLOATS;
+
+    #[inline(always)]
+    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
+        S16s.dot(simd, sums, x, w)
     }
 }
 

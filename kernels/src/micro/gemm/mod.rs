@@ -59,7 +59,7 @@ mod operands;
 mod prefetch;
 mod tile;
 
-pub use dot::{Bf16s, Dot, F32, S8S8s, S16s, U8S7s, U8S8s};
+pub use dot::{Bf16s, Dot, F32, S8S8s, S16Dots, S16s, U8S7s, U8S8s};
 pub use epilogue::TileEpilogue;
 pub use operands::{PanelTimesPixels, Source};
 pub use prefetch::Prefetch;
@@ -75,6 +75,7 @@ use prefetch::Lines;
 
 impl<I: Pixels, L: Place, D: Dot> SimdTask for PanelTimesPixels<'_, '_, I, L, D> {
     type Output = ();
+    const TWINS: bool = D::TWINS;
     const SETS: Sets = D::SETS;
 
     #[inline(always)]
@@ -148,6 +149,7 @@ impl<I: Pixels, L: Place, D: Dot, const P: usize, const V: usize, const K: usize
     for EqualTiles<'_, '_, '_, I, L, D, P, V, K>
 {
     type Output = ();
+    const TWINS: bool = D::TWINS;
     const SETS: Sets = D::SETS;
 
     #[inline(always)]

@@ -9,7 +9,8 @@ use crate::exec::RowsMut;
 use crate::isa::{Sets, SimdTask, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
-    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16s, Source, TileEpilogue, U8S7s, U8S8s,
+    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16Dots, S16s, Source, TileEpilogue, U8S7s,
+    U8S8s,
 };
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
@@ -169,6 +170,7 @@ fn weights_whose_products_may_exceed_16_bits_are_told() {
 #[test]
 fn tiles_of_16_bit_integers() {
     tiles(S16s);
+    tiles(S16Dots);
 }
 
 #[test]
@@ -412,6 +414,84 @@ fn narrow_elements_are_loaded_stored_and_rounded() {
                     "{width:?}: element {i}"
                 );
             }
+        }
+    }
+}
+
+/// Sums, differences and quarters of integers, and loads of pairs of bytes. Results are the bits of a vector's lanes.
+struct Integers<'a> {
+    words: [&'a [u32]; 2],
+    bytes: &'a [u8],
+}
+
+impl SimdTask for Integers<'_> {
+    type Output = [Vec<u32>; 7];
+
+    #[inline(always)]
+    fn run<S: KernelSimd>(self, simd: S) -> Self::Output {
+        let ([a, b], lanes) = (self.words, S::F32_LANES);
+        assert!(a.len() == lanes && b.len() == lanes && self.bytes.len() == 2 * lanes);
+        let bits = |v: S::f32s| bytemuck::cast_slice(&[v]).to_vec();
+        // SAFETY: each slice has as many elements as a vector has lanes, or twice as many.
+        unsafe {
+            let (a, b) = (
+                simd.load_f32s(a.as_ptr().cast()),
+                simd.load_f32s(b.as_ptr().cast()),
+            );
+            [
+                bits(simd.add_s32s(a, b)),
+                bits(simd.sub_s32s(a, b)),
+                bits(simd.quarters_of_s32s(a)),
+                bits(simd.add_s16s(a, b)),
+                bits(simd.sub_s16s(a, b)),
+                bits(simd.load_u8_pairs(self.bytes.as_ptr())),
+                bits(simd.load_s8_pairs(self.bytes.as_ptr().cast())),
+            ]
+        }
+    }
+}
+
+#[test]
+fn integers_are_added_and_divided() {
+    let mut rng = Rng::new(5);
+    let halves = |a: u32, b: u32, f: fn(i16, i16) -> i16| {
+        let half = |shift: u32| u32::from(f((a >> shift) as i16, (b >> shift) as i16) as u16);
+        half(0) | half(16) << 16
+    };
+    for width in Width::all() {
+        for _ in 0..100 {
+            let mut words = || -> Vec<u32> {
+                let special = [0, 3, 0xffff_fffd, 0x7fff_ffff, 0x8000_0000, 0x8000_7fff];
+                let word = |_| match rng.below(3) {
+                    0 => rng.pick(&special),
+                    _ => rng.bits() as u32,
+                };
+                (0..width.lanes()).map(word).collect()
+            };
+            let (a, b) = (words(), words());
+            let bytes: Vec<u8> = (0..2 * width.lanes()).map(|_| rng.bits() as u8).collect();
+            let found = width.run(Integers {
+                words: [&a, &b],
+                bytes: &bytes,
+            });
+            let of_both = |f: &dyn Fn(u32, u32) -> u32| -> Vec<u32> {
+                a.iter().zip(&b).map(|(&a, &b)| f(a, b)).collect()
+            };
+            let of_pairs = |f: fn(u8) -> u16| -> Vec<u32> {
+                let pairs = bytes.chunks_exact(2);
+                let word = |pair: &[u8]| u32::from(f(pair[0])) | u32::from(f(pair[1])) << 16;
+                pairs.map(word).collect()
+            };
+            let wanted = [
+                of_both(&u32::wrapping_add),
+                of_both(&u32::wrapping_sub),
+                of_both(&|a, _| a.cast_signed().div_euclid(4).cast_unsigned()),
+                of_both(&|a, b| halves(a, b, i16::wrapping_add)),
+                of_both(&|a, b| halves(a, b, i16::wrapping_sub)),
+                of_pairs(u16::from),
+                of_pairs(|x| i16::from(x as i8) as u16),
+            ];
+            assert_eq!(found, wanted, "{width:?}: {a:x?}, {b:x?}");
         }
     }
 }

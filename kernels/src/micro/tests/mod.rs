@@ -12,6 +12,7 @@ mod pixels;
 mod pooling;
 mod sums;
 mod winograd;
+mod winograd_nhwc;
 
 use crate::arch::KernelSimd;
 use crate::arch::emulated::Emulation;
