@@ -230,6 +230,15 @@ impl Target<'_> {
 /// When the problem is another one.
 pub fn f32_layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
     f32_only(problem)?;
+    layer(problem)
+}
+
+/// Shape of a problem whose operation is `T`, with any types. The problem has an epilogue only if the operation takes one
+/// ([`Operation::takes_epilogue`]).
+///
+/// # Errors
+/// When the problem is another one.
+fn layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
     let Names { one, many } = T::names();
     let refused = |reason: String| Err(Unsupported::new(reason));
     match problem.op.shape() {
@@ -239,6 +248,31 @@ pub fn f32_layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
         }
         Some(shape) => Ok(shape),
     }
+}
+
+/// Shape of a problem of u8, s8 or bf16, if its operation is `T`. Its types and its epilogue are those that the operation may
+/// have ([`Operation::check_types`]).
+///
+/// # Errors
+/// When the problem is another one.
+pub fn narrow_layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
+    let src = problem.dtypes.src;
+    if ![DType::U8, DType::S8, DType::Bf16].contains(&src) {
+        return Err(Unsupported::new("computes in u8, s8 and bf16 only"));
+    }
+    typed_layer(problem)
+}
+
+/// Shape of a problem of any types, if its operation is `T`. Its types and its epilogue are those that the operation may have
+/// ([`Operation::check_types`]).
+///
+/// # Errors
+/// When the problem is another one.
+pub fn typed_layer<T: Operation>(problem: &Problem) -> Result<&T, Unsupported> {
+    let shape = layer(problem)?;
+    let checked = problem.op.check_types(&problem.attributes());
+    checked.map_err(Unsupported::new)?;
+    Ok(shape)
 }
 
 /// Convolution of an f32 problem ([`f32_layer`]).

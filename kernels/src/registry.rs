@@ -45,6 +45,7 @@ static BUILTIN: &[&dyn Algorithm] = &[
     &algo::softmax::Softmax,
     &algo::lrn::Lrn,
     &algo::concat::Concat,
+    &algo::convert::Convert,
     &algo::pooling::MAX,
     &algo::pooling::AVG,
     &algo::pooling::GLOBAL_AVG,

@@ -14,7 +14,8 @@
 //! * `grouped.rs`: groups of up to 8 channels, and `narrow_grouped.rs`: those of bf16 and of bytes;
 //! * [`direct_nchw`]: the scalar loops of the definition;
 //! * [`pooling`], [`attention`], [`bilinear`];
-//! * [`pointwise`], [`statistics`], [`softmax`], [`lrn`] and [`concat`](mod@concat): layers between convolutions;
+//! * [`pointwise`], [`statistics`], [`softmax`], [`lrn`], [`concat`](mod@concat) and [`convert`]: layers between
+//!   convolutions. `pointwise_narrow.rs` has those of bf16 and of bytes;
 //! * [`stem`] and [`pair`]: two fused layers, by the strips of `rows.rs`.
 
 pub mod attention;
@@ -22,6 +23,7 @@ pub mod bilinear;
 mod blocked;
 mod by_weights;
 pub mod concat;
+pub mod convert;
 pub mod direct;
 pub mod direct_nchw;
 pub mod fc;
@@ -40,6 +42,7 @@ pub mod pair;
 mod panels;
 mod per_channel;
 pub mod pointwise;
+mod pointwise_narrow;
 pub mod pooling;
 mod rows;
 pub mod softmax;

@@ -1,10 +1,12 @@
-//! Unfused layers between convolutions, on NCHW16c: copy, ReLU, residual add, bias, batch normalisation.
+//! Unfused layers between convolutions, on NCHW16c: copy, ReLU, residual add, bias, batch normalisation. Copies, ReLUs and
+//! sums of u8, s8 and bf16 have a plan of their own (`pointwise_narrow.rs`), on NHWC.
 //!
 //! One loop computes them all: `max(floor, x * scale + shift + residual)`. The arithmetic costs no time if data come
 //! from beyond L1. Each layer also has a variant with non-temporal stores. An ordinary store first reads the line that
 //! it overwrites (write-allocate), a third of a copy's traffic. A non-temporal store doesn't, but then the output is in
 //! memory, not in the cache for the next layer.
 
+use super::pointwise_narrow::NarrowPointwise;
 use crate::cost::{Accuracy, Cost};
 use crate::exec::{Executor, Grid, par_rows};
 use crate::isa::{Isa, IsaToken};
@@ -14,7 +16,7 @@ use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
     f32_only,
 };
-use crate::problem::{BATCH_NORM_EPSILON, Epilogue, Op, Problem};
+use crate::problem::{BATCH_NORM_EPSILON, DTypes, Epilogue, Op, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
 
 /// One of these layers, with ordinary or with non-temporal stores.
@@ -35,12 +37,12 @@ enum Kind {
 }
 
 macro_rules! pointwise {
-    ($($name:ident $stream:ident $kind:ident $id:literal $accuracy:ident $what:literal;)*) => {$(
+    ($($name:ident $stream:ident $kind:ident $id:literal $accuracy:ident $what:literal $layouts:literal;)*) => {$(
         #[doc = $what]
         pub static $name: Pointwise = Pointwise {
             meta: &AlgorithmMeta {
                 id: $id,
-                summary: concat!($what, ", on NCHW16c"),
+                summary: concat!($what, $layouts),
                 isas: &Isa::F32,
                 accuracy: Accuracy::$accuracy,
             },
@@ -51,7 +53,7 @@ macro_rules! pointwise {
         pub static $stream: Pointwise = Pointwise {
             meta: &AlgorithmMeta {
                 id: concat!($id, "-stream"),
-                summary: concat!($what, ", on NCHW16c, with streaming stores"),
+                summary: concat!($what, $layouts, ", with streaming stores"),
                 isas: &Isa::F32,
                 accuracy: Accuracy::$accuracy,
             },
@@ -62,18 +64,21 @@ macro_rules! pointwise {
 }
 
 pointwise! {
-    COPY COPY_STREAM Copy "copy" Exact "copy";
-    RELU RELU_STREAM Relu "relu" Exact "ReLU; a NaN stays one";
-    ADD ADD_STREAM Add "add" Sum "residual add, and ReLU";
-    BIAS BIAS_STREAM Bias "bias" Sum "bias, residual add and ReLU";
+    COPY COPY_STREAM Copy "copy" Exact
+        "copy" ", on NCHW16c; of u8, s8 and bf16 on NHWC";
+    RELU RELU_STREAM Relu "relu" Exact
+        "ReLU; a NaN stays one" ", on NCHW16c; of u8, s8 and bf16 on NHWC";
+    ADD ADD_STREAM Add "add" Sum
+        "residual add, and ReLU" ", on NCHW16c; of u8, s8 and bf16 on NHWC";
+    BIAS BIAS_STREAM Bias "bias" Sum
+        "bias, residual add and ReLU" ", on NCHW16c";
     BATCH_NORM BATCH_NORM_STREAM BatchNorm "batchnorm" Scaled
-        "batch normalisation at inference, residual add and ReLU";
+        "batch normalisation at inference, residual add and ReLU" ", on NCHW16c";
 }
 
 impl Pointwise {
     /// Refuses layers of another kind.
     fn check(&self, problem: &Problem) -> Result<(), Unsupported> {
-        f32_only(problem)?;
         let Epilogue {
             bias,
             relu,
@@ -111,6 +116,13 @@ impl Algorithm for Pointwise {
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
         self.check(problem)?;
+        if problem.dtypes != DTypes::default()
+            && matches!(self.kind, Kind::Copy | Kind::Relu | Kind::Add)
+        {
+            let plan = NarrowPointwise::new(problem, self.stream, cx)?;
+            return Ok(Box::new(plan));
+        }
+        f32_only(problem)?;
         let [n, c, h, w] = problem.src_dims();
         let blocks = c.div_ceil(CHANNEL_BLOCK);
         // Without parameters per channel, the tensor is one map.

@@ -2,6 +2,18 @@
 
 use super::{KernelSimd, inverse_sqrt_step, pulp_operations};
 
+/// Defines operations on integers by intrinsics.
+macro_rules! integer_operations {
+    ($($name:ident = $intrinsic:ident;)*) => {
+        $(#[inline(always)]
+        fn $name(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+            // SAFETY: the token proves NEON.
+            #[allow(unused_unsafe)]
+            pulp::cast(unsafe { core::arch::aarch64::$intrinsic(pulp::cast(a), pulp::cast(b)) })
+        })*
+    };
+}
+
 impl super::sealed::Sealed for pulp::aarch64::Neon {}
 impl KernelSimd for pulp::aarch64::Neon {
     pulp_operations!();
@@ -78,14 +90,6 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
-    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        let (a, b) = (pulp::cast(a), pulp::cast(b));
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vaddq_s32(a, b) })
-    }
-
-    #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
         use core::arch::aarch64::{vdupq_n_u8, veorq_u8};
         // SAFETY: the token proves NEON.
@@ -107,27 +111,6 @@ impl KernelSimd for pulp::aarch64::Neon {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]
         pulp::cast(unsafe { vsriq_n_u32::<16>(pulp::cast(x), pulp::cast(words)) })
-    }
-
-    #[inline(always)]
-    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vsubq_s32(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
-    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vaddq_s16(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
-    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves NEON.
-        #[allow(unused_unsafe)]
-        pulp::cast(unsafe { core::arch::aarch64::vsubq_s16(pulp::cast(a), pulp::cast(b)) })
     }
 
     #[inline(always)]
@@ -163,6 +146,57 @@ impl KernelSimd for pulp::aarch64::Neon {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]
         pulp::cast(unsafe { core::arch::aarch64::vcvtnq_s32_f32(pulp::cast(a)) })
+    }
+
+    integer_operations! {
+        max_u8s = vmaxq_u8;
+        max_s8s = vmaxq_s8;
+        max_s16s = vmaxq_s16;
+        add_s16s = vaddq_s16;
+        sub_s16s = vsubq_s16;
+        add_s32s = vaddq_s32;
+        sub_s32s = vsubq_s32;
+        and_bits = vandq_u32;
+        or_bits = vorrq_u32;
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::aarch64::{vdupq_n_s32, vshlq_u32};
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { vshlq_u32(pulp::cast(a), vdupq_n_s32(by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::aarch64::{vdupq_n_s32, vshlq_u32};
+        // SAFETY: the token proves NEON. A shift by a negative number is one down.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe { vshlq_u32(pulp::cast(a), vdupq_n_s32(-by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn keys_of_bf16s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vandq_s16, vdupq_n_s16, veorq_s16, vshrq_n_s16, vsubq_s16};
+        let a = pulp::cast(a);
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            let others = vandq_s16(vshrq_n_s16::<15>(a), vdupq_n_s16(0x7fff));
+            vsubq_s16(veorq_s16(a, others), vdupq_n_s16(127))
+        })
+    }
+
+    #[inline(always)]
+    fn bf16s_of_keys(self, keys: Self::f32s) -> Self::f32s {
+        use core::arch::aarch64::{vaddq_s16, vandq_s16, vdupq_n_s16, veorq_s16, vshrq_n_s16};
+        // SAFETY: the token proves NEON.
+        #[allow(unused_unsafe)]
+        pulp::cast(unsafe {
+            let a = vaddq_s16(pulp::cast(keys), vdupq_n_s16(127));
+            veorq_s16(a, vandq_s16(vshrq_n_s16::<15>(a), vdupq_n_s16(0x7fff)))
+        })
     }
 
     #[inline(always)]

@@ -131,6 +131,13 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         floats_of_s32s(a) = a;
         s32s_of_floats(a) = a;
         bf16s_of_floats(a) = a;
+        max_u8s(a, b) = a;
+        max_s8s(a, b) = a;
+        max_s16s(a, b) = a;
+        and_bits(a, b) = a;
+        or_bits(a, b) = a;
+        keys_of_bf16s(a) = a;
+        bf16s_of_keys(keys) = keys;
         max_f32s(a, b) = a;
         abs_f32s(a) = a;
         neg_f32s(a) = a;
@@ -152,6 +159,14 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         _: Self::f32s,
     ) -> Self::f32s {
         sums
+    }
+    #[inline(always)]
+    fn shift_up(self, a: Self::f32s, _: u32) -> Self::f32s {
+        a
+    }
+    #[inline(always)]
+    fn shift_down(self, a: Self::f32s, _: u32) -> Self::f32s {
+        a
     }
     #[inline(always)]
     fn select_f32s(self, _: Self::m32s, yes: Self::f32s, _: Self::f32s) -> Self::f32s {
@@ -288,6 +303,15 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         floats_of_s32s(a: Self::f32s);
         s32s_of_floats(a: Self::f32s);
         bf16s_of_floats(a: Self::f32s);
+        max_u8s(a: Self::f32s, b: Self::f32s);
+        max_s8s(a: Self::f32s, b: Self::f32s);
+        max_s16s(a: Self::f32s, b: Self::f32s);
+        and_bits(a: Self::f32s, b: Self::f32s);
+        or_bits(a: Self::f32s, b: Self::f32s);
+        shift_up(a: Self::f32s, by: u32);
+        shift_down(a: Self::f32s, by: u32);
+        keys_of_bf16s(a: Self::f32s);
+        bf16s_of_keys(keys: Self::f32s);
         max_f32s(a: Self::f32s, b: Self::f32s);
         abs_f32s(a: Self::f32s);
         neg_f32s(a: Self::f32s);

@@ -101,6 +101,15 @@ macro_rules! extension {
                 fn floats_of_s32s(a: Self::f32s) -> Self::f32s;
                 fn s32s_of_floats(a: Self::f32s) -> Self::f32s;
                 fn bf16s_of_floats(a: Self::f32s) -> Self::f32s;
+                fn max_u8s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn max_s8s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn max_s16s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn and_bits(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn or_bits(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn shift_up(a: Self::f32s, by: u32) -> Self::f32s;
+                fn shift_down(a: Self::f32s, by: u32) -> Self::f32s;
+                fn keys_of_bf16s(a: Self::f32s) -> Self::f32s;
+                fn bf16s_of_keys(keys: Self::f32s) -> Self::f32s;
                 unsafe fn load_u8s(at: *const u8) -> Self::f32s;
                 unsafe fn load_s8s(at: *const i8) -> Self::f32s;
                 unsafe fn load_u8_pairs(at: *const u8) -> Self::f32s;

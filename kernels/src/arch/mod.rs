@@ -365,6 +365,83 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         })
     }
 
+    /// The larger of each pair of unsigned bytes.
+    #[inline(always)]
+    fn max_u8s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| {
+            let (a, b): ([u8; 4], [u8; 4]) = (bytemuck::must_cast(a), bytemuck::must_cast(b));
+            bytemuck::must_cast::<[u8; 4], u32>(array(|i| a[i].max(b[i])))
+        })
+    }
+
+    /// The larger of each pair of signed bytes.
+    #[inline(always)]
+    fn max_s8s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| {
+            let (a, b): ([i8; 4], [i8; 4]) = (bytemuck::must_cast(a), bytemuck::must_cast(b));
+            bytemuck::must_cast::<[i8; 4], u32>(array(|i| a[i].max(b[i])))
+        })
+    }
+
+    /// The larger of each pair of signed 16-bit integers.
+    #[inline(always)]
+    fn max_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| {
+            let (a, b): ([i16; 2], [i16; 2]) = (bytemuck::must_cast(a), bytemuck::must_cast(b));
+            bytemuck::must_cast::<[i16; 2], u32>(array(|i| a[i].max(b[i])))
+        })
+    }
+
+    /// Bits that are set in both.
+    #[inline(always)]
+    fn and_bits(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| a & b)
+    }
+
+    /// Bits that are set in one or both.
+    #[inline(always)]
+    fn or_bits(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+        by_lanes(a, b, b, |a, b, _| a | b)
+    }
+
+    /// Bits of each lane, moved up by `by` places, fewer than 32. Zeros follow.
+    #[inline(always)]
+    fn shift_up(self, a: Self::f32s, by: u32) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| a << by)
+    }
+
+    /// Bits of each lane, moved down by `by` places, fewer than 32. Zeros follow.
+    #[inline(always)]
+    fn shift_down(self, a: Self::f32s, by: u32) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| a >> by)
+    }
+
+    /// Keys of two bf16 in each lane: signed 16-bit integers in the order of their bf16. Keys of NaNs are the largest ones.
+    ///
+    /// A negative bf16 has its other bits inverted. Then 127 is subtracted, as many as there are negative NaNs: these wrap
+    /// around.
+    #[inline(always)]
+    fn keys_of_bf16s(self, a: Self::f32s) -> Self::f32s {
+        by_lanes(a, a, a, |a, _, _| {
+            let a: [i16; 2] = bytemuck::must_cast(a);
+            bytemuck::must_cast::<[i16; 2], u32>(array(|i| {
+                (a[i] ^ (a[i] >> 15 & 0x7fff)).wrapping_sub(127)
+            }))
+        })
+    }
+
+    /// Two bf16 in each lane, from their keys.
+    #[inline(always)]
+    fn bf16s_of_keys(self, keys: Self::f32s) -> Self::f32s {
+        by_lanes(keys, keys, keys, |keys, _, _| {
+            let keys: [i16; 2] = bytemuck::must_cast(keys);
+            bytemuck::must_cast::<[i16; 2], u32>(array(|i| {
+                let a = keys[i].wrapping_add(127);
+                a ^ (a >> 15 & 0x7fff)
+            }))
+        })
+    }
+
     /// Loads a byte for each lane, as an integer.
     ///
     /// # Safety

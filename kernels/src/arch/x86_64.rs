@@ -29,6 +29,17 @@ impl<K: SimdTask> Enter for K {
     }
 }
 
+/// Defines operations on integers by intrinsics, whose features the token proves.
+macro_rules! integer_operations {
+    ($($name:ident = $intrinsic:ident;)*) => {
+        $(#[inline(always)]
+        fn $name(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
+            // SAFETY: the token proves the features: AVX2, or AVX-512F and AVX-512BW.
+            pulp::cast(unsafe { core::arch::x86_64::$intrinsic(pulp::cast(a), pulp::cast(b)) })
+        })*
+    };
+}
+
 impl super::sealed::Sealed for pulp::x86::V3 {}
 impl KernelSimd for pulp::x86::V3 {
     pulp_operations!();
@@ -116,13 +127,6 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        let (a, b) = (pulp::cast(a), pulp::cast(b));
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe { core::arch::x86_64::_mm256_add_epi32(a, b) })
-    }
-
-    #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{_mm256_set1_epi8, _mm256_xor_si256};
         // SAFETY: the token proves AVX2.
@@ -150,27 +154,9 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe { core::arch::x86_64::_mm256_sub_epi32(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
     fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves AVX2.
         pulp::cast(unsafe { core::arch::x86_64::_mm256_srai_epi32::<2>(pulp::cast(a)) })
-    }
-
-    #[inline(always)]
-    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe { core::arch::x86_64::_mm256_add_epi16(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
-    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX2.
-        pulp::cast(unsafe { core::arch::x86_64::_mm256_sub_epi16(pulp::cast(a), pulp::cast(b)) })
     }
 
     #[inline(always)]
@@ -202,6 +188,61 @@ impl KernelSimd for pulp::x86::V3 {
             let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
             let nan = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
             _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, nan, is_nan))
+        })
+    }
+
+    integer_operations! {
+        max_u8s = _mm256_max_epu8;
+        max_s8s = _mm256_max_epi8;
+        max_s16s = _mm256_max_epi16;
+        add_s16s = _mm256_add_epi16;
+        sub_s16s = _mm256_sub_epi16;
+        add_s32s = _mm256_add_epi32;
+        sub_s32s = _mm256_sub_epi32;
+        and_bits = _mm256_and_si256;
+        or_bits = _mm256_or_si256;
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_set1_epi32, _mm256_sllv_epi32};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { _mm256_sllv_epi32(pulp::cast(a), _mm256_set1_epi32(by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::x86_64::{_mm256_set1_epi32, _mm256_srlv_epi32};
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe { _mm256_srlv_epi32(pulp::cast(a), _mm256_set1_epi32(by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn keys_of_bf16s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm256_and_si256, _mm256_set1_epi16, _mm256_srai_epi16, _mm256_sub_epi16,
+            _mm256_xor_si256,
+        };
+        let a = pulp::cast(a);
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let negative = _mm256_srai_epi16::<15>(a);
+            let others = _mm256_and_si256(negative, _mm256_set1_epi16(0x7fff));
+            _mm256_sub_epi16(_mm256_xor_si256(a, others), _mm256_set1_epi16(127))
+        })
+    }
+
+    #[inline(always)]
+    fn bf16s_of_keys(self, keys: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm256_add_epi16, _mm256_and_si256, _mm256_set1_epi16, _mm256_srai_epi16,
+            _mm256_xor_si256,
+        };
+        // SAFETY: the token proves AVX2.
+        pulp::cast(unsafe {
+            let a = _mm256_add_epi16(pulp::cast(keys), _mm256_set1_epi16(127));
+            let negative = _mm256_srai_epi16::<15>(a);
+            _mm256_xor_si256(a, _mm256_and_si256(negative, _mm256_set1_epi16(0x7fff)))
         })
     }
 
@@ -460,13 +501,6 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    fn add_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        let (a, b) = (pulp::cast(a), pulp::cast(b));
-        // SAFETY: the token proves AVX-512F.
-        pulp::cast(unsafe { core::arch::x86_64::_mm512_add_epi32(a, b) })
-    }
-
-    #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{_mm512_set1_epi8, _mm512_xor_si512};
         // SAFETY: the token proves AVX-512F.
@@ -494,27 +528,9 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    fn sub_s32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX-512F.
-        pulp::cast(unsafe { core::arch::x86_64::_mm512_sub_epi32(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
     fn quarters_of_s32s(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves AVX-512F.
         pulp::cast(unsafe { core::arch::x86_64::_mm512_srai_epi32::<2>(pulp::cast(a)) })
-    }
-
-    #[inline(always)]
-    fn add_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX-512BW.
-        pulp::cast(unsafe { core::arch::x86_64::_mm512_add_epi16(pulp::cast(a), pulp::cast(b)) })
-    }
-
-    #[inline(always)]
-    fn sub_s16s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s {
-        // SAFETY: the token proves AVX-512BW.
-        pulp::cast(unsafe { core::arch::x86_64::_mm512_sub_epi16(pulp::cast(a), pulp::cast(b)) })
     }
 
     #[inline(always)]
@@ -546,6 +562,61 @@ impl KernelSimd for pulp::x86::V4 {
             let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             let nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
             _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, is_nan, nan))
+        })
+    }
+
+    integer_operations! {
+        max_u8s = _mm512_max_epu8;
+        max_s8s = _mm512_max_epi8;
+        max_s16s = _mm512_max_epi16;
+        add_s16s = _mm512_add_epi16;
+        sub_s16s = _mm512_sub_epi16;
+        add_s32s = _mm512_add_epi32;
+        sub_s32s = _mm512_sub_epi32;
+        and_bits = _mm512_and_si512;
+        or_bits = _mm512_or_si512;
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_set1_epi32, _mm512_sllv_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { _mm512_sllv_epi32(pulp::cast(a), _mm512_set1_epi32(by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::f32s, by: u32) -> Self::f32s {
+        use core::arch::x86_64::{_mm512_set1_epi32, _mm512_srlv_epi32};
+        // SAFETY: the token proves AVX-512F.
+        pulp::cast(unsafe { _mm512_srlv_epi32(pulp::cast(a), _mm512_set1_epi32(by.cast_signed())) })
+    }
+
+    #[inline(always)]
+    fn keys_of_bf16s(self, a: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm512_and_si512, _mm512_set1_epi16, _mm512_srai_epi16, _mm512_sub_epi16,
+            _mm512_xor_si512,
+        };
+        let a = pulp::cast(a);
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe {
+            let negative = _mm512_srai_epi16::<15>(a);
+            let others = _mm512_and_si512(negative, _mm512_set1_epi16(0x7fff));
+            _mm512_sub_epi16(_mm512_xor_si512(a, others), _mm512_set1_epi16(127))
+        })
+    }
+
+    #[inline(always)]
+    fn bf16s_of_keys(self, keys: Self::f32s) -> Self::f32s {
+        use core::arch::x86_64::{
+            _mm512_add_epi16, _mm512_and_si512, _mm512_set1_epi16, _mm512_srai_epi16,
+            _mm512_xor_si512,
+        };
+        // SAFETY: the token proves AVX-512BW.
+        pulp::cast(unsafe {
+            let a = _mm512_add_epi16(pulp::cast(keys), _mm512_set1_epi16(127));
+            let negative = _mm512_srai_epi16::<15>(a);
+            _mm512_xor_si512(a, _mm512_and_si512(negative, _mm512_set1_epi16(0x7fff)))
         })
     }
 

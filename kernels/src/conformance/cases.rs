@@ -6,8 +6,8 @@ use crate::data::Rng;
 use crate::plan::Granularity;
 use crate::problem::{
     AttentionShape, BatchNormShape, BilinearKind, BilinearShape, ConcatShape, ConvPairShape,
-    ConvPoolShape, ConvShape, ConvSpec, DTypes, Epilogue, IdentityShape, LrnShape, LrnSpec, Maps,
-    Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, SoftmaxShape, StatisticsShape,
+    ConvPoolShape, ConvShape, ConvSpec, ConversionShape, DTypes, Epilogue, IdentityShape, LrnShape,
+    LrnSpec, Maps, Op, Pad, PoolKind, PoolShape, PoolSpec, Problem, SoftmaxShape, StatisticsShape,
 };
 
 /// A problem, and block sizes that reach code paths which its size alone would not.
@@ -448,7 +448,7 @@ pub const ANY_KERNEL: [[usize; 2]; 7] = [[1, 1], [3, 3], [3, 3], [5, 5], [1, 3],
 
 /// One problem per kind of kernel, and some of other types than f32. A plan for it states its edges, around which
 /// [`like`] makes cases.
-pub const PROBES: [&str; 42] = [
+pub const PROBES: [&str; 61] = [
     "g16mb1ic16ih14oc16oh14kh3ph1",
     "mb1ic16ih14oc32oh14kh3ph1",
     "mb1ic32ih14oc64oh14kh1ph0",
@@ -491,6 +491,25 @@ pub const PROBES: [&str; 42] = [
     "--dt=s8:s8:s32 --ip mb1ic16ih2oc32",
     "--dt=bf16:bf16:bf16 --dir=FWD_B --attr-post-ops=relu --ip mb1ic16ih2oc32",
     "--dt=s8:s8:s32 --attr-zero-points=src:common:-128 mb1ic16ih14oc32oh14kh3ph1",
+    "--pool --alg=max --dt=u8 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=max --dt=s8 mb1ic16ih14oh14kh3ph1",
+    "--pool --alg=max --dt=bf16 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=avg_p --dt=u8 mb1ic16ih14oh7kh3sh2ph1",
+    "--pool --alg=avg_np --dt=s8 mb1ic16ih7oh1kh7sh1ph0",
+    "--pool --alg=avg_np --dt=bf16 mb1ic16ih7oh1kh7sh1ph0",
+    "--eltwise --alg=linear --dt=u8 1x16x7x7",
+    "--eltwise --alg=relu --dt=s8 1x16x7x7",
+    "--eltwise --alg=relu --dt=bf16 1x16x7x7",
+    "--binary --alg=add --sdt=u8:u8 --ddt=u8 --attr-scales=src:common:0.3+src1:common:0.7 1x16x7x7:1x16x7x7",
+    "--binary --alg=add --sdt=s8:f32 --ddt=s8 --attr-scales=src:common:1.7 --attr-post-ops=relu 1x16x7x7:1x16x7x7",
+    "--binary --alg=add --sdt=bf16:bf16 --ddt=bf16 --attr-post-ops=relu 1x16x7x7:1x16x7x7",
+    "--concat --axis=1 --sdt=u8 --ddt=u8 1x16x7x7:1x16x7x7",
+    "--concat --axis=1 --sdt=bf16 --ddt=bf16 1x16x7x7:1x16x7x7",
+    "--reorder --sdt=f32 --ddt=u8 --attr-scales=dst:common:0.006 --attr-zero-points=dst:common:128 1x16x7x7",
+    "--reorder --sdt=bf16 --ddt=s8 --attr-scales=dst:common:0.007 --attr-zero-points=dst:common:-3 1x16x7x7",
+    "--reorder --sdt=s8 --ddt=f32 --attr-scales=src:common:0.3 --attr-zero-points=src:common:-5 1x16x7x7",
+    "--reorder --sdt=u8 --ddt=s8 --attr-scales=src:common:0.02+dst:common:0.03 --attr-zero-points=src:common:7+dst:common:-8 1x16x7x7",
+    "--reorder --sdt=f32 --ddt=bf16 1x16x7x7",
 ];
 
 /// Cases with the operation of `probe` around some edges. If it isn't of f32, they also have its types, quantisation and
@@ -531,6 +550,7 @@ fn for_op(op: &Op, g: &Granularity, count: usize) -> Vec<Case> {
         Op::Statistics(_) => without_window(g, count, |maps, _| StatisticsShape(maps).into()),
         Op::Softmax(_) => without_window(g, count, |maps, _| SoftmaxShape(maps).into()),
         Op::Lrn(_) => without_window(g, count, lrn),
+        Op::Conversion(_) => without_window(g, count, |maps, _| ConversionShape(maps).into()),
         Op::Concat(_) => without_window(g, count, |maps, rng| concat(maps, g, rng)),
         Op::Attention(_) => without_window(g, count, |maps, rng| attention(maps, g, rng)),
         Op::Bilinear(_) => without_window(g, count, bilinear),

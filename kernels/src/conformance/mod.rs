@@ -199,8 +199,8 @@ fn tier(
     let first = instance.run_checked(&Serial)?;
     let deviation = Deviation::between(&first, &expected);
     let bound = bound(deviation.largest);
-    if bound.is_none() && !problem.dtypes.are_integers() {
-        // Exact sums are rounded once, where they are stored.
+    if bound.is_none() && !problem.dtypes.dst.is_integer() {
+        // Exact sums are rounded once, where they are stored. Integers are defined as they are stored.
         for y in &mut expected {
             *y = problem.dtypes.dst.stored(*y);
         }

@@ -11,15 +11,17 @@
 //! * [`winograd`]: the loops that apply these transforms to tiles; [`winograd_nhwc`] for narrow elements;
 //! * [`strassen`]: sums of inputs for Strassen's products;
 //! * [`matvec`]: panels of weights times one vector;
-//! * [`pointwise`]: scale and shift per channel, and the sum with a second tensor;
+//! * [`pointwise`]: scale and shift per channel, and the sum with a second tensor; [`pointwise_bytes`]: copies, ReLUs,
+//!   sums and conversions of narrow elements;
 //! * [`statistics`]: mean and variance of each channel;
 //! * [`concat`](mod@concat): channel blocks gathered from channels of others;
 //! * [`lrn`]: local response normalisation;
 //! * [`softmax`] over a pixel's channels, with [`mod@exp`];
 //! * [`attention`] and [`bilinear`] pooling, except their matrix products;
 //! * [`fold`]: reduction of a pooling's window;
-//! * [`windows`] of a pooling; [`mod@pool`] reduces them on pixels of channels, [`pool_nchw`] on plain maps; [`draw`]
-//!   is stochastic pooling, [`map_means`] pools whole maps;
+//! * [`windows`] of a pooling; [`mod@pool`] reduces them on pixels of channels, [`pool_nchw`] on plain maps,
+//!   [`pool_bytes`] on pixels of u8, s8 or bf16; [`draw`] is stochastic pooling, [`map_means`] pools whole maps;
+//! * `bytes.rs`: elements of 8 and 16 bits in whole vectors;
 //! * [`mod@transpose`]: transposes and copies of matrices;
 //! * [`probe`]: loops that measure the machine's ceilings.
 
@@ -42,6 +44,7 @@ macro_rules! in_blocks {
 
 pub mod attention;
 pub mod bilinear;
+mod bytes;
 mod channels;
 pub mod columns;
 pub mod concat;
@@ -59,7 +62,9 @@ pub mod outputs;
 pub mod pack;
 pub mod pixels;
 pub mod pointwise;
+pub mod pointwise_bytes;
 pub mod pool;
+pub mod pool_bytes;
 pub mod pool_nchw;
 pub mod probe;
 pub mod requantise;

@@ -150,29 +150,44 @@ impl Requantise<'_, '_> {
         if !self.bias.is_empty() {
             y = simd.add_f32s(y, bias);
         }
-        if let Some(residual) = &self.residual {
-            let affine = steps.residual();
-            let r = residual.load(simd, pixel, first, lanes);
-            let r = simd.sub_f32s(r, simd.splat_f32s(affine.zero as f32));
-            y = simd.add_f32s(y, simd.mul_f32s(simd.splat_f32s(affine.scale.get()), r));
+        let mut residual = None;
+        if let Some(rows) = &self.residual {
+            residual = Some(rows.load(simd, pixel, first, lanes));
         }
-        if steps.relu() {
-            y = simd.at_least(zero, y);
-        }
-        if integers {
-            y = simd.mul_f32s(y, simd.splat_f32s(steps.inverse()));
-        }
-        match (SIZE, steps.dst().limits()) {
-            (2, _) => simd.bf16s_of_floats(y),
-            (_, Some(limits)) => rounded(simd, y, steps.zero(), limits),
-            (_, None) => y,
-        }
+        outputs::<S, SIZE>(simd, steps, integers, y, residual)
+    }
+}
+
+/// Outputs of `SIZE` bytes of scaled sums: all steps after the bias. `integers` tells if the layer is one of integers.
+#[inline(always)]
+pub(super) fn outputs<S: KernelSimd, const SIZE: usize>(
+    simd: S,
+    steps: &Requantisation,
+    integers: bool,
+    mut y: S::f32s,
+    residual: Option<S::f32s>,
+) -> S::f32s {
+    if let Some(r) = residual {
+        let affine = steps.residual();
+        let r = simd.sub_f32s(r, simd.splat_f32s(affine.zero as f32));
+        y = simd.add_f32s(y, simd.mul_f32s(simd.splat_f32s(affine.scale.get()), r));
+    }
+    if steps.relu() {
+        y = simd.at_least(simd.splat_f32s(0.0), y);
+    }
+    if integers {
+        y = simd.mul_f32s(y, simd.splat_f32s(steps.inverse()));
+    }
+    match (SIZE, steps.dst().limits()) {
+        (2, _) => simd.bf16s_of_floats(y),
+        (_, Some(limits)) => saturated(simd, y, steps.zero(), limits),
+        (_, None) => y,
     }
 }
 
 /// Floats plus a zero point as integers, rounded to nearest even and saturated. A NaN becomes 0.
 #[inline(always)]
-fn rounded<S: KernelSimd>(simd: S, y: S::f32s, zero: f32, limits: [f32; 2]) -> S::f32s {
+fn saturated<S: KernelSimd>(simd: S, y: S::f32s, zero: f32, limits: [f32; 2]) -> S::f32s {
     let [least, most] = [simd.splat_f32s(limits[0]), simd.splat_f32s(limits[1])];
     let y = simd.add_f32s(y, simd.splat_f32s(zero));
     let y = simd.select_f32s(simd.equal_f32s(y, y), y, simd.splat_f32s(0.0));
@@ -208,14 +223,20 @@ impl ResidualRows<'_> {
     fn load<S: KernelSimd>(&self, simd: S, pixel: usize, first: usize, lanes: usize) -> S::f32s {
         let size = self.dtype.size();
         let at = pixel * self.stride + first * size;
-        let own = &self.bytes[at..at + lanes * size];
-        if lanes == S::F32_LANES {
-            return load(simd, self.dtype, own);
-        }
-        let mut whole = [0; BYTES];
-        whole[..own.len()].copy_from_slice(own);
-        load(simd, self.dtype, &whole[..S::F32_LANES * size])
+        load_part(simd, self.dtype, &self.bytes[at..at + lanes * size])
     }
+}
+
+/// Elements as floats, as many as `from` has bytes for, at most a vector. Other lanes are zeros.
+#[inline(always)]
+pub(super) fn load_part<S: KernelSimd>(simd: S, dtype: DType, from: &[u8]) -> S::f32s {
+    let vector = S::F32_LANES * dtype.size();
+    if from.len() == vector {
+        return load(simd, dtype, from);
+    }
+    let mut whole = [0; BYTES];
+    whole[..from.len()].copy_from_slice(from);
+    load(simd, dtype, &whole[..vector])
 }
 
 /// A vector of elements as floats.
@@ -237,7 +258,7 @@ fn load<S: KernelSimd>(simd: S, dtype: DType, from: &[u8]) -> S::f32s {
 
 /// Stores the first lanes of a vector as elements of `SIZE` bytes, as many as `to` has room for.
 #[inline(always)]
-fn store<S: KernelSimd, const SIZE: usize>(simd: S, to: &mut [u8], y: S::f32s) {
+pub(super) fn store<S: KernelSimd, const SIZE: usize>(simd: S, to: &mut [u8], y: S::f32s) {
     if to.len() == S::F32_LANES * SIZE {
         // SAFETY: the slice has an element for each lane.
         unsafe { store_all::<S, SIZE>(simd, to.as_mut_ptr(), y) };

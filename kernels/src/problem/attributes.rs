@@ -211,6 +211,37 @@ impl Attributes {
         self.check_sum()
     }
 
+    /// Checks a layer that converts elements to another type.
+    pub(super) fn check_conversion(&self) -> Result<(), String> {
+        let DTypes {
+            src, weights, dst, ..
+        } = self.dtypes;
+        let known = |t| [DType::F32, DType::Bf16, DType::U8, DType::S8].contains(&t);
+        if !known(src) || !known(dst) || weights != DType::F32 {
+            return Err(format!(
+                "{src} to {dst} has no kernels: a conversion is of f32, bf16, u8 or s8"
+            ));
+        }
+        let Quantisation { src: x, dst: y, .. } = self.quantisation;
+        for (name, dtype, affine) in [("source", src, x), ("destination", dst, y)] {
+            check_zero(name, dtype, affine.zero)?;
+            if !dtype.is_integer() && affine != Affine::default() {
+                return Err(format!(
+                    "a scale of {dtype} ({name}) has no meaning: scales are for u8 and s8"
+                ));
+            }
+        }
+        let quantisation = Quantisation {
+            src: x,
+            dst: y,
+            ..Quantisation::default()
+        };
+        match self.quantisation == quantisation && self.epilogue == Epilogue::default() {
+            true => Ok(()),
+            false => Err("a conversion has scales and zero points of source and destination alone, and no bias, ReLU or residual".into()),
+        }
+    }
+
     /// Checks that source and destination have one type, and that there are no weights.
     fn check_one_type(&self) -> Result<(), String> {
         let DTypes {

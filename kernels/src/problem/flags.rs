@@ -117,9 +117,9 @@ impl<'a> Flags<'a> {
             _ if Op::drivers().any(|(driver, _)| driver.flags.contains(&name)) => {
                 self.own.push(flag);
             }
-            "--deconv" | "--rnn" | "--matmul" | "--reorder" | "--sum" | "--reduction"
-            | "--resampling" | "--prelu" | "--shuffle" | "--lnorm" | "--gnorm" | "--zeropad"
-            | "--brgemm" | "--graph" => {
+            "--deconv" | "--rnn" | "--matmul" | "--sum" | "--reduction" | "--resampling"
+            | "--prelu" | "--shuffle" | "--lnorm" | "--gnorm" | "--zeropad" | "--brgemm"
+            | "--graph" => {
                 let drivers = driver_names();
                 return Err(format!(
                     "benchdnn's driver {name} has no kernels here: the drivers are {drivers}"

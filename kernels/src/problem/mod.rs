@@ -34,8 +34,8 @@ pub use axis::{Pad, ShapeError};
 pub use maps::Maps;
 pub use op::{
     AttentionShape, BATCH_NORM_EPSILON, BatchNormShape, BilinearKind, BilinearShape, ConcatShape,
-    ConvPairShape, ConvPoolShape, ConvShape, ConvSpec, IdentityShape, LrnShape, LrnSpec, Op,
-    PoolKind, PoolShape, PoolSpec, SoftmaxShape, StatisticsShape,
+    ConvPairShape, ConvPoolShape, ConvShape, ConvSpec, ConversionShape, IdentityShape, LrnShape,
+    LrnSpec, Op, PoolKind, PoolShape, PoolSpec, SoftmaxShape, StatisticsShape,
 };
 pub use operation::{Effect, Names, Operands, Operation, Rounding};
 pub use parse::{MOST_TEXT, ParseError, excerpt};

@@ -40,7 +40,7 @@ pub(super) fn by_maps(
 
 /// Epilogue of a layer.
 enum Finish {
-    /// Integers, with the factors of the output channels.
+    /// Sums or outputs that are integers, with the factors of the output channels.
     Integers(Requantisation, Vec<f32>),
     /// Floating-point numbers, in f64. The flag is the ReLU.
     Floats(bool),
@@ -53,7 +53,7 @@ impl Finish {
             quantisation,
             epilogue,
         } = attributes;
-        if !dtypes.are_integers() {
+        if !dtypes.are_integers() && !dtypes.dst.is_integer() {
             return Finish::Floats(epilogue.relu);
         }
         let factors = Requantisation::factors(quantisation, scales, channels);

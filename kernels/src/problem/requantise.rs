@@ -7,7 +7,8 @@ use crate::dtype::DType;
 /// Definition of an integer layer's outputs, to the last bit. A kernel's output must equal it.
 ///
 /// The sum over the taps, of (x - zero of the source) w, is an exact integer. A tap in the padding adds 0: the padding
-/// holds the zero point. The average of a pooling is the exact sum divided by the number of elements. The rest are single
+/// holds the zero point. The average of a pooling is the exact sum divided by the number of elements. The sum of a conversion
+/// is its element ([`ConversionShape`](super::ConversionShape)). The rest are single
 /// operations in f32, each rounded to nearest, ties to even, in this order and never fused into a multiply-add:
 ///
 /// 1. y = the sum, converted to f32;
@@ -19,7 +20,7 @@ use crate::dtype::DType;
 /// 6. y = y s, where s is 1 / scale of the destination, rounded to f32. oneDNN's compiled kernels and benchdnn's reference
 ///    multiply, too. (Its plain reference divides.)
 /// 7. y = y + zero of the destination;
-/// 8. y is rounded to an integer, ties to even, and saturated to the type's [`DType::limits`].
+/// 8. y is rounded to an integer, ties to even, and saturated to the type's [`DType::limits`]. A NaN becomes 0.
 ///
 /// Steps without an operand are left out. An f32 destination ends after step 6.
 ///
@@ -128,6 +129,9 @@ impl Requantisation {
             return f64::from(y);
         };
         y += self.zero;
+        if y.is_nan() {
+            return 0.0;
+        }
         f64::from(y.round_ties_even().clamp(least, most))
     }
 }

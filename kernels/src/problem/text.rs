@@ -11,6 +11,7 @@
 //! --softmax --axis=1 1x1000x1x1
 //! --concat --axis=1 1x64x28x28:1x128x28x28
 //! --lrn mb1ic96ih55ls5alpha0.0001beta0.75k1
+//! --reorder --sdt=f32 --ddt=u8 --attr-scales=dst:common:0.1 --attr-zero-points=dst:common:3 1x64x56x56
 //! --dt=u8:s8:u8 --dir=FWD_B --attr-scales=src:common:0.25+wei:per_oc+dst:common:2 --attr-post-ops=relu mb1ic64ih56oc64oh56kh3ph1
 //! ```
 //!
@@ -40,8 +41,8 @@
 //! - `--attr-post-ops=add:f32:per_tensor+relu` adds a residual and a ReLU. `sum`, which adds to the destination's old
 //!   content, is read as a residual too. `sum:0.5:3:u8` adds 0.5 (r - 3), for a residual r of u8. As in oneDNN, its type is
 //!   as wide as the destination's, which is the default. `add:u8:per_tensor` has any width, but no scale.
-//! - `--dt=src:weights:dst` or `--dt=all` sets the element types. `--binary` and `--concat` have `--sdt` for their sources
-//!   and `--ddt` for the destination.
+//! - `--dt=src:weights:dst` or `--dt=all` sets the element types. `--binary`, `--concat` and `--reorder` have `--sdt` for
+//!   their sources and `--ddt` for the destination.
 //! - `--attr-scales=src:common:0.25+wei:per_oc+dst:common:2` sets scales of u8 and s8 layers, from 1e-9 to 1e9. `wei:per_oc`
 //!   is one scale for each output channel. The scales are data, so they have no text. `src1` is the second source of
 //!   `--binary`.
@@ -61,6 +62,7 @@
 //! - `--softmax` is over the channels (`--axis=1`);
 //! - `--lrn` is a local response normalisation across `ls` channels;
 //! - `--concat` joins up to 8 tensors;
+//! - `--reorder` converts elements to another type: it quantises and dequantises. It changes no layout;
 //! - `--ip mb1ic2048oc1000` is a fully connected layer, read as a convolution with a kernel of its whole input map.
 //!
 //! Element types:
@@ -68,6 +70,7 @@
 //! - convolutions and fully connected layers: f32; bf16 to bf16 or f32; u8 or s8 with weights of s8 to u8, s8, s32 or f32;
 //! - max and average poolings, concatenations, ReLUs and sums of two tensors: f32, bf16, u8 or s8, equal for source and
 //!   destination;
+//! - conversions: from any of f32, bf16, u8 and s8 to any of them;
 //! - all other layers: f32.
 //!
 //! [`Requantisation`](super::Requantisation) defines the arithmetic of integers.

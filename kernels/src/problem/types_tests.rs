@@ -241,6 +241,22 @@ fn errors_say_which_types_are_allowed() {
             "a bias, which is f32",
         ),
         (
+            "--reorder --sdt=f32 --ddt=s32 1x8x5x5".into(),
+            "f32 to s32 has no kernels: a conversion is of f32, bf16, u8 or s8",
+        ),
+        (
+            "--reorder --sdt=f32 --ddt=u8 --attr-scales=src:common:2 1x8x5x5".into(),
+            "a scale of f32 (source) has no meaning",
+        ),
+        (
+            "--reorder --sdt=u8 --ddt=f32 --attr-zero-points=dst:common:3 1x8x5x5".into(),
+            "a zero point of f32 (destination) has no meaning",
+        ),
+        (
+            "--reorder --sdt=f32 --ddt=u8 --attr-post-ops=relu 1x8x5x5".into(),
+            "a conversion has scales and zero points of source and destination alone",
+        ),
+        (
             format!("--dt=u8:s8:u8 {SIZES} + --pool --alg=max --dt=u8 mb1ic6ih5kh3"),
             "a pooling none",
         ),
@@ -400,6 +416,33 @@ fn sums_of_two_tensors_have_a_scale_each() {
     );
 }
 
+/// Quantisation rounds to even and saturates. Dequantisation is its inverse on the values of integers.
+#[test]
+fn conversions_are_those_of_scales_and_zero_points() {
+    let converted = |flags: &str, src: &[f32]| {
+        let p = parse(&format!("--reorder {flags} 1x1x1x{}", src.len()));
+        let x = Operands {
+            src,
+            ..Operands::default()
+        };
+        compute(&p, x, &Serial)
+    };
+    let quantised =
+        "--sdt=f32 --ddt=u8 --attr-scales=dst:common:0.5 --attr-zero-points=dst:common:3";
+    assert_eq!(
+        converted(quantised, &[0.0, 0.25, 0.75, -1.5, -9.0, 1e9, f32::NAN]),
+        [3., 4., 4., 0., 0., 255., 0.]
+    );
+    let back = "--sdt=u8 --ddt=f32 --attr-scales=src:common:0.5 --attr-zero-points=src:common:3";
+    assert_eq!(converted(back, &[3., 5., 0., 255.]), [0., 1., -1.5, 126.]);
+    let again = "--sdt=u8 --ddt=s8 --attr-scales=src:common:0.5+dst:common:2 --attr-zero-points=src:common:128+dst:common:-1";
+    assert_eq!(
+        converted(again, &[128., 132., 134., 0.]),
+        [-1., 0., 0., -33.]
+    );
+    assert_eq!(converted("--sdt=bf16 --ddt=f32", &[257.0]), [256.0]);
+}
+
 /// Layers of each kind, with all types, scales and zero points that they take.
 fn typed() -> impl Strategy<Value = Problem> {
     use DType::{Bf16, F32, S8, S32, U8};
@@ -412,12 +455,15 @@ fn typed() -> impl Strategy<Value = Problem> {
         "--eltwise --alg=linear 2x3x4x5",
         "--eltwise --alg=linear 1x3x1x1",
         "--concat --axis=1 1x3x2x2:1x17x2x2",
+        "--reorder 2x3x4x5",
     ];
     let op = prop::sample::select(ops.map(|text| parse(text).op).to_vec());
     let types = [
         [F32, F32, F32],
         [Bf16, Bf16, Bf16],
         [Bf16, Bf16, F32],
+        [F32, F32, U8],
+        [Bf16, Bf16, S8],
         [U8, S8, U8],
         [U8, S8, S8],
         [U8, S8, S32],
@@ -492,7 +538,11 @@ fn benchdnn_reads(text: &str) -> Result<(), String> {
         let (flag, value) = word.split_once('=').unwrap_or((word, ""));
         let parts: Vec<&str> = value.split(':').collect();
         let fine = match (flag, driver) {
-            ("--pool" | "--eltwise" | "--binary" | "--concat" | "--bnorm" | "--softmax", _) => {
+            (
+                "--pool" | "--eltwise" | "--binary" | "--concat" | "--bnorm" | "--softmax"
+                | "--reorder",
+                _,
+            ) => {
                 driver = flag;
                 true
             }
@@ -507,8 +557,8 @@ fn benchdnn_reads(text: &str) -> Result<(), String> {
                 counts.contains(&parts.len()) && parts.iter().all(|t| known(t))
             }
             ("--sdt", "--binary") => parts.len() == 2 && parts.iter().all(|t| known(t)),
-            ("--sdt", "--concat") => known(value),
-            ("--ddt", "--binary" | "--concat") => {
+            ("--sdt", "--concat" | "--reorder") => known(value),
+            ("--ddt", "--binary" | "--concat" | "--reorder") => {
                 dst = value;
                 known(value)
             }

@@ -15,6 +15,7 @@ mod attacks;
 mod convolutions;
 mod mutants;
 mod narrow;
+mod narrow_layers;
 mod plans;
 mod properties;
 mod registry;

@@ -1,7 +1,7 @@
 //! Small problems of every kind.
 
 /// Problems, at least one of which each algorithm supports.
-pub(crate) const PROBLEMS: [&str; 30] = [
+pub(crate) const PROBLEMS: [&str; 35] = [
     "--dir=FWD_B --attr-post-ops=add:f32:per_tensor+relu mb1ic5ih3iw2oc17oh3ow2kh3kw3sh1sw1ph1pw1dh0dw0",
     "g2mb1ic4ih3oc4oh2kh2sh2ph1",
     "g2mb1ic6ih3oc6oh2kh2sh2ph1",
@@ -32,4 +32,9 @@ pub(crate) const PROBLEMS: [&str; 30] = [
     "--pool --alg=lp3 mb1ic2ih5oh3kh3sh2ph1",
     "--pool --alg=stochastic mb1ic17ih3oh3kh3ph1",
     "--pool --alg=draw1_index mb1ic17ih3oh3kh3ph1",
+    "--pool --alg=max --dt=bf16 mb1ic17ih3oh3kh3ph1",
+    "--pool --alg=avg_np --dt=s8 mb1ic35ih3oh3kh3ph1",
+    "--eltwise --alg=relu --dt=s8 1x17x3x2",
+    "--binary --alg=add --sdt=u8:u8 --ddt=u8 --attr-scales=src:common:0.3+src1:common:0.7 2x3x3x2:2x3x3x2",
+    "--reorder --sdt=f32 --ddt=u8 --attr-scales=dst:common:0.01 --attr-zero-points=dst:common:128 1x17x3x2",
 ];

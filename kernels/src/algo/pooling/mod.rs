@@ -1,4 +1,5 @@
-//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average, Lp, stochastic.
+//! Pooling on NCHW16c, NHWC and plain NCHW: maximum, average, global average, Lp, stochastic. On NHWC also maxima and
+//! averages of u8, s8 and bf16.
 //!
 //! An output is computed from the part of its window inside the input. That part is known per row and per column, so
 //! the inner loop tests no element. A NaN in a window makes its output NaN, also for a maximum, as in PyTorch.
@@ -9,18 +10,20 @@
 //! time are then transposed to a block, pooled, and transposed back, all within a cache.
 //!
 //! In reading order: this file chooses a plan, `windows.rs` has the plan for windows, `global.rs` the plan for whole
-//! maps.
+//! maps, `narrow.rs` the plan for u8, s8 and bf16.
 
 mod global;
+mod narrow;
 mod windows;
 
 use crate::cost::Accuracy;
 use crate::isa::Isa;
 use crate::micro::fold::Reduce;
-use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_layer};
-use crate::problem::{Pad, PoolKind, PoolShape, Problem};
+use crate::plan::{Algorithm, AlgorithmMeta, Plan, PlanCx, Unsupported, f32_layer, narrow_layer};
+use crate::problem::{DTypes, Pad, PoolKind, PoolShape, Problem};
 use crate::tensor::Layout;
 use global::GlobalPlan;
+use narrow::NarrowPlan;
 use windows::{PoolPlan, Work};
 
 /// A pooling on one layout.
@@ -83,11 +86,17 @@ macro_rules! poolings {
 
 poolings! {
     Maxima, Exact, "maxpool", "max pooling", ", any window, stride, padding and dilation; NaN wins":
-        MAX on NCHW16C, MAX_NHWC on Nhwc, MAX_NCHW on Nchw;
+        MAX on NCHW16C, MAX_NCHW on Nchw;
+    Maxima, Exact, "maxpool", "max pooling", " of f32, bf16, u8 and s8, any window, stride, padding and dilation; NaN wins":
+        MAX_NHWC on Nhwc;
     Means, Mean, "avgpool", "average pooling", ", padding counted or not, any window, stride and dilation":
-        AVG on NCHW16C, AVG_NHWC on Nhwc, AVG_NCHW on Nchw;
+        AVG on NCHW16C, AVG_NCHW on Nchw;
+    Means, Mean, "avgpool", "average pooling", " of f32, bf16, u8 and s8, padding counted or not, any window, stride and dilation":
+        AVG_NHWC on Nhwc;
     MeansOfMaps, Mean, "global-avgpool", "the average of whole maps", "":
-        GLOBAL_AVG on NCHW16C, GLOBAL_AVG_NHWC on Nhwc, GLOBAL_AVG_NCHW on Nchw;
+        GLOBAL_AVG on NCHW16C, GLOBAL_AVG_NCHW on Nchw;
+    MeansOfMaps, Mean, "global-avgpool", "the average of whole maps", " of f32, bf16, u8 and s8":
+        GLOBAL_AVG_NHWC on Nhwc;
     Norms, Mean, "lppool", "Lp pooling", ", sum and mean form, any p from 1 and infinity":
         LP on NCHW16C, LP_NHWC on Nhwc, LP_NCHW on Nchw;
     Expectations, Mean, "stochastic-pool", "stochastic pooling", " as at inference: sum a^2 / sum a, a = max(x, 0)":
@@ -103,7 +112,13 @@ impl Algorithm for Pooling {
 
     fn plan(&self, problem: &Problem, cx: &PlanCx<'_>) -> Result<Box<dyn Plan>, Unsupported> {
         let cx = &cx.target()?;
-        let pool = *f32_layer::<PoolShape>(problem)?;
+        let is_narrow = problem.dtypes != DTypes::default();
+        let pool: PoolShape = match (self.makes, self.layout) {
+            (Makes::Maxima | Makes::Means | Makes::MeansOfMaps, Layout::Nhwc) if is_narrow => {
+                *narrow_layer(problem)?
+            }
+            _ => *f32_layer(problem)?,
+        };
         let work = match (self.makes, pool.kind) {
             (Makes::Maxima, PoolKind::Max) => Work::Fold(Reduce::Max),
             (Makes::Maxima, _) => return Err(Unsupported::new("computes maxima only")),
@@ -129,6 +144,10 @@ impl Algorithm for Pooling {
         match self.makes {
             Makes::MeansOfMaps if !whole => {
                 Err(Unsupported::new("the window is not the whole map"))
+            }
+            Makes::Maxima | Makes::Means | Makes::MeansOfMaps if is_narrow => {
+                let means = self.makes != Makes::Maxima;
+                Ok(Box::new(NarrowPlan::new(problem, pool, means, cx)?))
             }
             Makes::MeansOfMaps => Ok(Box::new(GlobalPlan::new(problem, pool, self.layout, cx))),
             _ => {

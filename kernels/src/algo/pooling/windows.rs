@@ -24,6 +24,21 @@ pub(super) fn maps(pool: &PoolShape, layout: Layout) -> (usize, usize) {
     }
 }
 
+/// Tasks that a plan aims at.
+pub(super) fn parts(cx: &Target<'_>) -> usize {
+    if cx.threads == 1 { 1 } else { 4 * cx.threads }
+}
+
+/// Maps and output rows of a task: some maps, or some rows of one map if there are few maps.
+pub(super) fn task(cx: &Target<'_>, maps: usize, h_out: usize) -> (usize, usize) {
+    let split = parts(cx).div_ceil(maps).min(h_out);
+    match cx.tuning.mc {
+        Some(rows) => (1, rows.min(h_out)),
+        None if split > 1 => (1, h_out.div_ceil(split)),
+        None => (maps.div_ceil(parts(cx)), h_out),
+    }
+}
+
 /// Operation on each window.
 #[derive(Clone, Copy)]
 pub(super) enum Work {
@@ -100,16 +115,15 @@ fn bands(down: &Axis, height: usize) -> Vec<Band> {
 
 /// Windows that are folded before the next channels of their pixels: two if they share no column, else more. Each pixel
 /// is a stream of lines. Lines that are a power of two apart map to few sets of L1. So the windows' lines may take a
-/// quarter of these sets, or prefetched lines of the next channels would be evicted. (Measured: docs/measurements.md,
-/// 'strips of windows'.)
-fn strip(channels: usize, down: &Window, across: &Window, l1d: usize) -> usize {
+/// quarter of these sets, or prefetched lines of the next channels would be evicted. `pixel` is in bytes. (Measured:
+/// docs/measurements.md, 'strips of windows'.)
+pub(super) fn strip(pixel: usize, down: &Window, across: &Window, l1d: usize) -> usize {
     // A page's lines: all L1 caches have this many sets.
     const SETS: usize = 64;
     const PAGE: usize = SETS * size_of::<CacheLine>();
     if across.stride >= across.kernel {
         return 2;
     }
-    let pixel = channels * size_of::<f32>();
     let sets = (PAGE >> pixel.trailing_zeros()).clamp(1, SETS);
     let lines = l1d / PAGE * sets / 4;
     let columns = lines / down.kernel;
@@ -128,18 +142,11 @@ impl PoolPlan {
         let [down, across] = pool.windows();
         let (per_image, channels) = maps(&pool, layout);
         let maps = pool.n * per_image;
-        // A task is some maps, or some rows of one map if there are few maps.
-        let parts = if cx.threads == 1 { 1 } else { 4 * cx.threads };
-        let split = parts.div_ceil(maps).min(pool.h_out());
-        let (task_maps, task_rows) = match cx.tuning.mc {
-            Some(rows) => (1, rows.min(pool.h_out())),
-            None if split > 1 => (1, pool.h_out().div_ceil(split)),
-            None => (maps.div_ceil(parts), pool.h_out()),
-        };
+        let (task_maps, task_rows) = task(cx, maps, pool.h_out());
         let in_bands =
             layout == Layout::Nchw && pool.w_out() < narrow(cx.isa.isa()) && maps >= CHANNEL_BLOCK;
         let height = {
-            let parts = parts.div_ceil(maps.div_ceil(CHANNEL_BLOCK));
+            let parts = parts(cx).div_ceil(maps.div_ceil(CHANNEL_BLOCK));
             let most = cx.tuning.mc.unwrap_or(pool.h_out().div_ceil(parts));
             band_height(&down, &across, most, cx.caches.l2 / 4)
         };
@@ -164,7 +171,7 @@ impl PoolPlan {
                 (Lanes::Pixels { scales }, (task_maps, task_rows), floats)
             }
             _ => {
-                let strip = strip(channels, &down, &across, cx.caches.l1d);
+                let strip = strip(channels * size_of::<f32>(), &down, &across, cx.caches.l1d);
                 (Lanes::Channels { strip }, (task_maps, task_rows), 0)
             }
         };

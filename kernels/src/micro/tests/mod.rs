@@ -8,6 +8,7 @@ mod dot;
 mod gemm;
 mod grouped;
 mod matrices;
+mod narrow;
 mod pixels;
 mod pooling;
 mod sums;

@@ -22,7 +22,7 @@ const REDUCTIONS: [Reduce; 6] = [
 ];
 
 /// Windows along a row: kernel, stride, dilation, padding before and after. The first ones have kernels of their own.
-const WINDOWS: [[usize; 5]; 7] = [
+pub(super) const WINDOWS: [[usize; 5]; 7] = [
     [3, 1, 1, 1, 1],
     [3, 2, 1, 1, 0],
     [2, 2, 1, 0, 0],
@@ -36,7 +36,10 @@ const WINDOWS: [[usize; 5]; 7] = [
 const MAPS: usize = 2;
 
 /// A window along each axis, with `out` outputs in a row.
-fn axes([kernel, stride, dilation, before, after]: [usize; 5], out: usize) -> Option<[Window; 2]> {
+pub(super) fn axes(
+    [kernel, stride, dilation, before, after]: [usize; 5],
+    out: usize,
+) -> Option<[Window; 2]> {
     let span = (kernel - 1) * dilation + 1;
     let axis = |out: usize| {
         let size = ((out - 1) * stride + span).checked_sub(before + after)?;

@@ -2,13 +2,14 @@
 //! implements [`Operation`] and [`Named`] (or [`Fused`]), and a line in this file.
 //!
 //! In reading order: `conv.rs` and `pool.rs`, which have windows; `identity.rs`, `batch_norm.rs`, `softmax.rs`, `lrn.rs`,
-//! `concat.rs`, `attention.rs` and `bilinear.rs`, which have none; `fused.rs`, which joins two layers; this file.
+//! `concat.rs`, `conversion.rs`, `attention.rs` and `bilinear.rs`, which have none; `fused.rs`, which joins two layers; this file.
 
 mod attention;
 mod batch_norm;
 mod bilinear;
 mod concat;
 mod conv;
+mod conversion;
 mod fused;
 mod identity;
 mod lrn;
@@ -20,6 +21,7 @@ pub use batch_norm::{BATCH_NORM_EPSILON, BatchNormShape, StatisticsShape};
 pub use bilinear::{BilinearKind, BilinearShape};
 pub use concat::ConcatShape;
 pub use conv::{ConvShape, ConvSpec};
+pub use conversion::ConversionShape;
 pub use fused::{ConvPairShape, ConvPoolShape};
 pub use identity::IdentityShape;
 pub use lrn::{LrnShape, LrnSpec};
@@ -119,6 +121,7 @@ operations! {
         Statistics(StatisticsShape),
         Softmax(SoftmaxShape),
         Lrn(LrnShape),
+        Conversion(ConversionShape),
         Concat(ConcatShape),
         Attention(AttentionShape),
         Bilinear(BilinearShape),
