@@ -121,7 +121,8 @@ impl Isa {
         }
     }
 
-    /// True if the instruction set has dot products of these words. Emulated vectors stand for any of them.
+    /// True if the instruction set has dot products of these words. Of emulated vectors, 256 bits stand for CPUs that have all
+    /// of them, and others for CPUs that have none.
     ///
     /// Those of AVX2 and AVX-512 themselves take three instructions and saturate at 16 bits, so they serve [`Words::U8S7`].
     pub const fn has_dots(self, words: Words) -> bool {
@@ -133,7 +134,8 @@ impl Isa {
             Isa::Avx512Bf16 | Isa::NeonBf16 => matches!(words, Words::Bf16),
             Isa::Avx2 | Isa::Avx512 => matches!(words, Words::U8S7),
             Isa::Scalar | Isa::Neon => false,
-            Isa::Emu128 | Isa::Emu256 | Isa::Emu512 => !matches!(words, Words::F32),
+            Isa::Emu256 => !matches!(words, Words::F32 | Words::U8S7),
+            Isa::Emu128 | Isa::Emu512 => false,
         }
     }
 
@@ -292,7 +294,7 @@ enum Token {
 /// Miri.
 #[cfg(all(emulated, any(not(test), miri)))]
 mod emulated {
-    use super::{Isa, SimdTask};
+    use super::{Isa, SimdTask, has_code_for, not_compiled};
     use crate::arch::KernelSimd;
     use crate::arch::emulated::Emulation;
     use pulp::{Scalar128b, Scalar256b, Scalar512b};
@@ -325,9 +327,16 @@ mod emulated {
         #[inline(always)]
         pub(super) fn dispatch<T: SimdTask>(self, task: T) -> T::Output {
             match self {
-                Emulated::Emu128(simd) => simd.call(task),
-                Emulated::Emu256(simd) => simd.call(task),
-                Emulated::Emu512(simd) => simd.call(task),
+                Emulated::Emu128(simd) if const { has_code_for(Isa::Emu128, T::SETS) } => {
+                    simd.call(task)
+                }
+                Emulated::Emu256(simd) if const { has_code_for(Isa::Emu256, T::SETS) } => {
+                    simd.call(task)
+                }
+                Emulated::Emu512(simd) if const { has_code_for(Isa::Emu512, T::SETS) } => {
+                    simd.call(task)
+                }
+                _ => not_compiled(self.isa(), T::SETS),
             }
         }
     }
@@ -495,6 +504,7 @@ const fn has_code_for(isa: Isa, sets: Sets) -> bool {
     match sets {
         Sets::Bases => is_base,
         Sets::With(words) => is_base || isa.has_dots(words),
+        Sets::Without(words) => is_base && !isa.has_dots(words),
         Sets::Only(words) => isa.has_dots(words),
     }
 }
@@ -590,7 +600,7 @@ mod tests {
             let exact = |words: &Words| *words != Words::U8S7;
             let mut words = Words::ALL.into_iter().filter(exact);
             let has_dots = words.any(|words| isa.has_dots(words));
-            assert_eq!(has_dots, isa != base || isa.is_emulated(), "{isa}");
+            assert_eq!(has_dots, isa != base || isa == Isa::Emu256, "{isa}");
             assert!(!isa.has_dots(Words::F32));
             assert_eq!(Isa::F32.contains(&isa), isa == base);
             assert_eq!(Isa::REAL.contains(&isa), !isa.is_emulated());

@@ -329,7 +329,10 @@ fn conv_of<'p>(
     }
     let many = ConvShape::names().many;
     let conv = problem.op.shape();
-    conv.ok_or_else(|| Unsupported::new(format!("computes {many} only")))
+    let conv = conv.ok_or_else(|| Unsupported::new(format!("computes {many} only")))?;
+    let types = problem.op.check_types(&problem.attributes());
+    types.map_err(Unsupported::new)?;
+    Ok(conv)
 }
 
 /// Layouts that a plan reads and writes. Weights are always plain OIHW.
@@ -583,10 +586,16 @@ impl<'a> RunArgs<'a> {
     /// Checks the arguments against the plan, once per run.
     ///
     /// # Panics
-    /// If a tensor, a buffer or the executor doesn't fit. That is a bug in the caller, not wrong user input.
+    /// If a tensor, a buffer or the executor doesn't fit, or the source isn't aligned to 4 bytes, of which kernels read words.
+    /// That is a bug in the caller, not wrong user input.
     pub fn assert_fit(&self, spec: &PlanSpec) {
         let residual = self.residual.map(|r| r.desc());
         assert_eq!(self.src.desc(), spec.src_desc(), "source");
+        let address = self.src.bytes().as_ptr().addr();
+        assert!(
+            address.is_multiple_of(size_of::<f32>()),
+            "source at {address:#x}, not aligned to 4 bytes"
+        );
         assert_eq!(self.dst.desc(), spec.dst_desc(), "destination");
         assert_eq!(residual, spec.residual_desc(), "residual");
         assert!(self.packed.len() >= spec.packed_lines, "packed weights");

@@ -21,7 +21,7 @@
 //! so it is multiplied, too. Some instruction sets shift the source by 128 ([`Isa::source_shift`]).
 
 use super::blocked::{BlockedConv, copies_rows};
-use super::by_weights::PlanByWeights;
+use super::by_weights::{OfSomeWeights, PlanByWeights};
 use super::joined::JoinedTaps;
 use super::per_channel::PerChannel;
 use crate::blocking::Tuning;
@@ -100,6 +100,18 @@ impl Form {
             Form::S8 => S8S8s::WORDS,
             Form::S16 => S16s::WORDS,
             Form::U8S7 => U8S7s::WORDS,
+        }
+    }
+
+    /// True if kernels in this form have twins.
+    const fn has_twins(self) -> bool {
+        match self {
+            Form::Bf16 => Bf16s::TWINS,
+            Form::F32 => F32::TWINS,
+            Form::U8 => U8S8s::TWINS,
+            Form::S8 => S8S8s::TWINS,
+            Form::S16 => S16s::TWINS,
+            Form::U8S7 => U8S7s::TWINS,
         }
     }
 
@@ -210,11 +222,16 @@ fn tiled(
         Ok(plan)
     };
     let bytes = form == Form::S16 && problem.dtypes.src == DType::U8;
-    if bytes && cx.isa.isa().has_dots(U8S7s::WORDS) {
-        let plans = PlanByWeights::new(plan(form)?, plan(Form::U8S7)?);
-        return Ok(Box::new(plans));
+    if !bytes || !cx.isa.isa().has_dots(U8S7s::WORDS) {
+        return Ok(Box::new(plan(form)?));
     }
-    Ok(Box::new(plan(form)?))
+    let (wide, bytes) = (plan(form)?, plan(Form::U8S7)?);
+    let tables = wide.spec.table_bytes + bytes.spec.table_bytes;
+    match cx.tables(tables) {
+        Ok(_) => Ok(Box::new(PlanByWeights::new(wide, bytes))),
+        // There is room for the tables of one.
+        Err(_) => Ok(Box::new(wide)),
+    }
 }
 
 /// Plan of a narrow convolution on NHWC, in one form.
@@ -322,6 +339,9 @@ impl Product<'_> {
 
 impl NarrowPlan {
     fn of(problem: &Problem, product: Product<'_>, cx: &Target<'_>) -> Result<Self, Unsupported> {
+        if !product.form.has_twins() {
+            cx.without_twins()?;
+        }
         let of_words = product.in_words()?;
         let mut words = product.blocked(problem, &of_words, cx)?;
         let Product {
@@ -379,16 +399,6 @@ impl NarrowPlan {
             sum_lines,
             per_channel,
             steps: Requantisation::new(&problem.attributes()),
-        })
-    }
-
-    /// True if the packed weights allow products of bytes in the form [`Form::U8S7`].
-    pub(super) fn allows_bytes(&self, packed: &[CacheLine]) -> bool {
-        let packed = as_f32s(packed);
-        let bytes = |word: &f32| word.to_bits().to_le_bytes().map(u8::cast_signed);
-        self.words.panels.all().iter().all(|panel| {
-            let rows = &packed[panel.floats.clone()][panel.blocks * CHANNEL_BLOCK..];
-            rows.iter().all(|word| U8S7s::allows(bytes(word)))
         })
     }
 
@@ -670,6 +680,18 @@ impl Plan for NarrowPlan {
             Form::S16 => self.run_as(args, S16s),
             Form::U8S7 => self.run_as(args, U8S7s),
         }
+    }
+}
+
+impl OfSomeWeights for NarrowPlan {
+    fn allows(&self, packed: &[CacheLine]) -> bool {
+        let packed = as_f32s(packed);
+        let bytes = |word: &f32| word.to_bits().to_le_bytes().map(u8::cast_signed);
+        self.form != Form::U8S7
+            || self.words.panels.all().iter().all(|panel| {
+                let rows = &packed[panel.floats.clone()][panel.blocks * CHANNEL_BLOCK..];
+                rows.iter().all(|word| U8S7s::allows(bytes(word)))
+            })
     }
 }
 

@@ -87,6 +87,8 @@ pub enum Sets {
     Bases,
     /// Also those with dot products of these words.
     With(Words),
+    /// Those that extend no other and have no dot products of these words.
+    Without(Words),
     /// Only those with dot products of these words. Algorithms plan the task for no other set.
     Only(Words),
 }

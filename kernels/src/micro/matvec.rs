@@ -46,6 +46,7 @@ pub const PARTS: usize = 4;
 impl<D: Dot> SimdTask for PanelsTimesVector<'_, '_, D> {
     type Output = ();
     const SETS: Sets = Sets::With(D::WORDS);
+    const TWINS: bool = D::TWINS;
 
     #[inline(always)]
     fn run<S: KernelSimd>(mut self, simd: S) {

@@ -300,7 +300,8 @@ pub(crate) mod tests {
         assert_eq!(layers, [f32s, &format!("{f32s} in u8")]);
         assert_ne!(entry.points[0].key, entry.points[1].key);
         // Half of the time at twice the peak.
-        assert_eq!(entry.points[0].cost, entry.points[1].cost);
+        let ratio = entry.points[0].cost / entry.points[1].cost;
+        assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
     }
 
     #[test]

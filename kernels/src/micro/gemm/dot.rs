@@ -115,7 +115,9 @@ pub struct S16s;
 
 impl Dot for S16s {
     const WORDS: Words = Words::S16;
-    const SETS: Sets = Sets::Bases;
+    const SETS: Sets = Sets::Without(Words::S16);
+    // Rare: those of small weights are multiplied as bytes.
+    const TWINS: bool = false;
     const GROUP: usize = 2;
     const FLOATS: bool = false;
 
@@ -152,6 +154,8 @@ pub struct S8S8s;
 impl Dot for S8S8s {
     const WORDS: Words = Words::S8S8;
     const SETS: Sets = Sets::Only(Words::S8S8);
+    // Rare: most activations are u8.
+    const TWINS: bool = false;
     const GROUP: usize = 4;
     const FLOATS: bool = false;
 
@@ -238,6 +242,8 @@ impl U8S7s {
 impl Dot for U8S7s {
     const WORDS: Words = Words::U8S7;
     const SETS: Sets = Sets::Only(Words::U8S7);
+    // Without memory traffic the compiler would compute products once, which take two of the three instructions.
+    const TWINS: bool = false;
     const GROUP: usize = 4;
     const FLOATS: bool = false;
 

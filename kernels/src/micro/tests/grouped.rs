@@ -215,9 +215,9 @@ impl Image {
         );
         let at = (y < height && x < width).then(|| (y * width + x) * channels + channel);
         let byte = at.map(|at| self.bytes[at]);
-        let half = at.map_or(0, |at| {
-            u16::from_ne_bytes([self.bytes[2 * at], self.bytes[2 * at + 1]])
-        });
+        // An image of bytes has none at this place.
+        let half = at.and_then(|at| self.bytes.get(2 * at..)?.first_chunk().copied());
+        let half = half.map_or(0, u16::from_ne_bytes);
         match columns {
             Columns::F32 => u32::from(half) << 16,
             Columns::F32OfU8 { zero } => {

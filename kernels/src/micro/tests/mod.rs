@@ -45,6 +45,7 @@ impl Width {
         let cpu = Isa::REAL.into_iter().filter(|&isa| match sets {
             Sets::Bases => isa == isa.base(),
             Sets::With(words) => isa == isa.base() || isa.has_dots(words),
+            Sets::Without(words) => isa == isa.base() && !isa.has_dots(words),
             Sets::Only(words) => isa.has_dots(words),
         });
         let emulated = [Width::Emu128, Width::Emu256, Width::Emu512];

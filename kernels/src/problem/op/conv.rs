@@ -59,7 +59,8 @@ impl ConvSpec {
 /// become NaN: some kernels multiply by the padding's zeros, others skip them. Winograd's transforms spread it to all
 /// outputs of the channel.
 ///
-/// A non-finite input affects the outputs that read it. Winograd spreads it to all outputs of the tiles that read it.
+/// A non-finite input affects the outputs that read it. Winograd spreads it to all outputs of the tiles that read it. Grouped
+/// convolutions may spread it to neighbouring columns and groups, whose weights in their word or panel are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     spec: ConvSpec,
