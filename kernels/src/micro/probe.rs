@@ -50,8 +50,8 @@ impl Arithmetic {
         }
     }
 
-    /// Words that the fastest kernels for an instruction set multiply. Without dot products it widens bf16 to f32, and bytes to
-    /// 16-bit integers.
+    /// Words that the fastest kernels for an instruction set multiply. Without dot products, bf16 is widened to f32. Bytes are
+    /// multiplied as they are if their weights allow it ([`Words::U8S7`]), and otherwise widened to 16-bit integers.
     const fn words(self, isa: Isa) -> Words {
         match self {
             Arithmetic::Bf16 if isa.has_dots(Words::Bf16) => Words::Bf16,
