@@ -142,6 +142,26 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
+    unsafe fn store_bytes<const N: usize>(self, to: *mut u8, y: [Self::f32s; N]) {
+        use core::arch::aarch64::{vst1q_u8, vuzp1q_u8, vuzp1q_u16};
+        let (fours, rest) = y.as_chunks::<4>();
+        for (i, &[a, b, c, d]) in fours.iter().enumerate() {
+            // SAFETY: the token proves NEON; the address is as the caller promises.
+            unsafe {
+                let ab = vuzp1q_u16(pulp::cast(a), pulp::cast(b));
+                let cd = vuzp1q_u16(pulp::cast(c), pulp::cast(d));
+                let bytes = vuzp1q_u8(pulp::cast(ab), pulp::cast(cd));
+                vst1q_u8(to.add(4 * i * Self::F32_LANES), bytes);
+            }
+        }
+        for (i, &y) in rest.iter().enumerate() {
+            let at = (N - rest.len() + i) * Self::F32_LANES;
+            // SAFETY: the caller's promise.
+            unsafe { self.store_low_bytes(to.add(at), y) };
+        }
+    }
+
+    #[inline(always)]
     fn s32s_of_floats(self, a: Self::f32s) -> Self::f32s {
         // SAFETY: the token proves NEON.
         #[allow(unused_unsafe)]

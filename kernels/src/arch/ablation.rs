@@ -105,6 +105,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         unsafe fn stream_f32s(to: *mut f32, value: Self::f32s);
         unsafe fn store_masked_f32s(mask: Self::m32s, to: *mut f32, y: Self::f32s);
         unsafe fn store_low_bytes(to: *mut u8, y: Self::f32s);
+        unsafe fn store_bytes<const N: usize>(to: *mut u8, y: [Self::f32s; N]);
         unsafe fn store_low_halves(to: *mut u16, y: Self::f32s);
     }
 
@@ -139,6 +140,7 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         keys_of_bf16s(a) = a;
         bf16s_of_keys(keys) = keys;
         max_f32s(a, b) = a;
+        min_f32s(a, b) = a;
         abs_f32s(a) = a;
         neg_f32s(a) = a;
         raise_f32s(a, n) = a;
@@ -313,6 +315,7 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         keys_of_bf16s(a: Self::f32s);
         bf16s_of_keys(keys: Self::f32s);
         max_f32s(a: Self::f32s, b: Self::f32s);
+        min_f32s(a: Self::f32s, b: Self::f32s);
         abs_f32s(a: Self::f32s);
         neg_f32s(a: Self::f32s);
         raise_f32s(a: Self::f32s, n: Self::f32s);

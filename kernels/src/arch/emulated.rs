@@ -125,6 +125,7 @@ impl<P: KernelSimd> KernelSimd for Emulation<P> {
     as_plain! {
         fn splat_f32s(x: f32) -> Self::f32s;
         fn max_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+        fn min_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
         fn abs_f32s(a: Self::f32s) -> Self::f32s;
         fn raise_f32s(a: Self::f32s, n: Self::f32s) -> Self::f32s;
         fn equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;

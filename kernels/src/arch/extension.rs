@@ -79,6 +79,7 @@ macro_rules! extension {
                 fn div_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
                 fn mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
                 fn max_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+                fn min_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
                 fn abs_f32s(a: Self::f32s) -> Self::f32s;
                 fn neg_f32s(a: Self::f32s) -> Self::f32s;
                 fn raise_f32s(a: Self::f32s, n: Self::f32s) -> Self::f32s;
@@ -116,6 +117,7 @@ macro_rules! extension {
                 unsafe fn load_s8_pairs(at: *const i8) -> Self::f32s;
                 unsafe fn load_bf16s(at: *const u16) -> Self::f32s;
                 unsafe fn store_low_bytes(to: *mut u8, y: Self::f32s);
+                unsafe fn store_bytes<const N: usize>(to: *mut u8, y: [Self::f32s; N]);
                 unsafe fn store_low_halves(to: *mut u16, y: Self::f32s);
                 fn opaque(x: Self::f32s) -> Self::f32s;
                 unsafe fn load_f32s(at: *const f32) -> Self::f32s;

@@ -189,6 +189,8 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     fn mul_add_e_f32s(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
     /// The larger of a and b. If one is a NaN, the result depends on the CPU.
     fn max_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
+    /// The smaller of a and b. If one is a NaN, the result depends on the CPU.
+    fn min_f32s(self, a: Self::f32s, b: Self::f32s) -> Self::f32s;
     /// |a|. Instruction sets override it, because the compiler does not always inline pulp's inner functions.
     #[inline(always)]
     fn abs_f32s(self, a: Self::f32s) -> Self::f32s {
@@ -516,6 +518,18 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         }
     }
 
+    /// Stores the lowest byte of each lane of `N` vectors, one vector after the other. Lanes are integers of -128 to 255.
+    ///
+    /// # Safety
+    /// `to` is valid for a write of as many bytes as the vectors have lanes.
+    #[inline(always)]
+    unsafe fn store_bytes<const N: usize>(self, to: *mut u8, y: [Self::f32s; N]) {
+        for (i, y) in y.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { self.store_low_bytes(to.add(i * Self::F32_LANES), y) };
+        }
+    }
+
     /// Stores the low half of each lane. They may be unaligned.
     ///
     /// # Safety
@@ -833,6 +847,7 @@ macro_rules! pulp_operations {
             div_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
             mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
             max_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
+            min_f32s(a: Self::f32s, b: Self::f32s) -> Self::f32s;
             sqrt_f32s(a: Self::f32s) -> Self::f32s;
             equal_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;
             less_than_f32s(a: Self::f32s, b: Self::f32s) -> Self::m32s;

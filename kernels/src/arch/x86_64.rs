@@ -306,6 +306,34 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
+    unsafe fn store_bytes<const N: usize>(self, to: *mut u8, y: [Self::f32s; N]) {
+        use core::arch::x86_64::{
+            _mm_packus_epi16, _mm_shuffle_epi32, _mm_storeu_si128, _mm256_and_si256,
+            _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_packs_epi32,
+            _mm256_set1_epi16,
+        };
+        let (pairs, rest) = y.as_chunks::<2>();
+        for (i, pair) in pairs.iter().enumerate() {
+            // SAFETY: the token proves AVX2; the address is as the caller promises.
+            unsafe {
+                let [a, b] = pair.map(pulp::cast);
+                // Four lanes of each in turn.
+                let halves = _mm256_and_si256(_mm256_packs_epi32(a, b), _mm256_set1_epi16(0xff));
+                let bytes = _mm_packus_epi16(
+                    _mm256_castsi256_si128(halves),
+                    _mm256_extracti128_si256::<1>(halves),
+                );
+                let to = to.add(2 * i * Self::F32_LANES);
+                _mm_storeu_si128(to.cast(), _mm_shuffle_epi32::<0b11_01_10_00>(bytes));
+            }
+        }
+        if let [last] = rest {
+            // SAFETY: the caller's promise.
+            unsafe { self.store_low_bytes(to.add((N - 1) * Self::F32_LANES), *last) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_low_halves(self, to: *mut u16, y: Self::f32s) {
         use core::arch::x86_64::{
             _mm_storeu_si128, _mm256_and_si256, _mm256_castsi256_si128, _mm256_packus_epi32,

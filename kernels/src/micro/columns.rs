@@ -168,24 +168,33 @@ impl CopyRows<'_> {
                     Some(rest) => (rest / pixel + 1).min(inside),
                     None => 0,
                 };
-                let mut word = simd.splat_f32s(0.0);
-                for column in 0..self.width + GROUP - 1 {
+                let (mut word, mut column) = (simd.splat_f32s(0.0), 0);
+                let end = self.width + GROUP - 1;
+                while column < end {
                     let x = column.wrapping_sub(left);
-                    let end;
-                    let from = if x < whole {
-                        image.as_ptr().wrapping_add(start + x * pixel)
+                    let last;
+                    // Columns up to `until` are a step apart, or all in the padding.
+                    let (mut from, step, until) = if x < whole {
+                        let from = image.as_ptr().wrapping_add(start + x * pixel);
+                        (from, pixel, left + whole)
                     } else if x < inside {
-                        end = elements_at_the_end(image, start + x * pixel);
-                        end.as_ptr()
+                        last = elements_at_the_end(image, start + x * pixel);
+                        (last.as_ptr(), 0, column + 1)
+                    } else if column < left && inside > 0 {
+                        (padding.as_ptr(), 0, left)
                     } else {
-                        padding.as_ptr()
+                        (padding.as_ptr(), 0, end)
                     };
-                    word = push(word, load(from));
-                    if column + 1 >= GROUP {
-                        let at = (column + 1 - GROUP) * CHANNEL_BLOCK + lane;
-                        // SAFETY: the word's column is below `width`, and the row has 16 floats for each.
-                        unsafe { simd.store_f32s(to.add(at), word) };
+                    for column in column..until.min(end) {
+                        word = push(word, load(from));
+                        from = from.wrapping_add(step);
+                        if column + 1 >= GROUP {
+                            let at = (column + 1 - GROUP) * CHANNEL_BLOCK + lane;
+                            // SAFETY: the word's column is below `width`, and the row has 16 floats for each.
+                            unsafe { simd.store_f32s(to.add(at), word) };
+                        }
                     }
+                    column = until;
                 }
             }
         }

@@ -4,10 +4,11 @@
 //! layers have floats for sums, and skip the steps that they have no operand for.
 #![allow(unsafe_code)]
 
-use crate::arch::KernelSimd;
+use crate::arch::{KernelSimd, array};
 use crate::dtype::DType;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
+use crate::layout::CHANNEL_BLOCK;
 use crate::problem::Requantisation;
 use crate::tensor::TensorRef;
 
@@ -63,6 +64,9 @@ const LANES: usize = 16;
 /// channels are stored.
 const PIXELS: usize = 16;
 
+/// Largest number up to which no step of integers overflows an f32, if sums and residuals are integers of 32 bits.
+const ORDINARY: f32 = (1u64 << 40) as f32;
+
 /// Most bytes of a vector's elements.
 const BYTES: usize = 4 * LANES;
 
@@ -74,6 +78,15 @@ impl SimdTask for Requantise<'_, '_> {
         let size = self.steps.dst().size();
         assert!(self.out.len().is_multiple_of(size), "whole elements");
         match size {
+            1 if self.is_ordinary() => match self.lane {
+                // The vectors of a block of channels are stored at once.
+                Sum::Integer => match const { CHANNEL_BLOCK / S::F32_LANES } {
+                    1 => self.bytes::<S, 1, true>(simd),
+                    2 => self.bytes::<S, 2, true>(simd),
+                    _ => self.bytes::<S, 4, true>(simd),
+                },
+                _ => self.bytes::<S, 1, false>(simd),
+            },
             1 => self.elements::<S, 1>(simd),
             2 => self.elements::<S, 2>(simd),
             _ => self.elements::<S, 4>(simd),
@@ -82,6 +95,65 @@ impl SimdTask for Requantise<'_, '_> {
 }
 
 impl Requantise<'_, '_> {
+    /// True if outputs are bytes and no step can give a NaN.
+    #[inline(always)]
+    fn is_ordinary(&self) -> bool {
+        // Not `all`: this way, vectors are compared.
+        let are = |xs: &[f32]| xs.iter().fold(true, |are, x| are & (x.abs() <= ORDINARY));
+        let steps = self.steps;
+        let integers = |rows: &ResidualRows<'_>| rows.dtype.is_integer();
+        self.lane != Sum::Float
+            && steps.dst().limits().is_some()
+            && self.residual.as_ref().is_none_or(integers)
+            && are(self.factors)
+            && are(self.bias)
+            && are(&[steps.residual().scale.get(), steps.inverse()])
+    }
+
+    /// Outputs of one byte, `N` vectors at once. No step can give a NaN.
+    #[inline(always)]
+    fn bytes<S: KernelSimd, const N: usize, const INTEGERS: bool>(mut self, simd: S) {
+        let (pixels, channels) = (self.out.rows(), self.out.len());
+        let in_vectors = channels.next_multiple_of(S::F32_LANES);
+        assert!(pixels == 0 || self.sums.len() >= (pixels - 1) * self.row + in_vectors);
+        assert!(self.factors.len() >= in_vectors);
+        assert!(self.bias.is_empty() || self.bias.len() >= in_vectors);
+        let steps = Steps::of(simd, self.steps);
+        for pixel in 0..pixels {
+            // SAFETY: the sums have a row of whole vectors for each pixel, and so have factors and bias.
+            let y = |first: usize| unsafe {
+                let sums = self.sums.as_ptr().add(pixel * self.row + first);
+                let number = match INTEGERS {
+                    true => simd.floats_of_s32s(simd.load_f32s(sums)),
+                    false => simd.load_f32s(sums),
+                };
+                let mut y = simd.mul_f32s(number, simd.load_f32s(self.factors.as_ptr().add(first)));
+                if !self.bias.is_empty() {
+                    y = simd.add_f32s(y, simd.load_f32s(self.bias.as_ptr().add(first)));
+                }
+                if let Some(rows) = &self.residual {
+                    let lanes = S::F32_LANES.min(channels - first);
+                    y = steps.plus(simd, y, rows.load(simd, pixel, first, lanes));
+                }
+                steps.byte(simd, y)
+            };
+            let to = self.out.row(pixel);
+            let several = N * S::F32_LANES;
+            let mut chunks = to.chunks_exact_mut(several);
+            let mut first = 0;
+            for to in &mut chunks {
+                let y: [_; N] = array(|v| y(first + v * S::F32_LANES));
+                // SAFETY: the chunk has a byte for each lane.
+                unsafe { simd.store_bytes(to.as_mut_ptr(), y) };
+                first += several;
+            }
+            for to in chunks.into_remainder().chunks_mut(S::F32_LANES) {
+                store::<S, 1>(simd, to, y(first));
+                first += S::F32_LANES;
+            }
+        }
+    }
+
     /// Outputs with elements of `SIZE` bytes.
     #[inline(always)]
     fn elements<S: KernelSimd, const SIZE: usize>(mut self, simd: S) {
@@ -155,6 +227,55 @@ impl Requantise<'_, '_> {
             residual = Some(rows.load(simd, pixel, first, lanes));
         }
         outputs::<S, SIZE>(simd, steps, integers, y, residual)
+    }
+}
+
+/// Operands of the steps to a byte, in every lane.
+#[derive(Clone, Copy)]
+struct Steps<V> {
+    residual_scale: V,
+    residual_zero: V,
+    inverse: V,
+    zero: V,
+    least: V,
+    most: V,
+}
+
+impl<V: Copy> Steps<V> {
+    /// Steps of a layer whose outputs have limits.
+    ///
+    /// A ReLU before the last scale and zero point is a lower limit after them: neither changes the order of two numbers.
+    #[inline(always)]
+    fn of<S: KernelSimd<f32s = V>>(simd: S, steps: &Requantisation) -> Self {
+        let [least, most] = steps.dst().limits().expect("bytes have limits");
+        let least = match steps.relu() {
+            true => least.max(steps.zero()),
+            false => least,
+        };
+        let residual = steps.residual();
+        Steps {
+            residual_scale: simd.splat_f32s(residual.scale.get()),
+            residual_zero: simd.splat_f32s(residual.zero as f32),
+            inverse: simd.splat_f32s(steps.inverse()),
+            zero: simd.splat_f32s(steps.zero()),
+            least: simd.splat_f32s(least),
+            most: simd.splat_f32s(most),
+        }
+    }
+
+    /// Scaled sums plus residuals.
+    #[inline(always)]
+    fn plus<S: KernelSimd<f32s = V>>(&self, simd: S, y: V, residual: V) -> V {
+        let r = simd.sub_f32s(residual, self.residual_zero);
+        simd.add_f32s(y, simd.mul_f32s(self.residual_scale, r))
+    }
+
+    /// Integers within the limits of scaled sums, which aren't NaNs: all steps after the residual.
+    #[inline(always)]
+    fn byte<S: KernelSimd<f32s = V>>(&self, simd: S, y: V) -> V {
+        let y = simd.add_f32s(simd.mul_f32s(y, self.inverse), self.zero);
+        let y = simd.min_f32s(simd.max_f32s(y, self.least), self.most);
+        simd.s32s_of_floats(y)
     }
 }
 

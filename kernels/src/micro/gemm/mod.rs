@@ -29,6 +29,9 @@
 /// range rolled, and then keeps the accumulators in memory. It would unroll the loops over vectors. But there are
 /// thousands of them, and unrolling them in LLVM takes longer than the rest of a build. Scalar code has 16 "vectors",
 /// which stay a loop that LLVM vectorises.
+///
+/// Vectors of type `S` that are emulated have loops, whose end LLVM doesn't know. Otherwise they would be a third of a test
+/// build.
 macro_rules! each {
     (vector $count:ident, |$i:ident| $body:block) => {
         if const { $count <= 4 } {
@@ -45,10 +48,15 @@ macro_rules! each {
         each!(@ $count, $i, $body, 0 1 2 3)
     };
     (@ $count:ident, $i:ident, $body:block, $($n:literal)*) => {
-        $(if const { $n < $count } {
-            let $i: usize = $n;
-            $body
-        })*
+        if const { S::NATIVE || S::F32_LANES == 1 } {
+            $(if const { $n < $count } {
+                let $i: usize = $n;
+                $body
+            })*
+        } else {
+            #[allow(clippy::needless_range_loop)]
+            for $i in 0..std::hint::black_box($count) $body
+        }
     };
 }
 

@@ -11,6 +11,7 @@ mod matrices;
 mod narrow;
 mod pixels;
 mod pooling;
+mod requantise;
 mod sums;
 mod winograd;
 mod winograd_nhwc;
