@@ -289,10 +289,7 @@ enum Token {
 }
 
 /// Emulated vectors, for debug builds only (`build.rs`).
-///
-/// The crate's own unit tests compile every kernel a second time. So these tests leave emulated vectors out, except under
-/// Miri.
-#[cfg(all(emulated, any(not(test), miri)))]
+#[cfg(emulated)]
 mod emulated {
     use super::{Isa, SimdTask, has_code_for, not_compiled};
     use crate::arch::KernelSimd;
@@ -342,7 +339,7 @@ mod emulated {
     }
 }
 
-#[cfg(not(all(emulated, any(not(test), miri))))]
+#[cfg(not(emulated))]
 mod emulated {
     use super::{Isa, SimdTask};
 
@@ -367,9 +364,8 @@ mod emulated {
 
 use emulated::Emulated;
 
-/// True if kernels have twins in this build. The unit tests of this package build none: twins are two thirds of the
-/// code, and the suite's tests run them.
-const TWINS: bool = cfg!(all(feature = "ablation", not(test)));
+/// True if kernels have twins in this build.
+const TWINS: bool = cfg!(feature = "ablation");
 
 impl IsaToken {
     /// The instruction set that this token proves.

@@ -80,6 +80,9 @@ pub mod reorder;
 pub mod tensor;
 pub mod window;
 
+#[cfg(all(kernel_tests, not(test)))]
+#[doc(hidden)]
+pub use micro::tests as kernel_tests;
 pub use micro::{cook_toom, probe, surd};
 
 pub use isa::{Isa, IsaToken, SimdTask};

@@ -15,7 +15,7 @@ mod aarch64;
 #[cfg_attr(not(feature = "ablation"), allow(dead_code))]
 pub mod ablation;
 mod baseline;
-#[cfg(any(emulated, test))]
+#[cfg(emulated)]
 pub mod emulated;
 mod extension;
 #[cfg(target_arch = "aarch64")]

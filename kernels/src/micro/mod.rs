@@ -72,8 +72,8 @@ pub mod softmax;
 pub mod statistics;
 pub mod strassen;
 pub mod surd;
-#[cfg(test)]
-mod tests;
+#[cfg(all(kernel_tests, not(test)))]
+pub mod tests;
 pub mod tiles;
 mod tiling;
 pub mod transpose;

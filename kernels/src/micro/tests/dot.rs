@@ -19,6 +19,19 @@ use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::problem::{ConvShape, Problem};
 use std::ops::Range;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    tiles_of_bytes
+    weights_whose_products_may_exceed_16_bits_are_told
+    tiles_of_16_bit_integers
+    tiles_of_bf16
+    narrow_panels_times_a_vector
+    dot_products_of_vectors_and_lanes
+    narrow_elements_are_loaded_stored_and_rounded
+    integers_are_added_and_divided
+    pixels_are_widened_and_padded
+    taps_are_gathered_padded_and_widened
+};
+
 /// Words of a pixel: less than a step of four words, and more.
 const WORDS: [usize; 5] = [1, 3, 4, 7, 17];
 
@@ -144,14 +157,12 @@ pub(super) fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
     }
 }
 
-#[test]
 fn tiles_of_bytes() {
     tiles(U8S8s);
     tiles(S8S8s);
     tiles(U8S7s);
 }
 
-#[test]
 fn weights_whose_products_may_exceed_16_bits_are_told() {
     for (word, allowed) in [
         ([127, 1, 0, 0], true),
@@ -167,13 +178,11 @@ fn weights_whose_products_may_exceed_16_bits_are_told() {
     }
 }
 
-#[test]
 fn tiles_of_16_bit_integers() {
     tiles(S16s);
     tiles(S16Dots);
 }
 
-#[test]
 fn tiles_of_bf16() {
     tiles(Bf16s);
 }
@@ -238,7 +247,6 @@ fn vector<D: Dot>(width: Width, dot_of: D, blocks: usize, out_blocks: usize, wor
     }
 }
 
-#[test]
 fn narrow_panels_times_a_vector() {
     vectors(U8S8s);
     vectors(S8S8s);
@@ -299,7 +307,6 @@ fn products<const WORDS: usize>() {
     }
 }
 
-#[test]
 fn dot_products_of_vectors_and_lanes() {
     products::<0>();
     products::<1>();
@@ -353,7 +360,6 @@ impl SimdTask for Conversions<'_> {
     }
 }
 
-#[test]
 fn narrow_elements_are_loaded_stored_and_rounded() {
     let mut rng = Rng::new(2);
     let special = [0, 1, 127, 128, 255, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]
@@ -451,7 +457,6 @@ impl SimdTask for Integers<'_> {
     }
 }
 
-#[test]
 fn integers_are_added_and_divided() {
     let mut rng = Rng::new(5);
     let halves = |a: u32, b: u32, f: fn(i16, i16) -> i16| {
@@ -521,7 +526,6 @@ fn nearest_bf16(bits: u32) -> u32 {
     }
 }
 
-#[test]
 fn pixels_are_widened_and_padded() {
     let mut rng = Rng::new(3);
     for width in Width::all() {
@@ -651,7 +655,6 @@ fn gather(
     }
 }
 
-#[test]
 fn taps_are_gathered_padded_and_widened() {
     let mut rng = Rng::new(6);
     let forms = [

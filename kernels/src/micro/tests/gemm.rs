@@ -13,6 +13,12 @@ use crate::problem::{ConvShape, ConvSpec, Pad};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s};
 use std::ops::Range;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    tiles_of_blocked_pixels
+    tiles_of_rows_of_a_matrix
+    panels
+};
+
 /// Ranges of input channels: less than a step of four channels, around a channel block, and beyond the most channels
 /// that are read from one address. Some begin inside a block.
 const CHANNELS: [Range<usize>; 8] = [0..1, 0..4, 3..8, 0..16, 2..17, 5..33, 0..64, 1..67];
@@ -75,7 +81,6 @@ fn blocks(width: Width) -> Range<usize> {
     1..RegisterTile::of(width.isa()).blocks + 1
 }
 
-#[test]
 fn tiles_of_blocked_pixels() {
     for width in Width::all() {
         for pixels in around(RegisterTile::of(width.isa()).pixels) {
@@ -132,7 +137,6 @@ fn blocked(width: Width, pixels: usize, channels: &Range<usize>, blocks: usize, 
     }
 }
 
-#[test]
 fn tiles_of_rows_of_a_matrix() {
     for width in Width::all() {
         let tile = RegisterTile::of(width.isa());
@@ -187,7 +191,6 @@ fn matrix(width: Width, pixels: usize, channels: &Range<usize>, outputs: usize, 
 }
 
 /// Weights and bias have their places in the panels, and all other places are zeros.
-#[test]
 fn panels() {
     for (c_in, c_out, groups) in [
         (1, 1, 1),

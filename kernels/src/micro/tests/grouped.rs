@@ -9,6 +9,13 @@ use crate::micro::gemm::{Bf16s, Dot, F32, U8S8s};
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::window::Window;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    tiles_of_grouped_rows
+    rows_of_bytes
+    rows_of_bf16
+    rows_of_channels_are_copied_as_words_of_columns
+};
+
 /// Sizes along an axis: filter, stride, dilation, padding before and after.
 type Axis = [usize; 5];
 
@@ -27,7 +34,6 @@ fn window([kernel, stride, dilation, before, after]: Axis, out: usize) -> Option
     })
 }
 
-#[test]
 fn tiles_of_grouped_rows() {
     let axes = [
         [1, 1, 1, 0, 0],
@@ -186,12 +192,10 @@ fn rows_of_words<D: Dot>(width: Width, dot_of: D, across: Window, per: usize) {
     }
 }
 
-#[test]
 fn rows_of_bytes() {
     words(U8S8s);
 }
 
-#[test]
 fn rows_of_bf16() {
     words(Bf16s);
 }
@@ -238,7 +242,6 @@ impl Image {
     }
 }
 
-#[test]
 fn rows_of_channels_are_copied_as_words_of_columns() {
     let mut rng = Rng::new(6);
     let forms = [

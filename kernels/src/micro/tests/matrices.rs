@@ -9,6 +9,13 @@ use crate::micro::bilinear::PackPanel;
 use crate::micro::concat::Gather;
 use crate::micro::transpose::{StridedRows, Transpose, copy, transpose};
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    transposes
+    copies
+    panels_of_maps
+    gathered_channels
+};
+
 /// Kinds of moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Move {
@@ -43,7 +50,6 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-#[test]
 fn transposes() {
     for width in Width::all() {
         for rows in sizes() {
@@ -73,7 +79,6 @@ fn transposes() {
     }
 }
 
-#[test]
 fn copies() {
     for width in Width::all() {
         for rows in [1, 2, 5] {
@@ -126,7 +131,6 @@ fn moved(width: Width, kind: Move, [rows, columns]: [usize; 2], stride: usize, l
     }
 }
 
-#[test]
 fn panels_of_maps() {
     for width in Width::all() {
         for (blocks, positions) in [(1, 1), (1, 7), (2, 3)] {
@@ -152,7 +156,6 @@ fn panels_of_maps() {
     }
 }
 
-#[test]
 fn gathered_channels() {
     for width in Width::all() {
         for pixels in [1, 2, 5] {

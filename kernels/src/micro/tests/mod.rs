@@ -2,7 +2,17 @@
 //! the CPU's instruction sets, and emulated vectors of 4, 8 and 16 lanes. Operands have exactly the length that a
 //! kernel may access, and lie between guards ([`Fenced`]).
 //!
+//! They are functions of the library, in debug builds only: its unit tests are a program of their own, for which all kernels
+//! would be compiled a second time. `kernels/tests/micro.rs` runs them.
+//!
 //! In reading order: this file (widths, operands, comparison), then a file for each group of kernels.
+
+/// Tests, with their names.
+macro_rules! tests {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), $name as fn())),*]
+    };
+}
 
 mod dot;
 mod gemm;
@@ -16,21 +26,41 @@ mod sums;
 mod winograd;
 mod winograd_nhwc;
 
-use crate::arch::KernelSimd;
-use crate::arch::emulated::Emulation;
 use crate::data::{Fill, Rng};
 use crate::isa::{Isa, IsaToken, Sets, SimdTask};
 use crate::tensor::{CacheLine, as_f32s, as_f32s_mut};
 use std::ops::{Deref, DerefMut};
 
-/// Vectors that a kernel is compiled for.
-#[derive(Clone, Copy, Debug)]
-enum Width {
-    Cpu(IsaToken),
-    Emu128,
-    Emu256,
-    Emu512,
+/// Tests of all kernels: subject, name and function.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str, fn())> {
+    let subjects: [(&str, &[Test]); _] = [
+        ("fences", TESTS),
+        ("dot", dot::TESTS),
+        ("gemm", gemm::TESTS),
+        ("grouped", grouped::TESTS),
+        ("matrices", matrices::TESTS),
+        ("narrow", narrow::TESTS),
+        ("pixels", pixels::TESTS),
+        ("pooling", pooling::TESTS),
+        ("requantise", requantise::TESTS),
+        ("sums", sums::TESTS),
+        ("winograd", winograd::TESTS),
+        ("winograd_nhwc", winograd_nhwc::TESTS),
+    ];
+    let tests = |(subject, tests): (&'static str, &'static [Test])| {
+        tests.iter().map(move |&(name, test)| (subject, name, test))
+    };
+    subjects.into_iter().flat_map(tests)
 }
+
+/// Name and function of a test.
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = tests! { a_write_outside_of_the_floats_is_found };
+
+/// Instruction set that a kernel is compiled for.
+#[derive(Clone, Copy, Debug)]
+struct Width(IsaToken);
 
 impl Width {
     /// All widths of this CPU. Miri, which is slow, takes one.
@@ -40,27 +70,23 @@ impl Width {
 
     /// Widths that a task is compiled for.
     fn of(sets: Sets) -> Vec<Self> {
-        if cfg!(miri) {
-            return vec![Width::Emu256];
-        }
-        let cpu = Isa::REAL.into_iter().filter(|&isa| match sets {
-            Sets::Bases => isa == isa.base(),
-            Sets::With(words) => isa == isa.base() || isa.has_dots(words),
-            Sets::Without(words) => isa == isa.base() && !isa.has_dots(words),
+        let all = if cfg!(miri) {
+            &[Isa::Emu256][..]
+        } else {
+            &Isa::ALL
+        };
+        let compiled = |isa: &Isa| match sets {
+            Sets::Bases => *isa == isa.base(),
+            Sets::With(words) => *isa == isa.base() || isa.has_dots(words),
+            Sets::Without(words) => *isa == isa.base() && !isa.has_dots(words),
             Sets::Only(words) => isa.has_dots(words),
-        });
-        let emulated = [Width::Emu128, Width::Emu256, Width::Emu512];
-        let cpu = cpu.filter_map(Isa::detect).map(Width::Cpu);
-        cpu.chain(emulated).collect()
+        };
+        let tokens = all.iter().copied().filter(compiled).filter_map(Isa::detect);
+        tokens.map(Width).collect()
     }
 
     fn isa(self) -> Isa {
-        match self {
-            Width::Cpu(token) => token.isa(),
-            Width::Emu128 => Isa::Emu128,
-            Width::Emu256 => Isa::Emu256,
-            Width::Emu512 => Isa::Emu512,
-        }
+        self.0.isa()
     }
 
     fn lanes(self) -> usize {
@@ -68,12 +94,7 @@ impl Width {
     }
 
     fn run<K: SimdTask>(self, task: K) -> K::Output {
-        match self {
-            Width::Cpu(token) => token.dispatch(task),
-            Width::Emu128 => Emulation(pulp::Scalar128b).call(task),
-            Width::Emu256 => Emulation(pulp::Scalar256b).call(task),
-            Width::Emu512 => Emulation(pulp::Scalar512b).call(task),
-        }
+        self.0.dispatch(task)
     }
 }
 
@@ -173,9 +194,9 @@ fn assert_near(y: &[f32], expected: &[f64], ulps: f64, case: impl std::fmt::Debu
     }
 }
 
-#[test]
-#[should_panic = "written outside"]
 fn a_write_outside_of_the_floats_is_found() {
     let mut fenced = Fenced::poisoned(5);
     as_f32s_mut(&mut fenced.lines)[GUARD + 5] = 0.0;
+    let found = std::panic::catch_unwind(|| drop(fenced));
+    assert!(found.is_err());
 }

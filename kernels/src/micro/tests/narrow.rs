@@ -15,6 +15,16 @@ use crate::problem::{Problem, Requantisation};
 use crate::window::Window;
 use std::ops::{Deref, DerefMut};
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    operations_on_integers
+    keys_of_bf16s_are_in_order
+    windows_over_bytes
+    whole_maps_in_parts
+    means_of_limits_are_limits
+    copies_and_relus_of_bytes
+    sums_and_conversions_of_bytes
+};
+
 const TYPES: [DType; 3] = [DType::U8, DType::S8, DType::Bf16];
 
 /// Bytes between guards, which must be unchanged at the end.
@@ -174,7 +184,6 @@ fn defined(which: usize, a: u32, b: u32) -> u32 {
     }
 }
 
-#[test]
 fn operations_on_integers() {
     for width in Width::all() {
         let mut rng = Rng::new(3);
@@ -209,7 +218,6 @@ fn operations_on_integers() {
 }
 
 /// Keys are in the order of their bf16s, and NaNs are above all others.
-#[test]
 fn keys_of_bf16s_are_in_order() {
     let key = |bits: u16| defined(8, bits.into(), 0) as i16;
     let value = |bits: u16| Bf16::from_bits(bits).to_f32();
@@ -347,7 +355,6 @@ fn channels(width: Width, dtype: DType) -> Vec<usize> {
     all
 }
 
-#[test]
 fn windows_over_bytes() {
     for width in Width::all() {
         for dtype in TYPES {
@@ -377,7 +384,6 @@ fn windows_over_bytes() {
 }
 
 /// Windows with more elements than a pair of sums holds, and with more columns. Parts of a pixel are one task each.
-#[test]
 fn whole_maps_in_parts() {
     for width in Width::all() {
         for dtype in TYPES {
@@ -411,7 +417,6 @@ fn whole_maps_in_parts() {
 }
 
 /// The largest sums: each byte at its limit.
-#[test]
 fn means_of_limits_are_limits() {
     for width in Width::all() {
         for (dtype, byte) in [(DType::U8, 255), (DType::S8, 0x80), (DType::S8, 0x7f)] {
@@ -457,7 +462,6 @@ fn lengths(width: Width) -> Vec<usize> {
     all
 }
 
-#[test]
 fn copies_and_relus_of_bytes() {
     for width in Width::all() {
         for (dtype, len) in TYPES
@@ -483,7 +487,6 @@ fn copies_and_relus_of_bytes() {
     }
 }
 
-#[test]
 fn sums_and_conversions_of_bytes() {
     for text in [
         "--reorder --sdt=u8 --ddt=s8 --attr-scales=src:common:0.02+dst:common:0.03 --attr-zero-points=src:common:7+dst:common:-8 1x1x1x1",

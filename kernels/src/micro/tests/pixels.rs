@@ -10,7 +10,15 @@ use crate::micro::pointwise::PointwiseRows;
 use crate::micro::softmax::SoftmaxPixels;
 use crate::micro::statistics::{Method, Moments};
 
-#[test]
+pub(super) const TESTS: &[super::Test] = tests! {
+    scale_shift_and_sum
+    moments
+    softmax
+    local_response_normalisation
+    attention
+    roots_and_squares
+};
+
 fn scale_shift_and_sum() {
     for width in Width::all() {
         for pixels in around(4) {
@@ -52,7 +60,6 @@ fn pointwise(width: Width, pixels: usize, add: bool, stream: bool, floor: f32) {
     assert_exact(&out, &expected, (width, pixels, add, stream, floor));
 }
 
-#[test]
 fn moments() {
     // Independent sums, sequences of an instruction set, and pixels of a stretch.
     let sizes = [around(4), around(8), vec![127, 128, 129, 257]].concat();
@@ -137,7 +144,6 @@ fn softmax_of(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| x.exp() / sum).collect()
 }
 
-#[test]
 fn softmax() {
     for width in Width::all() {
         for channels in around(CHANNEL_BLOCK) {
@@ -159,7 +165,6 @@ fn softmax() {
     }
 }
 
-#[test]
 fn local_response_normalisation() {
     for width in Width::all() {
         for channels in around(CHANNEL_BLOCK) {
@@ -202,7 +207,6 @@ fn local_response_normalisation() {
     }
 }
 
-#[test]
 fn attention() {
     for width in Width::all() {
         for positions in [around(4), around(CHANNEL_BLOCK)].concat() {
@@ -257,7 +261,6 @@ fn attention() {
     }
 }
 
-#[test]
 fn roots_and_squares() {
     for width in Width::all() {
         for len in [

@@ -12,6 +12,13 @@ use crate::micro::pool_nchw::{PoolMaps, column_scales, scratch_len};
 use crate::micro::windows::Axis;
 use crate::window::Window;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    windows_over_channels
+    windows_over_plain_maps
+    draws_from_windows
+    means_of_whole_maps
+};
+
 const REDUCTIONS: [Reduce; 6] = [
     Reduce::Max,
     Reduce::Mean,
@@ -115,7 +122,6 @@ fn expected(
 /// Roots and quotients of small integers, and reciprocals that multiply them.
 const ULPS: f64 = 4.0;
 
-#[test]
 fn windows_over_channels() {
     for width in Width::all() {
         let lanes = width.lanes();
@@ -161,7 +167,6 @@ fn over_channels(width: Width, reduce: Reduce, windows: [Window; 2], channels: u
     }
 }
 
-#[test]
 fn windows_over_plain_maps() {
     for width in Width::all() {
         for shape in WINDOWS {
@@ -203,7 +208,6 @@ fn over_maps(width: Width, reduce: Reduce, windows: [Window; 2]) {
     }
 }
 
-#[test]
 fn draws_from_windows() {
     for width in Width::all() {
         for channels in around(width.lanes()) {
@@ -263,7 +267,6 @@ fn mean(elements: impl ExactSizeIterator<Item = f32>) -> f64 {
     elements.map(f64::from).sum::<f64>() / count
 }
 
-#[test]
 fn means_of_whole_maps() {
     for width in Width::all() {
         for pixels in around(4) {

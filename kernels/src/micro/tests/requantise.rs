@@ -9,6 +9,10 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::problem::{Problem, Requantisation};
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    outputs_equal_the_definition
+};
+
 const PIXELS: usize = 3;
 
 /// Attributes of layers: all types of outputs and residuals, with each step and without.
@@ -56,7 +60,6 @@ fn sum(rng: &mut Rng, lane: Sum) -> i32 {
     }
 }
 
-#[test]
 fn outputs_equal_the_definition() {
     for flags in FLAGS {
         for lane in [Sum::Integer, Sum::WholeFloat] {

@@ -7,7 +7,11 @@ use crate::micro::gemm::F32;
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::strassen::{InputSums, Quarters, SUMS};
 
-#[test]
+pub(super) const TESTS: &[super::Test] = tests! {
+    panels_times_a_vector
+    sums_of_quarters
+};
+
 fn panels_times_a_vector() {
     for width in Width::all() {
         for blocks in 1..RegisterTile::of(width.isa()).blocks + 1 {
@@ -59,7 +63,6 @@ fn matvec(width: Width, blocks: usize, out_blocks: usize, inputs: usize, add: bo
     );
 }
 
-#[test]
 fn sums_of_quarters() {
     for width in Width::all() {
         for pixels in [1, 2, 5] {

@@ -9,6 +9,11 @@ use crate::micro::cook_toom::{F2x3, F2x3S2, F4x3, F4x3S2, F4x4, F4x5, F6x3, Matr
 use crate::micro::winograd::{InputTiles, OutputTiles, Transformed};
 use std::marker::PhantomData;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    tiles_of_inputs
+    tiles_of_outputs
+};
+
 /// Input transform of all tiles of a channel block.
 struct Inputs<'a, W, const M: usize, const N: usize, const T: usize> {
     tiles: InputTiles<'a, N>,
@@ -192,12 +197,10 @@ macro_rules! each_scheme {
     };
 }
 
-#[test]
 fn tiles_of_inputs() {
     each_scheme!(inputs);
 }
 
-#[test]
 fn tiles_of_outputs() {
     each_scheme!(outputs);
 }

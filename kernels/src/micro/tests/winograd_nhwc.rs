@@ -10,6 +10,12 @@ use crate::micro::winograd_nhwc::{ByScheme, InputTransform, OutputTransform, Sam
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use std::marker::PhantomData;
 
+pub(super) const TESTS: &[super::Test] = tests! {
+    bytes_are_transformed_exactly
+    bf16s_are_transformed_in_f32
+    products_are_transformed_back
+};
+
 /// Largest error of two transforms, relative to the sum of magnitudes of the terms: each transform rounds less than ten
 /// times.
 const BOUND: f64 = 20.0 * f32::EPSILON as f64;
@@ -226,7 +232,6 @@ fn outputs<W: Scheme<M, T, T>, const M: usize, const T: usize>(width: Width, int
     }
 }
 
-#[test]
 fn bytes_are_transformed_exactly() {
     for width in Width::all() {
         for (signed, zero) in [(false, 0), (false, 255), (true, -128), (true, 127)] {
@@ -235,7 +240,6 @@ fn bytes_are_transformed_exactly() {
     }
 }
 
-#[test]
 fn bf16s_are_transformed_in_f32() {
     for width in Width::all() {
         for rounded in [false, true] {
@@ -245,7 +249,6 @@ fn bf16s_are_transformed_in_f32() {
     }
 }
 
-#[test]
 fn products_are_transformed_back() {
     for width in Width::all() {
         outputs::<F2x3, 2, 4>(width, true);
