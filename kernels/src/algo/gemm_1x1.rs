@@ -16,7 +16,7 @@ use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::outputs::{Blocked, Matrix};
-use crate::micro::pixels::{BlockedPixels, MatrixRows};
+use crate::micro::pixels::{BlockedPixels, PixelOffsets};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
@@ -176,7 +176,9 @@ impl Plan for Gemm1x1Plan {
             let mut src = self.blocked.source(task.image);
             src.data = &src.data[task.pixels.start * step..];
             match self.spec.layouts.src {
-                Layout::Nhwc => task.multiply::<Matrix, _>(src, MatrixRows { pixels, step }),
+                Layout::Nhwc => {
+                    task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step })
+                }
                 _ => task.multiply::<Blocked, _>(src, BlockedPixels { pixels }),
             }
         });
@@ -201,7 +203,7 @@ impl Gemm1x1Plan {
                 block: conv.c_in,
                 block_stride: 0,
             };
-            task.multiply::<Matrix, _>(src, MatrixRows { pixels, step });
+            task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step });
         } else {
             let src = Source {
                 data: copied,

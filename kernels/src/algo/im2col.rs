@@ -21,6 +21,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
 use crate::micro::outputs::Blocked;
+use crate::micro::pixels::PixelOffsets;
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
@@ -145,7 +146,7 @@ impl Plan for Im2colPlan {
                 block_stride: 0,
             };
             let last = task.pixels.end == blocked.pixels();
-            let rows = self.rows.block(usize::from(last));
+            let rows = PixelOffsets::Indirect(self.rows.block(usize::from(last)));
             task.multiply::<Blocked, _>(src, rows);
             laps.lap(Phase::Multiply);
         });

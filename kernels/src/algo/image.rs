@@ -19,6 +19,7 @@ use crate::exec::Executor;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Blocked;
+use crate::micro::pixels::PixelOffsets;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Problem};
 use crate::tensor::{CacheLine, Layout, as_f32s_mut};
@@ -120,7 +121,7 @@ impl Plan for ImagePlan {
                 block: strip.conv.kernel[1] * strip.conv.c_in,
                 block_stride: strip.conv.dilation[0] * strip.row,
             };
-            let pixels = self.buffer.block(task.index);
+            let pixels = PixelOffsets::Indirect(self.buffer.block(task.index));
             task.multiply::<Blocked, _>(src, pixels);
         });
     }

@@ -7,7 +7,7 @@ use crate::exec::Executor;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::{Blocked, Matrix};
-use crate::micro::pixels::BlockedPixels;
+use crate::micro::pixels::{BlockedPixels, PixelOffsets};
 use crate::plan::{Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, Pad, Problem};
 use crate::tensor::{CacheLine, Layout};
@@ -74,7 +74,7 @@ impl Plan for IndirectPlan {
                 let pixels = task.pixels.len();
                 return task.multiply::<Blocked, _>(src, BlockedPixels { pixels });
             }
-            let pixels = self.buffer.block(task.index);
+            let pixels = PixelOffsets::Indirect(self.buffer.block(task.index));
             match self.spec.layouts.dst {
                 Layout::Nhwc => task.multiply::<Matrix, _>(src, pixels),
                 _ => task.multiply::<Blocked, _>(src, pixels),

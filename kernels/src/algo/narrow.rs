@@ -37,7 +37,7 @@ use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
 use crate::micro::matvec::{PARTS, PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panel;
-use crate::micro::pixels::{MatrixRows, Pixels};
+use crate::micro::pixels::PixelOffsets;
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::plan::{
@@ -541,12 +541,12 @@ impl<D: Dot> NarrowTask<'_, D> {
                     Some(_) => 0,
                     None => self.index * plan.words.blocking.mc,
                 };
-                let pixels = MatrixRows { pixels, step };
+                let pixels = PixelOffsets::Strided { pixels, step };
                 self.multiply(&words[first * step..], pixels, sums, out);
             }
             Some(taps) => {
                 let pixels = taps.block(self.index).with_padding(plan.padding.as_ref());
-                self.multiply(words, pixels, sums, out);
+                self.multiply(words, PixelOffsets::Indirect(pixels), sums, out);
             }
         }
     }
@@ -578,10 +578,10 @@ impl<D: Dot> NarrowTask<'_, D> {
     }
 
     /// Multiplies the pixels with every panel of the task, and stores its outputs.
-    fn multiply<I: Pixels>(
+    fn multiply(
         &self,
         words: &[f32],
-        pixels: I,
+        pixels: PixelOffsets<'_>,
         sums: &mut [f32],
         mut out: RowsMut<'_, u8>,
     ) {

@@ -25,7 +25,7 @@ use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
-use crate::micro::pixels::{BlockedPixels, Pixels};
+use crate::micro::pixels::{BlockedPixels, PixelOffsets, Pixels};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Target,
     Unsupported, f32_layer,
@@ -218,7 +218,7 @@ impl Plan for PairPlan {
                         block: CHANNEL_BLOCK,
                         block_stride: map,
                     };
-                    let pixels = self.buffer.block(before + index);
+                    let pixels = PixelOffsets::Indirect(self.buffer.block(before + index));
                     let cols = (step.out.start - top) * row_out..(step.out.end - top) * row_out;
                     let residual = residual.map(|r| &r[cols.start..]);
                     let out = out.part(0..out_blocks, cols);

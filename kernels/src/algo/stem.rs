@@ -24,6 +24,7 @@ use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
 use crate::micro::outputs::Blocked;
 use crate::micro::pack::Panels;
+use crate::micro::pixels::PixelOffsets;
 use crate::micro::pool::PoolPixels;
 use crate::micro::windows::Axis;
 use crate::plan::{
@@ -317,6 +318,7 @@ impl StemPlan {
         };
         let which = self.made.binary_search(&step.new.len());
         let pixels = self.buffer.block(which.expect("a planned step"));
+        let pixels = PixelOffsets::Indirect(pixels);
         let task = PanelLoop {
             isa: self.isa,
             panels: self.panels.all(),

@@ -372,8 +372,8 @@ impl<'a> Indirection<'a> {
     /// # Panics
     /// If they are not all in the block.
     #[inline(always)]
-    pub fn positions<const P: usize>(&self, first: usize) -> [u32; P] {
-        *self.positions[first..]
+    pub fn positions<const P: usize>(&self, first: usize) -> &'a [u32; P] {
+        self.positions[first..]
             .first_chunk()
             .expect("a tile of the block")
     }

@@ -1,14 +1,14 @@
 //! Inputs of register tiles: [`Pixels`].
 //!
-//! Pixels are evenly spaced ([`BlockedPixels`], [`MatrixRows`]), or come from an [`Indirection`] (Dukhan 2019, *The
-//! Indirect Convolution Algorithm*). An indirection maps a pixel and a tap to an offset into the source, or to padding.
-//! In the padding a line of zeros is read, without a branch in the inner loop. Once per tile, a test finds blocks
-//! without padding.
+//! Pixels are a constant step apart ([`BlockedPixels`]), or at offsets that are known at run time ([`PixelOffsets`]).
+//! These are a step apart, or come from an [`Indirection`] (Dukhan 2019, *The Indirect Convolution Algorithm*). An
+//! indirection maps a pixel and a tap to an offset into the source, or to padding. In the padding a line of zeros is
+//! read, without a branch in the inner loop. Once per tile, a test finds blocks without padding.
 #![allow(unsafe_code)]
 
 pub use super::indirection::ZERO_RUN;
 use super::indirection::{Indirection, PADDING};
-use super::tiles::{Spacing, Tiles, even_tiles};
+use super::tiles::{Spacing, Tiles};
 use crate::arch::{array, hidden};
 use crate::bounds::product;
 use crate::layout::CHANNEL_BLOCK;
@@ -30,8 +30,12 @@ pub unsafe trait Pixels: Copy {
     fn pixels(&self) -> usize;
     /// The largest offset. None if every tap of every pixel falls into padding.
     fn largest(&self) -> Option<usize>;
-    /// The register tiles, one after the other, with at most `most` pixels each.
-    fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles>;
+    /// The register tiles, one after the other. None if they are nearly equal
+    /// ([`even_tiles`](super::tiles::even_tiles)).
+    #[inline(always)]
+    fn tiles(&self) -> Option<&[Tiles]> {
+        None
+    }
     /// Indices in the run of `P` pixels from `first` on, in the order of the tiles.
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
     /// Spacing of one tap's inputs, for `P` pixels from `first` on.
@@ -40,37 +44,19 @@ pub unsafe trait Pixels: Copy {
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P];
 }
 
-/// Defines the parts of [`Pixels`] that are common to all pixels a fixed step apart, with one tap.
-macro_rules! one_tap_in_order {
-    (|$self:ident| $step:expr) => {
-        #[inline(always)]
-        fn spacing<const P: usize>(&$self, _: usize, first: usize) -> Spacing {
-            Spacing::Even {
-                halves: array(|half| (first + half * P.div_ceil(2)) * $step),
-                step: $step,
-            }
-        }
-        #[inline(always)]
-        fn taps(&self) -> usize {
-            1
-        }
-        #[inline(always)]
-        fn pixels(&self) -> usize {
-            self.pixels
-        }
-        #[inline(always)]
-        fn largest(&$self) -> Option<usize> {
-            $self.pixels.checked_sub(1).map(|last| product([last, $step]))
-        }
-        #[inline(always)]
-        fn tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {
-            even_tiles(self.pixels, most)
-        }
-        #[inline(always)]
-        fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-            array(|p| first + p)
-        }
-    };
+/// Spacing of a tile of `P` pixels from `first` on, in a run of pixels that are `step` elements apart.
+#[inline(always)]
+fn even_spacing<const P: usize>(first: usize, step: usize) -> Spacing {
+    Spacing::Even {
+        halves: array(|half| (first + half * P.div_ceil(2)) * step),
+        step,
+    }
+}
+
+/// The offset of the last of `pixels` pixels that are `step` elements apart.
+#[inline(always)]
+fn last_offset(pixels: usize, step: usize) -> Option<usize> {
+    pixels.checked_sub(1).map(|last| product([last, step]))
 }
 
 /// Consecutive pixels of blocked channels: a 1x1 convolution of stride 1, or Winograd's tiles. Their step is a
@@ -85,80 +71,127 @@ pub struct BlockedPixels {
 unsafe impl Pixels for BlockedPixels {
     const STEP: usize = CHANNEL_BLOCK;
     const SUMS: bool = true;
-    one_tap_in_order!(|self| CHANNEL_BLOCK);
 
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn pixels(&self) -> usize {
+        self.pixels
+    }
+    #[inline(always)]
+    fn largest(&self) -> Option<usize> {
+        last_offset(self.pixels, CHANNEL_BLOCK)
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        array(|p| first + p)
+    }
+    #[inline(always)]
+    fn spacing<const P: usize>(&self, _: usize, first: usize) -> Spacing {
+        even_spacing::<P>(first, CHANNEL_BLOCK)
+    }
     #[inline(always)]
     fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
         array(|p| base.wrapping_add((first + p) * CHANNEL_BLOCK))
     }
 }
 
-/// Rows of a matrix: pixels of NHWC, or of an im2col matrix.
+/// Pixels whose offsets are known at run time.
+///
+/// Both kinds are one type, because their reduction loops are equal. So these loops are compiled once. A branch for each
+/// tap of a tile chooses how its offsets are found.
 #[derive(Clone, Copy, Debug)]
-pub struct MatrixRows {
-    /// Output pixels in the run. The first is at the source's start.
-    pub pixels: usize,
-    /// Elements from a row to the next.
-    pub step: usize,
+pub enum PixelOffsets<'a> {
+    /// Consecutive rows of a matrix, with one tap: pixels of NHWC, or of an im2col matrix.
+    Strided {
+        /// Output pixels in the run. The first is at the source's start.
+        pixels: usize,
+        /// Elements from a pixel to the next.
+        step: usize,
+    },
+    /// Pixels and taps at any positions or in the padding.
+    Indirect(Indirection<'a>),
 }
 
-// SAFETY: the last row has the largest offset. Tiles and positions are those of the run.
-unsafe impl Pixels for MatrixRows {
-    one_tap_in_order!(|self| self.step);
+/// Most pixels of a tile.
+const MOST: usize = 14;
 
-    #[inline(always)]
-    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        // Each address is opaque, or LLVM would compute it again in each step of the reduction, with an addition for
-        // each pixel. Each is computed from the one before, or LLVM would compute them in vector registers, which the
-        // sums need.
-        let mut at = base.wrapping_add(first * self.step);
-        array(|p| {
-            if p > 0 {
-                at = at.wrapping_add(self.step);
-            }
-            at = hidden(at);
-            at
-        })
+/// The positions of strided pixels, relative to the first of a tile. They are read as the positions in an indirection
+/// are, so that only their address and the first position depend on the kind of pixels.
+static IN_ORDER: [u32; MOST] = {
+    let mut positions = [0; MOST];
+    let mut p = 0;
+    while p < MOST {
+        positions[p] = p as u32;
+        p += 1;
     }
-}
+    positions
+};
 
-// SAFETY: offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block,
-// and its positions are a permutation of the block's pixels.
-unsafe impl Pixels for Indirection<'_> {
+// SAFETY: if strided, the last pixel has the largest offset, and tiles and positions are those of the run. If indirect,
+// offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block, and its
+// positions are a permutation of the block's pixels.
+unsafe impl Pixels for PixelOffsets<'_> {
     #[inline(always)]
     fn taps(&self) -> usize {
-        self.taps()
+        match self {
+            PixelOffsets::Strided { .. } => 1,
+            PixelOffsets::Indirect(block) => block.taps(),
+        }
     }
     #[inline(always)]
     fn pixels(&self) -> usize {
-        self.pixels()
+        match self {
+            PixelOffsets::Strided { pixels, .. } => *pixels,
+            PixelOffsets::Indirect(block) => block.pixels(),
+        }
     }
     #[inline(always)]
     fn largest(&self) -> Option<usize> {
-        self.largest().map(|o| o as usize)
+        match *self {
+            PixelOffsets::Strided { pixels, step } => last_offset(pixels, step),
+            PixelOffsets::Indirect(block) => block.largest().map(|o| o as usize),
+        }
     }
     #[inline(always)]
-    fn tiles(&self, _: usize) -> impl Iterator<Item = Tiles> {
-        (*self).tiles().iter().copied()
+    fn tiles(&self) -> Option<&[Tiles]> {
+        match self {
+            PixelOffsets::Strided { .. } => None,
+            PixelOffsets::Indirect(block) => Some(block.tiles()),
+        }
     }
     #[inline(always)]
     fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-        {
-            let positions = self.positions::<P>(first);
-            array(|p| positions[p] as usize)
-        }
+        const { assert!(P <= MOST) };
+        let (before, positions): (usize, &[u32; P]) = match self {
+            PixelOffsets::Strided { .. } => {
+                let in_order = IN_ORDER.first_chunk();
+                (first, in_order.expect("at most `MOST` pixels"))
+            }
+            PixelOffsets::Indirect(block) => (0, block.positions(first)),
+        };
+        array(|p| before + positions[p] as usize)
     }
     #[inline(always)]
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {
-        self.spacing::<P>(tap, first)
+        match self {
+            PixelOffsets::Strided { step, .. } => even_spacing::<P>(first, *step),
+            PixelOffsets::Indirect(block) => block.spacing::<P>(tap, first),
+        }
     }
     #[inline(always)]
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        let offsets = self.offsets::<P>(tap, first);
-        if !self.padded() {
+        let block = match *self {
+            PixelOffsets::Strided { step, .. } => return strided(first, step, base),
+            PixelOffsets::Indirect(ref block) => block,
+        };
+        let offsets = block.offsets::<P>(tap, first);
+        if !block.padded() {
             return array(|p| base.wrapping_add(offsets[p] as usize));
         }
-        let mut at = [self.padding().as_ptr(); P];
+        let mut at = [block.padding().as_ptr(); P];
         for p in 0..P {
             if offsets[p] != PADDING {
                 at[p] = base.wrapping_add(offsets[p] as usize);
@@ -166,4 +199,20 @@ unsafe impl Pixels for Indirection<'_> {
         }
         at
     }
+}
+
+/// Addresses of `P` pixels from `first` on, `step` elements apart.
+///
+/// Each is opaque, or LLVM would compute it again in each step of the reduction, with an addition for each pixel. Each is
+/// computed from the one before, or LLVM would compute them in vector registers, which the sums need.
+#[inline(always)]
+fn strided<const P: usize>(first: usize, step: usize, base: *const f32) -> [*const f32; P] {
+    let mut at = base.wrapping_add(first * step);
+    array(|p| {
+        if p > 0 {
+            at = at.wrapping_add(step);
+        }
+        at = hidden(at);
+        at
+    })
 }

@@ -45,10 +45,12 @@ pub enum Spacing {
 
 /// The nearly equal tiles of at most `most` pixels that `pixels` are cut into (49 pixels are 13 + 12 + 12 +
 /// 12, not 14 + 14 + 14 + 7): full tiles make the most of each load of weights.
+///
+/// Their number may be 0 for one size or both.
 #[inline(always)]
-pub fn even_tiles(pixels: usize, most: usize) -> impl Iterator<Item = Tiles> {
-    let tiles = pixels.div_ceil(most).max(1);
-    let (size, larger) = (pixels / tiles, pixels % tiles);
+pub fn even_tiles(pixels: usize, most: usize) -> [Tiles; 2] {
+    let tiles = pixels.div_ceil(most);
+    let (size, larger) = (pixels / tiles.max(1), pixels % tiles.max(1));
     let large = Tiles {
         first: 0,
         size: size + 1,
@@ -60,8 +62,6 @@ pub fn even_tiles(pixels: usize, most: usize) -> impl Iterator<Item = Tiles> {
         count: tiles - larger,
     };
     [large, small]
-        .into_iter()
-        .filter(|tiles| tiles.size * tiles.count > 0)
 }
 
 /// Tiles of `sizes`, in that order.
@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn tiles_are_even_and_cover_the_pixels() {
         for (pixels, most) in [(49, 14), (1, 14), (0, 6), (28, 14), (13, 6), (3136, 14)] {
-            let tiles: Vec<_> = even_tiles(pixels, most).collect();
+            let mut tiles = even_tiles(pixels, most).to_vec();
+            tiles.retain(|t| t.count > 0);
             let sizes = tiles
                 .iter()
                 .flat_map(|t| std::iter::repeat_n(t.size, t.count));
@@ -98,7 +99,7 @@ mod tests {
             assert!(sizes.clone().max() <= sizes.clone().min().map(|s| s + 1));
             assert_eq!(tiles_of(sizes), tiles);
         }
-        let sizes: Vec<_> = even_tiles(49, 14).map(|t| (t.size, t.count)).collect();
+        let sizes = even_tiles(49, 14).map(|t| (t.size, t.count));
         assert_eq!(sizes, [(13, 1), (12, 3)]);
     }
 }

@@ -20,7 +20,7 @@ use crate::micro::gemm::{
     Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S16Dots, S16s, Source, TileEpilogue,
 };
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::MatrixRows;
+use crate::micro::pixels::PixelOffsets;
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::winograd::Transforms;
 use crate::micro::winograd_nhwc::{
@@ -381,7 +381,7 @@ impl<D: Dot> NhwcTask<'_, D> {
                     block: v.row,
                     block_stride: v.row,
                 },
-                pixels: MatrixRows {
+                pixels: PixelOffsets::Strided {
                     pixels: tiles,
                     step: v.row,
                 },

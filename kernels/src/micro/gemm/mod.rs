@@ -75,7 +75,7 @@ pub use tile::load;
 
 use super::outputs::Place;
 use super::pixels::Pixels;
-use super::tiles::{FEW_PIXELS, Tiles};
+use super::tiles::{FEW_PIXELS, Tiles, even_tiles};
 use crate::arch::KernelSimd;
 use crate::isa::{Sets, SimdTask};
 use operands::ChannelAt;
@@ -112,7 +112,10 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
         let channel = self.src.channel(self.channels.start);
         let pixels = self.pixels;
         let mut lines = self.next_panel::<P>(V * S::F32_LANES);
-        for Tiles { first, size, count } in pixels.tiles(P) {
+        let even = even_tiles(pixels.pixels(), P);
+        let tiles = pixels.tiles().unwrap_or(&even).iter();
+        // One loop for both, so that the tiles' code is not duplicated.
+        for &Tiles { first, size, count } in tiles.filter(|tiles| tiles.count > 0) {
             macro_rules! sizes {
                 ($($n:literal)*) => {
                     match size {

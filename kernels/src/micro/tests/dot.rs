@@ -14,7 +14,7 @@ use crate::micro::gemm::{
 };
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::MatrixRows;
+use crate::micro::pixels::PixelOffsets;
 use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::problem::{ConvShape, Problem};
 use std::ops::Range;
@@ -69,7 +69,7 @@ fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]
             block: words,
             block_stride: words,
         },
-        pixels: MatrixRows {
+        pixels: PixelOffsets::Strided {
             pixels,
             step: words,
         },

@@ -7,7 +7,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
-use crate::micro::pixels::{BlockedPixels, MatrixRows};
+use crate::micro::pixels::{BlockedPixels, PixelOffsets};
 use crate::plan::Params;
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s};
@@ -165,7 +165,7 @@ fn matrix(width: Width, pixels: usize, channels: &Range<usize>, outputs: usize, 
             block: channels.end,
             block_stride: channels.end,
         },
-        pixels: MatrixRows { pixels, step },
+        pixels: PixelOffsets::Strided { pixels, step },
         channels: channels.clone(),
         panel: &product.panel,
         epilogue: product.epilogue(residual.as_ref()),
