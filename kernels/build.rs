@@ -1,5 +1,5 @@
-//! What debug builds have for tests: the tests of each kernel alone, and emulated vectors. A feature could not tell tests from
-//! benches: with one, `cargo bench` would compile the kernels again.
+//! Tests of each kernel alone, and emulated vectors: only debug builds have them. A feature could not tell tests from benches:
+//! with one, `cargo bench` would compile the kernels again.
 //!
 //! Builds for another machine have no emulated vectors: they are the same code everywhere, and most of a test build.
 

@@ -1,8 +1,9 @@
 //! Choice between two forms of a convolution of bytes, by its weights.
 //!
 //! `vpmaddubsw` of AVX2 and AVX-512 adds two products of bytes, and saturates the sum at 16 bits. Weights of 7 bits never reach
-//! that limit. (Networks for CPUs without VNNI are quantised to such weights for this reason.) With them bytes are multiplied as
-//! they are. With others they are widened to 16 bits first, which takes more instructions and a copy.
+//! that limit. (Networks for CPUs without VNNI are quantised to such weights for this reason.) With them, unsigned bytes are
+//! multiplied as they are, and signed ones as unsigned ones in a copy. With other weights, bytes are widened to 16 bits first,
+//! which takes more instructions and a copy.
 
 use crate::exec::Executor;
 use crate::plan::{Params, Plan, PlanSpec, RunArgs};

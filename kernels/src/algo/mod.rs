@@ -8,8 +8,8 @@
 //! * [`im2col`], [`gemm_1x1_nchw`], [`image`] and [`fc`]: other layouts, images of few channels, fully connected
 //!   layers;
 //! * `narrow.rs`: convolutions of bf16 and of bytes, by the same tile; `joined.rs`: their taps; `by_weights.rs`: a choice of
-//!   two forms. `per_channel.rs` packs their
-//!   bias and factors;
+//!   two forms. `form.rs`: the forms in which their
+//!   elements are multiplied. `per_channel.rs` packs their bias and factors;
 //! * [`winograd`] and [`strassen`]: fewer multiplications;
 //! * `grouped.rs`: groups of up to 8 channels, and `narrow_grouped.rs`: those of bf16 and of bytes;
 //! * [`direct_nchw`]: the scalar loops of the definition;
@@ -27,6 +27,7 @@ pub mod convert;
 pub mod direct;
 pub mod direct_nchw;
 pub mod fc;
+mod form;
 pub mod gemm_1x1;
 pub mod gemm_1x1_nchw;
 mod grouped;

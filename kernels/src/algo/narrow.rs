@@ -4,8 +4,10 @@
 //! A *word* of 32 bits holds neighbouring channels ([`Dot`]). So the convolution is one of 32-bit elements with fewer channels:
 //! panels, indirection and blocks are those of f32. On CPUs with dot products, a word is two bf16 or four bytes. Other CPUs
 //! multiply f32 and pairs of 16-bit integers ([`Form`]): there a task first copies the pixels that it reads, and widens them.
-//! A task also copies if the channels of a pixel aren't whole words. Then the taps of a filter row are joined to one, if that
-//! leaves fewer words ([`JoinedTaps`]). AVX2 and AVX-512 multiply bytes of small weights, too ([`PlanByWeights`]).
+//!
+//! A task also copies bytes of the sign that dot products don't take, and flips their highest bits. It copies if the channels of
+//! a pixel aren't whole words, too. Then the taps of a filter row are joined to one, if that leaves fewer words ([`JoinedTaps`]).
+//! AVX2 and AVX-512 without dot products multiply bytes of small weights as unsigned ones ([`PlanByWeights`]).
 //!
 //! A panel sums over the channels of all groups of its outputs, as in f32. Where a word has channels of several groups, these
 //! count as one group, with weights of zero between them. Groups of few channels have another plan (`narrow_grouped.rs`).
@@ -18,20 +20,21 @@
 //!
 //! A copy of 16-bit integers is of x - zero. Otherwise sums are those of x w. The wanted ones are less by zero times the sum
 //! of the weights, with which a panel's first row begins. Then a tap in the padding counts like one that holds the zero point,
-//! so it is multiplied, too. Some instruction sets shift the source by 128 ([`Isa::source_shift`]).
+//! so it is multiplied, too. The zero point of flipped bytes is shifted by 128 ([`Form::zero`]).
 
 use super::blocked::{BlockedConv, copies_rows};
 use super::by_weights::{OfSomeWeights, PlanByWeights};
+use super::form::Form;
 use super::joined::JoinedTaps;
 use super::per_channel::PerChannel;
 use crate::blocking::Tuning;
 use crate::cost::Cost;
-use crate::dtype::{Bf16, DType, Element};
+use crate::dtype::{Bf16, Element};
 use crate::exec::{Block, Executor, Grid, RowsMut, Sharing, par_rows_sharing};
-use crate::isa::{Isa, IsaToken, Sets, Words};
+use crate::isa::{IsaToken, Sets, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
-    Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S8S8s, S16s, TileEpilogue, U8S7s, U8S8s,
+    Bf16s, Bytes, Dot, F32, PanelTimesPixels, Prefetch, S16s, TileEpilogue, U8S7s,
 };
 use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
 use crate::micro::matvec::{PARTS, PanelsTimesVector, SIDE_BY_SIDE};
@@ -40,117 +43,10 @@ use crate::micro::pack::Panel;
 use crate::micro::pixels::PixelOffsets;
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
-use crate::plan::{
-    Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported, bf16_conv, int8_conv,
-};
+use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
 use crate::problem::{ConvShape, ConvSpec, Pad, Problem, Requantisation};
 use crate::tensor::{CacheLine, Layout, TensorRef, as_f32s, as_f32s_mut};
 use std::ops::Range;
-
-/// Form in which a tile multiplies the elements of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// Pairs of bf16.
-    Bf16,
-    /// bf16, widened to f32.
-    F32,
-    /// Groups of four unsigned bytes.
-    U8,
-    /// Groups of four signed bytes.
-    S8,
-    /// Pairs of bytes, widened to 16 bits.
-    S16,
-    /// Groups of four unsigned bytes, with weights that allow it ([`U8S7s::allows`]).
-    U8S7,
-}
-
-impl Form {
-    /// Forms for a source type, and the convolution of the problem. The first form is that of the tile. The second is that of
-    /// the elements themselves, which any instruction set multiplies.
-    ///
-    /// # Errors
-    /// No convolution of narrow elements, or an instruction set that extends another by nothing for this layer.
-    fn of<'p>(
-        problem: &'p Problem,
-        cx: &Target<'_>,
-    ) -> Result<([Form; 2], &'p ConvShape), Unsupported> {
-        let (src, weights) = (problem.dtypes.src, problem.dtypes.weights);
-        let (native, widened, conv) = match (src, weights) {
-            (DType::Bf16, DType::Bf16) => (Form::Bf16, Form::F32, bf16_conv(problem)?),
-            (DType::U8, DType::S8) => (Form::U8, Form::S16, int8_conv(problem)?),
-            (DType::S8, DType::S8) => (Form::S8, Form::S16, int8_conv(problem)?),
-            _ => {
-                let reason = format!("{src} sources with {weights} weights");
-                return Err(Unsupported::new(reason));
-            }
-        };
-        if cx.isa.isa().has_dots(native.words()) {
-            return Ok(([native; 2], conv));
-        }
-        cx.without_extension(src)?;
-        Ok(([widened, native], conv))
-    }
-
-    /// Contents of a word.
-    const fn words(self) -> Words {
-        match self {
-            Form::Bf16 => Bf16s::WORDS,
-            Form::F32 => F32::WORDS,
-            Form::U8 => U8S8s::WORDS,
-            Form::S8 => S8S8s::WORDS,
-            Form::S16 => S16s::WORDS,
-            Form::U8S7 => U8S7s::WORDS,
-        }
-    }
-
-    /// True if kernels in this form have twins.
-    const fn has_twins(self) -> bool {
-        match self {
-            Form::Bf16 => Bf16s::TWINS,
-            Form::F32 => F32::TWINS,
-            Form::U8 => U8S8s::TWINS,
-            Form::S8 => S8S8s::TWINS,
-            Form::S16 => S16s::TWINS,
-            Form::U8S7 => U8S7s::TWINS,
-        }
-    }
-
-    /// Channels in a word.
-    const fn group(self) -> usize {
-        match self {
-            Form::Bf16 => Bf16s::GROUP,
-            Form::F32 => F32::GROUP,
-            Form::U8 => U8S8s::GROUP,
-            Form::S8 => S8S8s::GROUP,
-            Form::S16 => S16s::GROUP,
-            Form::U8S7 => U8S7s::GROUP,
-        }
-    }
-
-    /// Conversion of the source, which a task copies; none if the tile reads it as it is.
-    fn copied(self, src: DType, zero: i32) -> Option<Copied> {
-        match self {
-            Form::Bf16 | Form::U8 | Form::S8 | Form::U8S7 => None,
-            Form::F32 => Some(Copied::F32),
-            Form::S16 if src == DType::U8 => Some(Copied::U8 { zero: zero as i16 }),
-            Form::S16 => Some(Copied::S8 { zero: zero as i16 }),
-        }
-    }
-
-    /// Integer in place of 0 in the words that a tile multiplies, for a source with a zero point.
-    const fn zero(self, zero: i32, isa: Isa) -> i32 {
-        match self {
-            Form::Bf16 | Form::F32 | Form::S16 => 0,
-            Form::U8 | Form::S8 | Form::U8S7 => zero + isa.source_shift(self.words()),
-        }
-    }
-
-    /// True if a tap in the padding adds to the sums: if the source has a zero point, or is shifted, as zeros would be, too.
-    const fn pads(self, zero: i32, isa: Isa) -> bool {
-        let bytes = matches!(self, Form::U8 | Form::S8 | Form::U8S7);
-        bytes && (zero != 0 || isa.source_shift(self.words()) != 0)
-    }
-}
 
 /// Plans a narrow convolution on NHWC.
 pub(super) fn plan(problem: &Problem, cx: &Target<'_>) -> Result<Box<dyn Plan>, Unsupported> {
@@ -221,8 +117,7 @@ fn tiled(
         }
         Ok(plan)
     };
-    let bytes = form == Form::S16 && problem.dtypes.src == DType::U8;
-    if !bytes || !cx.isa.isa().has_dots(U8S7s::WORDS) {
+    if form != Form::S16 || !cx.isa.isa().has_dots(U8S7s::WORDS) {
         return Ok(Box::new(plan(form)?));
     }
     let (wide, bytes) = (plan(form)?, plan(Form::U8S7)?);
@@ -253,6 +148,8 @@ pub(super) struct NarrowPlan {
     prefetch: Prefetch,
     /// Positions of taps; none if each pixel is read by one tap, in order.
     taps: Option<IndirectionBuffer>,
+    /// Integer in place of the zero point in the words of the tile ([`Form::zero`]).
+    zero: i32,
     /// Words that padding taps read; none if they are skipped.
     padding: Option<PaddingLine>,
     /// The copy of the source; none if the tile reads the source itself.
@@ -350,7 +247,7 @@ impl NarrowPlan {
             joined,
             is_vector,
         } = product;
-        let (conv, zero) = (&joined.conv, problem.quantisation.src.zero);
+        let conv = &joined.conv;
         let sum_lines = match is_vector {
             true => words.blocking.out_blocks,
             false => words.blocking.mc * words.tile.blocks,
@@ -360,17 +257,19 @@ impl NarrowPlan {
         let step = of_words.c_in + if spread { CacheLine::F32S } else { 0 };
         let whole = conv.c_in == of_words.c_in * form.group();
         let copies = joined.gathered.is_some() || !whole || spread;
-        let how = form.copied(problem.dtypes.src, zero);
-        let how = how.or(copies.then_some(Copied::Bytes));
+        let (src, isa) = (problem.dtypes.src, cx.isa.isa());
+        let zero_point = problem.quantisation.src.zero;
+        let zero = form.zero(src, zero_point, isa);
+        let how = form.copied(src, zero_point, isa);
+        let how = how.or(copies.then_some(Copied::Bytes { flip: 0 }));
         let copy = how.map(|how| Copies::new(how, conv, &mut words, cx));
         let copy = copy.transpose()?;
         let taps = match is_in_order(conv) {
             true => None,
             false => Some(positions(&mut words, &of_words, copy.as_ref(), cx)?),
         };
-        let padding = form.pads(zero, cx.isa.isa());
         let computed = match &taps {
-            Some(taps) if !padding => taps.computed(),
+            Some(taps) if zero == 0 => taps.computed(),
             _ => words.pixels() * conv.kernel[0] * conv.kernel[1],
         };
         let copied = copy.as_ref().map_or(0, |copy| copy.most() * step);
@@ -394,7 +293,8 @@ impl NarrowPlan {
             is_vector,
             prefetch: Prefetch::Nothing,
             taps,
-            padding: padding.then(|| PaddingLine::of_bytes(zero as u8)),
+            zero,
+            padding: (zero != 0).then(|| PaddingLine::of_bytes(zero as u8)),
             copy,
             sum_lines,
             per_channel,
@@ -407,7 +307,7 @@ impl NarrowPlan {
         match self.form {
             Form::Bf16 => self.pack_words::<Bf16>(panel, rows, weights, |w| w.to_bits().into()),
             Form::F32 => self.pack_words::<Bf16>(panel, rows, weights, |w| w.to_f32().to_bits()),
-            Form::U8 | Form::S8 | Form::U8S7 => {
+            Form::Bytes | Form::U8S7 => {
                 self.pack_words::<i8>(panel, rows, weights, |w| w.cast_unsigned().into());
             }
             Form::S16 => self.pack_words::<i8>(panel, rows, weights, |w| {
@@ -431,8 +331,6 @@ impl NarrowPlan {
         );
         // Groups are powers of two. A division for each weight would take most of the time.
         let group = self.form.group().ilog2();
-        let zero = self.spec.problem.quantisation.src.zero;
-        let zero = self.form.zero(zero, self.isa.isa());
         let (head, rows) = rows.split_at_mut(lanes);
         rows.fill(0.0);
         head.fill(0.0);
@@ -454,8 +352,8 @@ impl NarrowPlan {
                     sum = sum.wrapping_add(i32::from(bits as i8));
                 }
             }
-            if zero != 0 {
-                let before = sum.wrapping_mul(zero).wrapping_neg();
+            if self.zero != 0 {
+                let before = sum.wrapping_mul(self.zero).wrapping_neg();
                 head[lane] = f32::from_bits(before.cast_unsigned());
             }
         }
@@ -554,9 +452,8 @@ impl<D: Dot> NarrowTask<'_, D> {
     /// Copies the pixels that the task reads.
     fn copy(&self, copies: &Copies, image: &[u8], to: &mut [f32]) {
         let plan = self.plan;
-        let problem = &plan.spec.problem;
         let (how, pixels) = (copies.how, copies.pixels[self.index].clone());
-        let pixel = plan.joined.source().c_in * problem.dtypes.src.size();
+        let pixel = plan.joined.source().c_in * plan.spec.problem.dtypes.src.size();
         let to = &mut to[..pixels.len() * plan.step];
         match &plan.joined.gathered {
             None => plan.isa.dispatch(CopyPixels {
@@ -571,7 +468,7 @@ impl<D: Dot> NarrowTask<'_, D> {
                 pixel,
                 conv,
                 pixels,
-                padding: problem.quantisation.src.zero as u8,
+                padding: plan.zero as u8,
                 to,
             }),
         }
@@ -675,8 +572,7 @@ impl Plan for NarrowPlan {
         match self.form {
             Form::Bf16 => self.run_as(args, Bf16s),
             Form::F32 => self.run_as(args, F32),
-            Form::U8 => self.run_as(args, U8S8s),
-            Form::S8 => self.run_as(args, S8S8s),
+            Form::Bytes => self.run_as(args, Bytes),
             Form::S16 => self.run_as(args, S16s),
             Form::U8S7 => self.run_as(args, U8S7s),
         }

@@ -6,110 +6,31 @@
 //! [`Requantise`] makes outputs of its sums. A strip is so short that copy and sums stay in L1, if maps aren't too wide.
 //!
 //! On CPUs with dot products, a word of the copy has the elements of neighbouring columns ([`Form`]), so that one instruction
-//! multiplies two or four taps. Other CPUs multiply f32s, after the zero point was subtracted. Such sums of integers are exact
-//! up to 2^24. Layers that may exceed this have another plan (`narrow.rs`).
+//! multiplies two or four taps. Bytes of the sign that it doesn't take are flipped in the copy. Other CPUs multiply f32s, after
+//! the zero point was subtracted. Such sums of integers are exact up to 2^24. Layers that may exceed this have another plan
+//! (`narrow.rs`).
 
+use super::form::Form;
 use super::grouped::GroupedPlan;
 use super::per_channel::PerChannel;
-use crate::dtype::{Bf16, DType};
+use crate::dtype::DType;
 use crate::exec::{Block, Executor, Grid, RowsMut, Sharing, par_rows_sharing};
-use crate::isa::{Isa, IsaToken, Words};
+use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::columns::{Columns, CopyRows};
-use crate::micro::gemm::{Bf16s, Dot, F32, U8S8s};
+use crate::micro::columns::CopyRows;
+use crate::micro::gemm::{Bf16s, Bytes, Dot, F32};
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
-use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target, bf16_conv, int8_conv};
+use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target};
 use crate::problem::{ConvShape, Problem, Requantisation};
 use crate::tensor::{CacheLine, Layout, TensorRef, as_f32s, as_f32s_mut};
 use crate::window::Window;
-
-/// Largest integer up to which all are exact in f32.
-const EXACT: u64 = 1 << f32::MANTISSA_DIGITS;
 
 /// Most cache lines of a strip's copy and sums. A row of larger filters and maps has another plan.
 const MOST_LINES: usize = 1 << 18;
 
 /// Rows of a strip, if L1 has no room for more. Neighbouring strips copy the rows that both read.
 const FEW_ROWS: usize = 4;
-
-/// Form in which the elements of a layer are multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// f32s.
-    F32,
-    /// bf16s of two columns.
-    Bf16,
-    /// Unsigned bytes of four columns. Signed ones are shifted by 128.
-    U8,
-}
-
-impl Form {
-    /// Form for a layer on an instruction set, and the layer's convolution. `None` if another plan suits it better.
-    fn of(problem: &Problem, isa: Isa) -> Option<(Form, &ConvShape)> {
-        let (src, weights) = (problem.dtypes.src, problem.dtypes.weights);
-        let (form, conv) = match (src, weights) {
-            (DType::Bf16, DType::Bf16) => (Form::Bf16, bf16_conv(problem).ok()?),
-            (DType::U8 | DType::S8, DType::S8) => (Form::U8, int8_conv(problem).ok()?),
-            _ => return None,
-        };
-        if isa.has_dots(form.words()) && conv.dilation[1] == 1 {
-            return Some((form, conv));
-        }
-        let largest = conv.largest_sum(src, problem.quantisation.src.zero);
-        let exact = form == Form::Bf16 || largest <= EXACT;
-        (exact && isa.base() == isa).then_some((Form::F32, conv))
-    }
-
-    /// Contents of a word.
-    const fn words(self) -> Words {
-        match self {
-            Form::F32 => F32::WORDS,
-            Form::Bf16 => Bf16s::WORDS,
-            Form::U8 => U8S8s::WORDS,
-        }
-    }
-
-    /// Columns in a word.
-    const fn group(self) -> usize {
-        match self {
-            Form::F32 => F32::GROUP,
-            Form::Bf16 => Bf16s::GROUP,
-            Form::U8 => U8S8s::GROUP,
-        }
-    }
-
-    /// Words of a copy of a source with a zero point.
-    fn columns(self, src: DType, zero: i32) -> Columns {
-        match (self, src) {
-            (Form::F32, DType::U8) => Columns::F32OfU8 { zero: zero as u8 },
-            (Form::F32, DType::S8) => Columns::F32OfS8 { zero: zero as i8 },
-            (Form::F32, _) => Columns::F32,
-            (Form::Bf16, _) => Columns::Bf16s,
-            (Form::U8, DType::S8) => Columns::S8s { zero: zero as i8 },
-            (Form::U8, _) => Columns::U8s { zero: zero as u8 },
-        }
-    }
-
-    /// Integer in place of 0 in the words that are multiplied, for a source with a zero point.
-    fn zero(self, src: DType, zero: i32, isa: Isa) -> i32 {
-        let shift = if src == DType::S8 { 128 } else { 0 };
-        match self {
-            Form::F32 | Form::Bf16 => 0,
-            Form::U8 => zero + shift + isa.source_shift(self.words()),
-        }
-    }
-
-    /// Bits of a weight in its part of a word.
-    fn weight(self, weights: TensorRef<'_>, at: usize) -> u32 {
-        match (self, weights.desc().dtype()) {
-            (Form::F32, DType::Bf16) => weights.elements::<Bf16>()[at].to_f32().to_bits(),
-            (Form::F32, _) => f32::from(weights.elements::<i8>()[at]).to_bits(),
-            (Form::Bf16, _) => weights.elements::<Bf16>()[at].to_bits().into(),
-            (Form::U8, _) => (weights.elements::<i8>()[at] as u8).into(),
-        }
-    }
-}
 
 /// Sizes of a strip's copy: the padded rows and the words that its outputs read.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +101,7 @@ pub(super) struct NarrowGroupedPlan {
 impl NarrowGroupedPlan {
     /// Plan of a convolution with small groups. `None` if it isn't one, or if another plan suits it better.
     pub(super) fn new(problem: &Problem, cx: &Target<'_>) -> Option<Self> {
-        let (form, conv) = Form::of(problem, cx.isa.isa())?;
+        let (form, conv) = Form::of_small_groups(problem, cx.isa.isa())?;
         let copied = Copied {
             conv: *conv,
             taps: conv.kernel[1].div_ceil(form.group()),
@@ -370,7 +291,7 @@ impl<D: Dot> Strip<'_, D> {
         let (conv, problem) = (&self.plan.conv, &self.plan.spec.problem);
         let (src, zero) = (problem.dtypes.src, problem.quantisation.src.zero);
         self.plan.isa.dispatch(CopyRows {
-            columns: self.plan.form.columns(src, zero),
+            columns: self.plan.form.columns(src, zero, self.plan.isa.isa()),
             image,
             size: [conv.h, conv.w],
             pixel: conv.c_in * src.size(),
@@ -408,7 +329,8 @@ impl Plan for NarrowGroupedPlan {
         match self.form {
             Form::F32 => self.run_as(args, F32),
             Form::Bf16 => self.run_as(args, Bf16s),
-            Form::U8 => self.run_as(args, U8S8s),
+            Form::Bytes => self.run_as(args, Bytes),
+            Form::S16 | Form::U8S7 => unreachable!("small groups have no such words"),
         }
     }
 }
@@ -440,6 +362,7 @@ fn strip(copied: &Copied, cx: &Target<'_>) -> usize {
 mod tests {
     use super::*;
     use crate::blocking::Caches;
+    use crate::isa::Isa;
     use crate::plan::PlanCx;
 
     fn plan(text: &str, isa: Isa) -> Option<NarrowGroupedPlan> {
@@ -493,7 +416,7 @@ mod tests {
                     base
                 }
             };
-            assert_eq!(form(bytes, dense), dots(Form::U8), "{isa}");
+            assert_eq!(form(bytes, dense), dots(Form::Bytes), "{isa}");
             assert_eq!(form(bf16, dense), dots(Form::Bf16), "{isa}");
             assert_eq!(form(bytes, dilated), base, "{isa}");
             assert_eq!(form(bf16, dilated), base, "{isa}");

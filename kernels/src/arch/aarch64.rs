@@ -67,7 +67,7 @@ impl KernelSimd for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
-    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+    fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
         use core::arch::aarch64::{
             int16x8_t, vaddq_s32, vget_low_s8, vget_low_u8, vmovl_high_s8, vmovl_high_u8, vmovl_s8,
             vmovl_u8, vmulq_s16, vpaddlq_s16, vpaddq_s32,

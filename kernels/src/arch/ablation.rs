@@ -118,9 +118,8 @@ impl<S: KernelSimd> KernelSimd for LoadsOnly<S> {
         mul_add_e_f32s(a, b, c) = c;
         dot_bf16s(sums, x, w) = sums;
         dot_s16s(sums, x, w) = sums;
-        dot_u8s8(sums, x, w) = sums;
+        dot_bytes(sums, x, w) = sums;
         dot_u8s7(sums, x, w) = sums;
-        dot_s8s8(sums, x, w) = sums;
         add_s32s(a, b) = a;
         flip_bytes(a) = a;
         push_bytes(words, x) = words;
@@ -290,9 +289,8 @@ impl<S: KernelSimd> KernelSimd for ArithOnly<S> {
         mul_add_e_f32s(a: Self::f32s, b: Self::f32s, c: Self::f32s);
         dot_bf16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_s16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
-        dot_u8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
+        dot_bytes(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_u8s7(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
-        dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s);
         dot_by_lane(words: Words, sums: Self::f32s, x: Self::f32s, lane: usize, w: Self::f32s);
         add_s32s(a: Self::f32s, b: Self::f32s);
         flip_bytes(a: Self::f32s);

@@ -121,6 +121,7 @@ impl<P: KernelSimd> KernelSimd for Emulation<P> {
     type f32s = P::f32s;
     type m32s = P::m32s;
     const REGISTER_COUNT: usize = P::REGISTER_COUNT;
+    const SIGNED_SOURCES: bool = P::SIGNED_SOURCES;
 
     as_plain! {
         fn splat_f32s(x: f32) -> Self::f32s;
@@ -136,8 +137,8 @@ impl<P: KernelSimd> KernelSimd for Emulation<P> {
         fn reduce_sum_f32s(a: Self::f32s) -> f32;
         fn dot_bf16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
         fn dot_s16s(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
-        fn dot_u8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
-        fn dot_s8s8(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
+        fn dot_bytes(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
+        fn dot_u8s7(sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s;
         fn flip_bytes(a: Self::f32s) -> Self::f32s;
         fn floats_of_s32s(a: Self::f32s) -> Self::f32s;
         fn s32s_of_floats(a: Self::f32s) -> Self::f32s;

@@ -59,23 +59,21 @@ pub enum Words {
     Bf16,
     /// Two signed 16-bit integers.
     S16,
-    /// Four unsigned bytes of the source, and four signed ones of the weights.
-    U8S8,
-    /// Four signed bytes.
-    S8S8,
-    /// Those of [`Words::U8S8`] whose first two products add up to at most 16 bits for any source, and whose last two do,
-    /// too. Weights of 7 bits are such.
+    /// Four bytes of the source, and four signed ones of the weights. Each instruction set multiplies sources of one sign
+    /// ([`Isa::signed_sources`](crate::Isa::signed_sources)).
+    Bytes,
+    /// Four unsigned bytes of the source, and four signed ones of the weights. For any source the first two products add up
+    /// to at most 16 bits, and so do the last two. Weights of 7 bits are such.
     U8S7,
 }
 
 impl Words {
     /// All words.
-    pub const ALL: [Words; 6] = [
+    pub const ALL: [Words; 5] = [
         Words::F32,
         Words::Bf16,
         Words::S16,
-        Words::U8S8,
-        Words::S8S8,
+        Words::Bytes,
         Words::U8S7,
     ];
 }
@@ -152,8 +150,8 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     /// Tells if arithmetic or memory traffic is left out ([`ablation`]).
     const TWIN: bool = false;
 
-    /// Tells if dot products of bytes have signed sources ([`KernelSimd::dot_s8s8`]). Otherwise they have unsigned ones
-    /// ([`KernelSimd::dot_u8s8`]). The other product takes more instructions.
+    /// Tells if dot products of bytes have signed sources ([`KernelSimd::dot_bytes`]). Otherwise they have unsigned ones.
+    /// Plans ask [`Isa::signed_sources`](crate::Isa::signed_sources), which is equal.
     const SIGNED_SOURCES: bool = false;
     /// Tells if dot products take a word from a lane of a vector ([`KernelSimd::dot_by_lane`]). Otherwise a broadcast is
     /// cheaper.
@@ -253,35 +251,18 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         })
     }
 
-    /// Adds the products of four unsigned bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which
-    /// wraps around.
+    /// Adds the products of four bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which wraps around.
+    /// Bytes `x` are signed or unsigned ([`KernelSimd::SIGNED_SOURCES`]).
     #[inline(always)]
-    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
-        by_lanes(sums, x, w, |sum, x, w| {
-            let (x, w): ([u8; 4], [i8; 4]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
-            let product = |i: usize| (i32::from(x[i]) * i32::from(w[i])) as u32;
-            let [a, b, c, d] = [product(0), product(1), product(2), product(3)];
-            sum.wrapping_add(a.wrapping_add(b))
-                .wrapping_add(c.wrapping_add(d))
-        })
+    fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        four_bytes(sums, x, w, Self::SIGNED_SOURCES)
     }
 
-    /// [`KernelSimd::dot_u8s8`] for bytes `w` with which the sums of the first two products and of the last two fit into 16
-    /// bits ([`Words::U8S7`]). With others the result may be wrong.
+    /// [`KernelSimd::dot_bytes`] of unsigned sources, for bytes `w` with which the sums of the first two products and of the
+    /// last two fit into 16 bits ([`Words::U8S7`]). With others the result may be wrong.
     #[inline(always)]
     fn dot_u8s7(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
-        self.dot_u8s8(sums, x, w)
-    }
-
-    /// Adds the products of four signed bytes `x` and four signed bytes `w` to the 32-bit integer of each lane, which wraps
-    /// around.
-    #[inline(always)]
-    fn dot_s8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
-        by_lanes(sums, x, w, |sum, x, w| {
-            let (x, w): ([i8; 4], [i8; 4]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
-            let product = |i: usize| i32::from(x[i]) * i32::from(w[i]);
-            sum.wrapping_add_signed(product(0) + product(1) + product(2) + product(3))
-        })
+        four_bytes(sums, x, w, false)
     }
 
     /// Adds the products of the word in one lane of `x` with the words `w` to each lane.
@@ -303,7 +284,8 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
         by_lanes(a, b, b, |a, b, _| a.wrapping_add(b))
     }
 
-    /// Flips the highest bit of each byte, which adds 128 to a signed one and makes it unsigned.
+    /// Flips the highest bit of each byte. It adds 128 to a signed byte and makes it unsigned, or subtracts 128 from an
+    /// unsigned one and makes it signed.
     #[inline(always)]
     fn flip_bytes(self, a: Self::f32s) -> Self::f32s {
         by_lanes(a, a, a, |a, _, _| a ^ 0x8080_8080)
@@ -699,9 +681,8 @@ fn dot<S: KernelSimd>(simd: S, words: Words, sums: S::f32s, x: S::f32s, w: S::f3
         Words::F32 => simd.mul_add_e_f32s(x, w, sums),
         Words::Bf16 => simd.dot_bf16s(sums, x, w),
         Words::S16 => simd.dot_s16s(sums, x, w),
-        Words::U8S8 => simd.dot_u8s8(sums, x, w),
+        Words::Bytes => simd.dot_bytes(sums, x, w),
         Words::U8S7 => simd.dot_u8s7(sums, x, w),
-        Words::S8S8 => simd.dot_s8s8(sums, x, w),
     }
 }
 
@@ -733,6 +714,22 @@ fn by_lanes<V: Pod>(a: V, b: V, c: V, f: impl Fn(u32, u32, u32) -> u32) -> V {
         *lane = f(*lane, b[i], c[i]);
     }
     y
+}
+
+/// The sums plus the products of four bytes `x`, signed or unsigned, and four signed bytes `w` in each lane.
+#[inline(always)]
+fn four_bytes<V: Pod>(sums: V, x: V, w: V, signed: bool) -> V {
+    by_lanes(sums, x, w, |sum, x, w| {
+        let (x, w): ([u8; 4], [i8; 4]) = (bytemuck::must_cast(x), bytemuck::must_cast(w));
+        let source = |x: u8| match signed {
+            true => i32::from(x.cast_signed()),
+            false => i32::from(x),
+        };
+        let product = |i: usize| (source(x[i]) * i32::from(w[i])) as u32;
+        let [a, b, c, d] = [product(0), product(1), product(2), product(3)];
+        sum.wrapping_add(a.wrapping_add(b))
+            .wrapping_add(c.wrapping_add(d))
+    })
 }
 
 /// Both halves of a word, as 16-bit integers.
@@ -909,6 +906,8 @@ impl KernelSimd for pulp::Scalar {
 impl sealed::Sealed for pulp::Scalar128b {}
 impl KernelSimd for pulp::Scalar128b {
     pulp_operations!();
+    // Tests on other CPUs than AArch64 have signed sources, too.
+    const SIGNED_SOURCES: bool = true;
 }
 impl sealed::Sealed for pulp::Scalar256b {}
 impl KernelSimd for pulp::Scalar256b {

@@ -4,9 +4,10 @@
 //! Each takes a word of the source from a lane of a vector ([`KernelSimd::dot_by_lane`]), as `fmla` does. So no instruction
 //! broadcasts it.
 //!
-//! * `sdot` multiplies signed bytes. Unsigned sources are flipped to signed ones, which are less by 128
-//!   ([`KernelSimd::SIGNED_SOURCES`]). A kernel adds the rest to its sums once: 128 times the sum of the weights.
-//! * `usdot` and `sudot` multiply unsigned with signed bytes. Their rate is that of `sdot`. `sudot` exists by lane only.
+//! * `sdot` multiplies signed bytes. Unsigned sources are flipped to signed ones when they are copied. These are less by 128,
+//!   and sums begin with the rest: 128 times the sum of the weights.
+//! * `usdot` and `sudot` multiply unsigned with signed bytes. Their rate is that of `sdot`. `sudot` exists by lane only. Signed
+//!   sources are flipped to unsigned ones.
 //! * `bfdot` takes denormals for zeros, and rounds its sums to odd.
 //!
 //! `smmla`, `usmmla` and `bfmmla` multiply matrices of 2 x 8 bytes or 2 x 4 bf16, at up to twice these rates. Their sums are
@@ -126,24 +127,13 @@ extension! {
     of base: dot_bf16s dot_s16s;
     {
         const SIGNED_SOURCES: bool = true;
-        by_lane!(Words::S8S8, sdot_lane);
+        by_lane!(Words::Bytes, sdot_lane);
 
         #[inline(always)]
-        fn dot_s8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
             let (sums, x, w) = (pulp::cast(sums), pulp::cast(x), pulp::cast(w));
             // SAFETY: the token proves FEAT_DotProd.
             pulp::cast(unsafe { sdot(sums, w, x) })
-        }
-
-        #[inline(always)]
-        fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
-            use core::arch::aarch64::vsubq_s32;
-            let flipped = self.dot_s8s8(sums, self.flip_bytes(x), w);
-            let zero = self.splat_f32s(0.0);
-            let shift = self.dot_s8s8(zero, self.flip_bytes(zero), w);
-            // SAFETY: the token proves NEON.
-            #[allow(unused_unsafe)]
-            pulp::cast(unsafe { vsubq_s32(pulp::cast(flipped), pulp::cast(shift)) })
         }
     }
 }
@@ -151,12 +141,12 @@ extension! {
 extension! {
     /// NEON and FEAT_I8MM: dot products of unsigned and signed bytes.
     NeonI8mm: Neon, feature: is_aarch64_feature_detected!("i8mm"), enter: i8mm,
-    of base: dot_bf16s dot_s16s dot_s8s8;
+    of base: dot_bf16s dot_s16s;
     {
-        by_lane!(Words::U8S8, sudot_lane);
+        by_lane!(Words::Bytes, sudot_lane);
 
         #[inline(always)]
-        fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
             let (sums, x, w) = (pulp::cast(sums), pulp::cast(x), pulp::cast(w));
             // SAFETY: the token proves FEAT_I8MM.
             pulp::cast(unsafe { usdot(sums, x, w) })
@@ -167,7 +157,7 @@ extension! {
 extension! {
     /// NEON and FEAT_BF16: dot products of bf16.
     NeonBf16: Neon, feature: is_aarch64_feature_detected!("bf16"), enter: bf16,
-    of base: dot_s16s dot_u8s8 dot_s8s8;
+    of base: dot_s16s dot_bytes;
     {
         by_lane!(Words::Bf16, bfdot_lane);
 

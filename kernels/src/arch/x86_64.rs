@@ -93,7 +93,7 @@ impl KernelSimd for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+    fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{
             __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_madd_epi16, _mm256_set1_epi16,
             _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
@@ -495,7 +495,7 @@ impl KernelSimd for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+    fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
         use core::arch::x86_64::{
             __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_madd_epi16, _mm512_set1_epi16,
             _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16,

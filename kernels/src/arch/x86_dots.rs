@@ -1,7 +1,7 @@
 //! Dot products of x86-64: AVX-VNNI, AVX-512 VNNI and AVX-512 BF16.
 //!
 //! `vpdpbusd` multiplies unsigned bytes of its first factor, here the source, with signed bytes of its second. It does not
-//! saturate. `vpdpwssd` multiplies 16-bit integers.
+//! saturate. Signed sources are flipped to unsigned ones when they are copied. `vpdpwssd` multiplies 16-bit integers.
 //!
 //! `vdpbf16ps` takes denormals for zeros, in its operands and in its results. So does `vcvtneps2bf16`, unlike
 //! [`Bf16::from_f32`](crate::dtype::Bf16::from_f32). So floats are rounded to bf16 by the integer operations of AVX-512.
@@ -54,10 +54,10 @@ impl<K: SimdTask> Enter for K {
 extension! {
     /// AVX2 and AVX-VNNI: dot products of bytes and of 16-bit integers, of 256 bits.
     AvxVnni: V3, feature: is_x86_feature_detected!("avxvnni"), enter: avx_vnni,
-    of base: dot_bf16s dot_s8s8;
+    of base: dot_bf16s;
     {
         #[inline(always)]
-        fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
             use core::arch::x86_64::_mm256_dpbusd_avx_epi32;
             let (sums, x, w) = (pulp::cast(sums), pulp::cast(x), pulp::cast(w));
             // SAFETY: the token proves AVX-VNNI.
@@ -77,10 +77,10 @@ extension! {
 extension! {
     /// AVX-512 and its VNNI: dot products of bytes and of 16-bit integers.
     Avx512Vnni: V4, feature: is_x86_feature_detected!("avx512vnni"), enter: avx512_vnni,
-    of base: dot_bf16s dot_s8s8;
+    of base: dot_bf16s;
     {
         #[inline(always)]
-        fn dot_u8s8(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
+        fn dot_bytes(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {
             use core::arch::x86_64::_mm512_dpbusd_epi32;
             let (sums, x, w) = (pulp::cast(sums), pulp::cast(x), pulp::cast(w));
             // SAFETY: the token proves AVX-512 VNNI.
@@ -100,7 +100,7 @@ extension! {
 extension! {
     /// AVX-512 and its BF16: dot products of bf16.
     Avx512Bf16: V4, feature: is_x86_feature_detected!("avx512bf16"), enter: avx512_bf16,
-    of base: dot_s16s dot_u8s8 dot_s8s8;
+    of base: dot_s16s dot_bytes;
     {
         #[inline(always)]
         fn dot_bf16s(self, sums: Self::f32s, x: Self::f32s, w: Self::f32s) -> Self::f32s {

@@ -35,15 +35,12 @@ pub enum Columns {
     },
     /// Two bf16s.
     Bf16s,
-    /// Four u8s.
-    U8s {
-        /// The zero point.
+    /// Four bytes.
+    Bytes {
+        /// The zero point's byte in the source.
         zero: u8,
-    },
-    /// Four s8s plus 128, which are u8s.
-    S8s {
-        /// The zero point.
-        zero: i8,
+        /// Signed bytes become unsigned ones, or unsigned ones signed: their highest bit is flipped.
+        flipped: bool,
     },
 }
 
@@ -56,12 +53,12 @@ impl Columns {
         }
     }
 
-    /// Each byte of an element in the padding.
+    /// Each byte of an element in the padding, before it is converted.
     const fn padding(self) -> u8 {
         match self {
             Columns::F32 | Columns::Bf16s => 0,
-            Columns::F32OfU8 { zero } | Columns::U8s { zero } => zero,
-            Columns::F32OfS8 { zero } | Columns::S8s { zero } => zero as u8,
+            Columns::F32OfU8 { zero } | Columns::Bytes { zero, .. } => zero,
+            Columns::F32OfS8 { zero } => zero as u8,
         }
     }
 }
@@ -125,12 +122,12 @@ impl SimdTask for CopyRows<'_> {
                 let load = |x: *const u8| unsafe { simd.load_bf16s(x.cast()) };
                 self.rows::<S, 2>(simd, load, |word, x| simd.push_halves(word, x));
             }
-            Columns::U8s { .. } => {
+            Columns::Bytes { flipped: false, .. } => {
                 // SAFETY: as above.
                 let load = |x: *const u8| unsafe { simd.load_u8s(x) };
                 self.rows::<S, 4>(simd, load, |word, x| simd.push_bytes(word, x));
             }
-            Columns::S8s { .. } => {
+            Columns::Bytes { flipped: true, .. } => {
                 // SAFETY: as above. The lowest byte of each lane is pushed, and the others don't count.
                 let load = |x: *const u8| simd.flip_bytes(unsafe { simd.load_u8s(x) });
                 self.rows::<S, 4>(simd, load, |word, x| simd.push_bytes(word, x));

@@ -1,7 +1,7 @@
 //! Loops that measure the machine's ceilings for the roofline: arithmetic on registers, and bytes from memory.
 #![allow(unsafe_code)]
 
-use super::gemm::{Bf16s, Dot, S16s, U8S7s, U8S8s, load};
+use super::gemm::{Bf16s, Bytes, Dot, S16s, U8S7s, load};
 use crate::arch::{Baseline, KernelSimd, stream_fence};
 use crate::dtype::DType;
 use crate::isa::{Isa, IsaToken, Sets, SimdTask, Words};
@@ -56,7 +56,7 @@ impl Arithmetic {
         match self {
             Arithmetic::Bf16 if isa.has_dots(Words::Bf16) => Words::Bf16,
             Arithmetic::F32 | Arithmetic::Bf16 => Words::F32,
-            Arithmetic::Int8 if isa.has_dots(Words::U8S8) => Words::U8S8,
+            Arithmetic::Int8 if isa.has_dots(Words::Bytes) => Words::Bytes,
             Arithmetic::Int8 if isa.has_dots(Words::U8S7) => Words::U8S7,
             Arithmetic::Int8 => Words::S16,
         }
@@ -73,7 +73,7 @@ impl Arithmetic {
             Words::F32 => 1,
             Words::Bf16 => Bf16s::GROUP,
             Words::S16 => S16s::GROUP,
-            Words::U8S8 | Words::S8S8 | Words::U8S7 => U8S8s::GROUP,
+            Words::Bytes | Words::U8S7 => Bytes::GROUP,
         }
     }
 
@@ -186,7 +186,7 @@ pub fn multiply_adds(isa: IsaToken, arithmetic: Arithmetic, rounds: usize) -> u6
         Words::F32 => fma(isa, rounds),
         Words::Bf16 => count(isa, Bf16s, rounds),
         Words::S16 => count(isa, S16s, rounds),
-        Words::U8S8 | Words::S8S8 => count(isa, U8S8s, rounds),
+        Words::Bytes => count(isa, Bytes, rounds),
         Words::U8S7 => count(isa, U8S7s, rounds),
     }
 }
@@ -513,7 +513,7 @@ mod tests {
                 let own = match arithmetic {
                     Arithmetic::F32 => false,
                     Arithmetic::Bf16 => isa.has_dots(Words::Bf16),
-                    Arithmetic::Int8 => isa.has_dots(Words::U8S8),
+                    Arithmetic::Int8 => isa.has_dots(Words::Bytes),
                 };
                 assert_eq!(arithmetic.has_kernels_for(isa), own, "{isa}");
             }

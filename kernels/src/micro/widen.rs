@@ -1,6 +1,6 @@
 //! Copies of pixels in the form that the register tile multiplies ([`Dot`](super::gemm::Dot)).
 //!
-//! The loops are plain code, which the compiler turns into vectors of the instruction set. In reading order: pixels as they are
+//! The loops are plain code, which the compiler turns into vectors of the instruction set. In reading order: whole pixels
 //! ([`CopyPixels`]), and the taps of each output pixel beside each other ([`CopyTaps`]).
 
 use crate::arch::KernelSimd;
@@ -12,8 +12,11 @@ use std::ops::Range;
 /// Form of copied elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// Bytes as they are.
-    Bytes,
+    /// Bytes, with some bits flipped.
+    Bytes {
+        /// The bits: none, or the highest one, which turns signed into unsigned bytes and back.
+        flip: u8,
+    },
     /// f32s of bf16s.
     F32,
     /// 16-bit integers: u8s less their zero point.
@@ -61,9 +64,9 @@ impl SimdTask for CopyPixels<'_> {
         }
         let words = to.len() / (from.len() / pixel);
         match how {
-            Copied::Bytes => {
+            Copied::Bytes { flip } => {
                 let to: &mut [u8] = bytemuck::must_cast_slice_mut(to);
-                each_pixel(from, pixel, to, 4 * words, |x| x);
+                each_pixel(from, pixel, to, 4 * words, |x| x ^ flip);
             }
             Copied::F32 => {
                 let (from, _) = from.as_chunks::<2>();
@@ -122,7 +125,7 @@ pub struct CopyTaps<'a> {
     pub conv: &'a ConvShape,
     /// The output pixels, numbered row by row.
     pub pixels: Range<usize>,
-    /// Value of each byte of a tap in the padding.
+    /// Value of each copied byte of a tap in the padding.
     pub padding: u8,
     /// The rows, in words.
     pub to: &'a mut [f32],
@@ -154,9 +157,11 @@ impl SimdTask for CopyTaps<'_> {
         let row = to.len() / count;
         let inputs = conv.kernel[0] * conv.kernel[1] * pixel;
         let bytes = match how {
-            Copied::Bytes => {
+            Copied::Bytes { flip } => {
                 let to: &mut [u8] = bytemuck::must_cast_slice_mut(to);
-                let rows = TapRows::new(conv, image, pixel, padding, copy_bytes);
+                let rows = TapRows::new(conv, image, pixel, padding, |from, to, len| {
+                    copy_bytes(from, to, len, flip);
+                });
                 rows.copy(pixels, to, 4 * row);
                 inputs
             }
@@ -267,9 +272,9 @@ impl<'a, T, U: Copy, F: Fn(&[T], &mut [U], usize)> TapRows<'a, T, U, F> {
     }
 }
 
-/// Copies `len` bytes, and maybe some more, up to a multiple of [`CHUNK`].
+/// Copies `len` bytes, and maybe some more, up to a multiple of [`CHUNK`]. The bits of `flip` are flipped in each.
 #[inline(always)]
-fn copy_bytes(from: &[u8], to: &mut [u8], len: usize) {
+fn copy_bytes(from: &[u8], to: &mut [u8], len: usize, flip: u8) {
     let mut at = 0;
     while at < len {
         let chunks = (
@@ -277,10 +282,10 @@ fn copy_bytes(from: &[u8], to: &mut [u8], len: usize) {
             to[at..].first_chunk_mut::<CHUNK>(),
         );
         let (Some(from), Some(to)) = chunks else {
-            to[at..len].copy_from_slice(&from[at..len]);
+            converted(&from[at..], &mut to[at..], len - at, |x| x ^ flip);
             return;
         };
-        *to = *from;
+        converted(from, to, CHUNK, |x| x ^ flip);
         at += CHUNK;
     }
 }

@@ -126,9 +126,17 @@ fn rows_that_share_a_set_of_l1_are_copied() {
 /// 255 times these weights comes to the limits of 16 bits, and beyond.
 #[test]
 fn sums_are_exact_with_weights_at_the_limit_and_beyond() {
-    let problem: Problem = "--dt=u8:s8:s32 mb1ic6ih5oc17oh3kh3ph0".parse().expect("it");
+    at_the_limit("--dt=u8:s8:s32 mb1ic6ih5oc17oh3kh3ph0", 255.0);
+    // Flipped, that is 255, too.
+    at_the_limit("--dt=s8:s8:s32 mb1ic6ih5oc17oh3kh3ph0", 127.0);
+    at_the_limit("--dt=s8:s8:s32 mb1ic6ih5oc17oh3kh3ph0", -128.0);
+}
+
+/// Computes a layer with weights around the limit. All its inputs are equal.
+fn at_the_limit(text: &str, input: f32) {
+    let problem: Problem = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
     let data = Data::new(&problem, Fill::Uniform, 1);
-    let src = vec![255.0; data.operands().src.len()];
+    let src = vec![input; data.operands().src.len()];
     for isa in Isa::ALL.into_iter().filter_map(Isa::detect) {
         for (at, weight) in [
             (0, 64.0),
@@ -147,7 +155,7 @@ fn sums_are_exact_with_weights_at_the_limit_and_beyond() {
             let expected = reference::compute(&problem, operands, &Serial);
             let output = computed(&problem, isa, operands);
             let right = output.is_none_or(|output| output == expected);
-            assert!(right, "{}: weight {weight}", isa.isa());
+            assert!(right, "{text} on {}: weight {weight}", isa.isa());
         }
     }
 }

@@ -34,19 +34,6 @@ pub trait Dot: Copy + Debug + Send + Sync + 'static {
         }
     }
 
-    /// [`Dot::dot`] with the word in one lane of `x`.
-    #[inline(always)]
-    fn by_lane<S: KernelSimd>(
-        self,
-        simd: S,
-        sums: S::f32s,
-        x: S::f32s,
-        lane: usize,
-        w: S::f32s,
-    ) -> S::f32s {
-        simd.dot_by_lane(Self::WORDS, sums, x, lane, w)
-    }
-
     /// Adds one of `N` words, times each vector of a row of weights, to a pixel's sums.
     ///
     /// # Safety
@@ -65,7 +52,7 @@ pub trait Dot: Copy + Debug + Send + Sync + 'static {
             // SAFETY: the `N` words are whole vectors, of which this is one.
             let x = unsafe { simd.load_f32s(from.add(index - lane)) };
             each!(vector V, |v| {
-                sums[v] = self.by_lane(simd, sums[v], x, lane, weights[v]);
+                sums[v] = simd.dot_by_lane(Self::WORDS, sums[v], x, lane, weights[v]);
             });
         } else {
             // SAFETY: the caller's promise.
@@ -144,78 +131,22 @@ impl Dot for S16Dots {
     }
 }
 
-/// Four signed bytes of the source, times four signed bytes of the weights.
+/// Four bytes of the source, times four signed bytes of the weights.
 ///
-/// Sums are of (x + shift) w. The shift depends on the instruction set ([`Isa::source_shift`](crate::Isa::source_shift)): 128
-/// if dot products have an unsigned source, 0 otherwise.
+/// The sign of the source is that of the instruction set ([`Isa::signed_sources`](crate::Isa::signed_sources)), so that one
+/// instruction multiplies and no tile is compiled twice. Sources of the other sign are flipped when they are copied.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct S8S8s;
+pub struct Bytes;
 
-impl Dot for S8S8s {
-    const WORDS: Words = Words::S8S8;
-    const SETS: Sets = Sets::Only(Words::S8S8);
-    // Rare: most activations are u8.
-    const TWINS: bool = false;
+impl Dot for Bytes {
+    const WORDS: Words = Words::Bytes;
+    const SETS: Sets = Sets::Only(Words::Bytes);
     const GROUP: usize = 4;
     const FLOATS: bool = false;
 
     #[inline(always)]
     fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
-        match const { S::SIGNED_SOURCES } {
-            true => simd.dot_s8s8(sums, x, w),
-            false => simd.dot_u8s8(sums, simd.flip_bytes(x), w),
-        }
-    }
-
-    #[inline(always)]
-    fn by_lane<S: KernelSimd>(
-        self,
-        simd: S,
-        sums: S::f32s,
-        x: S::f32s,
-        lane: usize,
-        w: S::f32s,
-    ) -> S::f32s {
-        match const { S::SIGNED_SOURCES } {
-            true => simd.dot_by_lane(Words::S8S8, sums, x, lane, w),
-            false => simd.dot_by_lane(Words::U8S8, sums, simd.flip_bytes(x), lane, w),
-        }
-    }
-}
-
-/// Four unsigned bytes of the source, times four signed bytes of the weights.
-///
-/// Sums are of (x + shift) w. The shift is -128 if dot products have a signed source, and 0 otherwise.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct U8S8s;
-
-impl Dot for U8S8s {
-    const WORDS: Words = Words::U8S8;
-    const SETS: Sets = Sets::Only(Words::U8S8);
-    const GROUP: usize = 4;
-    const FLOATS: bool = false;
-
-    #[inline(always)]
-    fn dot<S: KernelSimd>(self, simd: S, sums: S::f32s, x: S::f32s, w: S::f32s) -> S::f32s {
-        match const { S::SIGNED_SOURCES } {
-            true => simd.dot_s8s8(sums, simd.flip_bytes(x), w),
-            false => simd.dot_u8s8(sums, x, w),
-        }
-    }
-
-    #[inline(always)]
-    fn by_lane<S: KernelSimd>(
-        self,
-        simd: S,
-        sums: S::f32s,
-        x: S::f32s,
-        lane: usize,
-        w: S::f32s,
-    ) -> S::f32s {
-        match const { S::SIGNED_SOURCES } {
-            true => simd.dot_by_lane(Words::S8S8, sums, simd.flip_bytes(x), lane, w),
-            false => simd.dot_by_lane(Words::U8S8, sums, x, lane, w),
-        }
+        simd.dot_bytes(sums, x, w)
     }
 }
 

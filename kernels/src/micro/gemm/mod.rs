@@ -67,7 +67,7 @@ mod operands;
 mod prefetch;
 mod tile;
 
-pub use dot::{Bf16s, Dot, F32, S8S8s, S16Dots, S16s, U8S7s, U8S8s};
+pub use dot::{Bf16s, Bytes, Dot, F32, S16Dots, S16s, U8S7s};
 pub use epilogue::TileEpilogue;
 pub use operands::{PanelTimesPixels, Source};
 pub use prefetch::Prefetch;

@@ -9,8 +9,7 @@ use crate::exec::RowsMut;
 use crate::isa::{Sets, SimdTask, Words};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{
-    Bf16s, Dot, PanelTimesPixels, Prefetch, S8S8s, S16Dots, S16s, Source, TileEpilogue, U8S7s,
-    U8S8s,
+    Bf16s, Bytes, Dot, PanelTimesPixels, Prefetch, S16Dots, S16s, Source, TileEpilogue, U8S7s,
 };
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
@@ -80,12 +79,12 @@ fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]
         out: Outputs::matrix(RowsMut::new(&mut out, outputs)),
         dot: dot_of,
     });
-    let shift = width.isa().source_shift(D::WORDS);
+    let signed = width.isa().signed_sources();
     for (i, y) in out.iter().enumerate() {
         let (pixel, output) = (i / outputs, i % outputs);
         let wanted = (0..words).fold(panel[output].to_bits(), |sum, k| {
             let (x, w) = (src[pixel * words + k], panel[(k + 1) * lanes + output]);
-            dot(D::WORDS, shift, sum, x.to_bits(), w.to_bits())
+            dot(D::WORDS, signed, sum, x.to_bits(), w.to_bits())
         });
         let case = (width, dot_of, pixels, words, outputs);
         assert_eq!(y.to_bits(), wanted, "{case:?}: output {i}");
@@ -125,21 +124,19 @@ pub(super) fn source(words: Words, rng: &mut Rng) -> u32 {
     match words {
         Words::F32 => float(rng),
         Words::Bf16 => float(rng) >> 16 | float(rng),
-        Words::S16 | Words::U8S8 | Words::S8S8 | Words::U8S7 => {
-            u32::from_le_bytes([(); 4].map(|()| byte(rng)))
-        }
+        Words::S16 | Words::Bytes | Words::U8S7 => u32::from_le_bytes([(); 4].map(|()| byte(rng))),
     }
 }
 
-/// The sum plus the products of two words, by their definition. Bytes of `x` are first shifted.
-pub(super) fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
+/// The sum plus the products of two words, by their definition. [`Words::Bytes`] of `x` may be `signed`.
+pub(super) fn dot(words: Words, signed: bool, sum: u32, x: u32, w: u32) -> u32 {
     let floats = |a: f32| (f32::from_bits(sum) + a).to_bits();
     let integers = |products: i64| (i64::from(sum) + products) as u32;
     let halves = |word: u32| [word as i16, (word >> 16) as i16].map(i64::from);
     let bf16s = |word: u32| [word << 16, word & 0xffff_0000].map(f32::from_bits);
     let bytes = |value: fn(u8) -> i64| {
         let pairs = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
-        let product = |(x, w)| (value(x) + i64::from(shift)) * i64::from(w as i8);
+        let product = |(x, w)| value(x) * i64::from(w as i8);
         integers(pairs.map(product).sum())
     };
     match words {
@@ -152,14 +149,13 @@ pub(super) fn dot(words: Words, shift: i32, sum: u32, x: u32, w: u32) -> u32 {
             let ([a, b], [c, d]) = (halves(x), halves(w));
             integers(a * c + b * d)
         }
-        Words::U8S8 | Words::U8S7 => bytes(i64::from),
-        Words::S8S8 => bytes(|x| i64::from(x as i8)),
+        Words::Bytes if signed => bytes(|x| i64::from(x as i8)),
+        Words::Bytes | Words::U8S7 => bytes(i64::from),
     }
 }
 
 fn tiles_of_bytes() {
-    tiles(U8S8s);
-    tiles(S8S8s);
+    tiles(Bytes);
     tiles(U8S7s);
 }
 
@@ -234,13 +230,13 @@ fn vector<D: Dot>(width: Width, dot_of: D, blocks: usize, out_blocks: usize, wor
         out: &mut out,
         dot: dot_of,
     });
-    let shift = width.isa().source_shift(D::WORDS);
+    let signed = width.isa().signed_sources();
     for (output, y) in out.iter().enumerate() {
         let (at, lane, row) = place(output);
         let weights = &panels[at + lane..];
         let wanted = (0..words).fold(weights[0].to_bits(), |sum, k| {
             let (x, w) = (x[k].to_bits(), weights[(k + 1) * row].to_bits());
-            dot(D::WORDS, shift, sum, x, w)
+            dot(D::WORDS, signed, sum, x, w)
         });
         let case = (width, dot_of, blocks, out_blocks, words);
         assert_eq!(y.to_bits(), wanted, "{case:?}: output {output}");
@@ -248,8 +244,7 @@ fn vector<D: Dot>(width: Width, dot_of: D, blocks: usize, out_blocks: usize, wor
 }
 
 fn narrow_panels_times_a_vector() {
-    vectors(U8S8s);
-    vectors(S8S8s);
+    vectors(Bytes);
     vectors(Bf16s);
 }
 
@@ -269,9 +264,8 @@ impl<const WORDS: usize> SimdTask for Products<'_, WORDS> {
             Words::F32 => simd.mul_add_e_f32s(x, w, sums),
             Words::Bf16 => simd.dot_bf16s(sums, x, w),
             Words::S16 => simd.dot_s16s(sums, x, w),
-            Words::U8S8 => simd.dot_u8s8(sums, x, w),
+            Words::Bytes => simd.dot_bytes(sums, x, w),
             Words::U8S7 => simd.dot_u8s7(sums, x, w),
-            Words::S8S8 => simd.dot_s8s8(sums, x, w),
         };
         let by_lane = |lane| simd.dot_by_lane(Words::ALL[WORDS], sums, x, lane, w);
         let vectors = std::iter::once(all).chain((0..S::F32_LANES).map(by_lane));
@@ -298,7 +292,10 @@ fn products<const WORDS: usize>() {
             let wanted = |lane: Option<usize>| -> Vec<u32> {
                 let x = |i| x[lane.unwrap_or(i)];
                 let lanes = 0..width.lanes();
-                lanes.map(|i| dot(words, 0, sums[i], x(i), w[i])).collect()
+                let signed = width.isa().signed_sources();
+                lanes
+                    .map(|i| dot(words, signed, sums[i], x(i), w[i]))
+                    .collect()
             };
             let lanes = (0..width.lanes()).map(Some);
             let wanted: Vec<_> = std::iter::once(None).chain(lanes).map(wanted).collect();
@@ -313,7 +310,6 @@ fn dot_products_of_vectors_and_lanes() {
     products::<2>();
     products::<3>();
     products::<4>();
-    products::<5>();
 }
 
 /// Loads and stores of narrow elements between guards, and conversions. Results are the bits of a vector's lanes.
@@ -561,11 +557,11 @@ fn pixels_are_widened_and_padded() {
             };
             let half = |x: i16| u32::from(x as u16);
             let case = (width, pixels, channels);
-            assert_eq!(
-                copy(Copied::Bytes, ints, 4),
-                words(4, &|i| ints[i].into()),
-                "{case:?}"
-            );
+            for flip in [0, 0x80] {
+                let bytes = |i: usize| u32::from(ints[i] ^ flip);
+                let copied = copy(Copied::Bytes { flip }, ints, 4);
+                assert_eq!(copied, words(4, &bytes), "{case:?}: {flip}");
+            }
             let u8s = |i: usize| half(i16::from(ints[i]) - zero);
             assert_eq!(
                 copy(Copied::U8 { zero }, ints, 2),
@@ -587,7 +583,7 @@ fn pixels_are_widened_and_padded() {
 /// Bytes of an element in a form.
 fn in_form(how: Copied, element: &[u8]) -> Vec<u8> {
     match how {
-        Copied::Bytes => element.to_vec(),
+        Copied::Bytes { flip } => element.iter().map(|x| x ^ flip).collect(),
         Copied::F32 => [&[0, 0], element].concat(),
         Copied::U8 { zero } => (i16::from(element[0]) - zero).to_le_bytes().into(),
         Copied::S8 { zero } => (i16::from(element[0] as i8) - zero).to_le_bytes().into(),
@@ -616,7 +612,7 @@ fn row_of_taps(how: Copied, conv: &ConvShape, image: &[u8], size: usize, pixel: 
                     let first = ((y * conv.w + x) * conv.c_in + channel) * size;
                     in_form(how, &image[first..first + size])
                 }
-                _ if how == Copied::Bytes => vec![PADDING; size],
+                _ if matches!(how, Copied::Bytes { .. }) => vec![PADDING; size],
                 _ => vec![0; in_form(how, &[0, 0][..size]).len()],
             });
         }
@@ -658,8 +654,9 @@ fn gather(
 fn taps_are_gathered_padded_and_widened() {
     let mut rng = Rng::new(6);
     let forms = [
-        (Copied::Bytes, 1),
-        (Copied::Bytes, 2),
+        (Copied::Bytes { flip: 0 }, 1),
+        (Copied::Bytes { flip: 0x80 }, 1),
+        (Copied::Bytes { flip: 0 }, 2),
         (Copied::F32, 2),
         (Copied::U8 { zero: 3 }, 1),
         (Copied::S8 { zero: -7 }, 1),

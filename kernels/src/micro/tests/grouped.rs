@@ -5,7 +5,7 @@ use super::{Fenced, Width, around, assert_exact};
 use crate::data::Rng;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::columns::{Columns, CopyRows};
-use crate::micro::gemm::{Bf16s, Dot, F32, U8S8s};
+use crate::micro::gemm::{Bf16s, Bytes, Dot, F32};
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::window::Window;
 
@@ -174,7 +174,7 @@ fn rows_of_words<D: Dot>(width: Width, dot_of: D, across: Window, per: usize) {
         relu: false,
         dot: dot_of,
     });
-    let shift = width.isa().source_shift(D::WORDS);
+    let signed = width.isa().signed_sources();
     for (i, found) in out.iter().enumerate() {
         let (pixel, lane) = (i / CHANNEL_BLOCK, i % CHANNEL_BLOCK);
         let (y, x) = (first + pixel / across.out, pixel % across.out);
@@ -184,7 +184,7 @@ fn rows_of_words<D: Dot>(width: Width, dot_of: D, across: Window, per: usize) {
             let input = (down.at(y, r) * across.size + across.at(x, s)) * CHANNEL_BLOCK;
             for c in 0..per {
                 let x = map[input + lane / per * per + c].to_bits();
-                sum = dot(D::WORDS, shift, sum, x, weight(lane, c, tap).to_bits());
+                sum = dot(D::WORDS, signed, sum, x, weight(lane, c, tap).to_bits());
             }
         }
         let case = (width, dot_of, across, per);
@@ -193,7 +193,7 @@ fn rows_of_words<D: Dot>(width: Width, dot_of: D, across: Window, per: usize) {
 }
 
 fn rows_of_bytes() {
-    words(U8S8s);
+    words(Bytes);
 }
 
 fn rows_of_bf16() {
@@ -233,10 +233,9 @@ impl Image {
                 (x - f32::from(zero)).to_bits()
             }
             Columns::Bf16s => half.into(),
-            Columns::U8s { zero } => byte.unwrap_or(zero).into(),
-            Columns::S8s { zero } => {
-                let x = byte.map_or(zero, |x| x as i8);
-                (i32::from(x) + 128) as u32
+            Columns::Bytes { zero, flipped } => {
+                let flip = if flipped { 0x80 } else { 0 };
+                u32::from(byte.unwrap_or(zero) ^ flip)
             }
         }
     }
@@ -244,13 +243,14 @@ impl Image {
 
 fn rows_of_channels_are_copied_as_words_of_columns() {
     let mut rng = Rng::new(6);
+    let bytes = |zero, flipped| Columns::Bytes { zero, flipped };
     let forms = [
         (Columns::F32, 1, 2),
         (Columns::F32OfU8 { zero: 255 }, 1, 1),
         (Columns::F32OfS8 { zero: -7 }, 1, 1),
         (Columns::Bf16s, 2, 2),
-        (Columns::U8s { zero: 200 }, 4, 1),
-        (Columns::S8s { zero: -128 }, 4, 1),
+        (bytes(200, false), 4, 1),
+        (bytes(0x80, true), 4, 1),
     ];
     for isa in Width::all() {
         for size in [[1, 1, 1], [3, 5, 16], [4, 7, 21], [2, 9, 40]] {
