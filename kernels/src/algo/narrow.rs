@@ -26,6 +26,7 @@ use super::blocked::{BlockedConv, copies_rows};
 use super::by_weights::{OfSomeWeights, PlanByWeights};
 use super::form::Form;
 use super::joined::JoinedTaps;
+use super::panels::PanelPrefetch;
 use super::per_channel::PerChannel;
 use crate::blocking::Tuning;
 use crate::cost::Cost;
@@ -272,6 +273,8 @@ impl NarrowPlan {
             Some(taps) if zero == 0 => taps.computed(),
             _ => words.pixels() * conv.kernel[0] * conv.kernel[1],
         };
+        let prefetch =
+            PanelPrefetch::of_task(&words.blocking, words.blocking.mc, words.tile).others;
         let copied = copy.as_ref().map_or(0, |copy| copy.most() * step);
         let mut spec = words.spec(computed, sum_lines + CacheLine::for_f32s(copied));
         let biased = problem.epilogue.bias;
@@ -291,7 +294,7 @@ impl NarrowPlan {
             words,
             step,
             is_vector,
-            prefetch: Prefetch::Nothing,
+            prefetch,
             taps,
             zero,
             padding: (zero != 0).then(|| PaddingLine::of_bytes(zero as u8)),
