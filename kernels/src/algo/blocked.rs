@@ -9,7 +9,7 @@ use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
-use crate::micro::outputs::Place;
+use crate::micro::outputs::OutputLayout;
 use crate::micro::pack::Panels;
 use crate::micro::pixels::Pixels;
 use crate::phase::{Phase, PhaseCost};
@@ -305,7 +305,7 @@ pub(super) struct BlockTask<'a, 'o> {
 
 impl BlockTask<'_, '_> {
     /// Multiplies the pixels with every panel of the task. The output has the layout `L`.
-    pub(super) fn multiply<L: Place, I: Pixels>(self, src: Source<'_>, pixels: I) {
+    pub(super) fn multiply<L: OutputLayout<I::Place>, I: Pixels>(self, src: Source<'_>, pixels: I) {
         self.panels.multiply::<L, I>(src, pixels, self.out);
     }
 }

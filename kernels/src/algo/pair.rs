@@ -23,7 +23,7 @@ use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{Prefetch, Source, TileEpilogue};
 use crate::micro::indirection::IndirectionBuffer;
-use crate::micro::outputs::Blocked;
+use crate::micro::outputs::{Blocked, OutputLayout};
 use crate::micro::pack::Panels;
 use crate::micro::pixels::{BlockedPixels, PixelOffsets, Pixels};
 use crate::plan::{
@@ -239,7 +239,9 @@ impl PairPlan {
         packed: &[f32],
         residual: Option<&[f32]>,
         out: RowsMut<'_, f32>,
-    ) {
+    ) where
+        Blocked: OutputLayout<I::Place>,
+    {
         let run = out.len() / CHANNEL_BLOCK;
         let task = PanelLoop {
             isa: self.isa,

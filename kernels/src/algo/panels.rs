@@ -5,7 +5,7 @@ use crate::exec::RowsMut;
 use crate::isa::IsaToken;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
-use crate::micro::outputs::Place;
+use crate::micro::outputs::OutputLayout;
 use crate::micro::pack::Panel;
 use crate::micro::pixels::Pixels;
 
@@ -21,7 +21,7 @@ pub(super) struct PanelLoop<'a> {
 
 impl PanelLoop<'_> {
     /// Multiplies pixels with every panel. `out` has the layout `L`, and begins with the first panel's channels.
-    pub(super) fn multiply<L: Place, I: Pixels>(
+    pub(super) fn multiply<L: OutputLayout<I::Place>, I: Pixels>(
         &self,
         src: Source<'_>,
         pixels: I,

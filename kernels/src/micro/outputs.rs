@@ -9,23 +9,26 @@ use std::ops::Range;
 
 /// Positions of a pixel's channels, in elements from the first output.
 ///
-/// Each layout has a type. So constants of the layout become part of the addresses of a tile's stores. To compute 28
-/// addresses takes as long as two steps of the reduction.
+/// Blocked outputs of blocked pixels have a type of their own. So constants of the layout become part of the addresses of
+/// a tile's stores. To compute 28 addresses takes as long as two steps of the reduction. Other pixels look up their
+/// positions. There a constant would only replace a multiplication by a shift. So [`Strides`] serves them in all layouts,
+/// and their tiles are compiled once.
 pub trait Place: Copy + Debug {
     /// Tells if the last block of channels may have fewer than 16.
     const PARTIAL: bool;
     /// Position of the first channel of a pixel's block.
     fn offset(self, pixel: usize, block: usize) -> usize;
-    /// Outputs of some channel blocks of `all`, which has this layout, and the number of elements before them.
-    fn outputs<'o>(
-        all: &'o mut RowsMut<'_, f32>,
-        blocks: Range<usize>,
-    ) -> (Outputs<'o, Self>, usize);
     /// Sums of other products.
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
         None
     }
+}
+
+/// Layout of outputs that tiles address by `L`.
+pub trait OutputLayout<L: Place> {
+    /// Outputs of some channel blocks of `all`, which has this layout, and the number of elements before them.
+    fn outputs<'o>(all: &'o mut RowsMut<'_, f32>, blocks: Range<usize>) -> (Outputs<'o, L>, usize);
 }
 
 /// NCHW16c: the blocks of neighbouring pixels are contiguous.
@@ -42,16 +45,29 @@ impl Place for Blocked {
     fn offset(self, pixel: usize, block: usize) -> usize {
         pixel * CHANNEL_BLOCK + block * self.block_stride
     }
-    fn outputs<'o>(
-        all: &'o mut RowsMut<'_, f32>,
-        blocks: Range<usize>,
-    ) -> (Outputs<'o, Self>, usize) {
-        let (before, row) = (blocks.start * all.stride(), all.len());
-        (Outputs::blocked(all.part(blocks, 0..row)), before)
-    }
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
         self.sums
+    }
+}
+
+impl OutputLayout<Blocked> for Blocked {
+    fn outputs<'o>(
+        all: &'o mut RowsMut<'_, f32>,
+        blocks: Range<usize>,
+    ) -> (Outputs<'o, Blocked>, usize) {
+        let (before, row) = (blocks.start * all.stride(), all.len());
+        (Outputs::blocked(all.part(blocks, 0..row)), before)
+    }
+}
+
+impl OutputLayout<Strides> for Blocked {
+    fn outputs<'o>(
+        all: &'o mut RowsMut<'_, f32>,
+        blocks: Range<usize>,
+    ) -> (Outputs<'o, Strides>, usize) {
+        let (outputs, before): (Outputs<'o, Blocked>, usize) = Blocked::outputs(all, blocks);
+        (outputs.strided(), before)
     }
 }
 
@@ -90,22 +106,30 @@ impl SumPointers {
     }
 }
 
-/// A matrix: a pixel's blocks of channels are contiguous.
+/// Pixels and their blocks of channels at strides that are known at run time.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix {
-    pixel_stride: usize,
+pub struct Strides {
+    pixel: usize,
+    block: usize,
 }
 
-impl Place for Matrix {
+impl Place for Strides {
     const PARTIAL: bool = true;
     #[inline(always)]
     fn offset(self, pixel: usize, block: usize) -> usize {
-        pixel * self.pixel_stride + block * CHANNEL_BLOCK
+        pixel * self.pixel + block * self.block
     }
+}
+
+/// A matrix: a pixel's blocks of channels are contiguous.
+#[derive(Clone, Copy, Debug)]
+pub enum Matrix {}
+
+impl OutputLayout<Strides> for Matrix {
     fn outputs<'o>(
         all: &'o mut RowsMut<'_, f32>,
         blocks: Range<usize>,
-    ) -> (Outputs<'o, Self>, usize) {
+    ) -> (Outputs<'o, Strides>, usize) {
         let before = blocks.start * CHANNEL_BLOCK;
         let channels = before..(blocks.end * CHANNEL_BLOCK).min(all.len());
         let pixels = 0..all.rows();
@@ -141,8 +165,6 @@ impl<'o> Outputs<'o, Blocked> {
 
     /// [`Outputs::blocked`] with sums of other products, which are added.
     ///
-    /// Only pixels that support sums may be computed into them ([`Pixels::SUMS`](super::pixels::Pixels::SUMS)).
-    ///
     /// # Panics
     /// If the sums are smaller than the outputs.
     pub fn summed(rows: RowsMut<'o, f32>, sums: Sums<'o>) -> Self {
@@ -166,9 +188,34 @@ impl<'o> Outputs<'o, Blocked> {
         });
         outputs
     }
+
+    /// The outputs, addressed by strides that are known at run time.
+    ///
+    /// # Panics
+    /// If there are sums of other products.
+    fn strided(self) -> Outputs<'o, Strides> {
+        let Outputs {
+            ptr,
+            pixels,
+            channels,
+            place: Blocked { block_stride, sums },
+            _owns,
+        } = self;
+        assert!(sums.is_none(), "sums");
+        Outputs {
+            ptr,
+            pixels,
+            channels,
+            place: Strides {
+                pixel: CHANNEL_BLOCK,
+                block: block_stride,
+            },
+            _owns,
+        }
+    }
 }
 
-impl<'o> Outputs<'o, Matrix> {
+impl<'o> Outputs<'o, Strides> {
     /// A matrix with a row for each pixel, and a float for each channel. It is NHWC, or NCHW if channels and pixels are
     /// exchanged.
     pub fn matrix(mut rows: RowsMut<'o, f32>) -> Self {
@@ -177,8 +224,9 @@ impl<'o> Outputs<'o, Matrix> {
             ptr: rows.as_mut_ptr(),
             pixels: rows.rows(),
             channels: rows.len(),
-            place: Matrix {
-                pixel_stride: rows.stride(),
+            place: Strides {
+                pixel: rows.stride(),
+                block: CHANNEL_BLOCK,
             },
             _owns: PhantomData,
         }

@@ -8,6 +8,7 @@
 
 pub use super::indirection::ZERO_RUN;
 use super::indirection::{Indirection, PADDING};
+use super::outputs::{Blocked, Place, Strides};
 use super::tiles::{Spacing, Tiles};
 use crate::arch::{array, hidden};
 use crate::bounds::product;
@@ -22,8 +23,8 @@ use crate::layout::CHANNEL_BLOCK;
 pub unsafe trait Pixels: Copy {
     /// The step of all tiles if it is known to the compiler, else 0.
     const STEP: usize = 0;
-    /// Tells if sums of other products may be added ([`Sums`](super::outputs::Sums)).
-    const SUMS: bool = false;
+    /// Positions of the outputs.
+    type Place: Place;
     /// Taps of the filter.
     fn taps(&self) -> usize;
     /// Output pixels in the run.
@@ -70,7 +71,7 @@ pub struct BlockedPixels {
 // SAFETY: the last pixel has the largest offset. Tiles and positions are those of the run.
 unsafe impl Pixels for BlockedPixels {
     const STEP: usize = CHANNEL_BLOCK;
-    const SUMS: bool = true;
+    type Place = Blocked;
 
     #[inline(always)]
     fn taps(&self) -> usize {
@@ -134,6 +135,8 @@ static IN_ORDER: [u32; MOST] = {
 // offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block, and its
 // positions are a permutation of the block's pixels.
 unsafe impl Pixels for PixelOffsets<'_> {
+    type Place = Strides;
+
     #[inline(always)]
     fn taps(&self) -> usize {
         match self {

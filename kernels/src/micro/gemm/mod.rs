@@ -73,7 +73,6 @@ pub use operands::{PanelTimesPixels, Source};
 pub use prefetch::Prefetch;
 pub use tile::load;
 
-use super::outputs::Place;
 use super::pixels::Pixels;
 use super::tiles::{FEW_PIXELS, Tiles, even_tiles};
 use crate::arch::KernelSimd;
@@ -81,7 +80,7 @@ use crate::isa::{Sets, SimdTask};
 use operands::ChannelAt;
 use prefetch::Lines;
 
-impl<I: Pixels, L: Place, D: Dot> SimdTask for PanelTimesPixels<'_, '_, I, L, D> {
+impl<I: Pixels, D: Dot> SimdTask for PanelTimesPixels<'_, '_, I, D> {
     type Output = ();
     const TWINS: bool = D::TWINS;
     const SETS: Sets = D::SETS;
@@ -104,7 +103,7 @@ impl<I: Pixels, L: Place, D: Dot> SimdTask for PanelTimesPixels<'_, '_, I, L, D>
     }
 }
 
-impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
+impl<I: Pixels, D: Dot> PanelTimesPixels<'_, '_, I, D> {
     /// Runs the register tiles one after the other, with at most `P` pixels each. If there are many sizes, each has a
     /// function.
     #[inline(always)]
@@ -120,7 +119,7 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
                 ($($n:literal)*) => {
                     match size {
                         $($n => if const { $n <= P } {
-                            let tiles = EqualTiles::<_, _, _, $n, V, K> {
+                            let tiles = EqualTiles::<_, _, $n, V, K> {
                                 kernel: &mut self,
                                 first,
                                 count,
@@ -145,8 +144,8 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
 }
 
 /// Consecutive tiles of `P` pixels by `V` vectors. If pixels are not evenly spaced, steps have `K` channels.
-struct EqualTiles<'k, 'a, 'o, I, L, D, const P: usize, const V: usize, const K: usize> {
-    kernel: &'k mut PanelTimesPixels<'a, 'o, I, L, D>,
+struct EqualTiles<'k, 'a, 'o, I: Pixels, D, const P: usize, const V: usize, const K: usize> {
+    kernel: &'k mut PanelTimesPixels<'a, 'o, I, D>,
     /// The first pixel of the first tile.
     first: usize,
     count: usize,
@@ -156,8 +155,8 @@ struct EqualTiles<'k, 'a, 'o, I, L, D, const P: usize, const V: usize, const K: 
     lines: &'k mut Lines,
 }
 
-impl<I: Pixels, L: Place, D: Dot, const P: usize, const V: usize, const K: usize> SimdTask
-    for EqualTiles<'_, '_, '_, I, L, D, P, V, K>
+impl<I: Pixels, D: Dot, const P: usize, const V: usize, const K: usize> SimdTask
+    for EqualTiles<'_, '_, '_, I, D, P, V, K>
 {
     type Output = ();
     const TWINS: bool = D::TWINS;

@@ -5,7 +5,7 @@ use super::epilogue::TileEpilogue;
 use super::prefetch::Prefetch;
 use crate::bounds::{product, sum};
 use crate::layout::CHANNEL_BLOCK;
-use crate::micro::outputs::{Outputs, Place};
+use crate::micro::outputs::Outputs;
 use crate::micro::pixels::Pixels;
 use std::ops::Range;
 
@@ -48,7 +48,7 @@ impl Source<'_> {
 ///
 /// It computes `out[p] = epilogue(sum of x[p, tap, c] * w[tap, c])` for the output channels of `out`, at most a
 /// panel's. Integer sums have no epilogue.
-pub struct PanelTimesPixels<'a, 'o, I, L, D = F32> {
+pub struct PanelTimesPixels<'a, 'o, I: Pixels, D = F32> {
     /// The input.
     pub src: Source<'a>,
     /// Positions of the pixels' taps.
@@ -62,22 +62,18 @@ pub struct PanelTimesPixels<'a, 'o, I, L, D = F32> {
     /// Software-prefetch policy.
     pub prefetch: Prefetch,
     /// Place for the results.
-    pub out: Outputs<'o, L>,
+    pub out: Outputs<'o, I::Place>,
     /// The types of the operands, and their product.
     pub dot: D,
 }
 
-impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
+impl<I: Pixels, D: Dot> PanelTimesPixels<'_, '_, I, D> {
     /// Checks the conditions for the tile's pointers, once per panel.
     #[inline(always)]
     pub(super) fn check(&self) {
         let Source { data, block, .. } = self.src;
         assert!(block > 0);
         assert_eq!(self.out.pixels(), self.pixels.pixels(), "outputs");
-        assert!(
-            const { I::SUMS } || self.out.place().sums().is_none(),
-            "sums"
-        );
         let k = product([self.pixels.taps(), self.channels.len()]);
         let row = self.out.blocks() * CHANNEL_BLOCK;
         assert!(

@@ -35,7 +35,7 @@ struct UnevenInputs {
     base: *const f32,
 }
 
-impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
+impl<I: Pixels, D: Dot> PanelTimesPixels<'_, '_, I, D> {
     /// Cache lines of the panel that follows this one, for tiles of at most `P` pixels. A row has `row` weights.
     ///
     /// For each channel, each tile prefetches its share of a row. If taps in the padding may be skipped, the share is a
@@ -116,7 +116,7 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
             weights: unsafe { self.panel.as_ptr().add(row) },
             // Intermediate sums of several products are already in L1 or L2.
             prefetched: match self.out.place().sums() {
-                Some(sums) if const { I::SUMS } && sums.in_cache => P,
+                Some(sums) if sums.in_cache => P,
                 _ => 0,
             },
             // Scalar code computes too slowly to wait for weights.
@@ -327,7 +327,7 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
         acc: [[S::f32s; V]; P],
     ) {
         let (out, place) = (self.out.as_mut_ptr(), self.out.place());
-        if L::PARTIAL && self.out.channels() < V * S::F32_LANES {
+        if const { I::Place::PARTIAL } && self.out.channels() < V * S::F32_LANES {
             // Copied one by one: an accumulator whose address is taken would be in memory for the whole reduction.
             let mut sums = [[simd.splat_f32s(0.0); V]; P];
             each!(pixel P, |p| {
@@ -342,11 +342,7 @@ impl<I: Pixels, L: Place, D: Dot> PanelTimesPixels<'_, '_, I, L, D> {
         }
         // Computed again: if they were kept from the prefetches, they would be spilled to the stack.
         let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
-        let sums = if const { I::SUMS } {
-            place.sums()
-        } else {
-            None
-        };
+        let sums = place.sums();
         let to = Destination { out, place, pixels };
         // SAFETY: as above, and the channels fill the tile's vectors. `Outputs` has checked the sums.
         unsafe { self.epilogue.store(simd, acc, sums, to) };

@@ -5,12 +5,13 @@ use crate::blocking::RegisterTile;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
-use crate::micro::outputs::Outputs;
+use crate::micro::outputs::{Blocked, OutputLayout, Outputs};
 use crate::micro::pack::Panels;
-use crate::micro::pixels::{BlockedPixels, PixelOffsets};
+use crate::micro::pixels::{BlockedPixels, PixelOffsets, Pixels};
 use crate::plan::Params;
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s};
+use std::fmt::Debug;
 use std::ops::Range;
 
 pub(super) const TESTS: &[super::Test] = tests! {
@@ -86,15 +87,25 @@ fn tiles_of_blocked_pixels() {
         for pixels in around(RegisterTile::of(width.isa()).pixels) {
             for (channels, epilogue) in CHANNELS.iter().flat_map(|c| EPILOGUES.map(|e| (c, e))) {
                 for blocks in blocks(width) {
-                    blocked(width, pixels, channels, blocks, epilogue);
+                    let product = Product::new(channels, blocks, pixels, epilogue);
+                    let strided = PixelOffsets::Strided {
+                        pixels,
+                        step: CHANNEL_BLOCK,
+                    };
+                    blocked(width, BlockedPixels { pixels }, &product, epilogue);
+                    blocked(width, strided, &product, epilogue);
                 }
             }
         }
     }
 }
 
-fn blocked(width: Width, pixels: usize, channels: &Range<usize>, blocks: usize, parts: [bool; 3]) {
-    let product = Product::new(channels, blocks, pixels, parts);
+/// A product of pixels whose channels are blocked, with blocked outputs.
+fn blocked<I: Pixels + Debug>(width: Width, of: I, product: &Product, parts: [bool; 3])
+where
+    Blocked: OutputLayout<I::Place>,
+{
+    let (pixels, channels, blocks) = (of.pixels(), &product.channels, product.blocks);
     // The input ends with the last channel of the last pixel, and channel blocks are some pixels apart.
     let stride = (pixels + 2) * CHANNEL_BLOCK;
     let place = |pixel: usize, c: usize| {
@@ -105,21 +116,23 @@ fn blocked(width: Width, pixels: usize, channels: &Range<usize>, blocks: usize, 
     let extent = (blocks - 1) * out_stride + row;
     let residual = parts[1].then(|| Fenced::integers(extent, 4));
     let mut out = Fenced::poisoned(blocks * out_stride);
+    let mut rows = RowsMut::new(&mut out, out_stride);
+    let mut rows = rows.part(0..blocks, 0..row);
     width.run(PanelTimesPixels {
         src: Source {
             data: &src,
             block: CHANNEL_BLOCK,
             block_stride: stride,
         },
-        pixels: BlockedPixels { pixels },
+        pixels: of,
         channels: channels.clone(),
         panel: &product.panel,
         epilogue: product.epilogue(residual.as_ref()),
         prefetch: Prefetch::Nothing,
-        out: Outputs::blocked(RowsMut::new(&mut out, out_stride).part(0..blocks, 0..row)),
+        out: Blocked::outputs(&mut rows, 0..blocks).0,
         dot: F32,
     });
-    let case = (width, pixels, channels, blocks, parts);
+    let case = (width, of, channels, blocks, parts);
     for block in 0..blocks {
         let (row, beyond) = out[block * out_stride..][..out_stride].split_at(row);
         let expected: Vec<f32> = (0..row.len())
