@@ -3,6 +3,8 @@
 //! Dot products of bytes have signed weights, and a source of one sign only ([`Isa::signed_sources`]). A source of the other
 //! sign is *flipped*: the highest bit of each byte is inverted. So a byte x of s8 becomes x + 128 of u8, and one of u8 becomes
 //! x - 128 of s8. The zero point moves with it ([`Form::zero`]), so sums differ by a constant, with which they begin.
+//!
+//! Such sums may wrap around 32 bits on the way. The final ones don't: [`int8_conv`] refuses layers whose sums could.
 
 use crate::dtype::{Bf16, DType};
 use crate::isa::{Isa, Words};
@@ -142,7 +144,7 @@ impl Form {
         }
     }
 
-    /// Conversion of the source for a register tile, if it must be copied. Otherwise a copy is one of bytes as they are.
+    /// Conversion of the source for a register tile, if it must be copied for that. Otherwise tiles multiply the source itself.
     pub(super) fn copied(self, src: DType, zero: i32, isa: Isa) -> Option<Copied> {
         match (self, src) {
             (Form::Bf16, _) => None,

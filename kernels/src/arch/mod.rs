@@ -906,7 +906,7 @@ impl KernelSimd for pulp::Scalar {
 impl sealed::Sealed for pulp::Scalar128b {}
 impl KernelSimd for pulp::Scalar128b {
     pulp_operations!();
-    // Tests on other CPUs than AArch64 have signed sources, too.
+    // Like NEON with FEAT_DotProd, so that every machine tests signed sources.
     const SIGNED_SOURCES: bool = true;
 }
 impl sealed::Sealed for pulp::Scalar256b {}
