@@ -150,7 +150,7 @@ fn pairs_that_do_not_fit_are_left_out_with_the_command_for_all() {
     command.arg(program()).arg(&stripped);
     // The second layer has a thousand times as many operations.
     command.args(["--problem", PROBLEM, "--problem", LARGE]);
-    command.args(["--variant", "direct/scalar/*", "--budget", "30"]);
+    command.args(["--variant", "direct/scalar/*", "--budget", "15"]);
     let out = command.output().expect("run");
     let (said, noted) = (
         String::from_utf8_lossy(&out.stdout),

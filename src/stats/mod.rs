@@ -136,15 +136,24 @@ fn bootstrap_median(sorted: &[f64]) -> (f64, f64) {
     if sorted.len() < 2 {
         return (sorted[0], sorted[0]);
     }
-    let mut rng = Rng::new(sorted.len() as u64);
+    let n = sorted.len();
+    let mut rng = Rng::new(n as u64);
     let mut medians = Vec::with_capacity(RESAMPLES);
-    let mut resample = vec![0usize; sorted.len()];
+    // How often each sample is drawn. Counting is several times as fast as sorting a resample.
+    let mut times = vec![0usize; n];
     for _ in 0..RESAMPLES {
-        // Sort indices instead of values: the values are sorted already.
-        resample.fill_with(|| rng.below(sorted.len()));
-        resample.sort_unstable();
-        let n = resample.len();
-        medians.push((sorted[resample[(n - 1) / 2]] + sorted[resample[n / 2]]) / 2.0);
+        times.fill(0);
+        (0..n).for_each(|_| times[rng.below(n)] += 1);
+        // The sample at a position of the sorted resample.
+        let at = |position: usize| {
+            let mut before = 0;
+            let found = times.iter().position(|&drawn| {
+                before += drawn;
+                before > position
+            });
+            sorted[found.expect("n are drawn")]
+        };
+        medians.push((at((n - 1) / 2) + at(n / 2)) / 2.0);
     }
     medians.sort_by(f64::total_cmp);
     (

@@ -335,15 +335,13 @@ fn runs_tracked_at_once_are_each_there_once() {
 #[test]
 fn two_tunings_at_once_keep_each_others_times() {
     let dir = folder();
-    let networks = ["lenet5", "nin-cifar10"];
+    // The smallest networks: the time of scalar variants is no part of this test.
+    let networks = ["lenet5", "lenet-d2l"];
     let tune = |network: &&str| {
         let mut command = process();
         command
             .args(["tune", "--network", network, "--threads", "1"])
-            .args([
-                "--variant",
-                "direct/scalar/st,im2col/scalar/st,maxpool/scalar/st,avgpool/scalar/st,*/scalar/st",
-            ])
+            .args(["--variant", "*/scalar/st"])
             .arg("--plans")
             .arg(dir.path());
         command

@@ -243,8 +243,10 @@ impl Operation for ConvShape {
             x,
             exec,
             |image, channel, map| {
+                let mut taps = Vec::new();
                 for (i, y) in map.iter_mut().enumerate() {
-                    *y = pixel(self, &windows, x, zero, [image, channel, i / w, i % w]);
+                    taps_of(self, &windows, [i / w, i % w], &mut taps);
+                    *y = pixel(self, x, zero, [image, channel], &taps);
                 }
             },
         )
@@ -265,35 +267,50 @@ impl Operation for ConvShape {
     }
 }
 
-/// Sum over input channels and taps of (in - zero) * w: a cross-correlation, as in CNNs. For a true convolution the
-/// weights are reversed. A tap in the padding adds nothing, whatever its weight. For kernels with non-finite weights see
-/// [`ConvShape`]. Sums of integers are exact below 2^53, which is 2^38 products.
-fn pixel(
+/// Lists the taps of an output that lie in the map: the position in the map, and that in the filter of an input channel. For a
+/// true convolution the weights are reversed. The taps are those of each input channel.
+fn taps_of(
     conv: &ConvShape,
     [rows, columns]: &[Window; 2],
+    [oy, ox]: [usize; 2],
+    taps: &mut Vec<[usize; 2]>,
+) {
+    taps.clear();
+    let [kh, kw] = conv.kernel;
+    for r in 0..kh {
+        let Some(iy) = tap(rows, oy, r) else { continue };
+        for s in 0..kw {
+            let Some(ix) = tap(columns, ox, s) else {
+                continue;
+            };
+            let weight = match conv.flip {
+                true => (kh - 1 - r) * kw + (kw - 1 - s),
+                false => r * kw + s,
+            };
+            taps.push([iy * conv.w + ix, weight]);
+        }
+    }
+}
+
+/// Sum over input channels and taps of (in - zero) * w: a cross-correlation, as in CNNs. A tap in the padding adds nothing,
+/// whatever its weight. For kernels with non-finite weights see [`ConvShape`]. Sums of integers are exact below 2^53, which is
+/// 2^38 products.
+fn pixel(
+    conv: &ConvShape,
     x: Operands<'_, f64>,
     zero: f64,
-    [image, k, oy, ox]: [usize; 4],
+    [image, k]: [usize; 2],
+    taps: &[[usize; 2]],
 ) -> f64 {
     let (per_in, per_out) = (conv.c_in_per_group(), conv.c_out_per_group());
     let [kh, kw] = conv.kernel;
     let mut sum = 0.0;
     for c in 0..per_in {
         let map = (image * conv.c_in + k / per_out * per_in + c) * conv.h * conv.w;
-        let filter = (k * per_in + c) * kh * kw;
-        for r in 0..kh {
-            let Some(iy) = tap(rows, oy, r) else { continue };
-            for s in 0..kw {
-                let Some(ix) = tap(columns, ox, s) else {
-                    continue;
-                };
-                let weight = match conv.flip {
-                    true => (kh - 1 - r) * kw + (kw - 1 - s),
-                    false => r * kw + s,
-                };
-                let x_in = x.src[map + iy * conv.w + ix];
-                sum += (x_in - zero) * f64::from(x.weights[filter + weight]);
-            }
+        let map = &x.src[map..][..conv.h * conv.w];
+        let filter = &x.weights[(k * per_in + c) * kh * kw..][..kh * kw];
+        for &[at, weight] in taps {
+            sum += (map[at] - zero) * f64::from(filter[weight]);
         }
     }
     sum
