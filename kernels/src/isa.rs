@@ -492,7 +492,7 @@ impl IsaToken {
 }
 
 /// True if a task is compiled for an instruction set.
-const fn has_code_for(isa: Isa, sets: Sets) -> bool {
+pub(crate) const fn has_code_for(isa: Isa, sets: Sets) -> bool {
     let is_base = isa.base() as u8 == isa as u8;
     match sets {
         Sets::Bases => is_base,

@@ -93,7 +93,7 @@ fn tunings_are_repeated_and_summarised() {
     let dir = tempfile::tempdir().expect("a folder");
     let tune = |more: &[&str]| {
         let mut command = convroof(dir.path());
-        command.args(["tune", "--network", "lenet5", "--threads", "1"]);
+        command.args(["tune", "--network", "lenet-d2l", "--threads", "1"]);
         // Few variants, since their times are no part of this test.
         command.args(["--variant", "*/scalar/*"]);
         let out = command.args(more).assert().success();

@@ -262,9 +262,12 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
             let expected = reference::compute(&problem, data.operands(), &Serial);
             let output = run_once(&plan, &data);
             let output = output.map_err(|e| Failure(format!("{problem}: {e}")))?;
+            let finite = expected.iter().map(|x| x.abs()).filter(|x| x.is_finite());
+            let largest = finite.fold(0.0, f64::max);
+            let bound = Bound::new(meta.accuracy, &problem, 1.0, largest);
             let wrong = (0..output.len()).find(|&at| {
                 let may_be_nan = in_padding(&problem, &data, at) && output[at].is_nan();
-                !may_be_nan && !agrees(output[at], expected[at], meta.accuracy, &problem, &expected)
+                !may_be_nan && !agrees(output[at], expected[at], bound)
             });
             if let Some(at) = wrong {
                 return Err(Failure(format!(
@@ -280,15 +283,13 @@ pub fn special(algorithm: &dyn Algorithm, isa: IsaToken) -> Result<usize, Failur
 }
 
 /// True if an output is close enough to the reference. Values beyond an f32 must be infinite.
-fn agrees(y: f64, want: f64, accuracy: Accuracy, problem: &Problem, all: &[f64]) -> bool {
+fn agrees(y: f64, want: f64, bound: Bound) -> bool {
     if want.is_nan() {
         return y.is_nan();
     }
     if want.abs() > f64::from(f32::MAX) {
         return y == f64::INFINITY.copysign(want);
     }
-    let finite = all.iter().map(|x| x.abs()).filter(|x| x.is_finite());
-    let bound = Bound::new(accuracy, problem, 1.0, finite.fold(0.0, f64::max));
     (y - want).abs() <= bound.at(want) + f64::from(f32::MIN_POSITIVE)
 }
 
