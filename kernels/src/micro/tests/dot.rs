@@ -1,7 +1,7 @@
 //! The register tile on words of several channels: bytes, 16-bit integers and bf16. Their loads, stores and conversions.
 #![allow(unsafe_code)]
 
-use super::{Fenced, Width, around};
+use super::harness::{Fenced, Width, around};
 use crate::arch::KernelSimd;
 use crate::blocking::RegisterTile;
 use crate::data::Rng;
@@ -18,7 +18,7 @@ use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::problem::{ConvShape, Problem};
 use std::ops::Range;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     tiles_of_bytes
     weights_whose_products_may_exceed_16_bits_are_told
     tiles_of_16_bit_integers

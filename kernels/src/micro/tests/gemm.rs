@@ -1,6 +1,6 @@
 //! The register tile and its packing.
 
-use super::{Fenced, Width, around, assert_exact};
+use super::harness::{Fenced, Width, around, assert_exact};
 use crate::blocking::RegisterTile;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
@@ -14,7 +14,7 @@ use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s};
 use std::fmt::Debug;
 use std::ops::Range;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     tiles_of_blocked_pixels
     tiles_of_rows_of_a_matrix
     panels

@@ -1,7 +1,7 @@
 //! Convolution with small groups, of f32 and of words of several columns, and the copies that make such words.
 
 use super::dot::{dot, source};
-use super::{Fenced, Width, around, assert_exact};
+use super::harness::{Fenced, Width, around, assert_exact};
 use crate::data::Rng;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::columns::{Columns, CopyRows};
@@ -9,7 +9,7 @@ use crate::micro::gemm::{Bf16s, Bytes, Dot, F32};
 use crate::micro::grouped::{GroupedRows, TILE_PIXELS, channels};
 use crate::window::Window;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     tiles_of_grouped_rows
     rows_of_bytes
     rows_of_bf16

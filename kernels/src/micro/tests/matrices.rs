@@ -1,6 +1,6 @@
 //! Transposes and copies, and the panels of bilinear pooling.
 
-use super::{Fenced, Width, around, assert_exact};
+use super::harness::{Fenced, Width, around, assert_exact};
 use crate::arch::KernelSimd;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -9,7 +9,7 @@ use crate::micro::bilinear::PackPanel;
 use crate::micro::concat::Gather;
 use crate::micro::transpose::{StridedRows, Transpose, copy, transpose};
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     transposes
     copies
     panels_of_maps

@@ -1,7 +1,7 @@
 //! Poolings, ReLUs and sums of u8, s8 and bf16, and the operations on integers that they use.
 #![allow(unsafe_code)]
 
-use super::Width;
+use super::harness::Width;
 use super::pooling::{WINDOWS, axes};
 use crate::arch::KernelSimd;
 use crate::data::Rng;
@@ -15,7 +15,7 @@ use crate::problem::{Problem, Requantisation};
 use crate::window::Window;
 use std::ops::{Deref, DerefMut};
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     operations_on_integers
     keys_of_bf16s_are_in_order
     windows_over_bytes

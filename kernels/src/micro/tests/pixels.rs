@@ -1,6 +1,6 @@
 //! Operations on pixels of 16 channels: scale and shift, statistics, softmax, normalisation, attention.
 
-use super::{Fenced, Width, around, assert_exact, assert_near};
+use super::harness::{Fenced, Width, around, assert_exact, assert_near};
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::attention::{Scores, Shares, WeightedSum};
@@ -10,7 +10,7 @@ use crate::micro::pointwise::PointwiseRows;
 use crate::micro::softmax::SoftmaxPixels;
 use crate::micro::statistics::{Method, Moments};
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     scale_shift_and_sum
     moments
     softmax

@@ -1,6 +1,6 @@
 //! Folds of pooling windows, and means of whole maps.
 
-use super::{Fenced, Width, around, assert_exact, assert_near};
+use super::harness::{Fenced, Width, around, assert_exact, assert_near};
 use crate::data::uniform;
 use crate::exec::RowsMut;
 use crate::layout::CHANNEL_BLOCK;
@@ -12,7 +12,7 @@ use crate::micro::pool_nchw::{PoolMaps, column_scales, scratch_len};
 use crate::micro::windows::Axis;
 use crate::window::Window;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     windows_over_channels
     windows_over_plain_maps
     draws_from_windows

@@ -1,7 +1,7 @@
 //! Requantisation of rows of sums, exactly as defined ([`Requantisation::output`]): every kind of step and number of channels,
 //! and operands that overflow or aren't numbers.
 
-use super::{Fenced, Width};
+use super::harness::{Fenced, Width};
 use crate::data::Rng;
 use crate::dtype::DType;
 use crate::exec::RowsMut;
@@ -9,7 +9,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::problem::{Problem, Requantisation};
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     outputs_equal_the_definition
 };
 

@@ -1,13 +1,13 @@
 //! Panels of weights times one vector, and sums of inputs for Strassen's products.
 
-use super::{Fenced, Width, around, assert_exact};
+use super::harness::{Fenced, Width, around, assert_exact};
 use crate::blocking::RegisterTile;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::F32;
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::strassen::{InputSums, Quarters, SUMS};
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     panels_times_a_vector
     sums_of_quarters
 };

@@ -1,6 +1,6 @@
 //! Winograd's transforms of tiles. They are compared with their matrices in f64.
 
-use super::{Fenced, Width};
+use super::harness::{Fenced, Width};
 use crate::arch::KernelSimd;
 use crate::exec::RowsMut;
 use crate::isa::SimdTask;
@@ -9,7 +9,7 @@ use crate::micro::cook_toom::{F2x3, F2x3S2, F4x3, F4x3S2, F4x4, F4x5, F6x3, Matr
 use crate::micro::winograd::{InputTiles, OutputTiles, Transformed};
 use std::marker::PhantomData;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     tiles_of_inputs
     tiles_of_outputs
 };

@@ -1,7 +1,7 @@
 //! Winograd's transforms of narrow elements on NHWC. They are compared with their matrices: exactly for integers, in f64
 //! for bf16.
 
-use super::{Fenced, Width};
+use super::harness::{Fenced, Width};
 use crate::data::Rng;
 use crate::dtype::Bf16;
 use crate::layout::CHANNEL_BLOCK;
@@ -10,7 +10,7 @@ use crate::micro::winograd_nhwc::{ByScheme, InputTransform, OutputTransform, Sam
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use std::marker::PhantomData;
 
-pub(super) const TESTS: &[super::Test] = tests! {
+pub(super) const TESTS: &[super::harness::Test] = tests! {
     bytes_are_transformed_exactly
     bf16s_are_transformed_in_f32
     products_are_transformed_back
