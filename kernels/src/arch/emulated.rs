@@ -121,6 +121,7 @@ impl<P: KernelSimd> KernelSimd for Emulation<P> {
     type f32s = P::f32s;
     type m32s = P::m32s;
     const REGISTER_COUNT: usize = P::REGISTER_COUNT;
+    const EMULATED: bool = true;
     const SIGNED_SOURCES: bool = P::SIGNED_SOURCES;
 
     as_plain! {

@@ -146,6 +146,8 @@ pub trait KernelSimd: sealed::Sealed + Copy + Debug + Send + Sync + 'static {
     const REGISTER_COUNT: usize;
     /// Tells if the CPU has these vectors. Other vectors are unrolled loops over lanes.
     const NATIVE: bool = false;
+    /// Tells if vectors are emulated. Kernels have fewer sizes and shapes for them, because they would be most of a test build.
+    const EMULATED: bool = false;
 
     /// Tells if arithmetic or memory traffic is left out ([`ablation`]).
     const TWIN: bool = false;

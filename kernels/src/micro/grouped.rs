@@ -70,8 +70,7 @@ macro_rules! each {
     };
 }
 
-/// Pixels of a tile. Emulated vectors have just enough to test the code, because unrolled they would be most of the
-/// program.
+/// Pixels of a tile. Emulated vectors have just enough to test the code.
 const fn tile_pixels<S: KernelSimd>() -> usize {
     if S::NATIVE { TILE_PIXELS } else { 2 }
 }

@@ -82,9 +82,9 @@ impl ReduceTask for PoolPixels<'_> {
             };
         }
         match (kernel, stride) {
-            (2, 2) if const { F::USUAL } && dilation == 1 => by!(2, 2),
+            (2, 2) if const { F::USUAL && !S::EMULATED } && dilation == 1 => by!(2, 2),
             (3, 2) if const { F::USUAL } && dilation == 1 => by!(3, 2),
-            (3, 1) if const { F::USUAL } && dilation == 1 => by!(3, 1),
+            (3, 1) if const { F::USUAL && !S::EMULATED } && dilation == 1 => by!(3, 1),
             _ => by!(0, 0),
         }
     }

@@ -76,9 +76,9 @@ impl PoolBytes<'_> {
             ..
         } = self.horizontal.window;
         match (kernel, stride, dilation) {
-            (2, 2, 1) => simd.call(Maxima::<E, 2, 2>(self, PhantomData)),
+            (2, 2, 1) if const { !S::EMULATED } => simd.call(Maxima::<E, 2, 2>(self, PhantomData)),
             (3, 2, 1) => simd.call(Maxima::<E, 3, 2>(self, PhantomData)),
-            (3, 1, 1) => simd.call(Maxima::<E, 3, 1>(self, PhantomData)),
+            (3, 1, 1) if const { !S::EMULATED } => simd.call(Maxima::<E, 3, 1>(self, PhantomData)),
             _ => simd.call(Maxima::<E, 0, 0>(self, PhantomData)),
         }
     }

@@ -124,9 +124,9 @@ impl ReduceTask for PoolMaps<'_> {
         }
         let Window { kernel, stride, .. } = *self.horizontal.window();
         match (kernel, stride) {
-            (2, 2) if const { F::USUAL } => by!(2, 2),
+            (2, 2) if const { F::USUAL && !S::EMULATED } => by!(2, 2),
             (3, 2) if const { F::USUAL } => by!(3, 2),
-            (3, 1) if const { F::USUAL } => by!(3, 1),
+            (3, 1) if const { F::USUAL && !S::EMULATED } => by!(3, 1),
             (_, 2) => by!(0, 2),
             _ => by!(0, 1),
         }

@@ -48,7 +48,7 @@ macro_rules! each {
         each!(@ $count, $i, $body, 0 1 2 3)
     };
     (@ $count:ident, $i:ident, $body:block, $($n:literal)*) => {
-        if const { S::NATIVE || S::F32_LANES == 1 } {
+        if const { !S::EMULATED } {
             $(if const { $n < $count } {
                 let $i: usize = $n;
                 $body
