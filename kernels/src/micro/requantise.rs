@@ -98,16 +98,14 @@ impl Requantise<'_, '_> {
     /// True if outputs are bytes and no step can give a NaN.
     #[inline(always)]
     fn is_ordinary(&self) -> bool {
-        // Not `all`: this way, vectors are compared.
-        let are = |xs: &[f32]| xs.iter().fold(true, |are, x| are & (x.abs() <= ORDINARY));
         let steps = self.steps;
         let integers = |rows: &ResidualRows<'_>| rows.dtype.is_integer();
         self.lane != Sum::Float
             && steps.dst().limits().is_some()
             && self.residual.as_ref().is_none_or(integers)
-            && are(self.factors)
-            && are(self.bias)
-            && are(&[steps.residual().scale.get(), steps.inverse()])
+            && are_ordinary(self.factors)
+            && are_ordinary(self.bias)
+            && are_ordinary(&[steps.residual().scale.get(), steps.inverse()])
     }
 
     /// Outputs of one byte, `N` vectors at once. No step can give a NaN.
@@ -119,39 +117,61 @@ impl Requantise<'_, '_> {
         assert!(self.factors.len() >= in_vectors);
         assert!(self.bias.is_empty() || self.bias.len() >= in_vectors);
         let steps = Steps::of(simd, self.steps);
+        let several = N * S::F32_LANES;
         for pixel in 0..pixels {
-            // SAFETY: the sums have a row of whole vectors for each pixel, and so have factors and bias.
-            let y = |first: usize| unsafe {
-                let sums = self.sums.as_ptr().add(pixel * self.row + first);
-                let number = match INTEGERS {
-                    true => simd.floats_of_s32s(simd.load_f32s(sums)),
-                    false => simd.load_f32s(sums),
-                };
-                let mut y = simd.mul_f32s(number, simd.load_f32s(self.factors.as_ptr().add(first)));
-                if !self.bias.is_empty() {
-                    y = simd.add_f32s(y, simd.load_f32s(self.bias.as_ptr().add(first)));
+            let sums = &self.sums[pixel * self.row..];
+            for first in (0..channels).step_by(several) {
+                // SAFETY: the vectors begin before the last channel. Sums, factors and bias have whole vectors.
+                let vectors: [_; N] = array(|v| unsafe {
+                    let first = (first + v * S::F32_LANES).min(in_vectors - S::F32_LANES);
+                    self.byte::<S, INTEGERS>(simd, &steps, sums, pixel, first)
+                });
+                let to = &mut self.out.row(pixel)[first..];
+                if to.len() >= several {
+                    // SAFETY: there is a byte for each lane.
+                    unsafe { simd.store_bytes(to.as_mut_ptr(), vectors) };
+                } else {
+                    for (to, y) in to.chunks_mut(S::F32_LANES).zip(vectors) {
+                        store::<S, 1>(simd, to, y);
+                    }
                 }
-                if let Some(rows) = &self.residual {
-                    let lanes = S::F32_LANES.min(channels - first);
-                    y = steps.plus(simd, y, rows.load(simd, pixel, first, lanes));
-                }
-                steps.byte(simd, y)
-            };
-            let to = self.out.row(pixel);
-            let several = N * S::F32_LANES;
-            let mut chunks = to.chunks_exact_mut(several);
-            let mut first = 0;
-            for to in &mut chunks {
-                let y: [_; N] = array(|v| y(first + v * S::F32_LANES));
-                // SAFETY: the chunk has a byte for each lane.
-                unsafe { simd.store_bytes(to.as_mut_ptr(), y) };
-                first += several;
-            }
-            for to in chunks.into_remainder().chunks_mut(S::F32_LANES) {
-                store::<S, 1>(simd, to, y(first));
-                first += S::F32_LANES;
             }
         }
+    }
+
+    /// Outputs of some lanes of a pixel, as integers within the limits of a byte.
+    ///
+    /// # Safety
+    /// Sums, factors and bias have a vector from `first` on.
+    #[inline(always)]
+    unsafe fn byte<S: KernelSimd, const INTEGERS: bool>(
+        &self,
+        simd: S,
+        steps: &Steps<S::f32s>,
+        sums: &[f32],
+        pixel: usize,
+        first: usize,
+    ) -> S::f32s {
+        // SAFETY: the caller's promise.
+        let (number, factors) = unsafe {
+            let number = simd.load_f32s(sums.as_ptr().add(first));
+            (number, simd.load_f32s(self.factors.as_ptr().add(first)))
+        };
+        let number = match INTEGERS {
+            true => simd.floats_of_s32s(number),
+            false => number,
+        };
+        let mut y = simd.mul_f32s(number, factors);
+        if !self.bias.is_empty() {
+            // SAFETY: the caller's promise.
+            let bias = unsafe { simd.load_f32s(self.bias.as_ptr().add(first)) };
+            y = simd.add_f32s(y, bias);
+        }
+        if let Some(rows) = &self.residual {
+            let lanes = S::F32_LANES.min(self.out.len() - first);
+            y = steps.plus(simd, y, rows.load(simd, pixel, first, lanes));
+        }
+        steps.byte(simd, y)
     }
 
     /// Outputs with elements of `SIZE` bytes.
@@ -228,6 +248,16 @@ impl Requantise<'_, '_> {
         }
         outputs::<S, SIZE>(simd, steps, integers, y, residual)
     }
+}
+
+/// True if no number exceeds [`ORDINARY`]. It compares all, so that the compiler makes vectors of them.
+#[inline(always)]
+fn are_ordinary(numbers: &[f32]) -> bool {
+    let mut all = true;
+    for x in numbers {
+        all &= x.abs() <= ORDINARY;
+    }
+    all
 }
 
 /// Operands of the steps to a byte, in every lane.
