@@ -88,7 +88,9 @@ impl KernelSimd for pulp::x86::V3 {
         // SAFETY: the token proves AVX2.
         pulp::cast(unsafe {
             let products = _mm256_madd_epi16(pulp::cast(x), pulp::cast(w));
-            _mm256_add_epi32(pulp::cast(sums), products)
+            let sums = _mm256_add_epi32(pulp::cast(sums), products);
+            // LLVM would add the products of several channels first, and keep sums in memory.
+            opaque_256(pulp::cast(sums))
         })
     }
 
@@ -122,7 +124,9 @@ impl KernelSimd for pulp::x86::V3 {
             // The sums of two products would saturate beyond 16 bits.
             let pairs = _mm256_maddubs_epi16(x, w);
             let products = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-            _mm256_add_epi32(pulp::cast(sums), products)
+            let sums = _mm256_add_epi32(pulp::cast(sums), products);
+            // LLVM would add the products of several channels first, and keep sums in memory.
+            opaque_256(pulp::cast(sums))
         })
     }
 
@@ -490,7 +494,9 @@ impl KernelSimd for pulp::x86::V4 {
         // SAFETY: the token proves AVX-512BW.
         pulp::cast(unsafe {
             let products = _mm512_madd_epi16(pulp::cast(x), pulp::cast(w));
-            _mm512_add_epi32(pulp::cast(sums), products)
+            let sums = _mm512_add_epi32(pulp::cast(sums), products);
+            // LLVM would add the products of several channels first, and keep sums in memory.
+            opaque_512(pulp::cast(sums))
         })
     }
 
@@ -524,7 +530,9 @@ impl KernelSimd for pulp::x86::V4 {
             // The sums of two products would saturate beyond 16 bits.
             let pairs = _mm512_maddubs_epi16(x, w);
             let products = _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-            _mm512_add_epi32(pulp::cast(sums), products)
+            let sums = _mm512_add_epi32(pulp::cast(sums), products);
+            // LLVM would add the products of several channels first, and keep sums in memory.
+            opaque_512(pulp::cast(sums))
         })
     }
 
