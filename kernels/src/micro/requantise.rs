@@ -118,60 +118,40 @@ impl Requantise<'_, '_> {
         assert!(self.bias.is_empty() || self.bias.len() >= in_vectors);
         let steps = Steps::of(simd, self.steps);
         let several = N * S::F32_LANES;
+        let (residual, factors, bias) = (self.residual, self.factors, self.bias);
+        let whole = match residual {
+            None => channels - channels % several,
+            // Rarer, and its loads take longer than the choice of their type.
+            Some(_) => 0,
+        };
         for pixel in 0..pixels {
-            let sums = &self.sums[pixel * self.row..];
-            for first in (0..channels).step_by(several) {
-                // SAFETY: the vectors begin before the last channel. Sums, factors and bias have whole vectors.
+            let sums = self.sums[pixel * self.row..].as_ptr();
+            let (blocks, rest) = self.out.row(pixel).split_at_mut(whole);
+            for (block, to) in blocks.chunks_exact_mut(several).enumerate() {
+                // SAFETY: sums, factors and bias have whole vectors for all channels.
                 let vectors: [_; N] = array(|v| unsafe {
-                    let first = (first + v * S::F32_LANES).min(in_vectors - S::F32_LANES);
-                    self.byte::<S, INTEGERS>(simd, &steps, sums, pixel, first)
+                    let y = scaled::<S, INTEGERS>(
+                        simd,
+                        sums,
+                        factors,
+                        bias,
+                        (block * N + v) * S::F32_LANES,
+                    );
+                    steps.byte(simd, y)
                 });
-                let to = &mut self.out.row(pixel)[first..];
-                if to.len() >= several {
-                    // SAFETY: there is a byte for each lane.
-                    unsafe { simd.store_bytes(to.as_mut_ptr(), vectors) };
-                } else {
-                    for (to, y) in to.chunks_mut(S::F32_LANES).zip(vectors) {
-                        store::<S, 1>(simd, to, y);
-                    }
+                // SAFETY: there is a byte for each lane.
+                unsafe { simd.store_bytes(to.as_mut_ptr(), vectors) };
+            }
+            for (v, to) in rest.chunks_mut(S::F32_LANES).enumerate() {
+                let first = whole + v * S::F32_LANES;
+                // SAFETY: as above.
+                let mut y = unsafe { scaled::<S, INTEGERS>(simd, sums, factors, bias, first) };
+                if let Some(rows) = &residual {
+                    y = steps.plus(simd, y, rows.load(simd, pixel, first, to.len()));
                 }
+                store::<S, 1>(simd, to, steps.byte(simd, y));
             }
         }
-    }
-
-    /// Outputs of some lanes of a pixel, as integers within the limits of a byte.
-    ///
-    /// # Safety
-    /// Sums, factors and bias have a vector from `first` on.
-    #[inline(always)]
-    unsafe fn byte<S: KernelSimd, const INTEGERS: bool>(
-        &self,
-        simd: S,
-        steps: &Steps<S::f32s>,
-        sums: &[f32],
-        pixel: usize,
-        first: usize,
-    ) -> S::f32s {
-        // SAFETY: the caller's promise.
-        let (number, factors) = unsafe {
-            let number = simd.load_f32s(sums.as_ptr().add(first));
-            (number, simd.load_f32s(self.factors.as_ptr().add(first)))
-        };
-        let number = match INTEGERS {
-            true => simd.floats_of_s32s(number),
-            false => number,
-        };
-        let mut y = simd.mul_f32s(number, factors);
-        if !self.bias.is_empty() {
-            // SAFETY: the caller's promise.
-            let bias = unsafe { simd.load_f32s(self.bias.as_ptr().add(first)) };
-            y = simd.add_f32s(y, bias);
-        }
-        if let Some(rows) = &self.residual {
-            let lanes = S::F32_LANES.min(self.out.len() - first);
-            y = steps.plus(simd, y, rows.load(simd, pixel, first, lanes));
-        }
-        steps.byte(simd, y)
     }
 
     /// Outputs with elements of `SIZE` bytes.
@@ -307,6 +287,36 @@ impl<V: Copy> Steps<V> {
         let y = simd.min_f32s(simd.max_f32s(y, self.least), self.most);
         simd.s32s_of_floats(y)
     }
+}
+
+/// Scaled sums plus bias, for the lanes from channel `first` on. `sums` are those of a pixel.
+///
+/// # Safety
+/// Sums and factors have a vector from `first` on, and so has the bias, unless it is empty.
+#[inline(always)]
+unsafe fn scaled<S: KernelSimd, const INTEGERS: bool>(
+    simd: S,
+    sums: *const f32,
+    factors: &[f32],
+    bias: &[f32],
+    first: usize,
+) -> S::f32s {
+    // SAFETY: the caller's promise.
+    let (number, factors) = unsafe {
+        let number = simd.load_f32s(sums.add(first));
+        (number, simd.load_f32s(factors.as_ptr().add(first)))
+    };
+    let number = match INTEGERS {
+        true => simd.floats_of_s32s(number),
+        false => number,
+    };
+    let y = simd.mul_f32s(number, factors);
+    if bias.is_empty() {
+        return y;
+    }
+    // SAFETY: the caller's promise.
+    let bias = unsafe { simd.load_f32s(bias.as_ptr().add(first)) };
+    simd.add_f32s(y, bias)
 }
 
 /// Outputs of `SIZE` bytes of scaled sums: all steps after the bias. `integers` tells if the layer is one of integers.
