@@ -10,14 +10,21 @@ use std::ops::Range;
 /// Positions of a pixel's channels, in elements from the first output.
 ///
 /// Blocked outputs of blocked pixels have a type of their own. So constants of the layout become part of the addresses of
-/// a tile's stores. To compute 28 addresses takes as long as two steps of the reduction. Other pixels look up their
-/// positions. There a constant would only replace a multiplication by a shift. So [`Strides`] serves them in all layouts,
-/// and their tiles are compiled once.
+/// a tile's stores. To compute 28 addresses takes as long as two steps of the reduction. Other pixels are a step
+/// apart or look up their positions. There a constant would only replace a multiplication by a shift. So [`Strides`] serves
+/// them in all layouts, and their tiles are compiled once.
 pub trait Place: Copy + Debug {
     /// Tells if the last block of channels may have fewer than 16.
     const PARTIAL: bool;
+    /// Elements from a pixel to the next.
+    fn pixel(self) -> usize;
+    /// Elements from a pixel's first channel to a block of its channels.
+    fn block(self, block: usize) -> usize;
     /// Position of the first channel of a pixel's block.
-    fn offset(self, pixel: usize, block: usize) -> usize;
+    #[inline(always)]
+    fn offset(self, pixel: usize, block: usize) -> usize {
+        pixel * self.pixel() + self.block(block)
+    }
     /// Sums of other products.
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
@@ -42,8 +49,12 @@ pub struct Blocked {
 impl Place for Blocked {
     const PARTIAL: bool = false;
     #[inline(always)]
-    fn offset(self, pixel: usize, block: usize) -> usize {
-        pixel * CHANNEL_BLOCK + block * self.block_stride
+    fn pixel(self) -> usize {
+        CHANNEL_BLOCK
+    }
+    #[inline(always)]
+    fn block(self, block: usize) -> usize {
+        block * self.block_stride
     }
     #[inline(always)]
     fn sums(self) -> Option<SumPointers> {
@@ -116,8 +127,12 @@ pub struct Strides {
 impl Place for Strides {
     const PARTIAL: bool = true;
     #[inline(always)]
-    fn offset(self, pixel: usize, block: usize) -> usize {
-        pixel * self.pixel + block * self.block
+    fn pixel(self) -> usize {
+        self.pixel
+    }
+    #[inline(always)]
+    fn block(self, block: usize) -> usize {
+        block * self.block
     }
 }
 

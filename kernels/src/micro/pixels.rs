@@ -39,6 +39,12 @@ pub unsafe trait Pixels: Copy {
     }
     /// Indices in the run of `P` pixels from `first` on, in the order of the tiles.
     fn positions<const P: usize>(&self, first: usize) -> [usize; P];
+    /// Offsets of the outputs of these pixels, if neighbouring ones are `step` apart.
+    #[inline(always)]
+    fn offsets<const P: usize>(&self, first: usize, step: usize) -> [usize; P] {
+        let positions = self.positions::<P>(first);
+        array(|p| positions[p] * step)
+    }
     /// Spacing of one tap's inputs, for `P` pixels from `first` on.
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing;
     /// Addresses of one tap's inputs, for `P` pixels from `first` on.
@@ -116,21 +122,6 @@ pub enum PixelOffsets<'a> {
     Indirect(Indirection<'a>),
 }
 
-/// Most pixels of a tile.
-const MOST: usize = 14;
-
-/// The positions of strided pixels, relative to the first of a tile. They are read as the positions in an indirection
-/// are, so that only their address and the first position depend on the kind of pixels.
-static IN_ORDER: [u32; MOST] = {
-    let mut positions = [0; MOST];
-    let mut p = 0;
-    while p < MOST {
-        positions[p] = p as u32;
-        p += 1;
-    }
-    positions
-};
-
 // SAFETY: if strided, the last pixel has the largest offset, and tiles and positions are those of the run. If indirect,
 // offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block, and its
 // positions are a permutation of the block's pixels.
@@ -167,15 +158,32 @@ unsafe impl Pixels for PixelOffsets<'_> {
     }
     #[inline(always)]
     fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
-        const { assert!(P <= MOST) };
-        let (before, positions): (usize, &[u32; P]) = match self {
-            PixelOffsets::Strided { .. } => {
-                let in_order = IN_ORDER.first_chunk();
-                (first, in_order.expect("at most `MOST` pixels"))
+        match self {
+            PixelOffsets::Strided { .. } => array(|p| first + p),
+            PixelOffsets::Indirect(block) => {
+                let positions = block.positions::<P>(first);
+                array(|p| positions[p] as usize)
             }
-            PixelOffsets::Indirect(block) => (0, block.positions(first)),
-        };
-        array(|p| before + positions[p] as usize)
+        }
+    }
+    #[inline(always)]
+    fn offsets<const P: usize>(&self, first: usize, step: usize) -> [usize; P] {
+        match self {
+            // Without a multiplication for each pixel.
+            PixelOffsets::Strided { .. } => {
+                let mut at = first * step;
+                array(|p| {
+                    if p > 0 {
+                        at += step;
+                    }
+                    at
+                })
+            }
+            PixelOffsets::Indirect(block) => {
+                let positions = block.positions::<P>(first);
+                array(|p| positions[p] as usize * step)
+            }
+        }
     }
     #[inline(always)]
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {

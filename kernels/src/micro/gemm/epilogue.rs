@@ -34,7 +34,7 @@ pub(super) struct Destination<L, const P: usize> {
     pub(super) out: *mut f32,
     /// Positions of pixels and channels, relative to the first output.
     pub(super) place: L,
-    /// The tile's pixels.
+    /// Offsets of the tile's pixels, in elements from the first output.
     pub(super) pixels: [usize; P],
 }
 
@@ -108,7 +108,7 @@ impl TileEpilogue<'_> {
         let width = sums.len() / P;
         for (&pixel, sums) in to.pixels.iter().zip(sums.chunks_exact(width)) {
             for (channel, sum) in sums.iter().take(channels).enumerate() {
-                let block = to.place.offset(pixel, channel / CHANNEL_BLOCK);
+                let block = pixel + to.place.block(channel / CHANNEL_BLOCK);
                 let at = block + channel % CHANNEL_BLOCK;
                 let mut y = *sum;
                 if let Some(residual) = self.residual {
@@ -124,11 +124,11 @@ impl TileEpilogue<'_> {
     }
 }
 
-/// Position of the `v`-th vector of a pixel's channels, in elements from the first output.
+/// Position of the `v`-th vector of the channels of a pixel at offset `pixel`, in elements from the first output.
 #[inline(always)]
 fn vector_at<S: KernelSimd>(place: impl Place, pixel: usize, v: usize) -> usize {
     let lane = v * S::F32_LANES;
-    place.offset(pixel, lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
+    pixel + place.block(lane / CHANNEL_BLOCK) + lane % CHANNEL_BLOCK
 }
 
 /// Adds the vectors at `from` to the sums of a pixel. They have the layout of its outputs.

@@ -334,14 +334,15 @@ impl<I: Pixels, D: Dot> PanelTimesPixels<'_, '_, I, D> {
                 sums[p] = acc[p];
             });
             let sums = bytemuck::must_cast_slice(sums.as_flattened());
-            let pixels = self.pixels.positions::<P>(first);
+            let pixels = self.pixels.offsets::<P>(first, place.pixel());
             let to = Destination { out, place, pixels };
             // SAFETY: pixels are below `out.pixels()`, and channels are as many as it has. The residual is as long
             // (`check`).
             return unsafe { self.epilogue.store_part(sums, self.out.channels(), &to) };
         }
         // Computed again: if they were kept from the prefetches, they would be spilled to the stack.
-        let pixels = self.pixels.positions::<P>(std::hint::black_box(first));
+        let first = std::hint::black_box(first);
+        let pixels = self.pixels.offsets::<P>(first, place.pixel());
         let sums = place.sums();
         let to = Destination { out, place, pixels };
         // SAFETY: as above, and the channels fill the tile's vectors. `Outputs` has checked the sums.
