@@ -177,7 +177,7 @@ impl Plan for Gemm1x1Plan {
             src.data = &src.data[task.pixels.start * step..];
             match self.spec.layouts.src {
                 Layout::Nhwc => {
-                    task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step })
+                    task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step });
                 }
                 _ => task.multiply::<Blocked, _>(src, BlockedPixels { pixels }),
             }

@@ -54,7 +54,7 @@ macro_rules! each {
                 $body
             })*
         } else {
-            #[allow(clippy::needless_range_loop)]
+            #[allow(clippy::needless_range_loop, clippy::manual_memcpy)]
             for $i in 0..std::hint::black_box($count) $body
         }
     };

@@ -1,6 +1,6 @@
 //! Each kernel alone against a scalar loop, at the sizes of its tiles and one more or less. They run at every width:
 //! the CPU's instruction sets, and emulated vectors of 4, 8 and 16 lanes. Operands have exactly the length that a
-//! kernel may access, and lie between guards ([`Fenced`](harness::Fenced)). Builds for another machine have no emulated vectors (`build.rs`).
+//! kernel may access, and lie between guards (`Fenced`). Builds for another machine have no emulated vectors (`build.rs`).
 //!
 //! They are functions of the library, in debug builds only: its unit tests are a program of their own, for which all kernels
 //! would be compiled a second time. `kernels/tests/micro.rs` runs them.
