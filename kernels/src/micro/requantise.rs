@@ -121,7 +121,7 @@ impl Requantise<'_, '_> {
         let (residual, factors, bias) = (self.residual, self.factors, self.bias);
         let whole = match residual {
             None => channels - channels % several,
-            // Rarer, and its loads take longer than the choice of their type.
+            // Vectors with a residual are stored one by one.
             Some(_) => 0,
         };
         for pixel in 0..pixels {

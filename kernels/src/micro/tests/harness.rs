@@ -1,7 +1,7 @@
 //! Shared parts of the tests of kernels: the instruction sets that they run on, operands between guards, and comparisons.
 
 use crate::data::{Fill, Rng};
-use crate::isa::{Isa, IsaToken, Sets, SimdTask};
+use crate::isa::{Isa, IsaToken, Sets, SimdTask, has_code_for};
 use crate::tensor::{CacheLine, as_f32s, as_f32s_mut};
 use std::ops::{Deref, DerefMut};
 
@@ -27,13 +27,8 @@ impl Width {
         } else {
             &Isa::ALL
         };
-        let compiled = |isa: &Isa| match sets {
-            Sets::Bases => *isa == isa.base(),
-            Sets::With(words) => *isa == isa.base() || isa.has_dots(words),
-            Sets::Without(words) => *isa == isa.base() && !isa.has_dots(words),
-            Sets::Only(words) => isa.has_dots(words),
-        };
-        let tokens = all.iter().copied().filter(compiled).filter_map(Isa::detect);
+        let compiled = all.iter().filter(|&&isa| has_code_for(isa, sets));
+        let tokens = compiled.filter_map(|isa| isa.detect());
         tokens.map(Width).collect()
     }
 
