@@ -16,7 +16,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::bilinear::{PackPanel, SignedRoots, SumOfSquares};
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::StridedPixels;
 use crate::micro::transpose::{StridedRows, Transpose};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_layer,
@@ -307,7 +307,7 @@ impl BilinearPlan {
                         block: positions,
                         block_stride: 0,
                     },
-                    pixels: PixelOffsets::Strided {
+                    pixels: StridedPixels {
                         pixels: channels,
                         step: self.row,
                     },

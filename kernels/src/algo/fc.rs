@@ -16,7 +16,7 @@ use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panels;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::StridedPixels;
 use crate::plan::{
     Algorithm, AlgorithmMeta, CheckedArgs, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs,
     Unsupported, f32_conv,
@@ -262,7 +262,7 @@ impl FcPlan {
                     block: CHANNEL_BLOCK,
                     block_stride: n * CHANNEL_BLOCK,
                 },
-                pixels: PixelOffsets::Strided {
+                pixels: StridedPixels {
                     pixels: n,
                     step: CHANNEL_BLOCK,
                 },

@@ -16,7 +16,7 @@ use crate::isa::Isa;
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::outputs::{Blocked, Matrix};
-use crate::micro::pixels::{BlockedPixels, PixelOffsets};
+use crate::micro::pixels::{BlockedPixels, StridedPixels};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Target, Unsupported,
@@ -177,7 +177,7 @@ impl Plan for Gemm1x1Plan {
             src.data = &src.data[task.pixels.start * step..];
             match self.spec.layouts.src {
                 Layout::Nhwc => {
-                    task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step });
+                    task.multiply::<Matrix, _>(src, StridedPixels { pixels, step });
                 }
                 _ => task.multiply::<Blocked, _>(src, BlockedPixels { pixels }),
             }
@@ -203,7 +203,7 @@ impl Gemm1x1Plan {
                 block: conv.c_in,
                 block_stride: 0,
             };
-            task.multiply::<Matrix, _>(src, PixelOffsets::Strided { pixels, step });
+            task.multiply::<Matrix, _>(src, StridedPixels { pixels, step });
         } else {
             let src = Source {
                 data: copied,

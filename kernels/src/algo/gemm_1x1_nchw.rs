@@ -20,7 +20,7 @@ use crate::isa::{Isa, IsaToken};
 use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::StridedPixels;
 use crate::plan::{
     Algorithm, AlgorithmMeta, Granularity, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported,
 };
@@ -225,7 +225,7 @@ impl Plan for Gemm1x1NchwPlan {
                             .map(|r| &r[(at.row + rows.start) * grid.cols + at.col + cols.start..]);
                         self.isa.dispatch(PanelTimesPixels {
                             src,
-                            pixels: PixelOffsets::Strided {
+                            pixels: StridedPixels {
                                 pixels: rows.len(),
                                 step: self.step,
                             },

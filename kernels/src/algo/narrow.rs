@@ -41,7 +41,7 @@ use crate::micro::indirection::{IndirectionBuffer, PaddingLine};
 use crate::micro::matvec::{PARTS, PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
 use crate::micro::pack::Panel;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::{PixelOffsets, StridedPixels};
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::plan::{Granularity, Params, Plan, PlanSpec, RunArgs, Target, Unsupported};
@@ -442,7 +442,7 @@ impl<D: Dot> NarrowTask<'_, D> {
                     Some(_) => 0,
                     None => self.index * plan.words.blocking.mc,
                 };
-                let pixels = PixelOffsets::Strided { pixels, step };
+                let pixels = PixelOffsets::Strided(StridedPixels { pixels, step });
                 self.multiply(&words[first * step..], pixels, sums, out);
             }
             Some(taps) => {

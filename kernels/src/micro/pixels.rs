@@ -1,7 +1,7 @@
 //! Inputs of register tiles: [`Pixels`].
 //!
-//! Pixels are a constant step apart ([`BlockedPixels`]), or at offsets that are known at run time ([`PixelOffsets`]).
-//! These are a step apart, or come from an [`Indirection`] (Dukhan 2019, *The Indirect Convolution Algorithm*). An
+//! Pixels are a step apart that the compiler knows ([`BlockedPixels`]) or one that it doesn't ([`StridedPixels`]), or
+//! at any offsets ([`PixelOffsets`]). These come from an [`Indirection`] (Dukhan 2019, *The Indirect Convolution Algorithm*). An
 //! indirection maps a pixel and a tap to an offset into the source, or to padding. In the padding a line of zeros is
 //! read, without a branch in the inner loop. Once per tile, a test finds blocks without padding.
 #![allow(unsafe_code)]
@@ -105,61 +105,115 @@ unsafe impl Pixels for BlockedPixels {
     }
 }
 
+/// Pixels a step apart that is known at run time: rows of a matrix, which are pixels of NHWC, or of an im2col matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct StridedPixels {
+    /// Output pixels in the run. The first is at the source's start.
+    pub pixels: usize,
+    /// Elements from a pixel to the next.
+    pub step: usize,
+}
+
+// SAFETY: the last pixel has the largest offset. Tiles and positions are those of the run.
+unsafe impl Pixels for StridedPixels {
+    type Place = Strides;
+
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn pixels(&self) -> usize {
+        self.pixels
+    }
+    #[inline(always)]
+    fn largest(&self) -> Option<usize> {
+        last_offset(self.pixels, self.step)
+    }
+    #[inline(always)]
+    fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
+        array(|p| first + p)
+    }
+    #[inline(always)]
+    fn offsets<const P: usize>(&self, first: usize, step: usize) -> [usize; P] {
+        // Without a multiplication for each pixel.
+        let mut at = first * step;
+        array(|p| {
+            if p > 0 {
+                at += step;
+            }
+            at
+        })
+    }
+    #[inline(always)]
+    fn spacing<const P: usize>(&self, _: usize, first: usize) -> Spacing {
+        even_spacing::<P>(first, self.step)
+    }
+    // Each address is opaque, or LLVM would compute it again in each step of the reduction, with an addition for each
+    // pixel. Each is computed from the one before, or LLVM would compute them in vector registers, which the sums need.
+    #[inline(always)]
+    fn tile<const P: usize>(&self, _: usize, first: usize, base: *const f32) -> [*const f32; P] {
+        let mut at = base.wrapping_add(first * self.step);
+        array(|p| {
+            if p > 0 {
+                at = at.wrapping_add(self.step);
+            }
+            at = hidden(at);
+            at
+        })
+    }
+}
+
 /// Pixels whose offsets are known at run time.
 ///
-/// Both kinds are one type, because their reduction loops are equal. So these loops are compiled once. A branch for each
-/// tap of a tile chooses how its offsets are found.
+/// Both kinds are one type, for reductions that are equal and compiled once. A branch for each tap of a tile chooses how
+/// its offsets are found. A tile of f32 is so short that the branches would be felt: its pixels are [`StridedPixels`]
+/// or indirect.
 #[derive(Clone, Copy, Debug)]
 pub enum PixelOffsets<'a> {
-    /// Consecutive rows of a matrix, with one tap: pixels of NHWC, or of an im2col matrix.
-    Strided {
-        /// Output pixels in the run. The first is at the source's start.
-        pixels: usize,
-        /// Elements from a pixel to the next.
-        step: usize,
-    },
+    /// A step apart, with one tap.
+    Strided(StridedPixels),
     /// Pixels and taps at any positions or in the padding.
     Indirect(Indirection<'a>),
 }
 
-// SAFETY: if strided, the last pixel has the largest offset, and tiles and positions are those of the run. If indirect,
-// offsets are at most `largest`, and the padding has `ZERO_RUN` elements. A buffer's tiles are inside its block, and its
-// positions are a permutation of the block's pixels.
+// SAFETY: if strided, those of `StridedPixels`. If indirect, offsets are at most `largest`, and the padding has
+// `ZERO_RUN` elements. A buffer's tiles are inside its block, and its positions are a permutation of the block's pixels.
 unsafe impl Pixels for PixelOffsets<'_> {
     type Place = Strides;
 
     #[inline(always)]
     fn taps(&self) -> usize {
         match self {
-            PixelOffsets::Strided { .. } => 1,
+            PixelOffsets::Strided(strided) => strided.taps(),
             PixelOffsets::Indirect(block) => block.taps(),
         }
     }
     #[inline(always)]
     fn pixels(&self) -> usize {
         match self {
-            PixelOffsets::Strided { pixels, .. } => *pixels,
+            PixelOffsets::Strided(strided) => strided.pixels(),
             PixelOffsets::Indirect(block) => block.pixels(),
         }
     }
     #[inline(always)]
     fn largest(&self) -> Option<usize> {
-        match *self {
-            PixelOffsets::Strided { pixels, step } => last_offset(pixels, step),
+        match self {
+            PixelOffsets::Strided(strided) => strided.largest(),
             PixelOffsets::Indirect(block) => block.largest().map(|o| o as usize),
         }
     }
     #[inline(always)]
     fn tiles(&self) -> Option<&[Tiles]> {
         match self {
-            PixelOffsets::Strided { .. } => None,
+            PixelOffsets::Strided(strided) => strided.tiles(),
             PixelOffsets::Indirect(block) => Some(block.tiles()),
         }
     }
     #[inline(always)]
     fn positions<const P: usize>(&self, first: usize) -> [usize; P] {
         match self {
-            PixelOffsets::Strided { .. } => array(|p| first + p),
+            PixelOffsets::Strided(strided) => strided.positions(first),
             PixelOffsets::Indirect(block) => {
                 let positions = block.positions::<P>(first);
                 array(|p| positions[p] as usize)
@@ -169,34 +223,25 @@ unsafe impl Pixels for PixelOffsets<'_> {
     #[inline(always)]
     fn offsets<const P: usize>(&self, first: usize, step: usize) -> [usize; P] {
         match self {
-            // Without a multiplication for each pixel.
-            PixelOffsets::Strided { .. } => {
-                let mut at = first * step;
-                array(|p| {
-                    if p > 0 {
-                        at += step;
-                    }
-                    at
-                })
-            }
-            PixelOffsets::Indirect(block) => {
-                let positions = block.positions::<P>(first);
-                array(|p| positions[p] as usize * step)
+            PixelOffsets::Strided(strided) => strided.offsets(first, step),
+            PixelOffsets::Indirect(_) => {
+                let positions = self.positions::<P>(first);
+                array(|p| positions[p] * step)
             }
         }
     }
     #[inline(always)]
     fn spacing<const P: usize>(&self, tap: usize, first: usize) -> Spacing {
         match self {
-            PixelOffsets::Strided { step, .. } => even_spacing::<P>(first, *step),
+            PixelOffsets::Strided(strided) => strided.spacing::<P>(tap, first),
             PixelOffsets::Indirect(block) => block.spacing::<P>(tap, first),
         }
     }
     #[inline(always)]
     fn tile<const P: usize>(&self, tap: usize, first: usize, base: *const f32) -> [*const f32; P] {
-        let block = match *self {
-            PixelOffsets::Strided { step, .. } => return strided(first, step, base),
-            PixelOffsets::Indirect(ref block) => block,
+        let block = match self {
+            PixelOffsets::Strided(strided) => return strided.tile(tap, first, base),
+            PixelOffsets::Indirect(block) => block,
         };
         let offsets = block.offsets::<P>(tap, first);
         if !block.padded() {
@@ -210,20 +255,4 @@ unsafe impl Pixels for PixelOffsets<'_> {
         }
         at
     }
-}
-
-/// Addresses of `P` pixels from `first` on, `step` elements apart.
-///
-/// Each is opaque, or LLVM would compute it again in each step of the reduction, with an addition for each pixel. Each is
-/// computed from the one before, or LLVM would compute them in vector registers, which the sums need.
-#[inline(always)]
-fn strided<const P: usize>(first: usize, step: usize, base: *const f32) -> [*const f32; P] {
-    let mut at = base.wrapping_add(first * step);
-    array(|p| {
-        if p > 0 {
-            at = at.wrapping_add(step);
-        }
-        at = hidden(at);
-        at
-    })
 }

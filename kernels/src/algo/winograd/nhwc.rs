@@ -20,7 +20,7 @@ use crate::micro::gemm::{
     Bf16s, Dot, F32, PanelTimesPixels, Prefetch, S16Dots, S16s, Source, TileEpilogue,
 };
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::{PixelOffsets, StridedPixels};
 use crate::micro::requantise::{Requantise, ResidualRows, Sum};
 use crate::micro::winograd::Transforms;
 use crate::micro::winograd_nhwc::{
@@ -381,10 +381,10 @@ impl<D: Dot> NhwcTask<'_, D> {
                     block: v.row,
                     block_stride: v.row,
                 },
-                pixels: PixelOffsets::Strided {
+                pixels: PixelOffsets::Strided(StridedPixels {
                     pixels: tiles,
                     step: v.row,
-                },
+                }),
                 channels: 0..plan.weights.terms(point),
                 panel: &self.packed[plan.weights.at(run, &panel, point)],
                 epilogue: TileEpilogue::default(),

@@ -13,7 +13,7 @@ use crate::micro::gemm::{
 };
 use crate::micro::matvec::{PanelsTimesVector, SIDE_BY_SIDE};
 use crate::micro::outputs::Outputs;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::{PixelOffsets, StridedPixels};
 use crate::micro::widen::{Copied, CopyPixels, CopyTaps};
 use crate::problem::{ConvShape, Problem};
 use std::ops::Range;
@@ -68,10 +68,10 @@ fn product<D: Dot>(width: Width, dot_of: D, [pixels, words, outputs]: [usize; 3]
             block: words,
             block_stride: words,
         },
-        pixels: PixelOffsets::Strided {
+        pixels: PixelOffsets::Strided(StridedPixels {
             pixels,
             step: words,
-        },
+        }),
         channels: 0..words,
         panel: &panel,
         epilogue: TileEpilogue::default(),

@@ -7,7 +7,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::{F32, PanelTimesPixels, Prefetch, Source, TileEpilogue};
 use crate::micro::outputs::{Blocked, OutputLayout, Outputs};
 use crate::micro::pack::Panels;
-use crate::micro::pixels::{BlockedPixels, PixelOffsets, Pixels};
+use crate::micro::pixels::{BlockedPixels, Pixels, StridedPixels};
 use crate::plan::Params;
 use crate::problem::{ConvShape, ConvSpec, Pad};
 use crate::tensor::{CacheLine, Layout, TensorDesc, TensorRef, as_f32s};
@@ -88,7 +88,7 @@ fn tiles_of_blocked_pixels() {
             for (channels, epilogue) in CHANNELS.iter().flat_map(|c| EPILOGUES.map(|e| (c, e))) {
                 for blocks in blocks(width) {
                     let product = Product::new(channels, blocks, pixels, epilogue);
-                    let strided = PixelOffsets::Strided {
+                    let strided = StridedPixels {
                         pixels,
                         step: CHANNEL_BLOCK,
                     };
@@ -178,7 +178,7 @@ fn matrix(width: Width, pixels: usize, channels: &Range<usize>, outputs: usize, 
             block: channels.end,
             block_stride: channels.end,
         },
-        pixels: PixelOffsets::Strided { pixels, step },
+        pixels: StridedPixels { pixels, step },
         channels: channels.clone(),
         panel: &product.panel,
         epilogue: product.epilogue(residual.as_ref()),
