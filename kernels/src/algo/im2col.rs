@@ -21,7 +21,7 @@ use crate::layout::CHANNEL_BLOCK;
 use crate::micro::gemm::Source;
 use crate::micro::indirection::{IndirectionBuffer, PADDING, conv_offset};
 use crate::micro::outputs::Blocked;
-use crate::micro::pixels::PixelOffsets;
+use crate::micro::pixels::{PixelOffsets, StridedPixels};
 use crate::phase::{Laps, Phase, PhaseCost};
 use crate::plan::{
     Algorithm, AlgorithmMeta, Params, Plan, PlanCx, PlanSpec, RunArgs, Unsupported, f32_conv,
@@ -45,9 +45,9 @@ struct Im2colPlan {
     blocked: BlockedConv,
     /// Position of each pixel's taps in the input.
     inputs: IndirectionBuffer,
-    /// Position of the taps in the matrix, for a whole block and for the last block. Without groups, a row counts as
-    /// one long tap. With groups, the channels of each tap start at another position.
-    rows: IndirectionBuffer,
+    /// Position of the taps in the matrix, for a whole block and for the last block, if there are groups. The channels of
+    /// each tap then start at another position. Without groups, a row counts as one long tap.
+    taps: Option<IndirectionBuffer>,
     /// Floats between neighbouring rows of the matrix: whole lines, and one extra line. Otherwise rows would map to the
     /// same cache sets if K is a power of two.
     row: usize,
@@ -69,12 +69,10 @@ impl Algorithm for Im2col {
         let row = (taps * conv.c_in).next_multiple_of(CacheLine::F32S) + CacheLine::F32S;
         let mut blocked =
             BlockedConv::new(problem, conv, Layout::NCHW16C, row * size_of::<f32>(), cx)?;
-        let row_taps = if conv.groups == 1 {
+        let joined = conv.groups == 1;
+        if joined {
             blocked.panels = blocked.panels.with_joined_taps(taps);
-            1
-        } else {
-            taps
-        };
+        }
         let (mc, most, all) = (blocked.blocking.mc, blocked.tile.pixels, blocked.pixels());
         if mc * row >= u32::MAX as usize {
             return Err(Unsupported::new(
@@ -82,25 +80,35 @@ impl Algorithm for Im2col {
             ));
         }
         blocked.add_buffer(taps, cx)?;
-        // A whole block and the last one: all whole blocks have equal row positions.
-        let last = all - (all - 1) / mc * mc;
-        let alike = [0..mc, 0..last];
-        blocked.add_tables(IndirectionBuffer::bytes(row_taps, 2 * mc, mc), cx)?;
         let blocks = blocked.pixel_blocks();
         let inputs = IndirectionBuffer::new(taps, all, blocks, most, |tap| {
             conv_offset(conv, tap, CHANNEL_BLOCK)
         })?;
-        let blocks = alike.into_iter();
-        let rows = IndirectionBuffer::new(row_taps, mc + last, blocks, most, |tap| {
-            let first = tap * conv.c_in;
-            move |pixel| (pixel * row + first) as u32
-        })?;
+        let row_taps = if joined { 1 } else { taps };
+        let taps = if joined {
+            None
+        } else {
+            // A whole block and the last one: all whole blocks have equal row positions.
+            let last = all - (all - 1) / mc * mc;
+            let alike = [0..mc, 0..last].into_iter();
+            blocked.add_tables(IndirectionBuffer::bytes(taps, 2 * mc, mc), cx)?;
+            Some(IndirectionBuffer::new(
+                taps,
+                mc + last,
+                alike,
+                most,
+                |tap| {
+                    let first = tap * conv.c_in;
+                    move |pixel| (pixel * row + first) as u32
+                },
+            )?)
+        };
         let spec = blocked.spec(blocked.pixels() * row_taps, mc * row / CacheLine::F32S);
         Ok(Box::new(Im2colPlan {
             spec,
             blocked,
             inputs,
-            rows,
+            taps,
             row,
         }))
     }
@@ -145,9 +153,17 @@ impl Plan for Im2colPlan {
                 block: self.row,
                 block_stride: 0,
             };
-            let last = task.pixels.end == blocked.pixels();
-            let rows = PixelOffsets::Indirect(self.rows.block(usize::from(last)));
-            task.multiply::<Blocked, _>(src, rows);
+            match &self.taps {
+                None => {
+                    let (pixels, step) = (inputs.pixels(), self.row);
+                    task.multiply::<Blocked, _>(src, StridedPixels { pixels, step });
+                }
+                Some(taps) => {
+                    let last = task.pixels.end == blocked.pixels();
+                    let pixels = PixelOffsets::Indirect(taps.block(usize::from(last)));
+                    task.multiply::<Blocked, _>(src, pixels);
+                }
+            }
             laps.lap(Phase::Multiply);
         });
     }
