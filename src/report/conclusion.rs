@@ -35,7 +35,7 @@ pub fn conclusions(run: &Run, rows: &[Row], name: impl Fn(&str) -> String) -> Ve
 }
 
 /// Sentences about the changes from f32 to each other type.
-fn changes(comparison: &Comparison<'_>, name: &impl Fn(&str) -> String) -> Vec<String> {
+pub(super) fn changes(comparison: &Comparison<'_>, name: &impl Fn(&str) -> String) -> Vec<String> {
     let subject = format!(
         "{}, {}",
         name(comparison.network),
@@ -80,7 +80,12 @@ fn listed(names: &[&str], name: impl Fn(&str) -> String) -> String {
     }
 }
 
-fn conclusion(total: &NetworkTotal, rows: &[Row], name: &impl Fn(&str) -> String) -> String {
+/// The conclusion of a series.
+pub(super) fn conclusion(
+    total: &NetworkTotal,
+    rows: &[Row],
+    name: &impl Fn(&str) -> String,
+) -> String {
     let best = best_rows(rows, total.series());
     let on = threads(total.threads);
     let (measured, all) = total.layers;

@@ -327,6 +327,19 @@ pub struct Series<'a> {
 }
 
 impl Series<'_> {
+    /// Its place in a page: `resnet50-2`, `resnet50-u8-2`.
+    pub fn id(&self) -> String {
+        let Series {
+            network,
+            dt,
+            threads,
+        } = self;
+        match dt.is(&DType::F32) {
+            true => format!("{network}-{threads}"),
+            false => format!("{network}-{dt}-{threads}"),
+        }
+    }
+
     /// Network and type in a text: `resnet50`, `resnet50 in u8`.
     pub fn subject(&self) -> String {
         let Series { network, dt, .. } = self;

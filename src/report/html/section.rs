@@ -9,7 +9,6 @@ use crate::report::{NetworkTotal, Row, best_rows, legend as legend_of_marks};
 use crate::roofline::Verdict;
 use crate::roofline::phases::PlacedPhase;
 use crate::units::{bytes, time};
-use convroof_kernels::dtype::DType;
 use serde::Serialize;
 
 /// One network in one element type on one number of threads.
@@ -130,10 +129,7 @@ pub(super) fn section(run: &Run, all: &[Row], total: NetworkTotal) -> Option<Net
     Some(NetworkSection {
         predicted,
         phased: rows.iter().any(|r| !r.phases.is_empty()),
-        id: match total.dt.is(&DType::F32) {
-            true => format!("{}-{}", total.network, total.threads),
-            false => format!("{}-{}-{}", total.network, total.dt, total.threads),
-        },
+        id: series.id(),
         unit: total.rate_unit(),
         network: series.subject(),
         time: time(total.time_ns),

@@ -13,9 +13,9 @@ pub(crate) struct Family {
     /// Name in the legend.
     pub(crate) name: &'static str,
     /// Corners of its mark; none for a circle.
-    corners: Option<usize>,
+    pub(crate) corners: Option<usize>,
     /// Direction of the first corner, in turns from upwards.
-    turn: f64,
+    pub(crate) turn: f64,
 }
 
 /// All families. Peers are the first, algorithms that this program doesn't have the last.
