@@ -166,6 +166,24 @@ pub fn markdown_code(text: &str) -> String {
 /// # Panics
 /// If the template is invalid. Tests render every template.
 pub fn page(template: &str, context: Value) -> String {
+    let page = rendered(template, context);
+    let scripts: Vec<String> = own_scripts(template).map(hash).collect();
+    with_policy(&page, &scripts, "")
+}
+
+/// A [`page`] with an app, a script that the template contains as `<script>{{ app|safe }}</script>`. The app may also show
+/// images that it makes itself.
+///
+/// # Panics
+/// If the template is invalid. Tests render every template.
+pub fn page_with_app(template: &str, app: &str, context: Value) -> String {
+    let page = rendered(template, context);
+    let own = own_scripts(template).filter(|script| !script.contains("app|safe"));
+    let scripts: Vec<String> = own.chain([app]).map(hash).collect();
+    with_policy(&page, &scripts, "; img-src data: blob:")
+}
+
+fn rendered(template: &str, context: Value) -> String {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_formatter(|out, state, value| {
@@ -175,18 +193,26 @@ pub fn page(template: &str, context: Value) -> String {
             None => minijinja::escape_formatter(out, state, value),
         }
     });
-    let page = environment
+    environment
         .render_str(template, context)
-        .expect("the template renders");
-    let style = between(&page, "<style>", "</style>").next().map(hash);
+        .expect("the template renders")
+}
+
+/// Scripts of a template. Those of a page may come from other text.
+fn own_scripts(template: &str) -> impl Iterator<Item = &str> {
+    between(template, "<script>", "</script>")
+}
+
+/// The page with its policy, in which `scripts` are hashes and `more` are further directives.
+fn with_policy(page: &str, scripts: &[String], more: &str) -> String {
+    let style = between(page, "<style>", "</style>").next().map(hash);
     let style = style.expect("the template has a style");
-    let scripts: Vec<String> = between(template, "<script>", "</script>")
-        .map(hash)
-        .collect();
-    // Style attributes are allowed: they set the lengths of bars.
+    let scripts = match scripts {
+        [] => "'none'".into(),
+        _ => scripts.join(" "),
+    };
     let policy = format!(
-        "default-src 'none'; script-src {}; style-src {style}; style-src-elem {style}; style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-        scripts.join(" ")
+        "default-src 'none'; script-src {scripts}; style-src {style}; style-src-elem {style}{more}; base-uri 'none'; form-action 'none'"
     );
     page.replacen(POLICY, &policy, 1)
 }
@@ -307,6 +333,24 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}\n{page}");
         }
+        assert_eq!(page.matches("sha256").count(), 3);
+    }
+
+    #[test]
+    fn an_app_is_allowed_by_its_own_hash() {
+        let template = "<meta content=\"POLICY-OF-THIS-PAGE\"><style>b{}</style><script>{{ app|safe }}</script>{{ t }}";
+        let context = minijinja::context! { app => "a()", t => "<script>evil()</script>" };
+        let page = page_with_app(template, "a()", context);
+        let hash = "'sha256-qVpDBgj7bpq5hMAcGp3AOc79J3Y1Z4HvySTwKrWDoy4='";
+        assert!(
+            page.contains(&format!("script-src {hash}; style-src ")),
+            "{page}"
+        );
+        assert!(page.contains("; img-src data: blob:;"), "{page}");
+        assert!(
+            page.contains("<script>a()</script>&lt;script&gt;"),
+            "{page}"
+        );
         assert_eq!(page.matches("sha256").count(), 3);
     }
 }

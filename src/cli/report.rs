@@ -7,6 +7,7 @@ use crate::claims::session as claims;
 use crate::files;
 use crate::patterns;
 use crate::record::{self, Run};
+use crate::report::document::Source;
 use crate::report::{html, markdown, picture, rows, terminal};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
@@ -85,11 +86,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let target = target(args, results);
     let format = args.format.rows();
     if !args.markdown && format.is_none() {
-        return show(&run, &target, results);
+        return show(&run, &path, &target, results);
     }
     // Markdown and rows of a given record need no page, unless an option says where.
     if args.html.is_some() || args.results.is_some() || args.record.is_none() {
-        files::write(&target, &page(&run, results))?;
+        files::write(&target, &page(&run, &path, results))?;
         written(&format!("report: {}", target.display()));
     }
     match format {
@@ -120,13 +121,20 @@ fn target(args: &Args, results: &Path) -> PathBuf {
 }
 
 /// The report of a run, with the answers to claims if there are some from its machine (`convroof claims`).
-pub(super) fn page(run: &Run, results: &Path) -> String {
-    html::html_with(run, &claims::load(results, &run.fingerprint.id))
+pub(super) fn page(run: &Run, record: &Path, results: &Path) -> String {
+    let claims = claims::load(results, &run.fingerprint.id);
+    let file = record.file_name().unwrap_or_default().to_string_lossy();
+    let source = Source {
+        file: &file,
+        run,
+        claims: &claims,
+    };
+    html::page(&[source], None)
 }
 
 /// Prints the verdicts, writes the report and prints its path.
-pub(super) fn show(run: &Run, target: &Path, results: &Path) -> Result<()> {
-    files::write(target, &page(run, results))?;
+pub(super) fn show(run: &Run, record: &Path, target: &Path, results: &Path) -> Result<()> {
+    files::write(target, &page(run, record, results))?;
     print(&terminal::verdicts(run, &rows(run), &layout::page()))?;
     print(&format!("Report: {}\n", target.display()))
 }

@@ -11,7 +11,7 @@ use super::types::Types;
 use crate::machine::pool::Workers;
 use crate::measure::bench::{Job, To};
 use crate::report::{noise_line, rows};
-use crate::{files, interrupt};
+use crate::{files, interrupt, record};
 use anyhow::Result;
 use convroof_kernels::Registry;
 use std::path::PathBuf;
@@ -123,10 +123,11 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     drop(workers);
     verdict(&checked)?;
     let run = measure(&job, None, libraries.as_ref())?;
+    let record = record::newest(&args.results.join("runs"))?;
     if let Some(format) = args.format.rows() {
-        files::write(&report, &page(&run, &args.results))?;
+        files::write(&report, &page(&run, &record, &args.results))?;
         note(&noise_line(&run));
         return format.print(&rows(&run));
     }
-    show(&run, &report, &args.results)
+    show(&run, &record, &report, &args.results)
 }

@@ -4,6 +4,7 @@
 //! So the page only draws. Times are in nanoseconds, rates in 10^9 per second, sizes in bytes. Unknown values are null or
 //! absent.
 
+use super::advice::{Advice, advice};
 use super::conclusion::{changes, conclusion};
 use super::svg::{FAMILIES, Family};
 use super::types::{Comparison, Layer, comparisons};
@@ -283,6 +284,8 @@ struct SeriesView {
     predicted: Option<String>,
     /// Best rows, in the order of the network.
     best: Vec<usize>,
+    /// Changes that would save time, the most first.
+    advice: Vec<Advice>,
     duels: Vec<Duel>,
     means: Vec<Mean>,
     /// Layers on which the best peer is faster, the most lost time first.
@@ -322,6 +325,7 @@ impl SeriesView {
             sentence: conclusion(total, rows, &str::to_string),
             predicted: predictions(best.iter().copied()).map(|p| p.sentence(str::to_string)),
             best: best.iter().filter_map(|row| place(rows, row)).collect(),
+            advice: advice(run, rows, total),
             lost: lost(&duels).iter().map(|d| d.layer.clone()).collect(),
             means: means(&duels),
             duels,

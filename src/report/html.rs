@@ -1,112 +1,143 @@
-//! One HTML file without external resources.
+//! One HTML file without external resources: the document, the app that draws it, and a static part for readers without
+//! JavaScript.
 //!
 //! In reading order: this file (the page), `section.rs` (a network in one type on one number of threads), `types.rs` (a
-//! network in several types).
+//! network in several types), `bundle.rs` (script and style).
 
+mod bundle;
 mod section;
 mod types;
 
 use super::conclusion::conclusions;
-use super::svg::style;
+use super::document::{Document, Meaning, Source, name};
 use super::types::comparisons;
-use super::{Head, head, missing_counters, notes, rows, totals};
+use super::{Head, Row, head, missing_counters, notes, rows, totals};
 use crate::claims::Answer;
 use crate::escape;
-use crate::record::{Level, Run};
+use crate::record::{Conditions, Fingerprint, Level, Run, Tool};
 use crate::roofline::Verdict;
 use crate::units::{bytes, peak, rate};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use convroof_kernels::probe::Arithmetic;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use minijinja::Value;
-use section::{NetworkSection, section};
+use section::NetworkSection;
 use serde::Serialize;
 use types::TypesSection;
 
-const TEMPLATE: &str = include_str!("report.html");
+const TEMPLATE: &str = include_str!("web/shell.html");
 
 /// All data of the template.
 #[derive(Serialize)]
 struct ReportPage<'a> {
-    run: &'a Run,
-    /// Each answer with the label of its verdict.
-    claims: Vec<(&'a Answer, &'static str)>,
-    sections: Vec<NetworkSection>,
-    /// Networks in several types.
-    types: Vec<TypesSection>,
+    runs: Vec<StaticRun<'a>>,
     verdicts: Vec<Meaning>,
+    style: String,
+    app: &'a str,
+    /// The document in the form that the page embeds.
+    document: String,
+}
+
+/// A record in the static part.
+#[derive(Serialize)]
+struct StaticRun<'a> {
+    name: String,
+    file: &'a str,
+    started: &'a str,
+    tool: &'a Tool,
+    fingerprint: &'a Fingerprint,
+    conditions: &'a Conditions,
+    peers: &'a [String],
     head: Head,
     /// A sentence for each network and number of threads.
     conclusions: Vec<String>,
+    /// Networks in several types.
+    types: Vec<TypesSection>,
+    series: Vec<NetworkSection<'a>>,
+    /// Each answer with the label of its verdict.
+    claims: Vec<(&'a Answer, &'static str)>,
+    ceilings: Vec<CeilingLine>,
     missing: Option<String>,
     /// Errors and notes, at the end.
     notes: Vec<String>,
-    ceilings: Vec<CeilingLine>,
-    style: Style,
 }
 
-/// Styles that the page shares with standalone pictures.
-#[derive(Serialize)]
-struct Style {
-    light: &'static str,
-    dark: &'static str,
-    picture: &'static str,
-}
-
-#[derive(Serialize)]
-struct Meaning {
-    verdict: &'static str,
-    label: &'static str,
-    meaning: &'static str,
-    help: &'static str,
+impl<'a> StaticRun<'a> {
+    fn new(name: String, source: &Source<'a>, rows: &'a [Row]) -> Self {
+        let run = source.run;
+        let claims = source.claims.iter();
+        StaticRun {
+            name,
+            file: source.file,
+            started: &run.started,
+            tool: &run.tool,
+            fingerprint: &run.fingerprint,
+            conditions: &run.conditions,
+            peers: &run.peers,
+            head: head(run),
+            conclusions: conclusions(run, rows, str::to_string),
+            types: comparisons(run, rows)
+                .iter()
+                .map(|comparison| TypesSection::new(run, rows, comparison))
+                .collect(),
+            series: totals(run, rows)
+                .iter()
+                .map(|total| NetworkSection::new(run, rows, total))
+                .collect(),
+            claims: claims.map(|a| (a, a.holds.label())).collect(),
+            ceilings: ceiling_table(run),
+            missing: missing_counters(run),
+            notes: notes(run, rows),
+        }
+    }
 }
 
 /// The report of a run.
 ///
 /// # Panics
-/// Never: the template is part of the program, and a test renders it.
+/// Never, like [`page`].
 pub fn html(run: &Run) -> String {
-    html_with(run, &[])
+    let source = Source {
+        file: "",
+        run,
+        claims: &[],
+    };
+    page(&[source], None)
 }
 
-/// The report of a run, with a chapter about claims that were tested on the same machine.
+/// The report of some records, with the differences of the later ones from the first.
 ///
 /// # Panics
-/// Never, like [`html`].
-pub fn html_with(run: &Run, claims: &[Answer]) -> String {
-    let all = rows(run);
-    let sections: Vec<NetworkSection> = totals(run, &all)
-        .into_iter()
-        .filter_map(|t| section(run, &all, t))
+/// Never: the template is part of the program, and a test renders it.
+pub fn page(sources: &[Source<'_>], comparison: Option<serde_json::Value>) -> String {
+    let rows: Vec<Vec<Row>> = sources.iter().map(|source| rows(source.run)).collect();
+    let all: Vec<(Source<'_>, &[Row])> = sources
+        .iter()
+        .copied()
+        .zip(rows.iter().map(Vec::as_slice))
         .collect();
-    let verdicts: Vec<Meaning> = Verdict::ALL
-        .into_iter()
-        .map(|v| Meaning {
-            verdict: v.name(),
-            label: v.label(),
-            meaning: v.meaning(),
-            help: v.help(),
-        })
-        .collect();
+    let runs = all.iter().enumerate();
+    let app = bundle::app();
     let page = ReportPage {
-        run,
-        claims: claims.iter().map(|a| (a, a.holds.label())).collect(),
-        sections,
-        types: comparisons(run, &all)
-            .iter()
-            .map(|comparison| TypesSection::new(run, &all, comparison))
+        runs: runs
+            .map(|(i, (source, rows))| StaticRun::new(name(i), source, rows))
             .collect(),
-        verdicts,
-        head: head(run),
-        conclusions: conclusions(run, &all, str::to_string),
-        missing: missing_counters(run),
-        notes: notes(run, &all),
-        ceilings: ceiling_table(run),
-        style: Style {
-            light: style::LIGHT,
-            dark: style::DARK,
-            picture: style::PICTURE,
-        },
+        verdicts: Verdict::ALL.into_iter().map(Meaning::of).collect(),
+        style: bundle::style(),
+        app: &app,
+        document: embedded(&Document::new(&all, comparison)),
     };
-    escape::page(TEMPLATE, Value::from(minijinja::value::Serde(&page)))
+    let context = Value::from(minijinja::value::Serde(&page));
+    escape::page_with_app(TEMPLATE, &app, context)
+}
+
+/// A document as gzip data in base64, whose alphabet can't end a script element.
+fn embedded(document: &Document<'_>) -> String {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    serde_json::to_writer(&mut packed, document).expect("a document is plain data");
+    STANDARD.encode(packed.finish().expect("memory takes any data"))
 }
 
 /// One line of the ceilings' table.
@@ -114,7 +145,7 @@ pub fn html_with(run: &Run, claims: &[Answer]) -> String {
 struct CeilingLine {
     threads: usize,
     what: String,
-    values: Vec<String>,
+    values: String,
 }
 
 /// Lines of the ceilings' table: peaks by instruction set, bandwidths by level.
@@ -129,7 +160,7 @@ fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
                 lines.push(CeilingLine {
                     threads,
                     what: format!("{}, {}", peak(arithmetic), rate(arithmetic)),
-                    values: vec![values.join(", ")],
+                    values: values.join(", "),
                 });
             }
         }
@@ -157,7 +188,7 @@ fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
                 lines.push(CeilingLine {
                     threads,
                     what,
-                    values: vec![values.join(", ")],
+                    values: values.join(", "),
                 });
             }
         }
@@ -170,10 +201,26 @@ mod tests {
     use super::*;
     use crate::claims::{Figure, Holds};
     use crate::record::tests::{in_two_types, sample};
+    use flate2::read::GzDecoder;
+    use std::io::Read;
+
+    /// The static part of a page.
+    fn static_part(page: &str) -> &str {
+        let (_, body) = page.split_once("<body>").expect("a body");
+        body.split_once("<script type=\"application/json\"")
+            .expect("a document")
+            .0
+    }
+
+    /// The text between two others.
+    fn between<'a>(text: &'a str, open: &str, close: &str) -> &'a str {
+        let (_, rest) = text.split_once(open).expect("a beginning");
+        rest.split_once(close).expect("an end").0
+    }
 
     #[test]
     fn claims_are_a_chapter() {
-        assert!(!html(&sample()).contains("id=\"claims\""));
+        assert!(!static_part(&html(&sample())).contains("Claims about"));
         let figure = |value| Figure {
             what: "a figure".into(),
             value,
@@ -188,16 +235,21 @@ mod tests {
             answer: "sometimes".into(),
             evidence: vec![figure(0.000_123), figure(12.5), figure(1234.5), figure(0.0)],
         };
-        let page = html_with(&sample(), &[answer]);
+        let source = Source {
+            file: "a.json",
+            run: &sample(),
+            claims: &[answer],
+        };
+        let page = page(&[source], None);
         for text in [
-            "id=\"claims\"",
+            "Claims about",
             "3. One is two.",
             "Holds in part",
             "1.2e-",
             "12.5 (12 to 13)",
             "1235",
         ] {
-            assert!(page.contains(text), "{text}");
+            assert!(static_part(&page).contains(text), "{text}");
         }
     }
 
@@ -212,10 +264,14 @@ mod tests {
             "not exposed by the hypervisor",
             "Loads and stores take most of the time",
         ] {
-            assert!(html.contains(text), "{text}");
+            assert!(static_part(&html).contains(text), "{text}");
         }
         for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
             assert!(!html.contains(outside), "{outside}");
+        }
+        // The policy forbids styles in attributes, and handlers.
+        for forbidden in [" style=", " onclick="] {
+            assert!(!static_part(&html).contains(forbidden), "{forbidden}");
         }
     }
 
@@ -223,18 +279,17 @@ mod tests {
     fn types_have_sections_of_their_own_and_one_together() {
         let html = html(&in_two_types());
         for text in [
-            "<section id=\"resnet50-1\">",
-            "<section id=\"resnet50-u8-1\">",
-            "<section id=\"types-resnet50-1\">",
-            "<h2>resnet50 in u8, 1 thread</h2>",
+            "<h3>resnet50, 1 thread</h3>",
+            "<h3>resnet50 in u8, 1 thread</h3>",
+            "<h3>resnet50, 1 thread: what changes with the type</h3>",
             "int8 peak, GOP/s",
             "solid outline: int8",
             "<th class=\"n\">u8</th>",
         ] {
-            assert!(html.contains(text), "{text}");
+            assert!(static_part(&html).contains(text), "{text}");
         }
         let one = super::html(&sample());
-        assert!(!one.contains("id=\"types-") && !one.contains("int8 peak"));
+        assert!(!static_part(&one).contains("int8 peak"));
     }
 
     #[test]
@@ -242,6 +297,53 @@ mod tests {
         let mut run = sample();
         run.layers[0].layer = "<b>&".into();
         let html = html(&run);
-        assert!(!html.contains("<b>&") && html.contains("&lt;b&gt;&amp;"));
+        let shown = static_part(&html);
+        assert!(!shown.contains("<b>&") && shown.contains("&lt;b&gt;&amp;"));
+    }
+
+    #[test]
+    fn the_document_is_embedded_whole_and_harmless() {
+        let mut run = sample();
+        run.layers[0].layer = "</script><!--<script>".into();
+        let html = html(&run);
+        let packed = between(&html, "data-encoding=\"gzip+base64\">", "</script>");
+        let alphabet = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        assert!(packed.chars().all(alphabet));
+        assert!(!html.contains("<!--"));
+        let elements = html.matches("<script").count();
+        assert_eq!(elements, html.matches("</script>").count());
+        let data = STANDARD.decode(packed).expect("base64");
+        let mut text = String::new();
+        GzDecoder::new(&data[..])
+            .read_to_string(&mut text)
+            .expect("gzip");
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let layer = document.pointer("/runs/0/view/rows/0/layer");
+        assert_eq!(layer, Some(&"</script><!--<script>".into()));
+    }
+
+    #[test]
+    fn the_policy_allows_the_page_its_own_parts() {
+        let html = html(&sample());
+        let policy = between(&html, "Content-Security-Policy\" content=\"", "\">");
+        // The script of the head, the app, and the style twice.
+        assert_eq!(policy.matches("'sha256-").count(), 4, "{policy}");
+        assert!(
+            policy.contains("img-src data: blob:") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+    }
+
+    #[test]
+    fn a_page_has_every_record() {
+        let run = sample();
+        let source = |file| Source {
+            file,
+            run: &run,
+            claims: &[],
+        };
+        let page = page(&[source("a.json"), source("b.json")], None);
+        let shown = static_part(&page);
+        assert!(shown.contains("<h2>A: a.json</h2>") && shown.contains("<h2>B: b.json</h2>"));
     }
 }

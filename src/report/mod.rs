@@ -2,10 +2,11 @@
 //!
 //! In reading order: `rows.rs` (a run as one row for each layer, variant and number of threads), [`types`] (layers in
 //! several element types), [`versus`] (comparison with peers), [`why`] (evidence behind verdicts), [`conclusion`] (a
-//! sentence for each network), this file (other sentences that several reports have), [`page`] and [`table`] (layout of
+//! sentence for each network), [`advice`] (what would help), this file (other sentences that several reports have), [`page`] and [`table`] (layout of
 //! text), [`terminal`], [`markdown`], [`svg`] and [`picture`] (rooflines), [`document`] (everything that a page shows),
 //! [`html`].
 
+pub mod advice;
 pub mod conclusion;
 pub mod document;
 #[cfg(test)]

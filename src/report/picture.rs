@@ -20,7 +20,7 @@ pub fn standalone(run: &Run, network: &str, threads: usize) -> Option<String> {
         cpu.unwrap_or(&run.fingerprint.arch),
         units::threads(threads)
     );
-    picture(run, &shown, threads, Some(&title)).filter(|_| !shown.is_empty())
+    picture(run, &shown, threads, &title, true).filter(|_| !shown.is_empty())
 }
 
 /// The rows of a network's picture with all its types: our best variants, and the peers that they are compared with.
@@ -45,8 +45,14 @@ pub fn with_peers<'a>(all: &'a [Row], best: &[&'a Row], duels: &[Duel]) -> Vec<&
 }
 
 /// The roofline picture of some rows. Each arithmetic of the rows has a roof, that of the fastest instruction set among
-/// them. With a title it is a standalone picture.
-pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) -> Option<String> {
+/// them. A standalone picture has its own styles.
+pub fn picture(
+    run: &Run,
+    rows: &[&Row],
+    threads: usize,
+    title: &str,
+    standalone: bool,
+) -> Option<String> {
     let highest = |arithmetic| {
         let own = rows
             .iter()
@@ -77,7 +83,7 @@ pub fn picture(run: &Run, rows: &[&Row], threads: usize, title: Option<&str>) ->
             .collect(),
         _ => Vec::new(),
     };
-    Some(roofline(rows, &ceilings, &others, title))
+    Some(roofline(rows, &ceilings, &others, title, standalone))
 }
 
 #[cfg(test)]
@@ -99,7 +105,7 @@ mod tests {
         ] {
             assert!(both.contains(text), "{text}\n{both}");
         }
-        assert_eq!(both.matches("class=\"point direct int8\"").count(), 1);
+        assert_eq!(both.matches("class=\"point compute int8\"").count(), 1);
         // A layer that stays f32 in u8 has one point.
         let mut kept = sample();
         let layer = LayerRef {

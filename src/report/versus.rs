@@ -162,7 +162,7 @@ pub fn duels(run: &Run, rows: &[Row], series: Series<'_>) -> Vec<Duel> {
 }
 
 /// The peer's time over ours in each common round.
-fn ratios(ours: &Measurement, peer: &Measurement) -> Vec<f64> {
+pub(super) fn ratios(ours: &Measurement, peer: &Measurement) -> Vec<f64> {
     let own = ours.rounds.iter().zip(&ours.samples_ns);
     own.filter_map(|(round, ns)| {
         let at = peer.rounds.iter().position(|r| r == round)?;

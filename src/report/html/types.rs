@@ -3,22 +3,18 @@
 use crate::record::Run;
 use crate::report::Row;
 use crate::report::picture::{in_all_types, picture};
-use crate::report::svg::outlines;
 use crate::report::types::{Comparison, Layer};
-use crate::units::time;
+use crate::units::{threads as on, time};
 use convroof_kernels::dtype::DType;
-use convroof_kernels::probe::Arithmetic;
 use serde::Serialize;
 
 /// One network in f32 and other types on one number of threads.
 #[derive(Serialize)]
 pub(super) struct TypesSection {
-    id: String,
     network: String,
     threads: usize,
     /// Empty if the run has no ceilings for it.
     svg: String,
-    outlines: String,
     /// Names of the other types.
     types: Vec<&'static str>,
     rows: Vec<TypesRow>,
@@ -37,7 +33,6 @@ struct TypeCell {
     time: String,
     /// Time in f32 over this one; none if f32 was not measured.
     ratio: Option<String>,
-    verdict: &'static str,
     label: &'static str,
     /// True if the verdict isn't that in f32.
     changed: bool,
@@ -52,20 +47,16 @@ impl TypesSection {
             layers,
         } = comparison;
         let shown = in_all_types(run, all, network, *threads);
-        let mut drawn: Vec<Arithmetic> = shown.iter().map(|row| row.arithmetic()).collect();
-        drawn.sort_unstable();
-        drawn.dedup();
+        let title = format!("{network} in several types, {}", on(*threads));
         let columns = || std::iter::once(DType::F32).chain(types.iter().copied());
         let row = |layer: &Layer<'_>| TypesRow {
             layer: layer.name.into(),
             cells: columns().map(|dtype| TypeCell::new(layer, dtype)).collect(),
         };
         TypesSection {
-            id: format!("types-{network}-{threads}"),
             network: network.to_string(),
             threads: *threads,
-            svg: picture(run, &shown, *threads, None).unwrap_or_default(),
-            outlines: outlines(&drawn).unwrap_or_default(),
+            svg: picture(run, &shown, *threads, &title, false).unwrap_or_default(),
             types: types.iter().map(|dtype| dtype.name()).collect(),
             rows: layers.iter().map(row).collect(),
         }
@@ -79,7 +70,6 @@ impl TypeCell {
         Some(TypeCell {
             time: time(row.median_ns),
             ratio: layer.speed_up(dtype).map(|ratio| format!("{ratio:.2}")),
-            verdict: row.verdict.name(),
             label: row.verdict.label(),
             changed: layer.changes(dtype),
         })

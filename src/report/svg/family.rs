@@ -3,12 +3,12 @@
 use crate::record::CandidateId;
 use std::f64::consts::{FRAC_PI_2, TAU};
 
-/// A family of algorithms. Both shape and colour identify it, for readers who can't distinguish all colours.
+/// A family of algorithms. Its shape identifies it.
 pub(crate) struct Family {
     /// Part of its algorithms' ids; none for peers. Ids are permanent, and records may name algorithms that this
     /// program doesn't have. They have a family, too.
     part: Option<&'static str>,
-    /// CSS class with its colour.
+    /// Name in data.
     pub(crate) class: &'static str,
     /// Name in the legend.
     pub(crate) name: &'static str,
@@ -24,8 +24,7 @@ pub(crate) const FAMILIES: [Family; 8] = [
     Family::new(Some("direct"), "direct", "direct", None, 0.0),
     Family::new(Some("im2col"), "im2col", "im2col", Some(3), 0.5),
     Family::new(Some("gemm-1x1"), "gemm", "gemm-1x1", Some(4), 0.125),
-    // Also a matrix product, so it has the colour of the family before.
-    Family::new(Some("strassen"), "gemm", "strassen-1x1", Some(3), 0.25),
+    Family::new(Some("strassen"), "strassen", "strassen-1x1", Some(3), 0.25),
     Family::new(Some("winograd"), "winograd", "winograd", Some(3), 0.0),
     Family::new(Some("pool"), "pool", "pooling", Some(4), 0.0),
     Family::new(Some(""), "other", "other", Some(6), 0.0),
@@ -58,9 +57,9 @@ impl Family {
         family.unwrap_or(&FAMILIES[FAMILIES.len() - 1])
     }
 
-    /// The family of all peers.
-    pub(crate) fn peers() -> &'static Family {
-        &FAMILIES[0]
+    /// True for the family of all peers.
+    pub(crate) fn is_peers(&self) -> bool {
+        self.part.is_none()
     }
 
     /// Its mark, with the area of a circle of this radius.
@@ -84,15 +83,6 @@ impl Family {
         let corners: Vec<String> = (0..corners).map(corner).collect();
         format!("<path class=\"{class}\" d=\"M{}Z\"/>", corners.join("L"))
     }
-}
-
-/// The family's mark as a separate picture, for legends.
-pub(crate) fn legend_mark(family: &Family) -> String {
-    format!(
-        "<svg class=\"mark {}\" viewBox=\"0 0 16 16\" width=\"14\" height=\"14\" aria-hidden=\"true\">{}</svg>",
-        family.class,
-        family.mark("dot", 8.0, 8.0, 5.0)
-    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The roofline as a picture: log-log axes, all measured ceilings, a point for each layer in each type.
 //!
-//! Colours are CSS classes. The HTML report styles them for light and dark. A standalone picture includes the same
-//! styles.
+//! Colours are verdicts, shapes are families of algorithms. Colours are CSS classes, which the HTML report styles for
+//! light and dark. A standalone picture includes the same styles.
 //!
 //! In reading order: `layout.rs` (axes, and free places for labels), this file (ceilings), `family.rs` (marks),
 //! `points.rs` (layers), `style.rs` (colours).
@@ -11,28 +11,26 @@ mod layout;
 mod points;
 pub(crate) mod style;
 
-pub(crate) use family::{FAMILIES, Family, legend_mark};
+pub(crate) use family::{FAMILIES, Family};
 
 use super::Row;
 use crate::escape::markup;
 use crate::record::IsaName;
-use crate::roofline::phases::PlacedPhase;
-use crate::roofline::{Ceilings, Roof};
+use crate::roofline::{Ceilings, Roof, Verdict};
 use crate::units::{peak, rate};
 use convroof_kernels::probe::Arithmetic;
 use layout::{Axis, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, Taken, WIDTH};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Height of the title and the legend above a standalone picture.
+/// Height of the title and the first line of the legend above a picture.
 const HEAD: f64 = 64.0;
 
-/// Height of the legend's second line, which explains the types.
-const SECOND_LINE: f64 = 20.0;
+/// Height of each further line of the legend.
+const LINE: f64 = 20.0;
 
 /// The picture of `rows`, one per layer and type, under the ceilings of each arithmetic, the highest peak first. `others`
-/// are the peaks of narrower instruction sets, drawn dashed. With a title it is a standalone picture, with its own styles
-/// and legend.
+/// are the peaks of narrower instruction sets, drawn dashed. A standalone picture has its own styles.
 ///
 /// # Panics
 /// If there are no ceilings.
@@ -40,43 +38,37 @@ pub fn roofline(
     rows: &[&Row],
     ceilings: &[Ceilings],
     others: &[(&IsaName, f64)],
-    title: Option<&str>,
+    title: &str,
+    standalone: bool,
 ) -> String {
     let points: Vec<&Row> = rows.iter().copied().filter(|r| r.intensity > 0.0).collect();
     let (x, y) = frame(&points, ceilings);
     let types: Vec<Arithmetic> = ceilings.iter().map(|c| c.arithmetic).collect();
-    let head = match (title, outlines(&types)) {
-        (None, _) => 0.0,
-        (Some(_), None) => HEAD,
-        (Some(_), Some(_)) => HEAD + SECOND_LINE,
-    };
+    let legend = legend(&points, &types);
+    let head = HEAD + LINE * (legend.len() as f64 - 1.0);
     let mut svg = format!(
         "<svg class=\"roofline\" viewBox=\"0 {} {WIDTH} {}\" role=\"group\" aria-label=\"Roofline: attained GFLOP/s over arithmetic intensity, with the measured ceilings\" xmlns=\"http://www.w3.org/2000/svg\">",
         -head,
         HEIGHT + head
     );
-    if let Some(title) = title {
+    if standalone {
         svg += &style::standalone();
-        header(&mut svg, head, title, &points, &types);
     }
+    header(&mut svg, head, title, &legend);
     axes(&mut svg, &x, &y, &types);
     let mut taken = Taken::default();
     let points = points::placed(&x, &y, &points, &mut taken);
     roofs(&mut svg, &x, &y, ceilings, others, &mut taken);
-    points::draw(&mut svg, &x, &y, &points, &mut taken);
+    points::draw(&mut svg, &points, &mut taken);
     svg += "</svg>";
     svg
 }
 
-/// The axes: all points, their phases and all ridge points are inside.
+/// The axes: all points and all ridge points are inside.
 fn frame(points: &[&Row], ceilings: &[Ceilings]) -> (Axis, Axis) {
     let (highest, lowest) = (&ceilings[0], &ceilings[ceilings.len() - 1]);
     let fold = |f: &dyn Fn(&Row) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
         points.iter().map(|r| f(r)).fold(start, pick)
-    };
-    let of_phases = |f: &dyn Fn(&PlacedPhase) -> f64, start: f64, pick: fn(f64, f64) -> f64| {
-        let phases = points.iter().flat_map(|r| &r.phases);
-        phases.filter(|p| p.drawn()).map(f).fold(start, pick)
     };
     let corner =
         |ceilings: &Ceilings, roof: Option<&Roof>| roof.map_or(1.0, |r| ceilings.peak / r.read);
@@ -85,34 +77,72 @@ fn frame(points: &[&Row], ceilings: &[Ceilings]) -> (Axis, Axis) {
         corner(highest, highest.roofs.last()),
     );
     let x = Axis {
-        lo: of_phases(
-            &|p| p.intensity,
-            fold(
-                &|r| r.intensity.min(r.intensity_nominal),
-                first / 2.0,
-                f64::min,
-            ),
-            f64::min,
-        ) / 2.0,
-        hi: fold(&|r| r.intensity.max(r.intensity_nominal), last, f64::max) * 2.5,
+        lo: fold(&|r| r.intensity, first / 2.0, f64::min) / 2.0,
+        hi: fold(&|r| r.intensity, last, f64::max) * 2.5,
         from: LEFT,
         to: WIDTH - RIGHT,
     };
     let y = Axis {
-        lo: of_phases(
-            &|p| p.gflops,
-            fold(&|r| r.gflops_executed, lowest.peak / 4.0, f64::min),
-            f64::min,
-        ) / 2.0,
-        hi: fold(&|r| r.gflops_nominal, highest.peak, f64::max) * 1.5,
+        lo: fold(&|r| r.gflops_executed, lowest.peak / 4.0, f64::min) / 2.0,
+        hi: fold(&|r| r.gflops_executed, highest.peak, f64::max) * 1.5,
         from: HEIGHT - BOTTOM,
         to: TOP,
     };
     (x, y)
 }
 
+/// A mark of the legend: its colour, its family, its class, and what it means.
+struct Entry {
+    colour: &'static str,
+    family: &'static Family,
+    class: &'static str,
+    text: String,
+}
+
+/// Lines of the legend: the families that occur, the verdicts that occur, and the outlines of types.
+fn legend(points: &[&Row], types: &[Arithmetic]) -> Vec<Vec<Entry>> {
+    let circle = Family::of(&"direct".into());
+    let used = |f: &&Family| {
+        let mut own = points.iter().map(|r| Family::of(&r.variant).class);
+        own.any(|class| class == f.class)
+    };
+    let families = FAMILIES.iter().filter(used).map(|family| Entry {
+        colour: "family",
+        family,
+        class: if family.is_peers() { "ghost" } else { "dot" },
+        text: family.name.into(),
+    });
+    let occurs = |v: &Verdict| points.iter().any(|r| r.verdict == *v);
+    let verdicts = Verdict::ALL.into_iter().filter(occurs).map(|v| Entry {
+        colour: v.name(),
+        family: circle,
+        class: "dot",
+        text: v.label().into(),
+    });
+    let outlines = outlines(types).map(|text| Entry {
+        colour: "family",
+        family: circle,
+        class: "dot",
+        text,
+    });
+    let lines = [
+        families.collect(),
+        verdicts.collect(),
+        outlines.into_iter().collect(),
+    ];
+    // A picture without points still has a place for its title.
+    let mut lines: Vec<Vec<Entry>> = lines
+        .into_iter()
+        .filter(|line: &Vec<Entry>| !line.is_empty())
+        .collect();
+    if lines.is_empty() {
+        lines.push(Vec::new());
+    }
+    lines
+}
+
 /// Background, title and legend, in a space of height `head` above the picture.
-fn header(svg: &mut String, head: f64, title: &str, points: &[&Row], types: &[Arithmetic]) {
+fn header(svg: &mut String, head: f64, title: &str, legend: &[Vec<Entry>]) {
     let _ = write!(
         svg,
         "<rect class=\"paper\" y=\"{}\" width=\"{WIDTH}\" height=\"{}\" rx=\"10\"/><text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text>",
@@ -121,51 +151,24 @@ fn header(svg: &mut String, head: f64, title: &str, points: &[&Row], types: &[Ar
         30.0 - head,
         markup(title)
     );
-    let (left, line) = (LEFT + 6.0, 56.0 - head);
-    let entry =
-        |svg: &mut String, at: &mut (f64, f64), family: &Family, class: &str, text: &str| {
-            let (x, y) = *at;
+    for (i, line) in legend.iter().enumerate() {
+        let (mut x, y) = (LEFT + 6.0, 56.0 - head + LINE * i as f64);
+        for entry in line {
             let _ = write!(
                 svg,
-                "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\">{}</text></g>",
-                family.class,
-                family.mark(class, x, y - 4.0, 5.5),
+                "<g class=\"{}\">{}<text class=\"tick\" x=\"{:.0}\" y=\"{y:.0}\">{}</text></g>",
+                entry.colour,
+                entry.family.mark(entry.class, x, y - 4.0, 5.5),
                 x + 11.0,
-                y,
-                markup(text)
+                markup(&entry.text)
             );
-            at.0 += 34.0 + 8.2 * text.chars().count() as f64;
-        };
-    let mut at = (left, line);
-    for family in &FAMILIES {
-        if points
-            .iter()
-            .any(|r| Family::of(&r.variant).class == family.class)
-        {
-            entry(svg, &mut at, family, "dot", family.name);
+            x += 34.0 + 7.4 * entry.text.chars().count() as f64;
         }
-    }
-    let other = &FAMILIES[FAMILIES.len() - 1];
-    entry(
-        svg,
-        &mut at,
-        other,
-        "ghost",
-        "by the definition's operations; filled: executed",
-    );
-    if let Some(outlines) = outlines(types) {
-        entry(
-            svg,
-            &mut (left, line + SECOND_LINE),
-            other,
-            "dot",
-            &outlines,
-        );
     }
 }
 
 /// Legend of the outlines that distinguish types; none if all points have one type.
-pub(crate) fn outlines(types: &[Arithmetic]) -> Option<String> {
+fn outlines(types: &[Arithmetic]) -> Option<String> {
     let style = |arithmetic: &Arithmetic| match arithmetic {
         Arithmetic::F32 => None,
         Arithmetic::Bf16 => Some("dashed outline: bf16"),
@@ -368,7 +371,8 @@ mod tests {
             &rows.iter().collect::<Vec<_>>(),
             &[ceilings],
             &[(&Isa::Scalar.into(), 30.0)],
-            Some("resnet50, 1 thread"),
+            "resnet50, 1 thread",
+            true,
         );
         for text in [
             "L1 230 GB/s",
@@ -397,15 +401,15 @@ mod tests {
             ..of(0)
         };
         let draw = |ceilings: &[Ceilings]| {
-            roofline(&rows.iter().collect::<Vec<_>>(), ceilings, &[], Some("x"))
+            roofline(&rows.iter().collect::<Vec<_>>(), ceilings, &[], "x", true)
         };
         let one = draw(&[of(0)]);
         assert!(
-            one.contains("viewBox=\"0 -64 960 644\"") && !one.contains("outline:"),
+            one.contains("viewBox=\"0 -84 960 664\"") && !one.contains("outline:"),
             "{one}"
         );
         let both = draw(&[of(1), of(0)]);
-        assert!(both.contains("viewBox=\"0 -84 960 664\""), "{both}");
+        assert!(both.contains("viewBox=\"0 -104 960 684\""), "{both}");
         let legend = "<text class=\"tick\" x=\"81\" y=\"-8\">solid outline: int8</text>";
         assert!(both.contains(legend), "{both}");
         // Each unit stands once, whatever the order of the peaks.
@@ -420,7 +424,7 @@ mod tests {
         row.intensity = 0.0;
         let ceilings = Ceilings::of_measurement(&run, &run.measurements[0]).expect("calibrated");
         for rows in [&[&row][..], &[]] {
-            let svg = roofline(rows, std::slice::from_ref(&ceilings), &[], Some("x"));
+            let svg = roofline(rows, std::slice::from_ref(&ceilings), &[], "x", false);
             assert!(svg.contains("avx2 FMA peak 118"), "{svg}");
             assert!(
                 !svg.contains("NaN") && !svg.contains("inf") && !svg.contains("class=\"point"),

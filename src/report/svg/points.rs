@@ -1,12 +1,11 @@
-//! Layers in the picture. A mark shows the family of the algorithm, its area the share of the network's time. Important
-//! layers have names.
+//! Layers in the picture. A mark's colour shows the verdict, its shape the family of the algorithm, its area the share of
+//! the network's time. Important layers have names.
 
 use super::family::Family;
 use super::layout::{Axis, Taken};
 use crate::escape::markup;
 use crate::report::{Row, Series};
 use crate::roofline::Verdict;
-use crate::roofline::phases::PlacedPhase;
 use crate::units::{peak, plural, rate, time};
 use convroof_kernels::dtype::DType;
 use convroof_kernels::probe::Arithmetic;
@@ -71,21 +70,6 @@ pub(super) struct Point<'a> {
     radius: f64,
 }
 
-impl Point<'_> {
-    /// True if the nominal operations exceed the executed ones enough for a mark of their own.
-    fn hollow(&self) -> bool {
-        self.row.gflops_nominal > 1.05 * self.row.gflops_executed
-    }
-
-    /// Position of the nominal mark.
-    fn nominal(&self, x: &Axis, y: &Axis) -> (f64, f64) {
-        (
-            x.at(self.row.intensity_nominal),
-            y.at(self.row.gflops_nominal),
-        )
-    }
-}
-
 /// Positions of all rows. They are then occupied.
 pub(super) fn placed<'a>(
     x: &Axis,
@@ -127,18 +111,13 @@ pub(super) fn placed<'a>(
     for p in &points {
         let square = |x: f64, y: f64, r: f64| [x - r, y - r, 2.0 * r, 2.0 * r];
         taken.0.push(square(p.cx, p.cy, p.radius));
-        if p.hollow() {
-            let (nx, ny) = p.nominal(x, y);
-            taken.0.push(square(nx, ny, 6.0));
-        }
     }
     points
 }
 
 /// Draws the points, and the names of the important ones.
-pub(super) fn draw(svg: &mut String, x: &Axis, y: &Axis, points: &[Point<'_>], taken: &mut Taken) {
-    points.iter().for_each(|p| phases(svg, x, y, p));
-    points.iter().for_each(|p| mark(svg, x, y, p));
+pub(super) fn draw(svg: &mut String, points: &[Point<'_>], taken: &mut Taken) {
+    points.iter().for_each(|p| mark(svg, p));
     // Layers that arithmetic does not bind get names first, then the others by time.
     let unusual = |p: &&Point<'_>| p.row.verdict != Verdict::Compute;
     let mut named: Vec<&Point<'_>> = points.iter().filter(unusual).collect();
@@ -152,63 +131,17 @@ pub(super) fn draw(svg: &mut String, x: &Axis, y: &Axis, points: &[Point<'_>], t
     }
 }
 
-/// Small marks of a point's phases, each with a faint line to it. Phases without arithmetic have no position.
-fn phases(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
-    for phase in p.row.phases.iter().filter(|f| f.drawn()) {
-        let (px, py) = (x.at(phase.intensity), y.at(phase.gflops));
-        let _ = write!(
-            svg,
-            "<g class=\"point phase {}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title><path class=\"link\" d=\"M{:.1} {:.1}L{px:.1} {py:.1}\"/><circle class=\"dot\" cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3.2\"/></g>",
-            Family::of(&p.row.variant).class,
-            markup(&p.row.layer),
-            phase_details(p.row, phase),
-            p.cx,
-            p.cy,
-        );
-    }
-}
-
-fn phase_details(row: &Row, phase: &PlacedPhase) -> String {
-    format!(
-        "{}: {}\n{}, {:.0} % of the layer\n{:.0} {} executed, {:.0} % of the {}\n{:.1} flop/byte, {:.0} GB/s, scratch included\n{}",
-        markup(&subject(row)),
-        markup(&phase.phase.replace('_', " ")),
-        time(phase.ns),
-        100.0 * phase.share,
-        phase.gflops,
-        rate(row.arithmetic()),
-        100.0 * phase.fraction_of_peak,
-        peak(row.arithmetic()),
-        phase.intensity,
-        phase.gbps,
-        phase.verdict.label()
-    )
-}
-
-fn mark(svg: &mut String, x: &Axis, y: &Axis, p: &Point<'_>) {
-    let family = Family::of(&p.row.variant);
+fn mark(svg: &mut String, p: &Point<'_>) {
+    // The executed operations of a peer are unknown: its mark shows the nominal ones.
+    let class = if p.row.is_peer() { "ghost" } else { "dot" };
     let _ = write!(
         svg,
-        "<g class=\"point {}{}\" tabindex=\"0\" data-layer=\"{}\"><title>{}</title>",
-        family.class,
+        "<g class=\"point {}{}\"><title>{}</title>{}</g>",
+        p.row.verdict.name(),
         type_class(p.row),
-        markup(&p.row.layer),
-        details(p.row, p.share)
+        details(p.row, p.share),
+        Family::of(&p.row.variant).mark(class, p.cx, p.cy, p.radius)
     );
-    if p.hollow() {
-        let (nx, ny) = p.nominal(x, y);
-        let _ = write!(
-            svg,
-            "<path class=\"link\" d=\"M{:.1} {:.1}L{nx:.1} {ny:.1}\"/>{}",
-            p.cx,
-            p.cy,
-            family.mark("ghost", nx, ny, 4.5)
-        );
-    }
-    // The executed operations of a peer are unknown: its mark shows the nominal ones.
-    let mark = if p.row.is_peer() { "ghost" } else { "dot" };
-    svg.push_str(&family.mark(mark, p.cx, p.cy, p.radius));
-    svg.push_str("</g>");
 }
 
 /// Writes a name beside its point, or farther away with a line to it. False if there is no free place.
@@ -286,7 +219,7 @@ mod tests {
         let (mut svg, mut taken) = (String::new(), Taken::default());
         let crowd: Vec<&Row> = crowd.iter().collect();
         let points = placed(&x, &y, &crowd, &mut taken);
-        draw(&mut svg, &x, &y, &points, &mut taken);
+        draw(&mut svg, &points, &mut taken);
         let names = &taken.0[crowd.len()..];
         assert!(names.len() > 3 && names.len() <= NAMES);
         for (i, a) in names.iter().enumerate() {
