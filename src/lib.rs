@@ -16,7 +16,7 @@
 //! * [`noise`]: how much a run was disturbed;
 //! * [`roofline`]: a layer's position in the roofline, and its bound;
 //! * [`escape`]: untrusted text, escaped for its destination; [`units`]: quantities as text; [`patterns`]: globs;
-//! * [`report`]: terminal, Markdown, HTML; [`regress`]: detection of slowdowns;
+//! * [`report`]: terminal, Markdown, HTML; [`fleet`]: pages about many records; [`regress`]: detection of slowdowns;
 //! * [`code`]: functions and loops of a program; [`profile`]: those that take a kernel's time;
 //! * [`cli`]: one file per subcommand; [`progress`]: what sessions report to it.
 
@@ -28,6 +28,7 @@ pub mod code;
 pub mod counters;
 pub mod escape;
 pub mod files;
+pub mod fleet;
 pub mod interrupt;
 pub mod lowrank;
 pub mod machine;

@@ -125,9 +125,10 @@ pub(super) fn run(registry: &Registry, args: &Args) -> Result<()> {
     let run = measure(&job, None, libraries.as_ref())?;
     let record = record::newest(&args.results.join("runs"))?;
     if let Some(format) = args.format.rows() {
-        files::write(&report, &page(&run, &record, &args.results))?;
+        let rows = rows(&run);
+        files::write(&report, &page(&run, &rows, &record, &args.results))?;
         note(&noise_line(&run));
-        return format.print(&rows(&run));
+        return format.print(&rows);
     }
     show(&run, &record, &report, &args.results)
 }

@@ -1,6 +1,7 @@
 //! Detection of slowdowns.
 //!
 //! * [`records`]: comparison of two records of one machine, by `shift.rs`;
+//! * [`layers`]: that comparison layer by layer, also of different machines;
 //! * [`ab`]: the timing gate, which measures two builds in alternation;
 //! * [`audit`]: measured false-alarm and detection rates of that gate;
 //! * [`counts`]: comparison without a clock: modelled operations and bytes, instructions under valgrind;
@@ -11,6 +12,7 @@ pub mod audit;
 pub mod counts;
 pub mod history;
 
+pub mod layers;
 pub mod records;
 mod shift;
 

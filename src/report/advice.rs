@@ -64,16 +64,19 @@ pub fn advice(run: &Run, rows: &[Row], total: &NetworkTotal) -> Vec<Advice> {
 /// The layer at the higher of its two bounds: that of its arithmetic and that of its data.
 fn roof(row: &Row) -> Option<Advice> {
     let reached = row.roof_fraction.filter(|_| !row.beyond)?;
-    let roof = match row.verdict {
-        Verdict::Compute | Verdict::Core => {
-            let (peak, rate) = (peak(row.arithmetic()), rate(row.arithmetic()));
-            format!("the {peak} of {:.0} {rate}", row.peak_gflops)
+    // A call or a start of threads has no roof, and an undecided layer none that is known.
+    if matches!(row.verdict, Verdict::Overhead | Verdict::Undecided) {
+        return None;
+    }
+    let compute_share = row.gflops_executed / row.peak_gflops;
+    let roof = if compute_share >= 0.999 * reached {
+        let (peak, rate) = (peak(row.arithmetic()), rate(row.arithmetic()));
+        format!("the {peak} of {:.0} {rate}", row.peak_gflops)
+    } else {
+        match far_level(row.verdict) {
+            Some(level) => format!("the bandwidth of {}", level.name()),
+            None => "the bandwidth of its data's level".into(),
         }
-        Verdict::L1 | Verdict::L2 | Verdict::L3 | Verdict::Dram => {
-            let label = row.verdict.label();
-            format!("the bandwidth of {}", label.trim_end_matches(" bound"))
-        }
-        Verdict::Overhead | Verdict::Undecided => return None,
     };
     let at_roof = reached * row.median_ns;
     let each = row.ci_low_ns - at_roof;

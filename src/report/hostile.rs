@@ -5,6 +5,7 @@
 //! characters. The test compares the numbers of quotation marks, angle brackets, bars, lines and so on.
 
 use super::document::Source;
+use super::html::tests::static_part;
 use super::page::Page;
 use super::{Series, best_rows, html, markdown, picture, rows, terminal, versus};
 use crate::claims::{Answer, Figure, Holds};
@@ -131,25 +132,6 @@ fn same_structure(field: &str, special: &str, attacked: &str, twin: &str) {
     assert!(!attacked.contains(acts), "by way of {field:?}:\n{attacked}");
 }
 
-/// The part of a page that shows text of a record. The rest is the same for all records, but for the document, whose
-/// alphabet is harmless.
-fn static_part(page: &str) -> String {
-    let (_, body) = page.split_once("<body>").expect("a body");
-    let (shown, rest) = body
-        .split_once("<script type=\"application/json\"")
-        .expect("a document");
-    let (document, _) = rest
-        .split_once("</script>")
-        .expect("the end of the document");
-    let (_, packed) = document.split_once('>').expect("an element");
-    assert!(
-        packed
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c))
-    );
-    shown.into()
-}
-
 #[test]
 fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
     let show = |run: &Run| {
@@ -166,7 +148,7 @@ fn nothing_of_a_record_is_alive_in_a_page_or_a_picture() {
         let shown = picture::with_peers(&all, &best, &duels);
         let title = run.fingerprint.cpu_model.as_deref().unwrap_or_default();
         let picture = picture::picture(run, &shown, threads, title, true).unwrap_or_default();
-        [static_part(&html::html(run)), picture]
+        [static_part(&html::html(run)).to_string(), picture]
     };
     let reached = std::cell::Cell::new(0);
     let shown = attack(&full(), show, |field, attacked, twin| {
@@ -253,7 +235,7 @@ fn nothing_of_an_answer_is_alive_in_a_page() {
             run: &run,
             claims: std::slice::from_ref(answer),
         };
-        static_part(&html::page(&[source], None))
+        static_part(&html::page(&[(source, &rows(&run))], None)).to_string()
     };
     let shown = attack(&answer, show, |field, attacked, twin| {
         same_structure(field, "<>\"'\n", attacked, twin);

@@ -104,21 +104,15 @@ pub fn html(run: &Run) -> String {
         run,
         claims: &[],
     };
-    page(&[source], None)
+    page(&[(source, &rows(run))], None)
 }
 
-/// The report of some records, with the differences of the later ones from the first.
+/// The report of some records with their rows, and with the differences of the later ones from the first.
 ///
 /// # Panics
 /// Never: the template is part of the program, and a test renders it.
-pub fn page(sources: &[Source<'_>], comparison: Option<serde_json::Value>) -> String {
-    let rows: Vec<Vec<Row>> = sources.iter().map(|source| rows(source.run)).collect();
-    let all: Vec<(Source<'_>, &[Row])> = sources
-        .iter()
-        .copied()
-        .zip(rows.iter().map(Vec::as_slice))
-        .collect();
-    let runs = all.iter().enumerate();
+pub fn page(sources: &[(Source<'_>, &[Row])], comparison: Option<serde_json::Value>) -> String {
+    let runs = sources.iter().enumerate();
     let app = bundle::app();
     let page = ReportPage {
         runs: runs
@@ -127,10 +121,15 @@ pub fn page(sources: &[Source<'_>], comparison: Option<serde_json::Value>) -> St
         verdicts: Verdict::ALL.into_iter().map(Meaning::of).collect(),
         style: bundle::style(),
         app: &app,
-        document: embedded(&Document::new(&all, comparison)),
+        document: embedded(&Document::new(sources, comparison)),
     };
     let context = Value::from(minijinja::value::Serde(&page));
     escape::page_with_app(TEMPLATE, &app, context)
+}
+
+/// The style of pages that have only a static part.
+pub fn style() -> String {
+    bundle::style()
 }
 
 /// A document as gzip data in base64, whose alphabet can't end a script element.
@@ -197,7 +196,7 @@ fn ceiling_table(run: &Run) -> Vec<CeilingLine> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::claims::{Figure, Holds};
     use crate::record::tests::{in_two_types, sample};
@@ -205,7 +204,7 @@ mod tests {
     use std::io::Read;
 
     /// The static part of a page.
-    fn static_part(page: &str) -> &str {
+    pub(in crate::report) fn static_part(page: &str) -> &str {
         let (_, body) = page.split_once("<body>").expect("a body");
         body.split_once("<script type=\"application/json\"")
             .expect("a document")
@@ -235,12 +234,13 @@ mod tests {
             answer: "sometimes".into(),
             evidence: vec![figure(0.000_123), figure(12.5), figure(1234.5), figure(0.0)],
         };
+        let run = sample();
         let source = Source {
             file: "a.json",
-            run: &sample(),
+            run: &run,
             claims: &[answer],
         };
-        let page = page(&[source], None);
+        let page = page(&[(source, &rows(&run))], None);
         for text in [
             "Claims about",
             "3. One is two.",
@@ -342,7 +342,11 @@ mod tests {
             run: &run,
             claims: &[],
         };
-        let page = page(&[source("a.json"), source("b.json")], None);
+        let rows = rows(&run);
+        let page = page(
+            &[(source("a.json"), &rows), (source("b.json"), &rows)],
+            None,
+        );
         let shown = static_part(&page);
         assert!(shown.contains("<h2>A: a.json</h2>") && shown.contains("<h2>B: b.json</h2>"));
     }

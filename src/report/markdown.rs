@@ -1,5 +1,6 @@
 //! Report as Markdown, for the summary of a CI job.
 
+use super::advice::advice;
 use super::conclusion::{conclusions, percent};
 use super::types::{Comparison, comparisons};
 use super::versus::{Duel, duels, means};
@@ -14,8 +15,16 @@ use std::fmt::Write;
 
 const WEIGHTS_COLD: CacheState = CacheState::Cold(Cold::Weights);
 
+/// Number of changes that are listed for each network.
+const SHOWN: usize = 3;
+
 /// The run as Markdown.
 pub fn markdown(run: &Run, rows: &[Row]) -> String {
+    with_link(run, rows, None)
+}
+
+/// The run as Markdown, with a link to its HTML report.
+pub fn with_link(run: &Run, rows: &[Row], link: Option<&str>) -> String {
     let mut out = String::from("# What bounds each layer\n");
     let head = head(run);
     for line in &head.facts {
@@ -27,6 +36,9 @@ pub fn markdown(run: &Run, rows: &[Row]) -> String {
     out.push('\n');
     for line in conclusions(run, rows, |name| text(name).into()) {
         let _ = writeln!(out, "- {line}");
+    }
+    if let Some(link) = link {
+        let _ = write!(out, "\n[The whole report]({link})\n");
     }
     for total in totals(run, rows) {
         out += &network(&total, run, rows);
@@ -104,11 +116,31 @@ fn network(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
             .map(|(mark, meaning)| format!("`{mark}` {meaning}"));
         let _ = write!(out, "\n{}.\n", lines.collect::<Vec<_>>().join(". "));
     }
+    out += &help(total, run, rows);
     if let Some(predictions) = predictions(best) {
         let sentence = predictions.sentence(|name| text(name).into());
         let _ = write!(out, "\n{sentence}\n");
     }
     out
+}
+
+/// The changes that would save most time; empty without any.
+fn help(total: &NetworkTotal, run: &Run, rows: &[Row]) -> String {
+    let found = advice(run, rows, total);
+    let lines = found.iter().take(SHOWN).map(|advice| {
+        format!(
+            "- {}, at least {}: {} {}\n",
+            text(&advice.layer),
+            time(advice.saved_ns),
+            text(&advice.says),
+            text(&advice.evidence)
+        )
+    });
+    let lines: String = lines.collect();
+    match lines.is_empty() {
+        true => lines,
+        false => format!("\nWhat would help, by the time that it saves in the network:\n\n{lines}"),
+    }
 }
 
 /// A network's layers in several types; a verdict that isn't that in f32 is strong.

@@ -4,7 +4,7 @@
 //! several element types), [`versus`] (comparison with peers), [`why`] (evidence behind verdicts), [`conclusion`] (a
 //! sentence for each network), [`advice`] (what would help), this file (other sentences that several reports have), [`page`] and [`table`] (layout of
 //! text), [`terminal`], [`markdown`], [`svg`] and [`picture`] (rooflines), [`document`] (everything that a page shows),
-//! [`html`].
+//! [`html`], [`trackers`] (formats of services that track benchmarks).
 
 pub mod advice;
 pub mod conclusion;
@@ -19,6 +19,7 @@ mod rows;
 pub mod svg;
 pub mod table;
 pub mod terminal;
+pub mod trackers;
 pub mod types;
 pub mod versus;
 pub mod why;
@@ -205,7 +206,10 @@ mod tests {
                 terminal::verdicts(run, &rows, &page::Page::plain(1000)),
             ),
             ("Markdown", markdown::markdown(run, &rows)),
-            ("HTML", html::html(run)),
+            (
+                "HTML",
+                html::tests::static_part(&html::html(run)).to_string(),
+            ),
         ]
     }
 

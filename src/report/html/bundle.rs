@@ -6,19 +6,41 @@
 use crate::report::svg::style;
 
 /// The modules, each after those that it imports, with their sources.
-const MODULES: &[(&str, &str)] = &[];
+const MODULES: &[(&str, &str)] = &[
+    ("document.js", include_str!("../web/document.js")),
+    ("format.js", include_str!("../web/format.js")),
+    ("dom.js", include_str!("../web/dom.js")),
+    ("marks.js", include_str!("../web/marks.js")),
+    ("raw.js", include_str!("../web/raw.js")),
+    ("state.js", include_str!("../web/state.js")),
+    ("compare.js", include_str!("../web/compare.js")),
+    ("exporting.js", include_str!("../web/exporting.js")),
+    ("facts.js", include_str!("../web/facts.js")),
+    ("filter.js", include_str!("../web/filter.js")),
+    ("labels.js", include_str!("../web/labels.js")),
+    ("scale.js", include_str!("../web/scale.js")),
+    ("layer.js", include_str!("../web/layer.js")),
+    ("machine.js", include_str!("../web/machine.js")),
+    ("tip.js", include_str!("../web/tip.js")),
+    ("roofline.js", include_str!("../web/roofline.js")),
+    ("summary.js", include_str!("../web/summary.js")),
+    ("print.js", include_str!("../web/print.js")),
+    ("strip.js", include_str!("../web/strip.js")),
+    ("table.js", include_str!("../web/table.js")),
+    ("theme.js", include_str!("../web/theme.js")),
+    ("types.js", include_str!("../web/types.js")),
+    ("zoom.js", include_str!("../web/zoom.js")),
+    ("main.js", include_str!("../web/main.js")),
+];
 
 /// The style of the app, and of other pages.
-const STYLE: &str = "";
+const STYLE: &str = include_str!("../web/style.css");
 
 /// The style of the static part.
 const STATIC: &str = include_str!("../web/static.css");
 
 /// The app as a script.
 pub(super) fn app() -> String {
-    if MODULES.is_empty() {
-        return String::new();
-    }
     bundle(MODULES)
 }
 
