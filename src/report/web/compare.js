@@ -152,7 +152,7 @@ export function compareColumns(doc, run, other, own) {
 }
 
 /**
- * What is compared, and how: a choice, a sentence, and the filter "only what differs". Null if there is nothing to compare.
+ * The choice of what is compared, and the filter "only what differs". Null if there is nothing to compare.
  * @param {Doc} doc
  * @param {Run} run
  * @param {Series} series
@@ -168,18 +168,36 @@ export function compareBar(doc, run, series, other, refresh) {
   if (choices.length < 2) return null;
   const choice = html("select", { "aria-label": "Compare with", change: () => { go({ b: choice.value, differs: false }); refresh(); } }, choices.map(([value, text]) => html("option", { value, selected: now().b === value }, text)));
   const bar = html("div", { class: "compare-bar" }, html("label", {}, "Compare with ", choice));
-  if (!other) return bar;
-  const twin = twinSeries(other, series);
-  if (!twin) {
-    bar.append(html("p", {}, `${other.name} has no ${series.subject} on ${plural(series.threads, "thread")}.`));
-    return bar;
+  if (other && twinSeries(other, series)) {
+    const only = button("only what differs", () => { go({ differs: !now().differs }); only.setAttribute("aria-pressed", String(now().differs)); }, { class: "toggle", "aria-pressed": String(now().differs) });
+    bar.append(only);
   }
-  const same = sameMachine(run, other.run);
-  bar.append(
-    button("only what differs", (event) => { go({ differs: !now().differs }); event.target.setAttribute("aria-pressed", String(now().differs)); }, { class: "toggle", "aria-pressed": String(now().differs) }),
-    html("p", {}, html("b", {}, "A: "), `${run.view.title}, ${time(series.time_ns)}. `, html("b", {}, "B: "), `${other.run.view.title}, ${twin.subject}, ${plural(twin.threads, "thread")}, ${time(twin.time_ns)}`, same ? ` (${change(twin.time_ns / series.time_ns)}). Arrows lead from A to B.` : ". The machines differ, so layers are compared in fractions of their roofs. Arrows lead from A to where B's fraction would be under A's roofs."),
-    ...other.run.view.warnings.map((w) => html("p", { class: "soft" }, w)));
   return bar;
+}
+
+/**
+ * What A and B are, and how they are compared. Null without a B.
+ * @param {Run} run
+ * @param {Series} series
+ * @param {Other | null} other
+ * @returns {HTMLElement | null}
+ */
+export function compareNote(run, series, other) {
+  if (!other) return null;
+  const twin = twinSeries(other, series);
+  if (!twin) return html("section", { class: "compare-note" }, html("p", {}, `${other.name} has no ${series.subject} on ${plural(series.threads, "thread")}.`));
+  const same = sameMachine(run, other.run);
+  const side = (/** @type {string} */ name, /** @type {Run} */ of, /** @type {Series} */ s) => html("p", {}, html("b", {}, `${name}: `), `${s.subject}, ${plural(s.threads, "thread")}, `, html("b", {}, time(s.time_ns)), `, ${of.view.title}${of.file ? `, ${of.file}` : ""}`, compilerOf(of));
+  return html("section", { class: "compare-note", "aria-label": "Comparison" },
+    side("A", run, series), side("B", other.run, twin),
+    html("p", {}, same ? [html("b", {}, `B takes ${change(twin.time_ns / series.time_ns)} time. `), "Arrows lead from A to B; dashed roofs are B's."] : [html("b", {}, "The machines differ, "), "so layers are compared in fractions of their roofs. Arrows lead from A to where B's fraction would be under A's roofs."]),
+    other.run.view.warnings.map((w) => html("p", { class: "soft" }, w)));
+}
+
+/** @param {Run} run */
+function compilerOf(run) {
+  const compiler = run.record?.tool?.rustc;
+  return compiler ? html("span", { class: "soft" }, `, ${String(compiler).replace(/ \(.*/, "")}`) : null;
 }
 
 /**

@@ -110,6 +110,15 @@ export function sentence(text) {
 }
 
 /**
+ * A sentence of the document with the page's unit of microseconds: 468 us becomes 468 µs.
+ * @param {string | null | undefined} text
+ * @returns {string}
+ */
+export function prose(text) {
+  return String(text ?? "").replace(/(\d) us\b/g, "$1 µs");
+}
+
+/**
  * The short name of a bound: "compute bound" becomes "compute".
  * @param {string} label
  * @returns {string}

@@ -4,7 +4,7 @@
 import { button, html, px, svg } from "./dom.js";
 import { beside } from "./document.js";
 import { marksOf, peakName, timed } from "./facts.js";
-import { bytes, figure, median, percent, plural, sentence, time } from "./format.js";
+import { bytes, figure, median, percent, plural, prose, sentence, time } from "./format.js";
 import { chip, familyOf, labelOf, legendMark, verdictClass } from "./marks.js";
 import { logAxis, ticks } from "./scale.js";
 
@@ -25,7 +25,7 @@ export function layerDetail(run, series, row) {
   const all = beside(run, row);
   const variants = all.filter((r) => r.cache === row.cache);
   return html("div", { class: "evidence" },
-    html("p", { class: "lead-in" }, html("strong", {}, sentence(labelOf(row.verdict))), row.verdict === "undecided" ? "" : `, ${percent(row.confidence)} sure`, row.disputed ? ", disputed" : "", row.witnesses.length > 1 ? "." : `: ${row.reason}.`),
+    html("p", { class: "lead-in" }, html("strong", {}, sentence(labelOf(row.verdict))), row.verdict === "undecided" ? "" : `, ${percent(row.confidence)} sure`, row.disputed ? ", disputed" : "", row.witnesses.length > 1 ? "." : `: ${prose(row.reason)}.`),
     witnesses(row),
     html("div", { class: "panels" },
       panel("Samples", samples(m, row)),
@@ -50,7 +50,7 @@ function panel(title, content) {
 /** @param {Row} row */
 function witnesses(row) {
   if (row.witnesses.length < 2) return null;
-  const rows = row.witnesses.map((w) => html("tr", {}, html("th", { scope: "row" }, w.witness), html("td", {}, w.vote ? chip(w.vote) : html("span", { class: "soft" }, "abstains")), html("td", { class: "n" }, w.vote ? figure(w.weight ?? 1) : "-"), html("td", { class: "wide" }, w.says)));
+  const rows = row.witnesses.map((w) => html("tr", {}, html("th", { scope: "row" }, w.witness), html("td", {}, w.vote ? chip(w.vote) : html("span", { class: "soft" }, "abstains")), html("td", { class: "n" }, w.vote ? figure(w.weight ?? 1) : "-"), html("td", { class: "wide" }, prose(w.says))));
   return scroll(html("table", { class: "plain" }, html("caption", {}, "Witnesses and their votes"), head(["witness", "vote", "n:weight", "wide:evidence"]), html("tbody", {}, rows)));
 }
 
@@ -86,8 +86,10 @@ function samples(m, row) {
   const [w, h, left, bottom] = [340, 150, 52, 20];
   const sortedValues = [...values].sort((a, b) => a - b);
   // A few outliers don't flatten all others: they stand at the upper edge.
-  const top = Math.min(sortedValues[sortedValues.length - 1] ?? 1, 1.6 * (sortedValues[Math.floor(0.95 * (sortedValues.length - 1))] ?? 1));
   const low = sortedValues[0] ?? 0;
+  const most = sortedValues[sortedValues.length - 1] ?? 1;
+  const usual = sortedValues[Math.floor(0.95 * (sortedValues.length - 1))] ?? 1;
+  const top = values.length < 10 ? most : Math.min(most, usual + Math.max(0.5 * (usual - low), 0.02 * usual));
   const pad = Math.max((top - low) * 0.08, top * 0.005);
   const y = (/** @type {number} */ v) => 8 + ((top + pad - Math.min(v, top)) / (top - low + 2 * pad)) * (h - bottom - 8);
   const x = (/** @type {number} */ i) => left + 8 + (i / Math.max(1, values.length - 1)) * (w - left - 16);
@@ -147,7 +149,7 @@ function twins(m) {
  */
 function conditions(row, all) {
   const items = [{ name: `measured, ${row.cache}`, ns: row.median_ns, css: verdictClass(row.verdict), text: time(row.median_ns) }];
-  if (row.predicted_ns) items.push({ name: "model predicts", ns: row.predicted_ns, css: "ink", text: `${time(row.predicted_ns)}, ${figure(row.median_ns / row.predicted_ns)} × off` });
+  if (row.predicted_ns) items.push({ name: "model predicts", ns: row.predicted_ns, css: "ink", text: `${time(row.predicted_ns)}, measured ${figure(row.median_ns / row.predicted_ns)} ×` });
   for (const cold of all.filter((r) => r.variant === row.variant && r.cache !== row.cache)) {
     items.push({ name: cold.cache.replaceAll("-", " "), ns: cold.median_ns, css: verdictClass(cold.verdict), text: `${time(cold.median_ns)}, ${figure(cold.median_ns / row.median_ns)} ×` });
   }
@@ -180,7 +182,7 @@ function allVariants(series, row, variants) {
       const range = html("span", { class: "range" });
       range.style.left = `${px(axis.at(r.ci_low_ns))}%`;
       range.style.width = `${px(Math.max(0, axis.at(r.ci_high_ns) - axis.at(r.ci_low_ns)))}%`;
-      const lines = ticks(axis, 3).filter((t) => t.labelled).map((t) => {
+      const lines = ticks(axis, 240, 50).filter((t) => t.labelled).map((t) => {
         const line = html("span", { class: "tick" });
         line.style.left = `${px(axis.at(t.value))}%`;
         return line;

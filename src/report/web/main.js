@@ -2,10 +2,10 @@
 // The app: it reads the document and puts the parts of the page together.
 
 import { button, fill, html } from "./dom.js";
-import { bestRows, embedded, firstSeries } from "./document.js";
+import { bestRows, embedded, firstSeries, shareOf } from "./document.js";
 import { saveRecords, save, standalone, png, WIDTHS } from "./exporting.js";
 import { inScope, passes } from "./filter.js";
-import { compareBar, comparedWith, compareColumns, differsItem, dropTarget, sameMachine, twinSeries } from "./compare.js";
+import { compareBar, comparedWith, compareColumns, compareNote, differsItem, dropTarget, sameMachine, twinSeries } from "./compare.js";
 import { plural } from "./format.js";
 import { layerDetail } from "./layer.js";
 import { claimsSection, machineSection, provenance, wordsSection } from "./machine.js";
@@ -45,10 +45,11 @@ function shownSeries() {
 /** Places of the page that change. */
 const places = {
   head: html("header", { class: "page-head" }),
-  tabs: html("div", { class: "tabs-place" }),
+  tabs: html("nav", { class: "tabs-place", "aria-label": "Network, threads and type" }),
   summary: html("section", { class: "summary", "aria-label": "Summary" }),
   picture: html("section", { class: "picture" }),
   compare: html("div", { class: "compare-place" }),
+  note: html("div", {}),
   filters: html("div", { class: "filters" }),
   table: html("div", { class: "table-place" }),
   more: html("div", { class: "more" }),
@@ -91,9 +92,10 @@ function tableWish() {
   const [run, series, state] = [shownRun(), shownSeries(), now()];
   const several = state.scope !== "series";
   const other = comparedWith(doc, state.b);
-  const own = columns(series?.unit ?? "GFLOP/s", several);
-  const all = other ? compareColumns(doc, run, other, own) : own;
   const list = items();
+  const most = Math.max(0, ...(series ? inScope(run, series, state.scope) : []).map((i) => shareOf(i.series, i.row)));
+  const own = columns(series?.unit ?? "GFLOP/s", several, most);
+  const all = other ? compareColumns(doc, run, other, own) : own;
   return {
     columns: all, items: list, sort: state.sort, dir: state.dir, open: state.layer,
     caption: several ? "Layers of several series, each by its best variant" : `Layers of ${series?.subject ?? ""} on ${plural(series?.threads ?? 1, "thread")}, each by its best variant`,
@@ -165,13 +167,13 @@ function drawSummary() {
     fill(places.summary, html("p", {}, "This record has no network."));
     return;
   }
-  fill(places.tabs, tabs(run, series));
+  fill(places.tabs, tabs(run, series), places.compare);
   fill(places.summary,
     html("div", { class: "answer-side" }, headline(series), timeBar(run, series, sizes.bar, openLayer),
       verdictKey(run, series, state.verdicts, (v) => { go({ verdicts: toggled(now().verdicts, v) }); drawFilters(); }),
+      run.view.series.length > 1 ? html("details", { class: "all-series", open: run.view.series.length <= 6 }, html("summary", {}, `All ${run.view.series.length} series of this record`), overview(run, series, false)) : null,
       series.predicted ? html("details", { class: "predicted" }, html("summary", {}, "Does a model agree?"), html("p", {}, series.predicted)) : null),
-    helpList(series, openLayer),
-    run.view.series.length > 1 ? html("details", { class: "all-series", open: run.view.series.length <= 6 }, html("summary", {}, `All ${run.view.series.length} series of this record`), overview(run, series, false)) : null);
+    helpList(series, openLayer));
 }
 
 /** The layers of the shown series that pass the filters. */
@@ -239,7 +241,7 @@ function drawPictureFrame() {
       html("span", { class: "gap" }),
       families.map((f) => html("span", { class: "family" }, legendMark(f), f.name)),
       html("span", { class: "soft" }, "Area: share of the time. Band: spread of a roof. Scroll with Ctrl, pinch or drag to zoom and move.")),
-    html("h3", {}, "Percentage of its roof that each layer attains"),
+    html("h3", {}, "Percentage of its roof that each layer attains ", html("small", { class: "soft" }, "the least first; the roof is that of the layer's own rounds, so a slower clock doesn't count against it")),
     stripPlace);
 }
 
@@ -343,6 +345,7 @@ function drawCompare() {
   const other = comparedWith(doc, now().b);
   const series = shownSeries();
   fill(places.compare, series ? compareBar(doc, shownRun(), series, other, () => drawFilters()) : null);
+  fill(places.note, series ? compareNote(shownRun(), series, other) : null);
 }
 
 function drawAll() {
@@ -412,7 +415,7 @@ async function main() {
   learn(doc.vocabulary);
   const app = html("div", { id: "app" }, html("a", { class: "skip", href: "#layers", click: (/** @type {Event} */ e) => { e.preventDefault(); places.filters.scrollIntoView(); /** @type {HTMLElement | null} */ (places.filters.querySelector("input"))?.focus(); } }, "skip to the layers"),
     places.head, problem, places.tabs,
-    html("main", {}, places.compare, places.summary, places.picture, html("section", { id: "layer-section", "aria-label": "Layers" }, places.filters, places.table), places.more),
+    html("main", {}, places.note, places.summary, places.picture, html("section", { id: "layers", "aria-label": "Layers" }, places.filters, places.table), places.more),
     html("footer", {}, "Made by convroof; this file needs no network."), status, tipBox());
   document.getElementById("static")?.remove();
   document.body.append(app);

@@ -61,7 +61,9 @@ export function labelOf(verdict) {
  * @returns {HTMLElement}
  */
 export function chip(verdict, text = short(labelOf(verdict))) {
-  return html("span", { class: `chip ${verdictClass(verdict)}` }, html("b", { "aria-hidden": "true" }, letter(verdict)), text ? html("span", {}, text) : null);
+  // The letter of a memory level is its name.
+  const same = text === letter(verdict);
+  return html("span", { class: `chip ${verdictClass(verdict)}` }, html("b", { "aria-hidden": same ? null : "true" }, letter(verdict)), text && !same ? html("span", {}, text) : null);
 }
 
 /**

@@ -4,7 +4,7 @@
 import { html } from "./dom.js";
 import { bestRows, shareOf } from "./document.js";
 import { marksOf } from "./facts.js";
-import { figure, percent, plural, time } from "./format.js";
+import { figure, percent, plural, prose, time } from "./format.js";
 import { head } from "./layer.js";
 import { provenance } from "./machine.js";
 import { chip, familyOf, legendMark, vocabulary } from "./marks.js";
@@ -24,7 +24,7 @@ const WIDTH = 703;
  */
 export function printed(run) {
   const { view } = run;
-  const advice = view.series.flatMap((s) => (s.advice ?? []).slice(0, 3).map((a) => html("li", {}, html("strong", {}, `${s.subject}, ${plural(s.threads, "thread")}, ${a.layer}: −${time(a.saved_ns)}. `), a.says)));
+  const advice = view.series.flatMap((s) => (s.advice ?? []).slice(0, 3).map((a) => html("li", {}, html("strong", {}, `${s.subject}, ${plural(s.threads, "thread")}, ${a.layer}: −${time(a.saved_ns)}. `), prose(a.says))));
   const first = html("div", { class: "sheet" },
     html("h1", {}, "What bounds each layer"),
     html("p", {}, view.title),

@@ -5,7 +5,7 @@ import { px, svg } from "./dom.js";
 import { bestRows, beside, ceilingsOf, shareOf } from "./document.js";
 import { factsOf } from "./facts.js";
 import { figure, percent, time } from "./format.js";
-import { placeLabels, widthOf } from "./labels.js";
+import { meets, placeLabels, widthOf } from "./labels.js";
 import { familyOf, labelOf, letter, markPath, verdictClass } from "./marks.js";
 import { logAxis, tickLabel, ticks } from "./scale.js";
 import { link } from "./tip.js";
@@ -48,8 +48,8 @@ export function wholeView(run, series, show, more = []) {
   const { main } = ceilingsOf(run, series);
   const xs = [];
   const ys = [];
-  for (const row of [...bestRows(run, series), ...more]) {
-    if (!(row.intensity > 0 && row.gflops_executed > 0)) continue;
+  const best = [...bestRows(run, series), ...more].filter((row) => row.intensity > 0 && row.gflops_executed > 0);
+  for (const row of best) {
     xs.push(row.intensity);
     ys.push(row.gflops_executed);
     if (show.includes("nominal")) {
@@ -69,7 +69,10 @@ export function wholeView(run, series, show, more = []) {
   }
   if (xs.length === 0) xs.push(0.1, 100);
   if (ys.length === 0) ys.push(1, 100);
-  return [Math.min(...xs) / 1.7, Math.max(...xs) * 1.7, Math.min(...ys) / 1.5, Math.max(...ys) * 1.45];
+  // Slow phases may leave the picture, so that layers stay apart.
+  const slowest = Math.min(...best.map((row) => row.gflops_executed), main ? main.peak / 4 : Infinity);
+  const least = Math.max(Math.min(...ys), Number.isFinite(slowest) ? slowest / 4 : 0);
+  return [Math.min(...xs) / 1.7, Math.max(...xs) * 1.7, least / 1.5, Math.max(...ys) * 1.45];
 }
 
 /** @param {Row} row */
@@ -108,12 +111,12 @@ export function roofline(run, series, wish) {
   // Grid and axes.
   const grid = svg("g", { class: "grid" });
   const texts = svg("g", { class: "axis-text" });
-  for (const { value, labelled } of ticks(x, plot.w / 46)) {
+  for (const { value, labelled } of ticks(x, plot.w, 30)) {
     const at = px(x.at(value));
     grid.append(svg("path", { class: labelled ? "major" : "minor", d: `M${at} ${plot.y}V${px(plot.y + plot.h)}` }));
     if (labelled) texts.append(svg("text", { x: at, y: px(plot.y + plot.h + 16), "text-anchor": "middle" }, tickLabel(value)));
   }
-  for (const { value, labelled } of ticks(y, plot.h / 26)) {
+  for (const { value, labelled } of ticks(y, plot.h, 18)) {
     const at = y.at(value);
     grid.append(svg("path", { class: labelled ? "major" : "minor", d: `M${plot.x} ${px(at)}H${px(plot.x + plot.w)}` }));
     if (labelled) texts.append(svg("text", { x: plot.x - 6, y: px(at + 4), "text-anchor": "end" }, tickLabel(value)));
@@ -126,16 +129,8 @@ export function roofline(run, series, wish) {
 
   /** @type {Box[]} */
   const taken = [];
-  const inside = svg("g", { "clip-path": `url(#${clip})` });
-  picture.append(inside);
-  const names = svg("g", { class: "roof-names" });
-  roofs(run, series, x, y, plot, inside, names, taken, small);
-  if (other && !other.fractions && !sameCeilings(run, series, other.run, other.series)) {
-    roofs(other.run, other.series, x, y, plot, inside, null, [], small);
-  }
-
   // Points, the largest first so that small ones stay visible.
-  const radius = Math.min(26, Math.max(13, width / 42));
+  const radius = Math.min(19, Math.max(10, width / 62));
   const largest = Math.max(0.02, ...best.map((row) => shareOf(series, row)));
   /** @type {Point[]} */
   const points = best.filter((row) => row.intensity > 0 && row.gflops_executed > 0).map((row) => {
@@ -144,6 +139,15 @@ export function roofline(run, series, wish) {
   });
   points.sort((a, b) => b.r - a.r);
   const within = (/** @type {{x: number, y: number}} */ p) => p.x >= plot.x && p.x <= plot.x + plot.w && p.y >= plot.y && p.y <= plot.y + plot.h;
+  for (const point of points) if (within(point)) taken.push({ x: point.x - point.r, y: point.y - point.r, w: 2 * point.r, h: 2 * point.r });
+  const inside = svg("g", { "clip-path": `url(#${clip})` });
+  picture.append(inside);
+  const names = svg("g", { class: "roof-names" });
+  roofs(run, series, x, y, plot, inside, names, taken, small);
+  if (other && !other.fractions && !sameCeilings(run, series, other.run, other.series)) {
+    roofs(other.run, other.series, x, y, plot, inside, null, [], small);
+  }
+
   const extras = svg("g", { class: "extras" });
   const dots = svg("g", { class: "dots" });
   inside.append(extras, dots);
@@ -175,10 +179,9 @@ export function roofline(run, series, wish) {
     const group = svg("g", { class: `point ${verdictClass(row.verdict)}${faint(row)}` });
     if (other && twin) arrow(group, point, target(row, twin, other, x, y));
     group.append(svg("path", { class: "mark", d: markPath(family, point.x, point.y, point.r) }));
-    if (point.r >= 9) group.append(svg("text", { class: "letter", x: px(point.x), y: px(point.y + 4), "text-anchor": "middle" }, letter(row.verdict)));
+    if (point.r >= 8.5) group.append(svg("text", { class: "letter", x: px(point.x), y: px(point.y + 4), "text-anchor": "middle" }, letter(row.verdict)));
     if (wish.open) interactive(group, row, series, wish.open);
     dots.append(group);
-    if (within(point)) taken.push({ x: point.x - point.r, y: point.y - point.r, w: 2 * point.r, h: 2 * point.r });
   }
 
   // Names: first the layers that arithmetic doesn't bound, then by share of the time.
@@ -288,24 +291,43 @@ function roofs(run, series, x, y, plot, inside, names, taken, small) {
       if (minor.peak > 0.97 * peak) continue;
       const at = y.at(minor.peak);
       inside.append(svg("path", { class: "roof minor", d: `M${px(x.at(minor.peak / slowest))} ${px(at)}H${px(plot.x + plot.w)}` }));
-      flatName(names, taken, plot, `${minor.name}, ${minor.isa}: ${figure(minor.peak)} ${minor.unit}`, plot.x + plot.w - 4, at - 4, "minor");
+      const from = Math.max(plot.x, x.at(minor.peak / slowest));
+      flatName(names, taken, plot, `${minor.name}, ${minor.isa}: ${figure(minor.peak)} ${minor.unit}`, plot.x + plot.w - 4, from, at - 4, "minor");
     }
   }
   const dashed = names ? "" : " second";
   inside.append(svg("path", { class: `roof v-compute${dashed}`, d: `M${px(x.at(flat))} ${px(y.at(peak))}H${px(plot.x + plot.w)}` }));
-  if (names) flatName(names, taken, plot, small ? `${main.name}: ${figure(peak)}` : `${main.name}, ${main.isa}, ${series.threads} thread${series.threads > 1 ? "s" : ""}: ${figure(peak)} ${main.unit}`, plot.x + plot.w - 4, y.at(peak) - 6, "v-compute");
+  if (names) {
+    // The name stands at the left end of the roof, since points gather at the right.
+    const text = small ? `${main.name}: ${figure(peak)}` : `${main.name}, ${main.isa}, ${series.threads} thread${series.threads > 1 ? "s" : ""}: ${figure(peak)} ${main.unit}`;
+    const from = Math.max(plot.x + 4, x.at(flat));
+    const end = plot.x + plot.w - 4;
+    flatName(names, taken, plot, text, Math.min(from + widthOf(text), end), end, y.at(peak) - 6, "v-compute");
+    taken.push({ x: x.at(flat), y: y.at(peak) - 2, w: Math.max(0, end - x.at(flat)), h: 4 });
+  }
+  /** @type {[number, number, number, number][]} */
+  const slants = [];
   const slope = Math.atan2(y.at(peak) - y.at(peak / 2), x.at(2) - x.at(1));
   const angle = (slope * 180) / Math.PI;
   for (const level of main.levels) {
     const ridge = peak / level.read;
     inside.append(svg("path", { class: `roof ${verdictClass(level.level)}${dashed}`, d: `M${px(x.at(left))} ${px(y.at(left * level.read))}L${px(x.at(ridge))} ${px(y.at(peak))}` }));
     if (!names) continue;
+    slants.push([x.at(left), y.at(left * level.read), x.at(ridge), y.at(peak)]);
     // The name stands on the line, a little behind where the line enters the plot.
     const enters = Math.max(x.lo, y.lo / level.read);
     const text = small ? `${level.name} ${figure(level.read)}` : `${level.name}: ${figure(level.read)} GB/s`;
     const at = { x: x.at(enters) + 8 * Math.cos(slope), y: y.at(enters * level.read) + 8 * Math.sin(slope) };
     const room = Math.hypot(x.at(ridge) - at.x, y.at(peak) - at.y);
     if (ridge > enters && room > widthOf(text, 12)) rising(names, taken, plot, text, at, slope, angle, verdictClass(level.level), room);
+  }
+  // Labels of layers don't stand on the lines.
+  for (const [x1, y1, x2, y2] of slants) {
+    const steps = Math.ceil((x2 - x1) / 8);
+    for (let i = 0; i <= steps; i += 1) {
+      const [bx, by] = [x1 + ((x2 - x1) * i) / steps, y1 + ((y2 - y1) * i) / steps];
+      if (bx > plot.x && by < plot.y + plot.h) taken.push({ x: bx - 2, y: by - 3, w: 4, h: 6 });
+    }
   }
 }
 
@@ -321,7 +343,7 @@ function rising(names, taken, plot, text, start, slope, angle, kind, room) {
     const [sx, sy] = [start.x + ux * along, start.y + uy * along];
     // Small boxes along the text, since one box around a slanted text would be mostly empty.
     const boxes = Array.from({ length: Math.ceil(width / 10) + 1 }, (_, i) => ({ x: sx + ux * i * 10 + uy * 9 - 6, y: sy + uy * i * 10 - ux * 9 - 6, w: 12, h: 12 }));
-    const fits = boxes.every((b) => b.x > plot.x - 2 && b.y > plot.y && b.x + b.w < plot.x + plot.w && b.y + b.h < plot.y + plot.h + 4) && !boxes.some((b) => taken.some((t) => b.x < t.x + t.w && t.x < b.x + b.w && b.y < t.y + t.h && t.y < b.y + b.h));
+    const fits = boxes.every((b) => b.x > plot.x - 2 && b.y > plot.y && b.x + b.w < plot.x + plot.w && b.y + b.h < plot.y + plot.h + 4) && !boxes.some((b) => taken.some((t) => meets(t, b)));
     if (!fits) continue;
     taken.push(...boxes);
     names.append(svg("text", { class: `roof-name ${kind}`, x: 0, y: 0, transform: `translate(${px(sx + uy * 5)} ${px(sy - ux * 5)}) rotate(${px(angle)})` }, text));
@@ -330,15 +352,19 @@ function rising(names, taken, plot, text, start, slope, angle, kind, room) {
 }
 
 /**
- * Writes a name of a flat roof, unless it would meet another or leave the plot.
+ * Writes a name over a flat roof, at the first place where it meets nothing.
  * @param {SVGElement} names @param {Box[]} taken @param {Box} plot @param {string} text
- * @param {number} x @param {number} y @param {string} kind
+ * @param {number} start where the name ends at first @param {number} stop where it may end at last
+ * @param {number} y @param {string} kind
  */
-function flatName(names, taken, plot, text, x, y, kind) {
-  const width = widthOf(text, 12);
-  const box = { x: x - width, y: y - 11, w: width, h: 14 };
-  const free = box.y > plot.y - 12 && box.y + box.h < plot.y + plot.h && !taken.some((t) => box.x < t.x + t.w && t.x < box.x + box.w && box.y < t.y + t.h && t.y < box.y + box.h);
-  if (!free) return;
-  taken.push(box);
-  names.append(svg("text", { class: `roof-name ${kind}`, x: px(x), y: px(y), "text-anchor": "end" }, text));
+function flatName(names, taken, plot, text, start, stop, y, kind) {
+  const width = widthOf(text, 12) + 6;
+  const step = start <= stop ? 16 : -16;
+  for (let end = start; step > 0 ? end <= stop : end - width >= stop; end += step) {
+    const box = { x: end - width, y: y - 11, w: width, h: 14 };
+    if (box.x < plot.x || box.y < plot.y - 12 || box.y + box.h > plot.y + plot.h || taken.some((t) => meets(t, box))) continue;
+    taken.push(box);
+    names.append(svg("text", { class: `roof-name ${kind}`, x: px(end), y: px(y), "text-anchor": "end" }, text));
+    return;
+  }
 }

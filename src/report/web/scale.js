@@ -26,15 +26,19 @@ export function logAxis(lo, hi, from, to) {
   };
 }
 
+/** Digits that labels show, with the least distance of two of them in decades. @type {[number[], number][]} */
+const DIGITS = [[[1, 2, 3, 4, 5, 6, 7, 8, 9], 0.0457], [[1, 2, 3, 5], 0.176], [[1, 2, 5], 0.301], [[1, 3], 0.477], [[1], 1]];
+
 /**
- * Values of grid lines. Labelled ones are as far apart as `room` labels allow.
+ * Values of grid lines. Labels are at least `gap` apart.
  * @param {Axis} axis
- * @param {number} room number of labels that fit
+ * @param {number} length of the axis
+ * @param {number} gap
  * @returns {{value: number, labelled: boolean}[]}
  */
-export function ticks(axis, room) {
-  const decades = Math.log10(axis.hi / axis.lo);
-  const digits = decades * 9 <= room ? [1, 2, 3, 4, 5, 6, 7, 8, 9] : decades * 3 <= room ? [1, 2, 5] : decades * 2 <= room ? [1, 3] : [1];
+export function ticks(axis, length, gap) {
+  const decade = length / Math.log10(axis.hi / axis.lo);
+  const [digits] = DIGITS.find(([, least]) => least * decade >= gap) ?? [[1], 1];
   const out = [];
   for (let e = Math.floor(Math.log10(axis.lo)); e <= Math.ceil(Math.log10(axis.hi)); e += 1) {
     for (let digit = 1; digit < 10; digit += 1) {
@@ -43,11 +47,11 @@ export function ticks(axis, room) {
     }
   }
   if (out.filter((t) => t.labelled).length >= 2) return out;
-  // The axis is so narrow that no such value is on it: round steps instead.
+  // The axis is so narrow that few such values are on it: round steps instead.
   const step = 10 ** Math.floor(Math.log10((axis.hi - axis.lo) / 2));
   const fine = [];
   for (let value = Math.ceil(axis.lo / step) * step; value <= axis.hi; value += step) fine.push({ value: Number(value.toPrecision(6)), labelled: true });
-  const every = Math.max(1, Math.ceil(fine.length / Math.max(room, 2)));
+  const every = Math.max(1, Math.ceil((fine.length * gap) / length));
   return fine.map((t, i) => ({ ...t, labelled: i % every === 0 }));
 }
 

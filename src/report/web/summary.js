@@ -4,7 +4,7 @@
 import { button, fill, html, px } from "./dom.js";
 import { bestRows, shareOf } from "./document.js";
 import { factsOf } from "./facts.js";
-import { figure, percent, plural, sentence, short, time } from "./format.js";
+import { figure, percent, plural, prose, sentence, time } from "./format.js";
 import { widthOf } from "./labels.js";
 import { chip, labelOf, letter, verdictClass } from "./marks.js";
 import { go } from "./state.js";
@@ -38,7 +38,7 @@ export function tabs(run, series) {
     });
     return html("div", { class: "tab-group", role: "group", "aria-label": name }, buttons);
   };
-  return html("nav", { class: "tabs", "aria-label": "Network, threads and type" },
+  return html("div", { class: "tabs" },
     group("network", "network", (v) => v),
     group("threads", "threads", (v) => plural(Number(v), "thread")),
     group("element type", "dt", (v) => v));
@@ -86,11 +86,12 @@ export function timeBar(run, series, width, open) {
     const segments = own.map((row) => {
       const share = shareOf(series, row);
       const room = share * width;
-      const text = widthOf(row.layer, 12) + 8 < room ? row.layer : "";
-      const attributes = { class: `segment ${verdictClass(verdict)}` };
-      const segment = open
-        ? html("button", { ...attributes, type: "button", "aria-label": `${row.layer}: ${percent(share, 1)} of the time, ${labelOf(verdict)}`, click: () => open(row.layer) }, text)
-        : html("span", attributes, text);
+      const text = fitting(row.layer, room - 6);
+      const content = html("span", {}, text);
+      // Thin segments are too small to be controls of their own: the table and the strip have the same layers.
+      const segment = open && room >= 24
+        ? html("button", { class: `segment ${verdictClass(verdict)}`, type: "button", "aria-label": `${row.layer}: ${percent(share, 1)} of the time, ${labelOf(verdict)}`, click: () => open(row.layer) }, content)
+        : html("span", { class: `segment ${verdictClass(verdict)}`, click: open ? () => open(row.layer) : null }, content);
       segment.style.flexGrow = String(share);
       if (open) link(segment, row.layer, () => factsOf(series, row));
       return segment;
@@ -98,6 +99,19 @@ export function timeBar(run, series, width, open) {
     return segments;
   });
   return html("div", { class: "time-bar", role: open ? "group" : "img", "aria-label": `Time of ${series.subject} by layer, ordered by verdict` }, groups);
+}
+
+/**
+ * A name on one or two lines of this width; nothing if it doesn't fit.
+ * @param {string} name
+ * @param {number} width
+ * @returns {import("./dom.js").Child}
+ */
+function fitting(name, width) {
+  const fits = (/** @type {string} */ text) => widthOf(text, 11) <= width;
+  if (fits(name)) return name;
+  const at = [...name.matchAll(/[._/-]/g)].map((m) => m.index).find((i) => fits(name.slice(0, i)) && fits(name.slice(i)));
+  return at ? [name.slice(0, at), html("br"), name.slice(at)] : "";
 }
 
 /**
@@ -149,7 +163,7 @@ export function helpList(series, open) {
         html("strong", {}, `\u2212${time(a.saved_ns)}`),
         html("span", { class: "soft" }, percent(a.saved_ns / series.time_ns, 1))),
       bar,
-      html("p", {}, a.says, a.evidence ? html("span", { class: "evidence" }, ` ${sentence(a.evidence)}`) : null));
+      html("p", {}, prose(a.says), a.evidence ? html("span", { class: "figures" }, ` ${sentence(prose(a.evidence))}`) : null));
     link(row, a.layer, null);
     return row;
   };
@@ -191,9 +205,4 @@ export function overview(run, chosen, still) {
   return html("table", { class: "overview" }, html("caption", { class: "hidden" }, "All networks, threads and types of this record"),
     html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "network"), html("th", { scope: "col", class: "n" }, "time"), html("th", { scope: "col" }, "by verdict"), html("th", { scope: "col", class: "wide" }, "what bounds it"))),
     html("tbody", {}, rows));
-}
-
-/** A verdict's short name. @param {string} verdict */
-export function shortLabel(verdict) {
-  return short(labelOf(verdict));
 }

@@ -26,16 +26,17 @@ import { link } from "./tip.js";
  * The columns.
  * @param {string} unit of rates
  * @param {boolean} several true if rows are of several series
+ * @param {number} most the largest share, whose bar is full
  * @returns {Column[]}
  */
-export function columns(unit, several) {
+export function columns(unit, several, most) {
   /** @type {Column[]} */
   const all = [
     { key: "layer", label: "layer", css: "", value: ({ row }) => row.layer, cell: ({ row }) => row.layer },
     { key: "count", label: "×", title: "occurrences in the network", css: "n w3", value: ({ row }) => row.count, cell: ({ row }) => row.count },
     { key: "variant", label: "best variant", css: "w2 code", value: ({ row }) => row.variant, cell: ({ row }) => [legendMark(familyOf(row)), html("code", {}, row.variant)] },
     { key: "median_ns", label: "time", title: "median of one run of the layer", css: "n", value: ({ row }) => row.median_ns, cell: ({ row }) => html("span", { title: timed(row) }, `${time(row.median_ns)}${marksOf(row)}`) },
-    { key: "share", label: "share", title: "share of the network's time, all occurrences", css: "n bar", value: ({ series, row }) => shareOf(series, row), cell: ({ series, row }) => bar(shareOf(series, row), verdictClass(row.verdict)) },
+    { key: "share", label: "share", title: "share of the network's time, all occurrences", css: "n bar", value: ({ series, row }) => shareOf(series, row), cell: ({ series, row }) => bar(shareOf(series, row), most, verdictClass(row.verdict)) },
     { key: "gflops_nominal", label: unit, title: "operations of the definition, in 10^9 per second", css: "n w3", value: ({ row }) => row.gflops_nominal, cell: ({ row }) => figure(row.gflops_nominal) },
     { key: "roof_fraction", label: "of roof", title: "executed rate / roof at this intensity", css: "n w1", value: ({ row }) => row.roof_fraction, cell: ({ row }) => percent(row.roof_fraction) },
     { key: "fraction_of_peak", label: "of peak", title: "nominal rate / peak of the type: above 100 % if fewer operations are executed", css: "n w3", value: ({ row }) => row.fraction_of_peak, cell: ({ row }) => percent(row.fraction_of_peak) },
@@ -53,11 +54,12 @@ export function columns(unit, several) {
 /**
  * A share as a bar with its number.
  * @param {number} share
+ * @param {number} most
  * @param {string} css
  */
-function bar(share, css) {
+function bar(share, most, css) {
   const fill = html("i", { class: css });
-  fill.style.width = `${px(Math.max(0.5, Math.min(100, 100 * share)))}%`;
+  fill.style.width = `${px(Math.max(1, Math.min(100, (100 * share) / Math.max(most, 1e-9))))}%`;
   return html("span", { class: "share-bar" }, html("span", { class: "track" }, fill), html("span", {}, percent(share, 1)));
 }
 
