@@ -51,13 +51,26 @@ function crosses([x1, y1, x2, y2], box) {
 }
 
 /**
- * Places labels one after another, the most important first. A label without a free place is left out.
+ * True if two lines cross.
+ * @param {[number, number, number, number]} a
+ * @param {[number, number, number, number]} b
+ * @returns {boolean}
+ */
+function cross([ax, ay, bx, by], [cx, cy, dx, dy]) {
+  const side = (/** @type {number} */ px, /** @type {number} */ py, /** @type {number} */ qx, /** @type {number} */ qy, /** @type {number} */ rx, /** @type {number} */ ry) => (qx - px) * (ry - py) - (qy - py) * (rx - px);
+  return side(ax, ay, bx, by, cx, cy) * side(ax, ay, bx, by, dx, dy) < 0 && side(cx, cy, dx, dy, ax, ay) * side(cx, cy, dx, dy, bx, by) < 0;
+}
+
+/**
+ * Places labels one after another, the most important first. A label without a free place is left out. Lines cross
+ * neither labels nor other lines, nor the marks of other points.
  * @param {Wanted[]} wanted
  * @param {Box[]} taken boxes that stay free of labels
  * @param {Box} inside
+ * @param {Wanted[]} [marks] all points
  * @returns {Placed[]}
  */
-export function placeLabels(wanted, taken, inside) {
+export function placeLabels(wanted, taken, inside, marks = wanted) {
   /** @type {Placed[]} */
   const placed = [];
   const occupied = [...taken];
@@ -68,7 +81,9 @@ export function placeLabels(wanted, taken, inside) {
     const found = candidates(want, w).find(({ box, lead }) => {
       if (box.x < inside.x || box.y < inside.y || box.x + box.w > inside.x + inside.w || box.y + box.h > inside.y + inside.h) return false;
       if (occupied.some((o) => meets(o, box)) || lines.some((line) => crosses(line, box))) return false;
-      return !lead || !placed.some((p) => crosses(lead, p.box));
+      if (!lead) return true;
+      if (placed.some((p) => crosses(lead, p.box)) || lines.some((line) => cross(lead, line))) return false;
+      return !marks.some((m) => (m.x !== want.x || m.y !== want.y) && crosses(lead, { x: m.x - 0.7 * m.r, y: m.y - 0.7 * m.r, w: 1.4 * m.r, h: 1.4 * m.r }));
     });
     if (!found) continue;
     occupied.push(found.box);
@@ -98,8 +113,8 @@ function candidates({ x, y, r }, w) {
   add(x + near * 0.75, y + near * 0.75);
   add(x - near * 0.75 - w, y - near * 0.75 - h);
   add(x - near * 0.75 - w, y + near * 0.75);
-  for (const reach of [18, 32, 48, 66, 86, 110, 138]) {
-    for (const turn of [0.12, 0.88, 0.38, 0.62, 0.25, 0.75, 0.06, 0.94, 0.44, 0.56, 0.18, 0.82, 0.32, 0.68]) {
+  for (const reach of [16, 28, 42, 58, 76, 96, 120, 150, 180]) {
+    for (const turn of [0.12, 0.88, 0.38, 0.62, 0.25, 0.75, 0.06, 0.94, 0.44, 0.56, 0.18, 0.82, 0.32, 0.68, 0.22, 0.28, 0.72, 0.78, 0, 0.5]) {
       // Turns count clockwise from the right, so that places below come first: roofs are above.
       const [dx, dy] = [Math.cos(2 * Math.PI * turn), Math.sin(2 * Math.PI * turn)];
       const [ex, ey] = [x + dx * (r + reach), y + dy * (r + reach)];

@@ -164,6 +164,16 @@ function phases(row) {
 }
 
 /**
+ * Details that are made when they are opened first.
+ * @param {string} title
+ * @param {() => Node} content
+ */
+function folded(title, content) {
+  const box = html("details", { toggle: () => { if (box.open && box.childElementCount === 1) box.append(content()); } }, html("summary", {}, title));
+  return box;
+}
+
+/**
  * All variants on a logarithmic scale. Scalar ones are folded, since they are far slower.
  * @param {Series} series
  * @param {Row} row
@@ -193,7 +203,7 @@ function allVariants(series, row, variants) {
   };
   return html("div", {},
     vector.length ? table(vector, "All variants on a logarithmic scale, with the 95 % interval of the median") : null,
-    scalar.length ? html("details", {}, html("summary", {}, `${plural(scalar.length, "scalar variant")}, ${figure((scalar[0]?.median_ns ?? 0) / row.median_ns)} × the best time or more`), table(scalar, "Scalar variants")) : null);
+    scalar.length ? folded(`${plural(scalar.length, "scalar variant")}, ${figure((scalar[0]?.median_ns ?? 0) / row.median_ns)} × the best time or more`, () => table(scalar, "Scalar variants")) : null);
 }
 
 /**

@@ -371,14 +371,20 @@ function changed(state, before) {
   if (differs(["run", "series"])) return drawAll();
   const filtered = differs(["q", "verdicts", "families", "min", "differs", "b"]);
   if (filtered) drawSummaryKeys();
-  if (filtered || differs(["show", "view"])) drawPicture();
-  if (filtered) drawStrip();
+  if (filtered) {
+    // The table answers first, the pictures in the next frame.
+    cancelAnimationFrame(pending);
+    pending = requestAnimationFrame(() => { drawPicture(); drawStrip(); });
+  } else if (differs(["show", "view"])) drawPicture();
   if (differs(["b"])) drawCompare();
   if (filtered || differs(["scope", "sort", "dir"])) {
     drawTable();
     drawCount();
   } else if (differs(["layer"]) && table) reopen(table, tableWish());
 }
+
+/** The frame that draws the pictures. */
+let pending = 0;
 
 /** Shows which verdicts are chosen, without drawing the summary again. */
 function drawSummaryKeys() {

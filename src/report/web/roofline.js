@@ -187,7 +187,7 @@ export function roofline(run, series, wish) {
   // Names: first the layers that arithmetic doesn't bound, then by share of the time.
   const rank = (/** @type {Point} */ p) => (faint(p.row) ? -1 : 0) + (p.row.verdict === "compute" ? p.share : 1 + p.share);
   const wanted = points.filter(within).sort((a, b) => rank(b) - rank(a)).slice(0, Math.max(6, Math.floor((plot.w * plot.h) / 11000)));
-  const placed = placeLabels(wanted.map((p) => ({ text: nameOf(p.row), x: p.x, y: p.y, r: p.r })), taken, plot);
+  const placed = placeLabels(wanted.map((p) => ({ text: nameOf(p.row), x: p.x, y: p.y, r: p.r })), taken, plot, points.map((p) => ({ text: "", x: p.x, y: p.y, r: p.r })));
   const labels = svg("g", { class: "labels", "aria-hidden": "true" });
   for (const { text, box, lead } of placed) {
     if (lead) labels.append(svg("path", { class: "lead", d: `M${px(lead[0])} ${px(lead[1])}L${px(lead[2])} ${px(lead[3])}` }));

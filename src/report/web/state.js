@@ -41,7 +41,7 @@ export function parse(hash) {
     run: word("run"), series: word("series"), layer: word("layer"), q: word("q"),
     verdicts: list("verdicts"), families: list("families"),
     min: Number.isFinite(min) && min > 0 ? min : 0,
-    scope: word("scope") === "all" ? "all" : "series",
+    scope: /^(all$|network:|type:)/.test(word("scope")) ? word("scope") : "series",
     sort: word("sort"), dir: word("dir") === "-1" ? -1 : 1,
     show: list("show"), view: numbers.length === 4 && numbers.every((v) => Number.isFinite(v) && v > 0) && Number(numbers[0]) < Number(numbers[1]) && Number(numbers[2]) < Number(numbers[3]) ? numbers : [],
     b: word("b"), differs: word("differs") === "1",

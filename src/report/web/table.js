@@ -76,6 +76,9 @@ function bar(share, most, css) {
  * @property {(key: string) => void} order
  */
 
+/** Number of layers that a table gets at once. */
+const AT_ONCE = 40;
+
 /**
  * A key of an item among all series.
  * @param {Item} item
@@ -107,22 +110,38 @@ export function layerTable(wish) {
       html("button", { type: "button", title: c.title ?? null, click: () => wish.order(c.key) }, c.label));
   });
   const table = html("table", { class: "layers" }, html("caption", {}, wish.caption), html("thead", {}, html("tr", {}, heads)));
-  for (const item of ordered(wish)) {
-    const key = keyOf(item);
-    const opened = wish.open === key;
-    const body = html("tbody", { "data-key": key, class: opened ? "open" : "" });
-    const cells = wish.columns.map((c, i) => {
-      if (i > 0) return html("td", { class: c.css }, c.cell(item));
-      const opener = html("button", { type: "button", class: "opener", "aria-expanded": String(opened), click: (/** @type {Event} */ e) => { e.stopPropagation(); wish.toggle(item); } }, c.cell(item));
-      return html("th", { scope: "row", class: c.css }, opener, html("code", { class: "under" }, item.row.variant));
-    });
-    const row = html("tr", { class: "main", click: () => wish.toggle(item) }, cells);
-    link(row, item.row.layer, null);
-    body.append(row);
-    if (opened) append(body, [detailRow(wish, item)]);
-    table.append(body);
-  }
+  const list = ordered(wish);
+  const add = (/** @type {Item[]} */ part) => table.append(...part.map((item) => layerBody(wish, item)));
+  add(list.slice(0, AT_ONCE));
+  // The rest of a long table follows while the reader looks at its beginning.
+  const later = (/** @type {number} */ from) => requestAnimationFrame(() => {
+    if (from >= list.length || !table.isConnected) return;
+    add(list.slice(from, from + AT_ONCE));
+    later(from + AT_ONCE);
+  });
+  later(AT_ONCE);
   return table;
+}
+
+/**
+ * The rows of a layer.
+ * @param {TableWish} wish
+ * @param {Item} item
+ */
+function layerBody(wish, item) {
+  const key = keyOf(item);
+  const opened = wish.open === key;
+  const body = html("tbody", { "data-key": key, class: opened ? "open" : "" });
+  const cells = wish.columns.map((c, i) => {
+    if (i > 0) return html("td", { class: c.css }, c.cell(item));
+    const opener = html("button", { type: "button", class: "opener", "aria-expanded": String(opened), click: (/** @type {Event} */ e) => { e.stopPropagation(); wish.toggle(item); } }, c.cell(item));
+    return html("th", { scope: "row", class: c.css }, opener, html("code", { class: "under" }, item.row.variant));
+  });
+  const row = html("tr", { class: "main", click: () => wish.toggle(item) }, cells);
+  link(row, item.row.layer, null);
+  body.append(row);
+  if (opened) append(body, [detailRow(wish, item)]);
+  return body;
 }
 
 /**
