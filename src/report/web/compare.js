@@ -3,7 +3,7 @@
 
 import { button, html } from "./dom.js";
 import { bestRows, complete, embedded } from "./document.js";
-import { change, figure, known, percent, plural, time } from "./format.js";
+import { change, figure, known, percent, plural, prose, time } from "./format.js";
 import { chip } from "./marks.js";
 import { rawRun } from "./raw.js";
 import { go, now } from "./state.js";
@@ -15,7 +15,7 @@ import { go, now } from "./state.js";
 /** @typedef {import("./filter.js").Item} Item */
 /** @typedef {import("./table.js").Column} Column */
 /** @typedef {{run: Run, series: string | null, name: string}} Other */
-/** @typedef {{ratio: number, low: number | null, high: number | null, fractions: boolean}} Delta */
+/** @typedef {{ratio: number, low: number | null, high: number | null, fractions: boolean, change?: string}} Delta */
 
 /**
  * What is compared with: "B" is a record, "A/resnet50-1" a series of one.
@@ -95,12 +95,10 @@ export function deltaOf(doc, run, other, item) {
  */
 function exactDelta(doc, run, other, row) {
   if (run !== doc.runs[0]) return null;
-  const all = doc.comparison?.runs ?? doc.comparison?.others ?? [];
-  const own = all.find((/** @type {any} */ c) => (c.name ?? c.run) === other.run.name);
-  const list = own?.layers ?? own?.deltas ?? [];
-  const found = list.find((/** @type {any} */ d) => d.layer === row.layer && d.network === row.network && d.threads === row.threads && (d.dt ?? "f32") === row.dt);
+  const own = (doc.comparison?.runs ?? []).find((/** @type {any} */ c) => c.name === other.run.name);
+  const found = (own?.layers ?? []).find((/** @type {any} */ d) => d.layer === row.layer && d.network === row.network && d.threads === row.threads && (d.dt ?? "f32") === row.dt);
   if (!found || !known(found.ratio)) return null;
-  return { ratio: found.ratio, low: found.ci?.[0] ?? null, high: found.ci?.[1] ?? null, fractions: Boolean(found.fractions ?? own?.fractions) };
+  return { ratio: found.ratio, low: found.ci?.[0] ?? null, high: found.ci?.[1] ?? null, fractions: Boolean(found.fractions), change: found.change };
 }
 
 /**
@@ -114,8 +112,9 @@ function exactDelta(doc, run, other, row) {
 export function differsItem(doc, run, other, item) {
   const twin = twinRow(other, item);
   const delta = deltaOf(doc, run, other, item);
-  if (!twin || !delta) return true;
+  if (!twin || !delta) return Boolean(twinSeries(other, item.series));
   if (twin.verdict !== item.row.verdict && other.run.view.series.some((s) => s.sentence)) return true;
+  if (delta.change) return !["unknown", "same", "unchanged", "none"].includes(delta.change);
   if (known(delta.low) && known(delta.high)) return delta.low > 1 || delta.high < 1;
   return Math.abs(delta.ratio - 1) > 0.05;
 }
@@ -177,12 +176,13 @@ export function compareBar(doc, run, series, other, refresh) {
 
 /**
  * What A and B are, and how they are compared. Null without a B.
+ * @param {Doc} doc
  * @param {Run} run
  * @param {Series} series
  * @param {Other | null} other
  * @returns {HTMLElement | null}
  */
-export function compareNote(run, series, other) {
+export function compareNote(doc, run, series, other) {
   if (!other) return null;
   const twin = twinSeries(other, series);
   if (!twin) return html("section", { class: "compare-note" }, html("p", {}, `${other.name} has no ${series.subject} on ${plural(series.threads, "thread")}.`));
@@ -191,7 +191,25 @@ export function compareNote(run, series, other) {
   return html("section", { class: "compare-note", "aria-label": "Comparison" },
     side("A", run, series), side("B", other.run, twin),
     html("p", {}, same ? [html("b", {}, `B takes ${change(twin.time_ns / series.time_ns)} time. `), "Arrows lead from A to B; dashed roofs are B's."] : [html("b", {}, "The machines differ, "), "so layers are compared in fractions of their roofs. Arrows lead from A to where B's fraction would be under A's roofs."]),
+    conclusions(doc, run, series, other).map((text) => html("p", {}, prose(text))),
     other.run.view.warnings.map((w) => html("p", { class: "soft" }, w)));
+}
+
+/**
+ * The document's sentences about a series.
+ * @param {Doc} doc
+ * @param {Run} run
+ * @param {Series} series
+ * @param {Other} other
+ * @returns {string[]}
+ */
+function conclusions(doc, run, series, other) {
+  if (run !== doc.runs[0] || other.series) return [];
+  const own = (doc.comparison?.runs ?? []).find((/** @type {any} */ c) => c.name === other.run.name);
+  const about = `${series.subject}, ${plural(series.threads, "thread")}`;
+  const found = (own?.sentences ?? []).filter((/** @type {string} */ s) => s.startsWith(`${about}:`));
+  // One for each series; several would be about single layers.
+  return found.length === 1 ? found : [];
 }
 
 /** @param {Run} run */

@@ -52,13 +52,14 @@ export function standalone(picture, caption, millimetres) {
   const stage = html("div", { class: "light stage", "aria-hidden": "true" });
   stage.append(root);
   document.body.append(stage);
-  for (const element of root.querySelectorAll("*")) {
-    if (element.closest("defs")) continue;
+  const drawn = [...root.querySelectorAll("*")].filter((element) => !element.closest("defs"));
+  // All styles are read before classes go, since children inherit the colours of their groups.
+  const styles = drawn.map((element) => {
     const style = getComputedStyle(element);
-    for (const key of KEPT) {
-      const value = style.getPropertyValue(key);
-      if (value && value !== "normal" && !(key === "paint-order" && element.tagName !== "text")) element.setAttribute(key, value);
-    }
+    return KEPT.map((key) => [key, style.getPropertyValue(key)]).filter(([key, value]) => value && value !== "normal" && (key !== "paint-order" || element.tagName === "text"));
+  });
+  for (const [i, element] of drawn.entries()) {
+    for (const [key, value] of styles[i] ?? []) element.setAttribute(String(key), String(value));
     for (const name of ["class", "tabindex", "role", "data-layer", "aria-label", "aria-hidden"]) element.removeAttribute(name);
   }
   stage.remove();

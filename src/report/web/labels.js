@@ -1,7 +1,7 @@
 // @ts-check
 // Places for labels: beside their points, or farther away with a line to them. Labels never overlap.
 
-/** @typedef {{x: number, y: number, w: number, h: number}} Box */
+/** @typedef {{x: number, y: number, w: number, h: number, text?: boolean}} Box A box of text is crossed by no line. */
 /** @typedef {{text: string, x: number, y: number, r: number}} Wanted */
 /** @typedef {{text: string, box: Box, lead: [number, number, number, number] | null}} Placed */
 
@@ -74,6 +74,7 @@ export function placeLabels(wanted, taken, inside, marks = wanted) {
   /** @type {Placed[]} */
   const placed = [];
   const occupied = [...taken];
+  const texts = taken.filter((t) => t.text);
   /** @type {[number, number, number, number][]} */
   const lines = [];
   for (const want of wanted) {
@@ -82,7 +83,7 @@ export function placeLabels(wanted, taken, inside, marks = wanted) {
       if (box.x < inside.x || box.y < inside.y || box.x + box.w > inside.x + inside.w || box.y + box.h > inside.y + inside.h) return false;
       if (occupied.some((o) => meets(o, box)) || lines.some((line) => crosses(line, box))) return false;
       if (!lead) return true;
-      if (placed.some((p) => crosses(lead, p.box)) || lines.some((line) => cross(lead, line))) return false;
+      if (placed.some((p) => crosses(lead, p.box)) || texts.some((t) => crosses(lead, t)) || lines.some((line) => cross(lead, line))) return false;
       return !marks.some((m) => (m.x !== want.x || m.y !== want.y) && crosses(lead, { x: m.x - 0.7 * m.r, y: m.y - 0.7 * m.r, w: 1.4 * m.r, h: 1.4 * m.r }));
     });
     if (!found) continue;

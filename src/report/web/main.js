@@ -135,7 +135,7 @@ function drawHead() {
       html("div", { class: "tools" },
         doc.runs.length > 1 ? runChoice() : null,
         dropButton,
-        button("save the record", () => save(run.file || "record.json", new Blob([JSON.stringify(run.record)], { type: "application/json" })), { class: "quiet" }),
+        button("save the record", () => save(run.file || "record.json", new Blob([JSON.stringify({ refusals: [], ...run.record })], { type: "application/json" })), { class: "quiet" }),
         themeButton())),
     html("p", { class: "machine" }, view.title || view.facts[0] || "unknown machine"),
     view.noise ? html("p", { class: view.noisy ? "noise noisy" : "noise" }, html("b", { "aria-hidden": "true" }, view.noisy ? "!" : "✓"), html("span", {}, view.noise, /[.!]$/.test(view.noise) ? "" : ".")) : null,
@@ -195,13 +195,22 @@ function visibleLayers() {
 function drawRoofline(width, height, still) {
   const [run, series, state] = [shownRun(), shownSeries(), now()];
   if (!series) return null;
-  const other = comparedWith(doc, state.b);
-  const twin = other ? twinSeries(other, series) : undefined;
   return roofline(run, series, {
-    width, height, show: state.show, only: visibleLayers(), open: still ? null : openLayer,
+    width, height, show: state.show, only: visibleLayers(), open: still ? null : openLayer, legend: still,
     view: state.view.length === 4 ? /** @type {import("./roofline.js").View} */ (state.view) : null,
-    other: other && twin ? { run: other.run, series: twin, name: other.name, fractions: !sameMachine(run, other.run) } : null,
+    other: otherOf(run, series),
   });
+}
+
+/**
+ * What the roofline compares with.
+ * @param {Run} run
+ * @param {Series} series
+ */
+function otherOf(run, series) {
+  const other = comparedWith(doc, now().b);
+  const twin = other ? twinSeries(other, series) : undefined;
+  return other && twin ? { run: other.run, series: twin, name: other.name, fractions: !sameMachine(run, other.run) } : null;
 }
 
 function drawPicture() {
@@ -291,7 +300,7 @@ function fitted(lines, width) {
 function currentView() {
   const [run, series, state] = [shownRun(), shownSeries(), now()];
   if (state.view.length === 4) return /** @type {import("./zoom.js").View} */ (state.view);
-  return series ? wholeView(run, series, state.show) : [1, 10, 1, 10];
+  return series ? wholeView(run, series, state.show, otherOf(run, series)) : [1, 10, 1, 10];
 }
 
 function drawFilters() {
@@ -345,7 +354,7 @@ function drawCompare() {
   const other = comparedWith(doc, now().b);
   const series = shownSeries();
   fill(places.compare, series ? compareBar(doc, shownRun(), series, other, () => drawFilters()) : null);
-  fill(places.note, series ? compareNote(shownRun(), series, other) : null);
+  fill(places.note, series ? compareNote(doc, shownRun(), series, other) : null);
 }
 
 function drawAll() {

@@ -24,6 +24,7 @@ import { link } from "./tip.js";
  * @property {string[]} show toggles: nominal, phases, cold
  * @property {View | null} view axes; null for everything
  * @property {string[]} [only] layers that are shown fully; others are faint
+ * @property {boolean} [legend] true if the picture itself has the legend, below the plot
  * @property {((layer: string) => void) | null} open what a click on a layer does; null for a still picture
  * @property {{run: Run, series: Series, name: string, fractions: boolean} | null} [other] the run to compare with
  */
@@ -41,15 +42,24 @@ export function plotOf(width, height) {
  * @param {Run} run
  * @param {Series} series
  * @param {string[]} show
- * @param {Row[]} [more] further rows
+ * @param {Wish["other"]} [other]
  * @returns {View}
  */
-export function wholeView(run, series, show, more = []) {
+export function wholeView(run, series, show, other = null) {
   const { main } = ceilingsOf(run, series);
   const xs = [];
   const ys = [];
-  const best = [...bestRows(run, series), ...more].filter((row) => row.intensity > 0 && row.gflops_executed > 0);
+  const best = bestRows(run, series).filter((row) => row.intensity > 0 && row.gflops_executed > 0);
+  const twins = other ? bestRows(other.run, other.series) : [];
+  const rates = best.map((row) => row.gflops_executed);
   for (const row of best) {
+    const twin = twins.find((r) => r.layer === row.layer);
+    if (other && twin) {
+      const to = target(row, twin, other);
+      xs.push(to.intensity);
+      ys.push(to.rate);
+      rates.push(to.rate);
+    }
     xs.push(row.intensity);
     ys.push(row.gflops_executed);
     if (show.includes("nominal")) {
@@ -70,7 +80,7 @@ export function wholeView(run, series, show, more = []) {
   if (xs.length === 0) xs.push(0.1, 100);
   if (ys.length === 0) ys.push(1, 100);
   // Slow phases may leave the picture, so that layers stay apart.
-  const slowest = Math.min(...best.map((row) => row.gflops_executed), main ? main.peak / 4 : Infinity);
+  const slowest = Math.min(...rates, main ? main.peak / 4 : Infinity);
   const least = Math.max(Math.min(...ys), Number.isFinite(slowest) ? slowest / 4 : 0);
   return [Math.min(...xs) / 1.7, Math.max(...xs) * 1.7, least / 1.5, Math.max(...ys) * 1.45];
 }
@@ -95,7 +105,7 @@ export function roofline(run, series, wish) {
   const other = wish.other ?? null;
   const best = bestRows(run, series);
   const twins = other ? bestRows(other.run, other.series) : [];
-  const view = wish.view ?? wholeView(run, series, wish.show, other && !other.fractions ? twins : []);
+  const view = wish.view ?? wholeView(run, series, wish.show, other);
   const x = logAxis(view[0], view[1], plot.x, plot.x + plot.w);
   const y = logAxis(view[2], view[3], plot.y + plot.h, plot.y);
   const picture = svg("svg", {
@@ -177,7 +187,10 @@ export function roofline(run, series, wish) {
     }
     const twin = twins.find((r) => r.layer === row.layer);
     const group = svg("g", { class: `point ${verdictClass(row.verdict)}${faint(row)}` });
-    if (other && twin) arrow(group, point, target(row, twin, other, x, y));
+    if (other && twin) {
+      const to = target(row, twin, other);
+      arrow(group, point, { x: x.at(to.intensity), y: y.at(to.rate) });
+    }
     group.append(svg("path", { class: "mark", d: markPath(family, point.x, point.y, point.r) }));
     if (point.r >= 8.5) group.append(svg("text", { class: "letter", x: px(point.x), y: px(point.y + 4), "text-anchor": "middle" }, letter(row.verdict)));
     if (wish.open) interactive(group, row, series, wish.open);
@@ -194,7 +207,41 @@ export function roofline(run, series, wish) {
     labels.append(svg("text", { x: px(box.x + 2), y: px(box.y + 11) }, text));
   }
   picture.append(names, labels);
+  if (wish.legend) legendBelow(picture, series, best, width, height);
   return picture;
+}
+
+/**
+ * Adds the legend below a picture, which grows by its height.
+ * @param {SVGSVGElement} picture
+ * @param {Series} series
+ * @param {Row[]} best
+ * @param {number} width
+ * @param {number} height
+ */
+function legendBelow(picture, series, best, width, height) {
+  const legend = svg("g", { class: "legend-below" });
+  let [at, line] = [8, height + 14];
+  const place = (/** @type {string} */ text, /** @type {number} */ mark) => {
+    const size = mark + widthOf(text, 11) + 10;
+    if (at + size > width && at > 8) [at, line] = [8, line + 17];
+    const from = at;
+    at += size;
+    return from;
+  };
+  for (const { verdict } of series.shares) {
+    const from = place(labelOf(verdict), 22);
+    legend.append(svg("g", { class: verdictClass(verdict) }, svg("rect", { class: "swatch", x: px(from), y: line - 10, width: 18, height: 13, rx: 2 }), svg("text", { class: "letter", x: px(from + 9), y: line, "text-anchor": "middle" }, letter(verdict)), svg("text", { x: px(from + 22), y: line }, labelOf(verdict))));
+  }
+  const families = new Map(best.map((row) => [familyOf(row).name, familyOf(row)]));
+  for (const [text, family] of families) {
+    const from = place(text, 16);
+    legend.append(svg("path", { class: "shape", d: markPath(family, from + 6, line - 4, 5) }), svg("text", { x: px(from + 16), y: line }, text));
+  }
+  legend.append(svg("text", { x: px(place("area: share of the time", 0)), y: line }, "area: share of the time"));
+  picture.append(legend);
+  picture.setAttribute("viewBox", `0 0 ${px(width)} ${px(line + 8)}`);
+  picture.setAttribute("height", px(line + 8));
 }
 
 /** @param {Row} row */
@@ -214,14 +261,14 @@ function sameCeilings(a, s, b, t) {
 
 /**
  * Where B's point of a layer stands in A's picture: by its rate, or on unlike machines by its fraction of its own roof.
- * @param {Row} row @param {Row} twin
+ * @param {Row} row
+ * @param {Row} twin
  * @param {{fractions: boolean}} other
- * @param {import("./scale.js").Axis} x @param {import("./scale.js").Axis} y
  */
-function target(row, twin, other, x, y) {
-  if (!other.fractions) return { x: x.at(twin.intensity), y: y.at(twin.gflops_executed) };
+function target(row, twin, other) {
+  if (!other.fractions) return { intensity: twin.intensity, rate: twin.gflops_executed };
   const roof = row.roof_fraction ? row.gflops_executed / row.roof_fraction : row.peak_gflops;
-  return { x: x.at(row.intensity), y: y.at(roof * (twin.roof_fraction ?? twin.fraction_of_peak)) };
+  return { intensity: row.intensity, rate: roof * (twin.roof_fraction ?? twin.fraction_of_peak) };
 }
 
 /**
@@ -302,7 +349,7 @@ function roofs(run, series, x, y, plot, inside, names, taken, small) {
     const text = small ? `${main.name}: ${figure(peak)}` : `${main.name}, ${main.isa}, ${series.threads} thread${series.threads > 1 ? "s" : ""}: ${figure(peak)} ${main.unit}`;
     const from = Math.max(plot.x + 4, x.at(flat));
     const end = plot.x + plot.w - 4;
-    flatName(names, taken, plot, text, Math.min(from + widthOf(text), end), end, y.at(peak) - 6, "v-compute");
+    flatName(names, taken, plot, text, Math.min(from + widthOf(text, 12.8) + 6, end), end, y.at(peak) - 6, "v-compute");
     taken.push({ x: x.at(flat), y: y.at(peak) - 2, w: Math.max(0, end - x.at(flat)), h: 4 });
   }
   /** @type {[number, number, number, number][]} */
@@ -311,43 +358,55 @@ function roofs(run, series, x, y, plot, inside, names, taken, small) {
   const angle = (slope * 180) / Math.PI;
   for (const level of main.levels) {
     const ridge = peak / level.read;
+    slants.push([x.at(left), y.at(left * level.read), x.at(ridge), y.at(peak)]);
+  }
+  const boxes = slants.map((line) => alongLine(line, plot));
+  for (const [i, level] of main.levels.entries()) {
+    const ridge = peak / level.read;
     inside.append(svg("path", { class: `roof ${verdictClass(level.level)}${dashed}`, d: `M${px(x.at(left))} ${px(y.at(left * level.read))}L${px(x.at(ridge))} ${px(y.at(peak))}` }));
     if (!names) continue;
-    slants.push([x.at(left), y.at(left * level.read), x.at(ridge), y.at(peak)]);
     // The name stands on the line, a little behind where the line enters the plot.
     const enters = Math.max(x.lo, y.lo / level.read);
     const text = small ? `${level.name} ${figure(level.read)}` : `${level.name}: ${figure(level.read)} GB/s`;
     const at = { x: x.at(enters) + 8 * Math.cos(slope), y: y.at(enters * level.read) + 8 * Math.sin(slope) };
     const room = Math.hypot(x.at(ridge) - at.x, y.at(peak) - at.y);
-    if (ridge > enters && room > widthOf(text, 12)) rising(names, taken, plot, text, at, slope, angle, verdictClass(level.level), room);
+    if (ridge > enters && room > widthOf(text, 12)) rising(names, taken, boxes.flatMap((own, k) => (k === i ? [] : own)), plot, text, at, slope, angle, verdictClass(level.level), room);
   }
   // Labels of layers don't stand on the lines.
-  for (const [x1, y1, x2, y2] of slants) {
-    const steps = Math.ceil((x2 - x1) / 8);
-    for (let i = 0; i <= steps; i += 1) {
-      const [bx, by] = [x1 + ((x2 - x1) * i) / steps, y1 + ((y2 - y1) * i) / steps];
-      if (bx > plot.x && by < plot.y + plot.h) taken.push({ x: bx - 2, y: by - 3, w: 4, h: 6 });
-    }
-  }
+  if (names) taken.push(...boxes.flat());
 }
 
 /**
- * Writes a name along a rising line, at the first place where it meets no other.
- * @param {SVGElement} names @param {Box[]} taken @param {Box} plot @param {string} text
+ * Small boxes along a line.
+ * @param {[number, number, number, number]} line
+ * @param {Box} plot
+ * @returns {Box[]}
+ */
+function alongLine([x1, y1, x2, y2], plot) {
+  const steps = Math.max(1, Math.ceil((x2 - x1) / 8));
+  return Array.from({ length: steps + 1 }, (_, i) => ({ x: x1 + ((x2 - x1) * i) / steps - 2, y: y1 + ((y2 - y1) * i) / steps - 3, w: 4, h: 6 })).filter((b) => b.x + b.w > plot.x && b.y < plot.y + plot.h);
+}
+
+/**
+ * Writes a name along a rising line, above or below it, at the first place where it meets nothing.
+ * @param {SVGElement} names @param {Box[]} taken @param {Box[]} lines boxes of other lines @param {Box} plot @param {string} text
  * @param {{x: number, y: number}} start @param {number} slope @param {number} angle @param {string} kind @param {number} room
  */
-function rising(names, taken, plot, text, start, slope, angle, kind, room) {
-  const width = widthOf(text, 12);
+function rising(names, taken, lines, plot, text, start, slope, angle, kind, room) {
+  const width = widthOf(text, 12.8);
   const [ux, uy] = [Math.cos(slope), Math.sin(slope)];
   for (let along = 0; along + width < room; along += 12) {
-    const [sx, sy] = [start.x + ux * along, start.y + uy * along];
-    // Small boxes along the text, since one box around a slanted text would be mostly empty.
-    const boxes = Array.from({ length: Math.ceil(width / 10) + 1 }, (_, i) => ({ x: sx + ux * i * 10 + uy * 9 - 6, y: sy + uy * i * 10 - ux * 9 - 6, w: 12, h: 12 }));
-    const fits = boxes.every((b) => b.x > plot.x - 2 && b.y > plot.y && b.x + b.w < plot.x + plot.w && b.y + b.h < plot.y + plot.h + 4) && !boxes.some((b) => taken.some((t) => meets(t, b)));
-    if (!fits) continue;
-    taken.push(...boxes);
-    names.append(svg("text", { class: `roof-name ${kind}`, x: 0, y: 0, transform: `translate(${px(sx + uy * 5)} ${px(sy - ux * 5)}) rotate(${px(angle)})` }, text));
-    return;
+    for (const [middle, base] of [[9, 5], [-10, -14]]) {
+      const [sx, sy] = [start.x + ux * along, start.y + uy * along];
+      const [m = 0, o = 0] = [middle, base];
+      // Small boxes along the text, since one box around a slanted text would be mostly empty.
+      const boxes = Array.from({ length: Math.ceil(width / 10) + 1 }, (_, i) => ({ x: sx + ux * i * 10 + uy * m - 6, y: sy + uy * i * 10 - ux * m - 6, w: 12, h: 12, text: true }));
+      const fits = boxes.every((b) => b.x > plot.x - 2 && b.y > plot.y && b.x + b.w < plot.x + plot.w && b.y + b.h < plot.y + plot.h + 4) && !boxes.some((b) => taken.some((t) => meets(t, b)) || lines.some((t) => meets(t, b)));
+      if (!fits) continue;
+      taken.push(...boxes);
+      names.append(svg("text", { class: `roof-name ${kind}`, x: 0, y: 0, transform: `translate(${px(sx + uy * o)} ${px(sy - ux * o)}) rotate(${px(angle)})` }, text));
+      return;
+    }
   }
 }
 
@@ -358,10 +417,10 @@ function rising(names, taken, plot, text, start, slope, angle, kind, room) {
  * @param {number} y @param {string} kind
  */
 function flatName(names, taken, plot, text, start, stop, y, kind) {
-  const width = widthOf(text, 12) + 6;
+  const width = widthOf(text, 12.8) + 6;
   const step = start <= stop ? 16 : -16;
   for (let end = start; step > 0 ? end <= stop : end - width >= stop; end += step) {
-    const box = { x: end - width, y: y - 11, w: width, h: 14 };
+    const box = { x: end - width, y: y - 11, w: width, h: 14, text: true };
     if (box.x < plot.x || box.y < plot.y - 12 || box.y + box.h > plot.y + plot.h || taken.some((t) => meets(t, box))) continue;
     taken.push(box);
     names.append(svg("text", { class: `roof-name ${kind}`, x: px(end), y: px(y), "text-anchor": "end" }, text));
