@@ -114,6 +114,15 @@ export function differsItem(doc, run, other, item) {
   const delta = deltaOf(doc, run, other, item);
   if (!twin || !delta) return Boolean(twinSeries(other, item.series));
   if (twin.verdict !== item.row.verdict && other.run.view.series.some((s) => s.sentence)) return true;
+  return isSure(delta);
+}
+
+/**
+ * True if a difference is more than noise, as far as the records tell.
+ * @param {Delta} delta
+ * @returns {boolean}
+ */
+function isSure(delta) {
   if (delta.change) return !["unknown", "same", "unchanged", "none"].includes(delta.change);
   if (known(delta.low) && known(delta.high)) return delta.low > 1 || delta.high < 1;
   return Math.abs(delta.ratio - 1) > 0.05;
@@ -128,7 +137,7 @@ export function differsItem(doc, run, other, item) {
  * @returns {Column[]}
  */
 export function compareColumns(doc, run, other, own) {
-  const kept = own.filter((c) => ["layer", "series", "median_ns", "share", "roof_fraction", "verdict"].includes(c.key)).map((c) => (c.key === "median_ns" ? { ...c, label: "time, A" } : c.key === "roof_fraction" ? { ...c, label: "of roof, A", css: "n w2" } : c.key === "verdict" ? { ...c, label: "bound by, A" } : c.key === "share" ? { ...c, css: "n bar w2" } : c));
+  const kept = own.filter((c) => ["layer", "series", "median_ns", "share", "roof_fraction", "verdict"].includes(c.key)).map((c) => (c.key === "median_ns" ? { ...c, label: "time, A" } : c.key === "roof_fraction" ? { ...c, label: "of roof, A", css: "n w2" } : c.key === "verdict" ? { ...c, label: "bound by, A", css: "w1" } : c.key === "share" ? { ...c, css: "n bar w2" } : c));
   const twin = (/** @type {Item} */ item) => twinRow(other, item);
   const fractions = !sameMachine(run, other.run);
   /** @type {Column[]} */
@@ -139,13 +148,12 @@ export function compareColumns(doc, run, other, own) {
       cell: (item) => {
         const delta = deltaOf(doc, run, other, item);
         if (!delta) return "-";
-        const sure = differsItem(doc, run, other, item);
         const interval = known(delta.low) && known(delta.high) ? html("small", { class: "soft" }, ` ${fractions ? figure(delta.low) : change(delta.low)} to ${fractions ? figure(delta.high) : change(delta.high)}`) : null;
-        return html("span", { class: sure ? (delta.ratio > 1 ? "worse" : "better") : "" }, html("b", {}, delta.fractions ? `${figure(delta.ratio)} ×` : change(delta.ratio)), interval);
+        return html("span", { class: isSure(delta) ? (delta.ratio > 1 ? "worse" : "better") : "" }, html("b", {}, delta.fractions ? `${figure(delta.ratio)} ×` : change(delta.ratio)), interval);
       },
     },
     { key: "b_roof_fraction", label: "of roof, B", css: "n w2", value: (item) => twin(item)?.roof_fraction, cell: (item) => percent(twin(item)?.roof_fraction) },
-    { key: "b_verdict", label: "bound by, B", css: "", value: (item) => twin(item)?.verdict, cell: (item) => { const r = twin(item); return r ? html("span", { class: r.verdict === item.row.verdict ? "" : "changed" }, chip(r.verdict)) : "-"; } },
+    { key: "b_verdict", label: "bound by, B", css: "w1", value: (item) => twin(item)?.verdict, cell: (item) => { const r = twin(item); return r ? html("span", { class: r.verdict === item.row.verdict ? "" : "changed" }, chip(r.verdict)) : "-"; } },
   ];
   return [...kept, ...more];
 }

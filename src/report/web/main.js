@@ -249,7 +249,7 @@ function drawPictureFrame() {
       series.shares.map((s) => chip(s.verdict)),
       html("span", { class: "gap" }),
       families.map((f) => html("span", { class: "family" }, legendMark(f), f.name)),
-      html("span", { class: "soft" }, "Area: share of the time. Band: spread of a roof. Scroll with Ctrl, pinch or drag to zoom and move.")),
+      html("span", { class: "soft" }, "Area: share of the time. Band: spread of a roof. Zoom: wheel with Ctrl or after a click, two fingers, + and −. Drag or arrows move; a double click shows everything.")),
     html("h3", {}, "Percentage of its roof that each layer attains ", html("small", { class: "soft" }, "the least first; the roof is that of the layer's own rounds, so a slower clock doesn't count against it")),
     stripPlace);
 }
