@@ -137,7 +137,7 @@ function isSure(delta) {
  * @returns {Column[]}
  */
 export function compareColumns(doc, run, other, own) {
-  const kept = own.filter((c) => ["layer", "series", "median_ns", "share", "roof_fraction", "verdict"].includes(c.key)).map((c) => (c.key === "median_ns" ? { ...c, label: "time, A" } : c.key === "roof_fraction" ? { ...c, label: "of roof, A", css: "n w2" } : c.key === "verdict" ? { ...c, label: "bound by, A", css: "w1" } : c.key === "share" ? { ...c, css: "n bar w2" } : c));
+  const kept = own.filter((c) => ["layer", "series", "median_ns", "share", "roof_fraction", "verdict"].includes(c.key)).map((c) => (c.key === "median_ns" ? { ...c, label: "time, A", css: "n w1" } : c.key === "roof_fraction" ? { ...c, label: "of roof, A", css: "n w2" } : c.key === "verdict" ? { ...c, label: "bound by, A", css: "w1" } : c.key === "share" ? { ...c, css: "n bar w2" } : c));
   const twin = (/** @type {Item} */ item) => twinRow(other, item);
   const fractions = !sameMachine(run, other.run);
   /** @type {Column[]} */

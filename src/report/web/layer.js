@@ -5,6 +5,7 @@ import { button, html, px, svg } from "./dom.js";
 import { beside } from "./document.js";
 import { marksOf, peakName, timed } from "./facts.js";
 import { bytes, figure, median, percent, plural, prose, sentence, time } from "./format.js";
+import { saveRecords } from "./exporting.js";
 import { chip, familyOf, labelOf, legendMark, verdictClass } from "./marks.js";
 import { logAxis, ticks } from "./scale.js";
 
@@ -50,8 +51,8 @@ function panel(title, content) {
 /** @param {Row} row */
 function witnesses(row) {
   if (row.witnesses.length < 2) return null;
-  const rows = row.witnesses.map((w) => html("tr", {}, html("th", { scope: "row" }, w.witness), html("td", {}, w.vote ? chip(w.vote) : html("span", { class: "soft" }, "abstains")), html("td", { class: "n" }, w.vote ? figure(w.weight ?? 1) : "-"), html("td", { class: "wide" }, prose(w.says))));
-  return scroll(html("table", { class: "plain" }, html("caption", {}, "Witnesses and their votes"), head(["witness", "vote", "n:weight", "wide:evidence"]), html("tbody", {}, rows)));
+  const rows = row.witnesses.map((w) => html("tr", {}, html("th", { scope: "row" }, w.witness), html("td", {}, w.vote ? chip(w.vote) : html("span", { class: "soft" }, "abstains")), html("td", { class: "n w2" }, w.vote ? figure(w.weight ?? 1) : "-"), html("td", { class: "wide" }, prose(w.says))));
+  return scroll(html("table", { class: "plain witnesses" }, html("caption", {}, "Witnesses and their votes"), head(["witness", "vote", "n w2:weight", "wide:evidence"]), html("tbody", {}, rows)));
 }
 
 /**
@@ -72,6 +73,37 @@ export function head(names) {
 export function scroll(table) {
   const name = table.querySelector("caption")?.textContent ?? "table";
   return html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, table);
+}
+
+/**
+ * A table with buttons that save it.
+ * @param {string} name of the file
+ * @param {HTMLTableElement} table
+ */
+export function withFiles(name, table) {
+  const write = (/** @type {"csv" | "json"} */ form) => () => saveRecords(name, textRecords(table), form);
+  return html("div", {}, scroll(table), html("div", { class: "table-files" }, button("CSV", write("csv"), { class: "quiet", "aria-label": "Save this table as CSV" }), button("JSON", write("json"), { class: "quiet", "aria-label": "Save this table as JSON" })));
+}
+
+/**
+ * The texts of a table as records.
+ * @param {HTMLTableElement} table
+ * @returns {Record<string, string>[]}
+ */
+function textRecords(table) {
+  const names = [...(table.tHead?.rows[0]?.cells ?? [])].map((c) => c.textContent ?? "");
+  // Columns of one name are told apart by their places.
+  const keys = names.map((name, i) => (names.indexOf(name) === i ? name : `${name} (${names[i - 1] ?? i})`));
+  return [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => Object.fromEntries([...row.cells].flatMap((cell, i) => (keys[i] === "log scale" ? [] : [[keys[i] ?? String(i), cellText(cell)]]))));
+}
+
+/**
+ * A cell's text; of a chip only the name.
+ * @param {Element} cell
+ */
+function cellText(cell) {
+  const chipped = cell.querySelector(".chip");
+  return (chipped ? chipped.querySelector("span") ?? chipped : cell).textContent?.trim() ?? "";
 }
 
 /**
@@ -199,7 +231,7 @@ function allVariants(series, row, variants) {
       });
       return html("tr", { class: r.variant === row.variant ? "chosen" : "" }, html("th", { scope: "row", class: "code" }, legendMark(familyOf(r)), html("code", {}, r.variant)), html("td", { class: "n" }, `${time(r.median_ns)}${marksOf(r)}`), html("td", { class: "log w2" }, html("span", { class: "log-track", "aria-hidden": "true" }, lines, range, dot)), html("td", { class: "n" }, `${figure(r.median_ns / row.median_ns)} ×`), html("td", { class: "n w3" }, figure(r.gflops_nominal)), html("td", { class: "n w2" }, percent(r.fraction_of_peak)), html("td", { class: "n w3" }, r.error_max > 0 ? r.error_max.toExponential(1) : "exact"), html("td", {}, chip(r.verdict)));
     });
-    return scroll(html("table", { class: "plain variants" }, html("caption", {}, title), head(["variant", "n:time", "w2:log scale", "n:of best", `n w3:${series.unit}`, "n w2:of peak", "n w3:error", "bound by"]), html("tbody", {}, body)));
+    return withFiles(`variants-${row.network}-${row.layer}`, html("table", { class: "plain variants" }, html("caption", {}, title), head(["variant", "n:time", "w2:log scale", "n:of best", `n w3:${series.unit}`, "n w2:of peak", "n w3:error", "bound by"]), html("tbody", {}, body)));
   };
   return html("div", {},
     vector.length ? table(vector, "All variants on a logarithmic scale, with the 95 % interval of the median") : null,

@@ -3,7 +3,7 @@
 
 import { html } from "./dom.js";
 import { figure, percent, sentence } from "./format.js";
-import { head, scroll } from "./layer.js";
+import { head, scroll, withFiles } from "./layer.js";
 import { chip, vocabulary } from "./marks.js";
 
 /** @typedef {import("./document.js").Run} Run */
@@ -27,12 +27,12 @@ export function provenance(run) {
  */
 export function ceilingTable(run) {
   const levels = [...new Map(run.view.ceilings.flatMap((c) => c.levels.map((l) => [l.level, l.name]))).entries()];
-  const rows = run.view.ceilings.map((c) => html("tr", {}, html("td", { class: "n" }, c.threads), html("td", {}, c.isa), html("td", {}, c.name), html("td", { class: "n" }, `${figure(c.peak)} ${c.unit}`, html("small", { class: "soft" }, ` −${percent(c.spread)}`)),
+  const rows = run.view.ceilings.map((c) => html("tr", {}, html("td", { class: "n" }, c.threads), html("td", {}, c.isa), html("td", {}, c.name), html("td", { class: "n" }, `${figure(c.peak)} ${c.unit}`, html("small", { class: "soft" }, ` −${percent(c.spread, 1)}`)),
     levels.map(([level]) => {
       const found = c.levels.find((l) => l.level === level);
-      return html("td", { class: "n" }, found ? [figure(found.read), html("small", { class: "soft" }, ` −${percent(found.spread)}`)] : "-");
+      return html("td", { class: "n" }, found ? [figure(found.read), html("small", { class: "soft" }, ` −${percent(found.spread, 1)}`)] : "-");
     })));
-  return scroll(html("table", { class: "plain ceilings" }, html("caption", {}, "Ceilings, measured by this run; behind each its spread (best − median) / best"), head(["n:threads", "instruction set", "ceiling", "n:peak", ...levels.map(([, name]) => `n:${name}, GB/s`)]), html("tbody", {}, rows)));
+  return withFiles("ceilings", html("table", { class: "plain ceilings" }, html("caption", {}, "Ceilings, measured by this run; behind each its spread (best − median) / best"), head(["n:threads", "instruction set", "ceiling", "n:peak", ...levels.map(([, name]) => `n:${name}, GB/s`)]), html("tbody", {}, rows)));
 }
 
 /**

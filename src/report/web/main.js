@@ -13,6 +13,7 @@ import { chip, familyOf, learn, legendMark, vocabulary } from "./marks.js";
 import { printed } from "./print.js";
 import { plotOf, roofline, wholeView } from "./roofline.js";
 import { go, listen, now, start, toggled } from "./state.js";
+import { barPicture, stripPicture } from "./stills.js";
 import { strip } from "./strip.js";
 import { headline, helpList, overview, tabs, timeBar, verdictKey } from "./summary.js";
 import { columns, keyOf, layerTable, ordered, records, reopen } from "./table.js";
@@ -254,27 +255,24 @@ function drawPictureFrame() {
     stripPlace);
 }
 
-/** Saves the roofline in several forms. */
+/** Saves each picture in several forms. */
 function exportMenu() {
-  const make = (/** @type {"single" | "double"} */ size) => {
+  const make = (/** @type {string} */ kind, /** @type {"single" | "double"} */ size) => {
     const width = size === "single" ? 400 : 760;
-    const picture = drawRoofline(width, size === "single" ? 320 : 430, true);
     const [run, series] = [shownRun(), shownSeries()];
-    if (!picture || !series) throw new Error("there is no picture");
+    if (!series) throw new Error("there is no picture");
+    const picture = kind === "roofline" ? drawRoofline(width, size === "single" ? 320 : 430, true) : kind === "time" ? barPicture(run, series, width) : stripPicture(run, series, width);
+    if (!picture) throw new Error("there is no picture");
     const caption = [`${series.subject}, ${plural(series.threads, "thread")}; ${run.view.title}`, provenance(run)];
-    return { text: standalone(picture, fitted(caption, width), WIDTHS[size]), name: `roofline-${series.id}-${WIDTHS[size]}mm` };
+    return { text: standalone(picture, fitted(caption, width), WIDTHS[size]), name: `${kind}-${series.id}-${WIDTHS[size]}mm` };
   };
-  const svgFile = (/** @type {"single" | "double"} */ size) => () => {
-    const { text, name } = make(size);
-    save(`${name}.svg`, new Blob([text], { type: "image/svg+xml" }));
-  };
-  const pngFile = (/** @type {"single" | "double"} */ size) => async () => {
-    const { text, name } = make(size);
-    save(`${name}.png`, await png(text, WIDTHS[size]));
-  };
-  return html("details", { class: "menu" }, html("summary", {}, "save picture"), html("div", { class: "menu-items" },
-    button(`SVG, ${WIDTHS.single} mm`, svgFile("single")), button(`SVG, ${WIDTHS.double} mm`, svgFile("double")),
-    button(`PNG, ${WIDTHS.single} mm`, pngFile("single")), button(`PNG, ${WIDTHS.double} mm`, pngFile("double"))));
+  const item = (/** @type {string} */ kind, /** @type {"svg" | "png"} */ form, /** @type {"single" | "double"} */ size) => button(`${form.toUpperCase()} ${WIDTHS[size]} mm`, async () => {
+    const { text, name } = make(kind, size);
+    save(`${name}.${form}`, form === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await png(text, WIDTHS[size]));
+  }, { "aria-label": `Save the picture ${kind} as ${form.toUpperCase()}, ${WIDTHS[size]} mm wide` });
+  const row = (/** @type {string} */ kind, /** @type {string} */ title) => html("div", { class: "menu-row", role: "group", "aria-label": title }, html("span", {}, title), html("div", { class: "chips" }, item(kind, "svg", "single"), item(kind, "svg", "double"), item(kind, "png", "single"), item(kind, "png", "double")));
+  const menu = html("details", { class: "menu", keydown: (/** @type {KeyboardEvent} */ e) => { if (e.key === "Escape") menu.open = false; } }, html("summary", {}, "save pictures"), html("div", { class: "menu-items" }, row("roofline", "roofline"), row("time", "bar of time"), row("roofs", "% of roof")));
+  return menu;
 }
 
 /**

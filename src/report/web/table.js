@@ -134,7 +134,7 @@ function layerBody(wish, item) {
   const body = html("tbody", { "data-key": key, class: opened ? "open" : "" });
   const cells = wish.columns.map((c, i) => {
     if (i > 0) return html("td", { class: c.css }, c.cell(item));
-    const opener = html("button", { type: "button", class: "opener", "aria-expanded": String(opened), click: (/** @type {Event} */ e) => { e.stopPropagation(); wish.toggle(item); } }, c.cell(item));
+    const opener = html("button", { type: "button", class: item.row.layer.length <= 22 ? "opener short" : "opener", "aria-expanded": String(opened), click: (/** @type {Event} */ e) => { e.stopPropagation(); wish.toggle(item); } }, c.cell(item));
     return html("th", { scope: "row", class: c.css }, opener, html("code", { class: "under" }, item.row.variant));
   });
   const row = html("tr", { class: "main", click: () => wish.toggle(item) }, cells);

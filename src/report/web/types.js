@@ -3,7 +3,7 @@
 
 import { html } from "./dom.js";
 import { figure, plural, time } from "./format.js";
-import { head, scroll } from "./layer.js";
+import { head, withFiles } from "./layer.js";
 import { chip } from "./marks.js";
 import { link } from "./tip.js";
 
@@ -33,7 +33,7 @@ export function typesSection(run, series) {
   return html("section", { id: "types" },
     html("h2", {}, `${series.network}, ${plural(series.threads, "thread")}: what changes with the type`),
     view.sentence ? html("p", {}, view.sentence) : null,
-    scroll(html("table", { class: "plain" }, html("caption", {}, "Times by the best variant of each type; verdicts that differ from the first type are outlined"), head(["layer", ...heads]), html("tbody", {}, rows))));
+    withFiles(`types-${series.network}-${series.threads}`, html("table", { class: "plain" }, html("caption", {}, "Times by the best variant of each type; verdicts that differ from the first type are outlined"), head(["layer", ...heads]), html("tbody", {}, rows))));
 }
 
 /**
@@ -57,6 +57,6 @@ export function duelSection(run, series) {
     html("h2", {}, "Comparison with other libraries"),
     html("p", {}, "The peer's time / our time in the rounds that both took part in: above 1 ours is faster. ", lost.length ? `Slower than the best peer, the most lost time first: ${lost.join(", ")}.` : "No layer is slower than the best peer."),
     html("details", { open: true }, html("summary", {}, plural(duels.length, "layer")),
-      scroll(html("table", { class: "plain" }, html("caption", { class: "hidden" }, `${series.subject} beside other libraries`), head(["layer", "w2:best of ours", "n:time", "best peer", "n:time", "n:peer / ours", "n w2:95 %"]), html("tbody", {}, rows, means)))),
+      withFiles(`libraries-${series.id}`, html("table", { class: "plain" }, html("caption", { class: "hidden" }, `${series.subject} beside other libraries`), head(["layer", "w2:best of ours", "n:time", "best peer", "n:time", "n:peer / ours", "n w2:95 %"]), html("tbody", {}, rows, means)))),
     run.record?.peers?.length ? html("p", { class: "soft" }, `Versions: ${run.record.peers.join(", ")}.`) : null);
 }
