@@ -21,6 +21,20 @@ export function widthOf(text, size = 12) {
 }
 
 /**
+ * A name on one or two lines of this width; none if it doesn't fit.
+ * @param {string} name
+ * @param {number} width
+ * @param {number} size font size
+ * @returns {string[]}
+ */
+export function linesOf(name, width, size) {
+  const fits = (/** @type {string} */ text) => widthOf(text, size) <= width;
+  if (fits(name)) return [name];
+  const at = [...name.matchAll(/[._/-]/g)].map((m) => m.index).find((i) => fits(name.slice(0, i)) && fits(name.slice(i)));
+  return at ? [name.slice(0, at), name.slice(at)] : [];
+}
+
+/**
  * @param {Box} a
  * @param {Box} b
  * @returns {boolean}

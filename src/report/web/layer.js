@@ -88,13 +88,28 @@ export function withFiles(name, table) {
 /**
  * The texts of a table as records.
  * @param {HTMLTableElement} table
- * @returns {Record<string, string>[]}
+ * @returns {Record<string, unknown>[]}
  */
 function textRecords(table) {
   const names = [...(table.tHead?.rows[0]?.cells ?? [])].map((c) => c.textContent ?? "");
   // Columns of one name are told apart by their places.
   const keys = names.map((name, i) => (names.indexOf(name) === i ? name : `${name} (${names[i - 1] ?? i})`));
-  return [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => Object.fromEntries([...row.cells].flatMap((cell, i) => (keys[i] === "log scale" ? [] : [[keys[i] ?? String(i), cellText(cell)]]))));
+  return [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => Object.fromEntries([...row.cells].flatMap((cell, i) => {
+    if (keys[i] === "log scale") return [];
+    const { value, unit } = cell.dataset;
+    return [[`${keys[i] ?? i}${unit ? ` [${unit}]` : ""}`, value === undefined ? cellText(cell) : Number(value)]];
+  })));
+}
+
+/**
+ * A cell with a number, which files get as it is.
+ * @param {number | null | undefined} value
+ * @param {string} text
+ * @param {string} [unit] of the number in files
+ * @param {string} [css] further classes
+ */
+export function number(value, text, unit, css = "") {
+  return html("td", { class: `n ${css}`, "data-value": value ?? null, "data-unit": unit ?? null }, text);
 }
 
 /**
@@ -229,7 +244,7 @@ function allVariants(series, row, variants) {
         line.style.left = `${px(axis.at(t.value))}%`;
         return line;
       });
-      return html("tr", { class: r.variant === row.variant ? "chosen" : "" }, html("th", { scope: "row", class: "code" }, legendMark(familyOf(r)), html("code", {}, r.variant)), html("td", { class: "n" }, `${time(r.median_ns)}${marksOf(r)}`), html("td", { class: "log w2" }, html("span", { class: "log-track", "aria-hidden": "true" }, lines, range, dot)), html("td", { class: "n" }, `${figure(r.median_ns / row.median_ns)} ×`), html("td", { class: "n w3" }, figure(r.gflops_nominal)), html("td", { class: "n w2" }, percent(r.fraction_of_peak)), html("td", { class: "n w3" }, r.error_max > 0 ? r.error_max.toExponential(1) : "exact"), html("td", {}, chip(r.verdict)));
+      return html("tr", { class: r.variant === row.variant ? "chosen" : "" }, html("th", { scope: "row", class: "code" }, legendMark(familyOf(r)), html("code", {}, r.variant)), number(r.median_ns, `${time(r.median_ns)}${marksOf(r)}`, "ns"), html("td", { class: "log w2" }, html("span", { class: "log-track", "aria-hidden": "true" }, lines, range, dot)), number(r.median_ns / row.median_ns, `${figure(r.median_ns / row.median_ns)} ×`), number(r.gflops_nominal, figure(r.gflops_nominal), undefined, "w3"), number(r.fraction_of_peak, percent(r.fraction_of_peak), undefined, "w2"), number(r.error_max, r.error_max > 0 ? r.error_max.toExponential(1) : "exact", undefined, "w3"), html("td", {}, chip(r.verdict)));
     });
     return withFiles(`variants-${row.network}-${row.layer}`, html("table", { class: "plain variants" }, html("caption", {}, title), head(["variant", "n:time", "w2:log scale", "n:of best", `n w3:${series.unit}`, "n w2:of peak", "n w3:error", "bound by"]), html("tbody", {}, body)));
   };

@@ -27,10 +27,10 @@ export function provenance(run) {
  */
 export function ceilingTable(run) {
   const levels = [...new Map(run.view.ceilings.flatMap((c) => c.levels.map((l) => [l.level, l.name]))).entries()];
-  const rows = run.view.ceilings.map((c) => html("tr", {}, html("td", { class: "n" }, c.threads), html("td", {}, c.isa), html("td", {}, c.name), html("td", { class: "n" }, `${figure(c.peak)} ${c.unit}`, html("small", { class: "soft" }, ` −${percent(c.spread, 1)}`)),
+  const rows = run.view.ceilings.map((c) => html("tr", {}, html("td", { class: "n" }, c.threads), html("td", {}, c.isa), html("td", {}, c.name), html("td", { class: "n", "data-value": c.peak, "data-unit": c.unit }, `${figure(c.peak)} ${c.unit}`, html("small", { class: "soft" }, ` −${percent(c.spread, 1)}`)),
     levels.map(([level]) => {
       const found = c.levels.find((l) => l.level === level);
-      return html("td", { class: "n" }, found ? [figure(found.read), html("small", { class: "soft" }, ` −${percent(found.spread, 1)}`)] : "-");
+      return html("td", { class: "n", "data-value": found?.read ?? null }, found ? [figure(found.read), html("small", { class: "soft" }, ` −${percent(found.spread, 1)}`)] : "-");
     })));
   return withFiles("ceilings", html("table", { class: "plain ceilings" }, html("caption", {}, "Ceilings, measured by this run; behind each its spread (best − median) / best"), head(["n:threads", "instruction set", "ceiling", "n:peak", ...levels.map(([, name]) => `n:${name}, GB/s`)]), html("tbody", {}, rows)));
 }

@@ -4,7 +4,7 @@
 import { px, svg } from "./dom.js";
 import { bestRows, shareOf } from "./document.js";
 import { percent } from "./format.js";
-import { widthOf } from "./labels.js";
+import { linesOf, widthOf } from "./labels.js";
 import { labelOf, letter, verdictClass } from "./marks.js";
 
 /** @typedef {import("./document.js").Run} Run */
@@ -31,7 +31,8 @@ export function barPicture(run, series, width) {
     for (const row of own) {
       const wide = shareOf(series, row) * room;
       parts.append(svg("g", { class: kind }, svg("rect", { class: "part", x: px(x), y: 4, width: px(Math.max(0.4, wide)), height: height - 4 })));
-      if (widthOf(row.layer, 10) + 4 < wide) parts.append(svg("g", { class: kind }, svg("text", { class: "part-name", x: px(x + wide / 2), y: height / 2 + 6, "text-anchor": "middle" }, row.layer)));
+      const lines = linesOf(row.layer, wide - 4, 10);
+      lines.forEach((text, i) => parts.append(svg("g", { class: kind }, svg("text", { class: "part-name", x: px(x + wide / 2), y: px(height / 2 + 5.5 + 11 * (i - (lines.length - 1) / 2)), "text-anchor": "middle" }, text))));
       x += wide;
     }
     const text = `${labelOf(verdict)} ${percent(share, share < 0.1 ? 1 : 0)}${own.length <= 4 ? `: ${own.map((r) => r.layer).join(", ")}` : ` in ${own.length} layers`}`;
@@ -56,14 +57,14 @@ export function stripPicture(run, series, width) {
   const each = Math.ceil(rows.length / columns);
   const [line, gap] = [17, 20];
   const column = (width - 8 - gap * (columns - 1)) / columns;
-  const name = Math.min(0.45 * column, Math.max(40, ...rows.map((r) => widthOf(r.layer, 11.5))));
+  const name = Math.min(0.5 * column, Math.max(40, ...rows.map((r) => widthOf(r.layer, 12.6) + 4)));
   const track = column - name - 76;
   const picture = svg("svg", { class: "pic", viewBox: `0 0 ${px(width)} ${each * line + 24}`, role: "img", "aria-label": `Percentage of its roof that each layer of ${series.subject} attains` });
   picture.append(svg("text", { x: 4, y: 13 }, "percentage of its roof that each layer attains"));
   rows.forEach((row, i) => {
     const x = 4 + Math.floor(i / each) * (column + gap);
     const y = 20 + (i % each) * line;
-    const cut = widthOf(row.layer, 11.5) > name ? `${row.layer.slice(0, Math.max(4, Math.floor(name / 7)))}…` : row.layer;
+    const cut = widthOf(row.layer, 12.6) > name ? `${row.layer.slice(0, Math.max(4, Math.floor(name / 7)))}…` : row.layer;
     picture.append(svg("g", { class: verdictClass(row.verdict) },
       svg("text", { x: px(x), y: y + 11 }, cut),
       svg("rect", { class: "rail", x: px(x + name + 4), y: y + 2, width: px(track), height: 10 }),

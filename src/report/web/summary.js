@@ -5,7 +5,7 @@ import { button, fill, html, px } from "./dom.js";
 import { bestRows, shareOf } from "./document.js";
 import { factsOf } from "./facts.js";
 import { figure, percent, plural, prose, sentence, time } from "./format.js";
-import { widthOf } from "./labels.js";
+import { linesOf } from "./labels.js";
 import { chip, labelOf, letter, verdictClass } from "./marks.js";
 import { go } from "./state.js";
 import { link } from "./tip.js";
@@ -86,7 +86,7 @@ export function timeBar(run, series, width, open) {
     const segments = own.map((row) => {
       const share = shareOf(series, row);
       const room = share * width;
-      const text = fitting(row.layer, room - 6);
+      const text = linesOf(row.layer, room - 6, 11).map((line, i) => (i ? [html("br"), line] : line));
       const content = html("span", {}, text);
       // Thin segments are too small to be controls of their own: the table and the strip have the same layers.
       const segment = open && room >= 24
@@ -99,19 +99,6 @@ export function timeBar(run, series, width, open) {
     return segments;
   });
   return html("div", { class: "time-bar", role: open ? "group" : "img", "aria-label": `Time of ${series.subject} by layer, ordered by verdict` }, groups);
-}
-
-/**
- * A name on one or two lines of this width; nothing if it doesn't fit.
- * @param {string} name
- * @param {number} width
- * @returns {import("./dom.js").Child}
- */
-function fitting(name, width) {
-  const fits = (/** @type {string} */ text) => widthOf(text, 11) <= width;
-  if (fits(name)) return name;
-  const at = [...name.matchAll(/[._/-]/g)].map((m) => m.index).find((i) => fits(name.slice(0, i)) && fits(name.slice(i)));
-  return at ? [name.slice(0, at), html("br"), name.slice(at)] : "";
 }
 
 /**

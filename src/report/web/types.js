@@ -3,7 +3,7 @@
 
 import { html } from "./dom.js";
 import { figure, plural, time } from "./format.js";
-import { head, withFiles } from "./layer.js";
+import { head, number, withFiles } from "./layer.js";
 import { chip } from "./marks.js";
 import { link } from "./tip.js";
 
@@ -24,7 +24,7 @@ export function typesSection(run, series) {
   const rows = view.layers.map((layer) => {
     const row = html("tr", {}, html("th", { scope: "row" }, layer.layer), layer.cells.map((c, i) => {
       const r = typeof c.row === "number" ? run.view.rows[c.row] : undefined;
-      return [html("td", { class: "n" }, r ? time(r.median_ns) : "-"), i > 0 ? html("td", { class: "n" }, c.speed_up ? `${figure(c.speed_up)} ×` : "-") : null, html("td", { class: c.changed ? "changed" : "" }, r ? chip(r.verdict) : "")];
+      return [number(r?.median_ns, time(r?.median_ns), "ns"), i > 0 ? number(c.speed_up, c.speed_up ? `${figure(c.speed_up)} ×` : "-") : null, html("td", { class: c.changed ? "changed" : "" }, r ? chip(r.verdict) : "")];
     }));
     link(row, layer.layer, null);
     return row;
@@ -46,8 +46,8 @@ export function duelSection(run, series) {
   const duels = series.duels ?? [];
   if (duels.length === 0) return null;
   const rows = duels.map((d) => {
-    const lost = d.ratio < 1 ? "n lost" : "n";
-    const row = html("tr", {}, html("th", { scope: "row" }, d.layer), html("td", { class: "w2" }, html("code", {}, d.ours)), html("td", { class: "n" }, time(d.ours_ns)), html("td", {}, html("code", { title: d.implementation ?? null }, d.peer.replace(/^peer-/, "").replace("/auto", ""))), html("td", { class: "n" }, time(d.peer_ns)), html("td", { class: lost }, `${figure(d.ratio)}${d.ratio < 1 ? " slower" : ""}`), html("td", { class: "n w2" }, `${figure(d.ci[0])} to ${figure(d.ci[1])}`));
+    const lost = d.ratio < 1 ? "lost" : "";
+    const row = html("tr", {}, html("th", { scope: "row" }, d.layer), html("td", { class: "w2" }, html("code", {}, d.ours)), number(d.ours_ns, time(d.ours_ns), "ns"), html("td", {}, html("code", { title: d.implementation ?? null }, d.peer.replace(/^peer-/, "").replace("/auto", ""))), number(d.peer_ns, time(d.peer_ns), "ns"), number(d.ratio, `${figure(d.ratio)}${d.ratio < 1 ? " slower" : ""}`, undefined, lost), html("td", { class: "n w2" }, `${figure(d.ci[0])} to ${figure(d.ci[1])}`));
     link(row, d.layer, null);
     return row;
   });
