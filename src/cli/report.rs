@@ -1,7 +1,7 @@
 //! `convroof report`
 
 use super::layout;
-use super::output::{detail, print, written};
+use super::output::{detail, note, print, written};
 use super::rows::{Format, line};
 use crate::claims::session as claims;
 use crate::patterns;
@@ -160,14 +160,14 @@ fn only_a_page(args: &Args, what: &str) -> Result<()> {
         ("--json or --csv", args.format.is_data()),
     ];
     match options.iter().find(|(_, wanted)| *wanted) {
-        Some((option, _)) => bail!("{option} takes one record, and there are {what}"),
+        Some((option, _)) => bail!("{option} takes one record: {what}"),
         None => Ok(()),
     }
 }
 
 /// One page of several records, compared with the first.
 fn compared(args: &Args, results: &Path) -> Result<()> {
-    only_a_page(args, &args.records.len().to_string())?;
+    only_a_page(args, &format!("{} are given", args.records.len()))?;
     let runs: Vec<Run> = args
         .records
         .iter()
@@ -229,7 +229,10 @@ fn said(differences: &Differences, names: &[String], files: &[String]) -> String
 
 /// The pages of a folder of records.
 fn of_folder(args: &Args, results: &Path) -> Result<()> {
-    only_a_page(args, &format!("all of {}", results.display()))?;
+    only_a_page(
+        args,
+        &format!("{} is a folder of records", results.display()),
+    )?;
     if let Some(html) = &args.html {
         bail!(
             "--html {}: the pages of a folder of records are written into it",
@@ -238,7 +241,7 @@ fn of_folder(args: &Args, results: &Path) -> Result<()> {
     }
     let pages = fleet::write(results)?;
     for line in &pages.left_out {
-        super::output::note(line);
+        note(line);
     }
     print(&format!("Report: {}\n", pages.index.display()))
 }

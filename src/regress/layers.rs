@@ -53,7 +53,7 @@ pub struct Against {
     pub sentences: Vec<String>,
     /// Geometric mean of all ratios; null without layers that both have.
     pub geometric_mean: Option<f64>,
-    /// Layers that both records have.
+    /// Layers that both records have, series after series.
     pub layers: Vec<LayerDelta>,
     /// Layers that only the first has, as `network/layer` with their threads.
     pub only_a: Vec<String>,
@@ -197,7 +197,7 @@ fn pair(a: &Side<'_>, b: &Side<'_>) -> Against {
         .map(|(i, row)| (place(row), (i, row)))
         .collect();
     let of_a: BTreeMap<Place<'_>, usize> = best(a.rows).map(|(i, row)| (place(row), i)).collect();
-    let mut layers = Vec::new();
+    let mut layers: Vec<LayerDelta> = Vec::new();
     let mut only_a = Vec::new();
     for (a_row, own) in best(a.rows) {
         let other = of_b.get(&place(own));
@@ -211,12 +211,19 @@ fn pair(a: &Side<'_>, b: &Side<'_>) -> Against {
             _ => only_a.push(text(own)),
         }
     }
+    let mut series: Vec<String> = Vec::new();
+    for layer in &layers {
+        if !series.contains(&layer.series) {
+            series.push(layer.series.clone());
+        }
+    }
+    layers.sort_by_key(|layer| series.iter().position(|own| *own == layer.series));
     let lacks = |row: &Row| {
         let at = of_a.get(&place(row));
         at.is_none_or(|&at| a.rows[at].problem != row.problem)
     };
     let only_b = best(b.rows).filter(|(_, row)| lacks(row));
-    let ratios: Vec<f64> = layers.iter().map(|l: &LayerDelta| l.ratio).collect();
+    let ratios: Vec<f64> = layers.iter().map(|l| l.ratio).collect();
     Against {
         name: b.name.into(),
         like,
@@ -382,6 +389,34 @@ mod tests {
         assert!((layer.ratio - 1.0).abs() < 1e-9 && layer.normalised && layer.fractions);
         let sentences = &found.runs[0].sentences;
         assert!(sentences[0].contains("different machines"), "{sentences:?}");
+    }
+
+    #[test]
+    fn a_series_has_one_sentence() {
+        let mut run = steady();
+        run.conditions.threads = vec![1, 2];
+        let mut fc = run.layers[0].clone();
+        (fc.layer, fc.problem) = ("fc".into(), "mb1ic64ih1oc64oh1kh1ph0".into());
+        run.layers.push(fc.clone());
+        let mut more = run.measurements.clone();
+        more[0].problem = fc.problem;
+        run.measurements.extend(more);
+        let mut twice = run.measurements.clone();
+        twice.iter_mut().for_each(|m| m.threads = 2);
+        run.measurements.extend(twice);
+        let found = between(&run, &run);
+        let series: Vec<&str> = found.runs[0]
+            .layers
+            .iter()
+            .map(|l| l.series.as_str())
+            .collect();
+        assert_eq!(
+            series,
+            ["resnet50-1", "resnet50-1", "resnet50-2", "resnet50-2"]
+        );
+        let sentences = &found.runs[0].sentences;
+        assert_eq!(sentences.len(), 2, "{sentences:?}");
+        assert!(sentences[1].contains("1.00 of it normalised (geometric mean of 2 layers)"));
     }
 
     #[test]

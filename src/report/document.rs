@@ -160,7 +160,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What follows from a record.
+/// Conclusions from a record.
 #[derive(Serialize)]
 struct View<'a> {
     /// The machine.

@@ -5,6 +5,126 @@ use predicates::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Copies of one small record in a folder.
+fn copies(names: &[&str]) -> tempfile::TempDir {
+    let dir = folder();
+    for name in names {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        measured(&path);
+    }
+    dir
+}
+
+#[test]
+fn several_records_are_one_page() {
+    let dir = copies(&["a.json", "b.json", "c.json"]);
+    convroof()
+        .current_dir(dir.path())
+        .args(["report", "a.json", "b.json", "c.json"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("C takes 1.00 of the time of A"))
+        .stdout(predicate::str::contains("Report: compare.html"));
+    let html = std::fs::read_to_string(dir.path().join("compare.html")).expect("a page");
+    assert!(html.contains("C: c.json") && html.contains("</html>"));
+    for (words, why) in [
+        (&["a.json", "nowhere.json"][..], "can't read nowhere.json"),
+        (
+            &["a.json", "b.json", "--markdown"],
+            "--markdown takes one record: 2 are given",
+        ),
+        (&["a.json", "b.json", "--json"], "takes one record"),
+        (
+            &["a.json", "b.json", "--format", "bencher"],
+            "takes one record",
+        ),
+    ] {
+        convroof()
+            .current_dir(dir.path())
+            .arg("report")
+            .args(words)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::contains(why))
+            .stderr(predicate::function(|text: &str| text.lines().count() == 1));
+    }
+}
+
+#[test]
+fn a_folder_of_records_has_pages() {
+    let dir = copies(&["gathered/one/runs/a.json", "gathered/two/b.json"]);
+    let report = |words: &[&str]| {
+        let mut command = convroof();
+        let command = command.current_dir(dir.path());
+        command
+            .args(["report", "--results", "gathered"])
+            .args(words)
+            .assert()
+    };
+    report(&[])
+        .success()
+        .stdout(predicate::str::contains("index.html"));
+    let gathered = dir.path().join("gathered");
+    let read = |name: &str| std::fs::read_to_string(gathered.join(name)).expect(name);
+    assert!(read("index.html").contains("2 records of 1 machine"));
+    assert!(read("fleet.html").contains("Networks, in fractions of the roof"));
+    assert!(read("one/runs/a.html").contains("</html>") && read("two/b.html").contains("</html>"));
+    report(&["--markdown"])
+        .code(2)
+        .stderr(predicate::str::contains("is a folder of records"));
+    report(&["--html", "x.html"])
+        .code(2)
+        .stderr(predicate::str::contains("are written into it"));
+}
+
+#[test]
+fn trackers_get_their_formats() {
+    let dir = copies(&["a.json"]);
+    let said = |format: &str| -> Value {
+        let mut command = convroof();
+        let command = command.current_dir(dir.path());
+        let out = command
+            .args(["report", "a.json", "--format", format])
+            .assert()
+            .success();
+        serde_json::from_slice(&out.get_output().stdout).expect("JSON")
+    };
+    let bencher = said("bencher");
+    let measures = bencher.as_object().expect("an object").values();
+    for measure in measures.clone() {
+        assert!(
+            measure["latency"]["value"].as_f64() > Some(0.0),
+            "{measure}"
+        );
+    }
+    let list = said("github-action-benchmark");
+    assert_eq!(list.as_array().map(Vec::len), Some(measures.count()));
+    for benchmark in list.as_array().expect("a list") {
+        assert_eq!(benchmark["unit"], "ns");
+        assert!(benchmark["name"].is_string() && benchmark["value"].is_f64());
+    }
+    assert_eq!(walk(dir.path()).len(), 1, "no page is written");
+}
+
+#[test]
+fn markdown_may_link_the_page() {
+    let dir = copies(&["a.json"]);
+    let report = |link: &str| {
+        let mut command = convroof();
+        let command = command.current_dir(dir.path());
+        command
+            .args(["report", "a.json", "--markdown", "--link", link])
+            .assert()
+    };
+    let shown = predicate::str::contains("[The whole report](https://example.com/1)");
+    report("https://example.com/1").success().stdout(shown);
+    report("javascript:alert(1)")
+        .code(2)
+        .stderr(predicate::str::contains("expected an address"));
+}
+
 #[test]
 fn bench_report_and_compare_go_together() {
     let dir = folder();
