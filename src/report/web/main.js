@@ -13,9 +13,8 @@ import { chip, familyOf, learn, legendMark, vocabulary } from "./marks.js";
 import { printed } from "./print.js";
 import { plotOf, roofline, wholeView } from "./roofline.js";
 import { go, listen, now, start, toggled } from "./state.js";
-import { barPicture, stripPicture } from "./stills.js";
-import { strip } from "./strip.js";
-import { headline, helpList, overview, tabs, timeBar, verdictKey } from "./summary.js";
+import { strip, stripPicture } from "./strip.js";
+import { barPicture, headline, helpList, overview, tabs, timeBar, verdictKey } from "./summary.js";
 import { columns, keyOf, layerTable, ordered, records, reopen } from "./table.js";
 import { applyTheme, themeButton } from "./theme.js";
 import { tipBox } from "./tip.js";
@@ -430,13 +429,14 @@ async function main() {
     places.head, problem, places.tabs,
     html("main", {}, places.note, places.summary, places.picture, html("section", { id: "layers", "aria-label": "Layers" }, places.filters, places.table), places.more),
     html("footer", {}, "Made by convroof; this file needs no network."), status, tipBox());
-  document.getElementById("static")?.remove();
   document.body.append(app);
   sizes.canvas = canvas.clientWidth || Math.max(320, Math.min(document.documentElement.clientWidth - 48, 1352));
   const still = html("div", { class: "print-only" });
   document.body.append(still);
   listen(changed);
   drawAll();
+  // Until here the static part would be shown after an error.
+  document.getElementById("static")?.remove();
   watchSizes();
   zoomable(canvas, () => ({ view: currentView(), whole: wholeView(shownRun(), /** @type {Series} */ (shownSeries()), now().show), plot: plotOf(sizes.canvas, sizes.height) }), (view) => go({ view: view ?? [] }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
@@ -447,5 +447,8 @@ async function main() {
 }
 
 main().catch((error) => {
+  // The static part is hidden while there is an app.
+  document.documentElement.classList.remove("app");
+  document.getElementById("app")?.remove();
   document.body.prepend(html("p", { class: "problem", role: "alert" }, `This page can't show its document: ${error instanceof Error ? error.message : String(error)}.`));
 });
