@@ -1,11 +1,11 @@
 // @ts-check
 // The answer in five seconds: what bounds the network, where its time goes, and what would help.
 
-import { button, fill, html, px, svg } from "./dom.js";
+import { button, fill, html, px } from "./dom.js";
 import { bestRows, shareOf } from "./document.js";
 import { factsOf } from "./facts.js";
 import { figure, percent, plural, prose, sentence, time } from "./format.js";
-import { linesOf, widthOf } from "./labels.js";
+import { linesOf } from "./labels.js";
 import { chip, labelOf, letter, verdictClass } from "./marks.js";
 import { go } from "./state.js";
 import { link } from "./tip.js";
@@ -99,40 +99,6 @@ export function timeBar(run, series, width, open) {
     return segments;
   });
   return html("div", { class: "time-bar", role: open ? "group" : "img", "aria-label": `Time of ${series.subject} by layer, ordered by verdict` }, groups);
-}
-
-/**
- * The bar of time as a picture for files, with its verdicts below.
- * @param {Run} run
- * @param {Series} series
- * @param {number} width
- * @returns {SVGSVGElement}
- */
-export function barPicture(run, series, width) {
-  const [left, height] = [4, 40];
-  const room = width - 2 * left;
-  const parts = svg("g", {});
-  const texts = svg("g", {});
-  let x = left;
-  let y = height + 26;
-  let keyX = left;
-  for (const { verdict, share } of series.shares) {
-    const own = bestRows(run, series).filter((r) => r.verdict === verdict).sort((a, b) => shareOf(series, b) - shareOf(series, a));
-    const kind = verdictClass(verdict);
-    for (const row of own) {
-      const wide = shareOf(series, row) * room;
-      parts.append(svg("g", { class: kind }, svg("rect", { class: "part", x: px(x), y: 4, width: px(Math.max(0.4, wide)), height: height - 4 })));
-      const lines = linesOf(row.layer, wide - 4, 10);
-      lines.forEach((text, i) => parts.append(svg("g", { class: kind }, svg("text", { class: "part-name", x: px(x + wide / 2), y: px(height / 2 + 5.5 + 11 * (i - (lines.length - 1) / 2)), "text-anchor": "middle" }, text))));
-      x += wide;
-    }
-    const text = `${labelOf(verdict)} ${percent(share, share < 0.1 ? 1 : 0)}${own.length <= 4 ? `: ${own.map((r) => r.layer).join(", ")}` : ` in ${own.length} layers`}`;
-    const size = 24 + widthOf(text, 11) + 10;
-    if (keyX + size > width && keyX > left) [keyX, y] = [left, y + 17];
-    texts.append(svg("g", { class: kind }, svg("rect", { class: "swatch", x: px(keyX), y: y - 10, width: 18, height: 13, rx: 2 }), svg("text", { class: "letter", x: px(keyX + 9), y, "text-anchor": "middle" }, letter(verdict))), svg("text", { x: px(keyX + 22), y }, text));
-    keyX += size;
-  }
-  return svg("svg", { class: "pic", viewBox: `0 0 ${px(width)} ${px(y + 8)}`, role: "img", "aria-label": `Time of ${series.subject} by layer, ordered by verdict` }, parts, svg("g", { class: "legend-below" }, texts));
 }
 
 /**
