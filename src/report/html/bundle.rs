@@ -25,6 +25,7 @@ const MODULES: &[(&str, &str)] = &[
     ("roofline.js", include_str!("../web/roofline.js")),
     ("summary.js", include_str!("../web/summary.js")),
     ("print.js", include_str!("../web/print.js")),
+    ("stills.js", include_str!("../web/stills.js")),
     ("strip.js", include_str!("../web/strip.js")),
     ("table.js", include_str!("../web/table.js")),
     ("theme.js", include_str!("../web/theme.js")),
