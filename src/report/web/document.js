@@ -68,9 +68,20 @@ export function complete(doc) {
  */
 function completeRun(run, i) {
   const view = run?.view ?? {};
-  const rows = (view.rows ?? []).map((/** @type {any} */ row, /** @type {number} */ index) => ({
-    count: 1, dt: "f32", cache: "warm", family: "other", phases: [], witnesses: [], reason: "", confidence: 0, verdict: "undecided", ...row, index,
-  }));
+  // Rows are many, so they are completed where they are.
+  const rows = view.rows ?? [];
+  rows.forEach((/** @type {any} */ row, /** @type {number} */ index) => {
+    row.index = index;
+    row.count ??= 1;
+    row.dt ??= "f32";
+    row.cache ??= "warm";
+    row.family ??= "other";
+    row.phases ??= [];
+    row.witnesses ??= [];
+    row.reason ??= "";
+    row.confidence ??= 0;
+    row.verdict ??= "undecided";
+  });
   const series = (view.series ?? []).map((/** @type {any} */ one) => ({
     dt: "f32", shares: [], best: [], advice: [], duels: [], means: [], lost: [], unit: "GFLOP/s", subject: one.network, sentence: "", ...one,
   }));

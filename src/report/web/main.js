@@ -431,10 +431,11 @@ async function main() {
     html("main", {}, places.note, places.summary, places.picture, html("section", { id: "layers", "aria-label": "Layers" }, places.filters, places.table), places.more),
     html("footer", {}, "Made by convroof; this file needs no network."), status, tipBox());
   document.body.append(app);
-  sizes.canvas = canvas.clientWidth || Math.max(320, Math.min(document.documentElement.clientWidth - 48, 1352));
   const still = html("div", { class: "print-only" });
   document.body.append(still);
   listen(changed);
+  drawPictureFrame();
+  if (canvas.clientWidth > 0) Object.assign(sizes, { canvas: canvas.clientWidth, height: canvas.clientHeight });
   drawAll();
   // Until here the static part would be shown after an error.
   document.getElementById("static")?.remove();

@@ -204,7 +204,7 @@ export function roofline(run, series, wish) {
   const labels = svg("g", { class: "labels", "aria-hidden": "true" });
   for (const { text, box, lead } of placed) {
     if (lead) labels.append(svg("path", { class: "lead", d: `M${px(lead[0])} ${px(lead[1])}L${px(lead[2])} ${px(lead[3])}` }));
-    labels.append(svg("text", { x: px(box.x + 2), y: px(box.y + 11) }, text));
+    labels.append(svg("text", { class: "label", x: px(box.x + 2), y: px(box.y + 11) }, text));
   }
   picture.append(names, labels);
   if (wish.legend) legendBelow(picture, series, best, width, height);
