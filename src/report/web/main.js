@@ -6,7 +6,7 @@ import { bestRows, embedded, firstSeries, shareOf } from "./document.js";
 import { saveRecords, save, standalone, png, WIDTHS } from "./exporting.js";
 import { inScope, passes } from "./filter.js";
 import { compareBar, comparedWith, compareColumns, compareNote, differsItem, dropTarget, sameMachine, twinSeries } from "./compare.js";
-import { plural } from "./format.js";
+import { plural, visible } from "./format.js";
 import { layerDetail } from "./layer.js";
 import { claimsSection, machineSection, provenance, wordsSection } from "./machine.js";
 import { chip, familyOf, learn, legendMark, vocabulary } from "./marks.js";
@@ -68,7 +68,7 @@ const sizes = { canvas: 900, height: 480, bar: 900 };
 function openLayer(layer) {
   const series = shownSeries();
   if (!series) return;
-  const key = `${series.id} ${layer}`;
+  const key = visible(`${series.id} ${layer}`);
   const visibleNow = items().some((i) => keyOf(i) === key);
   go(visibleNow ? { layer: key } : { layer: key, q: "", verdicts: [], families: [], min: 0, differs: false, scope: "series" });
   for (const body of places.table.querySelectorAll("tbody")) {

@@ -5,7 +5,7 @@ import { append, html, px } from "./dom.js";
 import { shareOf, total } from "./document.js";
 import { marksOf, timed } from "./facts.js";
 import { sorted } from "./filter.js";
-import { figure, percent, plural, time } from "./format.js";
+import { figure, percent, plural, time, visible } from "./format.js";
 import { chip, familyOf, legendMark, verdictClass } from "./marks.js";
 import { link } from "./tip.js";
 
@@ -85,7 +85,7 @@ const AT_ONCE = 40;
  * @returns {string}
  */
 export function keyOf({ series, row }) {
-  return `${series.id} ${row.layer}`;
+  return visible(`${series.id} ${row.layer}`);
 }
 
 /**

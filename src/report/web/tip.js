@@ -2,6 +2,7 @@
 // What the pointer or the keyboard focus is on: a tooltip, and the same layer marked in table, bar and pictures.
 
 import { fill, html } from "./dom.js";
+import { visible } from "./format.js";
 
 /** @type {HTMLElement | null} */
 let box = null;
@@ -39,8 +40,9 @@ export function hideTip() {
 export function mark(layer) {
   for (const element of document.querySelectorAll(".hot")) element.classList.remove("hot");
   if (layer === null) return;
+  const name = visible(layer);
   for (const element of document.querySelectorAll("[data-layer]")) {
-    if (element.getAttribute("data-layer") === layer) element.classList.add("hot");
+    if (element.getAttribute("data-layer") === name) element.classList.add("hot");
   }
 }
 
@@ -51,7 +53,7 @@ export function mark(layer) {
  * @param {(() => string[]) | null} lines
  */
 export function link(element, layer, lines) {
-  element.setAttribute("data-layer", layer);
+  element.setAttribute("data-layer", visible(layer));
   const leave = () => {
     hideTip();
     mark(null);
