@@ -21,7 +21,7 @@ import { link } from "./tip.js";
  * @typedef {object} Wish
  * @property {number} width
  * @property {number} height
- * @property {string[]} show toggles: nominal, phases, cold
+ * @property {string[]} show toggles: nominal, phases, cold, types
  * @property {View | null} view axes; null for everything
  * @property {string[]} [only] layers that are shown fully; others are faint
  * @property {boolean} [legend] true if the picture itself has the legend, below the plot
@@ -73,6 +73,13 @@ export function wholeView(run, series, show, other = null) {
       }
     }
   }
+  for (const type of otherTypes(run, series, show)) {
+    for (const row of bestRows(run, type).filter((r) => r.intensity > 0 && r.gflops_executed > 0)) {
+      xs.push(row.intensity);
+      ys.push(row.gflops_executed);
+    }
+    ys.push(ceilingsOf(run, type).main?.peak ?? 1);
+  }
   if (main) {
     ys.push(main.peak, main.peak / 4);
     for (const level of main.levels) xs.push(main.peak / level.read);
@@ -83,6 +90,18 @@ export function wholeView(run, series, show, other = null) {
   const slowest = Math.min(...rates, main ? main.peak / 4 : Infinity);
   const least = Math.max(Math.min(...ys), Number.isFinite(slowest) ? slowest / 4 : 0);
   return [Math.min(...xs) / 1.7, Math.max(...xs) * 1.7, least / 1.5, Math.max(...ys) * 1.45];
+}
+
+/**
+ * The series of the same network in other types, if they are shown.
+ * @param {Run} run
+ * @param {Series} series
+ * @param {string[]} show
+ * @returns {Series[]}
+ */
+export function otherTypes(run, series, show) {
+  if (!show.includes("types")) return [];
+  return run.view.series.filter((s) => s.network === series.network && s.threads === series.threads && s.dt !== series.dt);
 }
 
 /** @param {Row} row */
@@ -153,7 +172,10 @@ export function roofline(run, series, wish) {
   const inside = svg("g", { "clip-path": `url(#${clip})` });
   picture.append(inside);
   const names = svg("g", { class: "roof-names" });
-  roofs(run, series, x, y, plot, inside, names, taken, small);
+  const types = otherTypes(run, series, wish.show);
+  const tallest = Math.max(0, ...types.map((type) => ceilingsOf(run, type).main?.peak ?? 0));
+  roofs(run, series, x, y, plot, inside, names, taken, small, tallest);
+  for (const type of types) roofOfType(run, type, x, y, plot, inside, names, taken);
   if (other && !other.fractions && !sameCeilings(run, series, other.run, other.series)) {
     roofs(other.run, other.series, x, y, plot, inside, null, [], small);
   }
@@ -176,6 +198,14 @@ export function roofline(run, series, wish) {
         if (wish.open) link(group, row.layer, () => [`${row.layer}, ${cold.cache}`, `${time(cold.median_ns)}, ${figure(cold.median_ns / row.median_ns)} times as long as with warm caches`, labelOf(cold.verdict)]);
         extras.append(group);
       }
+    }
+    for (const type of types) {
+      const twin = bestRows(run, type).find((r) => r.layer === row.layer && r.problem !== row.problem && r.intensity > 0 && r.gflops_executed > 0);
+      if (!twin) continue;
+      const [cx, cy] = [x.at(twin.intensity), y.at(twin.gflops_executed)];
+      const group = svg("g", { class: `ghost ${verdictClass(twin.verdict)}${faint(row)}` }, svg("path", { class: "tie", d: `M${px(point.x)} ${px(point.y)}L${px(cx)} ${px(cy)}` }), svg("path", { class: "hollow", d: markPath(familyOf(twin), cx, cy, 5) }));
+      if (wish.open) link(group, row.layer, () => factsOf(type, twin));
+      extras.append(group);
     }
     if (wish.show.includes("phases")) {
       for (const phase of drawnPhases(row)) {
@@ -316,11 +346,13 @@ function interactive(group, row, series, open) {
  * @param {SVGElement | null} names null for the roofs of B, which are dashed
  * @param {Box[]} taken
  * @param {boolean} small
+ * @param {number} [tallest] peak of the highest roof in the picture, which the bandwidths rise to
  */
-function roofs(run, series, x, y, plot, inside, names, taken, small) {
+function roofs(run, series, x, y, plot, inside, names, taken, small, tallest = 0) {
   const { main, others } = ceilingsOf(run, series);
   if (!main) return;
   const { peak } = main;
+  const top = Math.max(peak, tallest);
   const slowest = Math.min(...main.levels.map((l) => l.read));
   const fastest = Math.max(...main.levels.map((l) => l.read), 0);
   const flat = fastest > 0 ? peak / fastest : x.lo;
@@ -357,13 +389,12 @@ function roofs(run, series, x, y, plot, inside, names, taken, small) {
   const slope = Math.atan2(y.at(peak) - y.at(peak / 2), x.at(2) - x.at(1));
   const angle = (slope * 180) / Math.PI;
   for (const level of main.levels) {
-    const ridge = peak / level.read;
-    slants.push([x.at(left), y.at(left * level.read), x.at(ridge), y.at(peak)]);
+    slants.push([x.at(left), y.at(left * level.read), x.at(top / level.read), y.at(top)]);
   }
   const boxes = slants.map((line) => alongLine(line, plot));
   for (const [i, level] of main.levels.entries()) {
     const ridge = peak / level.read;
-    inside.append(svg("path", { class: `roof ${verdictClass(level.level)}${dashed}`, d: `M${px(x.at(left))} ${px(y.at(left * level.read))}L${px(x.at(ridge))} ${px(y.at(peak))}` }));
+    inside.append(svg("path", { class: `roof ${verdictClass(level.level)}${dashed}`, d: `M${px(x.at(left))} ${px(y.at(left * level.read))}L${px(x.at(top / level.read))} ${px(y.at(top))}` }));
     if (!names) continue;
     // The name stands on the line, a little behind where the line enters the plot.
     const enters = Math.max(x.lo, y.lo / level.read);
@@ -374,6 +405,27 @@ function roofs(run, series, x, y, plot, inside, names, taken, small) {
   }
   // Labels of layers don't stand on the lines.
   if (names) taken.push(...boxes.flat());
+}
+
+/**
+ * The peak of another type, with its name.
+ * @param {Run} run
+ * @param {Series} series
+ * @param {import("./scale.js").Axis} x
+ * @param {import("./scale.js").Axis} y
+ * @param {Box} plot
+ * @param {SVGElement} inside
+ * @param {SVGElement} names
+ * @param {Box[]} taken
+ */
+function roofOfType(run, series, x, y, plot, inside, names, taken) {
+  const { main } = ceilingsOf(run, series);
+  if (!main) return;
+  const fastest = Math.max(...main.levels.map((l) => l.read), 0);
+  const from = Math.max(plot.x, fastest > 0 ? x.at(main.peak / fastest) : plot.x);
+  const [at, end] = [y.at(main.peak), plot.x + plot.w];
+  inside.append(svg("path", { class: "roof v-compute type", d: `M${px(from)} ${px(at)}H${px(end)}` }));
+  flatName(names, taken, plot, `${main.name}, ${main.isa}: ${figure(main.peak)} ${main.unit}`, end - 4, from, at - 6, "v-compute");
 }
 
 /**

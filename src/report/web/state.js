@@ -13,7 +13,7 @@
  * @property {string} scope "series" or "all"
  * @property {string} sort column
  * @property {number} dir 1 for ascending, -1 for descending
- * @property {string[]} show toggles of the picture: nominal, phases, cold
+ * @property {string[]} show toggles of the picture: nominal, phases, cold, types
  * @property {number[]} view zoomed axes: x from, x to, y from, y to
  * @property {string} b name of the run to compare with
  * @property {boolean} differs only layers that differ
