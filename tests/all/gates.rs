@@ -713,7 +713,9 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
         let all = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&path, all).expect("executable");
     };
-    let program = "#!/bin/sh\necho \"$1 was called\"\n";
+    let program = "#!/bin/sh\necho \"$1 was called\"\n\
+        echo '| im2col/avx2/st | ic16 | 2 | 5 us | 1.095 | 1.1 | slower |'\n\
+        echo '| direct/avx2/st | ic16 | 2 | 5 us | 0.9 |  | faster |'\n";
     let target = dir.path().join("target").display().to_string();
     let metadata = format!("#!/bin/sh\necho '{{\"target_directory\":\"{target}\"}}'\n");
     write("bin/cargo", &metadata);
@@ -721,7 +723,7 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
     // Link the tools that the script needs, except valgrind.
     let folders: Vec<_> =
         std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")).collect();
-    for tool in ["bash", "sh", "tail", "sed"] {
+    for tool in ["awk", "bash", "sh", "tail", "sed"] {
         let found = folders.iter().map(|f| f.join(tool)).find(|p| p.exists());
         symlink(found.expect(tool), dir.path().join("bin").join(tool)).expect("linked");
     }
@@ -736,14 +738,15 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
             .env("PATH", dir.path().join("bin"))
             .env("CARGO_TARGET_DIR", dir.path().join("target"))
             .env("MACHINE", machine)
+            .env_remove("GITHUB_ACTIONS")
             .env_remove("GITHUB_STEP_SUMMARY")
             .env_remove("GATE_ARGS");
-        command.assert()
+        command
     };
     // Checks the script's exit code, and returns true if it reports the lack of valgrind. All other steps must run
     // anyway.
     let complains = |machine: &str, code: i32| {
-        let out = gate(machine).code(code);
+        let out = gate(machine).assert().code(code);
         let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
         assert!(
             text.contains("counts was called") && text.contains("ab was called"),
@@ -752,13 +755,21 @@ fn a_gate_that_cannot_count_instructions_says_so_and_fails() {
         text.contains("no valgrind: instructions are not compared")
     };
     // Without baselines, the script reports that and still times the kernels.
-    let out = gate("x86_64").code(0);
+    let out = gate("x86_64").assert().code(0);
     let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
     assert!(
         text.contains("no folder results/baselines: counts are not compared")
-            && text.contains("ab was called"),
+            && text.contains("ab was called")
+            && !text.contains("::error"),
         "{text}"
     );
+    // On GitHub, each slower pair is an annotation.
+    let out = gate("x86_64").env("GITHUB_ACTIONS", "true").assert();
+    let text = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+    let annotation = "::error title=convroof gate::im2col/avx2/st is slower on ic16, threads: 2. \
+        Its time over that before: 1.095\n";
+    assert!(text.contains(annotation), "{text}");
+    assert_eq!(text.matches("::error").count(), 1, "{text}");
     // Without a baseline of instructions, valgrind isn't needed.
     write("results/baselines/model.tsv", "");
     assert!(!complains("x86_64", 0));
