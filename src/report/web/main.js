@@ -11,7 +11,7 @@ import { layerDetail } from "./layer.js";
 import { claimsSection, machineSection, provenance, wordsSection } from "./machine.js";
 import { chip, familyOf, learn, legendMark, vocabulary } from "./marks.js";
 import { printed } from "./print.js";
-import { otherTypes, plotOf, roofline, wholeView } from "./roofline.js";
+import { shownTypes, plotOf, roofline, wholeView } from "./roofline.js";
 import { go, listen, now, start, toggled } from "./state.js";
 import { barPicture, stripPicture } from "./stills.js";
 import { strip } from "./strip.js";
@@ -234,7 +234,7 @@ function drawPictureFrame() {
   const cold = run.view.rows.some((r) => r.cache !== "warm");
   const phased = rows.some((r) => r.phases.length > 1);
   const nominal = rows.some((r) => r.gflops_nominal > 1.03 * r.gflops_executed);
-  const typed = otherTypes(run, series, ["types"]).length > 0;
+  const typed = shownTypes(run, series, ["types"]).length > 0;
   /** @type {[string, string, boolean][]} */
   const toggles = [["types", "other types (hollow)", typed], ["nominal", "nominal operations (hollow)", nominal], ["phases", "phases (small dots)", phased], ["cold", "cold caches (crosses)", cold]];
   const families = vocabulary().families.filter((f) => rows.some((r) => familyOf(r).name === f.name));

@@ -73,7 +73,7 @@ export function wholeView(run, series, show, other = null) {
       }
     }
   }
-  for (const type of otherTypes(run, series, show)) {
+  for (const type of shownTypes(run, series, show)) {
     for (const row of bestRows(run, type).filter((r) => r.intensity > 0 && r.gflops_executed > 0)) {
       xs.push(row.intensity);
       ys.push(row.gflops_executed);
@@ -99,7 +99,7 @@ export function wholeView(run, series, show, other = null) {
  * @param {string[]} show
  * @returns {Series[]}
  */
-export function otherTypes(run, series, show) {
+export function shownTypes(run, series, show) {
   if (!show.includes("types")) return [];
   return run.view.series.filter((s) => s.network === series.network && s.threads === series.threads && s.dt !== series.dt);
 }
@@ -172,7 +172,7 @@ export function roofline(run, series, wish) {
   const inside = svg("g", { "clip-path": `url(#${clip})` });
   picture.append(inside);
   const names = svg("g", { class: "roof-names" });
-  const types = otherTypes(run, series, wish.show);
+  const types = shownTypes(run, series, wish.show);
   const tallest = Math.max(0, ...types.map((type) => ceilingsOf(run, type).main?.peak ?? 0));
   roofs(run, series, x, y, plot, inside, names, taken, small, tallest);
   for (const type of types) roofOfType(run, type, x, y, plot, inside, names, taken);
