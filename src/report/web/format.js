@@ -115,7 +115,8 @@ export function sentence(text) {
  * @returns {string}
  */
 export function prose(text) {
-  return String(text ?? "").replace(/(\d) us\b/g, "$1 µs");
+  // A number and its unit stay on one line.
+  return String(text ?? "").replace(/(\d) us\b/g, "$1 µs").replace(/(\d) (?=(?:%|ms|µs|ns|s|GB\/s|GFLOP\/s|GOP\/s|[KMG]iB)(?![\w/]))/g, "$1\u00a0");
 }
 
 /**

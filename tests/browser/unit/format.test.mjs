@@ -40,5 +40,6 @@ test("the median of an even number is between two", () => {
 
 test("words", () => {
   assert.deepEqual([plural(1, "layer"), plural(2, "layer"), sentence("over"), short("L1 bound"), short("undecided")], ["1 layer", "2 layers", "Over", "L1", "undecided"]);
-  assert.equal(prose("468 us measured, used"), "468 µs measured, used");
+  assert.equal(prose("468 us measured, used"), "468\u00a0µs measured, used");
+  assert.equal(prose("83 % of 118 GFLOP/s, 4 times, 3 starts"), "83\u00a0% of 118\u00a0GFLOP/s, 4 times, 3 starts");
 });
