@@ -52,7 +52,7 @@ function panel(title, content) {
 function witnesses(row) {
   if (row.witnesses.length < 2) return null;
   const rows = row.witnesses.map((w) => html("tr", {}, html("th", { scope: "row" }, w.witness), html("td", {}, w.vote ? chip(w.vote) : html("span", { class: "soft" }, "abstains")), html("td", { class: "n w2" }, w.vote ? figure(w.weight ?? 1) : "-"), html("td", { class: "wide" }, prose(w.says))));
-  return scroll(html("table", { class: "plain witnesses" }, html("caption", {}, "Witnesses and their votes"), head(["witness", "vote", "n w2:weight", "wide:evidence"]), html("tbody", {}, rows)));
+  return withFiles(`witnesses-${row.network}-${row.layer}`, html("table", { class: "plain witnesses" }, html("caption", {}, "Witnesses and their votes"), head(["witness", "vote", "n w2:weight", "wide:evidence"]), html("tbody", {}, rows)));
 }
 
 /**
@@ -206,8 +206,8 @@ function conditions(row, all) {
 /** @param {Row} row */
 function phases(row) {
   if (row.phases.length < 2) return null;
-  const rows = row.phases.map((p) => html("tr", { title: p.reason ?? null }, html("th", { scope: "row" }, p.phase.replaceAll("_", " ")), html("td", { class: "n" }, time(p.ns)), html("td", { class: "n" }, percent(p.share)), html("td", { class: "n" }, percent(p.fraction_of_peak)), html("td", { class: "n" }, figure(p.intensity)), html("td", { class: "n" }, figure(p.gbps)), html("td", {}, chip(p.verdict))));
-  return scroll(html("table", { class: "plain" }, html("caption", {}, "Phases"), head(["phase", "n:time", "n:share", "n:of peak", "n:flop/byte", "n:GB/s", "bound by"]), html("tbody", {}, rows)));
+  const rows = row.phases.map((p) => html("tr", { title: p.reason ?? null }, html("th", { scope: "row" }, p.phase.replaceAll("_", " ")), number(p.ns, time(p.ns), "ns"), number(p.share, percent(p.share)), number(p.fraction_of_peak, percent(p.fraction_of_peak)), number(p.intensity, figure(p.intensity)), number(p.gbps, figure(p.gbps)), html("td", {}, chip(p.verdict))));
+  return withFiles(`phases-${row.network}-${row.layer}`, html("table", { class: "plain" }, html("caption", {}, "Phases"), head(["phase", "n:time", "n:share", "n:of peak", "n:flop/byte", "n:GB/s", "bound by"]), html("tbody", {}, rows)));
 }
 
 /**

@@ -3,7 +3,7 @@
 
 import { html } from "./dom.js";
 import { figure, percent, sentence } from "./format.js";
-import { head, scroll, withFiles } from "./layer.js";
+import { head, withFiles } from "./layer.js";
 import { chip, vocabulary } from "./marks.js";
 
 /** @typedef {import("./document.js").Run} Run */
@@ -80,5 +80,5 @@ export function claimsSection(run) {
     html("h2", {}, "What is claimed of these networks"),
     run.view.claims.map((c) => html("details", {}, html("summary", {}, html("strong", {}, `${c.number ?? ""}. ${sentence(c.label ?? "")}: `), c.claim ?? ""),
       html("p", {}, c.answer ?? ""),
-      scroll(html("table", { class: "plain" }, html("caption", { class: "hidden" }, `Figures for claim ${c.number ?? ""}`), head(["figure", "n:value", "unit", "how"]), html("tbody", {}, (c.evidence ?? []).map((/** @type {any} */ f) => html("tr", {}, html("td", { class: "wide" }, f.what), html("td", { class: "n" }, value(f)), html("td", {}, f.unit), html("td", {}, f.measured ? "measured" : "counted")))))))));
+      withFiles(`claim-${c.number ?? ""}`, html("table", { class: "plain" }, html("caption", { class: "hidden" }, `Figures for claim ${c.number ?? ""}`), head(["figure", "n:value", "unit", "how"]), html("tbody", {}, (c.evidence ?? []).map((/** @type {any} */ f) => html("tr", {}, html("td", { class: "wide" }, f.what), html("td", { class: "n" }, value(f)), html("td", {}, f.unit), html("td", {}, f.measured ? "measured" : "counted")))))))));
 }

@@ -165,7 +165,7 @@ function drawSummary() {
   const [run, series, state] = [shownRun(), shownSeries(), now()];
   if (!series) {
     fill(places.tabs);
-    fill(places.summary, html("p", {}, "This record has no network."));
+    fill(places.summary, html("p", {}, run.view.rows.length > 0 ? "No layer was measured with warm caches, so there is neither a sum nor a picture." : "This record has no measurement with a known time."));
     return;
   }
   fill(places.tabs, tabs(run, series), places.compare);
