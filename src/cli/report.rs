@@ -193,8 +193,11 @@ fn compared(args: &Args, results: &Path) -> Result<()> {
         .map(|(((run, rows), file), claims)| (Source { file, run, claims }, rows.as_slice()))
         .collect();
     let folder = args.results.clone().or_else(|| {
-        let beside = args.records[0].parent()?;
-        Some(beside.to_path_buf())
+        let file = args
+            .records
+            .iter()
+            .find(|record| !files::is_stream(record))?;
+        Some(file.parent()?.to_path_buf())
     });
     let target = match &args.html {
         Some(html) => html.clone(),

@@ -17,7 +17,7 @@ use crate::report::{html, rows};
 use crate::units::plural;
 use minijinja::Value;
 use minijinja::value::Serde;
-use nodes::Node;
+use nodes::{Node, newest};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use table::{Changing, Line, Outlier};
@@ -192,10 +192,10 @@ fn index_page(nodes: &[Node]) -> String {
 
 /// All data of the comparison.
 #[derive(Serialize)]
-struct FleetPage<'a> {
+struct FleetPage {
     style: String,
-    /// The newest run of each machine, which stands for it.
-    machines: Vec<&'a Node>,
+    /// Each machine as its newest records show it.
+    machines: Vec<Node>,
     networks: Vec<Line>,
     changes: Vec<Changing>,
     outliers: Vec<Outlier>,
@@ -204,14 +204,12 @@ struct FleetPage<'a> {
 
 fn fleet_page(nodes: &[Node]) -> String {
     let machines = machines(nodes);
-    let machines: Vec<&Node> = machines
-        .iter()
-        .filter_map(|m| m.runs.last().copied())
-        .collect();
+    let machines: Vec<Node> = machines.iter().filter_map(|m| newest(&m.runs)).collect();
+    let shown: Vec<&Node> = machines.iter().collect();
     let page = FleetPage {
         style: html::style(),
-        networks: table::networks(&machines),
-        changes: table::changes(&machines),
+        networks: table::networks(&shown),
+        changes: table::changes(&shown),
         outliers: table::outliers(nodes),
         rule: table::rule(),
         machines,

@@ -30,11 +30,11 @@ pub(super) struct Node {
 /// One network in one element type on one number of threads.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NodeSeries {
-    /// The network with its type and threads, in words.
+    /// The network with its type, threads and conditions, in words. Times of one subject are comparable.
     pub(super) subject: String,
     /// Time of all layers; none if some were not measured.
     pub(super) time_ns: Option<f64>,
-    /// Attained fraction of the roof, the mean over the time.
+    /// Attained fraction of the roof, the mean over the time; none if some layers were not measured.
     pub(super) roof: Option<f64>,
     /// Layers with their verdicts.
     pub(super) layers: Vec<(String, Verdict)>,
@@ -46,9 +46,14 @@ impl Node {
             let best = best_rows(rows, total.series());
             let verdicts = best.iter().map(|row| (row.layer.clone(), row.verdict));
             NodeSeries {
-                subject: format!("{}, {}", total.series().subject(), threads(total.threads)),
+                subject: format!(
+                    "{}, {}{}",
+                    total.series().subject(),
+                    threads(total.threads),
+                    conditions(run)
+                ),
                 time_ns: total.whole().then_some(total.time_ns),
-                roof: roof(&best),
+                roof: roof(&best).filter(|_| total.whole()),
                 layers: verdicts.collect(),
             }
         });
@@ -65,6 +70,36 @@ impl Node {
             series: series.collect(),
         }
     }
+}
+
+/// Conditions of a record that change its times: a batch of several images, and a choice of variants.
+fn conditions(run: &Run) -> String {
+    let mut text = String::new();
+    if run.conditions.batch != 1 {
+        text += &format!(", batch {}", run.conditions.batch);
+    }
+    let command = &run.conditions.command;
+    let joined = command.iter().find_map(|a| a.strip_prefix("--variant="));
+    let apart = command.windows(2).find(|pair| pair[0] == "--variant");
+    if let Some(globs) = joined.or(apart.map(|pair| pair[1].as_str())) {
+        text += &format!(", variants {globs}");
+    }
+    text
+}
+
+/// A machine as its newest records show it: each subject by the newest record that has all its layers, or else by the
+/// newest that has some.
+pub(super) fn newest(runs: &[&Node]) -> Option<Node> {
+    let mut machine = (*runs.last()?).clone();
+    for series in runs.iter().rev().skip(1).flat_map(|run| &run.series) {
+        let known = machine.series.iter_mut();
+        match known.into_iter().find(|own| own.subject == series.subject) {
+            None => machine.series.push(series.clone()),
+            Some(own) if own.time_ns.is_none() && series.time_ns.is_some() => *own = series.clone(),
+            Some(_) => {}
+        }
+    }
+    Some(machine)
 }
 
 /// Attained fraction of the roof, the mean over the time of the layers with a known roof.
@@ -84,6 +119,37 @@ mod tests {
     use super::*;
     use crate::record::tests::sample;
     use crate::report::rows;
+
+    fn node(run: &Run) -> Node {
+        Node::new("a.json".into(), "a.html".into(), run, &rows(run))
+    }
+
+    #[test]
+    fn the_newest_whole_record_of_a_subject_stands_for_its_machine() {
+        let old = sample();
+        let mut partial = sample();
+        partial.layers.push(partial.layers[0].clone());
+        partial.layers[1].layer = "other".into();
+        partial.layers[1].problem = "mb1ic16ih9oc16oh9kh1ph0".into();
+        let mut batch = sample();
+        batch.conditions.batch = 8;
+        batch.conditions.command = vec!["convroof".into(), "--variant".into(), "direct/*".into()];
+        let nodes = [&old, &batch, &partial].map(node);
+        assert_eq!(
+            (nodes[2].series[0].time_ns, nodes[2].series[0].roof),
+            (None, None)
+        );
+        let machine = newest(&nodes.each_ref()).expect("records");
+        let subjects: Vec<&str> = machine.series.iter().map(|s| s.subject.as_str()).collect();
+        assert_eq!(subjects[0], nodes[0].series[0].subject);
+        assert!(
+            subjects[1].ends_with(", batch 8, variants direct/*"),
+            "{subjects:?}"
+        );
+        assert_eq!(subjects.len(), 2);
+        assert_eq!(machine.series[0].time_ns, nodes[0].series[0].time_ns);
+        assert!(newest(&[]).is_none());
+    }
 
     #[test]
     fn a_roof_is_the_mean_over_the_time() {

@@ -267,7 +267,7 @@ fn sentences(a: &Side<'_>, b: &Side<'_>, like: bool, layers: &[LayerDelta]) -> V
     let mut sentences = Vec::new();
     if !like {
         sentences.push(format!(
-            "{} and {} are of different machines: times are normalised by each machine's peak, so ratios compare fractions of the roof.",
+            "{} and {} are of different machines: times are normalised by each machine's peak, so ratios compare fractions of the peak.",
             a.name, b.name
         ));
     }
@@ -290,12 +290,15 @@ fn sentence(a: &Side<'_>, b: &Side<'_>, layers: &[LayerDelta]) -> String {
     let ratios: Vec<f64> = layers.iter().map(|l| l.ratio).collect();
     let mean = geometric_mean(&ratios).unwrap_or(1.0);
     let mut text = format!(
-        "{subject}, {on}: {} takes {:.2} of the time of {}, and {:.2} of it normalised (geometric mean of {})",
+        "{subject}, {on}: in {} that both measured, {} takes {:.2} times as long as {}; the geometric mean of the layers' ratios{} is {mean:.2}",
+        plural(layers.len(), "layer"),
         b.name,
         sum(&|l| l.b_ns) / sum(&|l| l.a_ns),
         a.name,
-        mean,
-        plural(layers.len(), "layer")
+        match layers.iter().all(|l| l.normalised) {
+            true => ", normalised by the peaks,",
+            false => "",
+        }
     );
     for (change, word) in [(Change::Faster, "faster"), (Change::Slower, "slower")] {
         let changed = layers.iter().filter(|l| l.change == change);
@@ -370,7 +373,7 @@ mod tests {
         assert_eq!(
             pair.sentences,
             [
-                "resnet50, 1 thread: B takes 0.50 of the time of A, and 0.50 of it normalised (geometric mean of 1 layer); faster: conv2_x.3x3."
+                "resnet50, 1 thread: in 1 layer that both measured, B takes 0.50 times as long as A; the geometric mean of the layers' ratios, normalised by the peaks, is 0.50; faster: conv2_x.3x3."
             ]
         );
     }
@@ -416,7 +419,14 @@ mod tests {
         );
         let sentences = &found.runs[0].sentences;
         assert_eq!(sentences.len(), 2, "{sentences:?}");
-        assert!(sentences[1].contains("1.00 of it normalised (geometric mean of 2 layers)"));
+        assert!(
+            sentences[1].contains("in 2 layers that both measured"),
+            "{sentences:?}"
+        );
+        assert!(
+            sentences[1].contains("normalised by the peaks, is 1.00"),
+            "{sentences:?}"
+        );
     }
 
     #[test]

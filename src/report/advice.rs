@@ -126,7 +126,7 @@ fn algorithm(run: &Run, rows: &[Row], row: &Row) -> Option<Advice> {
     Some(Advice {
         layer: row.layer.clone(),
         kind: Kind::Algorithm,
-        saved_ns: row.count as f64 * row.median_ns * (1.0 - ratio.ci.1),
+        saved_ns: row.count as f64 * row.ci_low_ns * (1.0 - ratio.ci.1),
         says: format!("{} in place of {}.", other.variant, row.variant),
         evidence: format!(
             "{:.2} of the time in {} (95 % interval {:.2} to {:.2}), {} in place of {}{}.",

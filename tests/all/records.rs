@@ -24,7 +24,7 @@ fn several_records_are_one_page() {
         .args(["report", "a.json", "b.json", "c.json"])
         .assert()
         .success()
-        .stdout(predicate::str::contains("C takes 1.00 of the time of A"))
+        .stdout(predicate::str::contains("C takes 1.00 times as"))
         .stdout(predicate::str::contains("Report: compare.html"));
     let html = std::fs::read_to_string(dir.path().join("compare.html")).expect("a page");
     assert!(html.contains("C: c.json") && html.contains("</html>"));

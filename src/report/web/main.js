@@ -71,6 +71,7 @@ function openLayer(layer) {
   const key = visible(`${series.id} ${layer}`);
   const visibleNow = items().some((i) => keyOf(i) === key);
   go(visibleNow ? { layer: key } : { layer: key, q: "", verdicts: [], families: [], min: 0, differs: false, scope: "series" });
+  if (!visibleNow) drawFilters();
   for (const body of places.table.querySelectorAll("tbody")) {
     if (body.getAttribute("data-key") !== key) continue;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
