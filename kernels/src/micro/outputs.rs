@@ -12,7 +12,7 @@ use std::ops::Range;
 /// Blocked outputs of blocked pixels have a type of their own. So constants of the layout become part of the addresses of
 /// a tile's stores. To compute 28 addresses takes as long as two steps of the reduction. Other pixels are a step
 /// apart or look up their positions. There a constant would only replace a multiplication by a shift. So [`Strides`] serves
-/// them in all layouts, and their tiles are compiled once.
+/// them in all layouts, and their tiles are compiled once for each kind of pixels.
 pub trait Place: Copy + Debug {
     /// Tells if the last block of channels may have fewer than 16.
     const PARTIAL: bool;

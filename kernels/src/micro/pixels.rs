@@ -1,9 +1,9 @@
 //! Inputs of register tiles: [`Pixels`].
 //!
-//! Pixels are a step apart that the compiler knows ([`BlockedPixels`]) or one that it doesn't ([`StridedPixels`]), or
-//! at any offsets ([`PixelOffsets`]). These come from an [`Indirection`] (Dukhan 2019, *The Indirect Convolution Algorithm*). An
-//! indirection maps a pixel and a tap to an offset into the source, or to padding. In the padding a line of zeros is
-//! read, without a branch in the inner loop. Once per tile, a test finds blocks without padding.
+//! Pixels are a step apart that the compiler knows ([`BlockedPixels`]), or one that it doesn't ([`StridedPixels`]), or at
+//! any offsets ([`PixelOffsets`]). Such offsets come from an [`Indirection`] (Dukhan 2019, *The Indirect Convolution
+//! Algorithm*). An indirection maps a pixel and a tap to an offset into the source, or to padding. In the padding a line of
+//! zeros is read, without a branch in the inner loop. Once per tile, a test finds blocks without padding.
 #![allow(unsafe_code)]
 
 pub use super::indirection::ZERO_RUN;
